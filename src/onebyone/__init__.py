@@ -1,0 +1,1 @@
+"""onebyone: the algebra of 1x1 convolutions, made usable."""
