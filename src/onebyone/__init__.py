@@ -1,1 +1,57 @@
-"""onebyone: the algebra of 1x1 convolutions, made usable."""
+"""onebyone: the algebra of 1x1 convolutions, made usable.
+
+Four functions and the errors they raise; each is imported when it is first asked for, so that
+`import onebyone` and `onebyone --help` cost nothing.
+
+    count(model)      parameters, multiply-accumulates and bytes, per layer and in total
+    optimize(model)   an equal, cheaper model and the report with its proof
+    verify(a, b)      do two models compute the same?
+    read, write       ONNX files, checked on the way in, atomic on the way out
+
+`onebyone.optimize` is a package and the function in one: calling the package calls
+`onebyone.optimize.optimize`.
+
+>>> import onebyone
+>>> onebyone.__all__
+['count', 'errors', 'optimize', 'read', 'verify', 'write']
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onebyone import errors
+    from onebyone.graph.count import count
+    from onebyone.graph.read import read
+    from onebyone.graph.write import write
+    from onebyone.optimize import optimize
+    from onebyone.optimize.verify import verify
+
+__all__ = ["count", "errors", "optimize", "read", "verify", "write"]
+
+# name -> (module, attribute); no attribute: the name is the module itself.
+_HOMES = {
+    "count": ("onebyone.graph.count", "count"),
+    "errors": ("onebyone.errors", None),
+    "optimize": ("onebyone.optimize", None),
+    "read": ("onebyone.graph.read", "read"),
+    "verify": ("onebyone.optimize.verify", "verify"),
+    "write": ("onebyone.graph.write", "write"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name on first use (PEP 562) and keep it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    home = import_module(module)
+    value = home if attribute is None else getattr(home, attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

