@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["cli", "main", "run"]
 
-LAWS = ("affine", "commute", "compose", "linear", "split", "sum")
 # Wide enough for the tables when stdout is a pipe or a file and has no width of its own.
 PIPE_WIDTH = 120
 

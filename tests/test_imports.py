@@ -1,0 +1,54 @@
+"""Import directions, read off the syntax tree: docs/architecture.md's table, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import onebyone
+
+ROOT = Path(onebyone.__file__).parent
+# folder -> the parts of onebyone it may import; every part may import itself and `errors`.
+MAY = {
+    "algebra": set(),
+    "graph": {"algebra"},
+    "optimize": {"algebra", "graph"},
+    "demo": {"algebra", "graph", "optimize"},
+    "cli": {"algebra", "graph", "optimize"},
+    "errors": set(),
+    "__init__": {"algebra", "graph", "optimize"},
+}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def part(path: Path) -> str:
+    """The folder, or top-level module, of the package that a file belongs to."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Absolute names of all that a file imports, at the top or inside a function."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}:{node.lineno}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_parts_import_only_what_lies_below_them(path: Path) -> None:
+    inside = {name.split(".")[1] for name in imported(path) if name.startswith("onebyone.")}
+    assert inside <= MAY[part(path)] | {part(path), "errors"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_algebra_needs_only_numpy_and_nothing_needs_torch(path: Path) -> None:
+    outside = {name.split(".")[0] for name in imported(path)} - sys.stdlib_module_names
+    if part(path) == "algebra":
+        assert outside <= {"numpy", "onebyone"}
+    assert "torch" not in outside

@@ -1,0 +1,79 @@
+"""The public surface: few names, sorted, documented, typed, and found in any order of import."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from importlib import import_module
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+
+import onebyone
+
+ROOT = Path(onebyone.__file__).parent
+MODULES = sorted(
+    ".".join(("onebyone", *path.relative_to(ROOT).with_suffix("").parts))
+    for path in ROOT.rglob("[!_]*.py")
+)
+
+
+def functions(module: str) -> list[tuple[str, object]]:
+    """The functions and classes of `module.__all__` that the module defines itself."""
+    home = import_module(module)
+    found = [(name, getattr(home, name)) for name in home.__all__]
+    return [(name, value) for name, value in found if getattr(value, "__module__", "") == module]
+
+
+def test_public_names_are_few_sorted_and_there() -> None:
+    assert onebyone.__all__ == sorted(onebyone.__all__)
+    for name in onebyone.__all__:
+        assert inspect.getdoc(getattr(onebyone, name)), name
+    assert set(onebyone.__all__) <= set(dir(onebyone))
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    name = "shrink"
+    with pytest.raises(AttributeError, match="no attribute 'shrink'"):
+        getattr(onebyone, name)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_says_what_is_public(module: str) -> None:
+    home = import_module(module)
+    assert inspect.getdoc(home), "a module opens with what it does"
+    assert all(hasattr(home, name) for name in home.__all__)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_public_functions_are_documented_and_typed(module: str) -> None:
+    for name, value in functions(module):
+        assert inspect.getdoc(value), f"{module}.{name} has no docstring"
+        if inspect.isfunction(value):
+            signature = inspect.signature(value)
+            bare = [p.name for p in signature.parameters.values() if p.annotation is p.empty]
+            assert not bare, f"{module}.{name}: {bare} have no type"
+            assert signature.return_annotation is not signature.empty, f"{module}.{name}"
+
+
+# `optimize` is a package and a function: each way of asking must give both, whatever came first.
+WAYS = (
+    "import onebyone; assert callable(onebyone.optimize)",
+    "from onebyone import optimize; assert callable(optimize)",
+    "import onebyone.optimize.verify as v; assert callable(v.verify)",
+    "from onebyone.optimize import optimize as f; assert callable(f)",
+)
+
+
+@pytest.mark.parametrize("ways", list(permutations(WAYS, 2)))
+def test_optimize_is_callable_in_any_order_of_import(ways: tuple[str, str]) -> None:
+    last = "import onebyone, onebyone.optimize.verify; assert callable(onebyone.optimize)"
+    subprocess.run([sys.executable, "-c", "\n".join((*ways, last))], check=True)
+
+
+def test_optimize_shows_the_signature_of_its_function() -> None:
+    from onebyone.optimize import optimize
+
+    assert inspect.signature(onebyone.optimize) == inspect.signature(optimize)
