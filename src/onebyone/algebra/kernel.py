@@ -1,0 +1,201 @@
+"""A K×K convolution as a sum of 1×1s, each after a shift, and what composes with it.
+
+Symbols. x: (N, C_in, *space); K taps k, each a matrix W_k and a zero-filled, strided shift T_k:
+
+    K = Σ_k W_k ⊗ T_k (+ b)    W_k = weight[:, :, *k]    (T_k x)[i] = x[stride·i + dilation·k - pad]
+
+Laws.  (M, c) ∘ K = Σ_k (M W_k) ⊗ T_k + (M b + c)                      always
+       K ∘ (M, c) = Σ_k (W_k M) ⊗ T_k + (b + Σ_k W_k c)                where no T_k reads padding
+       K + L      = Σ_k (W_k + V_k) ⊗ T_k + (b + d)                    where the T_k can be aligned
+Side conditions. Groups make each W_k block-diagonal: only a diagonal M keeps that shape. Padding
+is added after (M, c), so the border sees 0 and not c: with c ≠ 0 the second law needs no padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.selection import Shift
+from onebyone.algebra.weights import (
+    Array,
+    along,
+    check_width,
+    grouped_refusal,
+    mapped_bias,
+    summed,
+    through_groups,
+    wide,
+)
+from onebyone.errors import UsageError
+
+__all__ = ["Kernel"]
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A convolution over any number of axes: ONNX Conv with its pads worked out.
+
+    weight (C_out, C_in / groups, *K); bias (C_out,) or None; stride, dilation and pads
+    (zeros before, after) one entry per axis. Raises `UsageError` where these do not fit.
+
+    >>> k = Kernel(np.ones((2, 1, 3), int), None, (1,), (1,), ((1, 1),))
+    >>> k.apply(np.array([[[1, 2, 3]]])).tolist()
+    [[[3, 6, 5], [3, 6, 5]]]
+    """
+
+    weight: Array
+    bias: Array | None
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        axes = self.weight.ndim - 2
+        if not len(self.stride) == len(self.dilation) == len(self.pads) == axes:
+            raise UsageError(f"got {self}, wanted one stride, dilation and pads per axis ({axes})")
+        if self.weight.shape[0] % self.groups:
+            raise UsageError(f"got {self}, wanted groups that divide {self.weight.shape[0]}")
+
+    def __str__(self) -> str:
+        return f"Kernel {self.weight.shape} in {self.groups} groups"
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """(C_in, C_out)."""
+        return self.weight.shape[1] * self.groups, self.weight.shape[0]
+
+    @property
+    def padded(self) -> bool:
+        """Some output may read a zero that is not in the input."""
+        return any(max(pair) > 0 for pair in self.pads)
+
+    def out_sizes(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        """The output's spatial sizes for an input of spatial `sizes`."""
+        kernel = self.weight.shape[2:]
+        every = zip(sizes, kernel, self.stride, self.dilation, self.pads, strict=True)
+        return tuple((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, k, s, d, p in every)
+
+    def terms(self) -> Iterator[tuple[Array, tuple[Shift, ...]]]:
+        """Each W_k, (C_out, C_in / groups), with its T_k, one `Shift` per spatial axis."""
+        for k in np.ndindex(*self.weight.shape[2:]):
+            steps = zip(k, self.stride, self.dilation, self.pads, strict=True)
+            shifts = tuple(Shift(i * d - p[0], s) for i, s, d, p in steps)
+            yield self.weight[(..., *k)], shifts
+
+    def apply(self, x: Array) -> Array:
+        """Σ_k W_k T_k x + b for x (N, C_in, *space), in int64 or float64.
+
+        The reference: exact on integers, slow by design.
+        """
+        x, sizes = wide(x), self.out_sizes(x.shape[2:])
+        y = np.zeros((len(x), self.channels[1], *sizes), np.result_type(x, wide(self.weight)))
+        for matrix, shifts in self.terms():
+            y = y + self._blocks(wide(matrix), _shifted(x, shifts, sizes))
+        return y if self.bias is None else y + along(wide(self.bias), y.ndim)
+
+    def _blocks(self, matrix: Array, x: Array) -> Array:
+        g = self.groups
+        blocks = matrix.reshape(g, -1, matrix.shape[1])
+        parts = x.reshape(len(x), g, -1, *x.shape[2:])
+        y: Array = np.einsum("goi,ngi...->ngo...", blocks, parts)
+        return y.reshape(len(x), -1, *x.shape[2:])
+
+    def compose_left(self, M: Array, b: Array | None = None) -> Kernel | Refusal:
+        """(M, b) ∘ K: the channel map after the convolution, in int64 or float64.
+
+        M is (C', C_out), or (C_out,) for a diagonal; b is (C',). A dense M refuses groups.
+
+        >>> k = Kernel(np.ones((2, 1, 3), int), np.array([1, 2]), (1,), (1,), ((1, 1),))
+        >>> k.compose_left(np.array([[1, 10]])).bias
+        array([21])
+        """
+        check_width(M, b, M.shape[-1] == self.channels[1], self)
+        if M.ndim == 2 and self.groups > 1:
+            return grouped_refusal(self.groups)
+        M, weight, bias = wide(M), wide(self.weight), mapped_bias(M, self.bias, b)
+        if M.ndim == 1:
+            return replace(self, weight=along(M, weight.ndim, 0) * weight, bias=bias)
+        return replace(self, weight=np.tensordot(M, weight, 1), bias=bias)
+
+    def compose_right(self, M: Array, b: Array | None = None) -> Kernel | Refusal:
+        """K ∘ (M, b): the channel map before the convolution, in int64 or float64.
+
+        M is (C_in, C'), or (C_in,) for a diagonal; b is (C_in,). A dense M refuses groups, and
+        b ≠ 0 refuses padding.
+
+        >>> k = Kernel(np.ones((2, 1, 3), int), None, (1,), (1,), ((1, 1),))
+        >>> print(k.compose_right(np.array([2]), np.array([1])))
+        affine: zero padding comes after the bias, so the border would see it: pads ((1, 1),)
+        """
+        check_width(M, b, M.shape[0] == self.channels[0], self)
+        if M.ndim == 2 and self.groups > 1:
+            return grouped_refusal(self.groups)
+        if b is not None and np.any(b) and self.padded:
+            return Refusal(
+                "affine" if M.ndim == 1 else "compose",
+                f"zero padding comes after the bias, so the border would see it: pads {self.pads}",
+            )
+        return replace(self, weight=self._weight_after(wide(M)), bias=self._bias_after(b))
+
+    def _weight_after(self, M: Array) -> Array:
+        weight = wide(self.weight)
+        if M.ndim == 2:
+            return np.moveaxis(np.tensordot(weight, M, (1, 0)), -1, 1)
+        return weight * through_groups(M, self.weight.shape, self.groups)
+
+    def _bias_after(self, b: Array | None) -> Array | None:
+        if b is None:
+            return self.bias
+        taps = wide(self.weight).reshape(*self.weight.shape[:2], -1).sum(axis=2)
+        return summed(self._blocks(taps, wide(b)[None])[0], self.bias)
+
+    def plus(self, other: Kernel) -> Kernel | Refusal:
+        """K + L for parallel kernels over the same input, in int64 or float64.
+
+        The taps of the smaller are placed among those of the larger (a 1×1 on the tap that reads
+        the centre); refused where groups, strides or the read positions do not meet.
+
+        >>> k = Kernel(np.ones((2, 1, 3), int), None, (1,), (1,), ((1, 1),))
+        >>> k.plus(Kernel(np.array([[[5]], [[7]]]), None, (1,), (1,), ((0, 0),))).weight[1]
+        array([[1, 8, 1]])
+        """
+        large, small = sorted((self, other), key=lambda k: k.weight.size, reverse=True)
+        if (large.channels, large.groups) != (small.channels, small.groups):
+            return Refusal("sum", f"{large} and {small} differ in channels or groups")
+        places = [_placed(large, small, axis) for axis in range(len(large.stride))]
+        if not all(places):
+            return Refusal("sum", f"{large} and {small} read different positions")
+        weight = wide(large.weight).copy()
+        weight[np.ix_(*map(range, weight.shape[:2]), *places)] += wide(small.weight)
+        return replace(large, weight=weight, bias=summed(large.bias, small.bias))
+
+
+def _placed(large: Kernel, small: Kernel, axis: int) -> list[int]:
+    """Which taps of `large` read what the taps of `small` read; empty where some has none."""
+    a, b = _reads(large, axis), _reads(small, axis)
+    # n_out = (n + before + after - extent) // stride + 1 must be the same for every n.
+    same = large.stride[axis] == small.stride[axis] and _growth(large, axis) == _growth(small, axis)
+    return [a.index(i) for i in b] if same and set(b) <= set(a) else []
+
+
+def _reads(kernel: Kernel, axis: int) -> list[int]:
+    start, step = -kernel.pads[axis][0], kernel.dilation[axis]
+    return [start + step * k for k in range(kernel.weight.shape[2 + axis])]
+
+
+def _growth(kernel: Kernel, axis: int) -> int:
+    taps: int = kernel.weight.shape[2 + axis]
+    return sum(kernel.pads[axis]) - (taps - 1) * kernel.dilation[axis]
+
+
+def _shifted(x: Array, shifts: tuple[Shift, ...], sizes: tuple[int, ...]) -> Array:
+    """T_k x: reads by index, with zeros where the index is -1."""
+    for axis, (shift, n_out) in enumerate(zip(shifts, sizes, strict=True), start=2):
+        read = shift.sources(x.shape[axis], n_out)
+        x = np.take(x, read, axis) * along(read >= 0, x.ndim, axis)
+    return x

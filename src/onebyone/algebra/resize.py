@@ -1,0 +1,235 @@
+"""Resize along one axis: every output is a weighted sum of its neighbours in the input.
+
+Output i lies at a coordinate x(i) of the input, given by the coordinate mode. With a kernel k of
+radius R (linear 1, cubic 2) and a stretch s (1, or min(scale, 1) with antialias)
+
+    (S v)[i] = Σ_j k(s·(j - x(i))) v[clamp(j)]
+
+where j runs over the integers, normalised to Σ = 1 with antialias, and with `exclude_outside`,
+which also drops the j outside. Nearest rounds x(i) instead. So the rows sum to one in every mode
+but "tf_crop_and_resize", which puts zeros where x(i) leaves the input.
+
+Source: the text of ONNX Resize, opsets 10 to 19; cubic kernel of R. Keys, "Cubic convolution
+interpolation for digital image processing", IEEE TASSP 29 (1981), equation 4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onebyone.algebra.space import AxisMap, Matrix, one_hot
+from onebyone.errors import UsageError
+
+__all__ = ["COORDINATES", "MODES", "ROUNDINGS", "Resize", "fit"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What a coordinate mode may depend on. The scale is a ratio `after / before`, so that the
+    positions of a resize to n_out are rounded once, and its ties are ties."""
+
+    n_in: int
+    n_out: int
+    before: float
+    after: float
+    roi: tuple[float, float]
+
+    def back(self, x: Floats) -> Floats:
+        """x / scale."""
+        return x * self.before / self.after
+
+    @property
+    def index(self) -> Floats:
+        return np.arange(self.n_out, dtype=np.float64)
+
+
+def _half_pixel(f: _Frame) -> Floats:
+    return f.back(f.index + 0.5) - 0.5
+
+
+def _half_pixel_symmetric(f: _Frame) -> Floats:
+    # n_in/2 · (1 - n_out/(scale·n_in)), the centre of the output on the centre of the input.
+    return (f.n_in - f.n_out * f.before / f.after) / 2 + _half_pixel(f)
+
+
+def _pytorch_half_pixel(f: _Frame) -> Floats:
+    return _half_pixel(f) if f.n_out > 1 else np.zeros(f.n_out)
+
+
+def _align_corners(f: _Frame) -> Floats:
+    return f.index * (f.n_in - 1) / max(f.n_out - 1, 1)
+
+
+def _asymmetric(f: _Frame) -> Floats:
+    return f.back(f.index)
+
+
+def _tf_half_pixel_for_nn(f: _Frame) -> Floats:
+    return f.back(f.index + 0.5)
+
+
+def _tf_crop_and_resize(f: _Frame) -> Floats:
+    start, end = f.roi
+    if f.n_out == 1:
+        return np.array([0.5 * (start + end) * (f.n_in - 1)])
+    return start * (f.n_in - 1) + f.index * (end - start) * (f.n_in - 1) / (f.n_out - 1)
+
+
+COORDINATES: Mapping[str, Callable[[_Frame], Floats]] = {
+    "half_pixel": _half_pixel,
+    "half_pixel_symmetric": _half_pixel_symmetric,
+    "pytorch_half_pixel": _pytorch_half_pixel,
+    "align_corners": _align_corners,
+    "asymmetric": _asymmetric,
+    "tf_half_pixel_for_nn": _tf_half_pixel_for_nn,
+    "tf_crop_and_resize": _tf_crop_and_resize,
+}
+
+# "simple" is what opsets up to 10 leave unsaid and ONNX Runtime does: floor where the axis grows.
+ROUNDINGS: Mapping[str, Callable[[Floats, _Frame], Floats]] = {
+    "round_prefer_floor": lambda x, f: np.ceil(x - 0.5),
+    "round_prefer_ceil": lambda x, f: np.floor(x + 0.5),
+    "floor": lambda x, f: np.floor(x),
+    "ceil": lambda x, f: np.ceil(x),
+    "simple": lambda x, f: np.floor(x) if f.after >= f.before else np.ceil(x),
+}
+
+
+def _linear(t: Floats, a: float) -> Floats:
+    hat: Floats = np.maximum(1 - np.abs(t), 0)
+    return hat
+
+
+def _cubic(t: Floats, a: float) -> Floats:
+    t = np.abs(t)
+    near = ((a + 2) * t - (a + 3)) * t * t + 1
+    far = ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
+    return np.where(t <= 1, near, np.where(t < 2, far, 0.0))
+
+
+MODES: Mapping[str, tuple[Callable[[Floats, float], Floats], int]] = {
+    "linear": (_linear, 1),
+    "cubic": (_cubic, 2),
+}
+
+
+@dataclass(frozen=True)
+class Resize(AxisMap):
+    """One axis of ONNX Resize.
+
+    The output size is `size`, or else floor(n_in * scale) in float32, as ONNX infers it; without
+    both it is known only at run time. The coordinates use `scale`, or else n_out / n_in. `joint`:
+    an aspect ratio is kept, so the scale also depends on the other axes (see `fit`), and without
+    `scale` there is no matrix. `roi` is (start, end) of tf_crop_and_resize, None at run time.
+
+    Raises `UsageError` for a mode, coordinate mode or rounding that ONNX does not have.
+
+    >>> Resize("linear", scale=2.0).matrix(2)
+    array([[1.  , 0.  ],
+           [0.75, 0.25],
+           [0.25, 0.75],
+           [0.  , 1.  ]])
+    """
+
+    mode: str
+    coordinates: str = "half_pixel"
+    scale: float | None = None
+    size: int | None = None
+    rounding: str = "round_prefer_floor"
+    cubic_a: float = -0.75
+    exclude_outside: bool = False
+    antialias: bool = False
+    roi: tuple[float, float] | None = None
+    joint: bool = False
+
+    def __post_init__(self) -> None:
+        _one_of(self.mode, ["nearest", *MODES])
+        _one_of(self.coordinates, COORDINATES)
+        _one_of(self.rounding, ROUNDINGS)
+
+    @property
+    def _extrapolates(self) -> bool:
+        return self.coordinates == "tf_crop_and_resize"
+
+    @property
+    def preserves_constants(self) -> bool:
+        return not self._extrapolates
+
+    @property
+    def is_selection(self) -> bool:
+        return self.mode == "nearest" and not self._extrapolates
+
+    def out_size(self, n_in: int) -> int | None:
+        if self.size is not None or self.scale is None:
+            return self.size
+        return math.floor(np.float32(n_in) * np.float32(self.scale))
+
+    def _frame(self, n_in: int, n_out: int) -> _Frame:
+        if self.scale is None and self.joint:
+            raise UsageError(f"got {self} without scale, wanted the scale that `fit` gives")
+        if self._extrapolates and self.roi is None:
+            raise UsageError(f"got {self} without roi, wanted roi=(start, end)")
+        before, after = (n_in, n_out) if self.scale is None else (1, self.scale)
+        return _Frame(n_in, n_out, before, after, self.roi or (0.0, 1.0))
+
+    def rows(self, n_in: int, n_out: int) -> Matrix:
+        if n_out == 0:
+            return np.zeros((0, n_in))
+        frame = self._frame(n_in, n_out)
+        x = COORDINATES[self.coordinates](frame)
+        matrix = self._nearest(x, frame) if self.mode == "nearest" else self._weighted(x, frame)
+        outside = self._extrapolates & ((x < 0) | (x > n_in - 1))
+        return np.where(outside[:, None], 0.0, matrix)
+
+    def _nearest(self, x: Floats, frame: _Frame) -> Matrix:
+        near = ROUNDINGS[self.rounding](x, frame)
+        return one_hot(near.clip(0, frame.n_in - 1).astype(np.int64), frame.n_in)
+
+    def _weighted(self, x: Floats, frame: _Frame) -> Matrix:
+        kernel, radius = MODES[self.mode]
+        stretch = min(frame.after / frame.before, 1.0) if self.antialias else 1.0
+        reach = math.ceil(radius / stretch)
+        neighbours = np.floor(x).astype(np.int64)[:, None] + np.arange(1 - reach, reach + 1)
+        weights = kernel((neighbours - x[:, None]) * stretch, self.cubic_a)
+        if self.exclude_outside:
+            weights *= (neighbours >= 0) & (neighbours < frame.n_in)
+        if self.exclude_outside or self.antialias:
+            weights /= weights.sum(axis=1, keepdims=True)
+        return _gathered(neighbours.clip(0, frame.n_in - 1), weights, frame.n_in)
+
+
+def _one_of(got: str, known: Any) -> None:
+    if got not in known:
+        raise UsageError(f"got {got!r}, wanted one of {', '.join(known)}: check the Resize")
+
+
+def _gathered(columns: NDArray[np.int64], weights: Floats, n_in: int) -> Matrix:
+    """The matrix (n_out, n_in) with `weights` (n_out, k) added at `columns` (n_out, k)."""
+    matrix = np.zeros((len(columns), n_in))
+    np.add.at(matrix, (np.arange(len(columns))[:, None], columns), weights)
+    return matrix
+
+
+def fit(
+    lengths: Sequence[int], sizes: Sequence[int], policy: Literal["not_larger", "not_smaller"]
+) -> tuple[float, tuple[int, ...]]:
+    """The common scale and the output sizes under ONNX's keep_aspect_ratio_policy.
+
+    `lengths` are the input's sizes, `sizes` what was asked for, axis by axis.
+
+    >>> fit((4, 6), (8, 9), "not_larger")
+    (1.5, (6, 9))
+    """
+    ratios = [Fraction(size, length) for size, length in zip(sizes, lengths, strict=True)]
+    scale = min(ratios) if policy == "not_larger" else max(ratios)
+    half = Fraction(1, 2)
+    return float(scale), tuple(math.floor(scale * length + half) for length in lengths)

@@ -1,0 +1,107 @@
+"""Space maps: what acts on positions, the same way in every channel.
+
+Symbols. x has one axis per position index; S is separable, one matrix per axis:
+
+    (S x)[..., i, ...] = Σ_j M[i, j] x[..., j, ...]        M: (n_out, n_in), float64
+
+Law. A channel map W ⊗ I and a space map I ⊗ S act on different axes, so they commute:
+
+    (W ⊗ I)(I ⊗ S) = W ⊗ S = (I ⊗ S)(W ⊗ I)
+
+Side condition. With a bias, W(Sx) + b = S(Wx + b) needs S 1 = 1: each row of M sums to one
+(`preserves_constants`). An elementwise nonlinearity commutes with S only where each row of M is
+one-hot (`is_selection`). Both are decided from the attributes and hold for every input size.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onebyone.errors import UsageError
+
+__all__ = ["AxisMap", "apply", "one_hot"]
+
+Matrix = NDArray[np.float64]
+
+
+class AxisMap(ABC):
+    """One axis of a space map: a matrix (n_out, n_in) for every input size n_in >= 1.
+
+    Subclasses are frozen dataclasses of the attributes that define the map.
+    """
+
+    @property
+    @abstractmethod
+    def preserves_constants(self) -> bool:
+        """Each row of the matrix sums to one, over the reals, for every input size.
+
+        Conservative: False also where only some sizes, or only some engines, break it.
+        """
+
+    @property
+    @abstractmethod
+    def is_selection(self) -> bool:
+        """Each row of the matrix is one-hot for every input size (conservative)."""
+
+    @abstractmethod
+    def out_size(self, n_in: int) -> int | None:
+        """The number of outputs; None where the input size alone does not decide it."""
+
+    @abstractmethod
+    def rows(self, n_in: int, n_out: int) -> Matrix:
+        """The matrix (n_out, n_in); `n_out` is trusted. Callers want `matrix`."""
+
+    def matrix(self, n_in: int, n_out: int | None = None) -> Matrix:
+        """The matrix (n_out, n_in) in float64.
+
+        Raises `UsageError` where `n_out` is needed and missing, or contradicts the attributes.
+
+        >>> from onebyone.algebra.selection import subsample
+        >>> subsample(2).matrix(3)
+        array([[1., 0., 0.],
+               [0., 0., 1.]])
+        """
+        return self.rows(n_in, _agreed(self, n_in, n_out))
+
+
+def _agreed(axis_map: AxisMap, n_in: int, n_out: int | None) -> int:
+    known = axis_map.out_size(n_in)
+    if known is not None and n_out in (None, known):
+        return known
+    if known is None and n_out is not None:
+        return n_out
+    wanted = "an output size" if known is None else f"output size {known}"
+    raise UsageError(f"{axis_map} on {n_in} inputs got n_out={n_out}, wanted {wanted}: pass n_out")
+
+
+def one_hot(sources: NDArray[np.int64], n_in: int) -> Matrix:
+    """The matrix (len(sources), n_in) that copies input `sources[i]` to i; -1 gives a zero row.
+
+    >>> one_hot(np.array([1, -1]), 2)
+    array([[0., 1.],
+           [0., 0.]])
+    """
+    return np.equal.outer(sources, np.arange(n_in)).astype(np.float64)
+
+
+def apply(
+    maps: Mapping[int, AxisMap], x: NDArray[Any], sizes: Mapping[int, int] | None = None
+) -> NDArray[Any]:
+    """S x: each map applied along its axis of `x`, in float64 (or wider).
+
+    `sizes` gives the output size of those axes that are known only at run time. The rank stays:
+    an axis that its operator drops comes out with size one.
+
+    >>> from onebyone.algebra.selection import Slice
+    >>> apply({1: Slice(step=-1)}, np.array([[1, 2, 3]]))
+    array([[3., 2., 1.]])
+    """
+    for axis, axis_map in maps.items():
+        matrix = axis_map.matrix(x.shape[axis], (sizes or {}).get(axis))
+        x = np.moveaxis(np.tensordot(matrix, x, axes=(1, axis)), 0, axis)
+    return x

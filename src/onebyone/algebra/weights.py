@@ -1,0 +1,94 @@
+"""What kernels of either direction share: wide arithmetic, biases, diagonals across groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onebyone.algebra.refusal import Refusal
+from onebyone.errors import UsageError
+
+__all__ = [
+    "Array",
+    "along",
+    "check_width",
+    "grouped_refusal",
+    "mapped_bias",
+    "summed",
+    "through_groups",
+    "wide",
+]
+
+Array = NDArray[Any]
+
+
+def wide(a: Array) -> Array:
+    """`a` in the precision that laws are computed in: integers as int64, the rest as float64.
+
+    >>> wide(np.ones(1, np.float16)).dtype, wide(np.ones(1, np.int8)).dtype
+    (dtype('float64'), dtype('int64'))
+    """
+    return a.astype(np.int64 if a.dtype.kind in "biu" else np.float64, copy=False)
+
+
+def summed(a: Array | None, b: Array | None) -> Array | None:
+    """a + b, where None stands for zero.
+
+    >>> summed(np.array([2, 3]), None)
+    array([2, 3])
+    """
+    if a is None or b is None:
+        return b if a is None else a
+    return wide(a) + wide(b)
+
+
+def along(v: Array, ndim: int, axis: int = 1) -> Array:
+    """The vector v laid along `axis` of an array of rank `ndim`, to broadcast over the others.
+
+    >>> along(np.arange(3), 4).shape
+    (1, 3, 1, 1)
+    """
+    return v.reshape([-1 if i == axis else 1 for i in range(ndim)])
+
+
+def check_width(M: Array, b: Array | None, fits: bool, kernel: object) -> None:
+    """Raise `UsageError` unless M `fits` the kernel and b is as wide as M's output.
+
+    >>> check_width(np.ones((2, 3)), np.ones(2), True, "a kernel")
+    """
+    if not fits or (b is not None and b.shape != M.shape[:1]):
+        got = f"M {M.shape}" if b is None else f"M {M.shape}, b {b.shape}"
+        raise UsageError(f"got {got} for {kernel}, wanted matching channels: check the order")
+
+
+def grouped_refusal(groups: int) -> Refusal:
+    """Why a dense channel map does not compose with a grouped kernel.
+
+    >>> print(grouped_refusal(4))
+    compose: a dense channel map would fill the zero blocks of 4 groups
+    """
+    return Refusal("compose", f"a dense channel map would fill the zero blocks of {groups} groups")
+
+
+def mapped_bias(M: Array, bias: Array | None, b: Array | None) -> Array | None:
+    """M·bias + b, where None stands for zero and a vector M for a diagonal.
+
+    >>> mapped_bias(np.array([2, 3]), np.array([1, 1]), None)
+    array([2, 3])
+    """
+    if bias is None:
+        return None if b is None else wide(b)
+    M, bias = wide(M), wide(bias)
+    return summed(M @ bias if M.ndim == 2 else M * bias, b)
+
+
+def through_groups(s: Array, shape: tuple[int, ...], groups: int) -> Array:
+    """The diagonal s (C_in,) laid out to multiply a grouped weight (C_out, C_in / groups, *K).
+
+    >>> through_groups(np.array([1, 2]), (4, 1, 3), 2)[:, 0, 0]
+    array([1, 1, 2, 2])
+    """
+    rows = np.repeat(s.reshape(groups, -1), shape[0] // groups, axis=0)
+    return rows.reshape(*rows.shape, *[1] * (len(shape) - 2))
