@@ -221,10 +221,11 @@ def _load(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     import numpy as np
 
     try:
-        archive = np.load(path, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise UsageError(f"{path} is one array: wanted np.savez({path.stem!r}, NAME=array)")
-        with archive:
+        # Opened here, so that it is closed also when it turns out to be something else.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise UsageError(f"{path} is one array: wanted np.savez(FILE, NAME=array)")
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UnreadableModel(f"{path}: wanted an .npz file of plain arrays: {error}") from error
