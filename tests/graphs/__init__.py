@@ -1,0 +1,1 @@
+"""Random ONNX models whose float32 arithmetic is exact, and the engine that judges them."""
