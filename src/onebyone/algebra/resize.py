@@ -127,9 +127,9 @@ class Resize(AxisMap):
     """One axis of ONNX Resize.
 
     The output size is `size`, or else floor(n_in * scale) in float32, as ONNX infers it; without
-    both it is known only at run time. The coordinates use `scale`, or else n_out / n_in. `joint`:
-    an aspect ratio is kept, so the scale also depends on the other axes (see `fit`), and without
-    `scale` there is no matrix. `roi` is (start, end) of tf_crop_and_resize, None at run time.
+    both it is known only at run time. The coordinates use `scale`, or else n_out / n_in; but with
+    `unknown_scale` (scales computed at run time, or an aspect ratio to keep, see `fit`) there is
+    no matrix. `roi` is the (start, end) of tf_crop_and_resize, None where computed at run time.
 
     Raises `UsageError` for a mode, coordinate mode or rounding that ONNX does not have.
 
@@ -149,7 +149,7 @@ class Resize(AxisMap):
     exclude_outside: bool = False
     antialias: bool = False
     roi: tuple[float, float] | None = None
-    joint: bool = False
+    unknown_scale: bool = False
 
     def __post_init__(self) -> None:
         _one_of(self.mode, ["nearest", *MODES])
@@ -174,8 +174,8 @@ class Resize(AxisMap):
         return math.floor(np.float32(n_in) * np.float32(self.scale))
 
     def _frame(self, n_in: int, n_out: int) -> _Frame:
-        if self.scale is None and self.joint:
-            raise UsageError(f"got {self} without scale, wanted the scale that `fit` gives")
+        if self.unknown_scale:
+            raise UsageError(f"got {self}, wanted its scale: replace scale and unknown_scale")
         if self._extrapolates and self.roi is None:
             raise UsageError(f"got {self} without roi, wanted roi=(start, end)")
         before, after = (n_in, n_out) if self.scale is None else (1, self.scale)

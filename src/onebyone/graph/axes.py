@@ -1,0 +1,148 @@
+"""A node's space map as a value, and how operands name axes and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.space import AxisMap
+from onebyone.graph.constants import constant
+
+__all__ = [
+    "Spatial",
+    "computed",
+    "entries",
+    "integers",
+    "late",
+    "numbers",
+    "operand",
+    "pairs",
+    "rank",
+    "refused",
+    "size",
+]
+
+
+@dataclass(frozen=True)
+class Spatial:
+    """What a node does to positions: one axis map per axis that it touches.
+
+    Equal objects are equal maps, also where sizes are known only at run time: `runtime` holds the
+    values that decide them.
+
+    Args:
+        maps: the axis of the node's first input (not negative) -> its map; all others stay.
+        vanished: those axes of `maps` that the output drops (keepdims=0, a scalar Gather).
+        runtime: operands that are computed when the model runs and that the maps depend on.
+    """
+
+    maps: Mapping[int, AxisMap]
+    vanished: tuple[int, ...] = ()
+    runtime: tuple[ir.Value, ...] = field(default=())
+
+    def __hash__(self) -> int:
+        return hash((frozenset(self.maps.items()), self.vanished, self.runtime))
+
+    @property
+    def preserves_constants(self) -> bool:
+        """Whether a constant (per channel) comes out as the same constant, for every size."""
+        return all(axis_map.preserves_constants for axis_map in self.maps.values())
+
+    @property
+    def is_selection(self) -> bool:
+        """Whether every output position copies one input position, for every size."""
+        return all(axis_map.is_selection for axis_map in self.maps.values())
+
+    @property
+    def keepdims(self) -> bool:
+        """Whether the output has all axes of the input."""
+        return not self.vanished
+
+
+def refused(reason: str) -> Refusal:
+    """The refusal of law "commute" for `reason`.
+
+    >>> refused("the pads are computed at run time").law
+    'commute'
+    """
+    return Refusal("commute", reason)
+
+
+def operand(node: ir.Node, index: int) -> ir.Value | None:
+    """Input `index`; None where it is left out, by position, by name, or as an empty constant."""
+    value = node.inputs[index] if index < len(node.inputs) else None
+    array = constant(value)
+    return None if array is not None and array.size == 0 else value
+
+
+def numbers(node: ir.Node, index: int, attribute: str) -> list[float] | None:
+    """A list operand, which older opsets hold in `attribute`; None if absent or not constant."""
+    if attribute in node.attributes:
+        held = node.attributes[attribute].value
+        return list(held) if isinstance(held, Sequence) else [held]
+    array = constant(operand(node, index))
+    return None if array is None else list(array.ravel().tolist())
+
+
+def integers(node: ir.Node, index: int, attribute: str) -> list[int] | None:
+    """`numbers` as integers."""
+    found = numbers(node, index, attribute)
+    return None if found is None else [int(number) for number in found]
+
+
+def entries(value: ir.Value | None) -> list[float | None] | None:
+    """The numbers in a list operand, None for each that is computed at run time.
+
+    None where not even their count is known. Exporters write the scales of a dynamic resize as
+    Concat([1, 1], computed).
+    """
+    array = constant(value)
+    if array is not None:
+        return [float(entry) for entry in array.ravel()]
+    node = None if value is None else value.producer()
+    if node is None or node.op_type != "Concat":
+        length = size(value, 0)
+        return None if length is None else [None] * length
+    parts = [entries(part) for part in node.inputs]
+    known = [part for part in parts if part is not None]
+    return [entry for part in known for entry in part] if len(known) == len(parts) else None
+
+
+def pairs(ends: Sequence[int]) -> list[tuple[int, int]]:
+    """ONNX's pads, all the begins and then all the ends, per axis.
+
+    >>> pairs([1, 2, 3, 4])
+    [(1, 3), (2, 4)]
+    """
+    half = len(ends) // 2
+    return list(zip(ends[:half], ends[half:], strict=False))
+
+
+def late(node: ir.Node, operands: Mapping[str, int]) -> Refusal | None:
+    """The refusal of the first of `operands` (name -> index) that is computed at run time."""
+    for name, index in operands.items():
+        if operand(node, index) is not None and numbers(node, index, name) is None:
+            return refused(f"the {name} of the {node.op_type} are computed at run time")
+    return None
+
+
+def computed(*values: ir.Value | None) -> tuple[ir.Value, ...]:
+    """Those of `values` that are computed when the model runs."""
+    return tuple(v for v in values if v is not None and constant(v) is None)
+
+
+def rank(node: ir.Node) -> int:
+    """The rank of the first input; readers are only asked where it is known."""
+    value = node.inputs[0]
+    return 0 if value is None or value.shape is None else value.shape.rank()
+
+
+def size(value: ir.Value | None, axis: int) -> int | None:
+    """The size of one axis where it is a fixed number."""
+    if value is None or value.shape is None or axis >= value.shape.rank():
+        return None
+    length = value.shape[axis]
+    return length if isinstance(length, int) else None
