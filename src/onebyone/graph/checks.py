@@ -1,0 +1,153 @@
+"""The checks that a model passes before anything is computed from it: shapes, bytes, files.
+
+onnx.checker looks at the weights by copying the model twice, and onnx_ir not at all; here each
+tensor's dimensions are compared with the bytes that are there, and external data must lie in a
+plain file inside the model's folder. Nothing is allocated by what a file merely claims.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Iterator
+from typing import NoReturn
+
+import onnx_ir as ir
+
+from onebyone.errors import UnreadableModel
+
+__all__ = ["all_nodes", "check_interface", "check_tensors", "one_line", "refuse", "tensors"]
+
+# 2**40 float32 are 4 TB: a declared shape beyond that is damage, not data.
+_MOST_ELEMENTS = 2**40
+# The fields of a TensorProto that hold numbers one by one.
+_TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+
+
+def one_line(text: object, most: int = 300) -> str:
+    r"""`text` on one line, control characters escaped, cut after `most` characters.
+
+    >>> one_line("a\nb\x1b[31m")
+    'a b\\x1b[31m'
+    """
+    if isinstance(text, BaseException):
+        text = str(text) or type(text).__name__
+    words = " ".join(str(text)[: 4 * most].split())
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
+    return shown if len(shown) <= most else shown[:most] + "..."
+
+
+def refuse(message: str) -> NoReturn:
+    raise UnreadableModel(message)
+
+
+def check_interface(model: ir.Model) -> None:
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        if value.shape is not None:
+            _check_dims(one_line(value.name, 100), [d for d in value.shape if isinstance(d, int)])
+
+
+def _check_dims(name: str, dims: list[int]) -> None:
+    if any(dim < 0 for dim in dims) or math.prod(dims) > _MOST_ELEMENTS:
+        refuse(
+            f"tensor {name} has the impossible shape {one_line(dims, 100)}; dimensions are "
+            f"0 or more (name a dimension that is free), elements at most {_MOST_ELEMENTS}"
+        )
+
+
+def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
+    yield from ir.traversal.RecursiveGraphIterator(model.graph)
+    for function in model.functions.values():
+        yield from function.all_nodes()
+
+
+def tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    """Every tensor of the model: initialisers of all graphs, and attributes of all nodes."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is None:
+                refuse(f"initialiser {one_line(value.name, 100)} has no data")
+            yield value.const_value
+    for node in all_nodes(model):
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
+                yield attribute.as_tensor()
+            elif attribute.type == ir.AttributeType.TENSORS and not attribute.is_ref():
+                yield from attribute.as_tensors()
+
+
+def _name(tensor: ir.TensorProtocol) -> str:
+    return one_line(tensor.name or "without a name", 100)
+
+
+def check_tensors(model: ir.Model) -> None:
+    for tensor in tensors(model):
+        _check_dims(_name(tensor), list(tensor.shape.numpy()))
+        if isinstance(tensor, ir.ExternalTensor):
+            _check_external(tensor)
+        elif isinstance(tensor, ir.serde.TensorProtoTensor):
+            _check_stored(tensor)
+        elif isinstance(tensor, ir.StringTensor):
+            _check_length(tensor, len(tensor.string_data()), math.prod(tensor.shape.numpy()))
+
+
+def _check_length(tensor: ir.TensorProtocol, got: int, wanted: int) -> None:
+    if got != wanted:
+        shape = one_line(list(tensor.shape.numpy()), 100)
+        refuse(
+            f"tensor {_name(tensor)} of shape {shape} holds {got} bytes or values where "
+            f"{wanted} are wanted; the file is damaged"
+        )
+
+
+def _check_stored(tensor: ir.serde.TensorProtoTensor) -> None:
+    proto = tensor.raw
+    if tensor.dtype == ir.DataType.UNDEFINED or proto.HasField("segment"):
+        refuse(f"tensor {_name(tensor)} has no element type, or is stored in segments")
+    if proto.HasField("raw_data"):
+        _check_length(tensor, len(proto.raw_data), tensor.nbytes)
+        return
+    values = sum(len(getattr(proto, field)) for field in _TYPED_DATA)
+    if tensor.dtype.bitwidth < 8 and tensor.dtype.bitwidth != 6:
+        _check_length(tensor, values, tensor.nbytes)  # packed, one byte to a value
+    else:
+        pair = tensor.dtype in (ir.DataType.COMPLEX64, ir.DataType.COMPLEX128)
+        _check_length(tensor, values, tensor.size * (1 + pair))
+
+
+def _check_external(tensor: ir.ExternalTensor) -> None:
+    """The bytes of `tensor` exist, in a file inside the model's folder and nowhere else."""
+    status = _stat_inside(tensor)
+    offset, length = tensor.offset or 0, tensor.length
+    if tensor.dtype in (ir.DataType.UNDEFINED, ir.DataType.STRING):
+        refuse(f"tensor {_name(tensor)} has an element type that cannot be external")
+    if length is not None:
+        _check_length(tensor, length, tensor.nbytes)
+    if offset < 0 or offset + tensor.nbytes > status.st_size:
+        refuse(
+            f"tensor {_name(tensor)} lies at bytes {offset}..{offset + tensor.nbytes} of "
+            f"{one_line(tensor.location, 100)}, which has {status.st_size}; the file is cut short"
+        )
+
+
+def _stat_inside(tensor: ir.ExternalTensor) -> os.stat_result:
+    location, folder = os.fspath(tensor.location), os.fspath(tensor.base_dir) or "."
+    shown = one_line(location, 100)
+    base, path = os.path.realpath(folder), os.path.realpath(os.path.join(folder, location))
+    plain = os.path.normpath(location)
+    if (
+        os.path.isabs(location)
+        or plain.split(os.sep)[0] == ".."
+        or not path.startswith(os.path.join(base, ""))
+    ):
+        refuse(f"external data {shown} is outside the model's folder; copy it beside the model")
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise UnreadableModel(f"external data {shown}: {one_line(error)}") from error
+    if not stat.S_ISREG(status.st_mode) or not os.access(path, os.R_OK):
+        refuse(f"external data {shown} is not a file that can be read")
+    if status.st_nlink > 1:  # onnx_ir refuses to load it: it could be a link to anything
+        refuse(f"external data {shown} has several hard links; copy it to a file of its own")
+    return status

@@ -1,0 +1,211 @@
+"""One form for all models: sorted, inlined, constants as initialisers, a known opset.
+
+What the other modules may rely on is said in `onebyone.graph.read`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import onnx
+import onnx.checker
+import onnx.version_converter
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
+
+from onebyone.errors import UnreadableModel
+from onebyone.graph.checks import all_nodes, check_interface, one_line, refuse
+from onebyone.graph.write import INTERFACE, shell
+
+__all__ = ["OLDEST_OPSET", "normalised", "unshared"]
+
+# Older models are converted to this opset; from here to onnx's newest they are kept as they are.
+OLDEST_OPSET = 11
+# Functions that call functions can grow a small file without bound when inlined.
+_MOST_NODES = 1_000_000
+
+
+def normalised(model: ir.Model) -> ir.Model:
+    check_interface(model)
+    _record_interface(model)
+    _settle_initializers(model)
+    _sort(model)
+    _inline(model)
+    _lift_constants(model)
+    _load_inner_external(model)
+    _check(model)
+    return _converted(model)
+
+
+def _settle_initializers(model: ir.Model) -> None:
+    """Before IR version 4 each initialiser had to be listed as an input and was still constant."""
+    if model.ir_version >= 4:
+        return
+    graph = model.graph
+    inputs = [value for value in graph.inputs if value.name not in graph.initializers]
+    graph.inputs.clear()
+    graph.inputs.extend(inputs)
+    model.ir_version = 4
+
+
+def _record_interface(model: ir.Model) -> None:
+    ends = [*model.graph.inputs, *model.graph.outputs]
+    model.graph.meta[INTERFACE] = {v.name: tuple(v.shape) for v in ends if v.shape is not None}
+
+
+def _sort(model: ir.Model) -> None:
+    try:
+        model.graph.sort()
+    except ValueError as error:
+        raise UnreadableModel("its nodes form a cycle; an ONNX graph has none") from error
+
+
+def unshared(model: ir.Model) -> ir.Model:
+    """`model` with tensors of its own, their bytes still the source's: names can change freely."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                value.const_value = _borrowed(value.const_value)
+    return model
+
+
+def _borrowed(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    if isinstance(tensor, ir.ExternalTensor):
+        return ir.ExternalTensor(
+            tensor.location,
+            tensor.offset,
+            tensor.length,
+            tensor.dtype,
+            shape=ir.Shape(tensor.shape.numpy()),
+            name=tensor.name,
+            base_dir=tensor.base_dir,
+        )
+    if tensor.dtype == ir.DataType.STRING:
+        return ir.StringTensor(tensor.numpy(), name=tensor.name)
+    same = partial(_identity, tensor)
+    return ir.LazyTensor(same, tensor.dtype, ir.Shape(tensor.shape.numpy()), name=tensor.name)
+
+
+def _identity(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    return tensor
+
+
+def _inline(model: ir.Model) -> None:
+    if not model.functions:
+        return
+    if _expanded(model) > _MOST_NODES:
+        refuse(f"its functions call one another; inlined they make over {_MOST_NODES} nodes")
+    InlinePass(criteria=partial(_same_opsets, model))(model)
+    model.graph.sort()
+
+
+def _same_opsets(model: ir.Model, function: ir.Function) -> bool:
+    ours = model.opset_imports
+    return all(ours.get(domain, v) == v for domain, v in function.opset_imports.items())
+
+
+def _expanded(model: ir.Model) -> int:
+    """How many nodes the main graph has once every call is replaced by the function's body."""
+    sizes: dict[ir.OperatorIdentifier, int | None] = {}
+
+    def size(nodes: Iterator[ir.Node]) -> int:
+        return sum(called(node.op_identifier()) for node in nodes)
+
+    def called(key: ir.OperatorIdentifier) -> int:
+        if key not in model.functions:
+            return 1
+        if key not in sizes:
+            sizes[key] = None
+            sizes[key] = size(model.functions[key].all_nodes())
+        found = sizes[key]
+        if found is None:
+            refuse(f"function {one_line(key[1])} calls itself")
+        return found
+
+    return size(ir.traversal.RecursiveGraphIterator(model.graph))
+
+
+def _is_constant(node: ir.Node) -> bool:
+    return node.op_type == "Constant" and node.domain in ("", "ai.onnx")
+
+
+def _lift_constants(model: ir.Model) -> None:
+    """Constant nodes of the main graph become initialisers of the same name.
+
+    Left as nodes: those that are an output of the model, and strings and sparse values.
+    """
+    for node in list(model.graph):
+        if not _is_constant(node) or node.outputs[0].is_graph_output():
+            continue
+        tensor = _constant_tensor(node)
+        if tensor is None:
+            continue
+        old = node.outputs[0]
+        new = ir.Value(
+            name=old.name,
+            shape=ir.Shape(tensor.shape.numpy()),
+            type=ir.TensorType(tensor.dtype),
+            const_value=tensor,
+        )
+        old.replace_all_uses_with(new)
+        model.graph.remove(node, safe=True)
+        model.graph.register_initializer(new)
+
+
+def _constant_tensor(node: ir.Node) -> ir.TensorProtocol | None:
+    name = node.outputs[0].name
+    for key, attribute in node.attributes.items():
+        if key == "value":
+            return _borrowed(attribute.as_tensor())
+        if key in ("value_int", "value_ints"):
+            return ir.tensor(attribute.value, dtype=ir.DataType.INT64, name=name)
+        if key in ("value_float", "value_floats"):
+            return ir.tensor(attribute.value, dtype=ir.DataType.FLOAT, name=name)
+    return None
+
+
+def _load_inner_external(model: ir.Model) -> None:
+    """External tensors inside nodes come into memory: `write` moves only the main graph's."""
+    for graph in model.graphs():
+        if graph is not model.graph:
+            for value in graph.initializers.values():
+                if isinstance(value.const_value, ir.ExternalTensor):
+                    value.const_value = _in_memory(value.const_value)
+    for node in all_nodes(model):
+        for key, attribute in list(node.attributes.items()):
+            if isinstance(attribute.value, ir.ExternalTensor):
+                node.attributes[key] = ir.AttrTensor(key, _in_memory(attribute.value))
+
+
+def _in_memory(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
+    return ir.Tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=tensor.name)
+
+
+def _converted(model: ir.Model) -> ir.Model:
+    """`model` at an opset that this package knows."""
+    opset, newest = model.opset_imports.get(""), onnx.defs.onnx_opset_version()
+    if opset is None or OLDEST_OPSET <= opset <= newest:
+        return model
+    if opset > newest:
+        refuse(f"opset {opset}, the installed onnx knows up to {newest}; pip install -U onnx")
+    try:
+        proto = ir.serde.serialize_model(model)
+        newer = onnx.version_converter.convert_version(proto, OLDEST_OPSET)
+    except Exception as error:
+        raise UnreadableModel(
+            f"opset {opset} and onnx cannot convert it to {OLDEST_OPSET}: {one_line(error)}; "
+            f"export it with opset {OLDEST_OPSET} or newer"
+        ) from error
+    return normalised(ir.serde.deserialize_model(newer))
+
+
+def _check(model: ir.Model) -> None:
+    """onnx.checker on everything but the weights, which it would copy twice."""
+    graph = model.graph
+    inputs = [*graph.inputs, *(v for v in graph.initializers.values() if not v.is_graph_input())]
+    proto = ir.serde.serialize_model(shell(model, inputs, []))
+    try:
+        onnx.checker.check_model(proto)
+    except onnx.checker.ValidationError as error:
+        raise UnreadableModel(f"not a valid ONNX model: {one_line(error)}") from error

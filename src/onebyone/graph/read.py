@@ -1,0 +1,150 @@
+"""Read an ONNX model: checked on the way in, brought to one form, the source never changed.
+
+    file / ModelProto / onnx_ir.Model
+      ── parse ──▶ tensors checked (dims, bytes, external files)
+      ── sort, inline functions, lift Constant nodes ──▶ checked by onnx.checker ──▶ onnx_ir.Model
+
+The weights are never copied here: those of a file stay in its parsed message, external ones stay
+on disk until somebody asks for them. Whatever is wrong with the input becomes one
+`UnreadableModel` of one line. Subgraphs (`If`, `Loop`, `Scan`) and operators of foreign domains
+stay as they are. `training_info` is not carried over.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx
+import onnx_ir as ir
+
+from onebyone.errors import UnreadableModel
+from onebyone.graph.checks import check_tensors, one_line, refuse, tensors
+from onebyone.graph.form import normalised, unshared
+
+__all__ = ["read"]
+
+# Protocol buffers carry no message of 2 GiB or more.
+_LARGEST_MESSAGE = 2**31 - 1
+
+Source = str | os.PathLike[str] | onnx.ModelProto | ir.Model
+
+
+def read(source: Source) -> ir.Model:
+    """The model of a file, a `ModelProto` or an `onnx_ir.Model`, as a new `onnx_ir.Model`.
+
+    What holds for the result: every tensor has the bytes its shape asks for; external data lies
+    inside the model's folder (a `ModelProto` has no folder, so it may not use external data);
+    nodes are in topological order and pass `onnx.checker`; functions are inlined (those written
+    for another opset are left as they are); Constant nodes of the main graph are initialisers;
+    the IR version is at least 4, in which an initialiser that is also an input is a default that
+    a caller may override (in older files it is a constant, and no longer listed as an input);
+    opsets older than 11 are converted. Names are kept.
+
+    Raises `UnreadableModel`, with one line, for anything that is not such a model.
+
+    >>> from onnx import TensorProto, helper
+    >>> x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3])
+    >>> y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])
+    >>> graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+    >>> [node.op_type for node in read(helper.make_model(graph)).graph]
+    ['Relu']
+    """
+    where = _where(source)
+    try:
+        with _quiet():
+            return normalised(_load(source))
+    except UnreadableModel as error:
+        raise UnreadableModel(f"{where}: {error}") from error.__cause__
+    except Exception as error:  # the libraries raise whatever comes to hand on damaged models
+        raise UnreadableModel(f"{where}: not a usable ONNX model: {one_line(error)}") from error
+
+
+def _where(source: object) -> str:
+    if isinstance(source, str | os.PathLike):
+        return one_line(os.fsdecode(source))
+    return f"the given {type(source).__name__}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No log lines of onnx_ir meanwhile: what they warn of is an error here, in one line."""
+    logger = logging.getLogger("onnx_ir")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _load(source: Source) -> ir.Model:
+    if isinstance(source, onnx.ModelProto):
+        return unshared(_deserialized(source, ""))
+    if isinstance(source, ir.Model):
+        check_tensors(source)
+        return unshared(_cloned(source))
+    if not isinstance(source, str | os.PathLike):
+        refuse("wanted a path, an onnx.ModelProto or an onnx_ir.Model")
+    path = os.path.abspath(os.fsdecode(source))
+    return _deserialized(_parsed(path), os.path.dirname(path))
+
+
+def _parsed(path: str) -> onnx.ModelProto:
+    """The message in the file at `path`."""
+    data = _bytes(path)
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except Exception as error:
+        raise UnreadableModel(
+            "not an ONNX model, or cut short or damaged; export or download it again"
+        ) from error
+    return proto
+
+
+def _bytes(path: str) -> bytes:
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            refuse("not a file; give the path of an .onnx file")
+        if not 0 < status.st_size <= _LARGEST_MESSAGE:
+            refuse(
+                f"{status.st_size} bytes; an ONNX file has between 1 byte and 2 GiB "
+                "(larger models keep their weights in external data)"
+            )
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise UnreadableModel(f"{error.strerror or one_line(error)}; check the path") from error
+
+
+def _deserialized(proto: onnx.ModelProto, folder: str) -> ir.Model:
+    if not proto.HasField("graph") or not proto.ir_version or not proto.opset_import:
+        refuse("not an ONNX model: no graph, IR version or opset in it")
+    if proto.graph.sparse_initializer:
+        refuse("sparse initialisers are not supported; store them densely")
+    model = ir.serde.deserialize_model(proto)
+    for tensor in tensors(model):
+        if isinstance(tensor, ir.ExternalTensor):
+            if not folder:
+                refuse(
+                    f"tensor {one_line(tensor.name, 100)} is in an external file and a ModelProto "
+                    "has no folder; read the model from its path"
+                )
+            tensor.base_dir = folder
+    check_tensors(model)
+    return model
+
+
+def _cloned(model: ir.Model) -> ir.Model:
+    try:
+        return model.clone()
+    except Exception as error:
+        raise UnreadableModel(
+            "its nodes are not in topological order, or use values that nobody makes; "
+            "call model.graph.sort()"
+        ) from error

@@ -1,0 +1,309 @@
+"""Write an ONNX model: all of it or nothing, whatever its size.
+
+    onnx_ir.Model ──▶ bytes beside the target ──fsync──▶ renamed over the target
+
+The message is written tensor by tensor, so that the weights are never all in memory twice. A
+protocol buffer ends at 2 GiB; beyond that, and where the source had it so, the weights go to
+`<name>.data` beside the model, as ONNX external data.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import BinaryIO
+
+import onnx
+import onnx_ir as ir
+
+from onebyone.errors import UsageError
+from onebyone.graph.checks import one_line
+
+__all__ = ["INTERFACE", "shell", "to_proto", "write"]
+
+# `graph.meta[INTERFACE]`: the dimensions of inputs and outputs as the source declared them, by
+# name. Shape inference refines them in place; what is written declares them as the source did.
+INTERFACE = "onebyone.interface"
+# Protocol buffers carry no message of 2 GiB or more.
+_LARGEST_MESSAGE = 2**31 - 1
+# Smaller tensors stay in the message: ONNX wants the data of Reshape and its like there.
+_SMALL = 1024
+# Offsets in external data, so that a tensor can be used where it is mapped.
+_ALIGNMENT = 64
+# Field numbers with wire type 2 (bytes follow a length), from onnx.proto.
+_MODEL_GRAPH = bytes([7 << 3 | 2])
+_GRAPH_INITIALIZER = bytes([5 << 3 | 2])
+_TENSOR_RAW_DATA = bytes([9 << 3 | 2])
+
+
+def write(
+    model: ir.Model, path: str | os.PathLike[str], *, largest: int = _LARGEST_MESSAGE
+) -> None:
+    """Write `model` to `path`; a model of more than `largest` bytes with its weights beside it.
+
+    The weights go to `<path>.data` then, and also where any of them is external in `model`.
+    Files are complete when they take their names: on any failure, Ctrl-C and a full disk
+    included, what was at `path` and `<path>.data` is as before and nothing is left behind. (A
+    power cut between the two renames can leave new data beside an old model.) A symbolic link
+    is followed. `path` may be the file that `model` was read from; other models read from that
+    file have to be read again.
+
+    Raises `UsageError` where the file cannot be written.
+
+    >>> import tempfile, onnx_ir, onnx.parser
+    >>> text = '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) {y = Abs(x)}'
+    >>> model = onnx_ir.from_proto(onnx.parser.parse_model(text))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write(model, f"{folder}/abs.onnx")
+    ...     os.listdir(folder)
+    ['abs.onnx']
+    """
+    target = os.path.realpath(os.fsdecode(path))
+    try:
+        with ExitStack() as stack:
+            if _wants_external_data(model, largest):
+                _write_pair(stack, model, target)
+            else:
+                _write_single(stack, model, target)
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        raise UsageError(
+            f"cannot write {one_line(target)}: {reason}; choose another path or free space"
+        ) from error
+
+
+def to_proto(model: ir.Model) -> onnx.ModelProto:
+    """`model` as a message, with the inputs' and outputs' dimensions as its source declared them.
+
+    External data stays a reference. A message of 2 GiB or more cannot be serialised: `write` it.
+
+    >>> import onnx_ir, onnx.parser
+    >>> text = '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) {y = Abs(x)}'
+    >>> to_proto(onnx_ir.from_proto(onnx.parser.parse_model(text))).graph.node[0].op_type
+    'Abs'
+    """
+    proto = ir.serde.serialize_model(model)
+    _restore_interface(proto.graph, model.graph.meta.get(INTERFACE, {}))
+    return proto
+
+
+def shell(
+    model: ir.Model, inputs: Sequence[ir.Value], initializers: Sequence[ir.Value]
+) -> ir.Model:
+    """`model` with other inputs and initialisers, all else shared: to serialise a part of it."""
+    graph = model.graph
+    view = ir.GraphView(
+        inputs,
+        graph.outputs,
+        nodes=graph,
+        initializers=initializers,
+        doc_string=graph.doc_string,
+        opset_imports=model.opset_imports,
+        name=graph.name,
+        metadata_props=graph.metadata_props,
+    )
+    return ir.Model(
+        view,  # type: ignore[arg-type]  # serialising needs no more than a view
+        ir_version=model.ir_version,
+        producer_name=model.producer_name,
+        producer_version=model.producer_version,
+        domain=model.domain,
+        model_version=model.model_version,
+        doc_string=model.doc_string,
+        functions=tuple(model.functions.values()),
+        metadata_props=dict(model.metadata_props),
+        device_configurations=model.device_configurations,
+    )
+
+
+def _restore_interface(
+    graph: onnx.GraphProto, declared: Mapping[str, tuple[int | ir.SymbolicDim, ...]]
+) -> None:
+    """Put the declared names of free dimensions back, where inference found an expression."""
+    for info in (*graph.input, *graph.output):
+        dims = info.type.tensor_type.shape.dim
+        wanted = declared.get(info.name, ())
+        for dim, want in zip(dims, wanted, strict=False) if len(dims) == len(wanted) else ():
+            if not isinstance(want, int) and not dim.HasField("dim_value"):
+                dim.ClearField("dim_param")
+                if want.value is not None:
+                    dim.dim_param = want.value
+
+
+# --- the message, in parts -------------------------------------------------------------------
+
+
+def _wants_external_data(model: ir.Model, largest: int) -> bool:
+    tensors = [v.const_value for v in _large(model)]
+    external = any(isinstance(tensor, ir.ExternalTensor) for tensor in tensors)
+    rest = to_proto(_without_large(model)).ByteSize()
+    # 1 KiB for the header of each tensor: its name, shape and type.
+    return external or rest + sum(t.nbytes + 1024 for t in tensors if t) > largest
+
+
+def _large(model: ir.Model) -> list[ir.Value]:
+    """The initialisers that are written one by one, behind the message or beside it."""
+    found = []
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if tensor is None or tensor.dtype == ir.DataType.STRING:
+            continue
+        if isinstance(tensor, ir.ExternalTensor) or tensor.nbytes >= _SMALL:
+            found.append(value)
+    return found
+
+
+def _without_large(model: ir.Model) -> ir.Model:
+    large = set(_large(model))
+    small = [v for v in model.graph.initializers.values() if v not in large]
+    rest = shell(model, model.graph.inputs, small)
+    rest.graph.meta[INTERFACE] = model.graph.meta.get(INTERFACE, {})
+    return rest
+
+
+def _header(value: ir.Value) -> onnx.TensorProto:
+    """The tensor of `value` without its bytes."""
+    tensor = value.const_value
+    assert tensor is not None
+    proto = onnx.TensorProto(
+        name=value.name,
+        data_type=tensor.dtype.value,
+        dims=tensor.shape.numpy(),
+        doc_string=tensor.doc_string or None,
+    )
+    for key, text in tensor.metadata_props.items():
+        proto.metadata_props.add(key=key, value=text)
+    return proto
+
+
+def _payload(value: ir.Value) -> bytes:
+    assert value.const_value is not None
+    return value.const_value.tobytes()
+
+
+def _write_single(stack: ExitStack, model: ir.Model, target: str) -> None:
+    """One file: the message without large tensors, then these, as fields of the same message."""
+    proto = to_proto(_without_large(model))
+    graph = proto.graph.SerializeToString()
+    proto.ClearField("graph")
+    heads = [_tensor_head(value) for value in _large(model)]
+    length = len(graph) + sum(len(head) + size for head, size in heads)
+    file = stack.enter_context(_beside(target))
+    file.write(proto.SerializeToString() + _MODEL_GRAPH + _varint(length) + graph)
+    for value, (head, size) in zip(_large(model), heads, strict=True):
+        data = _payload(value)
+        if len(data) != size:
+            raise OSError(f"tensor {one_line(value.name)} has {len(data)} bytes, not {size}")
+        file.write(head)
+        file.write(data)
+    _publish(file, target)
+
+
+def _tensor_head(value: ir.Value) -> tuple[bytes, int]:
+    """The bytes of the message before the data of `value`, and how long the data is."""
+    assert value.const_value is not None
+    size = value.const_value.nbytes
+    head = _header(value).SerializeToString() + _TENSOR_RAW_DATA + _varint(size)
+    return _GRAPH_INITIALIZER + _varint(len(head) + size) + head, size
+
+
+def _varint(number: int) -> bytes:
+    """`number` >= 0 in base 128, least first, as protocol buffers write it."""
+    parts = bytearray()
+    while number > 127:
+        parts.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*parts, number])
+
+
+def _write_pair(stack: ExitStack, model: ir.Model, target: str) -> None:
+    """Two files: the message, and the large tensors in `<target>.data`."""
+    location = os.path.basename(target) + ".data"
+    proto = to_proto(_without_large(model))
+    data = stack.enter_context(_beside(target + ".data"))
+    for value in _large(model):
+        data.write(bytes(-data.tell() % _ALIGNMENT))
+        tensor = _header(value)
+        start, payload = data.tell(), _payload(value)
+        data.write(payload)
+        where = {"location": location, "offset": start, "length": len(payload)}
+        for key, entry in where.items():
+            tensor.external_data.add(key=key, value=str(entry))
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        proto.graph.initializer.append(tensor)
+    file = stack.enter_context(_beside(target))
+    file.write(proto.SerializeToString())
+    _publish(file, target, data, target + ".data")
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _beside(target: str) -> Iterator[BinaryIO]:
+    """A new file in the folder of `target`, gone at the end unless it was renamed."""
+    folder, name = os.path.split(target)
+    path = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(8)}.tmp")
+    try:
+        with open(path, "xb") as file:
+            with suppress(FileNotFoundError):
+                os.chmod(path, stat.S_IMODE(os.stat(target).st_mode))
+            yield file
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _publish(
+    file: BinaryIO, target: str, data: BinaryIO | None = None, data_target: str = ""
+) -> None:
+    """Give the finished files their names, both or neither."""
+    for each in (data, file):
+        if each is not None:
+            each.flush()
+            os.fsync(each.fileno())
+            each.close()
+    backup = f"{file.name}.old"
+    try:
+        if data is not None:
+            _keep(data_target, backup)
+            os.replace(data.name, data_target)
+        os.replace(file.name, target)
+    except BaseException:
+        if data is not None and os.path.exists(file.name):
+            _put_back(data, data_target, backup)
+        raise
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(backup)
+    _sync_folder(os.path.dirname(target))
+
+
+def _keep(path: str, backup: str) -> None:
+    """What is at `path`, if anything, also has the name `backup` from now on."""
+    try:
+        os.link(path, backup)
+    except FileNotFoundError:
+        pass
+    except OSError:  # a file system without hard links
+        os.replace(path, backup)
+
+
+def _put_back(data: BinaryIO, data_target: str, backup: str) -> None:
+    if os.path.exists(backup):
+        os.replace(backup, data_target)
+    elif not os.path.exists(data.name):  # renamed already, and there was nothing before
+        os.unlink(data_target)
+
+
+def _sync_folder(folder: str) -> None:
+    """Make the renames last through a power cut, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
