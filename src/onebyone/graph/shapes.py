@@ -1,0 +1,295 @@
+"""Symbolic shapes: what each tensor's dimensions are in terms of the inputs', and as numbers.
+
+`infer` gives each value a shape whose dimensions are integers or expressions such as
+`floor(height/2 + 1/2)` (by onnx-shape-inference, node by node: one that fails leaves the others
+alone). `Sizes` then binds the free dimensions of the inputs and evaluates.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import onnx_ir as ir
+from onnx_shape_inference import SYM_DATA_KEY, ShapeInferenceContext, registry
+
+from onebyone.errors import UsageError
+from onebyone.graph.checks import one_line
+from onebyone.graph.dimensions import evaluated, names, plain
+
+__all__ = ["Sizes", "infer"]
+
+# What a free dimension is taken to be when nobody says: one image, of the usual size.
+_BATCH, _SIZE = 1, 224
+# An expression longer than this is nobody's shape any more; it becomes an unknown.
+_LONGEST = 400
+
+
+def infer(model: ir.Model) -> None:
+    """Give every value of the main graph that can have one a shape and an element type, in place.
+
+    What the file says about values between inputs and outputs is kept only where nothing can be
+    inferred. Free input dimensions without a name, or with one that is no expression, get a new
+    name (`write` restores what the source declared). Subgraphs are not entered: what they
+    declare about their outputs is used.
+
+    >>> import onnx_ir, onnx.parser
+    >>> text = "g (float[N,2] x) => (float[M,2] y) {y = Concat <axis=0> (x, x)}"
+    >>> head = '<ir_version: 8, opset_import: ["": 17]>'
+    >>> model = onnx_ir.from_proto(onnx.parser.parse_model(head + text))
+    >>> infer(model)
+    >>> str(model.graph.outputs[0].shape)
+    '[2*N,2]'
+    """
+    registry.collect()
+    known = _name_input_dims(model.graph)
+    context = ShapeInferenceContext(model.opset_imports, policy="override")
+    context.reserve_symbol_names(known)
+    _settle_initializers(model.graph)
+    constant = {value for node in model.graph for value in node.outputs if value.const_value}
+    with _quiet():
+        for node in model.graph:
+            _infer_node(context, node, known)
+    for value in (value for node in model.graph for value in node.outputs):
+        value.metadata_props.pop(SYM_DATA_KEY, None)
+        if value not in constant:  # inference leaves its partial results there
+            value.const_value = None
+
+
+def _name_input_dims(graph: ir.Graph) -> frozenset[str]:
+    """Give each free input dimension a name that can be calculated with; return the names."""
+    taken = {name for value in graph.inputs for dim in value.shape or () for name in _names(dim)}
+    renamed: dict[str, str] = {}
+    for value in graph.inputs:
+        if value.shape is None:
+            continue
+        dims: list[int | ir.SymbolicDim] = []
+        for axis, dim in enumerate(value.shape):
+            if isinstance(dim, int) or (dim.value and plain(dim.value)):
+                dims.append(dim)
+                continue
+            old = dim.value or f"{value.name}_{axis}"
+            if old not in renamed or not dim.value:
+                renamed[old] = _fresh(old, taken)
+            dims.append(ir.SymbolicDim(renamed[old]))
+        value.shape = ir.Shape(dims)
+    return frozenset(taken)
+
+
+def _names(dim: int | ir.SymbolicDim) -> frozenset[str]:
+    if isinstance(dim, int) or not dim.value or not plain(dim.value):
+        return frozenset()
+    return names(dim.value)
+
+
+def _fresh(text: str, taken: set[str]) -> str:
+    """A name like `text` that is not among `taken`, and is from now on."""
+    base = "d_" + re.sub(r"\W", "_", text, flags=re.ASCII)[:60]
+    name, count = base, 1
+    while name in taken:
+        count += 1
+        name = f"{base}_{count}"
+    taken.add(name)
+    return name
+
+
+def _settle_initializers(graph: ir.Graph) -> None:
+    for value in graph.initializers.values():
+        if value.const_value is not None:
+            value.shape = ir.Shape(value.const_value.shape.numpy())
+            value.dtype = value.const_value.dtype
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No log lines meanwhile: that a shape cannot be inferred is no news to the user."""
+    logger = logging.getLogger("onnx_shape_inference")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _infer_node(context: ShapeInferenceContext, node: ir.Node, known: frozenset[str]) -> None:
+    declared = [value.shape for value in node.outputs]
+    for value in node.outputs:
+        value.shape = None
+    function = registry.get(node.domain, node.op_type, context.get_opset_version(node.domain))
+    if function is not None:
+        try:
+            function(context, node)
+        except Exception as error:  # an odd node costs its own shape and nothing else
+            logging.getLogger(__name__).debug("no shape for %s: %s", node.name, error)
+    for value, shape in zip(node.outputs, declared, strict=True):
+        value.shape = _merged(context, value.shape, shape, known)
+        context.name_anonymous_dims(value)
+
+
+def _merged(
+    context: ShapeInferenceContext,
+    inferred: ir.Shape | None,
+    declared: ir.Shape | None,
+    known: frozenset[str],
+) -> ir.Shape | None:
+    """`inferred`, with the declared dimension where inference only made up a name."""
+    if inferred is None:
+        return declared
+    if declared is None or len(declared) != len(inferred):
+        declared = inferred
+    dims: list[int | ir.SymbolicDim] = []
+    for new, old in zip(inferred, declared, strict=True):
+        made_up = not isinstance(new, int) and context.is_generated_symbol(new.value or "")
+        if made_up and (isinstance(old, int) or (_names(old) and _names(old) <= known)):
+            dims.append(old)
+        elif not isinstance(new, int) and len(new.value or "") > _LONGEST:
+            dims.append(context.new_symbolic_dim())
+        else:
+            dims.append(new)
+    return ir.Shape(dims)
+
+
+class Sizes:
+    """The shapes of a model's values as numbers, for one choice of the free dimensions.
+
+    `model` has been through `infer`. `shapes` gives whole shapes by input name. A dimension that
+    is still free is 1 on the first axis (the batch) and 224 on any other; with `strict`, it is a
+    `UsageError`. Dimensions of one name have one size, in all inputs.
+
+    Raises `UsageError` for a shape that does not fit the model.
+
+    >>> import onnx_ir, onnx.parser
+    >>> text = "g (float[N,3,H,W] x) => (y) {y = MaxPool <kernel_shape=[2,2], strides=[2,2]> (x)}"
+    >>> head = '<ir_version: 8, opset_import: ["": 17]>'
+    >>> model = onnx_ir.from_proto(onnx.parser.parse_model(head + text))
+    >>> infer(model)
+    >>> Sizes(model).shape(model.graph.outputs[0])
+    (1, 3, 112, 112)
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        shapes: Mapping[str, Sequence[int]] | None = None,
+        strict: bool = False,
+    ) -> None:
+        inputs = {value.name or "": value for value in _fed(model.graph)}
+        given = _checked(shapes or {}, inputs)
+        self._bound: dict[str, int] = {}
+        self._known: dict[str, int | None] = {}
+        for name, shape in given.items():
+            _bind(inputs[name], shape, self._bound)
+        for name, value in inputs.items():
+            if name not in given:
+                _default(value, self._bound, strict)
+        self.inputs: dict[str, tuple[int, ...]] = dict(given)
+        for name, value in inputs.items():
+            self.inputs[name] = given[name] if name in given else self._of_input(value)
+
+    def _of_input(self, value: ir.Value) -> tuple[int, ...]:
+        shape = self.shape(value)
+        if shape is None:
+            raise UsageError(
+                f"input {one_line(value.name)} of shape {one_line(value.shape)} has no whole size; "
+                f"say --shape {one_line(value.name)}=1,3,{_SIZE},{_SIZE}"
+            )
+        return shape
+
+    def shape(self, value: ir.Value) -> tuple[int, ...] | None:
+        """The shape of `value`; None where a dimension depends on data or could not be inferred."""
+        if value.shape is None:
+            return self.inputs.get(value.name or "") if value.is_graph_input() else None
+        sizes = [self.size(dim) for dim in value.shape]
+        return None if None in sizes else tuple(size for size in sizes if size is not None)
+
+    def size(self, dim: int | ir.SymbolicDim) -> int | None:
+        """The size of one dimension; None where it is unknown."""
+        if isinstance(dim, int):
+            return dim
+        text = dim.value or ""
+        if text not in self._known:
+            self._known[text] = self._bound.get(text, evaluated(text, self._bound))
+        return self._known[text]
+
+
+def _fed(graph: ir.Graph) -> list[ir.Value]:
+    """The inputs that a caller must feed with a tensor: neither defaults nor sequences."""
+    return [
+        value
+        for value in graph.inputs
+        if value.const_value is None and isinstance(value.type, ir.TensorType | None)
+    ]
+
+
+def _checked(
+    shapes: Mapping[str, Sequence[int]], inputs: Mapping[str, ir.Value]
+) -> dict[str, tuple[int, ...]]:
+    """`shapes` where each belongs to an input and has its rank and its fixed sizes."""
+    given = {name: tuple(int(size) for size in shape) for name, shape in shapes.items()}
+    for name, shape in given.items():
+        if name not in inputs:
+            known = one_line(", ".join(inputs)) or "none"
+            raise UsageError(f"no input {one_line(name)} in the model; its inputs are: {known}")
+        dims = inputs[name].shape
+        fits = all(size >= 0 for size in shape) and (dims is None or len(dims) == len(shape))
+        for dim, size in zip(dims or (), shape, strict=False):
+            fits = fits and (not isinstance(dim, int) or dim == size)
+        if not fits:
+            raise UsageError(
+                f"shape {list(shape)} does not fit input {one_line(name)} of shape {one_line(dims)}"
+            )
+    return given
+
+
+def _bind(value: ir.Value, shape: Sequence[int], bound: dict[str, int]) -> None:
+    """Add to `bound` what the names in the shape of `value` are where its sizes are `shape`."""
+    for dim, size in zip(value.shape or (), shape, strict=False):
+        if isinstance(dim, int):
+            continue
+        text = dim.value or ""
+        free = _free(text, bound)
+        if len(free) == 1:
+            bound[free[0]] = _solved(text, free[0], size, bound)
+        if bound.get(text, evaluated(text, bound)) != size:
+            raise UsageError(
+                f"input {one_line(value.name)}: its dimension {one_line(text)} cannot be {size} "
+                "together with the other sizes given; equal names have equal sizes"
+            )
+
+
+def _free(text: str, bound: Mapping[str, int]) -> list[str]:
+    """The names in a dimension that have no value yet; the whole text where it is no expression."""
+    found = names(text) if plain(text) else (text,)
+    return sorted(name for name in found if name not in bound)
+
+
+def _solved(text: str, name: str, size: int, bound: Mapping[str, int]) -> int:
+    """What `name` is where `text`, linear in it, is `size`; some number where there is none."""
+    at = [evaluated(text, {**bound, name: x}) for x in (0, 1)]
+    if text == name or at[0] is None or at[1] is None or at[0] == at[1]:
+        return size
+    return max(0, (size - at[0]) // (at[1] - at[0]))
+
+
+def _default(value: ir.Value, bound: dict[str, int], strict: bool) -> None:
+    name = one_line(value.name)
+    for axis, dim in enumerate(value.shape or ()):
+        free = [] if isinstance(dim, int) else _free(dim.value or "", bound)
+        if free and strict:
+            raise UsageError(
+                f"input {name} has the free dimension {one_line(free[0])}; "
+                f"say --shape {name}={_example(value)}"
+            )
+        bound.update(dict.fromkeys(free, _SIZE if axis else _BATCH))
+
+
+def _example(value: ir.Value) -> str:
+    """What to type for the shape of `value`."""
+    sizes = [
+        d if isinstance(d, int) else (_SIZE if i else _BATCH)
+        for i, d in enumerate(value.shape or ())
+    ]
+    return ",".join(map(str, sizes))
