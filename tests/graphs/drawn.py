@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, printer
 
 from . import channel, joins, layout, opaque, resize, space
 from .sketch import CHANNEL_AXIS, Sketch, Value
 
-__all__ = ["OPSETS", "Drawn", "drawn_models"]
+__all__ = ["OPSETS", "Drawn", "drawn_models", "sample"]
 
 OPSETS = (17, 11, 13, 18, 20, 22)
 IR_VERSION = 10
@@ -165,6 +166,26 @@ def drawn_models(max_moves: int = 9) -> st.SearchStrategy[Drawn]:
     """
     choices = st.binary(min_size=CHOICES, max_size=CHOICES)
     return st.builds(_drawn, choices, st.integers(0, 2**32 - 1), st.just(max_moves))
+
+
+def sample(size: int, number: int) -> list[Drawn]:
+    """A list of about `size` models, the same for the same `number`."""
+    models: list[Drawn] = []
+
+    @seed(number)
+    @settings(
+        max_examples=size,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(drawn_models())
+    def collect(drawn: Drawn) -> None:
+        models.append(drawn)
+
+    collect()
+    return models
 
 
 def _drawn(choices: bytes, seed: int, max_moves: int) -> Drawn:

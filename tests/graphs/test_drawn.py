@@ -6,11 +6,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
 from onnx import ModelProto, checker
 from onnx.reference import ReferenceEvaluator
 
-from .drawn import MOVES, Drawn, drawn_models
+from .drawn import MOVES, Drawn, sample
 from .reorder import reordered
 from .run import differences, run
 
@@ -39,22 +38,7 @@ AT_LEAST = {
 @pytest.fixture(scope="module")
 def examples() -> list[Drawn]:
     """One fixed sample, shared by the tests of this file."""
-    sample: list[Drawn] = []
-
-    @seed(2)
-    @settings(
-        max_examples=EXAMPLES,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(drawn_models())
-    def collect(drawn: Drawn) -> None:
-        sample.append(drawn)
-
-    collect()
-    return sample
+    return sample(EXAMPLES, number=2)
 
 
 def test_every_situation_is_drawn_often(examples: list[Drawn]) -> None:

@@ -1,0 +1,117 @@
+"""What "affine" covers: per-channel constants move into weights and biases."""
+
+from __future__ import annotations
+
+from .case import W54, Case, P, batch_norm, floats, norm
+
+__all__ = ["AFFINE"]
+
+AFFINE = (
+    Case(
+        "BatchNormalization after 1×1",
+        ("affine",),
+        f"t = Conv(x, w, b) y = {batch_norm('t', 'n')}",
+        {**W54, **norm("n", 4)},
+        P * 20,
+        P * 20,
+        gone=("BatchNormalization",),
+    ),
+    Case(
+        "BatchNormalization before 1×1",
+        ("affine",),
+        f"t = {batch_norm('x', 'n')} y = Conv(t, w, b)",
+        {**W54, **norm("n", 5)},
+        P * 20,
+        P * 20,
+        gone=("BatchNormalization",),
+    ),
+    Case(
+        "BatchNormalization after padded 3×3",
+        ("affine",),
+        f"t = Conv<pads=[1,1,1,1]>(x, w) y = {batch_norm('t', 'n')}",
+        {"w": (4, 5, 3, 3), **norm("n", 4)},
+        P * 180,
+        P * 180,
+        gone=("BatchNormalization",),
+    ),
+    Case(
+        "BatchNormalization before unpadded 3×3",
+        ("affine",),
+        f"t = {batch_norm('x', 'n')} y = Conv(t, w, b)",
+        {"w": (4, 5, 3, 3), "b": (4,), **norm("n", 5)},
+        2 * 2 * 6 * 180,
+        2 * 2 * 6 * 180,
+        gone=("BatchNormalization",),
+    ),
+    Case(
+        "BatchNormalization after depthwise",
+        ("affine",),
+        f"t = Conv<group: int = 5, pads=[1,1,1,1]>(x, w) y = {batch_norm('t', 'n')}",
+        {"w": (5, 1, 3, 3), **norm("n", 5)},
+        P * 45,
+        P * 45,
+        gone=("BatchNormalization",),
+    ),
+    Case(
+        "BatchNormalization after ConvTranspose",
+        ("affine",),
+        f"t = ConvTranspose<strides=[2,2]>(x, w, b) y = {batch_norm('t', 'n')}",
+        {"w": (5, 4, 2, 2), "b": (4,), **norm("n", 4)},
+        P * 5 * 4 * 4,
+        P * 5 * 4 * 4,
+        gone=("BatchNormalization",),
+    ),
+    Case(
+        "scale before padded 3×3",
+        ("affine",),
+        "t = Mul(x, s) y = Conv<pads=[1,1,1,1]>(t, w, b)",
+        {"s": (5, 1, 1), "w": (4, 5, 3, 3), "b": (4,)},
+        P * 180,
+        P * 180,
+        gone=("Mul",),
+    ),
+    Case(
+        "LayerScale after a linear layer",
+        ("affine",),
+        "t = MatMul(x, w) u = Add(t, b) y = Mul(s, u)",
+        {"w": (5, 4), "b": (4,), "s": (4,)},
+        14 * 20,
+        14 * 20,
+        gone=("Mul",),
+        inputs="float[2,7,5] x",
+    ),
+    Case(
+        "Mul, Add, Sub, Div around 1×1",
+        ("affine",),
+        "t = Sub(x, m) u = Div(t, d) q = Conv(u, w, b) r = Mul(q, s) y = Add(r, k)",
+        {
+            "m": (1, 5, 1, 1),
+            "d": floats(1, 2, 4, 2, 1).reshape(1, 5, 1, 1),
+            "s": (4, 1, 1),
+            "k": (1,),
+            **W54,
+        },
+        P * 20,
+        P * 20,
+        gone=("Sub", "Div", "Mul", "Add"),
+    ),
+    Case(
+        "a constant minus the input",
+        ("affine",),
+        "t = Sub(m, x) y = Conv(t, w, b)",
+        {"m": (5, 1, 1), **W54},
+        P * 20,
+        P * 20,
+        gone=("Sub",),
+    ),
+    Case(
+        "BatchNormalization after Gemm",
+        ("affine",),
+        f"t = Gemm(x, w, b) y = {batch_norm('t', 'n')}",
+        {"w": (5, 4), "b": (4,), **norm("n", 4)},
+        3 * 20,
+        3 * 20,
+        gone=("BatchNormalization",),
+        inputs="float[3,5] x",
+    ),
+)
