@@ -297,7 +297,7 @@ class Claim:
 
     def ratio_met(self, engine: str, ratio: float) -> bool | None:
         """Whether a time ratio on "onnxruntime" or "openvino" keeps it; None: none is claimed."""
-        least = getattr(self, engine)
+        least = {"onnxruntime": self.onnxruntime, "openvino": self.openvino}[engine]
         if least is None:
             return None
         return ratio > least if self.faster else ratio >= least
@@ -435,8 +435,8 @@ def randomise(network: nn.Module) -> None:
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, std=0.2)
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.2)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            nn.init.normal_(module.get_buffer("running_mean"), std=0.2)
+            nn.init.uniform_(module.get_buffer("running_var"), 0.5, 1.5)
 
 
 def network(row: Architecture) -> nn.Module:

@@ -238,7 +238,7 @@ def largest_difference(first: Sequence[np.ndarray], second: Sequence[np.ndarray]
 
 def take_turns(runs: Sequence[Run], seconds: float) -> tuple[list[float], ...]:
     """Seconds of each run, round by round, the order turned round each time."""
-    for run in runs * WARM_UPS:
+    for run in [*runs] * WARM_UPS:
         run()
     times: tuple[list[float], ...] = tuple([] for _ in runs)
     end = time.perf_counter() + seconds
