@@ -119,9 +119,9 @@ class AveragePool(AxisMap):
         before, after = self.pads(n_in)
         room = n_in + before + after - self._extent
         if not self.ceil_mode:
-            return room // self.stride + 1
+            return max(room // self.stride + 1, 0)
         windows = -(-room // self.stride) + 1
-        return windows - ((windows - 1) * self.stride >= n_in + before)
+        return max(windows - ((windows - 1) * self.stride >= n_in + before), 0)
 
     def _taps(self, n_in: int, n_out: int) -> NDArray[np.int64]:
         """The position that each tap reads, (n_out, kernel), in the unpadded input."""

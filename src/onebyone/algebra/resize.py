@@ -203,7 +203,9 @@ class Resize(AxisMap):
         if self.exclude_outside:
             weights *= (neighbours >= 0) & (neighbours < frame.n_in)
         if self.exclude_outside or self.antialias:
-            weights /= weights.sum(axis=1, keepdims=True)
+            total = weights.sum(axis=1, keepdims=True)
+            # Zero where no neighbour is inside: only where tf_crop_and_resize extrapolates.
+            weights /= np.where(total == 0, 1, total)
         return _gathered(neighbours.clip(0, frame.n_in - 1), weights, frame.n_in)
 
 
