@@ -1,0 +1,100 @@
+"""Random graphs: before == after to the last bit, once is enough, and order does not matter."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from hypothesis import HealthCheck, event, given, note, settings
+from hypothesis import strategies as st
+from onnx import ModelProto
+
+from onebyone.graph.write import to_proto
+from onebyone.optimize import optimize
+from onebyone.optimize.cost import DEFAULT, Profile
+
+from ..graphs.drawn import Drawn, drawn_models, sample
+from ..graphs.reorder import reordered
+from ..graphs.run import differences, run
+
+COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9)
+LAWS = ("affine", "commute", "compose", "linear", "split", "sum")
+DEPTH = int(os.environ.get("ONEBYONE_EXAMPLES", "1"))  # times as many examples, for a long search
+
+profiles = st.sampled_from([COUNTING, DEFAULT])
+
+
+def _examples(number: int) -> Any:
+    return settings(
+        max_examples=number * DEPTH,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+
+
+def _optimized(model: ModelProto, **options: Any) -> tuple[ModelProto, dict[str, Any]]:
+    result = optimize(model, verify=False, **options)
+    return to_proto(result.model), result.report.to_dict()
+
+
+def _assert_equal(drawn: Drawn, after: ModelProto) -> None:
+    note(drawn)  # shows the model in words when it is the last, smallest one that fails
+    pairs = zip(run(drawn.model, *drawn.feeds), run(after, *drawn.feeds), strict=True)
+    for before, now in pairs:
+        assert differences(before, now) == []
+
+
+@_examples(400)
+@given(drawn_models(), profiles)
+def test_before_equals_after(drawn: Drawn, profile: Profile) -> None:
+    after, told = _optimized(drawn.model, profile=profile)
+    for row in told["laws"]:
+        event(row["law"])
+    _assert_equal(drawn, after)
+
+
+@_examples(60)
+@given(drawn_models(), st.sets(st.sampled_from(LAWS)))
+def test_any_choice_of_laws_keeps_the_answers(drawn: Drawn, laws: set[str]) -> None:
+    after, told = _optimized(drawn.model, profile=COUNTING, only=laws)
+    _assert_equal(drawn, after)
+    assert {row["law"] for row in told["laws"]} <= laws
+
+
+@_examples(100)
+@given(drawn_models(), profiles)
+def test_optimizing_again_changes_nothing(drawn: Drawn, profile: Profile) -> None:
+    once, told = _optimized(drawn.model, profile=profile)
+    _, again = _optimized(once, profile=profile)
+    assert again["after"] == told["after"]
+
+
+@_examples(100)
+@given(drawn_models(), profiles, st.integers(0, 2**16))
+def test_the_order_of_nodes_does_not_matter(drawn: Drawn, profile: Profile, order: int) -> None:
+    _, told = _optimized(drawn.model, profile=profile)
+    _, other = _optimized(reordered(drawn.model, order), profile=profile)
+    assert other["after"] == told["after"]
+
+
+@_examples(60)
+@given(drawn_models())
+def test_multiply_accumulates_never_grow_where_only_they_cost(drawn: Drawn) -> None:
+    _, told = _optimized(drawn.model, profile=COUNTING)
+    assert told["after"]["macs"] <= told["before"]["macs"]
+
+
+@_examples(15)
+@given(drawn_models(max_moves=5))
+def test_the_certificate_of_an_exact_network_says_no_error(drawn: Drawn) -> None:
+    certificate = optimize(drawn.model).report.certificate
+    assert certificate is not None
+    assert certificate.passed
+
+
+def test_every_law_is_met_by_chance() -> None:
+    met = set()
+    for drawn in sample(200, number=1):
+        _, told = _optimized(drawn.model, profile=COUNTING)
+        met |= {row["law"] for row in told["laws"]}
+    assert met == set(LAWS)

@@ -1,0 +1,261 @@
+"""Models that are more than a chain of float32 operators: nothing in them may be broken."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from onebyone.graph.write import to_proto
+from onebyone.optimize import optimize
+from onebyone.optimize.cost import Profile
+
+from ..graphs.run import differences, run
+from ..graphs.text import feed, integers, model
+
+COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9)
+X = "float[2,5,4,8] x"
+CHAIN = "t = Conv(x, w, b) y = Conv(t, v, c)"
+WEIGHTS = {"w": (8, 5, 1, 1), "b": (8,), "v": (4, 8, 1, 1), "c": (4,)}
+CHAIN_MACS, COMPOSED_MACS = 64 * (40 + 32), 64 * 20
+
+
+def _optimized(proto: ModelProto, **options: Any) -> tuple[ModelProto, dict[str, Any]]:
+    result = optimize(proto, profile=COUNTING, verify=False, **options)
+    return to_proto(result.model), result.report.to_dict()
+
+
+def _assert_equal(a: ModelProto, b: ModelProto, *feeds: dict[str, np.ndarray]) -> None:
+    given = feeds or (feed(a),)
+    for left, right in zip(run(a, *given), run(b, *given), strict=True):
+        assert differences(left, right) == []
+
+
+def _operators(proto: ModelProto) -> Counter[str]:
+    return Counter(node.op_type for node in proto.graph.node)
+
+
+def _constants(proto: ModelProto) -> dict[str, np.ndarray]:
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+
+
+def test_an_initialiser_that_callers_may_override_is_no_constant() -> None:
+    proto = model(CHAIN, X + ", float[8,5,1,1] w", constants=WEIGHTS)
+    after, told = _optimized(proto)
+    other = {**feed(proto), "w": integers("other", (8, 5, 1, 1))}
+    _assert_equal(proto, after, feed(proto), other)
+    assert told["after"]["macs"] == CHAIN_MACS
+
+
+def test_before_ir_version_4_every_initialiser_is_listed_and_constant() -> None:
+    inputs = X + ", float[8,5,1,1] w, float[8] b, float[4,8,1,1] v, float[4] c"
+    proto = model(CHAIN, inputs, constants=WEIGHTS, opset=11, ir_version=3)
+    after, told = _optimized(proto)
+    _assert_equal(proto, after)
+    assert told["after"]["macs"] == COMPOSED_MACS
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32])
+def test_weights_are_composed_in_float64_and_rounded_once(dtype: Any) -> None:
+    rng = np.random.default_rng(7)
+    weights = {k: rng.standard_normal(shape).astype(dtype) for k, shape in WEIGHTS.items()}
+    name = {np.float16: "float16", np.float32: "float"}.get(dtype, "bfloat16")
+    proto = model(
+        CHAIN, f"{name}[2,5,4,8] x", f"{name}[2,4,4,8] y", weights, opset=22, ir_version=10
+    )
+    after, _ = _optimized(proto)
+    W, b, V, c = (weights[k].astype(np.float64).squeeze() for k in "wbvc")
+    found = {array.ndim: array for array in _constants(after).values()}
+    assert _operators(after) == {"Conv": 1}
+    assert found[4].dtype == found[1].dtype == np.dtype(dtype)
+    assert np.array_equal(found[4][:, :, 0, 0], (V @ W).astype(dtype))
+    assert np.array_equal(found[1], (V @ b + c).astype(dtype))
+
+
+def test_float64_stays_float64() -> None:
+    # Integers over 3 and 5: float32 would not hold the products, float64 does to 2^-53.
+    weights = {"w": integers("w", (5, 8)) / 3.0, "v": integers("v", (8, 4)) / 5.0}
+    weights = {name: array.astype(np.float64) for name, array in weights.items()}
+    body = "t = MatMul(x, w) y = MatMul(t, v)"
+    proto = model(body, "double[2,7,5] x", "double[2,7,4] y", weights)
+    after, told = _optimized(proto)
+    (before,), (now,) = run(proto, feed(proto)), run(after, feed(proto))
+    assert told["after"]["macs"] == 14 * 20
+    assert now["y"].dtype == np.float64
+    # Two dot products of 5 and 8 terms, |x| <= 4, |w| <= 2/3, |v| <= 2/5: each form errs by less
+    # than (5 + 8 + 3 roundings) · 2^-53 · Σ|v||w||x| <= 16 · 2^-53 · 43, and there are two forms.
+    assert np.abs(now["y"] - before["y"]).max() <= 2 * 16 * 43 * 2.0**-53
+
+
+def test_model_local_functions_are_seen_through() -> None:
+    functions = (
+        '<domain: "local", opset_import: ["" : 17]> f (a, p, q) => (r) { r = Conv(a, p, q) }'
+    )
+    body = "t = local.f(x, w, b) y = local.f(t, v, c)"
+    proto = model(body, X, "float[2,4,4,8] y", WEIGHTS, functions=functions)
+    after, told = _optimized(proto)
+    _assert_equal(proto, after)
+    assert told["after"]["macs"] == COMPOSED_MACS
+
+
+IF = """
+    t = Conv(x, w, b)
+    u = Conv(t, v, c)
+    z = If (k) <
+        then_branch = yes () => (float[2,4,4,8] p) { p = Conv(t, v) },
+        else_branch = no () => (float[2,4,4,8] q) { q = Add(u, u) }
+    >
+    y = Conv(z, e)
+"""
+
+
+@pytest.mark.parametrize("choice", [True, False])
+def test_values_that_a_branch_reads_are_kept(choice: bool) -> None:
+    proto = model(IF, X + ", bool k", constants={**WEIGHTS, "e": (3, 4, 1, 1)})
+    after, _ = _optimized(proto)
+    _assert_equal(proto, after, {**feed(proto), "k": np.array(choice)})
+
+
+LOOP = """
+    t = Conv(x, w)
+    s = Conv(t, v)
+    y = Loop (n, go, s) <
+        body = step (int64 i, bool c, float[2,4,4,8] a) => (bool d, float[2,4,4,8] o) {
+            d = Identity(c)
+            g = Conv(t, v)
+            o = Add(a, g)
+        }
+    >
+"""
+
+
+def test_values_that_a_loop_reads_are_kept() -> None:
+    constants = {"w": (8, 5, 1, 1), "v": (4, 8, 1, 1), "go": np.array(True)}
+    proto = model(LOOP, X + ", int64 n", "float[2,4,4,8] y", constants)
+    after, _ = _optimized(proto)
+    _assert_equal(proto, after, {**feed(proto), "n": np.array(3)})
+
+
+QDQ = """
+    q = QuantizeLinear(x, s, o)
+    d = DequantizeLinear(q, s, o)
+    e = DequantizeLinear(w, s, o)
+    t = Conv(d, e)
+    r = QuantizeLinear(t, s, o)
+    u = DequantizeLinear(r, s, o)
+    f = DequantizeLinear(v, s, o)
+    y = Conv(u, f)
+"""
+
+
+def test_quantised_regions_are_left_alone_and_said_to_be() -> None:
+    constants = {
+        "s": np.array(1.0, np.float32),
+        "o": np.array(0, np.int8),
+        "w": integers("w", (8, 5, 1, 1)).astype(np.int8),
+        "v": integers("v", (4, 8, 1, 1)).astype(np.int8),
+    }
+    proto = model(QDQ, X, constants=constants)
+    after, told = _optimized(proto)
+    _assert_equal(proto, after)
+    assert _operators(after) == _operators(proto)
+    assert any("quanti" in row["reason"].lower() for row in told["refusals"])
+
+
+def test_a_layer_norm_gives_its_affine_part_to_the_next_linear_layer() -> None:
+    # Rows of ±1, as many of each: mean 0, variance 1, and 1/sqrt(1 + 3) = 1/2 exactly.
+    body = "n = LayerNormalization<axis: int = -1, epsilon: float = 3.0>(x, g, h) y = MatMul(n, w)"
+    proto = model(body, "float[2,7,6] x", constants={"g": (6,), "h": (6,), "w": (6, 4)})
+    after, told = _optimized(proto)
+    rng = np.random.default_rng(3)
+    rows = np.array([1, -1, 1, -1, 1, -1], np.float32)
+    data = rng.permuted(np.tile(rows, (2, 7, 1)), axis=2)
+    _assert_equal(proto, after, {"x": data})
+    assert "affine" in {row["law"] for row in told["laws"]}
+    kept = next(node for node in after.graph.node if node.op_type == "LayerNormalization")
+    assert np.array_equal(_constants(after)[kept.input[1]], np.ones(6, np.float32))
+
+
+def test_an_intermediate_value_that_is_an_output_is_still_there() -> None:
+    proto = model(CHAIN, X, "y, t", WEIGHTS)
+    after, told = _optimized(proto)
+    _assert_equal(proto, after)
+    assert told["after"]["macs"] <= CHAIN_MACS
+
+
+def test_a_value_with_two_readers_serves_both() -> None:
+    body = "t = Conv(x, w, b) y = Conv(t, v, c) z = Relu(t)"
+    proto = model(body, X, "y, z", WEIGHTS)
+    after, _ = _optimized(proto)
+    _assert_equal(proto, after)
+
+
+def test_one_weight_of_two_layers_is_changed_for_neither() -> None:
+    body = "t = Conv(x, w) m = Mul(t, s) r = Relu(m) y = Conv(r, w)"
+    outputs = "float[2,5,4,8] y, float[5,5,1,1] w"
+    proto = model(body, X, outputs, {"w": (5, 5, 1, 1), "s": (5, 1, 1)})
+    after, _ = _optimized(proto)
+    _assert_equal(proto, after)
+
+
+def test_unused_outputs_and_dead_nodes_do_not_matter() -> None:
+    body = "a, d = Split<axis: int = 1>(x, k) t = Conv(a, w) m = Relu(d) y = Conv(t, v)"
+    constants = {"k": np.array([2, 3]), "w": (8, 2, 1, 1), "v": (4, 8, 1, 1)}
+    proto = model(body, X, constants=constants)
+    after, told = _optimized(proto)
+    _assert_equal(proto, after)
+    assert told["after"]["macs"] == 64 * 8
+
+
+def test_operators_of_other_domains_are_left_as_they_are() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["t"]),
+        helper.make_node("Mystery", ["t"], ["u"], domain="example.org", level=3),
+        helper.make_node("Conv", ["u", "v", "c"], ["y"]),
+    ]
+    shapes = {"x": (2, 5, 4, 8), "y": (2, 4, 4, 8)}
+    x, y = (helper.make_tensor_value_info(k, TensorProto.FLOAT, s) for k, s in shapes.items())
+    constants = [numpy_helper.from_array(integers(k, s), k) for k, s in WEIGHTS.items()]
+    graph = helper.make_graph(nodes, "g", [x], [y], constants)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("example.org", 1)]
+    after, _ = _optimized(helper.make_model(graph, ir_version=8, opset_imports=opsets))
+    kept = [node for node in after.graph.node if node.op_type == "Mystery"]
+    assert [(node.domain, node.attribute[0].i) for node in kept] == [("example.org", 3)]
+
+
+DYNAMIC = """
+    d = Shape(z)
+    h = Slice(d, i2, i4)
+    n = Slice(d, i0, i1)
+    f = Reshape(z, flat)
+    m = Transpose<perm=[0,2,1]>(f)
+    u = MatMul(m, w)
+    a = Add(u, b)
+    q = Transpose<perm=[0,2,1]>(a)
+    s = Concat<axis: int = 0>(n, k, h)
+    i = Reshape(q, s)
+    o = Shape(x)
+    g = Slice(o, i2, i4)
+    e = Concat<axis: int = 0>(n, k, g)
+    l = Resize<mode = "linear">(i, "", "", e)
+    j = Concat<axis: int = 1>(l, x)
+    y = Conv(j, v)
+"""
+
+
+def test_a_decoder_with_run_time_sizes_saves_the_same_at_every_size() -> None:
+    numbers = {f"i{k}": np.array([k]) for k in (0, 1, 2, 4)}
+    shapes = {"flat": np.array([0, 7, -1]), "k": np.array([9])}
+    weights = {"w": (7, 9), "b": (9,), "v": (4, 14, 1, 1)}
+    inputs = "float[N,5,H,W] x, float[N,7,A,B] z"
+    proto = model(DYNAMIC, inputs, "float[N,4,H,W] y", {**numbers, **shapes, **weights})
+    sizes = {"x": (1, 5, 8, 12), "z": (1, 7, 4, 6)}
+    after, told = _optimized(proto, shapes=sizes)
+    feeds = [feed(proto, N=n, H=2 * a, W=2 * b, A=a, B=b) for n, a, b in [(1, 4, 6), (3, 1, 5)]]
+    _assert_equal(proto, after, *feeds)
+    assert told["before"]["macs"] == 24 * 63 + 96 * 56
+    assert told["after"]["macs"] == 24 * 28 + 96 * 20
