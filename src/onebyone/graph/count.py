@@ -1,0 +1,282 @@
+"""Count a model: parameters, multiply-accumulates and bytes, layer by layer and in total.
+
+- 1 MAC = 2 FLOPs: one multiplication with its addition. Adding a bias is counted beside.
+- What is a parameter, and what is not: `count_weights`. Which operators have MACs, how many, and
+  which of these are pointwise: `count_formulas`. All else that computes is listed: `count_gaps`.
+- A *layer* is a node that has MACs or reads weights. A bias that the next node adds (MatMul, then
+  Add) belongs to the layer before it.
+- *Activation bytes* are what an operator reads and writes besides constants, each tensor once;
+  views move none. The total is over all nodes: the traffic of an engine that fuses only biases.
+- *Weight bytes* are the layer's stored weights and buffers. In the total, shared ones count once.
+- *Intensity* is FLOPs per byte of both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import onnx
+import onnx_ir as ir
+
+from onebyone.graph.count_formulas import PRODUCTS, Product, Shape, Site, Work
+from onebyone.graph.count_gaps import Uncounted, uncounted
+from onebyone.graph.count_walk import Walk, name_of, operand, traffic
+from onebyone.graph.count_weights import Reading, operator, readings, trace
+from onebyone.graph.read import read
+from onebyone.graph.shapes import Sizes, infer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["Count", "LayerCount", "Uncounted", "count", "tally"]
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """One layer: a node that multiplies and accumulates, or that reads weights.
+
+    Args:
+        name: the node's name, or its first output's if it has none.
+        op: its operator.
+        shape: of its first output; None if unknown.
+        parameters, buffers: elements of the weights that no layer before it has read.
+        macs: multiply-accumulates; `pointwise_macs`: those in 1×1 convolutions and linear layers.
+        bias_adds: additions of a bias.
+        activation_bytes: read and written, without constants; None if unknown.
+        weight_bytes: stored size of all weights and buffers that it reads.
+    """
+
+    name: str
+    op: str
+    shape: Shape | None
+    parameters: int
+    buffers: int
+    macs: int
+    pointwise_macs: int
+    bias_adds: int
+    activation_bytes: int | None
+    weight_bytes: int
+
+    @property
+    def intensity(self) -> float | None:
+        """FLOPs per byte moved; None if the bytes are unknown or none."""
+        return _intensity(self.macs, self.activation_bytes, self.weight_bytes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields and `intensity`, for JSON."""
+        return {**asdict(self), "intensity": self.intensity}
+
+
+@dataclass(frozen=True)
+class Count:
+    """What a model holds, computes and moves; 1 MAC = 2 FLOPs.
+
+    The sums are over `layers`, except `activation_bytes` (over all nodes) and `weight_bytes`
+    (shared weights once). `nodes` are those of the main graph, `inputs` the shapes counted for.
+    """
+
+    parameters: int
+    buffers: int
+    macs: int
+    pointwise_macs: int
+    bias_adds: int
+    activation_bytes: int
+    weight_bytes: int
+    nodes: int
+    inputs: tuple[tuple[str, Shape], ...]
+    layers: tuple[LayerCount, ...]
+    uncounted: tuple[Uncounted, ...]
+
+    @property
+    def flops(self) -> int:
+        """Two for each MAC."""
+        return 2 * self.macs
+
+    @property
+    def pointwise_share(self) -> float:
+        """The fraction of the MACs that is in 1×1 convolutions and linear layers."""
+        return self.pointwise_macs / self.macs if self.macs else 0.0
+
+    @property
+    def intensity(self) -> float | None:
+        """FLOPs per byte of activations and weights; None if nothing is moved."""
+        return _intensity(self.macs, self.activation_bytes, self.weight_bytes)
+
+    def totals(self) -> dict[str, Any]:
+        """All numbers of the whole model, without layers."""
+        return {
+            "parameters": self.parameters,
+            "buffers": self.buffers,
+            "macs": self.macs,
+            "flops": self.flops,
+            "pointwise_macs": self.pointwise_macs,
+            "pointwise_share": self.pointwise_share,
+            "bias_adds": self.bias_adds,
+            "activation_bytes": self.activation_bytes,
+            "weight_bytes": self.weight_bytes,
+            "intensity": self.intensity,
+            "nodes": self.nodes,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, schema 1."""
+        return {
+            "schema": 1,
+            "unit": "1 MAC = 2 FLOPs",
+            **self.totals(),
+            "inputs": [{"name": name, "shape": list(shape)} for name, shape in self.inputs],
+            "layers": [layer.to_dict() for layer in self.layers],
+            "uncounted": [asdict(row) for row in self.uncounted],
+        }
+
+    def __rich__(self) -> RenderableType:
+        """Tables for people."""
+        from onebyone.graph.count_view import view
+
+        return view(self)
+
+
+def _intensity(macs: int, activations: int | None, weights: int) -> float | None:
+    moved = None if activations is None else activations + weights
+    return 2 * macs / moved if moved else None
+
+
+def count(
+    source: str | os.PathLike[str] | onnx.ModelProto | ir.Model,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> Count:
+    """Count a model for the input shapes `shapes`, by input name; a dynamic input must be given.
+
+    Raises:
+        UnreadableModel: the source is no usable ONNX model.
+        UsageError: an input leaves a dimension open, or a shape does not fit.
+
+    >>> from onnx import TensorProto, helper
+    >>> x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 5, 7])
+    >>> y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4, 5, 7])
+    >>> W = helper.make_tensor("W", TensorProto.FLOAT, [4, 3, 1, 1], range(12))
+    >>> conv = helper.make_node("Conv", ["x", "W"], ["y"])
+    >>> graph = helper.make_graph([conv], "g", [x], [y], [W])
+    >>> counted = count(helper.make_model(graph))
+    >>> counted.parameters, counted.macs, counted.pointwise_share
+    (12, 420, 1.0)
+    """
+    model = read(source)
+    infer(model)
+    return tally(model, Sizes(model, shapes, strict=True))
+
+
+def tally(model: ir.Model, sizes: Sizes) -> Count:
+    """Count a model that has been through `read` and `infer`; it is not changed."""
+    walk = Walk(model.graph, sizes, trace(model.graph))
+    biases = {node: layer for node in walk.graph if (layer := _layer_of_bias(node, walk))}
+    work = {node: found for node in walk.graph if (found := _work(node, walk))}
+    for node, layer in biases.items():
+        if layer in work:
+            work[layer] = _with_bias(work[layer], walk.shape(node.outputs[0]))
+    layers, weight_bytes = _layers(walk, work, biases)
+    others = [node for node in walk.graph if node not in biases]
+    return Count(
+        parameters=sum(layer.parameters for layer in layers),
+        buffers=sum(layer.buffers for layer in layers),
+        macs=sum(layer.macs for layer in layers),
+        pointwise_macs=sum(layer.pointwise_macs for layer in layers),
+        bias_adds=sum(layer.bias_adds for layer in layers),
+        activation_bytes=sum(traffic(node, walk) or 0 for node in others),
+        weight_bytes=weight_bytes,
+        nodes=len(walk.graph),
+        inputs=tuple(sizes.inputs.items()),
+        layers=layers,
+        uncounted=uncounted([node for node in others if node not in work], walk),
+    )
+
+
+def _product(node: ir.Node | None) -> Product | None:
+    return None if node is None else PRODUCTS.get(operator(node))
+
+
+def _work(node: ir.Node, walk: Walk) -> Work | None:
+    """The MACs of a node; None if its operator has none, or if a shape is unknown."""
+    row = _product(node)
+    if row is None:
+        return None
+    slots = range(len(node.inputs)) if row.operands is None else row.operands
+    operands = [operand(node, slot) for slot in slots]
+    output = walk.shape(node.outputs[0] if node.outputs[0].name else None)
+    shapes = [shape for value in operands if (shape := walk.shape(value)) is not None]
+    if output is None or len(shapes) < len(operands):
+        return None
+    fixed = tuple(value in walk.weights for value in operands)
+    biased = operand(node, row.bias) is not None
+    return row.formula(Site(node, tuple(shapes), fixed, output, biased))
+
+
+def _layer_of_bias(node: ir.Node, walk: Walk) -> ir.Node | None:
+    """The layer whose bias this Add adds: a weight that varies along one axis at most."""
+    if operator(node) != "Add" or not any(readings(node, walk.weights)):
+        return None
+    bias, x = sorted(node.inputs, key=lambda value: value not in walk.weights)
+    layer = None if x is None else x.producer()
+    row = _product(layer)
+    if layer is None or row is None or operand(layer, row.bias) or not _keeps_shape(node, x, walk):
+        return None
+    alone = x is not None and len(x.uses()) == 1 and not x.is_graph_output()
+    is_vector = sum(size != 1 for size in walk.shape(bias) or ()) <= 1
+    return layer if alone and is_vector else None
+
+
+def _keeps_shape(node: ir.Node, x: ir.Value | None, walk: Walk) -> bool:
+    shape = walk.shape(node.outputs[0])
+    return shape is not None and shape == walk.shape(x)
+
+
+def _with_bias(work: Work, shape: Shape | None) -> Work:
+    return Work(work.macs, work.pointwise_macs, prod(shape or ()))
+
+
+def _layers(
+    walk: Walk, work: Mapping[ir.Node, Work], biases: Mapping[ir.Node, ir.Node]
+) -> tuple[tuple[LayerCount, ...], int]:
+    """The layers in graph order, and the bytes of all weights that they read."""
+    read_by: dict[ir.Node, list[Reading]] = {}
+    for node in walk.graph:
+        if node in work or not walk.fixed(node):
+            found = read_by.setdefault(biases.get(node, node), [])
+            found.extend(readings(node, walk.weights))
+    seen: set[ir.Value] = set()
+    layers = []
+    for node, found in read_by.items():
+        if node in work or found:
+            layers.append(_layer(node, walk, work.get(node, Work(0)), found, seen))
+        seen.update(reading.weight for reading in found)
+    return tuple(layers), _stored(seen)
+
+
+def _layer(
+    node: ir.Node, walk: Walk, work: Work, found: Sequence[Reading], seen: set[ir.Value]
+) -> LayerCount:
+    fresh = {r.weight: r.buffer for r in reversed(found) if r.weight not in seen}
+    return LayerCount(
+        name=name_of(node),
+        op=operator(node),
+        shape=walk.shape(node.outputs[0]),
+        parameters=sum(_elements(weight) for weight, buffer in fresh.items() if not buffer),
+        buffers=sum(_elements(weight) for weight, buffer in fresh.items() if buffer),
+        macs=work.macs,
+        pointwise_macs=work.pointwise_macs,
+        bias_adds=work.bias_adds,
+        activation_bytes=traffic(node, walk),
+        weight_bytes=_stored({reading.weight for reading in found}),
+    )
+
+
+def _elements(weight: ir.Value) -> int:
+    return 0 if weight.const_value is None else weight.const_value.size
+
+
+def _stored(weights: set[ir.Value]) -> int:
+    return sum(w.const_value.nbytes for w in weights if w.const_value is not None)

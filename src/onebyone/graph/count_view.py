@@ -1,0 +1,116 @@
+"""A count as tables for a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from onebyone.graph.count import Count, LayerCount
+
+__all__ = ["view"]
+
+
+def view(count: Count) -> RenderableType:
+    """Layers, totals and what was left out, one table each; names are shown as they are.
+
+    >>> from rich.console import Console
+    >>> from onebyone.graph.count import Count
+    >>> nothing = Count(0, 0, 0, 0, 0, 0, 0, 0, (("x", (1, 3)),), (), ())
+    >>> "1 MAC = 2 FLOPs" in str(Console(width=80).render_lines(view(nothing)))
+    True
+    """
+    tables = [_layers(count)] if count.layers else []
+    tables.append(_totals(count))
+    if count.uncounted:
+        tables.append(_uncounted(count))
+    return Group(*tables)
+
+
+def _layers(count: Count) -> Table:
+    table = Table(title="layers", title_justify="left", box=None, padding=(0, 1))
+    table.add_column("layer", overflow="fold")
+    table.add_column("operator", overflow="fold")
+    for heading in ("output", "parameters", "MACs", "1×1", "act.", "weights", "FLOP/B"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for layer in count.layers:
+        table.add_row(*_layer(layer))
+    return table
+
+
+def _layer(layer: LayerCount) -> list[Text]:
+    cells = [
+        layer.name,
+        layer.op,
+        "?" if layer.shape is None else "×".join(map(str, layer.shape)),
+        f"{layer.parameters:,}",
+        f"{layer.macs:,}",
+        _percent(layer.pointwise_macs, layer.macs),
+        _bytes(layer.activation_bytes),
+        _bytes(layer.weight_bytes),
+        _ratio(layer.intensity),
+    ]
+    return [Text(cell) for cell in cells]
+
+
+def _totals(count: Count) -> Table:
+    table = Table(
+        title="in total (1 MAC = 2 FLOPs)", title_justify="left", box=None, padding=(0, 1)
+    )
+    table.add_column("")
+    table.add_column("", justify="right")
+    table.add_column("", overflow="fold")
+    share = _percent(count.pointwise_macs, count.macs)
+    rows = [
+        ("parameters", f"{count.parameters:,}", f"and {count.buffers:,} buffer elements"),
+        ("MACs", f"{count.macs:,}", f"{count.flops:,} FLOPs"),
+        ("pointwise MACs", f"{count.pointwise_macs:,}", f"{share} 1×1 convolutions, linear layers"),
+        ("bias adds", f"{count.bias_adds:,}", ""),
+        ("activation bytes", f"{count.activation_bytes:,}", "read and written by all nodes"),
+        ("weight bytes", f"{count.weight_bytes:,}", "as stored"),
+        ("intensity", _ratio(count.intensity), "FLOPs per byte"),
+        ("nodes", f"{count.nodes:,}", ""),
+    ]
+    rows += [("input", "×".join(map(str, shape)), name) for name, shape in count.inputs]
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _uncounted(count: Count) -> Table:
+    table = Table(title="not counted", title_justify="left", box=None, padding=(0, 1))
+    table.add_column("nodes", justify="right")
+    for heading in ("operator", "why", "first of them"):
+        table.add_column(heading, overflow="fold")
+    for row in count.uncounted:
+        table.add_row(*map(Text, (f"{row.nodes:,}", row.op, row.reason, row.example)))
+    return table
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f}%" if whole else ""
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _bytes(number: int | None) -> str:
+    """Bytes to three figures, in powers of ten.
+
+    >>> _bytes(999), _bytes(2_360_320), _bytes(None)
+    ('999 B', '2.36 MB', '?')
+    """
+    if number is None:
+        return "?"
+    size, unit = float(number), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.3g} {unit}"

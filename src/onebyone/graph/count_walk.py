@@ -1,0 +1,71 @@
+"""What is known of a graph while it is counted: shapes as numbers, what is constant, what moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import onnx_ir as ir
+
+from onebyone.graph.count_formulas import Shape
+from onebyone.graph.count_weights import Weights, operator
+from onebyone.graph.shapes import Sizes
+
+__all__ = ["FREE_VIEWS", "Walk", "name_of", "operand", "tensors", "traffic"]
+
+FREE_VIEWS = frozenset(
+    {"Dropout", "Flatten", "Identity", "Reshape", "Shape", "Size", "Squeeze", "Unsqueeze"}
+)
+"""Operators that an engine runs without touching the data."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A topologically sorted graph, its shapes for one choice of sizes, and its fixed values."""
+
+    graph: ir.Graph
+    sizes: Sizes
+    weights: Weights
+
+    def shape(self, value: ir.Value | None) -> Shape | None:
+        """() for an absent operand, None if unknown."""
+        if value is None:
+            return ()
+        if value.const_value is not None:
+            return tuple(value.const_value.shape.numpy())
+        return self.sizes.shape(value)
+
+    def fixed(self, node: ir.Node) -> bool:
+        """Whether the node computes on constants alone."""
+        return all(value in self.weights for value in node.outputs)
+
+
+def name_of(node: ir.Node) -> str:
+    """The node's name, or its first output's if it has none."""
+    return node.name or (node.outputs[0].name if node.outputs else "") or ""
+
+
+def operand(node: ir.Node, slot: int | None) -> ir.Value | None:
+    """The node's input at `slot`, None if it is absent."""
+    return node.inputs[slot] if slot is not None and slot < len(node.inputs) else None
+
+
+def tensors(node: ir.Node) -> list[ir.Value]:
+    """The node's inputs and outputs that are there, each once."""
+    present = [value for value in (*node.inputs, *node.outputs) if value is not None and value.name]
+    return list(dict.fromkeys(present))
+
+
+def traffic(node: ir.Node, walk: Walk) -> int | None:
+    """The bytes that a node reads and writes, without constants; None if they are unknown."""
+    if walk.fixed(node) or operator(node) in FREE_VIEWS:
+        return 0
+    sizes = [_bytes(value, walk) for value in tensors(node) if value not in walk.weights]
+    return None if None in sizes else sum(size for size in sizes if size is not None)
+
+
+def _bytes(value: ir.Value, walk: Walk) -> int | None:
+    shape, dtype = walk.shape(value), value.dtype
+    if shape is None or dtype is None or dtype in (ir.DataType.UNDEFINED, ir.DataType.STRING):
+        return None
+    return -(-prod(shape) * dtype.bitwidth // 8)
