@@ -9,6 +9,9 @@ import pytest
 from onnx import ModelProto, checker
 from onnx.reference import ReferenceEvaluator
 
+from onebyone.graph.evaluate import evaluate
+from onebyone.graph.read import read
+
 from .drawn import MOVES, Drawn, sample
 from .reorder import reordered
 from .run import differences, run
@@ -91,6 +94,17 @@ def test_two_engines_agree_to_the_last_bit(examples: list[Drawn]) -> None:
     for drawn in judged:
         for feed, outputs in zip(drawn.feeds, run(drawn.model, *drawn.feeds), strict=True):
             assert differences(outputs, _reference(drawn.model, feed)) == [], drawn
+
+
+def test_float64_gives_what_float32_gives(examples: list[Drawn]) -> None:
+    """The promise of the strategy: nothing is rounded anywhere."""
+    for drawn in examples:
+        model = read(drawn.model)
+        for feed, outputs in zip(drawn.feeds, run(drawn.model, *drawn.feeds), strict=True):
+            wide = evaluate(model, feed, dtype=np.float64)
+            narrow = {name: wide[name].astype(np.float32) for name in wide}
+            assert all(np.array_equal(wide[name], narrow[name]) for name in wide)
+            assert differences(outputs, narrow) == [], drawn
 
 
 def test_reordering_keeps_the_answers(examples: list[Drawn]) -> None:
