@@ -1,0 +1,211 @@
+"""Channel maps: what a 1×1 convolution does to the channel vector at every position.
+
+    y[o, p] = Σ_i W[o, i] · x[i, p] + b[o]          W: (C_out, C_in), b: (C_out,)
+
+A 1×1 convolution, a linear layer on tokens, a batch normalisation at inference and a multiplication
+by a per-channel constant are all channel maps; they differ in the structure of W only: dense,
+block-diagonal (`groups` blocks) or diagonal (as many groups as channels, blocks of 1×1).
+
+Laws, for f = (W₁, b₁) and g = (W₂, b₂):
+
+    compose    g ∘ f     = (W₂W₁, W₂b₁ + b₂)
+    sum        f + g     = (W₁ + W₂, b₁ + b₂)
+    split      W[x₁; x₂] = W₁x₁ + W₂x₂          the columns of W, cut where the concat was
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onebyone.algebra.weights import Array, summed, wide
+from onebyone.errors import UsageError
+
+__all__ = ["Array", "ChannelMap", "add", "compose", "join_structure", "split"]
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelMap:
+    """The map x ↦ Wx + b on the channel axis, the same at every position.
+
+    Args:
+        weight: (C_out, C_in // groups); row o holds the weights of the block that o lies in.
+        bias: (C_out,), or None for none.
+        groups: number of diagonal blocks; 1 is dense, C_in = C_out = groups is diagonal.
+
+    Raises:
+        UsageError: the shapes do not fit together.
+
+    >>> ChannelMap(np.array([[1, 2, 3], [4, 5, 6]])).apply(np.ones((1, 3, 5), int))[0, :, 0]
+    array([ 6, 15])
+    """
+
+    weight: Array
+    bias: Array | None = None
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        if self.weight.ndim != 2 or self.groups < 1 or self.out_channels % self.groups:
+            raise UsageError(
+                f"got a weight of shape {self.weight.shape} in {self.groups} groups, "
+                "wanted (C_out, C_in // groups) with C_out a multiple of groups"
+            )
+        if self.bias is not None and self.bias.shape != (self.out_channels,):
+            raise UsageError(f"got a bias of shape {self.bias.shape}, wanted ({self.out_channels},)")
+
+    @classmethod
+    def diagonal(cls, scale: Array, bias: Array | None = None) -> ChannelMap:
+        """diag(scale): (C,) per-channel factors, with an optional (C,) shift.
+
+        >>> ChannelMap.diagonal(np.array([2, 3])).dense()
+        array([[2, 0],
+               [0, 3]])
+        """
+        return cls(scale.reshape(-1, 1), bias, len(scale))
+
+    @property
+    def out_channels(self) -> int:
+        return int(self.weight.shape[0])
+
+    @property
+    def in_channels(self) -> int:
+        return int(self.weight.shape[1]) * self.groups
+
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether W is square and diagonal by its structure (not by accident of its values)."""
+        return self.groups == self.in_channels == self.out_channels
+
+    @property
+    def linear(self) -> ChannelMap:
+        """The same map without its bias."""
+        return ChannelMap(self.weight, None, self.groups)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates a position; a diagonal is elementwise and counts none."""
+        return 0 if self.is_diagonal else int(self.weight.size)
+
+    def dense(self) -> Array:
+        """W written out, (C_out, C_in), zeros outside the blocks."""
+        if self.groups == 1:
+            return self.weight
+        rows, cols = self.out_channels // self.groups, self.weight.shape[1]
+        full = np.zeros((self.out_channels, self.in_channels), self.weight.dtype)
+        for g in range(self.groups):
+            block = slice(g * rows, (g + 1) * rows)
+            full[block, g * cols : (g + 1) * cols] = self.weight[block]
+        return full
+
+    def blocks(self) -> Array:
+        """W as (groups, C_out / groups, C_in / groups)."""
+        return self.weight.reshape(self.groups, -1, self.weight.shape[1])
+
+    def apply(self, x: Array, axis: int = 1) -> Array:
+        """Wx + b along `axis` of x, which has C_in entries there; any rank and any number type."""
+        y = np.moveaxis(np.tensordot(self.dense(), x, axes=(1, axis)), 0, axis)
+        if self.bias is None:
+            return y
+        shape = [1] * y.ndim
+        shape[axis] = -1
+        return y + self.bias.reshape(shape)
+
+    def push(self, bias: Array) -> Array:
+        """W·bias: a (C_in,) shift before the map, as the (C_out,) shift after it that it equals."""
+        column = wide(bias).reshape(self.groups, -1, 1)
+        return np.asarray(wide(self.blocks()) @ column).reshape(-1)
+
+
+def join_structure(first: int, second: int, channels: Sequence[int]) -> int:
+    """Groups of the product of maps in `first` and `second` groups through `channels` (in, mid, out).
+
+    A diagonal keeps the other's blocks; equal blocks stay; anything else fills up to dense.
+    """
+    before, between, after = channels
+    if second == between == after:
+        return first
+    if first == before == between:
+        return second
+    return first if first == second else 1
+
+
+def compose(second: ChannelMap, first: ChannelMap) -> ChannelMap:
+    """second ∘ first as one map: W₂(W₁x + b₁) + b₂ = (W₂W₁)x + (W₂b₁ + b₂).
+
+    Diagonals and equal groupings keep their structure, all else becomes dense.
+
+    Raises:
+        UsageError: first gives another number of channels than second takes.
+
+    >>> f = ChannelMap(np.array([[1, 2]]), np.array([3]))
+    >>> g = ChannelMap(np.array([[2], [5]]), np.array([0, 1]))
+    >>> gf = compose(g, f)
+    >>> gf.weight.tolist(), gf.bias.tolist()
+    ([[2, 4], [5, 10]], [6, 16])
+    """
+    if first.out_channels != second.in_channels:
+        raise UsageError(
+            f"got maps {first.in_channels} → {first.out_channels} and {second.in_channels} → "
+            f"{second.out_channels}, wanted the first to give what the second takes"
+        )
+    channels = (first.in_channels, first.out_channels, second.out_channels)
+    groups = join_structure(first.groups, second.groups, channels)
+    return ChannelMap(_product(second, first, groups), summed(
+        first.bias if first.bias is None else second.push(first.bias), second.bias
+    ), groups)
+
+
+def _product(second: ChannelMap, first: ChannelMap, groups: int) -> Array:
+    if second.is_diagonal:
+        return wide(second.weight) * wide(first.weight)
+    if first.is_diagonal:
+        scale = wide(first.weight).reshape(second.groups, 1, -1)
+        return (wide(second.blocks()) * scale).reshape(second.weight.shape)
+    if groups == 1:
+        return wide(second.dense()) @ wide(first.dense())
+    return (wide(second.blocks()) @ wide(first.blocks())).reshape(second.out_channels, -1)
+
+
+def add(f: ChannelMap, g: ChannelMap) -> ChannelMap:
+    """f + g as one map: W₁x + W₂x = (W₁ + W₂)x. The identity branch is W = I.
+
+    Raises:
+        UsageError: the maps have other channels.
+
+    >>> add(ChannelMap(np.array([[0, 1], [2, 0]])), ChannelMap.diagonal(np.array([1, 1]))).weight
+    array([[1, 1],
+           [2, 1]])
+    """
+    if (f.in_channels, f.out_channels) != (g.in_channels, g.out_channels):
+        raise UsageError(
+            f"got maps {f.in_channels} → {f.out_channels} and {g.in_channels} → {g.out_channels}, "
+            "wanted equal channels to sum them"
+        )
+    bias = summed(f.bias, g.bias)
+    if f.groups == g.groups:
+        return ChannelMap(wide(f.weight) + wide(g.weight), bias, f.groups)
+    return ChannelMap(wide(f.dense()) + wide(g.dense()), bias)
+
+
+def split(f: ChannelMap, sizes: Sequence[int]) -> tuple[ChannelMap, ...]:
+    """Cut f at a concat of `sizes` channels: W[x₁; x₂] = W₁x₁ + W₂x₂; the bias stays with the first.
+
+    A diagonal is cut into diagonals, whose results are concatenated instead of summed.
+
+    Raises:
+        UsageError: the sizes do not add up to C_in.
+
+    >>> [p.weight.tolist() for p in split(ChannelMap(np.array([[1, 2, 3]])), [1, 2])]
+    [[[1]], [[2, 3]]]
+    """
+    if sum(sizes) != f.in_channels:
+        raise UsageError(f"got sizes {list(sizes)}, wanted a sum of {f.in_channels} channels")
+    cuts = np.cumsum(sizes)[:-1]
+    if f.is_diagonal:
+        scales = np.split(f.weight[:, 0], cuts)
+        shifts = [None] * len(sizes) if f.bias is None else np.split(f.bias, cuts)
+        return tuple(ChannelMap.diagonal(s, b) for s, b in zip(scales, shifts, strict=True))
+    parts = np.split(f.dense(), cuts, axis=1)
+    return tuple(ChannelMap(w, f.bias if k == 0 else None) for k, w in enumerate(parts))

@@ -1,0 +1,217 @@
+"""Expressions: a linear region as a tree of words over its inputs.
+
+    term   = word · node                 the word's factors applied to the node's value
+    node   = Leaf                        an input of the region
+           | Sum(term, …)                Σ_k term_k
+           | Concat(term, …)             [term_1; term_2; …] along the channels
+           | Convolution(kernel, term)   a K×K kernel, between whose two sides nothing commutes
+           | Choice(term, …)             terms known to be equal: take any
+
+The normal form of a term multiplies everything out,
+
+    y = Σ_t S_t W_t x_t (+ biases),
+
+and collects terms with the same S and x: W₁Sx + W₂Sx = (W₁ + W₂)Sx, which is the law *sum*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from onebyone.algebra.channel import ChannelMap, add
+from onebyone.algebra.weights import Array
+from onebyone.algebra.word import Space, Word, product
+
+__all__ = [
+    "Choice",
+    "Concat",
+    "Convolution",
+    "Leaf",
+    "Node",
+    "Sum",
+    "Term",
+    "collect",
+    "evaluate",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Leaf:
+    """An input of the region; `value` is whatever the caller knows it by."""
+
+    value: Any
+    channels: int
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """The elementwise sum of terms with equal channels and positions (up to broadcasting)."""
+
+    terms: tuple[Term, ...]
+
+    @property
+    def channels(self) -> int:
+        return self.terms[0].channels
+
+
+@dataclass(frozen=True, eq=False)
+class Concat:
+    """The terms stacked along the channel axis."""
+
+    terms: tuple[Term, ...]
+
+    @property
+    def channels(self) -> int:
+        return sum(term.channels for term in self.terms)
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """A K×K (also depthwise or transposed) convolution of a term.
+
+    Args:
+        kernel: whatever the caller knows the kernel by.
+        channels: its number of output channels.
+        term: its operand.
+    """
+
+    kernel: Any
+    channels: int
+    term: Term
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Terms of equal value, to be chosen from by cost; `law` makes the others equal to the first."""
+
+    terms: tuple[Term, ...]
+    law: str = ""
+
+    @property
+    def channels(self) -> int:
+        return self.terms[0].channels
+
+
+Node = Leaf | Sum | Concat | Convolution | Choice
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """A word applied to a node."""
+
+    word: Word
+    node: Node
+
+    @property
+    def channels(self) -> int:
+        return self.word.maps[-1].out_channels if self.word.maps else self.node.channels
+
+    def then(self, outer: Word) -> Term:
+        """outer ∘ this."""
+        return Term(self.word.then(outer), self.node)
+
+
+def evaluate(
+    term: Term, leaf: Callable[[Any], Array], space: Callable[[Space, Array], Array]
+) -> Array:
+    """The value of a term, factor by factor in the original order, channels on axis 1.
+
+    Args:
+        term: what to evaluate; without Convolution nodes.
+        leaf: gives the array (N, C, …) of a leaf's value.
+        space: applies one space map to an array.
+    """
+    x = _evaluate_node(term.node, leaf, space)
+    done = 0
+    for f, slot in zip(term.word.maps, term.word.slots, strict=True):
+        for s in term.word.spaces[done:slot]:
+            x = space(s, x)
+        x, done = f.apply(x), slot
+    return reduce(lambda y, s: space(s, y), term.word.spaces[done:], x)
+
+
+def _evaluate_node(
+    node: Node, leaf: Callable[[Any], Array], space: Callable[[Space, Array], Array]
+) -> Array:
+    if isinstance(node, Leaf):
+        return leaf(node.value)
+    if isinstance(node, Convolution):
+        raise TypeError("a convolution is evaluated by the graph, not by the algebra")
+    values = [evaluate(t, leaf, space) for t in node.terms]
+    if isinstance(node, Sum):
+        return sum(values[1:], values[0])
+    return np.concatenate(values, axis=1) if isinstance(node, Concat) else values[0]
+
+
+def flatten(node: Sum) -> list[Term]:
+    """The terms of nested sums, each with its whole word: (A + B)W + C = AW + BW + C.
+
+    A bias on the way belongs to the sum once: the first summand keeps it.
+    """
+    terms: list[Term] = []
+    for term in node.terms:
+        nested = _as_sum(term.node)
+        if nested is not None:
+            inner = flatten(nested)
+            terms.append(inner[0].then(term.word))
+            terms += [t.then(term.word.linear) for t in inner[1:]]
+        else:
+            terms.append(term)
+    return terms
+
+
+def _as_sum(node: Node) -> Sum | None:
+    """The sum that a node is, or of which it offers a collected form."""
+    first = node.terms[0].node if isinstance(node, Choice) else node
+    return first if isinstance(first, Sum) else None
+
+
+def collect(node: Sum) -> Term | None:
+    """The sum with equal paths collected, W₁Sx + W₂Sx = (W₁ + W₂)Sx; None if there are none.
+
+    >>> x = Leaf("x", 2)
+    >>> w = Word.of([ChannelMap(np.array([[0, 1], [1, 0]]))])
+    >>> once = collect(Sum((Term(Word(), x), Term(w, x))))
+    >>> once.word.maps[0].weight.tolist()
+    [[1, 1], [1, 1]]
+    """
+    groups: dict[tuple[int, tuple[Space, ...]], list[Word]] = {}
+    nodes: Mapping[int, Node] = {}
+    terms = flatten(node)
+    nodes = {id(t.node): t.node for t in terms}
+    for term in terms:
+        groups.setdefault((id(term.node), term.word.spaces), []).append(term.word)
+    if len(groups) == len(terms):
+        return None
+    channels = node.channels
+    collected = tuple(
+        Term(words[0] if len(words) == 1 else _merge(words, channels), nodes[key])
+        for (key, _), words in groups.items()
+    )
+    return collected[0] if len(collected) == 1 else Term(Word(), Sum(collected))
+
+
+def _merge(words: list[Word], channels: int) -> Word:
+    """Σ of words with equal spaces: one linear map, then each bias, in its slot, as a shift."""
+    linear = reduce(add, (_linear_part(word, channels) for word in words))
+    shifts: list[tuple[int, Array]] = []
+    for word in words:
+        for k, f in enumerate(word.maps):
+            if f.bias is not None:
+                rest = [g.linear for g in word.maps[k + 1 :]]
+                shifts.append((word.slots[k], product(rest).push(f.bias) if rest else f.bias))
+    shifts.sort(key=lambda shift: shift[0])
+    unit = np.ones(channels, linear.weight.dtype)
+    maps = (linear, *(ChannelMap.diagonal(unit, bias) for _, bias in shifts))
+    return Word(words[0].spaces, maps, (0, *(slot for slot, _ in shifts)))
+
+
+def _linear_part(word: Word, channels: int) -> ChannelMap:
+    if word.maps:
+        return product([f.linear for f in word.maps])
+    return ChannelMap.diagonal(np.ones(channels, np.int64))

@@ -1,0 +1,127 @@
+"""Words: the channel maps and space maps on one path, and the orders in which they may be applied.
+
+A path from an input to an output applies factors, innermost first: space maps S₁ … S_m and channel
+maps (W₁, b₁) … (W_n, b_n). The linear parts commute, so a *state* (i, j), "S₁…S_i and W₁…W_j are
+applied", can be reached in any order: an evaluation is a monotone walk from (0, 0) to (m, n).
+
+Biases restrict it. b_j enters after the spaces that stood before W_j, its *slot*, and
+
+    S(z + b) = S z + b      only where S keeps constants (S 1 = 1).
+
+The spaces that do not keep constants cut the word into *segments*; b_j must enter in the segment of
+its slot, after W_j. A walk that would carry W_j out of that segment unapplied is refused; one that
+applies W_j earlier adds b_j later. While its segment lasts a bias need not be added at once: it is
+*pending*, the value is T + pending, and W(T + pending) = WT + W·pending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from typing import Protocol
+
+from onebyone.algebra.channel import ChannelMap, compose
+from onebyone.algebra.weights import Array, summed
+
+__all__ = ["Pending", "Space", "Word", "product"]
+
+Pending = Array | None
+"""A (C,) shift that is still to be added at every position, or None."""
+
+
+class Space(Protocol):
+    """What the algebra needs to know of a space map; equal objects are equal maps."""
+
+    @property
+    def preserves_constants(self) -> bool:
+        """Whether S 1 = 1, for every size."""
+
+
+def product(maps: Sequence[ChannelMap]) -> ChannelMap:
+    """maps[-1] ∘ … ∘ maps[0], multiplied out."""
+    return reduce(lambda first, second: compose(second, first), maps)
+
+
+@dataclass(frozen=True, eq=False)
+class Word:
+    """Factors of one path, innermost first, kept as two sequences and where they interleave.
+
+    Args:
+        spaces: S₁ … S_m.
+        maps: (W₁, b₁) … (W_n, b_n).
+        slots: slots[j] spaces stand before maps[j] in the original order; never decreasing.
+    """
+
+    spaces: tuple[Space, ...] = ()
+    maps: tuple[ChannelMap, ...] = ()
+    slots: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, factors: Iterable[ChannelMap | Space]) -> Word:
+        """The word of factors listed innermost first."""
+        word = cls()
+        for factor in factors:
+            word = word.then(
+                cls((), (factor,), (0,)) if isinstance(factor, ChannelMap) else cls((factor,))
+            )
+        return word
+
+    def then(self, outer: Word) -> Word:
+        """This word, then `outer` applied to its result."""
+        shifted = tuple(slot + len(self.spaces) for slot in outer.slots)
+        return Word(self.spaces + outer.spaces, self.maps + outer.maps, self.slots + shifted)
+
+    @property
+    def linear(self) -> Word:
+        """The same word without its biases."""
+        return Word(self.spaces, tuple(f.linear for f in self.maps), self.slots)
+
+    def with_first_map(self, first: ChannelMap, at: int = 0) -> Word:
+        """The same word with maps[at] replaced."""
+        return Word(self.spaces, (*self.maps[:at], first, *self.maps[at + 1 :]), self.slots)
+
+    @cached_property
+    def segments(self) -> tuple[int, ...]:
+        """segments[i]: how many of the first i spaces do not keep constants."""
+        counts = [0]
+        for space in self.spaces:
+            counts.append(counts[-1] + (not space.preserves_constants))
+        return tuple(counts)
+
+    def segment_of(self, j: int) -> int:
+        """The segment in which the bias of maps[j] must enter."""
+        return self.segments[self.slots[j]]
+
+    def allows(self, i: int, j: int) -> bool:
+        """Whether state (i, j) leaves every bias that is still to come its segment."""
+        return all(
+            f.bias is None or self.segment_of(k) >= self.segments[i]
+            for k, f in enumerate(self.maps[j:], j)
+        )
+
+    def has_pending(self, i: int, j: int) -> bool:
+        """Whether a bias of this word has entered by state (i, j) within i's segment."""
+        return any(
+            f.bias is not None and self.segment_of(k) == self.segments[i]
+            for k, f in enumerate(self.maps[:j])
+        )
+
+    def out_of_order(self, i: int, j: int) -> list[int]:
+        """The spaces that state (i, j) has out of their original order with some map."""
+        early = [a for a in range(i) if any(slot <= a for slot in self.slots[j:])]
+        late = [a for a in range(i, len(self.spaces)) if any(slot > a for slot in self.slots[:j])]
+        return early + late
+
+    def advance(self, pending: Pending, i: int, j: int, to: int) -> Pending:
+        """The pending bias after maps j … to − 1 are applied in state (i, j)."""
+        for k in range(j, to):
+            f = self.maps[k]
+            pending = None if pending is None else f.push(pending)
+            if f.bias is not None and self.segment_of(k) == self.segments[i]:
+                pending = summed(pending, f.bias)
+        return pending
+
+    def entering(self, i: int, j: int) -> Pending:
+        """The pending bias with which the segment that begins after space i − 1 is entered."""
+        return self.advance(None, i, 0, j)

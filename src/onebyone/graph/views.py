@@ -1,0 +1,74 @@
+"""ONNX nodes read as layout views: Reshape, Flatten, Squeeze, Unsqueeze, Transpose.
+
+Shapes come from symbolic inference, so a view is recognised with dynamic dimensions too: `h*w` split
+into `h` and `w` is a reshape whatever the numbers will be.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import onnx_ir as ir
+
+from onebyone.algebra.layout import Dim, Reshape, Transpose, View, channel_axis_after, dim
+
+__all__ = ["dims_of", "monomial", "view", "view_axis"]
+
+
+def monomial(size: int | ir.SymbolicDim) -> Dim | None:
+    """A dimension as a monomial, None if it is unknown.
+
+    >>> monomial(6), monomial(ir.SymbolicDim("h*w")), monomial(ir.SymbolicDim("2*h + 2"))
+    ((6, ()), (1, ('h', 'w')), (2, ('h + 1',)))
+    """
+    if isinstance(size, int):
+        return dim(size)
+    return None if size.value is None else _parse(size.value)
+
+
+@lru_cache(maxsize=65536)
+def _parse(text: str) -> Dim:
+    if text.isidentifier():
+        return dim(1, text)
+    import sympy
+
+    coefficient, factors = sympy.factor_terms(sympy.sympify(ir.SymbolicDim(text)._expr)).as_coeff_mul()
+    if not coefficient.is_Integer:
+        return dim(1, text)
+    symbols: list[str] = []
+    for factor in factors:
+        base, power = factor.as_base_exp()
+        symbols += [str(base)] * int(power) if power.is_Integer and power > 0 else [str(factor)]
+    return dim(int(coefficient), *symbols)
+
+
+def dims_of(value: ir.Value | None) -> tuple[Dim, ...] | None:
+    """The shape of a value as monomials; None if its rank or one dimension is unknown."""
+    if value is None or value.shape is None:
+        return None
+    dims = [monomial(d) for d in value.shape]
+    known = tuple(d for d in dims if d is not None and d[0] > 0)
+    return known if len(known) == len(dims) else None
+
+
+def view(node: ir.Node) -> View | None:
+    """What a view node does to its operand's axes; None if a shape is unknown."""
+    if node.op_type == "Transpose":
+        shape = node.outputs[0].shape
+        if shape is None:
+            return None
+        backwards = tuple(reversed(range(shape.rank())))
+        return Transpose(tuple(node.attributes.get_ints("perm", backwards)))
+    after = dims_of(node.outputs[0])
+    return None if after is None else Reshape(after)
+
+
+def view_axis(node: ir.Node, axis: int) -> int | None:
+    """The axis of the operand that stands, whole, as axis `axis` of the view; None if it does not."""
+    move = view(node)
+    if isinstance(move, Transpose):
+        return move.permutation[axis]
+    before = dims_of(node.inputs[0])
+    if move is None or before is None:
+        return None
+    return channel_axis_after(move.shape, before, axis)

@@ -1,0 +1,92 @@
+"""What a form costs: a roofline.
+
+    time(operator) = overhead + max(MACs / peak, bytes / bandwidth)
+
+MACs over the engine's peak, bytes read and written over its bandwidth, and a fixed price for each
+operator that is started. Decisions need ratios more than times; `--profile FILE.json` puts measured
+numbers in the place of the default ones.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from os import PathLike
+from pathlib import Path
+
+from onebyone.errors import UsageError
+
+__all__ = ["DEFAULT", "Cost", "Profile", "load_profile"]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """An engine on a machine.
+
+    Args:
+        peak: multiply-accumulates a second in dense float32 products.
+        bandwidth: bytes a second, reading and writing, out of the caches and memory together.
+        overhead: seconds to start one operator.
+        transpose: how many times dearer than a copy it is to move an element to another place.
+        resize: multiply-accumulates that interpolating one element is worth.
+
+    >>> Profile(peak=1e9, bandwidth=1e9, overhead=0.0).time(macs=2_000_000, elements=1000)
+    2000000000
+    """
+
+    peak: float = 75e9
+    bandwidth: float = 15e9
+    overhead: float = 4e-6
+    transpose: float = 2.0
+    resize: float = 60.0
+
+    def time(self, macs: float = 0, elements: float = 0) -> int:
+        """Picoseconds of one operator that does `macs` and moves `elements` numbers of 4 bytes.
+
+        A whole number, so that sums of costs do not depend on the order of summation.
+        """
+        seconds = self.overhead + max(macs / self.peak, elements * 4 / self.bandwidth)
+        return round(seconds * 1e12)
+
+
+DEFAULT = Profile()
+"""ONNX Runtime and OpenVINO on two AVX2 cores, rounded; measured figures differ by tens of percent."""
+
+
+@dataclass(frozen=True, order=True)
+class Cost:
+    """Time, then MACs, then stored parameters: compared in this order.
+
+    >>> Cost(10, 5, 2) + Cost(5, 1, 1)
+    Cost(picoseconds=15, macs=6, parameters=3)
+    """
+
+    picoseconds: int = 0
+    macs: int = 0
+    parameters: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.picoseconds + other.picoseconds,
+            self.macs + other.macs,
+            self.parameters + other.parameters,
+        )
+
+
+def load_profile(path: str | PathLike[str]) -> Profile:
+    """Read a profile from JSON: an object with some of the fields of `Profile`, all positive numbers.
+
+    Raises:
+        UsageError: the file cannot be read, is not such an object, or names another field.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"got profile {path}: {error}; wanted a JSON file") from None
+    known = {f.name for f in fields(Profile)}
+    if not isinstance(found, dict) or not set(found) <= known:
+        raise UsageError(f"got profile {path}, wanted a JSON object with keys among {sorted(known)}")
+    for name, number in found.items():
+        if isinstance(number, bool) or not isinstance(number, int | float) or not number > 0:
+            raise UsageError(f"got {name} = {number!r} in {path}, wanted a positive number")
+    return Profile(**{**asdict(DEFAULT), **found})

@@ -1,0 +1,166 @@
+"""What a lifted region is made of: layouts, and the space maps between them.
+
+A `Layout` is the shape of a tensor with its channel axis set apart, so that it stays the same when a
+channel map changes the number of channels. A `Step` is a space map of the graph: an operator with its
+attributes, free to be applied to a tensor with any number of channels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import onnx_ir as ir
+
+from onebyone.algebra.layout import CHANNEL, Dim, Reshape, Transpose, View
+from onebyone.graph.axes import Spatial
+from onebyone.graph.views import monomial
+
+__all__ = ["KernelNode", "Layout", "Meaning", "Size", "Step", "Window"]
+
+Size = int | ir.SymbolicDim
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A tensor's shape but for its number of channels.
+
+    Args:
+        dims: the dimensions, symbolic where dynamic; the entry at `axis` means nothing.
+        sizes: the sizes that costs are computed for; 1 at `axis`.
+        axis: the channel axis.
+    """
+
+    dims: tuple[Size, ...]
+    sizes: tuple[int, ...]
+    axis: int
+
+    @property
+    def rank(self) -> int:
+        return len(self.dims)
+
+    @cached_property
+    def positions(self) -> int:
+        """The number of positions (batch included) at the sizes that costs are computed for."""
+        return math.prod(self.sizes)
+
+    @property
+    def channels_first(self) -> bool:
+        """Whether ONNX convolutions take this layout: (N, C, spatial…)."""
+        return self.axis == 1 and 3 <= self.rank <= 5
+
+    def shape(self, channels: int) -> ir.Shape:
+        """The full shape of a tensor of this layout."""
+        return ir.Shape([channels if k == self.axis else d for k, d in enumerate(self.dims)])
+
+    @cached_property
+    def monomials(self) -> tuple[Dim, ...] | None:
+        """The dimensions for the algebra of views, the channel axis as one indivisible symbol."""
+        dims = [CHANNEL if k == self.axis else monomial(d) for k, d in enumerate(self.dims)]
+        known = tuple(d for d in dims if d is not None and d[0] > 0)
+        return known if len(known) == len(dims) else None
+
+
+@dataclass(frozen=True)
+class Window:
+    """The padding and stride of a 1×1 convolution, which are space maps before its channel map."""
+
+    strides: tuple[int, ...]
+    pads: tuple[int, ...]
+
+
+Meaning = Spatial | View | Window | None
+"""What a step does: map positions, regroup axes, stride and pad; None: be broadcast by an Add."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A space map of the graph; equal steps do the same to positions, whatever the channels.
+
+    Args:
+        node: the node it comes from; None for the broadcasting that an Add does by itself.
+        before, after: the layouts of its operand and of its result.
+        meaning: what it does.
+        preserves_constants: whether S 1 = 1.
+    """
+
+    node: ir.Node | None
+    before: Layout
+    after: Layout
+    meaning: Meaning
+    preserves_constants: bool = True
+
+    @cached_property
+    def _key(self) -> tuple[object, ...]:
+        return (self.meaning, _names(self.before), _names(self.after))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Step) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def view(self) -> View | None:
+        """What it does to the axes, if it is a layout view (channels as one symbol)."""
+        if isinstance(self.meaning, Transpose):
+            return self.meaning
+        shape = self.after.monomials
+        return Reshape(shape) if isinstance(self.meaning, Reshape) and shape is not None else None
+
+    @property
+    def is_view(self) -> bool:
+        return isinstance(self.meaning, Transpose | Reshape)
+
+    @property
+    def window(self) -> Window | None:
+        return self.meaning if isinstance(self.meaning, Window) else None
+
+    @property
+    def broadcasts(self) -> bool:
+        """Whether it is the broadcasting of an operand by an Add, which costs nothing of its own."""
+        return self.meaning is None
+
+    @property
+    def op_type(self) -> str:
+        return "Broadcast" if self.node is None else self.node.op_type
+
+
+@dataclass(frozen=True, eq=False)
+class KernelNode:
+    """A K×K convolution of the graph.
+
+    Args:
+        node: the Conv or ConvTranspose.
+        groups: its groups.
+        in_channels, out_channels: its channels.
+        taps: the number of kernel positions, ∏ K.
+        before, after: the layouts of its operand and of its result.
+        padded: whether a constant at the borders is not seen as one (zero padding, transposition).
+        biased: whether it has a bias.
+    """
+
+    node: ir.Node
+    groups: int
+    in_channels: int
+    out_channels: int
+    taps: int
+    before: Layout
+    after: Layout
+    padded: bool
+    biased: bool
+
+    @property
+    def transposed(self) -> bool:
+        return self.node.op_type == "ConvTranspose"
+
+    @property
+    def positions(self) -> int:
+        """Where the kernel is applied: at outputs, or at inputs if transposed."""
+        return (self.before if self.transposed else self.after).positions
+
+
+def _names(layout: Layout) -> tuple[object, ...]:
+    dims = ("C" if k == layout.axis else str(d) for k, d in enumerate(layout.dims))
+    return (layout.axis, *dims)
