@@ -338,7 +338,7 @@ _B2_WIDTHS = (64, 128, 320, 512)
 # 12 layers × (query, key, value) × (A and B), each 384×16, on 196 patches and the class token.
 _LORA_MACS = 12 * 3 * 2 * 197 * 384 * 16
 
-# Four branches of 512 channels meet the 512 of the fuse on 60×60 positions, and need to on g×g only.
+# Four branches of 512 channels meet the 512 of the fuse on 60×60 positions; g×g would do.
 _PYRAMID_UPSAMPLED = 512 * 512 * sum(60 * 60 - g * g for g in (1, 2, 3, 6))
 
 # The two upsampled maps meet both 1×1s of a C3: 256→2·128 at 40×40 and 128→2·64 at 80×80.
