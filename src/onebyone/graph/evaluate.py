@@ -1,0 +1,258 @@
+"""Run a graph in NumPy with every floating tensor in one precision, float64 by default.
+
+The nodes run in the order of the graph. A tensor is dropped after its last use, and a weight is
+widened where it is used and not kept, so the memory is that of the widest moment. The common
+operators have kernels in `graph.numeric`; every other one runs in the reference implementation of
+the onnx package, one node at a time; If, Loop and Scan run their subgraphs here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
+
+from onebyone.errors import UnreadableModel, UsageError
+from onebyone.graph.numeric import KERNELS
+from onebyone.graph.numeric.call import Array, Call, is_floating
+
+__all__ = ["CannotEvaluate", "evaluate"]
+
+# Two runs would differ, so there is no reference to compare with.
+RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+     "RandomUniformLike"}
+)  # fmt: skip
+Outputs = list[Any]
+
+
+class CannotEvaluate(UnreadableModel):
+    """A node that neither a kernel nor the reference implementation of onnx can run."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One evaluation: what holds for all nodes, and the values known so far."""
+
+    opsets: Mapping[str, int]
+    dtype: np.dtype[Any]
+    known: dict[ir.Value, Any] = field(default_factory=dict)
+
+    def wanted(self, array: Any) -> Any:
+        """Floating arrays in the precision of the run; sequences and all others as they are."""
+        if isinstance(array, list):
+            return [self.wanted(item) for item in array]
+        if not isinstance(array, (np.ndarray, np.generic)):
+            return array
+        array = np.asarray(array)
+        return array.astype(self.dtype, copy=False) if is_floating(array.dtype) else array
+
+    def value(self, value: ir.Value | None) -> Any:
+        """The array of a value; an initialiser is converted each time, and not kept."""
+        if value is None:
+            return None
+        if value in self.known:
+            return self.known[value]
+        if value.const_value is None:
+            raise CannotEvaluate(f"value {value.name!r} is used before it is computed")
+        return self.wanted(value.const_value.numpy())
+
+
+def evaluate(
+    model: ir.Model, inputs: Mapping[str, Array], *, dtype: npt.DTypeLike = np.float64
+) -> dict[str, Array]:
+    """The outputs of a model by name, every floating tensor inside and outside in `dtype`.
+
+    Integer, boolean and string tensors keep their type. A Cast to any of float16, bfloat16,
+    float32 and float64 casts to `dtype`, so no intermediate is rounded to less. An initialiser
+    that is also a graph input may be given or left out.
+
+    Raises:
+        UsageError: an input is missing, or one is given that the model does not have.
+        CannotEvaluate: a node has no implementation, draws random numbers, or fails on its inputs.
+
+    >>> text = "g (float[2] x) => (float[2] y) {y = Abs(x)}"
+    >>> head = '<ir_version: 8, opset_import: ["": 13]>'
+    >>> model = ir.from_proto(onnx.parser.parse_model(head + text))
+    >>> evaluate(model, {"x": np.float32([-1, 2])})
+    {'y': array([1., 2.])}
+    """
+    run = _Run(model.graph.opset_imports, np.dtype(dtype))
+    run.known.update(_bound(model.graph, inputs, run))
+    outputs = _graph(model.graph, run)
+    return {str(v.name): array for v, array in zip(model.graph.outputs, outputs, strict=True)}
+
+
+def _bound(graph: ir.Graph, inputs: Mapping[str, Array], run: _Run) -> dict[ir.Value, Any]:
+    named = {str(value.name): value for value in graph.inputs}
+    missing = [n for n, v in named.items() if n not in inputs and v.const_value is None]
+    unknown = [name for name in inputs if name not in named]
+    if missing or unknown:
+        raise UsageError(
+            f"inputs {sorted(inputs)} given, wanted {sorted(named)}: "
+            f"missing {missing}, unknown {unknown}"
+        )
+    return {named[name]: run.wanted(array) for name, array in inputs.items()}
+
+
+def _graph(graph: ir.Graph, run: _Run) -> Outputs:
+    """Run the nodes; the values of the graph's outputs."""
+    nodes = list(graph)
+    dying = _last_uses(nodes, graph)
+    # Overflow to infinity and 0/0 are results like others here: the engine has them too.
+    with np.errstate(all="ignore"):
+        for node in nodes:
+            run.known.update(zip(node.outputs, _node(node, run), strict=False))
+            for value in dying.get(node, ()):
+                run.known.pop(value, None)
+    return [run.value(value) for value in graph.outputs]
+
+
+def _last_uses(nodes: Iterable[ir.Node], graph: ir.Graph) -> dict[ir.Node, list[ir.Value]]:
+    """The values of this graph that nobody needs after a node, per node."""
+    last: dict[ir.Value, ir.Node] = {}
+    for node in nodes:
+        last.update(dict.fromkeys(node.outputs, node))
+        last.update(dict.fromkeys(_reads(node), node))
+    kept = set(graph.outputs)
+    dying: dict[ir.Node, list[ir.Value]] = {}
+    for value, node in last.items():
+        if value not in kept and value.graph is graph:
+            dying.setdefault(node, []).append(value)
+    return dying
+
+
+def _reads(node: ir.Node) -> Iterator[ir.Value]:
+    """The values that a node reads, those captured by its subgraphs too."""
+    yield from (value for value in node.inputs if value is not None)
+    for subgraph in _subgraphs(node):
+        yield from subgraph.outputs
+        for inner in subgraph:
+            yield from _reads(inner)
+
+
+def _subgraphs(node: ir.Node) -> list[ir.Graph]:
+    return [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
+
+
+def _node(node: ir.Node, run: _Run) -> Outputs:
+    inputs = [run.value(value) for value in node.inputs]
+    try:
+        if node.domain in ("", "ai.onnx") and node.op_type in CONTROL:
+            outputs = CONTROL[node.op_type](node, inputs, run)
+        else:
+            outputs = _kernel(node, inputs, run)
+    except CannotEvaluate:
+        raise
+    except Exception as error:
+        # A kernel meets whatever the file holds; what it raises is the reason, not a bug.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CannotEvaluate(f"{node.op_type} node {node.name!r}: {reason}") from error
+    return [run.wanted(output) for output in outputs]
+
+
+def _kernel(node: ir.Node, inputs: list[Any], run: _Run) -> Outputs:
+    kernel = KERNELS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    result = None if kernel is None else kernel(_call(node, run), *inputs)
+    if result is None:
+        return _reference(node, inputs, run)
+    return list(result) if isinstance(result, tuple) else [result]
+
+
+def _call(node: ir.Node, run: _Run) -> Call:
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    version = run.opsets.get(node.domain) or run.opsets.get("ai.onnx", 1)
+    return Call(node.op_type, version, len(node.outputs), attributes, run.dtype)
+
+
+def _reference(node: ir.Node, inputs: list[Any], run: _Run) -> Outputs:
+    """One node in the reference implementation of the onnx package."""
+    if node.op_type in RANDOM:
+        raise CannotEvaluate(f"{node.op_type} node {node.name!r} draws random numbers")
+    proto = ir.to_proto(node)
+    given = {name: x for name, x in zip(proto.input, inputs, strict=True) if name}
+    outputs = [name for name in proto.output if name]
+    graph = onnx.helper.make_graph(
+        [proto],
+        "one_node",
+        [onnx.helper.make_empty_tensor_value_info(name) for name in given],
+        [onnx.helper.make_empty_tensor_value_info(name) for name in outputs],
+    )
+    opsets = [onnx.helper.make_opsetid(*item) for item in run.opsets.items()]
+    model = onnx.helper.make_model(graph, opset_imports=opsets)
+    results = iter(ReferenceEvaluator(model).run(None, given))
+    return [next(results) if name else None for name in proto.output]
+
+
+def _branch(node: ir.Node, inputs: list[Any], run: _Run) -> Outputs:
+    name = "then_branch" if bool(inputs[0]) else "else_branch"
+    return _graph(node.attributes[name].as_graph(), run)
+
+
+def _loop(node: ir.Node, inputs: list[Any], run: _Run) -> Outputs:
+    """Loop: the body maps (iteration, condition, state...) to (condition, state..., scans...)."""
+    body = node.attributes["body"].as_graph()
+    limit, go, *state = inputs
+    scans: list[list[Array]] = [[] for _ in body.outputs[1 + len(state) :]]
+    iteration = 0
+    while (limit is None or iteration < int(limit)) and (go is None or bool(go)):
+        arguments = [np.array(iteration, np.int64), np.array(go is None or bool(go)), *state]
+        run.known.update(zip(body.inputs, arguments, strict=True))
+        go, *results = _graph(body, run)
+        state, items = results[: len(state)], results[len(state) :]
+        for scan, item in zip(scans, items, strict=True):
+            scan.append(item)
+        iteration += 1
+    return [*state, *map(_stacked, scans, body.outputs[1 + len(state) :])]
+
+
+def _stacked(items: list[Array], value: ir.Value) -> Array:
+    if items:
+        return np.stack(items)
+    # No iteration: an empty tensor of the type that the body declares.
+    kind = ir.DataType.FLOAT if value.dtype is None else value.dtype
+    sizes = [n if isinstance(n, int) else 0 for n in value.shape or ()]
+    return np.zeros((0, *sizes), kind.numpy())
+
+
+def _scan(node: ir.Node, inputs: list[Any], run: _Run) -> Outputs:
+    """Scan: the body maps (state..., slices...) to (state..., slices...), one slice at a time."""
+    body, call = node.attributes["body"].as_graph(), _call(node, run)
+    count = call.get("num_scan_inputs")
+    state, sequences = inputs[:-count], inputs[-count:]
+    n_scans = len(body.outputs) - len(state)
+    axes = call.get("scan_input_axes") or [0] * count
+    backward = call.get("scan_input_directions") or [0] * count
+    steps = [
+        _oriented(np.moveaxis(x, axis, 0), flip)
+        for x, axis, flip in zip(sequences, axes, backward, strict=True)
+    ]
+    scans: list[list[Array]] = [[] for _ in range(n_scans)]
+    for slices in zip(*steps, strict=True):
+        run.known.update(zip(body.inputs, [*state, *slices], strict=True))
+        results = _graph(body, run)
+        state = results[: len(state)]
+        for scan, item in zip(scans, results[len(state) :], strict=True):
+            scan.append(item)
+    out_axes = call.get("scan_output_axes") or [0] * n_scans
+    flips = call.get("scan_output_directions") or [0] * n_scans
+    joined = (
+        np.moveaxis(_oriented(_stacked(scan, value), flip), 0, axis)
+        for scan, value, axis, flip in zip(
+            scans, body.outputs[len(state) :], out_axes, flips, strict=True
+        )
+    )
+    return [*state, *joined]
+
+
+def _oriented(x: Array, backward: int) -> Array:
+    return np.flip(x, 0) if backward else x
+
+
+CONTROL = {"If": _branch, "Loop": _loop, "Scan": _scan}

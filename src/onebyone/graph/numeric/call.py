@@ -1,0 +1,57 @@
+"""One node, as a kernel sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["FLOATS", "Array", "Call", "Kernel", "is_floating"]
+
+Array = npt.NDArray[Any]
+Kernel = Callable[..., Any]
+
+# The names of the tensors that are evaluated in the wanted precision. The smaller floats (8 and
+# 4 bit) stand for quantised integers and keep their type.
+FLOATS = frozenset({"float16", "bfloat16", "float32", "float64", "longdouble", "float128"})
+
+
+@dataclass(frozen=True)
+class Call:
+    """The attributes of a node, the opset version it is read by, how many outputs it has.
+
+    `dtype` is the type of every floating tensor of the evaluation.
+    """
+
+    op: str
+    version: int
+    outputs: int = 1
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    dtype: np.dtype[Any] = np.dtype(np.float64)  # noqa: RUF009 (an immutable value)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of an attribute, or `default`."""
+        return self.attributes.get(name, default)
+
+    def ints(self, name: str, given: Array | None = None) -> list[int] | None:
+        """A list that older opsets store as an attribute and newer ones take as an input.
+
+        >>> Call("Squeeze", 11, attributes={"axes": (0, 2)}).ints("axes")
+        [0, 2]
+        >>> Call("Squeeze", 13).ints("axes", np.array([1]))
+        [1]
+        """
+        listed = self.get(name) if given is None else np.atleast_1d(given)
+        return None if listed is None else [int(i) for i in listed]
+
+
+def is_floating(dtype: npt.DTypeLike) -> bool:
+    """Whether tensors of this type are evaluated in the wanted precision.
+
+    >>> is_floating(np.float16), is_floating(np.int8)
+    (True, False)
+    """
+    return np.dtype(dtype).name in FLOATS

@@ -1,0 +1,222 @@
+"""Matrix products and convolutions.
+
+A convolution multiplies its weight, as one matrix per group, with the windows of a band of output
+rows, laid out as columns: the band is as high as keeps the columns in the cache. 1×1 needs no
+columns, and a depthwise one is a sum of shifts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from onebyone.algebra.pool import AveragePool
+from onebyone.graph.numeric.call import Array, Call, Kernel
+
+__all__ = ["KERNELS", "axis_windows", "padded"]
+
+# Elements of one band: 2 MiB in float64, a share of a last-level cache.
+BAND = 1 << 18
+
+
+def axis_windows(call: Call, kernel: Sequence[int]) -> list[AveragePool]:
+    """Per spatial axis: kernel, stride, pads and dilation of a convolution or pooling node.
+
+    >>> axis_windows(Call("Conv", 11, attributes={"pads": (0, 1, 0, 1)}), (1, 3))[1].out_size(5)
+    5
+    """
+    rank = len(kernel)
+    pads = call.get("pads") or [0] * (2 * rank)
+    steps = zip(
+        kernel,
+        call.get("strides") or [1] * rank,
+        pads[:rank],
+        pads[rank:],
+        call.get("dilations") or [1] * rank,
+        strict=True,
+    )
+    flags = (bool(call.get("ceil_mode")), bool(call.get("count_include_pad")))
+    return [AveragePool(*step, *flags, call.get("auto_pad", "NOTSET")) for step in steps]
+
+
+def padded(x: Array, pads: Sequence[tuple[int, int]], fill: float = 0) -> Array:
+    """`x` with (before, after) elements of `fill` around each of its last `len(pads)` axes.
+
+    >>> padded(np.ones((1, 1)), [(0, 2)])
+    array([[1., 0., 0.]])
+    """
+    if not any(map(any, pads)):
+        return x
+    free = x.ndim - len(pads)
+    sizes = [n + sum(pad) for n, pad in zip(x.shape[free:], pads, strict=True)]
+    y = np.full((*x.shape[:free], *sizes), fill, x.dtype)
+    inner = (slice(a, a + n) for (a, _), n in zip(pads, x.shape[free:], strict=True))
+    y[(..., *inner)] = x
+    return y
+
+
+def _matmul(call: Call, a: Array, b: Array) -> Array:
+    return np.asarray(np.matmul(_blas(a), _blas(b)))
+
+
+def _blas(x: Array) -> Array:
+    """A matrix without a unit stride would be multiplied by a plain loop: copy it."""
+    unit = x.ndim < 2 or x.itemsize in x.strides[-2:]
+    return x if unit else np.ascontiguousarray(x)
+
+
+def _gemm(call: Call, a: Array, b: Array, c: Array | None = None) -> Array:
+    a = a.T if call.get("transA", 0) else a
+    b = b.T if call.get("transB", 0) else b
+    y = _scaled(call.get("alpha", 1.0), np.matmul(a, b))
+    return y if c is None else y + _scaled(call.get("beta", 1.0), c)
+
+
+def _scaled(factor: float, x: Array) -> Array:
+    return x if factor == 1 else (factor * x).astype(x.dtype)
+
+
+def _einsum(call: Call, *inputs: Array) -> Array:
+    return np.asarray(np.einsum(call.get("equation"), *inputs, optimize=True))
+
+
+def _conv(call: Call, x: Array, w: Array, b: Array | None = None) -> Array:
+    groups = call.get("group", 1)
+    axes = axis_windows(call, w.shape[2:])
+    x = padded(x, [axis.pads(n) for axis, n in zip(axes, x.shape[2:], strict=True)])
+    if w.shape[1] == 1 and groups > 1:
+        y = _depthwise(x, w, axes)
+    elif math.prod(w.shape[2:]) == 1:
+        y = _pointwise(x[(..., *(slice(None, None, axis.stride) for axis in axes))], w, groups)
+    else:
+        y = _by_columns(_windows(x, axes), w, groups)
+    return _plus_bias(y, b)
+
+
+def _plus_bias(y: Array, b: Array | None) -> Array:
+    if b is not None:
+        y += b.reshape(-1, *(1,) * (y.ndim - 2))
+    return y
+
+
+def _pointwise(x: Array, w: Array, groups: int) -> Array:
+    weight = w.reshape(groups, -1, w.shape[1])
+    y = np.matmul(weight, x.reshape(len(x), groups, w.shape[1], -1))
+    return np.asarray(y).reshape(len(x), len(w), *x.shape[2:])
+
+
+def _windows(x: Array, axes: Sequence[AveragePool]) -> Array:
+    """The input under each tap, (N, C, *kernel, *out): a view."""
+    rank = len(axes)
+    extents = [(axis.kernel - 1) * axis.dilation + 1 for axis in axes]
+    view = sliding_window_view(x, extents, axis=tuple(range(2, 2 + rank)))
+    strides = (slice(None, None, axis.stride) for axis in axes)
+    taps = (slice(None, None, axis.dilation) for axis in axes)
+    return np.moveaxis(view[(..., *strides, *taps)], range(-rank, 0), range(2, 2 + rank))
+
+
+def _by_columns(windows: Array, w: Array, groups: int) -> Array:
+    """W · columns, band by band of the first output axis."""
+    n, c, first = windows.shape[0], windows.shape[1], w.ndim
+    out = windows.shape[first:]
+    weight = w.reshape(groups, len(w) // groups, -1)
+    y = np.empty((n, len(w), *out), w.dtype)
+    for i, rows in product(range(n), _bands(out, c * math.prod(w.shape[2:]))):
+        # Axis 0 of `windows` is gone, so the first output axis is one to the left.
+        band = windows[i][(slice(None),) * (first - 1) + (rows,)]
+        columns = band.reshape(groups, weight.shape[2], -1)
+        y[i, :, rows] = np.matmul(weight, columns).reshape(len(w), *band.shape[first - 1 :])
+    return y
+
+
+def _bands(out: Sequence[int], depth: int) -> Iterator[slice]:
+    step = max(1, BAND // max(depth * math.prod(out[1:]), 1))
+    return (slice(start, start + step) for start in range(0, out[0], step))
+
+
+def _depthwise(x: Array, w: Array, axes: Sequence[AveragePool]) -> Array:
+    """Each output channel reads one input channel: a sum of shifts, a few channels at a time."""
+    windows = _windows(x, axes)
+    out = windows.shape[w.ndim :]
+    y = np.empty((len(x), len(w), *out), w.dtype)
+    sources = np.arange(len(w)) // (len(w) // x.shape[1])
+    step = max(1, BAND // max(8 * math.prod(out), 1))
+    for i, start in product(range(len(x)), range(0, len(w), step)):
+        part = slice(start, start + step)
+        _shifts(windows[i][sources[part]] if len(w) > x.shape[1] else windows[i, part],
+                w[part, 0], y[i, part])  # fmt: skip
+    return y
+
+
+def _shifts(windows: Array, w: Array, y: Array) -> None:
+    """y[c, p] = Σ_k w[c, k] windows[c, k, p], written into `y`."""
+    term = np.empty_like(y)
+    y[...] = 0
+    for tap in product(*map(range, w.shape[1:])):
+        scale = w[(slice(None), *tap)].reshape(-1, *(1,) * (y.ndim - 1))
+        y += np.multiply(windows[(slice(None), *tap)], scale, out=term)
+
+
+def _conv_transpose(call: Call, x: Array, w: Array, b: Array | None = None) -> Array:
+    groups, rank = call.get("group", 1), w.ndim - 2
+    strides = call.get("strides") or [1] * rank
+    dilations = call.get("dilations") or [1] * rank
+    extra = call.get("output_padding") or [0] * rank
+    full = [
+        s * (n - 1) + d * (k - 1) + 1
+        for n, s, d, k in zip(x.shape[2:], strides, dilations, w.shape[2:], strict=True)
+    ]
+    pads = _transposed_pads(call, [f + e for f, e in zip(full, extra, strict=True)], x.shape[2:])
+    y = _scattered(x, w, groups, strides, dilations, full)
+    # A negative pad, and output padding, lie outside what the taps reach: zeros there.
+    ends = [max(e - after, 0) for e, (_, after) in zip(extra, pads, strict=True)]
+    y = padded(y, [(max(-before, 0), end) for (before, _), end in zip(pads, ends, strict=True)])
+    sizes = [f + e - sum(pad) for f, e, pad in zip(full, extra, pads, strict=True)]
+    crop = (slice(max(p, 0), max(p, 0) + n) for (p, _), n in zip(pads, sizes, strict=True))
+    return _plus_bias(y[(..., *crop)], b)
+
+
+def _transposed_pads(
+    call: Call, full: Sequence[int], sizes: Sequence[int]
+) -> list[tuple[int, int]]:
+    """What is cut off each axis of the full result, whose sizes are `full`."""
+    rank, auto = len(full), call.get("auto_pad", "NOTSET")
+    wanted = call.get("output_shape")
+    if wanted is None and auto.startswith("SAME"):
+        wanted = [n * s for n, s in zip(sizes, call.get("strides") or [1] * rank, strict=True)]
+    if wanted is None:
+        pads = (call.get("pads") if auto == "NOTSET" else None) or [0] * (2 * rank)
+        return list(zip(pads[:rank], pads[rank:], strict=True))
+    totals = [f - n for f, n in zip(full, wanted, strict=True)]
+    less_first = auto == "SAME_UPPER"
+    return [(t // 2, t - t // 2) if less_first else (t - t // 2, t // 2) for t in totals]
+
+
+def _scattered(
+    x: Array, w: Array, groups: int, strides: Sequence[int], dilations: Sequence[int],
+    full: Sequence[int],
+) -> Array:  # fmt: skip
+    """Σ_k T_kᵀ (W_kᵀ x): each tap's product added where the tap writes, uncropped."""
+    n, per = len(x), w.shape[1]
+    weight = w.reshape(groups, -1, *w.shape[1:])
+    flat = x.reshape(n, groups, x.shape[1] // groups, -1)
+    y = np.zeros((n, groups * per, *full), x.dtype)
+    for tap in product(*map(range, w.shape[2:])):
+        part = np.matmul(weight[(..., *tap)].swapaxes(1, 2), flat)
+        steps = zip(tap, strides, dilations, x.shape[2:], strict=True)
+        where = (slice(t * d, t * d + s * (size - 1) + 1, s) for t, s, d, size in steps)
+        y[(..., *where)] += part.reshape(n, groups * per, *x.shape[2:])
+    return y
+
+
+KERNELS: dict[str, Kernel] = {
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "Einsum": _einsum,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+}
