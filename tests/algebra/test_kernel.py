@@ -141,6 +141,8 @@ def test_a_bias_before_padding_is_refused_and_would_be_wrong() -> None:
     kept = Kernel(k.weight, wrong, k.stride, k.dilation, k.pads)
     assert (kept.apply(X) != k.apply(mixed(s, X, b))).any()
     assert str(k.compose_right(np.eye(6), b)).startswith("compose: zero padding")
+    one_sided = kernel(((1, 1), (1, 1), ((0, 0), (0, 1))))
+    assert isinstance(one_sided.compose_right(s, b), Refusal)
 
 
 def test_a_dense_map_and_groups_are_refused() -> None:

@@ -59,6 +59,7 @@ def test_a_pool_of_one_is_a_subsample() -> None:
         (AveragePool(3, auto_pad="SAME_UPPER", count_include_pad=True), False),
         (AveragePool(3, auto_pad="SAME_UPPER"), True),
         (AveragePool(2, 1, 1, 1, dilation=3), False),
+        (AveragePool(2, 1, 0, 2), False),
     ],
     ids=str,
 )

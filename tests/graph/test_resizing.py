@@ -188,6 +188,7 @@ def test_sizes_computed_at_run_time_may_touch_every_axis() -> None:
     found = read("Resize", SHAPE, None, None, "sizes:4", mode="linear")
     assert found.maps == dict.fromkeys(range(4), Resize("linear"))
     assert [value.name for value in found.runtime] == ["sizes"]
+    assert read("Resize", (*"nchw",), None, None, "sizes:4", mode="linear").maps == found.maps
     y = engine(
         model("Resize", SHAPE, None, None, "sizes:4", mode="linear"),
         {"x": X, "sizes": ints(2, 3, 12, 20)},
