@@ -211,8 +211,13 @@ def _work(node: ir.Node, walk: Walk) -> Work | None:
     if output is None or len(shapes) < len(operands):
         return None
     fixed = tuple(value in walk.weights for value in operands)
-    biased = operand(node, row.bias) is not None
-    return row.formula(Site(node, tuple(shapes), fixed, output, biased))
+    return row.formula(Site(node, tuple(shapes), fixed, output, _has_bias(node, row, walk)))
+
+
+def _has_bias(node: ir.Node, row: Product, walk: Walk) -> bool:
+    """Whether the node adds a bias itself; a zero that an exporter expanded to a bias is none."""
+    bias = operand(node, row.bias)
+    return bias is not None and walk.weights.get(bias) != ()
 
 
 def _layer_of_bias(node: ir.Node, walk: Walk) -> ir.Node | None:
@@ -222,14 +227,14 @@ def _layer_of_bias(node: ir.Node, walk: Walk) -> ir.Node | None:
     bias, x = sorted(node.inputs, key=lambda value: value not in walk.weights)
     layer = None if x is None else x.producer()
     row = _product(layer)
-    if layer is None or row is None or operand(layer, row.bias) or not _keeps_shape(node, x, walk):
+    if x is None or layer is None or row is None or _has_bias(layer, row, walk):
         return None
-    alone = x is not None and len(x.uses()) == 1 and not x.is_graph_output()
+    alone = len(x.uses()) == 1 and not x.is_graph_output()
     is_vector = sum(size != 1 for size in walk.shape(bias) or ()) <= 1
-    return layer if alone and is_vector else None
+    return layer if alone and is_vector and _keeps_shape(node, x, walk) else None
 
 
-def _keeps_shape(node: ir.Node, x: ir.Value | None, walk: Walk) -> bool:
+def _keeps_shape(node: ir.Node, x: ir.Value, walk: Walk) -> bool:
     shape = walk.shape(node.outputs[0])
     return shape is not None and shape == walk.shape(x)
 

@@ -71,7 +71,7 @@ def _arithmetic(node: ir.Node, walk: Walk) -> str | None:
 
 def _elementary(node: ir.Node, walk: Walk) -> str:
     if walk.fixed(node):
-        return "computes on constants alone"
+        return "computes on constants and sizes alone"
     if all(map(_is_integer, tensors(node))):
         return "integer arithmetic"
     return "arithmetic that is not multiply-accumulate"

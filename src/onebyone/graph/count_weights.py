@@ -7,10 +7,11 @@ a DequantizeLinear). Not parameters: scalars of rank 0 (1/√d, an epsilon), wha
 first state of a recurrence), and a BatchNormalization's running mean and variance: these are
 *buffers*. So the number is PyTorch's `sum(p.numel() for p in model.parameters())`, as long as the
 exporter folded and invented nothing. ONNX does not say what was learned: a table of constants
-(sines of positions) counts as parameters.
+(sines of positions, a mask added before a softmax) counts as parameters.
 
-Weights may pass through nodes on their way: Transpose, Cast, DequantizeLinear, W + B·A. A value is
-*fixed* if it is computed from initialisers alone, and its *origins* are the weights among them.
+Weights may pass through nodes on their way: Transpose, Cast, DequantizeLinear, W + B·A, Expand to
+the batch. A value is *fixed* if it is computed from initialisers and from the sizes of tensors,
+which are known when a model is counted; its *origins* are the weights among them.
 """
 
 from __future__ import annotations
@@ -41,6 +42,13 @@ _SETTINGS: Mapping[str, tuple[int, ...]] = {
     "RNN": (5,),
     "STFT": (2,),
     "Upsample": (1,),
+}
+# Of these inputs the operator reads the shape or the type alone, never a number.
+_UNREAD: Mapping[str, tuple[int, ...]] = {
+    "CastLike": (1,),
+    "EyeLike": (0,),
+    "Shape": (0,),
+    "Size": (0,),
 }
 _BUFFERS: Mapping[str, tuple[int, ...]] = {"BatchNormalization": (3, 4)}
 _QUANTISED: Mapping[str, tuple[int, ...]] = {
@@ -103,7 +111,9 @@ def trace(graph: ir.Graph) -> Weights:
 def _is_fixed(node: ir.Node, fixed: Weights) -> bool:
     if node.op_type in _RANDOM or any(holds_graph(a) for a in node.attributes.values()):
         return False
-    return all(value is None or value in fixed for value in node.inputs)
+    unread = _UNREAD.get(operator(node), ())
+    read = [value for slot, value in enumerate(node.inputs) if slot not in unread]
+    return all(value is None or value in fixed for value in read)
 
 
 def holds_graph(attribute: ir.Attr) -> bool:
@@ -114,7 +124,8 @@ def holds_graph(attribute: ir.Attr) -> bool:
 def readings(node: ir.Node, weights: Weights) -> Iterator[Reading]:
     """The weights that a node reads, slot by slot; one that it reads twice comes twice."""
     name = operator(node)
-    buffers, settings = _BUFFERS.get(name, ()), _SETTINGS.get(name, ())
+    buffers = _BUFFERS.get(name, ())
+    settings = _SETTINGS.get(name, ()) + _UNREAD.get(name, ())
     for slot, value in enumerate(node.inputs):
         if value is None or slot in settings:
             continue
