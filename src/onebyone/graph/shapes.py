@@ -25,6 +25,9 @@ __all__ = ["Sizes", "infer"]
 _BATCH, _SIZE = 1, 224
 # An expression longer than this is nobody's shape any more; it becomes an unknown.
 _LONGEST = 400
+# A longer list of elements is data, not a shape.
+_MOST_ELEMENTS = 1000
+_GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
 def infer(model: ir.Model) -> None:
@@ -45,7 +48,7 @@ def infer(model: ir.Model) -> None:
     """
     registry.collect()
     known = _name_input_dims(model.graph)
-    context = ShapeInferenceContext(model.opset_imports, policy="override")
+    context = _Context(model.opset_imports, policy="override")
     context.reserve_symbol_names(known)
     _settle_initializers(model.graph)
     constant = {value for node in model.graph for value in node.outputs if value.const_value}
@@ -56,6 +59,32 @@ def infer(model: ir.Model) -> None:
         value.metadata_props.pop(SYM_DATA_KEY, None)
         if value not in constant:  # inference leaves its partial results there
             value.const_value = None
+
+
+class _Context(ShapeInferenceContext):  # type: ignore[misc]  # the library is untyped
+    """Shape inference whose knowledge of tensors' elements is bounded, whatever the file says."""
+
+    made_up = 0  # symbols for the node at hand
+
+    def new_symbolic_dim(self) -> ir.SymbolicDim:
+        self.made_up += 1
+        if self.made_up > _MOST_ELEMENTS:
+            raise OverflowError("more unknown dimensions than a tensor can have")
+        dim: ir.SymbolicDim = super().new_symbolic_dim()
+        return dim
+
+    def set_symbolic_value(self, value: ir.Value, data: list[int | ir.SymbolicDim]) -> None:
+        if len(data) <= _MOST_ELEMENTS and all(
+            -(2**63) <= x < 2**63 if isinstance(x, int) else len(x.value or "") <= _LONGEST
+            for x in data
+        ):
+            super().set_symbolic_value(value, data)
+
+    def get_symbolic_value(self, value: ir.Value) -> list[int | ir.SymbolicDim] | None:
+        if value.const_value is not None and value.const_value.size > _MOST_ELEMENTS:
+            return None
+        found: list[int | ir.SymbolicDim] | None = super().get_symbolic_value(value)
+        return found
 
 
 def _name_input_dims(graph: ir.Graph) -> frozenset[str]:
@@ -79,9 +108,7 @@ def _name_input_dims(graph: ir.Graph) -> frozenset[str]:
 
 
 def _names(dim: int | ir.SymbolicDim) -> frozenset[str]:
-    if isinstance(dim, int) or not dim.value or not plain(dim.value):
-        return frozenset()
-    return names(dim.value)
+    return frozenset() if isinstance(dim, int) else names(dim.value or "")
 
 
 def _fresh(text: str, taken: set[str]) -> str:
@@ -114,19 +141,50 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _infer_node(context: ShapeInferenceContext, node: ir.Node, known: frozenset[str]) -> None:
+def _infer_node(context: _Context, node: ir.Node, known: frozenset[str]) -> None:
     declared = [value.shape for value in node.outputs]
     for value in node.outputs:
         value.shape = None
+    context.made_up = 0
     function = registry.get(node.domain, node.op_type, context.get_opset_version(node.domain))
     if function is not None:
         try:
             function(context, node)
+            _divide(context, node)
         except Exception as error:  # an odd node costs its own shape and nothing else
             logging.getLogger(__name__).debug("no shape for %s: %s", node.name, error)
-    for value, shape in zip(node.outputs, declared, strict=True):
-        value.shape = _merged(context, value.shape, shape, known)
-        context.name_anonymous_dims(value)
+            context.made_up = 0
+    inner = any(attribute.type in _GRAPHS for attribute in node.attributes.values())
+    for value, old in zip(node.outputs, declared, strict=True):
+        inferred = _usable(context, value.shape) if inner else value.shape
+        value.shape = _merged(context, inferred, _usable(context, old), known)
+
+
+def _divide(context: ShapeInferenceContext, node: ir.Node) -> None:
+    """The quotient of two shape elements, which the library leaves out.
+
+    ONNX rounds to zero and this rounds down: the same for all sizes that are not negative.
+    """
+    if node.op_type != "Div" or node.domain or None in node.inputs:
+        return
+    a, b = (context.get_symbolic_value(value) for value in node.inputs if value is not None)
+    if not a or not b or len(a) != 1 or len(b) != 1 or not isinstance(b[0], int) or b[0] < 1:
+        return
+    if not isinstance(a[0], int):
+        quotient = ir.SymbolicDim(f"floor(({a[0].value})/{b[0]})")
+        context.set_symbolic_value(node.outputs[0], [quotient])
+
+
+def _usable(context: ShapeInferenceContext, shape: ir.Shape | None) -> ir.Shape | None:
+    """A shape that a file declares, without the dimensions that nothing can be made of."""
+    if shape is None:
+        return None
+    return ir.Shape(
+        [
+            dim if isinstance(dim, int) or plain(dim.value or "") else context.new_symbolic_dim()
+            for dim in shape
+        ]
+    )
 
 
 def _merged(
@@ -135,21 +193,28 @@ def _merged(
     declared: ir.Shape | None,
     known: frozenset[str],
 ) -> ir.Shape | None:
-    """`inferred`, with the declared dimension where inference only made up a name."""
+    """`inferred`, with the declared dimension where inference had to make up a name."""
     if inferred is None:
         return declared
     if declared is None or len(declared) != len(inferred):
         declared = inferred
     dims: list[int | ir.SymbolicDim] = []
     for new, old in zip(inferred, declared, strict=True):
-        made_up = not isinstance(new, int) and context.is_generated_symbol(new.value or "")
-        if made_up and (isinstance(old, int) or (_names(old) and _names(old) <= known)):
+        made_up = any(context.is_generated_symbol(name) for name in _names(new))
+        if made_up and (isinstance(old, int) or _names(old) <= known):
             dims.append(old)
-        elif not isinstance(new, int) and len(new.value or "") > _LONGEST:
+        elif not _bounded(new):
             dims.append(context.new_symbolic_dim())
         else:
             dims.append(new)
     return ir.Shape(dims)
+
+
+def _bounded(dim: int | ir.SymbolicDim) -> bool:
+    """Can a file say this dimension, and anybody read it?"""
+    if isinstance(dim, int):
+        return 0 <= dim < 2**63
+    return 0 < len(dim.value or "") <= _LONGEST
 
 
 class Sizes:
