@@ -54,6 +54,12 @@ def chain(path: Path, names: tuple[str, str] = ("first", "second"), bump: int = 
     return path
 
 
+@pytest.fixture(autouse=True)
+def _piped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """stdout is a pipe without a width of its own, under any runner."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     return chain(tmp_path / "chain.onnx")
@@ -212,6 +218,7 @@ def test_names_in_messages_cannot_steer_the_terminal(capsys: pytest.CaptureFixtu
         (ValueError("two\nlines"), 3, "two lines"),
         (MemoryError(), 3, "out of memory"),
         (RecursionError("maximum recursion depth exceeded"), 3, "nests too deeply"),
+        (ImportError("No module named 'onnx'"), 2, "install onebyone again"),
         (OSError(28, "No space left on device"), 2, "No space left"),
     ],
 )

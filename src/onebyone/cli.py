@@ -345,6 +345,8 @@ def _outcome(error: BaseException) -> tuple[str, int]:
             return "out of memory: the model needs more than this machine has", 3
         case RecursionError():
             return "the model nests too deeply", 3
+        case ImportError():
+            return f"broken installation: {error}: install onebyone again", 2
         case OSError():
             return str(error), 2
     # All other input was checked, so what is left is a model that onebyone did not foresee.
