@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import logging
 import os
 import sys
@@ -24,6 +25,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,28 +35,26 @@ SEED = 20261121
 EXPORTERS = ("dynamo", "torchscript")
 AXES = {0: "batch", 2: "height", 3: "width"}
 TORCHSCRIPT_OPSET = 17
+DEFAULT_CACHE = Path(tempfile.gettempdir()) / "onebyone-benchmarks"
 
 # ---------------------------------------------------------------- parts
 
 
-class ConvUnit(nn.Module):
-    """Convolution without bias, batch normalisation, activation; NCHW."""
+def _pytorchcv(name: str, **options: bool) -> nn.Module:
+    from pytorchcv.model_provider import get_model
 
-    def __init__(
-        self,
-        c_in: int,
-        c_out: int,
-        kernel: int = 1,
-        stride: int = 1,
-        activation: type[nn.Module] = nn.ReLU,
-    ) -> None:
-        super().__init__()
-        self.convolution = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
-        self.normalisation = nn.BatchNorm2d(c_out)
-        self.activation = activation()
+    return get_model(name, **options)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.activation(self.normalisation(self.convolution(x)))
+
+def unit(
+    c_in: int, c_out: int, kernel: int = 1, stride: int = 1, activation: nn.Module | None = None
+) -> nn.Module:
+    """Convolution without bias, batch normalisation, activation (ReLU unless given); NCHW."""
+    convolution = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(c_out), activation or nn.ReLU())
+
+
+silu_unit = functools.partial(unit, activation=nn.SiLU())
 
 
 class LowRank(nn.Module):
@@ -71,16 +71,15 @@ class LowRank(nn.Module):
         return self.linear(x) + self.scale * self.up(self.down(x))
 
 
-class Only(nn.Module):
-    """A `transformers` model reduced to the one tensor that matters."""
+class FirstOutput(nn.Module):
+    """A model that returns several outputs, reduced to the first."""
 
-    def __init__(self, model: nn.Module, output: str) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.output = output
 
     def forward(self, image: Tensor) -> Tensor:
-        return getattr(self.model(pixel_values=image), self.output)
+        return self.model(image)[0]
 
 
 class HRNetConcat(nn.Module):
@@ -91,9 +90,7 @@ class HRNetConcat(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        from pytorchcv.model_provider import get_model
-
-        features = get_model("hrnetv2_w18").features
+        features = _pytorchcv("hrnetv2_w18").features
         self.backbone = nn.Sequential(*list(features.children())[:4])
         channels = 18 + 36 + 72 + 144
         self.mix = nn.Sequential(
@@ -108,20 +105,6 @@ class HRNetConcat(nn.Module):
         return self.classify(self.mix(torch.cat([first, *resized], dim=1)))
 
 
-class PyramidBranch(nn.Module):
-    """Average pool to grid×grid, 1×1 (normalised unless grid is 1), bilinear to x's size."""
-
-    def __init__(self, c_in: int, c_out: int, grid: int) -> None:
-        super().__init__()
-        self.pool = nn.AdaptiveAvgPool2d(grid)
-        plain = nn.Sequential(nn.Conv2d(c_in, c_out, 1), nn.ReLU())
-        self.unit = plain if grid == 1 else ConvUnit(c_in, c_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.unit(self.pool(x))
-        return functional.interpolate(y, size=x.shape[2:], mode="bilinear", align_corners=True)
-
-
 class PSPNet(nn.Module):
     """Pyramid scene parsing whose fuse is a 1×1: pooled branches and input, concat, 1×1 to 512.
 
@@ -130,29 +113,16 @@ class PSPNet(nn.Module):
 
     def __init__(self, backbone: nn.Module, channels: int, classes: int) -> None:
         super().__init__()
+        from pytorchcv.models.pspnet import PyramidPooling
+
         self.backbone = backbone
-        self.branches = nn.ModuleList(
-            PyramidBranch(channels, channels // 4, grid) for grid in (1, 2, 3, 6)
-        )
-        self.fuse = ConvUnit(2 * channels, 512)
+        self.pyramid = PyramidPooling(channels, upscale_out_size=None)
+        self.fuse = unit(2 * channels, 512)
         self.classify = nn.Conv2d(512, classes, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.backbone(image)
-        fused = self.fuse(torch.cat([*(branch(x) for branch in self.branches), x], dim=1))
-        y = self.classify(fused)
+        y = self.classify(self.fuse(self.pyramid(self.backbone(image))))
         return functional.interpolate(y, size=image.shape[2:], mode="bilinear", align_corners=True)
-
-
-class FirstOutput(nn.Module):
-    """A backbone that also returns its auxiliary features, without them."""
-
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.backbone(image)[0]
 
 
 class CrossStage(nn.Module):
@@ -161,12 +131,10 @@ class CrossStage(nn.Module):
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
         half = c_out // 2
-        self.through = ConvUnit(c_in, half, activation=nn.SiLU)
-        self.around = ConvUnit(c_in, half, activation=nn.SiLU)
-        self.bottleneck = nn.Sequential(
-            ConvUnit(half, half, activation=nn.SiLU), ConvUnit(half, half, 3, activation=nn.SiLU)
-        )
-        self.join = ConvUnit(2 * half, c_out, activation=nn.SiLU)
+        self.through = silu_unit(c_in, half)
+        self.around = silu_unit(c_in, half)
+        self.bottleneck = nn.Sequential(silu_unit(half, half), silu_unit(half, half, 3))
+        self.join = silu_unit(2 * half, c_out)
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.cat([self.bottleneck(self.through(x)), self.around(x)], dim=1)
@@ -181,13 +149,13 @@ class YoloNeck(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lateral5 = ConvUnit(512, 256, activation=nn.SiLU)
+        self.lateral5 = silu_unit(512, 256)
         self.merge4 = CrossStage(512, 256)
-        self.lateral4 = ConvUnit(256, 128, activation=nn.SiLU)
+        self.lateral4 = silu_unit(256, 128)
         self.merge3 = CrossStage(256, 128)
-        self.down3 = ConvUnit(128, 128, 3, 2, activation=nn.SiLU)
+        self.down3 = silu_unit(128, 128, 3, 2)
         self.out4 = CrossStage(256, 256)
-        self.down4 = ConvUnit(256, 256, 3, 2, activation=nn.SiLU)
+        self.down4 = silu_unit(256, 256, 3, 2)
         self.out5 = CrossStage(512, 512)
 
     def forward(self, p3: Tensor, p4: Tensor, p5: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -210,19 +178,14 @@ def segformer(depths: Sequence[int], widths: Sequence[int], decoder: int) -> nn.
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
     config = SegformerConfig(
-        depths=list(depths),
-        hidden_sizes=list(widths),
-        decoder_hidden_size=decoder,
-        num_labels=150,
+        depths=list(depths), hidden_sizes=list(widths), decoder_hidden_size=decoder, num_labels=150
     )
-    return Only(SegformerForSemanticSegmentation(config), "logits")
+    return FirstOutput(SegformerForSemanticSegmentation(config))
 
 
 def classifier(name: str) -> nn.Module:
     """A classifier of pytorchcv; its 7×7 pool is made global, the same at 224, for other sizes."""
-    from pytorchcv.model_provider import get_model
-
-    network = get_model(name)
+    network = _pytorchcv(name)
     network.features.final_pool = nn.AdaptiveAvgPool2d(1)
     return network
 
@@ -242,22 +205,18 @@ def lora_vit(rank: int = 16) -> nn.Module:
     for layer in [m for m in network.modules() if hasattr(m, "q_proj")]:
         for part in ("q_proj", "k_proj", "v_proj"):
             setattr(layer, part, LowRank(getattr(layer, part), rank, scale=2.0))
-    return Only(network, "logits")
+    return FirstOutput(network)
 
 
 def pspnet_shallow() -> nn.Module:
     """Encoder: ResNet-50 up to its second stage (512 channels at stride 8), as in s_m_p."""
-    from pytorchcv.model_provider import get_model
-
-    stages = list(get_model("resnet50").features.children())[:3]
+    stages = list(_pytorchcv("resnet50").features.children())[:3]
     return PSPNet(nn.Sequential(*stages), channels=512, classes=21)
 
 
 def pspnet_dilated() -> nn.Module:
     """Encoder: all of pytorchcv's dilated ResNet(D)-50 (2048 channels at stride 8)."""
-    from pytorchcv.model_provider import get_model
-
-    backbone = get_model("pspnet_resnetd50b_voc", pretrained_backbone=False).backbone
+    backbone = _pytorchcv("pspnet_resnetd50b_voc", pretrained_backbone=False).backbone
     return PSPNet(FirstOutput(backbone), channels=2048, classes=21)
 
 
@@ -320,7 +279,7 @@ class Architecture:
     note: str = ""
 
     def free_for(self, exporter: str) -> tuple[str, ...]:
-        """The axes that `exporter` leaves free when asked for a dynamic model."""
+        """The axes that `exporter` leaves free in a dynamic model."""
         return self.limits.get(exporter, self.free)
 
 
@@ -328,6 +287,7 @@ def _image(size: int) -> dict[str, tuple[int, ...]]:
     return {"image": (1, 3, size, size)}
 
 
+_NOTHING = Claim("0", onnxruntime=0.98, openvino=0.98)
 _POOL_LIMIT = {"torchscript": ("batch",)}
 _POOL_NOTE = (
     "torchscript has no adaptive pool of an unknown height and width; "
@@ -344,89 +304,74 @@ _PYRAMID_UPSAMPLED = 512 * 512 * sum(60 * 60 - g * g for g in (1, 2, 3, 6))
 # The two upsampled maps meet both 1×1s of a C3: 256→2·128 at 40×40 and 128→2·64 at 80×80.
 _NECK_UPSAMPLED = 256 * 256 * 40 * 40 + 128 * 128 * 80 * 80
 
-ARCHITECTURES = {
-    row.name: row
-    for row in (
-        Architecture(
-            "segformer-b0",
-            lambda: segformer((2, 2, 2, 2), (32, 64, 160, 256), 256),
-            _image(512),
-            Claim("51%", 0.51, onnxruntime=1.7, openvino=1.7),
-        ),
-        Architecture(
-            "segformer-b2",
-            lambda: segformer((3, 4, 6, 3), _B2_WIDTHS, 768),
-            _image(512),
-            Claim("62%", 0.62, onnxruntime=2.2, openvino=2.2),
-        ),
-        Architecture(
-            "segformer-b5",
-            lambda: segformer((3, 6, 40, 3), _B2_WIDTHS, 768),
-            _image(512),
-            Claim("34.7%", 0.347, seconds=40.0),
-        ),
-        Architecture(
-            "densenet121",
-            lambda: classifier("densenet121"),
-            _image(224),
-            Claim("8.2%", 0.082, onnxruntime=1.0, openvino=1.0, faster=True, seconds=10.0),
-        ),
-        Architecture(
-            "hrnet-w18",
-            lambda: HRNetConcat(19),
-            _image(512),
-            Claim("5.6%", 0.056, onnxruntime=1.0, openvino=1.0, faster=True),
-        ),
-        Architecture(
-            "pspnet",
-            pspnet_shallow,
-            _image(480),
-            Claim("9%", 0.09, onnxruntime=1.0, openvino=1.0, faster=True),
-            limits=_POOL_LIMIT,
-            note=_POOL_NOTE,
-        ),
-        Architecture(
-            "pspnet-dilated",
-            pspnet_dilated,
-            _image(480),
-            Claim("upsampled half of the fuse (3.7%)", macs=_PYRAMID_UPSAMPLED),
-            limits=_POOL_LIMIT,
-            note=_POOL_NOTE,
-        ),
-        Architecture(
-            "yolo-neck",
-            YoloNeck,
-            {"p3": (1, 128, 80, 80), "p4": (1, 256, 40, 40), "p5": (1, 512, 20, 20)},
-            Claim("upsampled part's 1×1 at a quarter", macs=_NECK_UPSAMPLED * 3 // 4),
-        ),
-        Architecture(
-            "lora-vit",
-            lora_vit,
-            _image(224),
-            Claim("all LoRA MACs", macs=_LORA_MACS),
-            free=("batch",),
-            note="its position embeddings are for one height and width",
-        ),
-        Architecture(
-            "chain-64-128-64",
-            bottleneck_chain,
-            {"image": (1, 64, 56, 48)},
-            Claim("4× to 1×", 0.75),
-        ),
-        Architecture(
-            "mobilenetv2",
-            lambda: classifier("mobilenetv2_w1"),
-            _image(224),
-            Claim("0", onnxruntime=0.98, openvino=0.98),
-        ),
-        Architecture(
-            "resnet50",
-            lambda: classifier("resnet50"),
-            _image(224),
-            Claim("0", onnxruntime=0.98, openvino=0.98),
-        ),
-    )
-}
+_ROWS = (
+    Architecture(
+        "segformer-b0",
+        lambda: segformer((2, 2, 2, 2), (32, 64, 160, 256), 256),
+        _image(512),
+        Claim("51%", 0.51, onnxruntime=1.7, openvino=1.7),
+    ),
+    Architecture(
+        "segformer-b2",
+        lambda: segformer((3, 4, 6, 3), _B2_WIDTHS, 768),
+        _image(512),
+        Claim("62%", 0.62, onnxruntime=2.2, openvino=2.2),
+    ),
+    Architecture(
+        "segformer-b5",
+        lambda: segformer((3, 6, 40, 3), _B2_WIDTHS, 768),
+        _image(512),
+        Claim("34.7%", 0.347, seconds=40.0),
+    ),
+    Architecture(
+        "densenet121",
+        lambda: classifier("densenet121"),
+        _image(224),
+        Claim("8.2%", 0.082, onnxruntime=1.0, openvino=1.0, faster=True, seconds=10.0),
+    ),
+    Architecture(
+        "hrnet-w18",
+        lambda: HRNetConcat(19),
+        _image(512),
+        Claim("5.6%", 0.056, onnxruntime=1.0, openvino=1.0, faster=True),
+    ),
+    Architecture(
+        "pspnet",
+        pspnet_shallow,
+        _image(480),
+        Claim("9%", 0.09, onnxruntime=1.0, openvino=1.0, faster=True),
+        limits=_POOL_LIMIT,
+        note=_POOL_NOTE,
+    ),
+    Architecture(
+        "pspnet-dilated",
+        pspnet_dilated,
+        _image(480),
+        Claim("upsampled half of the fuse (3.7%)", macs=_PYRAMID_UPSAMPLED),
+        limits=_POOL_LIMIT,
+        note=_POOL_NOTE,
+    ),
+    Architecture(
+        "yolo-neck",
+        YoloNeck,
+        {"p3": (1, 128, 80, 80), "p4": (1, 256, 40, 40), "p5": (1, 512, 20, 20)},
+        Claim("upsampled part's 1×1 at a quarter", macs=_NECK_UPSAMPLED * 3 // 4),
+    ),
+    Architecture(
+        "lora-vit",
+        lora_vit,
+        _image(224),
+        Claim("all LoRA MACs", macs=_LORA_MACS),
+        free=("batch",),
+        note="its position embeddings are for one height and width",
+    ),
+    Architecture(
+        "chain-64-128-64", bottleneck_chain, {"image": (1, 64, 56, 48)}, Claim("4× to 1×", 0.75)
+    ),
+    Architecture("mobilenetv2", lambda: classifier("mobilenetv2_w1"), _image(224), _NOTHING),
+    Architecture("resnet50", lambda: classifier("resnet50"), _image(224), _NOTHING),
+)
+ARCHITECTURES = {row.name: row for row in _ROWS}
 
 # ---------------------------------------------------------------- building and exporting
 
@@ -455,8 +400,7 @@ def export(name: str, exporter: str, dynamic: bool, folder: str | os.PathLike[st
     """Export a row to `folder`, once: an existing file of the same torch is kept."""
     row = ARCHITECTURES[name]
     kind = "dynamic" if dynamic else "fixed"
-    release = torch.__version__.split("+")[0]
-    path = Path(folder) / f"{name}-{exporter}-{kind}-torch{release}.onnx"
+    path = Path(folder) / f"{name}-{exporter}-{kind}-torch{torch.__version__.split('+')[0]}.onnx"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(".partial")
@@ -467,61 +411,37 @@ def export(name: str, exporter: str, dynamic: bool, folder: str | os.PathLike[st
 
 def export_row(row: Architecture, exporter: str, dynamic: bool, path: Path) -> None:
     """Write one row to `path`; with `dynamic`, its axes `free_for(exporter)` are symbolic there."""
-    tensors = tuple(torch.randn(shape) for shape in row.inputs.values())
-    run = _export_dynamo if exporter == "dynamo" else _export_torchscript
+    free = row.free_for(exporter) if dynamic else ()
+    axes = {axis: label for axis, label in AXES.items() if label in free}
+    options = _dynamo_options if exporter == "dynamo" else _torchscript_options
+    # torch.export takes a batch of one for a constant.
+    batch = 2 if free and exporter == "dynamo" else 1
+    tensors = tuple(torch.randn(batch, *shape[1:]) for shape in row.inputs.values())
+    built = network(row)
     with torch.no_grad(), _quiet():
-        run(network(row), tensors, row, dynamic, path)
-    if dynamic:
-        _require_symbolic(row, row.free_for(exporter), path)
+        names = list(row.inputs)
+        torch.onnx.export(built, tensors, str(path), input_names=names, **options(names, axes))
+    _require_symbolic(row, axes, path)
 
 
-def _export_dynamo(
-    built: nn.Module, tensors: tuple[Tensor, ...], row: Architecture, dynamic: bool, path: Path
-) -> None:
-    # A batch of one would be taken for a constant by torch.export.
-    shaped = tuple(torch.cat([t, t]) for t in tensors) if dynamic else tensors
-    symbol = torch.export.Dim.DYNAMIC
-    axes = {axis: symbol for axis, label in AXES.items() if label in row.free_for("dynamo")}
-    torch.onnx.export(
-        built,
-        shaped,
-        str(path),
-        dynamo=True,
-        verbose=False,
-        external_data=False,
-        input_names=list(row.inputs),
-        dynamic_shapes=tuple(axes for _ in row.inputs) if dynamic else None,
-    )
+def _dynamo_options(names: Sequence[str], axes: Mapping[int, str]) -> dict[str, Any]:
+    free = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
+    shapes = tuple(free for _ in names) if axes else None
+    return {"dynamo": True, "verbose": False, "external_data": False, "dynamic_shapes": shapes}
 
 
-def _export_torchscript(
-    built: nn.Module, tensors: tuple[Tensor, ...], row: Architecture, dynamic: bool, path: Path
-) -> None:
-    free = row.free_for("torchscript")
-    axes = {
-        name: {axis: f"{name}_{label}" for axis, label in AXES.items() if label in free}
-        for name in row.inputs
-    }
-    torch.onnx.export(
-        built,
-        tensors,
-        str(path),
-        dynamo=False,
-        opset_version=TORCHSCRIPT_OPSET,
-        input_names=list(row.inputs),
-        dynamic_axes=axes if dynamic else None,
-    )
+def _torchscript_options(names: Sequence[str], axes: Mapping[int, str]) -> dict[str, Any]:
+    free = {name: {axis: f"{name}_{label}" for axis, label in axes.items()} for name in names}
+    return {"dynamo": False, "opset_version": TORCHSCRIPT_OPSET, "dynamic_axes": free or None}
 
 
-def _require_symbolic(row: Architecture, free: tuple[str, ...], path: Path) -> None:
+def _require_symbolic(row: Architecture, axes: Mapping[int, str], path: Path) -> None:
     """Raise RuntimeError where the exporter quietly fixed an axis that it was to leave free."""
     import onnx
 
-    model = onnx.load(path, load_external_data=False)
-    for value in model.graph.input:
-        for axis, label in AXES.items():
-            fixed = value.type.tensor_type.shape.dim[axis].HasField("dim_value")
-            if label in free and fixed:
+    for value in onnx.load(path, load_external_data=False).graph.input:
+        for axis, label in axes.items():
+            if value.type.tensor_type.shape.dim[axis].HasField("dim_value"):
                 raise RuntimeError(f"{row.name}: the exporter fixed the {label} of {value.name}")
 
 
@@ -536,11 +456,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(level)
-
-
-def default_cache() -> Path:
-    """Where exports are kept unless the user names a folder: under the system's temporary one."""
-    return Path(tempfile.gettempdir()) / "onebyone-benchmarks"
 
 
 # ---------------------------------------------------------------- command line
@@ -577,8 +492,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.output is None:
         parser.error("--export needs -o FILE")
-    row = ARCHITECTURES[options.export]
-    export_row(row, options.exporter, options.dynamic, options.output)
+    export_row(ARCHITECTURES[options.export], options.exporter, options.dynamic, options.output)
     return 0
 
 

@@ -37,6 +37,7 @@ T = TypeVar("T")
 Shapes = Mapping[str, tuple[int, ...]]
 Run = Callable[[], list[np.ndarray]]
 
+ENGINES = ("onnxruntime", "openvino")
 THREADS = 2
 WARM_UPS = 2
 LEAST_ROUNDS, MOST_ROUNDS = 7, 101
@@ -466,22 +467,17 @@ def chosen(options: argparse.Namespace) -> list[Job]:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; see the module's docstring."""
-    from models import ARCHITECTURES, EXPORTERS, default_cache
+    from models import ARCHITECTURES, DEFAULT_CACHE, EXPORTERS
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
     parser.add_argument("--exporters", nargs="+", choices=EXPORTERS, default=list(EXPORTERS))
     parser.add_argument("--shapes", choices=["fixed", "dynamic", "both"], default="both")
-    parser.add_argument(
-        "--engines",
-        nargs="+",
-        default=["onnxruntime", "openvino"],
-        choices=["onnxruntime", "openvino"],
-    )
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--no-time", action="store_true", help="do not time the models")
     parser.add_argument("--seconds", type=float, default=10.0, help="time for each pair of models")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcomes there too")
-    parser.add_argument("--cache", type=Path, default=default_cache(), help="folder of the exports")
+    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder of the exports")
     return parser.parse_args(arguments)
 
 
