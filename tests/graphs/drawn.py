@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -67,7 +68,7 @@ BY_LAYOUT = {
     for name in CHANNEL_AXIS
 }
 _SIZES = ((3, 4, 1, 5, 2, 7, 8), (4, 2, 1, 8))  # the latter have exact means
-CHOICES = 256  # bytes; a model takes about a hundred
+CHOICES = 128  # bytes; nine models of ten take fewer than a hundred
 _INPUT_LAYOUTS = ("image",) * 8 + ("tokens", "nhwc", "vector", "sequence")
 
 
@@ -82,6 +83,10 @@ class Drawn:
     def __repr__(self) -> str:
         shapes = [{name: array.shape for name, array in feed.items()} for feed in self.feeds]
         return f"Drawn inputs {shapes} of\n{printer.to_text(self.model)}"
+
+    def _repr_pretty_(self, shown: Any, cycle: bool) -> None:
+        """What Hypothesis prints of a failing example."""
+        shown.text(repr(self))
 
 
 def _input(g: Sketch, name: str, trials: int, batch: list[int]) -> Value:

@@ -20,7 +20,7 @@ from ..graphs.laws import APPLIES, REFUSED, Case
 from ..graphs.run import differences, run
 from ..graphs.text import feed
 
-COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9)
+COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9)
 LAWS = ("affine", "commute", "compose", "linear", "split", "sum")
 
 applies = pytest.mark.parametrize("case", APPLIES, ids=lambda case: case.name)

@@ -17,7 +17,7 @@ from onebyone.optimize.cost import Profile
 from ..graphs.run import differences, run
 from ..graphs.text import feed, integers, model
 
-COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9)
+COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9)
 X = "float[2,5,4,8] x"
 CHAIN = "t = Conv(x, w, b) y = Conv(t, v, c)"
 WEIGHTS = {"w": (8, 5, 1, 1), "b": (8,), "v": (4, 8, 1, 1), "c": (4,)}

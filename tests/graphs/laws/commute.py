@@ -93,6 +93,14 @@ COMMUTE = (
         P * 20,
     ),
     Case(
+        "zero pad between two 1×1, the second one's bias added last",
+        ("commute", "compose"),
+        "t = Conv(x, w, b) p = Pad(t, k) y = Conv<strides=[2,2]>(p, v, c)",
+        {**W58, **W84, "k": ints(0, 0, 1, 1, 0, 0, 1, 1)},
+        P * 40 + 2 * 3 * 5 * 32,
+        P * 20,
+    ),
+    Case(
         "Expand of a pooled vector",
         ("commute",),
         "t = Expand(x, g) y = Conv(t, w, b)",

@@ -45,10 +45,23 @@ REFUSED = (
     ),
     _stays(
         "bias before zero padding",
-        "t = Conv(x, w, b) p = Pad(t, k) y = Conv<strides=[2,2]>(p, v, c)",
-        {**CHAIN, "k": ints(0, 0, 1, 1, 0, 0, 1, 1)},
-        P * 40 + 2 * 3 * 5 * 32,
+        "t = Conv(x, w, b) p = Pad(t, k) y = Slice(p, s, e, a, j)",
+        {
+            **W54,
+            "k": ints(0, 0, 1, 1, 0, 0, 1, 1),
+            "s": ints(0, 0),
+            "e": ints(99, 99),
+            "a": ints(2, 3),
+            "j": ints(2, 2),
+        },
+        P * 20,
         "commute",
+    ),
+    _stays(
+        "bias before a zero-padded 1×1",
+        "t = Conv(x, w, b) y = Conv<pads=[1,1,1,1], strides=[2,2]>(t, v, c)",
+        CHAIN,
+        P * 40 + 2 * 3 * 5 * 32,
     ),
     _stays(
         "a shift before a padded 3×3",
