@@ -203,6 +203,9 @@ def _converted(model: ir.Model) -> ir.Model:
 def _check(model: ir.Model) -> None:
     """onnx.checker on everything but the weights, which it would copy twice."""
     graph = model.graph
+    for value in (value for node in graph for value in node.inputs if value is not None):
+        if value.graph is None:
+            refuse(f"a node uses {one_line(value.name, 100)}, which nothing makes")
     inputs = [*graph.inputs, *(v for v in graph.initializers.values() if not v.is_graph_input())]
     proto = ir.serde.serialize_model(shell(model, inputs, []))
     for info in (*proto.graph.input, *proto.graph.output):

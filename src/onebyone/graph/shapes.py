@@ -151,6 +151,7 @@ def _infer_node(context: _Context, node: ir.Node, known: frozenset[str]) -> None
         try:
             function(context, node)
             _divide(context, node)
+            _fill(context, node)
         except Exception as error:  # an odd node costs its own shape and nothing else
             logging.getLogger(__name__).debug("no shape for %s: %s", node.name, error)
             context.made_up = 0
@@ -160,7 +161,7 @@ def _infer_node(context: _Context, node: ir.Node, known: frozenset[str]) -> None
         value.shape = _merged(context, inferred, _usable(context, old), known)
 
 
-def _divide(context: ShapeInferenceContext, node: ir.Node) -> None:
+def _divide(context: _Context, node: ir.Node) -> None:
     """The quotient of two shape elements, which the library leaves out.
 
     ONNX rounds to zero and this rounds down: the same for all sizes that are not negative.
@@ -175,7 +176,16 @@ def _divide(context: ShapeInferenceContext, node: ir.Node) -> None:
         context.set_symbolic_value(node.outputs[0], [quotient])
 
 
-def _usable(context: ShapeInferenceContext, shape: ir.Shape | None) -> ir.Shape | None:
+def _fill(context: _Context, node: ir.Node) -> None:
+    """The shape of a ConstantOfShape from what is known of its elements, another omission."""
+    if node.op_type != "ConstantOfShape" or node.domain or node.outputs[0].shape is not None:
+        return
+    sizes = context.get_symbolic_value(node.inputs[0]) if node.inputs[0] else None
+    if sizes is not None:
+        context.set_shape(node.outputs[0], ir.Shape(sizes))
+
+
+def _usable(context: _Context, shape: ir.Shape | None) -> ir.Shape | None:
     """A shape that a file declares, without the dimensions that nothing can be made of."""
     if shape is None:
         return None
@@ -188,7 +198,7 @@ def _usable(context: ShapeInferenceContext, shape: ir.Shape | None) -> ir.Shape 
 
 
 def _merged(
-    context: ShapeInferenceContext,
+    context: _Context,
     inferred: ir.Shape | None,
     declared: ir.Shape | None,
     known: frozenset[str],

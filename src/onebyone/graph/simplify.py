@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-__all__ = ["simplified", "simplify_shapes"]
+__all__ = ["expression_of", "simplified", "simplify_shapes"]
 
 
 def simplify_shapes(graph: ir.Graph) -> None:
@@ -36,14 +36,22 @@ def simplified(size: int | ir.SymbolicDim) -> int | ir.SymbolicDim:
     return _simplified(size.value)
 
 
-@lru_cache(maxsize=65536)
-def _simplified(text: str) -> int | ir.SymbolicDim:
+def expression_of(text: str) -> Any:
+    """The text as a SymPy expression; None where it is none that onnx-ir can read."""
     import sympy
 
-    expression = ir.SymbolicDim(text)._expr
+    try:
+        return sympy.sympify(ir.SymbolicDim(text)._expr)
+    except (ValueError, TypeError):
+        return None
+
+
+@lru_cache(maxsize=65536)
+def _simplified(text: str) -> int | ir.SymbolicDim:
+    expression = expression_of(text)
     if expression is None:
         return ir.SymbolicDim(text)
-    found = _simplest(sympy.sympify(expression))
+    found = _simplest(expression)
     return int(found) if found.is_Integer else ir.SymbolicDim(str(found))
 
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 import onnx_ir as ir
 
 from onebyone.algebra.layout import Dim, Reshape, Transpose, View, channel_axis_after, dim
+from onebyone.graph.simplify import expression_of
 
 __all__ = ["dims_of", "monomial", "view", "view_axis"]
 
@@ -32,7 +33,10 @@ def _parse(text: str) -> Dim:
         return dim(1, text)
     import sympy
 
-    coefficient, factors = sympy.factor_terms(sympy.sympify(ir.SymbolicDim(text)._expr)).as_coeff_mul()
+    expression = expression_of(text)
+    if expression is None:
+        return dim(1, text)
+    coefficient, factors = sympy.factor_terms(expression).as_coeff_mul()
     if not coefficient.is_Integer:
         return dim(1, text)
     symbols: list[str] = []

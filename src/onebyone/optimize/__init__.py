@@ -1,0 +1,23 @@
+"""Optimise ONNX models exactly; the package itself can be called: `onebyone.optimize(model)`."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from onebyone.optimize.cost import Profile
+from onebyone.optimize.report import Report
+from onebyone.optimize.run import Optimized, optimize
+
+__all__ = ["Optimized", "Profile", "Report", "optimize"]
+
+
+class _Callable(ModuleType):
+    """`onebyone.optimize` names both this package and its one function."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Optimized:
+        return optimize(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable

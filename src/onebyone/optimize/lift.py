@@ -123,6 +123,9 @@ def _forward(node: ir.Node, axes: dict[ir.Value, int]) -> int | None:
     if role(node) is Role.VIEW:
         found = (k for k in range(out.shape.rank()) if _viewed(node, k, axes))
         return next(found, min(1, out.shape.rank() - 1) if out.shape.rank() else None)
+    found = spatial(node)
+    if isinstance(found, Spatial) and node.inputs[0] in axes:
+        return _axis_after(found, axes[node.inputs[0]])
     known = [axes[v] for v in node.inputs if v in axes and v.shape is not None
              and v.shape.rank() == out.shape.rank()]  # fmt: skip
     return known[0] if known else None
@@ -260,13 +263,11 @@ class _Lifter:
         layout = self.layout(node.outputs[0], axis)
         if layout is None:
             return None
-        terms = [self._summand(v, node, layout) for v in node.inputs]
+        signs = (False, node.op_type == "Sub", *[False] * len(node.inputs))
+        terms = [self._summand(v, node, layout, minus) for v, minus in zip(node.inputs, signs)]
         known = [t for t in terms if t is not None]
         if len(known) < len(terms):
             return None
-        if node.op_type == "Sub":
-            minus = ChannelMap.diagonal(-np.ones(known[1].channels))
-            known[1] = known[1].then(Word.of([minus]))
         return self._sum(tuple(known))
 
     def _sum(self, terms: tuple[Term, ...]) -> Term:
@@ -276,7 +277,9 @@ class _Lifter:
         collected = collect(Sum(terms)) if "sum" in self.context.laws else None
         return whole if collected is None else Term(Word(), Choice((whole, collected), "sum"))
 
-    def _summand(self, value: ir.Value | None, node: ir.Node, layout: Layout) -> Term | None:
+    def _summand(
+        self, value: ir.Value | None, node: ir.Node, layout: Layout, minus: bool
+    ) -> Term | None:
         """An operand of an addition, broadcast to the layout of the result where it is smaller."""
         channels = node.outputs[0].shape[layout.axis] if node.outputs[0].shape else None
         if value is None or value.shape is None or value.shape.rank() != layout.rank:
@@ -285,8 +288,12 @@ class _Lifter:
         if before is None or value.shape[layout.axis] != channels:
             return None
         term = self.term(value, layout.axis)
-        if term is None or before.monomials is None or before.monomials == layout.monomials:
-            return term if before.monomials is not None else None
+        if term is None or before.monomials is None:
+            return None
+        if minus:
+            term = term.then(Word.of([ChannelMap.diagonal(-np.ones(term.channels))]))
+        if before.monomials == layout.monomials:
+            return term
         if any(a != b and a != (1, ()) for a, b in
                zip(before.monomials, layout.monomials or (), strict=True)):  # fmt: skip
             return None
@@ -360,6 +367,11 @@ def _axis_before(found: Spatial, axis: int, rank: int) -> int | None:
     """The operand's axis that the space map leaves as axis `axis` of its result of rank `rank`."""
     kept = [k for k in range(rank + len(found.vanished)) if k not in found.vanished]
     return kept[axis] if axis < len(kept) and kept[axis] not in found.maps else None
+
+
+def _axis_after(found: Spatial, axis: int) -> int | None:
+    """The axis of the result that the operand's axis `axis` becomes; None if it is mapped."""
+    return None if axis in found.maps else axis - sum(k < axis for k in found.vanished)
 
 
 Expander = Callable[[_Lifter, ir.Node, int], Term | None]

@@ -225,10 +225,10 @@ def _convolved(how: Convolve, plan: Plan) -> Built:
     for f in how.inner:
         pending = summed(None if pending is None else f.push(pending), f.bias)
     kernel = _kernel(node)
-    if how.inner:
-        kernel = _composed(kernel.compose_right(_matrix(product([f.linear for f in how.inner]))))
     if pending is not None:
         kernel = _composed(kernel.compose_right(np.ones(kernel.channels[0]), pending))
+    if how.inner:
+        kernel = _composed(kernel.compose_right(_matrix(product([f.linear for f in how.inner]))))
     bias, outer = kernel.bias, how.word.maps[: how.to]
     if outer:
         kernel = _composed(kernel.compose_left(_matrix(product([f.linear for f in outer]))))

@@ -347,7 +347,7 @@ class Planner:
         if i == len(word.spaces):
             return
         step = steps(word)[i]
-        if step.window is not None and plan.layout.channels_first:
+        if step.window is not None and plan.layout.channels_first and self._allows(word, i + 1, j):
             flushed = plan if step.preserves_constants else self._flushed(plan)
             yield from self._applied(flushed, word, i, j, step)
         if step.window is None or not any(step.window.pads):
@@ -404,6 +404,9 @@ class Planner:
         i = how.i + (how.window is not None)
         pending = entered or how.word.has_pending(i, how.to)
         maps = how.word.maps[how.j : how.to]
+        passes = how.window is not None and how.word.slots[how.j] <= how.i
+        if passes and "commute" not in self.laws:
+            return None
         if groups == plan.channels == c_out and how.window is None:
             return self._scaled(plan, how, maps, pending)
         first, rank, axis = plan.layout.channels_first, plan.layout.rank, plan.layout.axis
@@ -412,7 +415,8 @@ class Planner:
         carrier = first or rank == 2
         shift = any(f.bias is not None for f in maps)
         price = self.price.linear(plan.layout, after, (plan.channels, c_out), groups, shift)
-        laws = _laws([plan], *_multiplied(maps), *self._crossed(how.word, i, how.to))
+        crossed = [*self._crossed(how.word, i, how.to), *["commute"] * passes]
+        laws = _laws([plan], *_multiplied(maps), *crossed)
         return Plan(plan.cost + price, after, c_out, how, carrier, pending, laws)
 
     def _scaled(self, plan: Plan, how: Apply, maps: tuple[ChannelMap, ...], pending: bool) -> Plan:

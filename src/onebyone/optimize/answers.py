@@ -1,0 +1,168 @@
+"""What the original gives: in the engine, on inputs moved by one rounding, and in float64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.errors import UsageError
+from onebyone.graph.evaluate import CannotEvaluate, evaluate
+from onebyone.graph.numeric.call import is_floating
+from onebyone.optimize.bound import SAMPLES, Noise, half_of_the_digits, unit_roundoff
+from onebyone.optimize.engine import ENGINE, Array, EngineRefuses, Run, opened
+from onebyone.optimize.inputs import Feed, nudged
+
+__all__ = ["NUMPY", "Answer", "Opened", "Reference", "answers", "choose", "noise", "reference"]
+
+Opened = Callable[[ir.Model], AbstractContextManager[Run]]
+Outputs = Mapping[str, Array]
+NUMPY = "NumPy, every float as float64, weights as stored"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What A gives on one input, and what it gives on inputs moved by one rounding."""
+
+    feed: Feed
+    outputs: Outputs
+    others: tuple[Outputs, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What to compare with, where it comes from, and whether that is independent of A's answer."""
+
+    outputs: Outputs
+    told: str
+    independent: bool
+
+
+def choose(model: ir.Model) -> tuple[Opened, str]:
+    """What can run the model, and its name: ONNX Runtime, or where that cannot, NumPy."""
+    interface = (*model.graph.inputs, *model.graph.outputs)
+    # The Python interface of the engine has no NumPy type for it.
+    if any(value.dtype == ir.DataType.BFLOAT16 for value in interface):
+        return _in_numpy, f"{NUMPY}: ONNX Runtime takes no bfloat16 inputs"
+    try:
+        with opened(model):
+            return opened, ENGINE
+    except EngineRefuses as error:
+        return _in_numpy, f"{NUMPY}: {error}"
+
+
+@contextmanager
+def _in_numpy(model: ir.Model) -> Iterator[Run]:
+    yield partial(evaluate, model)
+
+
+def answers(
+    run: Run, feeds: Sequence[Feed], seed: int, step: Callable[[], None]
+) -> tuple[list[Answer], list[str]]:
+    """What A gives on each input, and why others were skipped.
+
+    Raises:
+        UsageError: A fails on the caller's inputs, or on all random ones.
+    """
+    found, skipped = [], []
+    for number, feed in enumerate(feeds):
+        try:
+            found.append(_answer(run, feed, np.random.default_rng([seed, number])))
+        except (EngineRefuses, CannotEvaluate) as error:
+            if feed.kind == "given":
+                raise UsageError(f"A fails on the given data: {error}") from error
+            skipped.append(f"{feed.kind} input of shapes {feed.shapes}: {error}")
+        step()
+    if not any(answer.feed.kind != "drawn" for answer in found):
+        raise UsageError(
+            f"A fails on its own inputs; give sizes or data that it takes: {skipped[0]}"
+        )
+    return found, skipped
+
+
+def _answer(run: Run, feed: Feed, rng: np.random.Generator) -> Answer:
+    try:
+        outputs = run(feed.inputs)
+    except (EngineRefuses, CannotEvaluate):
+        # Integers may be indices into something small: 0 and 1 are the most modest.
+        feed = feed.modest()
+        outputs = run(feed.inputs)
+    return Answer(feed, outputs, tuple(_others(run, feed, outputs, rng)))
+
+
+def _others(run: Run, feed: Feed, outputs: Outputs, rng: np.random.Generator) -> Iterator[Outputs]:
+    """As many runs on moved inputs as it takes to see each slice of each output often enough."""
+    if not any(is_floating(x.dtype) for x in feed.inputs.values()):
+        return
+    slices = [_slice_size(x) for x in outputs.values() if is_floating(x.dtype)]
+    runs = math.ceil(SAMPLES / max(min(slices, default=SAMPLES), 1)) - 1
+    for _ in range(min(max(runs, 1), SAMPLES - 1)):
+        try:
+            other = run(nudged(feed.inputs, rng))
+        except (EngineRefuses, CannotEvaluate):
+            continue
+        if all(other[name].shape == x.shape for name, x in outputs.items()):
+            yield other
+
+
+def _slice_size(x: Array) -> int:
+    axes = {min(1, x.ndim - 1), x.ndim - 1} - {-1}
+    return min((x.size // max(x.shape[axis], 1) for axis in axes), default=1)
+
+
+def reference(model: ir.Model, answer: Answer, engine: str) -> Reference:
+    """A in float64; A's own answer where that cannot be had or cannot be trusted."""
+    if engine.startswith(NUMPY):
+        return Reference(answer.outputs, "A in float64", independent=False)
+    try:
+        outputs = evaluate(model, answer.feed.inputs)
+    except CannotEvaluate as error:
+        told = f"A itself, for want of a float64 evaluation ({error})"
+        return Reference(answer.outputs, told, independent=False)
+    astray = [name for name, x in answer.outputs.items() if not _near(x, outputs[name])]
+    if astray:
+        told = f"A itself: more than half of the digits of {astray[0]!r} differ from float64"
+        return Reference(answer.outputs, told, independent=False)
+    return Reference(outputs, "A in float64", independent=True)
+
+
+def _near(x: Array, target: Array) -> bool:
+    """Whether a float64 value can be what an output means."""
+    if not is_floating(x.dtype):
+        return True
+    if x.shape != target.shape:
+        return False
+    known = np.isfinite(x)
+    target = np.where(known, target, 0)
+    if not np.isfinite(target).all():
+        return False
+    error = np.abs(np.where(known, x, 0).astype(np.float64) - target)
+    return half_of_the_digits(error, target, unit_roundoff(x.dtype))
+
+
+def noise(model: ir.Model, answer: Answer, against: Reference, name: str) -> Noise:
+    """What rounding does to one output of A: its error, and what moving its inputs does."""
+    x = answer.outputs[name]
+    deviations = [other[name].astype(np.float64) - x for other in answer.others]
+    if against.independent:
+        deviations.append(x - against.outputs[name])
+    size = np.zeros(x.shape)
+    for deviation in deviations:
+        np.fmax(size, np.abs(np.where(np.isfinite(deviation), deviation, 0)), out=size)
+    return Noise(size, len(deviations), len(model.graph), _unit(model, name, x))
+
+
+def _unit(model: ir.Model, name: str, x: Array) -> float:
+    """The unit roundoff of an output; of the weights, where their rounding is all there is."""
+    declared = [value.dtype for value in model.graph.outputs if value.name == name]
+    if x.dtype != np.float64 or declared == [ir.DataType.DOUBLE]:
+        # The engine ran it: what smaller floats inside do to it shows in the noise.
+        return unit_roundoff(x.dtype)
+    stored = [value.dtype for value in model.graph.initializers.values()]
+    kinds = {kind.numpy() for kind in (*declared, *stored) if kind is not None}
+    return max((unit_roundoff(kind) for kind in kinds if is_floating(kind)), default=2.0**-53)

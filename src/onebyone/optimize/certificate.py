@@ -1,0 +1,210 @@
+"""What the comparison of two models found, as values that print."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from rich.console import RenderableType
+    from rich.table import Table
+
+__all__ = ["Certificate", "OutputCheck", "Trial"]
+
+
+@dataclass(frozen=True)
+class OutputCheck:
+    """One output on one input.
+
+    Args:
+        name: of the output.
+        dtype, shape: of what A gave.
+        max_abs_error: the largest |B - reference|; for integers and strings, the largest
+            difference from A, or the number of elements that differ.
+        error_of_a: the largest |A - reference|.
+        bound: what `max_abs_error` may reach for the tensor as a whole.
+        used: the largest share of its bound that an element uses, the bounds of slices included;
+            passed means that it is at most 1.
+        element: the element that uses most of its bound, in words.
+        reason: why the output failed; empty if it passed.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    max_abs_error: float = 0.0
+    error_of_a: float = 0.0
+    bound: float = 0.0
+    used: float = 0.0
+    element: str = ""
+    reason: str = ""
+
+    @classmethod
+    def failed(cls, name: str, a: npt.NDArray[Any], reason: str) -> OutputCheck:
+        """The check of an output that cannot be compared with A's value `a`."""
+        return cls(name, a.dtype.name, a.shape, used=math.inf, reason=reason)
+
+    @property
+    def passed(self) -> bool:
+        """Whether there is no reason against it."""
+        return not self.reason
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "name": self.name,
+            "dtype": self.dtype,
+            "shape": list(self.shape),
+            "passed": self.passed,
+            "max_abs_error": self.max_abs_error,
+            "error_of_a": self.error_of_a,
+            "bound": self.bound,
+            "used": self.used,
+            "element": self.element,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Both models on one input.
+
+    Args:
+        kind: "random" (the nominal sizes), "given" (the caller's data) or "drawn" (other sizes).
+        shapes: of the inputs, by name.
+        reference: what the outputs were compared with.
+        outputs: what was found for each.
+    """
+
+    kind: str
+    shapes: Mapping[str, tuple[int, ...]]
+    reference: str
+    outputs: tuple[OutputCheck, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(output.passed for output in self.outputs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "kind": self.kind,
+            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
+            "passed": self.passed,
+            "reference": self.reference,
+            "outputs": [output.to_dict() for output in self.outputs],
+        }
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Whether two models compute the same, but for rounding, and how that was found out.
+
+    Args:
+        trials: one for each input, all of them judged.
+        engine: what ran the two models.
+        seed: drew the random inputs.
+        skipped: drawn inputs on which A itself fails, and how.
+    """
+
+    trials: tuple[Trial, ...]
+    engine: str
+    seed: int
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every output passed in every trial."""
+        return all(trial.passed for trial in self.trials)
+
+    @property
+    def _hardest(self) -> tuple[Trial, OutputCheck] | None:
+        """The output that came closest to failing, or failed by most."""
+        pairs = [(trial, output) for trial in self.trials for output in trial.outputs]
+        return max(pairs, key=lambda pair: (not pair[1].passed, pair[1].used), default=None)
+
+    @property
+    def max_abs_error(self) -> float:
+        """The largest |B - reference| of the output that came closest to failing."""
+        return self._hardest[1].max_abs_error if self._hardest else 0.0
+
+    @property
+    def bound(self) -> float:
+        """What that error may reach."""
+        return self._hardest[1].bound if self._hardest else 0.0
+
+    @property
+    def used(self) -> float:
+        """The largest share of its bound that any element uses."""
+        return self._hardest[1].used if self._hardest else 0.0
+
+    @property
+    def worst(self) -> str:
+        """Where that is: the trial, the output, the element, its values."""
+        if self._hardest is None:
+            return "the models have no outputs"
+        trial, output = self._hardest
+        text = "; ".join(part for part in (output.reason, output.element) if part)
+        return f"{trial.kind} input, output {output.name!r}: {text or 'all elements equal'}"
+
+    @property
+    def reference(self) -> str:
+        """What the outputs were compared with, each kind once."""
+        return "; ".join(dict.fromkeys(trial.reference for trial in self.trials))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, schema 1 (docs/json.md)."""
+        return {
+            "schema": 1,
+            "passed": self.passed,
+            "max_abs_error": self.max_abs_error,
+            "bound": self.bound,
+            "used": self.used,
+            "worst": self.worst,
+            "reference": self.reference,
+            "engine": self.engine,
+            "seed": self.seed,
+            "skipped": list(self.skipped),
+            "trials": [trial.to_dict() for trial in self.trials],
+        }
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        console = Console(width=100, no_color=True, highlight=False, emoji=False)
+        with console.capture() as shown:
+            console.print(self)
+        return shown.get().rstrip()
+
+    def __rich__(self) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        verdict = "the models compute the same" if self.passed else "the models DIFFER"
+        lines = [f"certificate: {verdict}", f"worst      {self.worst}",
+                 f"reference  {self.reference}", f"engine     {self.engine}"]  # fmt: skip
+        lines += [f"skipped    {reason}" for reason in self.skipped]
+        return Group(self._table(), *map(Text, lines))
+
+    def _table(self) -> Table:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title="certificate", title_justify="left")
+        for heading in ("input", "output", "|B - ref|", "|A - ref|", "bound", "used", ""):
+            table.add_column(heading, overflow="fold")
+        for trial in self.trials:
+            sizes = " ".join("x".join(map(str, shape)) for shape in trial.shapes.values())
+            for output in trial.outputs[:_SHOWN]:
+                numbers = (output.max_abs_error, output.error_of_a, output.bound)
+                cells = [f"{trial.kind} {sizes}", output.name, *(f"{n:.2g}" for n in numbers)]
+                verdict = "ok" if output.passed else "FAILED"
+                table.add_row(*map(Text, (*cells, f"{output.used:.1%}", verdict)))
+        return table
+
+
+_SHOWN = 8
+"""Outputs of a trial in the table; --json lists them all."""

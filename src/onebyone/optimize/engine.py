@@ -1,0 +1,117 @@
+"""ONNX Runtime as it runs a model node by node: on the CPU, its own graph optimisations off.
+
+With them on, the engine would rewrite both models, and the comparison would be of its rewrites.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as native
+
+from onebyone.errors import UnreadableModel
+from onebyone.graph.write import to_proto, write
+
+__all__ = ["ENGINE", "Array", "EngineRefuses", "Run", "opened", "run"]
+
+Array = npt.NDArray[Any]
+Run = Callable[[Mapping[str, Array]], dict[str, Array]]
+
+ENGINE = f"ONNX Runtime {ort.__version__}, graph optimisations off"
+
+# Larger models go to the engine by way of a file, so that no copy of the weights is made here.
+_LARGEST_IN_MEMORY = 64 << 20
+# The engine refuses files newer than itself; it reads 4 and all later ones in the same way.
+_IR_VERSION = 10
+_FAILURES = tuple(
+    value
+    for value in vars(native).values()
+    if isinstance(value, type) and issubclass(value, Exception)
+)
+
+
+class EngineRefuses(UnreadableModel):
+    """ONNX Runtime cannot load the model, or fails on these inputs."""
+
+
+def run(model: ir.Model, inputs: Mapping[str, Array], optimised: bool = False) -> dict[str, Array]:
+    """The outputs by name of one run; see `opened`.
+
+    >>> import onnx.parser
+    >>> text = "g (float[2] x) => (float[2] y) {y = Abs(x)}"
+    >>> head = '<ir_version: 8, opset_import: ["": 13]>'
+    >>> model = ir.from_proto(onnx.parser.parse_model(head + text))
+    >>> run(model, {"x": np.float32([-1, 2])})["y"].tolist()
+    [1.0, 2.0]
+    """
+    with opened(model, optimised) as session:
+        return session(inputs)
+
+
+@contextmanager
+def opened(model: ir.Model, optimised: bool = False) -> Iterator[Run]:
+    """A function that runs the model, as long as the context lasts.
+
+    It maps inputs by name to outputs by name, in the types that the model declares. `optimised`
+    switches the engine's own graph optimisations on.
+
+    Raises:
+        EngineRefuses: the engine cannot load the model, or, when called, fails on the inputs.
+    """
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        source = _source(model, Path(folder))
+        with _told():
+            session = ort.InferenceSession(
+                source, _options(optimised), providers=["CPUExecutionProvider"]
+            )
+        del source
+        names = [output.name for output in session.get_outputs()]
+
+        def answer(inputs: Mapping[str, Array]) -> dict[str, Array]:
+            with _told():
+                values = session.run(names, dict(inputs))
+            return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
+
+        yield answer
+
+
+def _options(optimised: bool) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    levels = ort.GraphOptimizationLevel
+    options.graph_optimization_level = (
+        levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
+    )
+    options.use_deterministic_compute = True
+    options.log_severity_level = 4
+    return options
+
+
+def _source(model: ir.Model, folder: Path) -> bytes | str:
+    """What the engine loads: the bytes of a small model, a file for a large one."""
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    if sum(tensor.nbytes for tensor in tensors if tensor is not None) <= _LARGEST_IN_MEMORY:
+        proto = to_proto(model)
+        proto.ir_version = min(proto.ir_version, _IR_VERSION)
+        return bytes(proto.SerializeToString())
+    copy = model.clone()
+    copy.ir_version = min(copy.ir_version or _IR_VERSION, _IR_VERSION)
+    write(copy, folder / "model.onnx", largest=_LARGEST_IN_MEMORY)
+    return str(folder / "model.onnx")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What the engine throws becomes one line."""
+    try:
+        yield
+    except (*_FAILURES, RuntimeError, ValueError, TypeError) as error:
+        text = " ".join(str(error).split())
+        raise EngineRefuses(f"ONNX Runtime cannot run this: {text[:300]}") from error

@@ -1,0 +1,39 @@
+"""The modelled time of a whole graph, node by node, by the same roofline that decides."""
+
+from __future__ import annotations
+
+import math
+
+import onnx_ir as ir
+
+from onebyone.graph.count import Count
+from onebyone.graph.operators import Role, role
+from onebyone.graph.shapes import Sizes
+from onebyone.optimize.cost import Profile
+
+__all__ = ["estimate"]
+
+
+def estimate(graph: ir.Graph, sizes: Sizes, count: Count, profile: Profile) -> float:
+    """Seconds that the nodes of a graph take under a profile; unknown shapes move nothing.
+
+    Args:
+        graph: with shapes inferred.
+        sizes: what its dimensions are taken to be.
+        count: of the same graph at the same sizes.
+        profile: the engine and machine.
+    """
+    macs = {layer.name: layer.macs for layer in count.layers}
+    total = 0
+    for node in graph:
+        name = node.name or (node.outputs[0].name if node.outputs else "") or ""
+        free = role(node) is Role.VIEW and node.op_type != "Transpose"
+        values = [v for v in (*node.inputs, *node.outputs) if v is not None]
+        moved = 0 if free else sum(_elements(value, sizes) for value in values)
+        total += profile.time(macs.get(name, 0), moved)
+    return total / 1e12
+
+
+def _elements(value: ir.Value, sizes: Sizes) -> int:
+    shape = sizes.shape(value)
+    return 0 if shape is None else math.prod(shape)

@@ -1,0 +1,191 @@
+"""The report of an optimisation: a value, and its two forms (JSON and a terminal view)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from onebyone.algebra.laws import LAWS
+from onebyone.graph.count import Count
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from onebyone.optimize.verify import Certificate
+
+__all__ = ["AppliedLaw", "RefusedLaw", "Report", "Side"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A model before or after.
+
+    Args:
+        count: its parameters, MACs and bytes, at the sizes that costs were computed for.
+        seconds: its modelled time, by the profile.
+    """
+
+    count: Count
+    seconds: float
+
+    @property
+    def macs(self) -> int:
+        return self.count.macs
+
+    @property
+    def parameters(self) -> int:
+        return self.count.parameters
+
+    @property
+    def nodes(self) -> int:
+        return self.count.nodes
+
+    def to_dict(self) -> dict[str, Any]:
+        """The totals and the modelled time."""
+        return {**self.count.totals(), "modelled_seconds": self.seconds}
+
+
+@dataclass(frozen=True)
+class AppliedLaw:
+    """A law at work in one region.
+
+    Args:
+        law: its name.
+        root: the value that the region computes.
+        nodes: the names of the nodes that were replaced.
+        saved_macs: what it saved, after the laws told before it.
+    """
+
+    law: str
+    root: str
+    nodes: tuple[str, ...]
+    saved_macs: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """With the law's equation."""
+        return {
+            "law": self.law,
+            "equation": LAWS[self.law].equation,
+            "root": self.root,
+            "nodes": list(self.nodes),
+            "saved_macs": self.saved_macs,
+        }
+
+
+@dataclass(frozen=True)
+class RefusedLaw:
+    """A law that nearly applied at a node, and the side condition that failed."""
+
+    law: str
+    node: str
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"law": self.law, "node": self.node, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done to a model, what could not be, and the proof that it computes the same."""
+
+    before: Side
+    after: Side
+    laws: tuple[AppliedLaw, ...]
+    refusals: tuple[RefusedLaw, ...]
+    certificate: Certificate | None = None
+
+    @property
+    def saved(self) -> float:
+        """The fraction of the MACs that is saved."""
+        return 1 - self.after.macs / self.before.macs if self.before.macs else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, schema 1 (docs/json.md)."""
+        return {
+            "schema": 1,
+            "before": self.before.to_dict(),
+            "after": self.after.to_dict(),
+            "laws": [law.to_dict() for law in self.laws],
+            "refusals": [refusal.to_dict() for refusal in self.refusals],
+            "certificate": None if self.certificate is None else self.certificate.to_dict(),
+        }
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        console = Console(width=100, no_color=True, highlight=False, emoji=False)
+        with console.capture() as shown:
+            console.print(self)
+        return shown.get().rstrip()
+
+    def __rich__(self) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        parts: list[RenderableType] = [self._totals()]
+        parts.append(self._laws() if self.laws else Text("No law applies where it would pay."))
+        if self.refusals:
+            parts.append(self._refusals())
+        if self.certificate is not None:
+            parts.append(self.certificate)
+        return Group(*parts)
+
+    def _totals(self) -> RenderableType:
+        from rich.table import Table
+
+        table = Table(title="before and after  (1 MAC = 2 FLOPs)", title_justify="left")
+        for heading in ("", "before", "after", "saved"):
+            table.add_column(heading, justify="right" if heading else "left")
+        before, after = self.before.to_dict(), self.after.to_dict()
+        for key, shown in _TOTALS.items():
+            old, new = before[key], after[key]
+            saved = f"{1 - new / old:.1%}" if old else ""
+            table.add_row(shown, _number(old), _number(new), saved)
+        return table
+
+    def _laws(self) -> RenderableType:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title="laws applied", title_justify="left")
+        for heading in ("law", "equation", "at", "nodes", "MACs saved"):
+            table.add_column(heading, overflow="fold")
+        for law in sorted(self.laws, key=lambda a: -a.saved_macs)[:_SHOWN]:
+            cells = (law.law, LAWS[law.law].equation, law.root, str(len(law.nodes)))
+            table.add_row(*map(Text, cells), f"{law.saved_macs:,}")
+        if len(self.laws) > _SHOWN:
+            table.caption = f"{len(self.laws) - _SHOWN} more: --json lists them all"
+        return table
+
+    def _refusals(self) -> RenderableType:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title="refused", title_justify="left")
+        for heading in ("law", "reason", "times", "first at"):
+            table.add_column(heading, overflow="fold")
+        times = Counter((r.law, r.reason) for r in self.refusals)
+        first = {(r.law, r.reason): r.node for r in reversed(self.refusals)}
+        for (law, reason), count in times.most_common(_SHOWN):
+            table.add_row(Text(law), Text(reason), str(count), Text(first[law, reason]))
+        return table
+
+
+_SHOWN = 16
+"""Rows of a table before it refers to --json."""
+
+_TOTALS = {
+    "macs": "MACs",
+    "pointwise_macs": "of them pointwise",
+    "parameters": "parameters",
+    "nodes": "nodes",
+    "weight_bytes": "weight bytes",
+    "activation_bytes": "activation bytes",
+    "modelled_seconds": "modelled time (s)",
+}
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

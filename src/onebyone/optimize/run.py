@@ -1,0 +1,125 @@
+"""`optimize`: the whole way from a model to an equal, cheaper one and its report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx
+import onnx_ir as ir
+
+from onebyone.algebra.laws import LAWS
+from onebyone.algebra.weights import Array
+from onebyone.errors import UsageError
+from onebyone.graph.count import tally
+from onebyone.graph.read import read
+from onebyone.graph.shapes import Sizes, infer
+from onebyone.optimize.cost import DEFAULT, Profile, load_profile
+from onebyone.optimize.estimate import estimate
+from onebyone.optimize.refusals import refusals
+from onebyone.optimize.report import AppliedLaw, RefusedLaw, Report, Side
+from onebyone.optimize.rewrite import Rewrite, rewrite
+
+__all__ = ["Optimized", "optimize"]
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Optimized:
+    """An optimised model and what there is to say about it."""
+
+    model: ir.Model
+    report: Report
+
+
+def optimize(
+    source: str | os.PathLike[str] | onnx.ModelProto | ir.Model,
+    *,
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    data: Mapping[str, Array] | None = None,
+    profile: Profile | str | os.PathLike[str] | None = None,
+    verify: bool = True,
+    progress: Progress | None = None,
+) -> Optimized:
+    """Rewrite a model into an equal one that costs less, and prove it equal.
+
+    Args:
+        source: a path, a ModelProto or an onnx_ir.Model; it is not changed.
+        only, without: names of laws to use alone, or to leave out.
+        shapes: sizes to decide for, by input name, where an input is dynamic; the result is valid
+            for all sizes. Otherwise batch 1 and 224 along free axes.
+        data: the caller's own inputs, by name, for verification.
+        profile: the machine to decide for, or the path of its JSON.
+        verify: whether to run both models and compare; without it there is no certificate.
+        progress: called with (stage, done, total).
+
+    Returns:
+        The new model and the report; `report.certificate.passed` says whether it may be used.
+
+    Raises:
+        UnreadableModel: the source is no usable ONNX model.
+        UsageError: an unknown law, a shape or data that do not fit, an unusable profile.
+
+    >>> from onnx import TensorProto, helper, numpy_helper
+    >>> import numpy as np
+    >>> x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64, 56, 40])
+    >>> y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64, 56, 40])
+    >>> up = numpy_helper.from_array(np.ones((128, 64, 1, 1), np.float32), "up")
+    >>> down = numpy_helper.from_array(np.ones((64, 128, 1, 1), np.float32), "down")
+    >>> nodes = [helper.make_node("Conv", ["x", "up"], ["h"], "wide"),
+    ...          helper.make_node("Conv", ["h", "down"], ["y"], "narrow")]
+    >>> graph = helper.make_graph(nodes, "g", [x], [y], [up, down])
+    >>> opsets = [helper.make_opsetid("", 17)]
+    >>> result = optimize(helper.make_model(graph, ir_version=8, opset_imports=opsets))
+    >>> result.report.before.macs // result.report.after.macs, result.report.laws[0].law
+    (4, 'compose')
+    >>> result.report.certificate.passed
+    True
+    """
+    laws = _laws(only, without)
+    machine = _profile(profile)
+    model = read(source)
+    infer(model)
+    sizes = Sizes(model, shapes)
+    before = _side(model, sizes, machine)
+    done, overflowed = rewrite(model, sizes, laws, machine, progress)
+    after = _side(model, sizes, machine)
+    told = [RefusedLaw(r.law, node, r.reason) for node, r in overflowed]
+    told += refusals(model.graph, sizes, laws)
+    certificate = None
+    if verify:
+        from onebyone.optimize.verify import verify as certify
+
+        certificate = certify(source, model, shapes=shapes, data=data, progress=progress)
+    report = Report(before, after, _applied(done), tuple(told), certificate)
+    return Optimized(model, report)
+
+
+def _laws(only: Collection[str] | None, without: Collection[str]) -> tuple[str, ...]:
+    unknown = sorted({*(only or ()), *without} - set(LAWS))
+    if unknown:
+        raise UsageError(f"got law {unknown[0]!r}, wanted one of {', '.join(sorted(LAWS))}")
+    return tuple(law for law in LAWS if (not only or law in only) and law not in without)
+
+
+def _profile(profile: Profile | str | os.PathLike[str] | None) -> Profile:
+    if profile is None:
+        return DEFAULT
+    return profile if isinstance(profile, Profile) else load_profile(profile)
+
+
+def _side(model: ir.Model, sizes: Sizes, profile: Profile) -> Side:
+    count = tally(model, sizes)
+    return Side(count, estimate(model.graph, sizes, count, profile))
+
+
+def _applied(done: Sequence[Rewrite]) -> tuple[AppliedLaw, ...]:
+    return tuple(
+        AppliedLaw(law, step.root, step.nodes, saved)
+        for step in done
+        for law, saved in step.saved.items()
+    )
