@@ -7,17 +7,27 @@ plain file inside the model's folder. Nothing is allocated by what a file merely
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import onnx_ir as ir
 
 from onebyone.errors import UnreadableModel
 
-__all__ = ["all_nodes", "check_interface", "check_tensors", "one_line", "refuse", "tensors"]
+__all__ = [
+    "all_nodes",
+    "check_interface",
+    "check_tensors",
+    "one_line",
+    "quiet",
+    "refuse",
+    "tensors",
+]
 
 # 2**40 float32 are 4 TB: a declared shape beyond that is damage, not data.
 _MOST_ELEMENTS = 2**40
@@ -32,10 +42,24 @@ def one_line(text: object, most: int = 300) -> str:
     'a b\\x1b[31m'
     """
     if isinstance(text, BaseException):
+        while text.__cause__ is not None:  # the libraries wrap, and the first one knows
+            text = text.__cause__
         text = str(text) or type(text).__name__
     words = " ".join(str(text)[: 4 * most].split())
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
     return shown if len(shown) <= most else shown[:most] + "..."
+
+
+@contextmanager
+def quiet(name: str) -> Iterator[None]:
+    """No log lines of the library `name` meanwhile: what it warns of is dealt with here."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def refuse(message: str) -> NoReturn:

@@ -12,17 +12,14 @@ stay as they are. `training_info` is not carried over.
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import onnx
 import onnx_ir as ir
 
 from onebyone.errors import UnreadableModel
-from onebyone.graph.checks import check_tensors, one_line, refuse, tensors
+from onebyone.graph.checks import check_tensors, one_line, quiet, refuse, tensors
 from onebyone.graph.form import normalised, unshared
 
 __all__ = ["read"]
@@ -55,7 +52,7 @@ def read(source: Source) -> ir.Model:
     """
     where = _where(source)
     try:
-        with _quiet():
+        with quiet("onnx_ir"):
             return normalised(_load(source))
     except UnreadableModel as error:
         raise UnreadableModel(f"{where}: {error}") from error.__cause__
@@ -67,18 +64,6 @@ def _where(source: object) -> str:
     if isinstance(source, str | os.PathLike):
         return one_line(os.fsdecode(source))
     return f"the given {type(source).__name__}"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No log lines of onnx_ir meanwhile: what they warn of is an error here, in one line."""
-    logger = logging.getLogger("onnx_ir")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _load(source: Source) -> ir.Model:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 from onnx_shape_inference import SYM_DATA_KEY, ShapeInferenceContext, registry
 
 from onebyone.errors import UsageError
-from onebyone.graph.checks import one_line
+from onebyone.graph.checks import one_line, quiet
 from onebyone.graph.dimensions import evaluated, names, plain
 
 __all__ = ["Sizes", "infer"]
@@ -52,7 +51,7 @@ def infer(model: ir.Model) -> None:
     context.reserve_symbol_names(known)
     _settle_initializers(model.graph)
     constant = {value for node in model.graph for value in node.outputs if value.const_value}
-    with _quiet():
+    with quiet("onnx_shape_inference"):
         for node in model.graph:
             _infer_node(context, node, known)
     for value in (value for node in model.graph for value in node.outputs):
@@ -127,18 +126,6 @@ def _settle_initializers(graph: ir.Graph) -> None:
         if value.const_value is not None:
             value.shape = ir.Shape(value.const_value.shape.numpy())
             value.dtype = value.const_value.dtype
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No log lines meanwhile: that a shape cannot be inferred is no news to the user."""
-    logger = logging.getLogger("onnx_shape_inference")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _infer_node(context: _Context, node: ir.Node, known: frozenset[str]) -> None:

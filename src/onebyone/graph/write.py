@@ -20,7 +20,7 @@ import onnx
 import onnx_ir as ir
 
 from onebyone.errors import UsageError
-from onebyone.graph.checks import one_line
+from onebyone.graph.checks import one_line, quiet
 
 __all__ = ["INTERFACE", "shell", "to_proto", "write"]
 
@@ -85,7 +85,8 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
     >>> to_proto(onnx_ir.from_proto(onnx.parser.parse_model(text))).graph.node[0].op_type
     'Abs'
     """
-    proto = ir.serde.serialize_model(model)
+    with quiet("onnx_ir"):
+        proto = ir.serde.serialize_model(model)
     _restore_interface(proto.graph, model.graph.meta.get(INTERFACE, {}))
     return proto
 
