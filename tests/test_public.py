@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from importlib import import_module
 from itertools import permutations
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import onebyone
 
@@ -77,3 +81,21 @@ def test_optimize_shows_the_signature_of_its_function() -> None:
     from onebyone.optimize import optimize
 
     assert inspect.signature(onebyone.optimize) == inspect.signature(optimize)
+
+
+def test_the_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = ["batch", 3, "height", "width"]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in ("input", "y"))
+    weight = numpy_helper.from_array(np.eye(3, dtype=np.float32)[:, :, None, None], "W")
+    nodes = [
+        helper.make_node("Conv", ["input", "W"], ["h"]),
+        helper.make_node("Conv", ["h", "W"], ["y"]),
+    ]
+    graph = helper.make_graph(nodes, "g", [x], [y], [weight])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "model.onnx")
+    readme = Path(__file__).parents[1].joinpath("README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"))
+    assert (tmp_path / "faster.onnx").exists()
