@@ -91,7 +91,7 @@ def test_multiply_accumulates_never_grow_where_only_they_cost(drawn: Drawn) -> N
 
 @_examples(15)
 @given(drawn_models(max_moves=5))
-def test_the_certificate_of_an_exact_network_says_no_error(drawn: Drawn) -> None:
+def test_every_result_is_certified(drawn: Drawn) -> None:
     certificate = optimize(drawn.model).report.certificate
     assert certificate is not None
     assert certificate.passed
