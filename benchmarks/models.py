@@ -247,12 +247,12 @@ class Claim:
     seconds: float | None = None
 
     def met(self, before: int, after: int) -> bool:
-        """Whether MACs `before` and `after` keep the claim.
+        """Whether MACs `before` and `after` keep the claim; a share to a tenth of a percent.
 
         >>> Claim("a quarter", share=0.25).met(400, 300), Claim("all 150", macs=150).met(400, 300)
         (True, False)
         """
-        return before - after >= max(self.share * before, self.macs)
+        return round(1 - after / before, 3) >= self.share and before - after >= self.macs
 
     def ratio_met(self, engine: str, ratio: float) -> bool | None:
         """Whether a time ratio on "onnxruntime" or "openvino" keeps it; None: none is claimed."""
