@@ -1,0 +1,111 @@
+"""`python -m onebyone.demo [--out DIR]`: optimise the bundled network and see what that does.
+
+Prints the report of `onebyone optimize` and a comparison of both networks in ONNX Runtime on the
+held-out canvases. Writes the optimised network and the class maps of one canvas, before and after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from onebyone.demo import MODEL, HeldOut, accuracy, held_out
+from onebyone.demo.figure import figure
+from onebyone.demo.png import write_png
+from onebyone.demo.timing import Timing, side_by_side
+from onebyone.errors import CheckFailed, OnebyoneError, UsageError
+from onebyone.graph.write import write
+from onebyone.optimize import optimize
+
+Maps = NDArray[np.float32]
+Network = Callable[[NDArray[np.float32]], Maps]
+
+# All canvases at once would take half a gigabyte in the decoder.
+_BATCH = 10
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; return 0, or after one line on stderr the exit code of the error."""
+    parser = argparse.ArgumentParser(prog="python -m onebyone.demo", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/demo"), help="where to write")
+    try:
+        run(parser.parse_args(arguments).out)
+    except OnebyoneError as error:
+        print(f"onebyone: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def run(out: Path) -> None:
+    """Optimise, compare and print; write `digits.optimized.onnx` and `class_maps.png` into `out`.
+
+    Raises UsageError if `out` cannot be written to, CheckFailed if the two networks differ.
+    """
+    console = Console(emoji=False, highlight=False, width=None if sys.stdout.isatty() else 120)
+    optimized, picture = _folder(out) / "digits.optimized.onnx", out / "class_maps.png"
+    truth = held_out()
+    inputs = truth.inputs()
+    console.print(f"onebyone optimize {MODEL.name} -o {optimized}\n", markup=False)
+    result = optimize(MODEL, shapes={"canvas": inputs[:1].shape}, data={"canvas": inputs[:_BATCH]})
+    console.print(result.report)
+    if not (result.report.certificate and result.report.certificate.passed):
+        raise CheckFailed(f"{MODEL}: the certificate failed, nothing was written: report this")
+    write(result.model, optimized)
+
+    before, after = _network(MODEL), _network(optimized)
+    timing = side_by_side(partial(before, inputs[:1]), partial(after, inputs[:1]))
+    maps = _all(before, inputs), _all(after, inputs)
+    console.print(_comparison(truth, maps, timing))
+    write_png(picture, figure(truth.canvases[0], maps[0][0], maps[1][0]))
+    console.print(f"\nThe optimised network: {optimized}\nIts class maps: {picture}", markup=False)
+
+
+def _folder(out: Path) -> Path:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror
+        raise UsageError(f"--out {out}: {reason}: name a folder that can be written to") from error
+    return out
+
+
+def _network(path: Path) -> Network:
+    """The model in ONNX Runtime, with the runtime's own optimisations: they are the competition."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def maps(inputs: NDArray[np.float32]) -> Maps:
+        answer: Maps = session.run(["maps"], {"canvas": inputs})[0]
+        return answer
+
+    return maps
+
+
+def _all(network: Network, inputs: NDArray[np.float32]) -> Maps:
+    parts = np.split(inputs, range(_BATCH, len(inputs), _BATCH))
+    return np.concatenate([network(part) for part in parts])
+
+
+def _comparison(truth: HeldOut, maps: tuple[Maps, Maps], timing: Timing) -> Table:
+    table = Table(title="\nin ONNX Runtime", title_justify="left", box=None, padding=(0, 1))
+    for heading in ("", "before", "after", ""):
+        table.add_column(heading, justify="left" if not heading else "right")
+    right = [f"{accuracy(one, truth):.1%}" for one in maps]
+    most = float(np.abs(maps[0] - maps[1]).max())
+    n, size = truth.labels.size, "×".join(map(str, truth.canvases.shape[1:]))
+    table.add_row(f"accuracy on {n} held-out digits", *right, f"maps differ by at most {most:.1e}")
+    times = [f"{one:.2f} ms" for one in (timing.before, timing.after)]
+    table.add_row(f"time for one canvas of {size}", *times, f"{timing.ratio:.2f}× as fast")
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())
