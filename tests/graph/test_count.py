@@ -248,6 +248,24 @@ def test_quantised_products() -> None:
         assert layer.bias_adds == (result.size if biased else 0)
 
 
+def test_a_quantised_product_of_activations_is_not_pointwise() -> None:
+    scale, zero = {"s": np.asarray(np.float32(1))}, {"z": np.asarray(np.uint8(0))}
+    proto = model(
+        [node("QLinearMatMul", "q s z k s z s z", "y")],
+        {"q": (2, 5, 3), "k": (2, 3, 7)},
+        {**scale, **zero},
+        kind=TensorProto.UINT8,
+    )
+    counted = count(proto)
+    assert (counted.macs, counted.pointwise_macs) == (2 * 5 * 3 * 7, 0)
+
+
+def test_random_numbers_are_no_weights() -> None:
+    nodes = [node("RandomNormal", "", "W", shape=[3, 4]), node("MatMul", "x W", "y")]
+    layer = only(model(nodes, X, {}))
+    assert (layer.macs, layer.pointwise_macs, layer.parameters) == (120, 0, 0)
+
+
 @pytest.mark.parametrize(("op", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
 @pytest.mark.parametrize("layout", [0, 1])
 def test_recurrences(op: str, gates: int, layout: int) -> None:
@@ -346,6 +364,8 @@ def test_a_deformable_convolution_counts_as_its_convolution() -> None:
         ("...ij,jk", [(5, 7, 2, 3), (3, 4)], [False, True], 840, 840),
         # pair by pair: (2·3·4) + (2·4·5), both with a constant
         ("ab,bc,cd->ad", [(2, 3), (3, 4), (4, 5)], [False, True, True], 64, 64),
+        # a constant, an activation, a constant: (2·3·4) + (2·4·5)
+        ("bc,ab,cd->ad", [(3, 4), (2, 3), (4, 5)], [True, False, True], 64, 64),
         # two constants first: 3·4·5, then 2·3·5 with the activation
         ("bc,cd,ab->ad", [(3, 4), (4, 5), (2, 3)], [True, True, False], 90, 30),
     ],
@@ -376,6 +396,19 @@ def test_a_convolutions_bias_may_be_added_too() -> None:
     nodes = [node("Conv", "x W", "h"), node("Add", "h b", "y")]
     layer = only(model(nodes, {"x": (2, 3, 5, 7)}, {"W": (4, 3, 1, 1), "b": (1, 4, 1, 1)}))
     assert (layer.parameters, layer.bias_adds) == (16, 2 * 4 * 5 * 7)
+
+
+def test_zeros_in_the_place_of_a_bias_are_none() -> None:
+    """PyTorch's exporter writes a missing bias as a zero of the image's type, expanded."""
+    nodes = [
+        node("CastLike", "zero x", "o"),
+        node("Expand", "o s", "b"),
+        node("Conv", "x W b", "y"),
+    ]
+    weights = {"zero": np.asarray(np.float32(0)), "s": np.array([4]), "W": (4, 3, 1, 1)}
+    counted = count(model(nodes, {"x": (2, 3, 5, 7)}, weights))
+    assert (counted.parameters, counted.bias_adds) == (12, 0)
+    assert counted.activation_bytes == 4 * 2 * (3 + 4) * 5 * 7
 
 
 @pytest.mark.parametrize(
@@ -618,11 +651,16 @@ def test_subgraphs_are_not_entered() -> None:
         result = helper.make_tensor_value_info(name, FLOAT, (2, 5, 4))
         return helper.make_graph([node("MatMul", "x W", name)], name, [], [result])
 
-    made = node("If", "c", "y", then_branch=branch("p"), else_branch=branch("q"))
-    proto = model([made], X, {**W, "c": np.array(True)}, outputs={"y": (2, 5, 4)})
-    counted = count(proto)
-    (nodes, reason) = left_out(counted)["If"]
-    assert (counted.parameters, counted.macs, nodes) == (0, 0, 1)
+    nodes = [
+        node("If", "c", "h", then_branch=branch("p"), else_branch=branch("q")),
+        node("MatMul", "h V", "y"),
+    ]
+    weights = {**W, "V": (4, 6), "c": np.array(True)}
+    counted = count(model(nodes, X, weights, outputs={"y": (2, 5, 6)}))
+    (found, reason) = left_out(counted)["If"]
+    assert (found, counted.nodes) == (1, 2)
+    # The second product alone; what an If returns is no constant, whatever decides it.
+    assert (counted.parameters, counted.pointwise_macs) == (24, 2 * 5 * 24)
     assert "subgraphs are not entered" in reason
 
 
