@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -53,7 +54,9 @@ class ChannelMap:
                 "wanted (C_out, C_in // groups) with C_out a multiple of groups"
             )
         if self.bias is not None and self.bias.shape != (self.out_channels,):
-            raise UsageError(f"got a bias of shape {self.bias.shape}, wanted ({self.out_channels},)")
+            raise UsageError(
+                f"got a bias of shape {self.bias.shape}, wanted ({self.out_channels},)"
+            )
 
     @classmethod
     def diagonal(cls, scale: Array, bias: Array | None = None) -> ChannelMap:
@@ -73,10 +76,15 @@ class ChannelMap:
     def in_channels(self) -> int:
         return int(self.weight.shape[1]) * self.groups
 
-    @property
+    @cached_property
     def is_diagonal(self) -> bool:
         """Whether W is square and diagonal by its structure (not by accident of its values)."""
         return self.groups == self.in_channels == self.out_channels
+
+    @cached_property
+    def is_shift(self) -> bool:
+        """Whether it adds a constant, or nothing, and scales by one."""
+        return self.is_diagonal and bool((self.weight == 1).all())
 
     @property
     def linear(self) -> ChannelMap:
@@ -152,9 +160,11 @@ def compose(second: ChannelMap, first: ChannelMap) -> ChannelMap:
         )
     channels = (first.in_channels, first.out_channels, second.out_channels)
     groups = join_structure(first.groups, second.groups, channels)
-    return ChannelMap(_product(second, first, groups), summed(
-        first.bias if first.bias is None else second.push(first.bias), second.bias
-    ), groups)
+    return ChannelMap(
+        _product(second, first, groups),
+        summed(first.bias if first.bias is None else second.push(first.bias), second.bias),
+        groups,
+    )
 
 
 def _product(second: ChannelMap, first: ChannelMap, groups: int) -> Array:

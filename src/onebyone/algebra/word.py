@@ -89,29 +89,31 @@ class Word:
             counts.append(counts[-1] + (not space.preserves_constants))
         return tuple(counts)
 
+    @cached_property
+    def _entries(self) -> tuple[tuple[int, int], ...]:
+        """(j, segment) of each map with a bias: where it must enter."""
+        biased = (k for k, f in enumerate(self.maps) if f.bias is not None)
+        return tuple((k, self.segment_of(k)) for k in biased)
+
     def segment_of(self, j: int) -> int:
         """The segment in which the bias of maps[j] must enter."""
         return self.segments[self.slots[j]]
 
     def allows(self, i: int, j: int) -> bool:
         """Whether state (i, j) leaves every bias that is still to come its segment."""
-        return all(
-            f.bias is None or self.segment_of(k) >= self.segments[i]
-            for k, f in enumerate(self.maps[j:], j)
-        )
+        here = self.segments[i]
+        return all(k < j or segment >= here for k, segment in self._entries)
 
     def has_pending(self, i: int, j: int) -> bool:
         """Whether a bias of this word has entered by state (i, j) within i's segment."""
-        return any(
-            f.bias is not None and self.segment_of(k) == self.segments[i]
-            for k, f in enumerate(self.maps[:j])
-        )
+        here = self.segments[i]
+        return any(k < j and segment == here for k, segment in self._entries)
 
     def out_of_order(self, i: int, j: int) -> list[int]:
         """The spaces that state (i, j) has out of their original order with some map."""
-        early = [a for a in range(i) if any(slot <= a for slot in self.slots[j:])]
-        late = [a for a in range(i, len(self.spaces)) if any(slot > a for slot in self.slots[:j])]
-        return early + late
+        due = self.slots[j] if j < len(self.slots) else len(self.spaces)
+        past = self.slots[j - 1] if j else 0
+        return [*range(due, i), *range(i, past)]
 
     def advance(self, pending: Pending, i: int, j: int, to: int) -> Pending:
         """The pending bias after maps j … to − 1 are applied in state (i, j)."""

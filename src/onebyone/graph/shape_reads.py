@@ -86,4 +86,3 @@ def consumers(value: ir.Value, reads: ShapeReads | None) -> list[ir.Node]:
     if reads is None or not reads.knows(value):
         return users
     return [node for node in users if not reads_shape(node)]
-

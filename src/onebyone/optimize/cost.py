@@ -85,7 +85,9 @@ def load_profile(path: str | PathLike[str]) -> Profile:
         raise UsageError(f"got profile {path}: {error}; wanted a JSON file") from None
     known = {f.name for f in fields(Profile)}
     if not isinstance(found, dict) or not set(found) <= known:
-        raise UsageError(f"got profile {path}, wanted a JSON object with keys among {sorted(known)}")
+        raise UsageError(
+            f"got profile {path}, wanted a JSON object with keys among {sorted(known)}"
+        )
     for name, number in found.items():
         if isinstance(number, bool) or not isinstance(number, int | float) or not number > 0:
             raise UsageError(f"got {name} = {number!r} in {path}, wanted a positive number")

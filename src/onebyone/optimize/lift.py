@@ -32,6 +32,9 @@ __all__ = ["Context", "Region", "is_shared", "regions"]
 MAX_NODES = 96
 """Nodes in one region: a longer chain is cut, and optimised piece by piece over several rounds."""
 
+MAX_DEPTH = 32
+"""Nodes between the root and a leaf."""
+
 MAX_LOOKS_THROUGH = 3
 """Shared values between the root and a leaf that a region looks through."""
 
@@ -142,6 +145,7 @@ class _Lifter:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.nodes = 0
+        self.depth = 0
         self.looked_through = 0
         self.inside: set[ir.Value] = set()
         self.shared: dict[tuple[ir.Value, int], Term | None] = {}
@@ -175,7 +179,11 @@ class _Lifter:
     def _shared(self, value: ir.Value, axis: int) -> Term | None:
         """A value that exists anyway; one object, so that equal operands are seen to be equal."""
         leaf = self._leaf(value, axis)
-        if leaf is None or not is_shared(value, self.context.reads) or role_of(value) is Role.CONVOLUTION:
+        if (
+            leaf is None
+            or not is_shared(value, self.context.reads)
+            or role_of(value) is Role.CONVOLUTION
+        ):
             return leaf
         if self.nodes >= MAX_NODES or self.looked_through >= MAX_LOOKS_THROUGH:
             return leaf
@@ -197,10 +205,12 @@ class _Lifter:
         if node in self.context.fused:
             return None
         expander = _EXPANDERS.get(role(node))
-        if expander is None:
+        if expander is None or self.depth >= MAX_DEPTH:
             return None
         self.nodes += 1
+        self.depth += 1
         term = expander(self, node, axis)
+        self.depth -= 1
         if term is None:
             self.nodes -= 1
         return term
@@ -263,8 +273,10 @@ class _Lifter:
         layout = self.layout(node.outputs[0], axis)
         if layout is None:
             return None
-        signs = (False, node.op_type == "Sub", *[False] * len(node.inputs))
-        terms = [self._summand(v, node, layout, minus) for v, minus in zip(node.inputs, signs)]
+        terms = [
+            self._summand(v, node, layout, minus=k == 1 and node.op_type == "Sub")
+            for k, v in enumerate(node.inputs)
+        ]
         known = [t for t in terms if t is not None]
         if len(known) < len(terms):
             return None
@@ -278,7 +290,7 @@ class _Lifter:
         return whole if collected is None else Term(Word(), Choice((whole, collected), "sum"))
 
     def _summand(
-        self, value: ir.Value | None, node: ir.Node, layout: Layout, minus: bool
+        self, value: ir.Value | None, node: ir.Node, layout: Layout, *, minus: bool
     ) -> Term | None:
         """An operand of an addition, broadcast to the layout of the result where it is smaller."""
         channels = node.outputs[0].shape[layout.axis] if node.outputs[0].shape else None
@@ -288,14 +300,14 @@ class _Lifter:
         if before is None or value.shape[layout.axis] != channels:
             return None
         term = self.term(value, layout.axis)
-        if term is None or before.monomials is None:
+        if term is None or before.monomials is None or layout.monomials is None:
             return None
         if minus:
             term = term.then(Word.of([ChannelMap.diagonal(-np.ones(term.channels))]))
         if before.monomials == layout.monomials:
             return term
         if any(a != b and a != (1, ()) for a, b in
-               zip(before.monomials, layout.monomials or (), strict=True)):  # fmt: skip
+               zip(before.monomials, layout.monomials, strict=True)):  # fmt: skip
             return None
         return term.then(Word((Step(None, before, layout, None),)))
 
@@ -329,7 +341,11 @@ class _Lifter:
     def space(self, node: ir.Node, axis: int) -> Term | None:
         """A space map that leaves the channel axis alone."""
         found = spatial(node)
-        if not isinstance(found, Spatial) or node.inputs[0] is None or node.outputs[0].shape is None:
+        if (
+            not isinstance(found, Spatial)
+            or node.inputs[0] is None
+            or node.outputs[0].shape is None
+        ):
             return None
         source = _axis_before(found, axis, node.outputs[0].shape.rank())
         if source is None:

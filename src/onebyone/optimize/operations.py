@@ -31,9 +31,8 @@ from onebyone.optimize.plan import (
     Move,
     Plan,
     Stack,
-    is_shift,
-    steps,
 )
+from onebyone.optimize.search import steps
 from onebyone.optimize.steps import KernelNode, Layout, Step
 
 __all__ = ["Concatenate", "Convolution", "Mapped", "Moved", "Operation", "Source", "Total", "build"]
@@ -172,7 +171,7 @@ def _applied(how: Apply, plan: Plan) -> Built:
             built.pending = word.advance(None, i, 0, how.j)
     built.pending = word.advance(built.pending, i, how.j, how.to)
     maps = word.maps[how.j : how.to]
-    if how.window is None and all(is_shift(f) for f in maps):
+    if how.window is None and all(f.is_shift for f in maps):
         return built
     linear = product([f.linear for f in maps])
     mapped = Mapped(built.operation, linear, how.before.layout, plan.layout, how.window)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from onebyone.algebra.layout import Reshape
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
 from onebyone.graph.shape_reads import ShapeReads, reads_shape
@@ -27,7 +26,7 @@ from onebyone.optimize.operations import (
 )
 from onebyone.optimize.steps import Layout, Step
 
-__all__ = ["Names", "UnrepresentableError", "place"]
+__all__ = ["Names", "UnrepresentableError", "place", "rounded"]
 
 
 class UnrepresentableError(Exception):
@@ -216,12 +215,10 @@ class _Placer:
         """The other operands of a space map, where the number of channels is written into them."""
         assert step.node is not None
         operands = list(step.node.inputs[1:])
-        at = {"Reshape": 0, "Expand": 0, "Resize": 2}.get(step.op_type)
-        if at is None or at >= len(operands) or operands[at] is None:
+        if step.sized is None or step.keeps_sizes(channels):
             return operands
-        entry = _channel_entry(step)
-        if entry is not None:
-            operands[at] = self._with_channels(operands[at], step, entry, channels)
+        at, entry = step.sized
+        operands[at - 1] = self._with_channels(operands[at - 1], step, entry, channels)
         return operands
 
     def _with_channels(
@@ -243,21 +240,14 @@ class _Placer:
     def _constant(self, array: Array, what: str) -> ir.Value:
         """A new initialiser; floating-point arrays rounded, once, to the root's type."""
         if array.dtype.kind != "i" or what in ("weight", "bias", "scale", "mean", "variance"):
-            array = self._rounded(array)
+            assert self.root.dtype is not None
+            array = rounded(array, self.root.dtype)
         name = self.names.mint(f"{self.root.name}.{what}")
         tensor = ir.tensor(np.ascontiguousarray(array), name=name)
         value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
         value.dtype = tensor.dtype
         self.initializers.append(value)
         return value
-
-    def _rounded(self, array: Array) -> Array:
-        assert self.root.dtype is not None
-        with np.errstate(over="ignore"):
-            rounded = np.asarray(array).astype(self.root.dtype.numpy())
-        if not np.isfinite(rounded.astype(np.float64)).all() and np.isfinite(array).all():
-            raise UnrepresentableError(f"a composed weight overflows {self.root.dtype.name.lower()}")
-        return rounded
 
     def _node(
         self,
@@ -301,15 +291,28 @@ class _Placer:
         assert old is not None
         for initializer in self.initializers:
             graph.register_initializer(initializer)
-        if not self.nodes or value is not self.nodes[-1].outputs[0]:
-            if self.root.is_graph_output():
-                value = self._bare("Identity", [value])
+        made = bool(self.nodes) and value is self.nodes[-1].outputs[0]
+        if not made and self.root.is_graph_output():
+            value = self._bare("Identity", [value])
         graph.insert_before(old, self.nodes)
         name, shape, dtype = self.root.name, self.root.shape, self.root.dtype
         self.root.replace_all_uses_with(value, replace_graph_outputs=True)
         graph.remove(old, safe=True)
         if value.producer() in self.nodes:
             value.name, value.shape, value.dtype = name, shape, dtype
+
+
+def rounded(array: Array, dtype: ir.DataType) -> Array:
+    """A composed weight in the number type of the graph, rounded once.
+
+    Raises:
+        UnrepresentableError: it is finite, and too large for the type.
+    """
+    with np.errstate(over="ignore"):
+        stored = np.asarray(array).astype(dtype.numpy())
+    if not np.isfinite(stored.astype(np.float64)).all() and np.isfinite(array).all():
+        raise UnrepresentableError(f"a composed weight overflows {dtype.name.lower()}")
+    return stored
 
 
 def _copied(node: ir.Node) -> list[ir.Attr]:
@@ -319,22 +322,6 @@ def _copied(node: ir.Node) -> list[ir.Attr]:
 def _along(vector: Array, layout: Layout) -> Array:
     """(C,) shaped to broadcast along the channel axis."""
     return vector.reshape((-1,) + (1,) * (layout.rank - 1 - layout.axis))
-
-
-def _channel_entry(step: Step) -> int | None:
-    """Which entry of the node's shape operand is the number of channels, if one is."""
-    assert step.node is not None
-    axis, rank = step.after.axis, step.after.rank
-    if step.op_type == "Resize":
-        axes = [a % rank for a in step.node.attributes.get_ints("axes", tuple(range(rank)))]
-        sizes = len(step.node.inputs) > 3 and step.node.inputs[3] is not None
-        return axes.index(axis) if sizes and axis in axes else None
-    if step.op_type == "Expand":
-        shape = step.node.inputs[1]
-        length = shape.shape[0] if shape is not None and shape.shape is not None else rank
-        entry = axis - rank + (length if isinstance(length, int) else rank)
-        return entry if entry >= 0 else None
-    return axis if isinstance(step.meaning, Reshape) else None
 
 
 def _rewritten(shape: Array, step: Step, entry: int, channels: int) -> Array:

@@ -11,6 +11,9 @@ from onebyone.optimize.steps import KernelNode, Layout, Step
 
 __all__ = ["Pricer"]
 
+_SIZE_NODES = 3
+"""Slice, Slice and Concat write another number of channels into sizes known at run time."""
+
 
 @dataclass(frozen=True)
 class Pricer:
@@ -53,9 +56,16 @@ class Pricer:
         """A space map on `channels` channels."""
         if step.broadcasts:
             return Cost()
+        if step.sized_at_run_time(channels):
+            return self._step(step, channels) + Cost(_SIZE_NODES * self.profile.time())
+        return self._step(step, channels)
+
+    def _step(self, step: Step, channels: int) -> Cost:
         inputs, outputs = step.before.positions * channels, step.after.positions * channels
         if step.is_view:
-            moved = 2 * outputs * self.profile.transpose if isinstance(step.meaning, Transpose) else 0
+            moved = (
+                2 * outputs * self.profile.transpose if isinstance(step.meaning, Transpose) else 0
+            )
             return Cost(self.profile.time(elements=moved))
         work = outputs * self.profile.resize if step.op_type in ("Resize", "Upsample") else 0
         read = inputs if step.op_type not in ("Slice", "Gather") else math.ceil(outputs)

@@ -68,7 +68,9 @@ def _after_a_channel_map(node: ir.Node) -> Iterator[Refusal]:
     found = spatial(node)
     if isinstance(found, Refusal):
         yield found
-    elif isinstance(found, Spatial) and not found.preserves_constants and inner.map.bias is not None:
+    elif (
+        isinstance(found, Spatial) and not found.preserves_constants and inner.map.bias is not None
+    ):
         yield _keeps_no_constants(node)
 
 

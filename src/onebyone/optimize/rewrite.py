@@ -17,10 +17,12 @@ from onebyone.graph.shapes import Sizes
 from onebyone.graph.simplify import simplify_shapes
 from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.lift import Context, Region, regions
+from onebyone.optimize.normalization import Folded, fold_normalizations
 from onebyone.optimize.operations import build
 from onebyone.optimize.place import Names, UnrepresentableError, place
-from onebyone.optimize.plan import Plan, Planner
+from onebyone.optimize.plan import Plan
 from onebyone.optimize.price import Pricer
+from onebyone.optimize.search import Planner
 
 __all__ = ["Rewrite", "rewrite"]
 
@@ -59,6 +61,8 @@ def rewrite(
     simplify_shapes(model.graph)
     done: list[Rewrite] = []
     refused: dict[str, Refusal] = {}
+    if "affine" in laws:
+        done += [_folded(found) for found in fold_normalizations(model.graph)]
     for round_number in range(MAX_ROUNDS):
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)
@@ -70,6 +74,10 @@ def rewrite(
     return done, list(refused.items())
 
 
+def _folded(found: Folded) -> Rewrite:
+    return Rewrite(found.root, found.nodes, frozenset({"affine"}), Cost(), Cost(), {"affine": 0})
+
+
 def _round(
     model: ir.Model,
     sizes: Sizes,
@@ -79,39 +87,49 @@ def _round(
 ) -> Iterator[Rewrite]:
     context = Context.of(model.graph, sizes, laws)
     found = list(regions(model.graph, context))
-    plans = [(region, *_plans(region, laws, price)) for region in found]
+    chosen = [(region, change) for region in found if (change := _change(region, laws, price))]
     names = Names.of(model.graph)
-    for region, now, best in plans:
+    for region, change in chosen:
         name = region.root.name or ""
-        if not best.cost < now.cost or name in refused:
+        if name in refused:
             continue
-        record = Rewrite(name, region.nodes, best.laws, now.cost, best.cost,
-                         _saved(region, best, laws, price))  # fmt: skip
         try:
-            place(region.root, build(best), names, region.inside, context.reads)
+            place(region.root, build(change.best), names, region.inside, context.reads)
         except UnrepresentableError as error:
             refused[name] = Refusal("compose", str(error))
             continue
-        yield record
+        cost = change.now.cost, change.best.cost
+        yield Rewrite(name, region.nodes, change.best.laws, *cost, change.saved)
 
 
-def _plans(region: Region, laws: Collection[str], price: Pricer) -> tuple[Plan, Plan]:
-    """The region as it stands, and the cheapest plan for it."""
-    return Planner(price, frozenset()).best(region.term), Planner(price, laws).best(region.term)
+@dataclass(frozen=True, eq=False)
+class _Change:
+    """A region's plan as it stands, a cheaper one, and the MACs that each law saves between them."""
+
+    now: Plan
+    best: Plan
+    saved: dict[str, int]
 
 
-def _saved(region: Region, best: Plan, laws: Collection[str], price: Pricer) -> dict[str, int]:
-    """MACs saved, law by law: what each adds to those before it, in the order of the table."""
+def _change(region: Region, laws: Collection[str], price: Pricer) -> _Change | None:
+    """What to do with a region; None if nothing is cheaper than what stands."""
+    now = Planner(price, frozenset()).best(region.term)
+    best = Planner(price, frozenset(laws)).best(region.term)
+    if now is None or best is None or not best.cost < now.cost:
+        return None
+    return _Change(now, best, _saved(region, now, best, price))
+
+
+def _saved(region: Region, now: Plan, best: Plan, price: Pricer) -> dict[str, int]:
+    """MACs saved, law by law: what each adds to those before it, in the order of `ORDER`."""
     saved: dict[str, int] = {}
-    allowed: list[str] = []
-    macs = Planner(price, frozenset()).best(region.term).cost.macs
-    used = [law for law in ORDER if law in best.laws and law in laws]
-    for law in used:
-        allowed.append(law)
-        last = law == used[-1]
-        now = best.cost.macs if last else Planner(price, allowed).best(region.term).cost.macs
-        saved[law] = macs - now
-        macs = now
+    used = [law for law in ORDER if law in best.laws]
+    macs = now.cost.macs
+    for k, law in enumerate(used, 1):
+        partial = Planner(price, frozenset(used[:k])).best(region.term) if k < len(used) else best
+        reached = macs if partial is None else partial.cost.macs
+        saved[law] = macs - reached
+        macs = reached
     return saved
 
 

@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.layout import CHANNEL, Dim, Reshape, Transpose, View
 from onebyone.graph.axes import Spatial
+from onebyone.graph.constants import constant
 from onebyone.graph.views import monomial
 
 __all__ = ["KernelNode", "Layout", "Meaning", "Size", "Step", "Window"]
@@ -49,6 +50,15 @@ class Layout:
     def channels_first(self) -> bool:
         """Whether ONNX convolutions take this layout: (N, C, spatial…)."""
         return self.axis == 1 and 3 <= self.rank <= 5
+
+    @property
+    def carries_bias(self) -> bool:
+        """Whether the operator that mixes channels in this layout has a bias of its own."""
+        return self.channels_first or self.rank == 2
+
+    def takes_product(self, groups: int) -> bool:
+        """Whether one operator can mix channels in this layout: a convolution, Gemm or MatMul."""
+        return self.channels_first or (groups == 1 and self.axis >= max(1, self.rank - 2))
 
     def shape(self, channels: int) -> ir.Shape:
         """The full shape of a tensor of this layout."""
@@ -121,6 +131,33 @@ class Step:
     def broadcasts(self) -> bool:
         """Whether it is the broadcasting of an operand by an Add, which costs nothing of its own."""
         return self.meaning is None
+
+    @cached_property
+    def sized(self) -> tuple[int, int] | None:
+        """Where the number of channels is written: the input of the node, and the entry in it."""
+        at = {"Reshape": 1, "Expand": 1, "Resize": 3}.get(self.op_type)
+        node, axis, rank = self.node, self.after.axis, self.after.rank
+        if at is None or node is None or at >= len(node.inputs):
+            return None
+        shape = node.inputs[at]
+        if shape is None or shape.shape is None or not isinstance(shape.shape[0], int):
+            return None
+        if self.op_type == "Resize":
+            axes = [a % rank for a in node.attributes.get_ints("axes", tuple(range(rank)))]
+            return (at, axes.index(axis)) if axis in axes else None
+        entry = axis - rank + shape.shape[0]
+        return (at, entry) if entry >= 0 else None
+
+    def keeps_sizes(self, channels: int) -> bool:
+        """Whether the node's sizes serve for `channels` channels as they are."""
+        shape = None if self.node is None else self.node.outputs[0].shape
+        return self.sized is None or (shape is not None and shape[self.after.axis] == channels)
+
+    def sized_at_run_time(self, channels: int) -> bool:
+        """Whether sizes for `channels` channels have to be put together when the model runs."""
+        if self.node is None or self.sized is None or self.keeps_sizes(channels):
+            return False
+        return constant(self.node.inputs[self.sized[0]]) is None
 
     @property
     def op_type(self) -> str:
