@@ -441,42 +441,56 @@ def show(compared: Sequence[Compared], certified: Sequence[Certified]) -> None:
     console.print(proofs)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("pipelines", nargs="*", help=f"of {', '.join(PIPELINES)}; default: all")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcomes there too")
-    parser.add_argument(
-        "--cache",
-        type=Path,
-        default=Path(tempfile.gettempdir()) / "onebyone-benchmarks",
-        help="folder of the exports",
-    )
-    options = parser.parse_args(arguments)
-    if unknown := set(options.pipelines) - set(PIPELINES):
-        parser.error(f"no pipeline {', '.join(sorted(unknown))}; choose of {', '.join(PIPELINES)}")
+def run_all(
+    names: Iterable[str], folder: Path
+) -> tuple[list[Compared], list[Certified], list[str]]:
+    """All rows of several pipelines, and one line for each pipeline that onebyone refused."""
     compared: list[Compared] = []
     certified: list[Certified] = []
-    good = True
-    for name in options.pipelines or PIPELINES:
+    refused: list[str] = []
+    for name in names:
         try:
-            answers, proofs = run_pipeline(PIPELINES[name], options.cache)
+            answers, proofs = run_pipeline(PIPELINES[name], folder)
         except OnebyoneError as error:  # the other pipelines are still worth asking
-            print(f"{name}: {error}", file=sys.stderr)
-            good = False
+            refused.append(f"{name}: {error}")
             continue
         compared += answers
         certified += proofs
+    return compared, certified, refused
+
+
+def to_json(
+    compared: Sequence[Compared], certified: Sequence[Certified], refused: Sequence[str]
+) -> str:
+    """The run as JSON: schema 1, one object for each answer and each network."""
+    rows = {"answers": list(map(asdict, compared)), "networks": list(map(asdict, certified))}
+    return json.dumps({"schema": 1, **rows, "refused": list(refused)}, indent=2)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options; see the module's docstring."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("pipelines", nargs="*", help=f"of {', '.join(PIPELINES)}; default: all")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcomes there too")
+    folder = Path(tempfile.gettempdir()) / "onebyone-benchmarks"
+    parser.add_argument("--cache", type=Path, default=folder, help="folder of the exports")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.pipelines) - set(PIPELINES):
+        parser.error(f"no pipeline {', '.join(sorted(unknown))}; choose of {', '.join(PIPELINES)}")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the chosen pipelines; 1 if an answer changed, a proof failed or a network was refused."""
+    options = parse(arguments)
+    compared, certified, refused = run_all(options.pipelines or PIPELINES, options.cache)
     show(compared, certified)
+    for line in refused:
+        print(line, file=sys.stderr)
     if options.json is not None:
-        rows = {
-            "schema": 1,
-            "answers": [asdict(row) for row in compared],
-            "networks": [asdict(row) for row in certified],
-        }
-        options.json.write_text(json.dumps(rows, indent=2))
-    good &= all(row.same for row in compared) and all(row.passed for row in certified)
-    return 0 if good else 1
+        options.json.write_text(to_json(compared, certified, refused))
+    good = all(row.same for row in compared) and all(row.passed for row in certified)
+    return 0 if good and not refused else 1
 
 
 if __name__ == "__main__":
