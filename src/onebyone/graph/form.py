@@ -27,6 +27,7 @@ _MOST_NODES = 1_000_000
 
 
 def normalised(model: ir.Model) -> ir.Model:
+    _check_opset(model)
     check_interface(model)
     _record_interface(model)
     _settle_initializers(model)
@@ -36,6 +37,12 @@ def normalised(model: ir.Model) -> ir.Model:
     _load_inner_external(model)
     _check(model)
     return _converted(model)
+
+
+def _check_opset(model: ir.Model) -> None:
+    opset, newest = model.opset_imports.get(""), onnx.defs.onnx_opset_version()
+    if opset is not None and opset > newest:
+        refuse(f"opset {opset}, the installed onnx knows up to {newest}; pip install -U onnx")
 
 
 def _settle_initializers(model: ir.Model) -> None:
@@ -50,8 +57,10 @@ def _settle_initializers(model: ir.Model) -> None:
 
 
 def _record_interface(model: ir.Model) -> None:
+    """What the source declares; a model that was read before still knows it from then."""
     ends = [*model.graph.inputs, *model.graph.outputs]
-    model.graph.meta[INTERFACE] = {v.name: tuple(v.shape) for v in ends if v.shape is not None}
+    declared = {v.name: tuple(v.shape) for v in ends if v.shape is not None}
+    model.graph.meta.setdefault(INTERFACE, declared)
 
 
 def _sort(model: ir.Model) -> None:
@@ -79,12 +88,21 @@ def _borrowed(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
             tensor.dtype,
             shape=ir.Shape(tensor.shape.numpy()),
             name=tensor.name,
+            doc_string=tensor.doc_string,
+            metadata_props=dict(tensor.metadata_props),
             base_dir=tensor.base_dir,
         )
     if tensor.dtype == ir.DataType.STRING:
         return ir.StringTensor(tensor.numpy(), name=tensor.name)
     same = partial(_identity, tensor)
-    return ir.LazyTensor(same, tensor.dtype, ir.Shape(tensor.shape.numpy()), name=tensor.name)
+    return ir.LazyTensor(
+        same,
+        tensor.dtype,
+        ir.Shape(tensor.shape.numpy()),
+        name=tensor.name or "",
+        doc_string=tensor.doc_string,
+        metadata_props=dict(tensor.metadata_props),
+    )
 
 
 def _identity(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
@@ -184,11 +202,9 @@ def _in_memory(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
 
 def _converted(model: ir.Model) -> ir.Model:
     """`model` at an opset that this package knows."""
-    opset, newest = model.opset_imports.get(""), onnx.defs.onnx_opset_version()
-    if opset is None or OLDEST_OPSET <= opset <= newest:
+    opset = model.opset_imports.get("")
+    if opset is None or opset >= OLDEST_OPSET:
         return model
-    if opset > newest:
-        refuse(f"opset {opset}, the installed onnx knows up to {newest}; pip install -U onnx")
     try:
         proto = ir.serde.serialize_model(model)
         newer = onnx.version_converter.convert_version(proto, OLDEST_OPSET)

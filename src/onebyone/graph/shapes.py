@@ -12,20 +12,17 @@ import re
 from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
-from onnx_shape_inference import SYM_DATA_KEY, ShapeInferenceContext, registry
+from onnx_shape_inference import SYM_DATA_KEY, registry
 
 from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line, quiet
 from onebyone.graph.dimensions import evaluated, names, plain
+from onebyone.graph.shape_rules import LONGEST, Context, complete
 
 __all__ = ["Sizes", "infer"]
 
 # What a free dimension is taken to be when nobody says: one image, of the usual size.
 _BATCH, _SIZE = 1, 224
-# An expression longer than this is nobody's shape any more; it becomes an unknown.
-_LONGEST = 400
-# A longer list of elements is data, not a shape.
-_MOST_ELEMENTS = 1000
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
@@ -47,7 +44,7 @@ def infer(model: ir.Model) -> None:
     """
     registry.collect()
     known = _name_input_dims(model.graph)
-    context = _Context(model.opset_imports, policy="override")
+    context = Context(model.opset_imports, policy="override")
     context.reserve_symbol_names(known)
     _settle_initializers(model.graph)
     constant = {value for node in model.graph for value in node.outputs if value.const_value}
@@ -58,32 +55,6 @@ def infer(model: ir.Model) -> None:
         value.metadata_props.pop(SYM_DATA_KEY, None)
         if value not in constant:  # inference leaves its partial results there
             value.const_value = None
-
-
-class _Context(ShapeInferenceContext):  # type: ignore[misc]  # the library is untyped
-    """Shape inference whose knowledge of tensors' elements is bounded, whatever the file says."""
-
-    made_up = 0  # symbols for the node at hand
-
-    def new_symbolic_dim(self) -> ir.SymbolicDim:
-        self.made_up += 1
-        if self.made_up > _MOST_ELEMENTS:
-            raise OverflowError("more unknown dimensions than a tensor can have")
-        dim: ir.SymbolicDim = super().new_symbolic_dim()
-        return dim
-
-    def set_symbolic_value(self, value: ir.Value, data: list[int | ir.SymbolicDim]) -> None:
-        if len(data) <= _MOST_ELEMENTS and all(
-            -(2**63) <= x < 2**63 if isinstance(x, int) else len(x.value or "") <= _LONGEST
-            for x in data
-        ):
-            super().set_symbolic_value(value, data)
-
-    def get_symbolic_value(self, value: ir.Value) -> list[int | ir.SymbolicDim] | None:
-        if value.const_value is not None and value.const_value.size > _MOST_ELEMENTS:
-            return None
-        found: list[int | ir.SymbolicDim] | None = super().get_symbolic_value(value)
-        return found
 
 
 def _name_input_dims(graph: ir.Graph) -> frozenset[str]:
@@ -128,7 +99,7 @@ def _settle_initializers(graph: ir.Graph) -> None:
             value.dtype = value.const_value.dtype
 
 
-def _infer_node(context: _Context, node: ir.Node, known: frozenset[str]) -> None:
+def _infer_node(context: Context, node: ir.Node, known: frozenset[str]) -> None:
     declared = [value.shape for value in node.outputs]
     for value in node.outputs:
         value.shape = None
@@ -137,8 +108,7 @@ def _infer_node(context: _Context, node: ir.Node, known: frozenset[str]) -> None
     if function is not None:
         try:
             function(context, node)
-            _divide(context, node)
-            _fill(context, node)
+            complete(context, node)
         except Exception as error:  # an odd node costs its own shape and nothing else
             logging.getLogger(__name__).debug("no shape for %s: %s", node.name, error)
             context.made_up = 0
@@ -148,31 +118,7 @@ def _infer_node(context: _Context, node: ir.Node, known: frozenset[str]) -> None
         value.shape = _merged(context, inferred, _usable(context, old), known)
 
 
-def _divide(context: _Context, node: ir.Node) -> None:
-    """The quotient of two shape elements, which the library leaves out.
-
-    ONNX rounds to zero and this rounds down: the same for all sizes that are not negative.
-    """
-    if node.op_type != "Div" or node.domain or None in node.inputs:
-        return
-    a, b = (context.get_symbolic_value(value) for value in node.inputs if value is not None)
-    if not a or not b or len(a) != 1 or len(b) != 1 or not isinstance(b[0], int) or b[0] < 1:
-        return
-    if not isinstance(a[0], int):
-        quotient = ir.SymbolicDim(f"floor(({a[0].value})/{b[0]})")
-        context.set_symbolic_value(node.outputs[0], [quotient])
-
-
-def _fill(context: _Context, node: ir.Node) -> None:
-    """The shape of a ConstantOfShape from what is known of its elements, another omission."""
-    if node.op_type != "ConstantOfShape" or node.domain or node.outputs[0].shape is not None:
-        return
-    sizes = context.get_symbolic_value(node.inputs[0]) if node.inputs[0] else None
-    if sizes is not None:
-        context.set_shape(node.outputs[0], ir.Shape(sizes))
-
-
-def _usable(context: _Context, shape: ir.Shape | None) -> ir.Shape | None:
+def _usable(context: Context, shape: ir.Shape | None) -> ir.Shape | None:
     """A shape that a file declares, without the dimensions that nothing can be made of."""
     if shape is None:
         return None
@@ -185,7 +131,7 @@ def _usable(context: _Context, shape: ir.Shape | None) -> ir.Shape | None:
 
 
 def _merged(
-    context: _Context,
+    context: Context,
     inferred: ir.Shape | None,
     declared: ir.Shape | None,
     known: frozenset[str],
@@ -211,7 +157,7 @@ def _bounded(dim: int | ir.SymbolicDim) -> bool:
     """Can a file say this dimension, and anybody read it?"""
     if isinstance(dim, int):
         return 0 <= dim < 2**63
-    return 0 < len(dim.value or "") <= _LONGEST
+    return 0 < len(dim.value or "") <= LONGEST
 
 
 class Sizes:
@@ -273,7 +219,8 @@ class Sizes:
             return dim
         text = dim.value or ""
         if text not in self._known:
-            self._known[text] = self._bound.get(text, evaluated(text, self._bound))
+            size = self._bound.get(text, evaluated(text, self._bound))
+            self._known[text] = None if size is None or size < 0 else size
         return self._known[text]
 
 

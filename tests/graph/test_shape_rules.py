@@ -1,0 +1,72 @@
+"""The rules for shape arithmetic that the library leaves out, against ONNX Runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from onebyone.graph.read import read
+from onebyone.graph.shapes import Sizes, infer
+
+
+def model(nodes, constants):
+    """y is made of x (n, 3, h) and of h, the last size of x, as a list of one element."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Gather", ["s", "last"], ["h"]),
+        *nodes,
+    ]
+    arrays = {"last": [2], **constants}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, "h"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.array(array), name) for name, array in arrays.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def both(proto, shape):
+    """The shape of y as inferred, and as it is."""
+    found = read(proto)
+    infer(found)
+    session = ort.InferenceSession(proto.SerializeToString(), None, ["CPUExecutionProvider"])
+    (actual,) = session.run(None, {"x": np.zeros(shape, np.float32)})
+    return Sizes(found, {"x": shape}).shape(found.graph.outputs[0]), actual.shape
+
+
+SHAPES = [(1, 3, 7), (2, 3, 1), (2, 3, 8)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("by", [1, 2, 4])
+def test_a_quotient_of_sizes(shape, by):
+    nodes = [
+        helper.make_node("Div", ["h", "by"], ["part"]),
+        helper.make_node("ConstantOfShape", ["part"], ["y"]),
+    ]
+    assert both(model(nodes, {"by": [by]}), shape) == ((shape[2] // by,), (shape[2] // by,))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_tensor_filled_to_size(shape):
+    nodes = [
+        helper.make_node("Concat", ["h", "five"], ["sizes"], axis=0),
+        helper.make_node("ConstantOfShape", ["sizes"], ["y"]),
+    ]
+    assert both(model(nodes, {"five": [5]}), shape) == ((shape[2], 5), (shape[2], 5))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("start", [0, 1, 3, 9, -1])
+def test_a_crop_to_a_size(shape, start):
+    """From a constant on, to one before the end; counted from the end, it is left unknown."""
+    nodes = [
+        helper.make_node("Sub", ["h", "one"], ["end"]),
+        helper.make_node("Slice", ["x", "start", "end", "last"], ["y"]),
+    ]
+    inferred, actual = both(model(nodes, {"one": [1], "start": [start]}), shape)
+    assert inferred == actual or (inferred is None and start < 0)
