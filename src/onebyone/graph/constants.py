@@ -14,18 +14,55 @@ def constant(value: ir.Value | None) -> Array | None:
     """The array of an initialiser that nobody can override, in its stored dtype; else None.
 
     An initialiser that is also a graph input (IR version 4 and later) is a default that the caller
-    of the model may replace, so it is not constant. `Identity` nodes are looked through: exporters
-    put them where two initialisers were equal.
+    of the model may replace, so it is not constant. Views of an initialiser are constant too:
+    exporters leave `Identity` where two were equal and `Transpose` before a product.
+
+    >>> w = ir.Value(name="w", const_value=ir.tensor(np.array([[1, 2, 3]])))
+    >>> constant(ir.node("Transpose", [w]).outputs[0]).shape
+    (3, 1)
     """
-    while value is not None and _is_identity(value.producer()):
-        value = value.producer().inputs[0]  # type: ignore[union-attr]
-    if value is None or value.const_value is None or value.is_graph_input():
+    if value is None or value.is_graph_input():
         return None
-    return np.asarray(value.const_value.numpy())
+    if value.const_value is not None:
+        return np.asarray(value.const_value.numpy())
+    node = value.producer()
+    reader = _VIEWS.get(node.op_type) if node is not None and node.domain == "" else None
+    return None if reader is None or node is None else reader(node)
 
 
-def _is_identity(node: ir.Node | None) -> bool:
-    return node is not None and node.op_type == "Identity" and node.domain == ""
+def _identity(node: ir.Node) -> Array | None:
+    return constant(node.inputs[0])
+
+
+def _transpose(node: ir.Node) -> Array | None:
+    array = constant(node.inputs[0])
+    permutation = node.attributes.get_ints("perm", None)
+    return None if array is None else np.transpose(array, permutation)
+
+
+def _reshape(node: ir.Node) -> Array | None:
+    array, shape = constant(node.inputs[0]), constant(node.inputs[1])
+    if array is None or shape is None or (shape == 0).any():
+        return None
+    return array.reshape([int(n) for n in shape])
+
+
+def _to_shape(node: ir.Node) -> Array | None:
+    """Squeeze, Unsqueeze, Flatten: the shape that inference found for the result."""
+    array, shape = constant(node.inputs[0]), node.outputs[0].shape
+    if array is None or shape is None or not all(isinstance(n, int) for n in shape):
+        return None
+    return array.reshape([int(n) for n in shape])  # type: ignore[arg-type]
+
+
+_VIEWS = {
+    "Identity": _identity,
+    "Transpose": _transpose,
+    "Reshape": _reshape,
+    "Squeeze": _to_shape,
+    "Unsqueeze": _to_shape,
+    "Flatten": _to_shape,
+}
 
 
 def is_float(value: ir.Value | None) -> bool:
