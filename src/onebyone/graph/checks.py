@@ -63,10 +63,24 @@ def quiet(name: str) -> Iterator[None]:
 
 
 def refuse(message: str) -> NoReturn:
+    """Raise `UnreadableModel`.
+
+    >>> refuse("cut short")
+    Traceback (most recent call last):
+    onebyone.errors.UnreadableModel: cut short
+    """
     raise UnreadableModel(message)
 
 
 def check_interface(model: ir.Model) -> None:
+    """The declared dimensions of inputs and outputs are possible ones, or `UnreadableModel`.
+
+    >>> value = ir.val("x", ir.DataType.FLOAT, [1, -3])
+    >>> graph = ir.Graph([value], [], nodes=[])
+    >>> check_interface(ir.Model(graph, ir_version=8))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    onebyone.errors.UnreadableModel: tensor x has the impossible shape [1, -3]; ...
+    """
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.shape is not None:
             _check_dims(one_line(value.name, 100), [d for d in value.shape if isinstance(d, int)])
@@ -81,6 +95,7 @@ def _check_dims(name: str, dims: list[int]) -> None:
 
 
 def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
+    """Every node of the model: of its graph, of the graphs inside nodes, and of its functions."""
     yield from ir.traversal.RecursiveGraphIterator(model.graph)
     for function in model.functions.values():
         yield from function.all_nodes()
@@ -106,6 +121,10 @@ def _name(tensor: ir.TensorProtocol) -> str:
 
 
 def check_tensors(model: ir.Model) -> None:
+    """Each tensor has the bytes that its shape asks for, or `UnreadableModel`.
+
+    Those of external data are in a plain file inside the model's folder, which is not opened.
+    """
     for tensor in tensors(model):
         _check_dims(_name(tensor), list(tensor.shape.numpy()))
         if isinstance(tensor, ir.ExternalTensor):

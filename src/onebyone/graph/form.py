@@ -27,6 +27,10 @@ _MOST_NODES = 1_000_000
 
 
 def normalised(model: ir.Model) -> ir.Model:
+    """`model`, changed in place, in the form that `onebyone.graph.read.read` promises.
+
+    A model of an opset before 11 comes back as a new one. Raises `UnreadableModel`.
+    """
     _check_opset(model)
     check_interface(model)
     _record_interface(model)
