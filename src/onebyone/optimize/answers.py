@@ -68,12 +68,15 @@ def answers(
 
     Raises:
         UsageError: A fails on the caller's inputs, or on all random ones.
+        CannotEvaluate: neither ONNX Runtime nor NumPy can run A.
     """
     found, skipped = [], []
     for number, feed in enumerate(feeds):
         try:
             found.append(_answer(run, feed, np.random.default_rng([seed, number])))
         except (EngineRefuses, CannotEvaluate) as error:
+            if feed.kind == "random" and isinstance(error, CannotEvaluate):
+                raise
             if feed.kind == "given":
                 raise UsageError(f"A fails on the given data: {error}") from error
             skipped.append(f"{feed.kind} input of shapes {feed.shapes}: {error}")
@@ -148,13 +151,16 @@ def _near(x: Array, target: Array) -> bool:
 def noise(model: ir.Model, answer: Answer, against: Reference, name: str) -> Noise:
     """What rounding does to one output of A: its error, and what moving its inputs does."""
     x = answer.outputs[name]
-    deviations = [other[name].astype(np.float64) - x for other in answer.others]
+    others = [other[name].astype(np.float64) for other in answer.others]
     if against.independent:
-        deviations.append(x - against.outputs[name])
+        others.append(against.outputs[name])
     size = np.zeros(x.shape)
-    for deviation in deviations:
-        np.fmax(size, np.abs(np.where(np.isfinite(deviation), deviation, 0)), out=size)
-    return Noise(size, len(deviations), len(model.graph), _unit(model, name, x))
+    for other in others:
+        known = np.isfinite(x) & np.isfinite(other)
+        np.maximum(
+            size, np.abs(np.subtract(x, other, where=known, out=np.zeros(x.shape))), out=size
+        )
+    return Noise(size, len(others), len(model.graph), _unit(model, name, x))
 
 
 def _unit(model: ir.Model, name: str, x: Array) -> float:

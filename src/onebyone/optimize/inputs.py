@@ -115,7 +115,8 @@ def _fitted(value: ir.Value, array: Array) -> Array:
         raise UsageError(f"data for {value.name!r} has shape {array.shape}, wanted {value.shape}")
     kind = array.dtype if value.dtype == ir.DataType.STRING else _dtype(value)
     # float64 data for a float32 input is welcome, a fraction for an integer input is not.
-    if kind != array.dtype and not (is_floating(kind) or np.can_cast(array.dtype, kind, "safe")):
+    narrows = is_floating(kind) and (is_floating(array.dtype) or array.dtype.kind in "iu")
+    if not narrows and not np.can_cast(array.dtype, kind, "safe"):
         raise UsageError(f"data for {value.name!r} is {array.dtype}, wanted {kind}")
     return array.astype(kind, copy=False)
 
@@ -126,18 +127,17 @@ def drawn_shapes(
     """Two choices of all free dimensions, other than `sizes`: first even, then odd.
 
     A free first axis is a batch of 2 and of 3. The others differ from one another: multiples of
-    32 from 64 on and then odd sizes from 39 on, or a little more than half the nominal size where
+    32 from 64 on, and then one more than these; or a little more than half the nominal size where
     that is under 64. Nothing where no dimension is free.
     """
     free = _free(model, sizes)
     if not free:
         return
     for odd in (False, True):
-        names = [name for name, size in free.items() if size]
-        places = rng.permutation(max(len(names), 4))
         chosen = dict.fromkeys(free, 2 + odd)
-        for name, place in zip(names, places, strict=False):
-            chosen[name] = _drawn(free[name], int(place), odd)
+        taken: set[int] = set()
+        for name in (name for name, size in free.items() if size):
+            chosen[name] = _drawn(free[name], int(rng.integers(4)), odd, taken)
         yield {
             name: tuple(n if isinstance(n, int) else chosen[str(n.value)] for n in value.shape)
             for name, value in fed(model.graph).items()
@@ -145,11 +145,16 @@ def drawn_shapes(
         }
 
 
-def _drawn(nominal: int, place: int, odd: bool) -> int:
-    if nominal < 2 * _STEP:
-        size = nominal // 2 + 1 + 2 * place
-        return size + 1 if odd and size % 2 == 0 else size
-    return _STEP + 7 + 14 * place if odd else _STEP * (2 + place)
+def _drawn(nominal: int, place: int, odd: bool, taken: set[int]) -> int:
+    """A size that is not taken yet, and is from now on."""
+    small = nominal < 2 * _STEP
+    step = 2 if small else _STEP
+    start = nominal // 2 + 1 if small else 2 * _STEP
+    size = (start + place * step) | odd
+    while size in taken:
+        size += step
+    taken.add(size)
+    return size
 
 
 def _free(model: ir.Model, sizes: Sizes) -> dict[str, int]:

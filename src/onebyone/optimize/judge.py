@@ -11,27 +11,40 @@ from onebyone.optimize.bound import Noise, half_of_the_digits, limits
 from onebyone.optimize.certificate import OutputCheck
 from onebyone.optimize.engine import Array
 
-__all__ = ["judge", "same"]
+__all__ = ["judge", "judge_exact", "same"]
 
 
 def judge(name: str, a: Array, b: Array, reference: Array, noise: Noise) -> OutputCheck:
-    """Judge the output `name`: B's value `b` against `reference`, next to A's value `a`.
+    """Judge the float output `name`: B's value `b` against `reference`, next to A's value `a`.
 
-    A float passes where it is within its limit or the very same in both models; NaN and infinities
-    have to coincide. Everything else has to be equal. `noise` is not read for non-floats.
+    An element passes where it is within its limit or the very same in both models; NaN and
+    infinities have to coincide.
 
     >>> one = np.float32([1.0])
     >>> quiet = Noise(np.zeros(1), 8, 1, 2**-24)
     >>> judge("y", one, one, one, quiet).passed, judge("y", one, 2 * one, one, quiet).passed
     (True, False)
     """
-    if a.shape != b.shape or a.dtype != b.dtype:
-        reason = f"A gives {a.dtype}{list(a.shape)}, B {b.dtype}{list(b.shape)}"
-        return OutputCheck.failed(name, a, reason)
-    if not is_floating(a.dtype):
-        return _exact(name, a, b)
     odd = _incomparable(a, b)
     return OutputCheck.failed(name, a, odd) if odd else _floats(name, a, b, reference, noise)
+
+
+def judge_exact(name: str, a: Array, b: Array) -> OutputCheck:
+    """Judge an output of integers, booleans or strings: they have to be equal.
+
+    >>> judge_exact("n", np.array([1, 2]), np.array([1, 3])).element
+    'at [1] A has 2, B 3'
+    """
+    odd = _unlike(a, b)
+    differ = np.zeros(()) if odd else ~same(a, b)
+    if odd or not differ.any():
+        return OutputCheck.failed(name, a, odd) if odd else OutputCheck(name, a.dtype.name, a.shape)
+    numbers = a.dtype.kind in "iu"
+    apart = np.abs(a.astype(float) - b.astype(float)).max() if numbers else differ.sum()
+    reason = f"{differ.sum()} of {a.size} elements differ, and they may not"
+    return replace(
+        OutputCheck.failed(name, a, reason), max_abs_error=float(apart), element=_told(differ, a, b)
+    )
 
 
 def same(a: Array, b: Array) -> Array:
@@ -44,20 +57,17 @@ def same(a: Array, b: Array) -> Array:
     return equal | ((a != a) & (b != b)) if is_floating(a.dtype) else equal
 
 
-def _exact(name: str, a: Array, b: Array) -> OutputCheck:
-    differ = ~same(a, b)
-    if not differ.any():
-        return OutputCheck(name, a.dtype.name, a.shape)
-    numbers = a.dtype.kind in "iu"
-    apart = np.abs(a.astype(float) - b.astype(float)).max() if numbers else differ.sum()
-    reason = f"{differ.sum()} of {a.size} elements differ, and they may not"
-    return replace(
-        OutputCheck.failed(name, a, reason), max_abs_error=float(apart), element=_told(differ, a, b)
-    )
+def _unlike(a: Array, b: Array) -> str:
+    """Why two tensors have no elements to compare; empty if they have."""
+    if a.shape == b.shape and a.dtype == b.dtype:
+        return ""
+    return f"A gives {a.dtype}{list(a.shape)}, B {b.dtype}{list(b.shape)}"
 
 
 def _incomparable(a: Array, b: Array) -> str:
     """Why two float tensors cannot be compared by their distance; empty if they can."""
+    if unlike := _unlike(a, b):
+        return unlike
     odd = ~same(a, b) & ~(np.isfinite(a) & np.isfinite(b))
     if odd.any():
         return _told(odd, a, b)
