@@ -127,7 +127,7 @@ class ChannelMap:
 
 
 def join_structure(first: int, second: int, channels: Sequence[int]) -> int:
-    """Groups of the product of maps in `first` and `second` groups through `channels` (in, mid, out).
+    """Groups of the product of maps in `first` and `second` groups, `channels` (in, mid, out).
 
     A diagonal keeps the other's blocks; equal blocks stay; anything else fills up to dense.
     """
@@ -200,9 +200,9 @@ def add(f: ChannelMap, g: ChannelMap) -> ChannelMap:
 
 
 def split(f: ChannelMap, sizes: Sequence[int]) -> tuple[ChannelMap, ...]:
-    """Cut f at a concat of `sizes` channels: W[x₁; x₂] = W₁x₁ + W₂x₂; the bias stays with the first.
+    """Cut f at a concat of `sizes` channels: W[x₁; x₂] = W₁x₁ + W₂x₂.
 
-    A diagonal is cut into diagonals, whose results are concatenated instead of summed.
+    The bias stays with the first part. A diagonal is cut into diagonals, whose results are concatenated instead of summed.
 
     Raises:
         UsageError: the sizes do not add up to C_in.

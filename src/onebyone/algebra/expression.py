@@ -87,7 +87,7 @@ class Convolution:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Terms of equal value, to be chosen from by cost; `law` makes the others equal to the first."""
+    """Terms of equal value, to choose from by cost; `law` makes the others equal to the first."""
 
     terms: tuple[Term, ...]
     law: str = ""

@@ -1,8 +1,8 @@
 """The laws by name: what the report, the documentation and `--only`/`--without` speak of.
 
-A law is a row: its name, the equation that is printed, and the side conditions under which it holds.
-The functions that carry the laws out live beside their mathematics: `channel` (compose, sum, split),
-`word` (commute), `kernel` and `transposed` (affine), `layout` (linear).
+A law is a row: its name, the equation that is printed, and the side conditions under which it
+holds. The functions that carry the laws out live beside their mathematics: `channel` (compose, sum,
+split), `word` (commute), `kernel` and `transposed` (affine), `layout` (linear).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Layout views: reshapes and transposes, which move numbers without computing anything.
 
 A run of views is followed atom by atom. An *atom* is a piece of an axis that no view of the run
-cuts further; a transpose permutes the axes that hold atoms, a reshape regroups the row-major list of
-atoms, cutting one where the new axes ask for it:
+cuts further; a transpose permutes the axes that hold atoms, a reshape regroups the row-major list
+of atoms, cutting one where the new axes ask for it:
 
     (N, C, H, W) --flatten--> (N, C, H·W) --transpose--> (N, H·W, C) --reshape--> (N, H, W, C)
     atoms  n c h w             n c (h w)                  n (h w) c                n h w c
@@ -79,7 +79,7 @@ class Trace:
 
     @property
     def permutation(self) -> tuple[int, ...] | None:
-        """The transpose that the run is, or None where it also regroups axes or moves size-1 axes."""
+        """The transpose that the run is, or None where it also cuts, regroups or drops axes."""
         if len(self.before) != len(self.after) or sorted(self.before) != sorted(self.after):
             return None
         order: list[int] = []
@@ -169,7 +169,7 @@ class _Tracer:
     def regroup(self, shape: Sequence[Dim]) -> bool:
         """Deal the atoms, in order, to axes of the sizes in `shape`; False where that fails."""
         dealt: list[list[int]] = []
-        queue = sum(self.axes, [])
+        queue = [atom for axis in self.axes for atom in axis]
         for size in shape:
             axis = self._take(queue, size)
             if axis is None:

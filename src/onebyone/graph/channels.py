@@ -1,7 +1,7 @@
 """ONNX nodes read as channel maps: 1×1 convolutions, linear layers, per-channel arithmetic.
 
-Each reader answers: which operand is mapped, and by what (W, b)? None: the node is no channel map on
-that axis. `Refusal`: it would be one but for the reason named.
+Each reader answers: which operand is mapped, and by what (W, b)? None: the node is no channel map
+on that axis. `Refusal`: it would be one but for the reason named.
 """
 
 from __future__ import annotations
@@ -66,8 +66,19 @@ def channel_axis(node: ir.Node) -> int | None:
 
 
 _CHANNELS_FIRST = dict.fromkeys(
-    "Conv ConvTranspose Gemm BatchNormalization AveragePool GlobalAveragePool MaxPool "
-    "InstanceNormalization GroupNormalization DepthToSpace PRelu".split(),
+    (
+        "AveragePool",
+        "BatchNormalization",
+        "Conv",
+        "ConvTranspose",
+        "DepthToSpace",
+        "Gemm",
+        "GlobalAveragePool",
+        "GroupNormalization",
+        "InstanceNormalization",
+        "MaxPool",
+        "PRelu",
+    ),
     1,
 )
 
@@ -124,7 +135,7 @@ def _matmul(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
 
 def _gemm(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
     x, weight, bias = node.inputs[0], constant(node.inputs[1]), bias_of(node, 2)
-    if axis != 1 or x is None or node.attributes.get_int("transA", 0):
+    if axis != 1 or x is None or node.attributes.get_int("transA", 0) != 0:
         return None
     if weight is None:
         return None if constant(x) is not None else _not_constant("weight")
@@ -192,9 +203,10 @@ def _arithmetic_map(op: str, c: Array, *, constant_first: bool) -> ChannelMap | 
 
 def _negation(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
     x = node.inputs[0]
-    if x is None or x.shape is None or not isinstance(x.shape[axis], int):
+    channels = None if x is None or x.shape is None else x.shape[axis]
+    if x is None or not isinstance(channels, int):
         return None
-    return ChannelNode(x, ChannelMap.diagonal(-np.ones(int(x.shape[axis]))))
+    return ChannelNode(x, ChannelMap.diagonal(-np.ones(channels)))
 
 
 _READERS: dict[str, Reader] = {

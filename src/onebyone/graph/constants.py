@@ -50,9 +50,10 @@ def _reshape(node: ir.Node) -> Array | None:
 def _to_shape(node: ir.Node) -> Array | None:
     """Squeeze, Unsqueeze, Flatten: the shape that inference found for the result."""
     array, shape = constant(node.inputs[0]), node.outputs[0].shape
-    if array is None or shape is None or not all(isinstance(n, int) for n in shape):
+    known = [n for n in shape or () if isinstance(n, int)]
+    if array is None or shape is None or len(known) < len(shape):
         return None
-    return array.reshape([int(n) for n in shape])  # type: ignore[arg-type]
+    return array.reshape(known)
 
 
 _VIEWS = {

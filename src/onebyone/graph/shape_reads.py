@@ -1,8 +1,8 @@
 """`Shape` nodes that read a value which is about to go: the same sizes, read elsewhere.
 
 Exporters compute sizes at run time from whatever tensor is at hand, so `Shape` counts as a consumer
-of values that nothing else needs. Such a read is no reason to keep the value: each of its dimensions
-is a number, or stands as some axis of a value that stays, as symbolic inference shows.
+of values that nothing else needs. Such a read is no reason to keep the value: each dimension that is
+used of it is a number, or stands as some axis of a value that stays, as symbolic inference shows.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onebyone.graph.constants import constant
 from onebyone.graph.operators import Role, role
 
 __all__ = ["ShapeReads", "consumers"]
@@ -48,41 +49,82 @@ class ShapeReads:
                     sources.setdefault(size.value, (value, axis))
         return cls(sources, position)
 
-    def knows(self, value: ir.Value) -> bool:
-        """Whether the whole shape of `value` can be had without it."""
-        if value.shape is None:
+    def serves(self, node: ir.Node) -> bool:
+        """Whether `node` is a Shape whose every entry that is used can be had without its operand."""
+        value = node.inputs[0] if node.op_type == "Shape" and node.domain == "" else None
+        if value is None or value.shape is None:
             return False
-        return all(isinstance(d, int) or self._precedes(d, value) for d in value.shape)
+        used = _entries_used(node, value.shape.rank())
+        return all(self._known(value, value.shape[axis]) for axis in used)
 
-    def _precedes(self, size: ir.SymbolicDim, value: ir.Value) -> bool:
+    def _known(self, value: ir.Value, size: int | ir.SymbolicDim) -> bool:
+        if isinstance(size, int):
+            return True
         source = self.sources.get(size.value or "")
         return source is not None and self.position[source[0]] < self.position.get(value, -1)
 
-    def rebuild(self, value: ir.Value, node: MakeNode, constant: MakeConstant) -> ir.Value:
-        """A value equal to Shape(value), made of other values; `knows(value)` must hold."""
+    def rebuild(self, node: ir.Node, make: MakeNode, constants: MakeConstant) -> ir.Value:
+        """A value that serves as the result of the Shape `node`; `serves(node)` must hold.
+
+        Entries that nobody uses are 1.
+        """
+        value = node.inputs[0]
+        assert value is not None
         assert value.shape is not None
-        known = [size for size in value.shape if isinstance(size, int)]
-        if len(known) == len(value.shape):
-            return constant(known)
-        parts: list[ir.Value] = []
-        for size in value.shape:
-            if isinstance(size, int):
-                parts.append(constant([size]))
-            else:
-                source, axis = self.sources[size.value or ""]
-                shape = node("Shape", [source], [])
-                parts.append(node("Gather", [shape, constant([axis])], []))
-        return node("Concat", parts, [ir.AttrInt64("axis", 0)])
+        rank = value.shape.rank()
+        used = _entries_used(node, rank)
+        sizes = [value.shape[axis] if axis in used else 1 for axis in range(*_bounds(node, rank))]
+        known = [size for size in sizes if isinstance(size, int)]
+        if len(known) == len(sizes):
+            return constants(known)
+        parts = [self._part(size, make, constants) for size in sizes]
+        return make("Concat", parts, [ir.AttrInt64("axis", 0)])
+
+    def _part(
+        self, size: int | ir.SymbolicDim, make: MakeNode, constants: MakeConstant
+    ) -> ir.Value:
+        if isinstance(size, int):
+            return constants([size])
+        source, axis = self.sources[size.value or ""]
+        return make("Gather", [make("Shape", [source], []), constants([axis])], [])
 
 
-def reads_shape(node: ir.Node) -> bool:
-    """Whether a node asks for a value's whole shape and nothing else."""
-    return node.op_type == "Shape" and node.domain == "" and not node.attributes
-
-
-def consumers(value: ir.Value, reads: ShapeReads | None) -> list[ir.Node]:
+def consumers(value: ir.Value, reads: ShapeReads) -> list[ir.Node]:
     """The nodes that need the value itself: its consumers but for reads of a shape known elsewhere."""
-    users = [use.node for use in value.uses()]
-    if reads is None or not reads.knows(value):
-        return users
-    return [node for node in users if not reads_shape(node)]
+    return [use.node for use in value.uses() if not reads.serves(use.node)]
+
+
+def _bounds(node: ir.Node, rank: int) -> tuple[int, int]:
+    """The axes [start, end) that a Shape node gives the sizes of."""
+    return slice(node.attributes.get_int("start", 0), node.attributes.get_int("end", rank)).indices(
+        rank
+    )[:2]
+
+
+def _entries_used(node: ir.Node, rank: int) -> set[int]:
+    """The axes whose sizes are used by what consumes a Shape node."""
+    start, end = _bounds(node, rank)
+    result = node.outputs[0]
+    if result.is_graph_output():
+        return set(range(start, end))
+    used: set[int] = set()
+    for use in result.uses():
+        picked = _picked(use.node, end - start) if use.idx == 0 else None
+        used |= set(range(end - start)) if picked is None else picked
+    return {start + k for k in used if 0 <= k < end - start}
+
+
+def _picked(node: ir.Node, length: int) -> set[int] | None:
+    """The entries of a vector that a Gather or Slice with constant indices takes; None: unknown."""
+    if node.domain != "" or node.op_type not in ("Gather", "Slice"):
+        return None
+    operands = [constant(value) for value in node.inputs[1:]]
+    if any(array is None for array in operands):
+        return None
+    numbers = [[int(n) for n in array.reshape(-1)] for array in operands if array is not None]
+    if node.op_type == "Gather":
+        return {n % length for n in numbers[0]}
+    if len(numbers) < 2 or any(len(n) != 1 for n in numbers):
+        return None
+    step = numbers[3][0] if len(numbers) > 3 else 1
+    return set(range(length)[numbers[0][0] : numbers[1][0] : step])

@@ -1,7 +1,7 @@
 """Dimensions in one form, so that equal expressions are equal texts.
 
-Inference leaves quotients of products, floor((h + 1)·(4w + 4)/4), where arithmetic knows better. The
-floor of something whole is dropped, common factors are taken out, numbers become numbers.
+Inference leaves quotients of products, floor((h + 1)·(4w + 4)/4), where arithmetic knows better.
+The floor of something whole is dropped, common factors are taken out, numbers become numbers.
 """
 
 from __future__ import annotations

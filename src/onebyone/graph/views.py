@@ -1,7 +1,7 @@
 """ONNX nodes read as layout views: Reshape, Flatten, Squeeze, Unsqueeze, Transpose.
 
-Shapes come from symbolic inference, so a view is recognised with dynamic dimensions too: `h*w` split
-into `h` and `w` is a reshape whatever the numbers will be.
+Shapes come from symbolic inference, so a view is recognised with dynamic dimensions too: `h*w`
+split into `h` and `w` is a reshape whatever the numbers will be.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def view(node: ir.Node) -> View | None:
 
 
 def view_axis(node: ir.Node, axis: int) -> int | None:
-    """The axis of the operand that stands, whole, as axis `axis` of the view; None if it does not."""
+    """The axis of the operand that stands, whole, as axis `axis` of the view; None if none does."""
     move = view(node)
     if isinstance(move, Transpose):
         return move.permutation[axis]
