@@ -202,7 +202,8 @@ def add(f: ChannelMap, g: ChannelMap) -> ChannelMap:
 def split(f: ChannelMap, sizes: Sequence[int]) -> tuple[ChannelMap, ...]:
     """Cut f at a concat of `sizes` channels: W[x₁; x₂] = W₁x₁ + W₂x₂.
 
-    The bias stays with the first part. A diagonal is cut into diagonals, whose results are concatenated instead of summed.
+    The bias stays with the first part. A diagonal is cut into diagonals, whose results are
+    concatenated instead of summed.
 
     Raises:
         UsageError: the sizes do not add up to C_in.
