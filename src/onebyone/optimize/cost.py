@@ -27,18 +27,19 @@ class Profile:
         peak: multiply-accumulates a second in dense float32 products.
         bandwidth: bytes a second, reading and writing, out of the caches and memory together.
         overhead: seconds to start one operator.
-        transpose: how many times dearer than a copy it is to move an element to another place.
+        transpose: how many times dearer than a copy it is to move elements to other places
+            (transposes, strided slices).
         resize: multiply-accumulates that interpolating one element is worth.
 
     >>> Profile(peak=1e9, bandwidth=1e9, overhead=0.0).time(macs=2_000_000, elements=1000)
     2000000000
     """
 
-    peak: float = 75e9
-    bandwidth: float = 15e9
+    peak: float = 50e9
+    bandwidth: float = 30e9
     overhead: float = 4e-6
-    transpose: float = 2.0
-    resize: float = 60.0
+    transpose: float = 5.0
+    resize: float = 30.0
 
     def time(self, macs: float = 0, elements: float = 0) -> int:
         """Picoseconds of one operator that does `macs` and moves `elements` numbers of 4 bytes.
@@ -50,7 +51,11 @@ class Profile:
 
 
 DEFAULT = Profile()
-"""ONNX Runtime and OpenVINO on two AVX2 cores, rounded; measured figures differ by tens of percent."""
+"""ONNX Runtime 1.31 on two AVX2 cores, rounded from single operators at 270 × 128 × 128.
+
+Measured there: 1×1 convolutions 43–57 GMAC/s, additions 35 GB/s, transposes 6 GB/s, bilinear
+resizing 1.8 ns an element, nearest 0.1 ns. OpenVINO: 80–150 GMAC/s, bilinear 1.1 ns.
+"""
 
 
 @dataclass(frozen=True, order=True)

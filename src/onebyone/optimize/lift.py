@@ -124,8 +124,9 @@ def _forward(node: ir.Node, axes: dict[ir.Value, int]) -> int | None:
     if axis is not None:
         return axis
     if role(node) is Role.VIEW:
-        found = (k for k in range(out.shape.rank()) if _viewed(node, k, axes))
-        return next(found, min(1, out.shape.rank() - 1) if out.shape.rank() else None)
+        if node.inputs[0] not in axes:
+            return min(1, out.shape.rank() - 1) if out.shape.rank() else None
+        return next((k for k in range(out.shape.rank()) if _viewed(node, k, axes)), None)
     found = spatial(node)
     if isinstance(found, Spatial) and node.inputs[0] in axes:
         return _axis_after(found, axes[node.inputs[0]])

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
-from onebyone.graph.shape_reads import ShapeReads, reads_shape
+from onebyone.graph.shape_reads import ShapeReads
 from onebyone.optimize.operations import (
     Concatenate,
     Convolution,
@@ -272,12 +272,9 @@ class _Placer:
 
     def redirect(self, gone: ir.Value, reads: ShapeReads) -> None:
         """Give the `Shape` nodes of a value that goes another source."""
-        users = [use.node for use in gone.uses() if reads_shape(use.node)]
-        if not users or not reads.knows(gone):
-            return
-        for user in users:
+        for user in [use.node for use in gone.uses() if reads.serves(use.node)]:
             kept, self.nodes = self.nodes, []
-            shape = reads.rebuild(gone, self._bare, self._integers)
+            shape = reads.rebuild(user, self._bare, self._integers)
             self.graph.insert_before(user, self.nodes)
             self.nodes = kept
             user.outputs[0].replace_all_uses_with(shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from onebyone.algebra.layout import Transpose
@@ -62,11 +61,12 @@ class Pricer:
 
     def _step(self, step: Step, channels: int) -> Cost:
         inputs, outputs = step.before.positions * channels, step.after.positions * channels
+        scattered = 2 * outputs * self.profile.transpose
         if step.is_view:
-            moved = (
-                2 * outputs * self.profile.transpose if isinstance(step.meaning, Transpose) else 0
-            )
+            moved = scattered if isinstance(step.meaning, Transpose) else 0
             return Cost(self.profile.time(elements=moved))
-        work = outputs * self.profile.resize if step.op_type in ("Resize", "Upsample") else 0
-        read = inputs if step.op_type not in ("Slice", "Gather") else math.ceil(outputs)
-        return Cost(self.profile.time(work, read + outputs))
+        if step.op_type in ("Slice", "Gather") or step.window is not None:
+            return Cost(self.profile.time(elements=scattered))
+        interpolates = step.op_type in ("Resize", "Upsample") and not step.selects
+        work = outputs * self.profile.resize if interpolates else 0
+        return Cost(self.profile.time(work, inputs + outputs))

@@ -334,9 +334,13 @@ class Run:
 
 
 def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
-    """The runs of maps that begin at j, the shortest first, on a tensor of `channels` channels."""
+    """The runs of maps that begin at j, the shortest first, on a tensor of `channels` channels.
+
+    A run whose product is larger than its factors is left out: r(a + b) < ab stays factored, also
+    where one operator less would save time on paper.
+    """
     groups = between = channels
-    mixing = diagonal = 0
+    mixing = diagonal = factored = 0
     only_shifts, biased = True, False
     for to, f in enumerate(word.maps[j:], j + 1):
         groups = join_structure(groups, f.groups, (channels, between, f.out_channels))
@@ -345,6 +349,9 @@ def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
         diagonal += f.is_diagonal
         only_shifts = only_shifts and f.is_shift
         biased = biased or f.bias is not None
+        factored += f.macs
+        if mixing > 1 and channels * between // groups > factored:
+            continue
         laws = _NAMES[mixing > 1, diagonal > 0 and to > j + 1]
         yield Run(to, between, groups, laws, only_shifts, biased)
 

@@ -128,6 +128,11 @@ class Step:
         return self.meaning if isinstance(self.meaning, Window) else None
 
     @property
+    def selects(self) -> bool:
+        """Whether every position of the result copies one of the operand."""
+        return isinstance(self.meaning, Spatial) and self.meaning.is_selection
+
+    @property
     def broadcasts(self) -> bool:
         """Whether it is the broadcasting of an operand by an Add, which costs nothing of its own."""
         return self.meaning is None
