@@ -20,4 +20,7 @@ class _Callable(ModuleType):
         return optimize(*args, **kwargs)
 
 
+__wrapped__ = optimize
+"""What `inspect.signature` and `help` show of the call."""
+
 sys.modules[__name__].__class__ = _Callable
