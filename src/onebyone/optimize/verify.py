@@ -199,6 +199,5 @@ def _checks(
         if name in pairs and not check.passed and against.independent:
             pair = pairs[name]
             seen = noise(model, answer, against, pair.in_a)
-            b_named = {name: b[name], pair.in_a: b[pair.in_b]}
-            check = settled(check, pair, a, b_named, against.outputs, seen)
+            check = settled(check, pair, a, b, against.outputs, seen)
         yield check
