@@ -125,6 +125,29 @@ def test_the_file_is_believed_only_where_nothing_is_known():
     assert [sizes.shape(value) for value in (a, b, y)] == [(1, 3), (7, 9), (7, 9)]
 
 
+def test_the_file_is_believed_about_a_shape_that_is_data():
+    nodes = [
+        helper.make_node("Cast", ["z"], ["target"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["x", "target"], ["b"]),
+        helper.make_node("Relu", ["b"], ["y"]),
+    ]
+    proto = chain(nodes, ["n", 21], z=[3])
+    proto.graph.value_info.append(helper.make_tensor_value_info("b", FLOAT, [7, "n", "m"]))
+    model = inferred(proto)
+    sizes = Sizes(model, {"x": (5, 21)})
+    dims = [sizes.size(dim) for dim in model.graph.outputs[0].shape]
+    assert dims == [7, 5, None]
+
+
+def test_an_expression_of_the_file_that_cannot_be_calculated_is_not_used():
+    thing = helper.make_node("Thing", ["x"], ["b"], domain="my")
+    proto = chain([thing, helper.make_node("Relu", ["b"], ["y"])], ["n", 3])
+    proto.graph.value_info.append(helper.make_tensor_value_info("b", FLOAT, ["9**9**n", 4]))
+    model = inferred(proto)
+    assert [Sizes(model).size(dim) for dim in model.graph.outputs[0].shape] == [None, 4]
+    assert "**" not in str(model.graph.outputs[0].shape)
+
+
 def test_an_odd_node_costs_only_its_own_shape():
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["a"]),  # x has no spatial axes: no such convolution
