@@ -19,7 +19,9 @@ __all__ = ["ShapeReads", "consumers"]
 
 _STAYS = (Role.OPAQUE, Role.ELEMENTWISE, Role.NORMALIZATION)
 
-MakeNode = Callable[[str, list[ir.Value], list[ir.Attr]], ir.Value]
+MakeNode = Callable[[str, list[ir.Value], int, list[ir.Attr]], ir.Value]
+"""Makes a node of (operator, operands, length of its result, attributes)."""
+
 MakeConstant = Callable[[list[int]], ir.Value]
 
 
@@ -78,7 +80,7 @@ class ShapeReads:
         if len(known) == len(sizes):
             return constants(known)
         parts = [self._part(size, make, constants) for size in sizes]
-        return make("Concat", parts, [ir.AttrInt64("axis", 0)])
+        return make("Concat", parts, len(parts), [ir.AttrInt64("axis", 0)])
 
     def _part(
         self, size: int | ir.SymbolicDim, make: MakeNode, constants: MakeConstant
@@ -86,7 +88,8 @@ class ShapeReads:
         if isinstance(size, int):
             return constants([size])
         source, axis = self.sources[size.value or ""]
-        return make("Gather", [make("Shape", [source], []), constants([axis])], [])
+        rank = 0 if source.shape is None else source.shape.rank()
+        return make("Gather", [make("Shape", [source], rank, []), constants([axis])], 1, [])
 
 
 def consumers(value: ir.Value, reads: ShapeReads) -> list[ir.Node]:

@@ -6,6 +6,7 @@ import math
 
 import onnx_ir as ir
 
+from onebyone.graph.constants import is_float
 from onebyone.graph.count import Count
 from onebyone.graph.operators import Role, role
 from onebyone.graph.shapes import Sizes
@@ -35,5 +36,6 @@ def estimate(graph: ir.Graph, sizes: Sizes, count: Count, profile: Profile) -> f
 
 
 def _elements(value: ir.Value, sizes: Sizes) -> int:
-    shape = sizes.shape(value)
+    """The numbers in a tensor; sizes and indices, which are integers, weigh nothing."""
+    shape = sizes.shape(value) if is_float(value) else None
     return 0 if shape is None else math.prod(shape)

@@ -362,10 +362,9 @@ class _Lifter:
         before, after = self.layout(operand, source), self.layout(node.outputs[0], axis)
         if before is None or after is None:
             return None
-        term = self.term(operand, source)
-        if term is None:
-            return None
-        return term.then(Word((Step(node, before, after, meaning, preserves),)))
+        step = Step(node, before, after, meaning, preserves)
+        term = self.term(operand, source) if step.movable else None
+        return None if term is None else term.then(Word((step,)))
 
 
 def role_of(value: ir.Value) -> Role:

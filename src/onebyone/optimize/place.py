@@ -35,9 +35,10 @@ class UnrepresentableError(Exception):
 
 @dataclass
 class Names:
-    """Mints names that no value or node of the graph has."""
+    """Mints names that no value or node of the graph has; remembers the integers it stored."""
 
     taken: set[str]
+    integers: dict[tuple[int, ...], ir.Value] = field(default_factory=dict)
 
     @classmethod
     def of(cls, graph: ir.Graph) -> Names:
@@ -208,7 +209,7 @@ class _Placer:
     def _sliced(self, x: ir.Value, m: Moved, strides: Sequence[int]) -> ir.Value:
         axes = list(range(2, 2 + len(strides)))
         bounds = [[0] * len(axes), [2**31 - 1] * len(axes), axes, list(strides)]
-        operands = [self._constant(np.array(b, np.int64), "slice") for b in bounds]
+        operands = [self._integers(b) for b in bounds]
         return self._node("Slice", [x, *operands], m.step.after, m.channels)
 
     def _shape_operands(self, step: Step, channels: int) -> list[ir.Value | None]:
@@ -227,21 +228,30 @@ class _Placer:
         assert shape is not None
         known = constant(shape)
         if known is not None:
-            return self._constant(_rewritten(known, step, entry, channels), "shape")
+            return self._integers(_rewritten(known, step, entry, channels))
         ends = [[0], [entry], [entry + 1], [2**31 - 1]]
-        start, here, after, stop = (self._constant(np.array(e, np.int64), "at") for e in ends)
-        head = self._bare("Slice", [shape, start, here])
-        tail = self._bare("Slice", [shape, after, stop])
-        middle = self._constant(np.array([channels], np.int64), "channels")
-        return self._bare("Concat", [head, middle, tail], [ir.AttrInt64("axis", 0)])
+        start, here, after, stop = map(self._integers, ends)
+        head = self._sizes("Slice", [shape, start, here], entry)
+        tail = self._sizes("Slice", [shape, after, stop], step.after.rank - entry - 1)
+        middle = self._integers([channels])
+        whole = [head, middle, tail]
+        return self._sizes("Concat", whole, step.after.rank, [ir.AttrInt64("axis", 0)])
 
     # Making nodes ------------------------------------------------------------------------------
 
     def _constant(self, array: Array, what: str) -> ir.Value:
-        """A new initialiser; floating-point arrays rounded, once, to the root's type."""
-        if array.dtype.kind != "i" or what in ("weight", "bias", "scale", "mean", "variance"):
-            assert self.root.dtype is not None
-            array = rounded(array, self.root.dtype)
+        """A new initialiser, rounded, once, to the root's type."""
+        assert self.root.dtype is not None
+        return self._stored(rounded(array, self.root.dtype), what)
+
+    def _integers(self, numbers: Sequence[int]) -> ir.Value:
+        """A vector of sizes or indices; equal ones are stored once."""
+        key = tuple(numbers)
+        if key not in self.names.integers:
+            self.names.integers[key] = self._stored(np.array(numbers, np.int64), "sizes")
+        return self.names.integers[key]
+
+    def _stored(self, array: Array, what: str) -> ir.Value:
         name = self.names.mint(f"{self.root.name}.{what}")
         tensor = ir.tensor(np.ascontiguousarray(array), name=name)
         value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
@@ -261,6 +271,18 @@ class _Placer:
         value.shape, value.dtype = layout.shape(channels), self.root.dtype
         return value
 
+    def _sizes(
+        self,
+        op_type: str,
+        operands: Sequence[ir.Value | None],
+        length: int,
+        attributes: Sequence[ir.Attr] = (),
+    ) -> ir.Value:
+        """A node that gives a vector of `length` sizes."""
+        value = self._bare(op_type, operands, attributes)
+        value.shape, value.dtype = ir.Shape([length]), ir.DataType.INT64
+        return value
+
     def _bare(
         self, op_type: str, operands: Sequence[ir.Value | None], attributes: Sequence[ir.Attr] = ()
     ) -> ir.Value:
@@ -274,13 +296,10 @@ class _Placer:
         """Give the `Shape` nodes of a value that goes another source."""
         for user in [use.node for use in gone.uses() if reads.serves(use.node)]:
             kept, self.nodes = self.nodes, []
-            shape = reads.rebuild(user, self._bare, self._integers)
+            shape = reads.rebuild(user, self._sizes, self._integers)
             self.graph.insert_before(user, self.nodes)
             self.nodes = kept
             user.outputs[0].replace_all_uses_with(shape)
-
-    def _integers(self, numbers: Sequence[int]) -> ir.Value:
-        return self._constant(np.array(numbers, np.int64), "sizes")
 
     def commit(self, value: ir.Value) -> None:
         """Put everything into the graph, in place of the root."""
@@ -321,9 +340,9 @@ def _along(vector: Array, layout: Layout) -> Array:
     return vector.reshape((-1,) + (1,) * (layout.rank - 1 - layout.axis))
 
 
-def _rewritten(shape: Array, step: Step, entry: int, channels: int) -> Array:
+def _rewritten(shape: Array, step: Step, entry: int, channels: int) -> list[int]:
     """A constant shape operand for another number of channels."""
-    new = np.array(shape, np.int64)
+    new = [int(n) for n in shape]
     source = step.before.axis
     if step.op_type == "Reshape" and source < len(new) and new[source] == 0 and source != entry:
         size = step.after.dims[source]

@@ -125,7 +125,10 @@ class Report:
         from rich.text import Text
 
         parts: list[RenderableType] = [self._totals()]
-        parts.append(self._laws() if self.laws else Text("No law applies where it would pay."))
+        if self.laws:
+            parts += [self._laws(), self._regions()]
+        else:
+            parts.append(Text("No law applies where it would pay."))
         if self.refusals:
             parts.append(self._refusals())
         if self.certificate is not None:
@@ -150,13 +153,32 @@ class Report:
         from rich.text import Text
 
         table = Table(title="laws applied", title_justify="left")
-        for heading in ("law", "equation", "at", "nodes", "MACs saved"):
+        for heading in ("law", "equation", "regions", "MACs saved"):
+            table.add_column(heading, justify="right" if heading == "regions" else "left")
+        for name, law in LAWS.items():
+            rows = [row for row in self.laws if row.law == name]
+            if rows:
+                saved = sum(row.saved_macs for row in rows)
+                table.add_row(name, Text(law.equation), str(len(rows)), f"{saved:,}")
+        return table
+
+    def _regions(self) -> RenderableType:
+        from rich.table import Table
+        from rich.text import Text
+
+        regions: dict[str, list[AppliedLaw]] = {}
+        for row in self.laws:
+            regions.setdefault(row.root, []).append(row)
+        table = Table(title="where", title_justify="left")
+        for heading in ("value", "laws", "nodes replaced", "MACs saved"):
             table.add_column(heading, overflow="fold")
-        for law in sorted(self.laws, key=lambda a: -a.saved_macs)[:_SHOWN]:
-            cells = (law.law, LAWS[law.law].equation, law.root, str(len(law.nodes)))
-            table.add_row(*map(Text, cells), f"{law.saved_macs:,}")
-        if len(self.laws) > _SHOWN:
-            table.caption = f"{len(self.laws) - _SHOWN} more: --json lists them all"
+        saved = {root: sum(row.saved_macs for row in rows) for root, rows in regions.items()}
+        for root in sorted(regions, key=lambda r: -saved[r])[:_SHOWN]:
+            laws = " · ".join(dict.fromkeys(row.law for row in regions[root]))
+            nodes = {node for row in regions[root] for node in row.nodes}
+            table.add_row(Text(root), laws, str(len(nodes)), f"{saved[root]:,}")
+        if len(regions) > _SHOWN:
+            table.caption = f"{len(regions) - _SHOWN} more: --json lists them all"
         return table
 
     def _refusals(self) -> RenderableType:
@@ -173,7 +195,7 @@ class Report:
         return table
 
 
-_SHOWN = 16
+_SHOWN = 10
 """Rows of a table before it refers to --json."""
 
 _TOTALS = {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
 
 from onebyone.algebra.refusal import Refusal
 from onebyone.graph.shapes import Sizes
@@ -67,11 +67,16 @@ def rewrite(
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)
         changed = list(_round(model, sizes, laws, Pricer(profile), refused))
-        if not changed:
-            break
         done += changed
+        if not changed and not (done and _merge_equal_nodes(model)):
+            break
         RemoveUnusedNodesPass()(model)
     return done, list(refused.items())
+
+
+def _merge_equal_nodes(model: ir.Model) -> bool:
+    """Make one of nodes that several regions placed alike; whether there were any."""
+    return bool(CommonSubexpressionEliminationPass()(model).modified)
 
 
 def _folded(found: Folded) -> Rewrite:

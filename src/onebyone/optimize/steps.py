@@ -137,20 +137,33 @@ class Step:
         """Whether it is the broadcasting of an operand by an Add, which costs nothing of its own."""
         return self.meaning is None
 
+    @property
+    def _sizes(self) -> tuple[int, ir.Value] | None:
+        """The input of the node, if it has one, that gives the sizes of its result."""
+        at = {"Reshape": 1, "Expand": 1, "Resize": 3}.get(self.op_type)
+        if at is None or self.node is None or at >= len(self.node.inputs):
+            return None
+        sizes = self.node.inputs[at]
+        return None if sizes is None else (at, sizes)
+
+    @property
+    def movable(self) -> bool:
+        """Whether it is known where the number of channels is written, if it is written at all."""
+        shape = None if self._sizes is None else self._sizes[1].shape
+        return self._sizes is None or (shape is not None and isinstance(shape[0], int))
+
     @cached_property
     def sized(self) -> tuple[int, int] | None:
         """Where the number of channels is written: the input of the node, and the entry in it."""
-        at = {"Reshape": 1, "Expand": 1, "Resize": 3}.get(self.op_type)
-        node, axis, rank = self.node, self.after.axis, self.after.rank
-        if at is None or node is None or at >= len(node.inputs):
+        if self._sizes is None or self.node is None:
             return None
-        shape = node.inputs[at]
-        if shape is None or shape.shape is None or not isinstance(shape.shape[0], int):
-            return None
+        at, sizes = self._sizes
+        axis, rank = self.after.axis, self.after.rank
         if self.op_type == "Resize":
-            axes = [a % rank for a in node.attributes.get_ints("axes", tuple(range(rank)))]
+            axes = [a % rank for a in self.node.attributes.get_ints("axes", tuple(range(rank)))]
             return (at, axes.index(axis)) if axis in axes else None
-        entry = axis - rank + shape.shape[0]
+        length = None if sizes.shape is None else sizes.shape[0]
+        entry = axis - rank + (length if isinstance(length, int) else rank)
         return (at, entry) if entry >= 0 else None
 
     def keeps_sizes(self, channels: int) -> bool:
