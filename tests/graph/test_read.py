@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onebyone.errors import UnreadableModel
 from onebyone.graph.read import read
+from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.write import to_proto
 
 FLOAT = TensorProto.FLOAT
@@ -222,3 +223,18 @@ def test_the_declared_dimension_names_survive():
     model = read(read(linear()))
     dims = to_proto(model).graph.input[0].type.tensor_type.shape.dim
     assert [dim.dim_param or dim.dim_value for dim in dims] == ["batch size", 3]
+
+
+def test_a_declared_dimension_of_minus_one_is_free():
+    """Paddle's exporter declares so; runtimes take such a model at any size."""
+    source = linear()
+    source.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    source.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", FLOAT, [-1, 5]))
+    model = read(source)
+    infer(model)
+    assert Sizes(model, {"x": (2, 3)}).shape(model.graph.outputs[0]) == (2, 5)
+    written = to_proto(model)
+    for value, size in ((written.graph.input[0], 3), (written.graph.output[0], 5)):
+        batch, last = value.type.tensor_type.shape.dim
+        assert (batch.HasField("dim_value"), last.dim_value) == (False, size)
+    assert (evaluated(written, x=X) == X @ WEIGHT).all()

@@ -32,6 +32,7 @@ def normalised(model: ir.Model) -> ir.Model:
     A model of an opset before 11 comes back as a new one. Raises `UnreadableModel`.
     """
     _check_opset(model)
+    _free_unknown_dims(model.graph)
     check_interface(model)
     _record_interface(model)
     _settle_initializers(model)
@@ -47,6 +48,14 @@ def _check_opset(model: ir.Model) -> None:
     opset, newest = model.opset_imports.get(""), onnx.defs.onnx_opset_version()
     if opset is not None and opset > newest:
         refuse(f"opset {opset}, the installed onnx knows up to {newest}; pip install -U onnx")
+
+
+def _free_unknown_dims(graph: ir.Graph) -> None:
+    """A declared dimension of -1, which Paddle's exporter writes for want of a name, is free."""
+    made = (value for node in graph for value in node.outputs)
+    for value in (*graph.inputs, *graph.outputs, *made):
+        if value.shape is not None and -1 in tuple(value.shape):
+            value.shape = ir.Shape([None if dim == -1 else dim for dim in value.shape])
 
 
 def _settle_initializers(model: ir.Model) -> None:
