@@ -87,6 +87,8 @@ def _einsum(call: Call, *inputs: Array) -> Array:
 def _conv(call: Call, x: Array, w: Array, b: Array | None = None) -> Array:
     groups = call.get("group", 1)
     axes = axis_windows(call, w.shape[2:])
+    # A view of tokens has its channels innermost; every way below reads along rows.
+    x = np.ascontiguousarray(x)
     x = padded(x, [axis.pads(n) for axis, n in zip(axes, x.shape[2:], strict=True)])
     if w.shape[1] == 1 and groups > 1:
         y = _depthwise(x, w, axes)
@@ -112,7 +114,7 @@ def _pointwise(x: Array, w: Array, groups: int) -> Array:
 def _windows(x: Array, axes: Sequence[AveragePool]) -> Array:
     """The input under each tap, (N, C, *kernel, *out): a view."""
     rank = len(axes)
-    extents = [(axis.kernel - 1) * axis.dilation + 1 for axis in axes]
+    extents = [_reach(axis) + 1 for axis in axes]
     view = sliding_window_view(x, extents, axis=tuple(range(2, 2 + rank)))
     strides = (slice(None, None, axis.stride) for axis in axes)
     taps = (slice(None, None, axis.dilation) for axis in axes)
@@ -139,26 +141,40 @@ def _bands(out: Sequence[int], depth: int) -> Iterator[slice]:
 
 
 def _depthwise(x: Array, w: Array, axes: Sequence[AveragePool]) -> Array:
-    """Each output channel reads one input channel: a sum of shifts, a few channels at a time."""
-    windows = _windows(x, axes)
-    out = windows.shape[w.ndim :]
+    """Each output channel reads one input channel, which comes padded; a few channels at a time."""
+    out = (len(range(0, n - _reach(a), a.stride)) for a, n in zip(axes, x.shape[2:], strict=True))
     y = np.empty((len(x), len(w), *out), w.dtype)
     sources = np.arange(len(w)) // (len(w) // x.shape[1])
-    step = max(1, BAND // max(8 * math.prod(out), 1))
+    step = max(1, BAND // (8 * math.prod(x.shape[2:])))
     for i, start in product(range(len(x)), range(0, len(w), step)):
         part = slice(start, start + step)
-        _shifts(windows[i][sources[part]] if len(w) > x.shape[1] else windows[i, part],
-                w[part, 0], y[i, part])  # fmt: skip
+        y[i, part] = _shifts(x[i, sources[part]], w[part, 0], axes)
     return y
 
 
-def _shifts(windows: Array, w: Array, y: Array) -> None:
-    """y[c, p] = Σ_k w[c, k] windows[c, k, p], written into `y`."""
-    term = np.empty_like(y)
-    y[...] = 0
+def _reach(axis: AveragePool) -> int:
+    """From the first to the last input that an output reads."""
+    return (axis.kernel - 1) * axis.dilation
+
+
+def _shifts(x: Array, w: Array, axes: Sequence[AveragePool]) -> Array:
+    """y[c, p] = Σ_k w[c, k] x[c, stride·p + dilation·k] on padded `x` (C, *sizes).
+
+    Computed on whole rows, at stride 1: a shift of the flattened input is one long run of memory.
+    """
+    pitches = [math.prod(x.shape[1 + k :]) for k in range(1, x.ndim)]
+    flat = x.reshape(len(x), -1)
+    reach = [_reach(axis) for axis in axes]
+    length = flat.shape[1] - sum(r * pitch for r, pitch in zip(reach, pitches, strict=True))
+    y = np.zeros(flat.shape, x.dtype)
+    term = np.empty((len(x), length), x.dtype)
     for tap in product(*map(range, w.shape[1:])):
-        scale = w[(slice(None), *tap)].reshape(-1, *(1,) * (y.ndim - 1))
-        y += np.multiply(windows[(slice(None), *tap)], scale, out=term)
+        places = zip(tap, axes, pitches, strict=True)
+        start = sum(t * axis.dilation * pitch for t, axis, pitch in places)
+        scale = w[(slice(None), *tap)][:, None]
+        y[:, :length] += np.multiply(flat[:, start : start + length], scale, out=term)
+    inside = (slice(0, n - r, a.stride) for n, r, a in zip(x.shape[1:], reach, axes, strict=True))
+    return y.reshape(x.shape)[(slice(None), *inside)]
 
 
 def _conv_transpose(call: Call, x: Array, w: Array, b: Array | None = None) -> Array:
