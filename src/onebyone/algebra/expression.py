@@ -37,6 +37,7 @@ __all__ = [
     "Term",
     "collect",
     "evaluate",
+    "flatten",
 ]
 
 

@@ -79,7 +79,7 @@ class Cost:
 
 
 def load_profile(path: str | PathLike[str]) -> Profile:
-    """Read a profile from JSON: an object with some of the fields of `Profile`, all positive numbers.
+    """Read a profile from JSON: an object with fields of `Profile`, all positive numbers.
 
     Raises:
         UsageError: the file cannot be read, is not such an object, or names another field.

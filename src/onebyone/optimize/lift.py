@@ -25,6 +25,7 @@ from onebyone.graph.shape_reads import ShapeReads, consumers
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
 from onebyone.graph.views import view, view_axis
+from onebyone.optimize.parallel import sum_kernels
 from onebyone.optimize.steps import KernelNode, Layout, Meaning, Step, Window
 
 __all__ = ["Context", "Region", "is_shared", "regions"]
@@ -166,7 +167,7 @@ class _Lifter:
         return Layout(tuple(value.shape), shown, axis)
 
     def term(self, value: ir.Value, axis: int) -> Term | None:
-        """`value` as a term: expanded where it is linear, else a leaf; None if its layout is unknown."""
+        """`value` as a term: expanded where it is linear, else a leaf; None if it has no layout."""
         if self.nodes < MAX_NODES and not is_shared(value, self.context.reads):
             expanded = self._expand(value, axis)
             if expanded is not None:
@@ -195,9 +196,8 @@ class _Lifter:
 
     def _leaf(self, value: ir.Value, axis: int) -> Term | None:
         layout = self.layout(value, axis)
-        if layout is None or value.shape is None:
-            return None
-        return Term(Word(), Leaf((value, layout), int(value.shape[axis])))
+        channels = None if value.shape is None or layout is None else value.shape[axis]
+        return Term(Word(), Leaf((value, layout), channels)) if isinstance(channels, int) else None
 
     def _expand(self, value: ir.Value, axis: int) -> Term | None:
         node = value.producer()
@@ -287,8 +287,13 @@ class _Lifter:
         if len(terms) == 1:
             return terms[0]
         whole = Term(Word(), Sum(terms))
-        collected = collect(Sum(terms)) if "sum" in self.context.laws else None
-        return whole if collected is None else Term(Word(), Choice((whole, collected), "sum"))
+        if "sum" not in self.context.laws:
+            return whole
+        collected = collect(Sum(terms))
+        last = Sum(terms) if collected is None else collected.node
+        merged = sum_kernels(last) if isinstance(last, Sum) else None
+        offers = [offer for offer in (whole, collected, merged) if offer is not None]
+        return whole if len(offers) == 1 else Term(Word(), Choice(tuple(offers), "sum"))
 
     def _summand(
         self, value: ir.Value | None, node: ir.Node, layout: Layout, *, minus: bool

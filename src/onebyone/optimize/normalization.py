@@ -2,10 +2,9 @@
 
     W(γ∘n + β) + b = (W diag(γ))n + (Wβ + b),      n = (x − mean) / √(var + ε)
 
-The normalisation itself stays, with γ = 1 and no β, so every reader has to take the affine part: all
-of them must be linear layers on the normalised axis, and where β ≠ 0 each must have a bias already,
-for an Add of its own would cost more than the β it replaces.
-"""
+The normalisation itself stays, with γ = 1 and no β, so every reader has to take the affine part:
+all of them must be linear layers on the normalised axis, and where β ≠ 0 each must have a bias
+already, for an Add of its own would cost more than the β it replaces."""
 
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ class Folded:
 
 @dataclass(frozen=True)
 class _Reader:
-    """A linear layer: its MatMul or Gemm, the Add of its bias if that is a node, and both as a map."""
+    """A linear layer: its MatMul or Gemm, the Add of its bias if any, and both as a map."""
 
     product: ir.Node
     shift: ir.Node | None
@@ -106,7 +105,7 @@ def _reader(node: ir.Node, value: ir.Value) -> _Reader | None:
     found = channel_map(node, value.shape.rank() - 1)
     if node.op_type not in ("MatMul", "Gemm") or not isinstance(found, ChannelNode):
         return None
-    if found.operand is not value or node.graph is not value.producer().graph:  # type: ignore[union-attr]
+    if found.operand is not value or not _same_graph(node, value):
         return None
     shift = _shift(node.outputs[0]) if node.op_type == "MatMul" else None
     if shift is None:
@@ -118,13 +117,18 @@ def _reader(node: ir.Node, value: ir.Value) -> _Reader | None:
 
 def _shift(product: ir.Value) -> ir.Node | None:
     """The Add of a per-channel constant that is the one reader of a product."""
-    uses = product.uses()
-    if len(uses) != 1 or product.is_graph_output() or product.shape is None:
+    users = [use.node for use in product.uses()]
+    if len(users) != 1 or product.is_graph_output() or product.shape is None:
         return None
-    node = uses[0].node
-    if node.op_type != "Add" or node.graph is not product.producer().graph:  # type: ignore[union-attr]
+    node = users[0]
+    if node.op_type != "Add" or not _same_graph(node, product):
         return None
     return node if isinstance(channel_map(node, product.shape.rank() - 1), ChannelNode) else None
+
+
+def _same_graph(node: ir.Node, value: ir.Value) -> bool:
+    maker = value.producer()
+    return maker is not None and node.graph is maker.graph
 
 
 def _take(graph: ir.Graph, reader: _Reader, f: ChannelMap, names: Names) -> None:

@@ -1,15 +1,14 @@
 """From a plan to the operators that carry it out, biases settled.
 
-A plan leaves open where a pending bias goes. Here each plan becomes an `Operation` together with the
-bias that is still pending on it and the `Carrier` that would take it up: the last convolution (or
-other map) since which only constant-preserving maps were applied. Weights are composed here, in
-float64.
-"""
+A plan leaves open where a pending bias goes. Here each plan becomes an `Operation` together with
+the bias that is still pending on it and the `Carrier` that would take it up: the last convolution
+(or other map) since which only constant-preserving maps were applied. Weights are composed here,
+in float64."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -20,7 +19,6 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.transposed import TransposedKernel
 from onebyone.algebra.weights import Array, summed
 from onebyone.algebra.word import Pending, product
-from onebyone.graph.constants import constant
 from onebyone.optimize.plan import (
     Add,
     Apply,
@@ -47,7 +45,7 @@ class Source:
 
 @dataclass(eq=False)
 class Mapped:
-    """A channel map applied in layout `before`; strided and padded first where there is a window."""
+    """A channel map applied in layout `before`; `window`: strided and padded first."""
 
     operand: Operation
     linear: ChannelMap
@@ -223,7 +221,7 @@ def _convolved(how: Convolve, plan: Plan) -> Built:
     pending = built.pending
     for f in how.inner:
         pending = summed(None if pending is None else f.push(pending), f.bias)
-    kernel = _kernel(node)
+    kernel = _unpadded(node.kernel())
     if pending is not None:
         kernel = _composed(kernel.compose_right(np.ones(kernel.channels[0]), pending))
     if how.inner:
@@ -236,17 +234,9 @@ def _convolved(how: Convolve, plan: Plan) -> Built:
     return Built(convolution, bias, _carry(convolution))
 
 
-def _kernel(node: KernelNode) -> Kernel | TransposedKernel:
-    """The node's weights as a kernel of the algebra; where it strides and pads does not matter."""
-    weight, bias = constant(node.node.inputs[1]), None
-    if node.biased:
-        bias = constant(node.node.inputs[2])
-    assert weight is not None
-    axes = weight.ndim - 2
-    ones, none = (1,) * axes, ((0, 0),) * axes
-    if node.transposed:
-        return TransposedKernel(weight, bias, ones, ones, none, (0,) * axes, node.groups)
-    return Kernel(weight, bias, ones, ones, none, node.groups)
+def _unpadded(kernel: Kernel | TransposedKernel) -> Kernel | TransposedKernel:
+    """The kernel without pads: that they stop no bias has been seen to when planning."""
+    return replace(kernel, pads=((0, 0),) * len(kernel.stride))
 
 
 def _composed(

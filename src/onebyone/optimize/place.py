@@ -1,8 +1,7 @@
 """Place: operations back into the graph as standard ONNX nodes.
 
-New nodes stand right before the root they replace, so the order stays topological; every new name is
-minted; weights are rounded once, from float64 to the type of the tensors they meet.
-"""
+New nodes stand right before the root they replace, so the order stays topological; every new name
+is minted; weights are rounded once, from float64 to the type of the tensors they meet."""
 
 from __future__ import annotations
 
@@ -71,12 +70,13 @@ def place(
     Shapes that were read off the values `inside`, which go, are read elsewhere.
 
     Raises:
-        UnrepresentableError: a weight is finite in float64 and not in the graph's type; nothing is changed.
+        UnrepresentableError: a weight is too large for the graph's type; nothing is changed.
     """
     placer = _Placer(root, names)
     value = placer.value(operation)
-    for gone in inside if reads is not None else ():
-        placer.redirect(gone, reads)
+    if reads is not None:
+        for gone in inside:
+            placer.redirect(gone, reads)
     placer.commit(value)
     return placer.nodes
 
@@ -88,6 +88,11 @@ class _Placer:
     nodes: list[ir.Node] = field(default_factory=list)
     initializers: list[ir.Value] = field(default_factory=list)
     done: dict[int, ir.Value] = field(default_factory=dict)
+
+    @property
+    def dtype(self) -> ir.DataType:
+        assert self.root.dtype is not None
+        return self.root.dtype
 
     @property
     def graph(self) -> ir.Graph:
@@ -241,8 +246,7 @@ class _Placer:
 
     def _constant(self, array: Array, what: str) -> ir.Value:
         """A new initialiser, rounded, once, to the root's type."""
-        assert self.root.dtype is not None
-        return self._stored(rounded(array, self.root.dtype), what)
+        return self._stored(rounded(array, self.dtype), what)
 
     def _integers(self, numbers: Sequence[int]) -> ir.Value:
         """A vector of sizes or indices; equal ones are stored once."""
@@ -268,7 +272,7 @@ class _Placer:
         attributes: Sequence[ir.Attr] = (),
     ) -> ir.Value:
         value = self._bare(op_type, operands, attributes)
-        value.shape, value.dtype = layout.shape(channels), self.root.dtype
+        value.shape, value.dtype = layout.shape(channels), self.dtype
         return value
 
     def _sizes(
@@ -311,7 +315,7 @@ class _Placer:
         if not made and self.root.is_graph_output():
             value = self._bare("Identity", [value])
         graph.insert_before(old, self.nodes)
-        name, shape, dtype = self.root.name, self.root.shape, self.root.dtype
+        name, shape, dtype = self.root.name, self.root.shape, self.dtype
         self.root.replace_all_uses_with(value, replace_graph_outputs=True)
         graph.remove(old, safe=True)
         if value.producer() in self.nodes:

@@ -1,10 +1,9 @@
 """Plans: ways to evaluate a term, as values.
 
-A plan is a tree: what was done last, on which plans, at what total cost, and in which form its value
-comes out. It leaves open where a pending bias is added: `pending` says that there is one, `carrier`
-that an operator which can take it for free (a convolution, a batch normalisation) has been applied
-since the bias may be added.
-"""
+A plan is a tree: what was done last, on which plans, at what total cost, and in which form its
+value comes out. It leaves open where a pending bias is added: `pending` says that there is one,
+`carrier` that an operator which can take it for free (a convolution, a batch normalisation) has
+been applied since the bias may be added."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ class Input:
 
 @dataclass(frozen=True, eq=False)
 class Apply:
-    """maps[j:to] of the word multiplied into one and applied; `window`: strided and padded first."""
+    """maps[j:to] of the word as one map; `window`: strided and padded first."""
 
     before: Plan
     word: Word

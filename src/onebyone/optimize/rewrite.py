@@ -109,7 +109,7 @@ def _round(
 
 @dataclass(frozen=True, eq=False)
 class _Change:
-    """A region's plan as it stands, a cheaper one, and the MACs that each law saves between them."""
+    """A region's plan as it stands, a cheaper one, and the MACs that each law saves."""
 
     now: Plan
     best: Plan

@@ -11,10 +11,9 @@ table begins with what the node offers by itself,
     Convolution   (0, j): W₁…W_j multiplied into the kernel, and channel maps below it too
     Choice        the better of its terms, state by state
 
-and is filled by walking on: multiply a run of maps into one and apply it, apply a space map, or drop
-a run of views that cancel. Runs of maps are multiplied whichever way is cheapest, so a chain comes out
-in matrix-chain order and stays factored where r(a + b) < ab.
-"""
+and is filled by walking on: multiply a run of maps into one and apply it, apply a space map, or
+drop a run of views that cancel. Runs of maps are multiplied whichever way is cheapest, so a chain
+comes out in matrix-chain order and stays factored where r(a + b) < ab."""
 
 from __future__ import annotations
 
@@ -90,7 +89,7 @@ class Planner:
         return table
 
     def _offered(self, node: Choice) -> tuple[Term, ...]:
-        """The terms to choose from under the laws in force; the first is what stands in the graph."""
+        """The terms to choose from under the laws in force; the first one is the graph's."""
         free = node.law in self.laws if node.law else bool(self.laws)
         return node.terms if free else node.terms[:1]
 
@@ -194,7 +193,7 @@ class Planner:
         return self._multiplies(kernel, inner)
 
     def _multiplies(self, kernel: KernelNode, maps: tuple[ChannelMap, ...]) -> bool:
-        """Whether maps may enter the kernel: diagonal ones always, others only if it is ungrouped."""
+        """Whether maps may enter the kernel: diagonal ones, others if it has no groups."""
         if maps and "affine" not in self.laws and any(f.is_diagonal for f in maps):
             return False
         mixing = [f for f in maps if not f.is_diagonal]
@@ -382,7 +381,7 @@ def cancels(run: list[Step]) -> bool:
 
 
 def _cut(word: Word, sizes: list[int], diagonal: int) -> list[Word]:
-    """The word above a concat as the words above its operands: diagonals by rows, then by columns."""
+    """The word above a concat as words above its operands: diagonals cut by rows, then columns."""
     words = [word] + [word.linear] * (len(sizes) - 1)
     for at in range(min(diagonal + 1, len(word.maps))):
         parts = split(word.maps[at], sizes)

@@ -1,9 +1,8 @@
 """What a lifted region is made of: layouts, and the space maps between them.
 
-A `Layout` is the shape of a tensor with its channel axis set apart, so that it stays the same when a
-channel map changes the number of channels. A `Step` is a space map of the graph: an operator with its
-attributes, free to be applied to a tensor with any number of channels.
-"""
+A `Layout` is the shape of a tensor with its channel axis set apart, so that it stays the same when
+a channel map changes the number of channels. A `Step` is a space map of the graph: an operator
+with its attributes, free to be applied to a tensor with any number of channels."""
 
 from __future__ import annotations
 
@@ -13,7 +12,9 @@ from functools import cached_property
 
 import onnx_ir as ir
 
+from onebyone.algebra.kernel import Kernel
 from onebyone.algebra.layout import CHANNEL, Dim, Reshape, Transpose, View
+from onebyone.algebra.transposed import TransposedKernel
 from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import constant
 from onebyone.graph.views import monomial
@@ -134,7 +135,7 @@ class Step:
 
     @property
     def broadcasts(self) -> bool:
-        """Whether it is the broadcasting of an operand by an Add, which costs nothing of its own."""
+        """Whether it is the broadcasting of an operand by an Add, which costs nothing."""
         return self.meaning is None
 
     @property
@@ -194,6 +195,7 @@ class KernelNode:
         before, after: the layouts of its operand and of its result.
         padded: whether a constant at the borders is not seen as one (zero padding, transposition).
         biased: whether it has a bias.
+        weights: its kernel, if that is not the node's own; strides and pads are the node's.
     """
 
     node: ir.Node
@@ -205,6 +207,20 @@ class KernelNode:
     after: Layout
     padded: bool
     biased: bool
+    weights: Kernel | None = None
+
+    def kernel(self) -> Kernel | TransposedKernel:
+        """The weights as a kernel of the algebra, for composing: strides and pads left out."""
+        if self.weights is not None:
+            return self.weights
+        weight = constant(self.node.inputs[1])
+        bias = constant(self.node.inputs[2]) if self.biased else None
+        assert weight is not None
+        axes = weight.ndim - 2
+        ones, none = (1,) * axes, ((0, 0),) * axes
+        if self.transposed:
+            return TransposedKernel(weight, bias, ones, ones, none, (0,) * axes, self.groups)
+        return Kernel(weight, bias, ones, ones, none, self.groups)
 
     @property
     def transposed(self) -> bool:
