@@ -51,11 +51,14 @@ def _check_opset(model: ir.Model) -> None:
 
 
 def _free_unknown_dims(graph: ir.Graph) -> None:
-    """A declared dimension of -1, which Paddle's exporter writes for want of a name, is free."""
+    """Declared dimensions of -1 or named "?", as Paddle's exporter writes them, are free ones.
+
+    By the letter all of those named "?" would be of one size, which they are not meant to be.
+    """
     made = (value for node in graph for value in node.outputs)
     for value in (*graph.inputs, *graph.outputs, *made):
-        if value.shape is not None and -1 in tuple(value.shape):
-            value.shape = ir.Shape([None if dim == -1 else dim for dim in value.shape])
+        if value.shape is not None:
+            value.shape = ir.Shape([None if dim in (-1, "?") else dim for dim in value.shape])
 
 
 def _settle_initializers(model: ir.Model) -> None:
