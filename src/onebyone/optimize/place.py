@@ -49,6 +49,11 @@ class Names:
                 taken |= set(node.graph.initializers)
         return cls(taken)
 
+    def forget(self, values: Collection[ir.Value]) -> None:
+        """Drop stored integers that will not enter the graph."""
+        gone = set(values)
+        self.integers = {k: v for k, v in self.integers.items() if v not in gone}
+
     def mint(self, stem: str) -> str:
         """`stem`, numbered if need be."""
         name, count = stem, 1
@@ -73,7 +78,11 @@ def place(
         UnrepresentableError: a weight is too large for the graph's type; nothing is changed.
     """
     placer = _Placer(root, names)
-    value = placer.value(operation)
+    try:
+        value = placer.value(operation)
+    except UnrepresentableError:
+        names.forget(placer.initializers)
+        raise
     if reads is not None:
         for gone in inside:
             placer.redirect(gone, reads)

@@ -109,7 +109,7 @@ def _between(before: ir.Node, pointwise: bool, shared: bool) -> Iterator[Refusal
     elif kind in (Role.SPACE_MAP, Role.SELECTION) and pointwise:
         yield from _space(before)
     elif kind is Role.CONCAT and pointwise:
-        yield Refusal("split", "it does not pay: nothing behind the concat gets cheaper")
+        yield Refusal("split", "it does not pay: the pieces and their sum would cost more")
     elif kind in _MIXES:
         yield from _product(before, pointwise, shared)
 
@@ -124,6 +124,8 @@ def _space(before: ir.Node) -> Iterator[Refusal]:
         yield found
     elif isinstance(found, Spatial) and not found.preserves_constants:
         yield _keeps_no_constants(before)
+    elif isinstance(found, Spatial) and 1 in found.maps and before.op_type in ("Slice", "Gather"):
+        yield Refusal("commute", f"{before.op_type} picks channels, not positions")
     else:
         yield Refusal("commute", f"it does not pay to move a channel map past {before.op_type}")
 
