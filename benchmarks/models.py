@@ -24,6 +24,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,9 @@ DEFAULT_CACHE = Path(tempfile.gettempdir()) / "onebyone-benchmarks"
 # ---------------------------------------------------------------- parts
 
 
-def _pytorchcv(name: str, **options: bool) -> nn.Module:
-    from pytorchcv.model_provider import get_model
-
-    return get_model(name, **options)
+def _pytorchcv(family: str, name: str) -> nn.Module:
+    # Not by pytorchcv.model_provider: that imports every family, and some want torchvision.
+    return getattr(import_module(f"pytorchcv.models.{family}"), name)()
 
 
 def unit(
@@ -90,7 +90,7 @@ class HRNetConcat(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        features = _pytorchcv("hrnetv2_w18").features
+        features = _pytorchcv("hrnet", "hrnetv2_w18").features
         self.backbone = nn.Sequential(*list(features.children())[:4])
         channels = 18 + 36 + 72 + 144
         self.mix = nn.Sequential(
@@ -183,9 +183,9 @@ def segformer(depths: Sequence[int], widths: Sequence[int], decoder: int) -> nn.
     return FirstOutput(SegformerForSemanticSegmentation(config))
 
 
-def classifier(name: str) -> nn.Module:
+def classifier(family: str, name: str) -> nn.Module:
     """A classifier of pytorchcv; its 7×7 pool is made global, the same at 224, for other sizes."""
-    network = _pytorchcv(name)
+    network = _pytorchcv(family, name)
     network.features.final_pool = nn.AdaptiveAvgPool2d(1)
     return network
 
@@ -210,13 +210,13 @@ def lora_vit(rank: int = 16) -> nn.Module:
 
 def pspnet_shallow() -> nn.Module:
     """Encoder: ResNet-50 up to its second stage (512 channels at stride 8), as in s_m_p."""
-    stages = list(_pytorchcv("resnet50").features.children())[:3]
+    stages = list(_pytorchcv("resnet", "resnet50").features.children())[:3]
     return PSPNet(nn.Sequential(*stages), channels=512, classes=21)
 
 
 def pspnet_dilated() -> nn.Module:
     """Encoder: all of pytorchcv's dilated ResNet(D)-50 (2048 channels at stride 8)."""
-    backbone = _pytorchcv("pspnet_resnetd50b_voc", pretrained_backbone=False).backbone
+    backbone = _pytorchcv("pspnet", "pspnet_resnetd50b_voc").backbone
     return PSPNet(FirstOutput(backbone), channels=2048, classes=21)
 
 
@@ -325,7 +325,7 @@ _ROWS = (
     ),
     Architecture(
         "densenet121",
-        lambda: classifier("densenet121"),
+        lambda: classifier("densenet", "densenet121"),
         _image(224),
         Claim("8.2%", 0.082, onnxruntime=1.0, openvino=1.0, faster=True, seconds=10.0),
     ),
@@ -368,8 +368,10 @@ _ROWS = (
     Architecture(
         "chain-64-128-64", bottleneck_chain, {"image": (1, 64, 56, 48)}, Claim("4× to 1×", 0.75)
     ),
-    Architecture("mobilenetv2", lambda: classifier("mobilenetv2_w1"), _image(224), _NOTHING),
-    Architecture("resnet50", lambda: classifier("resnet50"), _image(224), _NOTHING),
+    Architecture(
+        "mobilenetv2", lambda: classifier("mobilenetv2", "mobilenetv2_w1"), _image(224), _NOTHING
+    ),
+    Architecture("resnet50", lambda: classifier("resnet", "resnet50"), _image(224), _NOTHING),
 )
 ARCHITECTURES = {row.name: row for row in _ROWS}
 

