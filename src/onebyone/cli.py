@@ -8,6 +8,7 @@ Exit codes: 0 done, 1 a check said no, 2 wrong usage, 3 unreadable input, 130 in
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ class _Result(Protocol):
 
 def main() -> None:
     """Run the command line of this process and exit with its code."""
+    # A polite kill is an interrupt: files half written are removed, and the exit code says so.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -33,7 +33,9 @@ class Pricer:
         weights = c_in * c_out // groups
         macs = after.positions * weights
         moved = before.positions * c_in + after.positions * c_out + weights
-        return Cost(self.profile.time(macs, moved), macs, weights + c_out * shift)
+        # Engines have their best kernels for images: (N, C, L) is turned into one and back.
+        detour = self.profile.time() if before.channels_first and before.rank != 4 else 0
+        return Cost(self.profile.time(macs, moved) + detour, macs, weights + c_out * shift)
 
     def convolution(self, kernel: KernelNode, channels: tuple[int, int]) -> Cost:
         """A K×K convolution between `channels` (in, out)."""
