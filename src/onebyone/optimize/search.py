@@ -54,7 +54,7 @@ class Planner:
         if not plan.pending or plan.carrier:
             return plan
         cost = plan.cost + self.price.elementwise(plan.layout, plan.channels)
-        return replace(plan, cost=cost, how=Flush(plan), pending=False)
+        return replace(plan, cost=cost, how=Flush(plan), carrier=True, pending=False)
 
     # What each kind of node offers -------------------------------------------------------------
 
@@ -216,10 +216,12 @@ class Planner:
         """Fill a table: every edge leads to a larger i or j, so one pass in order suffices."""
         for i in range(len(word.spaces) + 1):
             for j in range(len(word.maps) + 1):
-                for carrier in (True, False):
+                for carrier in (False, True):
                     plan = table.get((i, j, carrier))
                     if plan is None or not _may_go_on(plan, word, i):
                         continue
+                    if plan.pending and not carrier:
+                        _keep(table, (i, j, True), self._flushed(plan))
                     for state, further in self._onward(plan, word, i, j):
                         if self._allows(word, state[0], state[1]):
                             _keep(table, state, further)
@@ -244,7 +246,7 @@ class Planner:
         if step.window is not None and plan.layout.channels_first and self._allows(word, i + 1, j):
             flushed = plan if step.preserves_constants else self._flushed(plan)
             yield from self._applied(flushed, word, i, j, step)
-        if step.window is None or not any(step.window.pads):
+        if step.window is None or ("commute" in self.laws and not any(step.window.pads)):
             yield self._moved(plan, word, i, j, step)
         if step.is_view and "linear" in self.laws:
             yield from self._cancelled(plan, word, i, j)
