@@ -31,8 +31,15 @@ def estimate(graph: ir.Graph, sizes: Sizes, count: Count, profile: Profile) -> f
         free = role(node) is Role.VIEW and node.op_type != "Transpose"
         values = [v for v in (*node.inputs, *node.outputs) if v is not None]
         moved = 0 if free else sum(_elements(value, sizes) for value in values)
-        total += profile.time(macs.get(name, 0), moved)
+        total += profile.time(macs.get(name, 0), moved) + detour(node, profile)
     return total / 1e12
+
+
+def detour(node: ir.Node, profile: Profile) -> int:
+    """What a convolution pays that is not over images: engines turn it into one and back."""
+    shape = node.outputs[0].shape if node.outputs else None
+    odd = node.op_type == "Conv" and shape is not None and shape.rank() != 4
+    return profile.time() if odd else 0
 
 
 def _elements(value: ir.Value, sizes: Sizes) -> int:

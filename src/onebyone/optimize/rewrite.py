@@ -122,6 +122,8 @@ def _change(region: Region, laws: Collection[str], price: Pricer) -> _Change | N
     best = Planner(price, frozenset(laws)).best(region.term)
     if now is None or best is None or not best.cost < now.cost:
         return None
+    if best.cost.macs > now.cost.macs:  # a few operators less are not worth more arithmetic
+        return None
     return _Change(now, best, _saved(region, now, best, price))
 
 
