@@ -1,8 +1,9 @@
 """`Shape` nodes that read a value which is about to go: the same sizes, read elsewhere.
 
-Exporters compute sizes at run time from whatever tensor is at hand, so `Shape` counts as a consumer
-of values that nothing else needs. Such a read is no reason to keep the value: each dimension that is
-used of it is a number, or stands as some axis of a value that stays, as symbolic inference shows.
+Exporters compute sizes at run time from whatever tensor is at hand, so `Shape` counts as a
+consumer of values that nothing else needs. Such a read is no reason to keep the value: each
+dimension that is used of it is a number, or stands as some axis of a value that stays, as symbolic
+inference shows.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class ShapeReads:
         return cls(sources, position)
 
     def serves(self, node: ir.Node) -> bool:
-        """Whether `node` is a Shape whose every entry that is used can be had without its operand."""
+        """Whether `node` is a Shape whose used entries can be had without its operand."""
         value = node.inputs[0] if node.op_type == "Shape" and node.domain == "" else None
         if value is None or value.shape is None:
             return False
@@ -93,7 +94,7 @@ class ShapeReads:
 
 
 def consumers(value: ir.Value, reads: ShapeReads) -> list[ir.Node]:
-    """The nodes that need the value itself: its consumers but for reads of a shape known elsewhere."""
+    """The nodes that need the value itself: all but those that read a shape known elsewhere."""
     return [use.node for use in value.uses() if not reads.serves(use.node)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,7 +18,7 @@ from onebyone.optimize.bound import SAMPLES, Noise, half_of_the_digits, unit_rou
 from onebyone.optimize.engine import ENGINE, Array, EngineRefuses, Run, opened
 from onebyone.optimize.inputs import Feed, nudged
 
-__all__ = ["NUMPY", "Answer", "Opened", "Reference", "answers", "choose", "noise", "reference"]
+__all__ = ["NUMPY", "Answer", "Opened", "Reference", "noise", "original", "reference"]
 
 Opened = Callable[[ir.Model], AbstractContextManager[Run]]
 Outputs = Mapping[str, Array]
@@ -43,17 +43,33 @@ class Reference:
     independent: bool
 
 
-def choose(model: ir.Model) -> tuple[Opened, str]:
-    """What can run the model, and its name: ONNX Runtime, or where that cannot, NumPy."""
+def original(
+    model: ir.Model, feeds: Sequence[Feed], seed: int, step: Callable[[], None]
+) -> tuple[list[Answer], list[str], Opened, str]:
+    """Run A: what it gives on each input, why inputs were skipped, what ran it and its name.
+
+    ONNX Runtime runs it, or where that cannot, NumPy.
+
+    Raises:
+        UsageError: A fails on the caller's inputs, or on all random ones.
+        CannotEvaluate: neither ONNX Runtime nor NumPy can run A.
+    """
+    with ExitStack() as stack:
+        run, opened_by, engine = _chosen(model, stack)
+        return *_answers(run, feeds, seed, step), opened_by, engine
+
+
+def _chosen(model: ir.Model, stack: ExitStack) -> tuple[Run, Opened, str]:
     interface = (*model.graph.inputs, *model.graph.outputs)
     # The Python interface of the engine has no NumPy type for it.
     if any(value.dtype == ir.DataType.BFLOAT16 for value in interface):
-        return _in_numpy, f"{NUMPY}: ONNX Runtime takes no bfloat16 inputs"
-    try:
-        with opened(model):
-            return opened, ENGINE
-    except EngineRefuses as error:
-        return _in_numpy, f"{NUMPY}: {error}"
+        refusal = "ONNX Runtime takes no bfloat16 inputs"
+    else:
+        try:
+            return stack.enter_context(opened(model)), opened, ENGINE
+        except EngineRefuses as error:
+            refusal = str(error)
+    return stack.enter_context(_in_numpy(model)), _in_numpy, f"{NUMPY}: {refusal}"
 
 
 @contextmanager
@@ -61,15 +77,9 @@ def _in_numpy(model: ir.Model) -> Iterator[Run]:
     yield partial(evaluate, model)
 
 
-def answers(
+def _answers(
     run: Run, feeds: Sequence[Feed], seed: int, step: Callable[[], None]
 ) -> tuple[list[Answer], list[str]]:
-    """What A gives on each input, and why others were skipped.
-
-    Raises:
-        UsageError: A fails on the caller's inputs, or on all random ones.
-        CannotEvaluate: neither ONNX Runtime nor NumPy can run A.
-    """
     found, skipped = [], []
     for number, feed in enumerate(feeds):
         try:

@@ -78,7 +78,8 @@ def opened(model: ir.Model, optimised: bool = False) -> Iterator[Run]:
         def answer(inputs: Mapping[str, Array]) -> dict[str, Array]:
             with _told():
                 values = session.run(names, dict(inputs))
-            return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
+            # Copies: an output of the engine keeps the engine's memory alive.
+            return {name: np.array(value) for name, value in zip(names, values, strict=True)}
 
         yield answer
 
@@ -90,6 +91,9 @@ def _options(optimised: bool) -> ort.SessionOptions:
         levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
     )
     options.use_deterministic_compute = True
+    # A seventh more time and half the memory: 870 for 1670 MB, SegFormer-B5 at 512×512.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
     options.log_severity_level = 4
     return options
 

@@ -18,7 +18,7 @@ from onebyone.algebra.channel import ChannelMap, compose
 from onebyone.algebra.weights import Array
 from onebyone.graph.channels import ChannelNode, channel_map
 from onebyone.graph.constants import constant
-from onebyone.optimize.place import Names, UnrepresentableError, rounded
+from onebyone.optimize.place import Names, Unrepresentable, rounded
 
 __all__ = ["Folded", "fold_normalizations"]
 
@@ -66,7 +66,7 @@ def _fits(f: ChannelMap, dtype: ir.DataType | None) -> bool:
         for array in (f.weight, f.bias):
             if array is not None and dtype is not None:
                 rounded(array, dtype)
-    except UnrepresentableError:
+    except Unrepresentable:
         return False
     return True
 

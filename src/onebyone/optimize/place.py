@@ -25,10 +25,10 @@ from onebyone.optimize.operations import (
 )
 from onebyone.optimize.steps import Layout, Step
 
-__all__ = ["Names", "UnrepresentableError", "place", "rounded"]
+__all__ = ["Names", "Unrepresentable", "place", "rounded"]
 
 
-class UnrepresentableError(Exception):
+class Unrepresentable(Exception):
     """A composed weight does not fit the number type: float16 ends at 65504."""
 
 
@@ -75,12 +75,12 @@ def place(
     Shapes that were read off the values `inside`, which go, are read elsewhere.
 
     Raises:
-        UnrepresentableError: a weight is too large for the graph's type; nothing is changed.
+        Unrepresentable: a weight is too large for the graph's type; nothing is changed.
     """
     placer = _Placer(root, names)
     try:
         value = placer.value(operation)
-    except UnrepresentableError:
+    except Unrepresentable:
         names.forget(placer.initializers)
         raise
     if reads is not None:
@@ -335,12 +335,12 @@ def rounded(array: Array, dtype: ir.DataType) -> Array:
     """A composed weight in the number type of the graph, rounded once.
 
     Raises:
-        UnrepresentableError: it is finite, and too large for the type.
+        Unrepresentable: it is finite, and too large for the type.
     """
     with np.errstate(over="ignore"):
         stored = np.asarray(array).astype(dtype.numpy())
     if not np.isfinite(stored.astype(np.float64)).all() and np.isfinite(array).all():
-        raise UnrepresentableError(f"a composed weight overflows {dtype.name.lower()}")
+        raise Unrepresentable(f"a composed weight overflows {dtype.name.lower()}")
     return stored
 
 

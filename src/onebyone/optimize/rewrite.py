@@ -19,7 +19,7 @@ from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.lift import Context, Region, regions
 from onebyone.optimize.normalization import Folded, fold_normalizations
 from onebyone.optimize.operations import build
-from onebyone.optimize.place import Names, UnrepresentableError, place
+from onebyone.optimize.place import Names, Unrepresentable, place
 from onebyone.optimize.plan import Plan
 from onebyone.optimize.price import Pricer
 from onebyone.optimize.search import Planner
@@ -100,7 +100,7 @@ def _round(
             continue
         try:
             place(region.root, build(change.best), names, region.inside, context.reads)
-        except UnrepresentableError as error:
+        except Unrepresentable as error:
             refused[name] = Refusal("compose", str(error))
             continue
         cost = change.now.cost, change.best.cost

@@ -29,9 +29,8 @@ from onebyone.optimize.answers import (
     Answer,
     Opened,
     Reference,
-    answers,
-    choose,
     noise,
+    original,
     reference,
 )
 from onebyone.optimize.certificate import Certificate, OutputCheck, Trial
@@ -88,9 +87,7 @@ def verify(
     second = exposed(second, (pair.in_b for pair in pairs.values()))
     feeds = _feeds(first, shapes, data, seed)
     step = _steps(progress, 3 * len(feeds))
-    opened, engine = choose(first)
-    with opened(first) as run:
-        found, skipped = answers(run, feeds, seed, step)
+    found, skipped, opened, engine = original(first, feeds, seed, step)
     references = []
     for answer in found:
         references.append(reference(first, answer, engine))
