@@ -16,7 +16,6 @@ import contextlib
 import importlib
 import os
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,22 +61,29 @@ class Pipeline:
 
 
 def image(name: str) -> np.ndarray:
-    """A (H, W, 3) uint8 RGB image out of scikit-image's wheel; "NAME turned" is upside down.
+    """A (H, W, 3) uint8 RGB image out of scikit-image's wheel.
 
-    >>> image("page turned").shape
-    (191, 384, 3)
+    "NAME turned" is upside down, "NAME left" its left square.
+
+    >>> image("page turned").shape, image("page left").shape
+    ((191, 384, 3), (191, 191, 3))
     """
     import skimage.data
     from PIL import Image
 
-    stem, _, turned = name.partition(" ")
+    stem, _, change = name.partition(" ")
     [path] = [
         path
         for path in Path(skimage.data.__file__).parent.glob(f"{stem}.*")
         if path.suffix in {".png", ".jpg"}
     ]
     pixels = np.asarray(Image.open(path).convert("RGB"))
-    return np.ascontiguousarray(pixels[::-1, ::-1] if turned else pixels)
+    changed = {
+        "": lambda: pixels,
+        "turned": lambda: pixels[::-1, ::-1],
+        "left": lambda: pixels[:, : len(pixels)],
+    }[change]()
+    return np.ascontiguousarray(changed)
 
 
 # ---------------------------------------------------------------- text
@@ -282,14 +288,14 @@ def _session(path: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
 def _exported(network: Any, example: Any, free: Sequence[int], folder: Path, name: str) -> Path:
     """Export a one-input torch network with the axes `free` symbolic, once for each torch."""
     import torch
+    from models import quiet
 
     path = folder / f"{name}-torch{torch.__version__.split('+')[0]}.onnx"
     if path.exists():
         return path
     folder.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".partial")
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
+    with quiet(), torch.no_grad():
         torch.onnx.export(
             network.eval(),
             (example,),
