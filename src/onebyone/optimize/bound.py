@@ -7,11 +7,12 @@ two models give in their own precision, u the unit roundoff of that precision, a
 
 what rounding does to the original, element by element. Two tests, with C = 16:
 
-    tensor    |b - r| <= C · max(max noise, u · max|r|)
-    slice j   |b - r| <= C · max(max noise_j, ρ · max|r_j|),   ρ = median_j max noise_j / max|r_j|
+    tensor    |b - r| <= C · max(max noise, u · max|r|, f)
+    slice j   |b - r| <= C · max(max noise_j, ρ · max|r_j|, f),   ρ = median_j max noise_j / max|r_j|
 
-the slices being those along the channel axis and along the last axis. docs/numerics.md derives
-them and says what they can and cannot see.
+the slices being those along the channel axis and along the last axis, f what the engine loses there
+at values of any size (0 but for Sigmoid). docs/numerics.md derives them and says what they can and
+cannot see.
 """
 
 from __future__ import annotations
@@ -45,12 +46,14 @@ class Noise:
         samples: how many independent deviations were seen at each element.
         depth: the number of nodes of the model.
         unit: the unit roundoff of the model at this output.
+        floor: the error that the engine makes there at values of any size, however small.
     """
 
     size: Array
     samples: int
     depth: int
     unit: float
+    floor: float = 0.0
 
 
 def unit_roundoff(dtype: npt.DTypeLike) -> float:
@@ -59,17 +62,19 @@ def unit_roundoff(dtype: npt.DTypeLike) -> float:
     >>> unit_roundoff(np.float32) == 2**-24, unit_roundoff(np.float16) == 2**-11
     (True, True)
     """
-    return float(ml_dtypes.finfo(np.dtype(dtype)).eps) / 2
+    return float(ml_dtypes.finfo(np.dtype(dtype)).eps) / 2  # type: ignore[no-untyped-call]
 
 
-def half_of_the_digits(noise: Array, reference: Array, unit: float) -> bool:
+def half_of_the_digits(noise: Array, reference: Array, unit: float, floor: float = 0.0) -> bool:
     """Whether the noise leaves at least half of the digits of the largest value.
+
+    Noise of the size of `floor` is the engine's, and says nothing of the model.
 
     >>> half_of_the_digits(np.array([1e-5]), np.array([1.0]), 2**-24)
     True
     """
     top = np.abs(reference).max(initial=0)
-    return bool(noise.max(initial=0) <= math.sqrt(unit) * top)
+    return bool(noise.max(initial=0) <= max(math.sqrt(unit) * top, FACTOR * floor))
 
 
 def limits(reference: Array, noise: Noise) -> Array:
@@ -83,7 +88,7 @@ def limits(reference: Array, noise: Noise) -> Array:
     array([[9.50e-05, 1.91e-04]])
     """
     top = float(np.abs(reference).max(initial=0))
-    largest = max(float(noise.size.max(initial=0)), noise.unit * top)
+    largest = max(float(noise.size.max(initial=0)), noise.unit * top, noise.floor)
     if reference.size * noise.samples < SAMPLES:
         # A few numbers can all be small by chance. Rounding errors grow like the square root of
         # their number (Higham and Mary, SIAM J. Sci. Comput. 41 (2019), A2815).
@@ -101,4 +106,5 @@ def _slices(reference: Array, noise: Noise, axis: int) -> Array:
     seen = noise.size.max(axis=others, keepdims=True)
     top = np.abs(reference).max(axis=others, keepdims=True)
     usual = np.median(seen[top > 0] / top[top > 0]) if np.any(top) else 0.0
-    return np.asarray(FACTOR * np.maximum(seen, max(float(usual), noise.unit) * top))
+    least = np.maximum(max(float(usual), noise.unit) * top, noise.floor)
+    return np.asarray(FACTOR * np.maximum(seen, least))

@@ -31,11 +31,12 @@ ENGINE = f"ONNX Runtime {ort.__version__}, graph optimisations off"
 _LARGEST_IN_MEMORY = 64 << 20
 # The engine refuses files newer than itself; it reads 4 and all later ones in the same way.
 _IR_VERSION = 10
-_FAILURES = tuple(
+_NATIVE: tuple[type[Exception], ...] = tuple(
     value
     for value in vars(native).values()
     if isinstance(value, type) and issubclass(value, Exception)
 )
+_FAILURES = (*_NATIVE, RuntimeError, ValueError, TypeError)
 
 
 class EngineRefuses(UnreadableModel):
@@ -116,6 +117,6 @@ def _told() -> Iterator[None]:
     """What the engine throws becomes one line."""
     try:
         yield
-    except (*_FAILURES, RuntimeError, ValueError, TypeError) as error:
+    except _FAILURES as error:
         text = " ".join(str(error).split())
         raise EngineRefuses(f"ONNX Runtime cannot run this: {text[:300]}") from error

@@ -8,8 +8,9 @@ columns, and a depthwise one is a sum of shifts.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -55,8 +56,13 @@ def padded(x: Array, pads: Sequence[tuple[int, int]], fill: float = 0) -> Array:
     sizes = [n + sum(pad) for n, pad in zip(x.shape[free:], pads, strict=True)]
     y = np.full((*x.shape[:free], *sizes), fill, x.dtype)
     inner = (slice(a, a + n) for (a, _), n in zip(pads, x.shape[free:], strict=True))
-    y[(..., *inner)] = x
+    y[_last(inner)] = x
     return y
+
+
+def _last(index: Iterable[int | slice]) -> Any:
+    """An index into the last axes."""
+    return (..., *index)
 
 
 def _matmul(call: Call, a: Array, b: Array) -> Array:
@@ -93,7 +99,7 @@ def _conv(call: Call, x: Array, w: Array, b: Array | None = None) -> Array:
     if w.shape[1] == 1 and groups > 1:
         y = _depthwise(x, w, axes)
     elif math.prod(w.shape[2:]) == 1:
-        y = _pointwise(x[(..., *(slice(None, None, axis.stride) for axis in axes))], w, groups)
+        y = _pointwise(x[_last(slice(None, None, axis.stride) for axis in axes)], w, groups)
     else:
         y = _by_columns(_windows(x, axes), w, groups)
     return _plus_bias(y, b)
@@ -118,7 +124,7 @@ def _windows(x: Array, axes: Sequence[AveragePool]) -> Array:
     view = sliding_window_view(x, extents, axis=tuple(range(2, 2 + rank)))
     strides = (slice(None, None, axis.stride) for axis in axes)
     taps = (slice(None, None, axis.dilation) for axis in axes)
-    return np.moveaxis(view[(..., *strides, *taps)], range(-rank, 0), range(2, 2 + rank))
+    return np.moveaxis(view[_last([*strides, *taps])], range(-rank, 0), range(2, 2 + rank))
 
 
 def _by_columns(windows: Array, w: Array, groups: int) -> Array:
@@ -171,7 +177,7 @@ def _shifts(x: Array, w: Array, axes: Sequence[AveragePool]) -> Array:
     for tap in product(*map(range, w.shape[1:])):
         places = zip(tap, axes, pitches, strict=True)
         start = sum(t * axis.dilation * pitch for t, axis, pitch in places)
-        scale = w[(slice(None), *tap)][:, None]
+        scale = w[_last(tap)][:, None]
         y[:, :length] += np.multiply(flat[:, start : start + length], scale, out=term)
     inside = (slice(0, n - r, a.stride) for n, r, a in zip(x.shape[1:], reach, axes, strict=True))
     return y.reshape(x.shape)[(slice(None), *inside)]
@@ -193,7 +199,7 @@ def _conv_transpose(call: Call, x: Array, w: Array, b: Array | None = None) -> A
     y = padded(y, [(max(-before, 0), end) for (before, _), end in zip(pads, ends, strict=True)])
     sizes = [f + e - sum(pad) for f, e, pad in zip(full, extra, pads, strict=True)]
     crop = (slice(max(p, 0), max(p, 0) + n) for (p, _), n in zip(pads, sizes, strict=True))
-    return _plus_bias(y[(..., *crop)], b)
+    return _plus_bias(y[_last(crop)], b)
 
 
 def _transposed_pads(
@@ -222,10 +228,10 @@ def _scattered(
     flat = x.reshape(n, groups, x.shape[1] // groups, -1)
     y = np.zeros((n, groups * per, *full), x.dtype)
     for tap in product(*map(range, w.shape[2:])):
-        part = np.matmul(weight[(..., *tap)].swapaxes(1, 2), flat)
+        part = np.matmul(weight[_last(tap)].swapaxes(1, 2), flat)
         steps = zip(tap, strides, dilations, x.shape[2:], strict=True)
         where = (slice(t * d, t * d + s * (size - 1) + 1, s) for t, s, d, size in steps)
-        y[(..., *where)] += part.reshape(n, groups * per, *x.shape[2:])
+        y[_last(where)] += part.reshape(n, groups * per, *x.shape[2:])
     return y
 
 

@@ -27,7 +27,7 @@ def gelu(x: Array, approximate: str = "none") -> Array:
     """
     if approximate == "tanh":
         inner = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
-        return 0.5 * x * (1 + np.tanh(inner))
+        return np.asarray(0.5 * x * (1 + np.tanh(inner)))
     y = special.erf(x * np.sqrt(0.5))
     y += 1
     y *= x

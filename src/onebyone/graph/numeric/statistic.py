@@ -52,7 +52,7 @@ def _layer_norm(
 def _rms_norm(call: Call, x: Array, scale: Array) -> Array:
     axes = tuple(range(call.get("axis", -1) % x.ndim, x.ndim))
     square = np.square(x).mean(axis=axes, keepdims=True)
-    return x / np.sqrt(square + call.get("epsilon", 1e-5)) * scale
+    return np.asarray(x / np.sqrt(square + call.get("epsilon", 1e-5)) * scale)
 
 
 def _instance_norm(call: Call, x: Array, scale: Array, bias: Array) -> Array:
@@ -73,7 +73,8 @@ def _mean_variance(call: Call, x: Array) -> Array:
     axes = tuple(call.ints("axes") or (0, 2, 3))
     centred = x - x.mean(axis=axes, keepdims=True)
     # The operator adds 1e-9 to σ, not to σ².
-    return centred / (np.sqrt(np.square(centred).mean(axis=axes, keepdims=True)) + 1e-9)
+    deviation = np.sqrt(np.square(centred).mean(axis=axes, keepdims=True))
+    return np.asarray(centred / (deviation + 1e-9))
 
 
 def _over_axis(function: Callable[..., Any]) -> Kernel:
@@ -90,7 +91,7 @@ def _over_axis(function: Callable[..., Any]) -> Kernel:
 
 
 def _softmax(x: Array, axis: int) -> Array:
-    y = x - x.max(axis=axis, keepdims=True)
+    y: Array = x - x.max(axis=axis, keepdims=True)
     np.exp(y, out=y)
     y /= y.sum(axis=axis, keepdims=True)
     return y
