@@ -36,7 +36,7 @@ _NATIVE: tuple[type[Exception], ...] = tuple(
     for value in vars(native).values()
     if isinstance(value, type) and issubclass(value, Exception)
 )
-_FAILURES = (*_NATIVE, RuntimeError, ValueError, TypeError)
+_FAILURES: tuple[type[Exception], ...] = (*_NATIVE, RuntimeError, ValueError, TypeError)
 
 
 class EngineRefuses(UnreadableModel):
