@@ -80,7 +80,7 @@ def test_which_types_are_floating_point() -> None:
         ((3,), 1, None),  # along the last axis
         ((3, 2, 1), 1, None),  # varies with the position too
         ((2, 1, 1), 1, None),  # other channels
-        ((1, 1, 3, 1, 1), 1, None),  # of higher rank: would widen what it meets
+        ((1, 3, 1, 1, 1), 1, None),  # of higher rank: would widen what it meets
     ],
 )
 def test_vectors_along_the_channels(

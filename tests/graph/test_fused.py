@@ -51,6 +51,7 @@ def test_a_layer_normalisation_is_left_whole() -> None:
     [
         "d = Div(x, g) s = Mul(d, g) y = Add(s, b)",
         "a = Sub(x, b) r = Sqrt(x) d = Mul(a, r) y = Add(d, b)",
+        "a = Sub(x, b) d = Div(a, g) s = Mul(d, g) y = Add(s, b)",
         "y = Erf(x)",
         "s = Sigmoid(x) y = Mul(x, s)",
     ],

@@ -45,6 +45,8 @@ def shape_node(found: ir.Model) -> ir.Node:
         (HEAD + "s = Shape(p) y = Slice(s, k, e)", {"k": [1], "e": [4]}, False),
         (HEAD + "s = Shape(p) y = Slice(s, k, e, a, t)",
          {"k": [3], "e": [0], "a": [0], "t": [-2]}, True),
+        (HEAD + "s = Shape(p) y = Slice(s, k, e, a, t)",
+         {"k": [2], "e": [1], "a": [0], "t": [-1]}, False),
         (HEAD + "s = Shape(p) y = Neg(s)", {}, False),
         (HEAD + "r = Relu(p) s = Shape(p) t = Shape(r) y = Add(s, t)", {}, False),
         ("c = Conv(x, w) y = Shape(c)", {}, True),

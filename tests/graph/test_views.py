@@ -27,6 +27,7 @@ def node(op: str, before: tuple[int | str, ...], after: tuple[int | str, ...] | 
         ("2*h + 4", dim(2, "h + 2")),
         ("floor(h/2)", dim(1, "floor(h/2)")),
         ("h/2", dim(1, "h/2")),
+        ("w/h", dim(1, "1/h", "w")),
         ("6", dim(6)),
     ],
 )
