@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, numpy_helper
 
 from onebyone.errors import CheckFailed, UnreadableModel, UsageError
 from onebyone.graph.read import read
@@ -54,6 +54,29 @@ def test_the_fault_of_one_small_channel_is_found_there() -> None:
     assert random.max_abs_error < random.bound
     assert ", 2, " in random.element
     assert not random.passed
+
+
+def unlikely(proto: ModelProto, shift: float) -> ModelProto:
+    """The model with a Sigmoid at its end that gives about e^-shift everywhere."""
+    proto.graph.node[-1].output[0] = "logits"
+    proto.graph.initializer.append(numpy_helper.from_array(np.float32(shift), "shift"))
+    steps = ("Sub", "logits shift", "less"), ("Sigmoid", "less", "p"), ("Transpose", "p", "q")
+    for operator, inputs, output in (*steps, ("Transpose", "q", "y")):
+        proto.graph.node.append(onnx.helper.make_node(operator, inputs.split(), [output]))
+    return proto
+
+
+@pytest.mark.parametrize("shift", [14.0, 18.0, 30.0])
+def test_small_probabilities_are_held_to_what_the_engine_gives(shift: float) -> None:
+    """Its Sigmoid has an absolute error, beside which such values are nothing."""
+    original, other = unlikely(deep(), shift), unlikely(composed(deep()), shift)
+    certificate = verify(original, other, shapes=SHAPE)
+    assert certificate.passed, certificate.worst
+    assert certificate.reference == "A in float64"
+
+
+def test_a_fault_in_small_probabilities_is_rejected() -> None:
+    assert not verify(unlikely(deep(), 12.0), unlikely(deep(), 11.5), shapes=SHAPE).passed
 
 
 def test_the_same_model_is_the_same() -> None:

@@ -8,7 +8,7 @@ two models give in their own precision, u the unit roundoff of that precision, a
 what rounding does to the original, element by element. Two tests, with C = 16:
 
     tensor    |b - r| <= C · max(max noise, u · max|r|, f)
-    slice j   |b - r| <= C · max(max noise_j, ρ · max|r_j|, f),   ρ = median_j max noise_j / max|r_j|
+    slice j   |b - r| <= C · max(max noise_j, ρ · max|r_j|, f),  ρ = median_j max noise_j / max|r_j|
 
 the slices being those along the channel axis and along the last axis, f what the engine loses there
 at values of any size (0 but for Sigmoid). docs/numerics.md derives them and says what they can and

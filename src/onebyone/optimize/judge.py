@@ -107,7 +107,7 @@ def _floats(name: str, a: Array, b: Array, reference: Array, noise: Noise) -> Ou
 def _reason(check: OutputCheck, equal: bool, target: Array, noise: Noise) -> str:
     if equal:
         return ""
-    if not half_of_the_digits(noise.size, target, noise.unit):
+    if not half_of_the_digits(noise.size, target, noise.unit, noise.floor):
         return "A itself loses more than half of its digits on this input, so nothing can be said"
     return "" if check.used <= 1 else "further from the reference than rounding explains"
 
