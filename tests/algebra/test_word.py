@@ -100,7 +100,7 @@ def walked(word: Word, walk: list[tuple[int, int]], x: np.ndarray) -> np.ndarray
     """The word along a walk; a pending bias is added where it has to be, and no sooner."""
     pending: Pending = None
     for (i, j), (k, to) in pairwise(walk):
-        assert (pending is not None) == word.has_pending(i, j)
+        assert (pending is not None) == word.biased(i, 0, j)
         if to > j:
             x, pending = word.maps[j].linear.apply(x), word.advance(pending, i, j, to)
         elif word.spaces[i].preserves_constants:
@@ -173,7 +173,7 @@ def test_a_bias_may_be_passed_by_a_map_that_comes_later() -> None:
     word = Word.of([OnAxis(2, Pad(1, 0)), f, OnAxis(3, Pad(0, 1))])
     allowed = {(i, j) for i, j in np.ndindex(3, 2) if word.allows(i, j)}
     assert allowed == {(0, 0), (0, 1), (1, 0), (1, 1), (2, 1)}
-    assert [word.has_pending(i, 1) for i in range(3)] == [False, True, False]
+    assert [word.biased(i, 0, 1) for i in range(3)] == [False, True, False]
 
 
 @given(WIDTHS, st.data())

@@ -172,8 +172,10 @@ def _as_sum(node: Node) -> Sum | None:
     return first if isinstance(first, Sum) else None
 
 
-def collect(node: Sum) -> Term | None:
+def collect(node: Sum, *, commute: bool = True) -> Term | None:
     """The sum with equal paths collected, W₁Sx + W₂Sx = (W₁ + W₂)Sx; None if there are none.
+
+    Without `commute`, only paths whose maps all stand in one place among the spaces.
 
     >>> x = Leaf("x", 2)
     >>> w = Word.of([ChannelMap(np.array([[0, 1], [1, 0]]))])
@@ -181,18 +183,18 @@ def collect(node: Sum) -> Term | None:
     >>> once.word.maps[0].weight.tolist()
     [[1, 1], [1, 1]]
     """
-    groups: dict[tuple[int, tuple[Space, ...]], list[Word]] = {}
-    nodes: Mapping[int, Node] = {}
+    groups: dict[tuple[int, tuple[Space, ...], frozenset[int]], list[Word]] = {}
     terms = flatten(node)
-    nodes = {id(t.node): t.node for t in terms}
+    nodes: Mapping[int, Node] = {id(t.node): t.node for t in terms}
     for term in terms:
-        groups.setdefault((id(term.node), term.word.spaces), []).append(term.word)
+        place = frozenset[int]() if commute or not term.word.spaces else frozenset(term.word.slots)
+        groups.setdefault((id(term.node), term.word.spaces, place), []).append(term.word)
     if len(groups) == len(terms):
         return None
     channels = node.channels
     collected = tuple(
         Term(words[0] if len(words) == 1 else _merge(words, channels), nodes[key])
-        for (key, _), words in groups.items()
+        for (key, _, _), words in groups.items()
     )
     return collected[0] if len(collected) == 1 else Term(Word(), Sum(collected))
 
@@ -209,7 +211,9 @@ def _merge(words: list[Word], channels: int) -> Word:
     shifts.sort(key=lambda shift: shift[0])
     unit = np.ones(channels, linear.weight.dtype)
     maps = (linear, *(ChannelMap.diagonal(unit, bias) for _, bias in shifts))
-    return Word(words[0].spaces, maps, (0, *(slot for slot, _ in shifts)))
+    places = {slot for word in words for slot in word.slots}
+    first = places.pop() if len(places) == 1 else 0
+    return Word(words[0].spaces, maps, (first, *(slot for slot, _ in shifts)))
 
 
 def _linear_part(word: Word, channels: int) -> ChannelMap:

@@ -104,10 +104,10 @@ class Word:
         here = self.segments[i]
         return all(k < j or segment >= here for k, segment in self._entries)
 
-    def has_pending(self, i: int, j: int) -> bool:
-        """Whether a bias of this word has entered by state (i, j) within i's segment."""
+    def biased(self, i: int, start: int, stop: int) -> bool:
+        """Whether one of maps[start:stop] has a bias that enters in i's segment."""
         here = self.segments[i]
-        return any(k < j and segment == here for k, segment in self._entries)
+        return any(start <= k < stop and segment == here for k, segment in self._entries)
 
     def out_of_order(self, i: int, j: int) -> list[int]:
         """The spaces that state (i, j) has out of their original order with some map."""

@@ -1,14 +1,19 @@
-"""What onnx-shape-inference is not told or leaves out: bounds on its work, and three rules.
+"""What onnx-shape-inference is not told or leaves out: bounds on its work, and five rules.
 
-Its elements of shape tensors ("symbolic values") are lists of integers and expressions.
+Its elements of shape tensors ("symbolic values") are lists of integers and expressions; those of a
+comparison are 0 and 1.
 """
 
 from __future__ import annotations
+
+from typing import TypeAlias
 
 import onnx_ir as ir
 from onnx_shape_inference import ShapeInferenceContext
 
 __all__ = ["LONGEST", "Context", "complete"]
+
+Element: TypeAlias = int | ir.SymbolicDim
 
 # An expression longer than this is nobody's shape any more; it becomes an unknown.
 LONGEST = 400
@@ -28,17 +33,17 @@ class Context(ShapeInferenceContext):  # type: ignore[misc]  # the library is un
         dim: ir.SymbolicDim = super().new_symbolic_dim()
         return dim
 
-    def set_symbolic_value(self, value: ir.Value, data: list[int | ir.SymbolicDim]) -> None:
+    def set_symbolic_value(self, value: ir.Value, data: list[Element]) -> None:
         if len(data) <= _MOST_ELEMENTS and all(
             -(2**63) <= x < 2**63 if isinstance(x, int) else len(x.value or "") <= LONGEST
             for x in data
         ):
             super().set_symbolic_value(value, data)
 
-    def get_symbolic_value(self, value: ir.Value) -> list[int | ir.SymbolicDim] | None:
+    def get_symbolic_value(self, value: ir.Value) -> list[Element] | None:
         if value.const_value is not None and value.const_value.size > _MOST_ELEMENTS:
             return None
-        found: list[int | ir.SymbolicDim] | None = super().get_symbolic_value(value)
+        found: list[Element] | None = super().get_symbolic_value(value)
         return found
 
 
@@ -71,10 +76,50 @@ def _divide(context: Context, node: ir.Node) -> None:
 
 
 def _fill(context: Context, node: ir.Node) -> None:
-    """The shape of a ConstantOfShape from what is known of its elements, another omission."""
+    """The shape of a ConstantOfShape from what is known of its elements, and those of a list."""
     sizes = _elements(context, node, 0)
     if sizes is not None and node.outputs[0].shape is None:
         context.set_shape(node.outputs[0], ir.Shape(sizes))
+    if "value" not in node.attributes or not sizes or len(sizes) != 1:
+        return
+    value, size = node.attributes["value"].as_tensor(), sizes[0]
+    if value.dtype.is_integer() and isinstance(size, int) and size <= _MOST_ELEMENTS:
+        context.set_symbolic_value(node.outputs[0], [int(value.numpy().item())] * size)
+
+
+def _equal(context: Context, node: ir.Node) -> None:
+    """Which elements are equal, where that is the same for all sizes."""
+    pairs = _paired(_elements(context, node, 0), _elements(context, node, 1))
+    found = [_are_equal(context, *pair) for pair in pairs]
+    if found and None not in found:
+        context.set_symbolic_value(node.outputs[0], [int(bool(equal)) for equal in found])
+
+
+def _are_equal(context: Context, a: Element, b: Element) -> bool | None:
+    if isinstance(a, int) and isinstance(b, int):
+        return a == b
+    (size, number) = (b, a) if isinstance(a, int) else (a, b)
+    name = "" if isinstance(size, int) else size.value or ""
+    # The size of an input is never negative; a name that was made up may stand for anything.
+    is_size = name.isidentifier() and not context.is_generated_symbol(name)
+    return False if is_size and isinstance(number, int) and number < 0 else None
+
+
+def _where(context: Context, node: ir.Node) -> None:
+    """The elements that a known condition picks: TorchScript's -1 for "as it is" in an expand."""
+    condition, a, b = (_elements(context, node, i) for i in range(3))
+    if condition and a and b and len(condition) == len(a) == len(b):
+        picked = [x if which else y for which, x, y in zip(condition, a, b, strict=True)]
+        if all(isinstance(which, int) for which in condition):
+            context.set_symbolic_value(node.outputs[0], picked)
+
+
+def _paired(a: list[Element] | None, b: list[Element] | None) -> list[tuple[Element, Element]]:
+    """The elements of two lists side by side, one of length 1 repeated; none where unknown."""
+    if not a or not b or len(a) != len(b) and 1 not in (len(a), len(b)):
+        return []
+    most = max(len(a), len(b))
+    return list(zip(a * (most // len(a)), b * (most // len(b)), strict=True))
 
 
 def _crop(context: Context, node: ir.Node) -> None:
@@ -85,7 +130,7 @@ def _crop(context: Context, node: ir.Node) -> None:
         return
     axes = _elements(context, node, 3) or list(range(len(starts)))
     steps = _elements(context, node, 4) or [1] * len(starts)
-    dims: list[int | ir.SymbolicDim] = list(found)
+    dims: list[Element] = list(found)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         if isinstance(end, int) or not isinstance(start, int) or start < 0 or step != 1:
             continue
@@ -100,10 +145,16 @@ def _cropped(size: int | ir.SymbolicDim, start: int, end: ir.SymbolicDim) -> ir.
     return ir.SymbolicDim(f"Max(0, {least} - {start})" if start else least)
 
 
-def _elements(context: Context, node: ir.Node, index: int) -> list[int | ir.SymbolicDim] | None:
+def _elements(context: Context, node: ir.Node, index: int) -> list[Element] | None:
     """What is known of the elements of an input of `node`."""
     value = node.inputs[index] if index < len(node.inputs) else None
     return None if value is None else context.get_symbolic_value(value)
 
 
-_RULES = {"ConstantOfShape": _fill, "Div": _divide, "Slice": _crop}
+_RULES = {
+    "ConstantOfShape": _fill,
+    "Div": _divide,
+    "Equal": _equal,
+    "Slice": _crop,
+    "Where": _where,
+}

@@ -289,7 +289,7 @@ class _Lifter:
         whole = Term(Word(), Sum(terms))
         if "sum" not in self.context.laws:
             return whole
-        collected = collect(Sum(terms))
+        collected = collect(Sum(terms), commute="commute" in self.context.laws)
         last = Sum(terms) if collected is None else collected.node
         merged = sum_kernels(last) if isinstance(last, Sum) else None
         offers = [offer for offer in (whole, collected, merged) if offer is not None]

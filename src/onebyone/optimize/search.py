@@ -32,8 +32,9 @@ from onebyone.optimize.steps import KernelNode, Step
 
 __all__ = ["Planner", "Run", "cancels", "runs", "steps"]
 
-State = tuple[int, int, bool]
-Table = dict[State, Plan]
+State = tuple[int, int]
+Table = dict[State, dict[str, Plan]]
+"""For each state the cheapest plan of each standing (`_standing`)."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Planner:
         """The cheapest plan for a term; None where no operator applies one of its factors."""
         table = self._table(term.node, term.word)
         end = len(term.word.spaces), len(term.word.maps)
-        plans = [self._flushed(table[(*end, c)]) for c in (True, False) if (*end, c) in table]
+        plans = [self._flushed(plan) for plan in _at(table, *end)]
         return min(plans, key=lambda plan: plan.cost, default=None)
 
     def _flushed(self, plan: Plan) -> Plan:
@@ -69,7 +70,7 @@ class Planner:
 
     def _sources(self, node: Node, word: Word) -> Iterator[tuple[State, Plan]]:
         if isinstance(node, Leaf):
-            yield (0, 0, False), Plan(Cost(), node.value[1], node.channels, Input(node))
+            yield (0, 0), Plan(Cost(), node.value[1], node.channels, Input(node))
         elif isinstance(node, Sum):
             yield from self._sum(node, word)
         elif isinstance(node, Concat):
@@ -82,10 +83,10 @@ class Planner:
         for k, term in enumerate(self._offered(node)):
             inner = self._table(term.node, term.word.then(word))
             spaces, maps = len(term.word.spaces), len(term.word.maps)
-            for (i, j, carrier), plan in inner.items():
+            for (i, j), plan in ((state, p) for state in inner for p in inner[state].values()):
                 if i >= spaces and j >= maps:
                     laws = _laws([plan], *[node.law] * bool(k and node.law))
-                    _keep(table, (i - spaces, j - maps, carrier), replace(plan, laws=laws))
+                    _keep(table, (i - spaces, j - maps), replace(plan, laws=laws))
         return table
 
     def _offered(self, node: Choice) -> tuple[Term, ...]:
@@ -129,7 +130,7 @@ class Planner:
         plans = [plan for plan in cheapest if plan is not None]
         if len(plans) < len(tables):
             return
-        carriers = [table.get((i, j, True)) for table in tables]
+        carriers = [table.get((i, j), {}).get("carrier") for table in tables]
         yield self._sum_of(plans, i, j, is_split)
         for k, plan in enumerate(carriers):
             if plan is not None and not any(p.carrier for p in plans):
@@ -144,7 +145,7 @@ class Planner:
         how = Add(tuple(plans), is_split)
         laws = _laws(plans, "split") if is_split else _laws(plans, *["sum"] * bool(i + j))
         plan = Plan(cost, widest.layout, widest.channels, how, carrier, pending, laws)
-        return (i, j, carrier), plan
+        return (i, j), plan
 
     def _stacked(self, tables: list[Table], i: int, j: int) -> Iterator[tuple[State, Plan]]:
         """The concat at state (i, j), with pending biases added before it or passed on."""
@@ -159,10 +160,10 @@ class Planner:
             pending = not flushed and any(plan.pending for plan in plans)
             how, laws = Stack(tuple(plans), flushed), _laws(plans)
             plan = Plan(cost, layout, channels, how, carrier, pending, laws)
-            yield (i, j, carrier), plan
+            yield (i, j), plan
 
     def _operand(self, table: Table, i: int, j: int, flushed: bool) -> Plan | None:
-        plans = [table[(i, j, c)] for c in (True, False) if (i, j, c) in table]
+        plans = _at(table, i, j)
         if flushed:
             plans = [self._flushed(plan) for plan in plans]
         return min(plans, key=lambda plan: plan.cost, default=None)
@@ -180,8 +181,8 @@ class Planner:
                 continue
             plan = plan if not kernel.padded else self._flushed(plan)
             for to in range(len(word.maps) + 1):
-                if self._multiplies(kernel, word.maps[:to]):
-                    yield (0, to, True), self._convolved(plan, kernel, below.maps[kept:], word, to)
+                if self._multiplies(kernel, word.maps[:to]) and self._allows(word, 0, to):
+                    yield (0, to), self._convolved(plan, kernel, below.maps[kept:], word, to)
 
     def _absorbs_inner(self, kernel: KernelNode, below: Word, kept: int) -> bool:
         """Whether maps[kept:] below a kernel may be multiplied into it."""
@@ -206,8 +207,9 @@ class Planner:
         cost = plan.cost + self.price.convolution(kernel, (plan.channels, c_out))
         how = Convolve(plan, kernel, inner, word, to)
         pending = kernel.biased or plan.pending or any(f.bias is not None for f in inner)
-        pending = pending or word.has_pending(0, to)
-        laws = _laws([plan], *_absorbed((*inner, *word.maps[:to])))
+        pending = pending or word.biased(0, 0, to)
+        absorbed = _absorbed((*inner, *word.maps[:to]))
+        laws = _laws([plan], *absorbed, *self._crossed(word, 0, to))
         return Plan(cost, kernel.after, c_out, how, carrier=True, pending=pending, laws=laws)
 
     # Walking a word ----------------------------------------------------------------------------
@@ -216,12 +218,12 @@ class Planner:
         """Fill a table: every edge leads to a larger i or j, so one pass in order suffices."""
         for i in range(len(word.spaces) + 1):
             for j in range(len(word.maps) + 1):
-                for carrier in (False, True):
-                    plan = table.get((i, j, carrier))
+                for standing in ("pending", "plain", "carrier"):
+                    plan = table.get((i, j), {}).get(standing)
                     if plan is None or not _may_go_on(plan, word, i):
                         continue
-                    if plan.pending and not carrier:
-                        _keep(table, (i, j, True), self._flushed(plan))
+                    if plan.pending:
+                        _keep(table, (i, j), self._flushed(plan))
                     for state, further in self._onward(plan, word, i, j):
                         if self._allows(word, state[0], state[1]):
                             _keep(table, state, further)
@@ -256,10 +258,10 @@ class Planner:
         plan = plan if preserves else self._flushed(plan)
         cost = plan.cost + self.price.step(step, plan.channels)
         carrier = plan.carrier and preserves
-        pending = plan.pending if preserves else word.has_pending(i + 1, j)
+        pending = plan.pending if preserves else word.biased(i + 1, 0, j)
         how, laws = Move(plan, word, i, j), _laws([plan], *self._crossed(word, i + 1, j))
         after = Plan(cost, step.after, plan.channels, how, carrier, pending, laws)
-        return (i + 1, j, carrier), after
+        return (i + 1, j), after
 
     def _cancelled(self, plan: Plan, word: Word, i: int, j: int) -> Iterator[tuple[State, Plan]]:
         run: list[Step] = []
@@ -270,7 +272,7 @@ class Planner:
             if len(run) > 1 and cancels(run):
                 how, laws = Cancel(plan, tuple(run)), _laws([plan], "linear")
                 cancelled = replace(plan, how=how, layout=step.after, laws=laws)
-                yield (k + 1, j, plan.carrier), cancelled
+                yield (k + 1, j), cancelled
 
     def _applied(
         self, plan: Plan, word: Word, i: int, j: int, window: Step | None
@@ -284,14 +286,14 @@ class Planner:
                 return
             done = self._apply(plan, Apply(plan, word, i, j, run.to, window), run, passes)
             if done is not None:
-                yield (i + (window is not None), run.to, done.carrier), done
+                yield (i + (window is not None), run.to), done
 
     def _apply(self, plan: Plan, how: Apply, run: Run, passes: bool) -> Plan | None:
         """One product applied; None where no operator applies it in this layout."""
         window = how.window
         i = how.i + (window is not None)
-        entered = plan.pending and (window is None or window.preserves_constants)
-        pending = entered or how.word.has_pending(i, how.to)
+        same = window is None or window.preserves_constants
+        pending = (same and plan.pending) or how.word.biased(i, how.j if same else 0, how.to)
         crossed = [*self._crossed(how.word, i, how.to), *["commute"] * passes]
         laws = _laws([plan], *run.laws, *crossed)
         if window is None and run.groups == plan.channels == run.channels:
@@ -406,13 +408,27 @@ def steps(word: Word) -> tuple[Step, ...]:
 
 
 def _keep(table: Table, state: State, plan: Plan) -> None:
-    if state not in table or plan.cost < table[state].cost:
-        table[state] = plan
+    """Enter a plan if it is the cheapest; what a carrier can take is given to it at once."""
+    if plan.pending and plan.carrier:
+        plan = replace(plan, how=Flush(plan), pending=False)
+    plans, standing = table.setdefault(state, {}), _standing(plan)
+    if standing not in plans or plan.cost < plans[standing].cost:
+        plans[standing] = plan
+
+
+def _standing(plan: Plan) -> str:
+    """Whether a plan owes a bias, could take one for free, or neither."""
+    if plan.pending:
+        return "pending"
+    return "carrier" if plan.carrier else "plain"
+
+
+def _at(table: Table, i: int, j: int) -> list[Plan]:
+    return list(table.get((i, j), {}).values())
 
 
 def _cheapest(table: Table, i: int, j: int) -> Plan | None:
-    plans = [table[(i, j, c)] for c in (True, False) if (i, j, c) in table]
-    return min(plans, key=lambda plan: plan.cost, default=None)
+    return min(_at(table, i, j), key=lambda plan: plan.cost, default=None)
 
 
 def _laws(plans: Iterable[Plan], *more: str) -> frozenset[str]:
