@@ -70,3 +70,35 @@ def test_a_crop_to_a_size(shape, start):
     ]
     inferred, actual = both(model(nodes, {"one": [1], "start": [start]}), shape)
     assert inferred == actual or (inferred is None and start < 0)
+
+
+def picked(cases):
+    """y of the sizes (h, *tail), but 1 where the two cases are equal."""
+    return [
+        helper.make_node("ConstantOfShape", ["length"], ["ones"], value=ONE),
+        helper.make_node("Mul", ["ones", "minus"], ["minuses"]),
+        helper.make_node("Concat", ["h", "tail"], ["wanted"], axis=0),
+        helper.make_node("Equal", cases, ["same"]),
+        helper.make_node("Where", ["same", "ones", "wanted"], ["sizes"]),
+        helper.make_node("Expand", ["one", "sizes"], ["y"]),
+    ]
+
+
+ONE = helper.make_tensor("value", TensorProto.INT64, [1], [1])
+EXPAND = {"length": [3], "minus": -1, "tail": [-1, 5], "one": np.float32([[[1]]])}
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 7), (2, 3, 1), (2, 3, 2)])
+@pytest.mark.parametrize("cases", [["wanted", "minuses"], ["minuses", "wanted"]])
+def test_an_expand_that_keeps_sizes_by_minus_one(shape, cases):
+    """As TorchScript exports x.expand(h, -1, 5)."""
+    inferred, actual = both(model(picked(cases), EXPAND), shape)
+    assert inferred == actual == (shape[2], 1, 5)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 7), (2, 3, 1)])
+def test_sizes_that_may_be_equal_are_left_unknown(shape):
+    """Whether h is 7 depends on the input."""
+    constants = {**EXPAND, "tail": [1, 5], "sevens": [7, 7, 7]}
+    inferred, _ = both(model(picked(["wanted", "sevens"]), constants), shape)
+    assert inferred is None

@@ -116,7 +116,7 @@ def _where(context: Context, node: ir.Node) -> None:
 
 def _paired(a: list[Element] | None, b: list[Element] | None) -> list[tuple[Element, Element]]:
     """The elements of two lists side by side, one of length 1 repeated; none where unknown."""
-    if not a or not b or len(a) != len(b) and 1 not in (len(a), len(b)):
+    if not a or not b or (len(a) != len(b) and 1 not in (len(a), len(b))):
         return []
     most = max(len(a), len(b))
     return list(zip(a * (most // len(a)), b * (most // len(b)), strict=True))
