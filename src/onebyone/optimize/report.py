@@ -192,6 +192,8 @@ class Report:
         first = {(r.law, r.reason): r.node for r in reversed(self.refusals)}
         for (law, reason), count in times.most_common(_SHOWN):
             table.add_row(Text(law), Text(reason), str(count), Text(first[law, reason]))
+        if len(times) > _SHOWN:
+            table.caption = f"{len(times) - _SHOWN} more: --json lists them all"
         return table
 
 

@@ -1,0 +1,14 @@
+"""Hypothesis in the gate: the same examples each time, and no deadline on a busy machine.
+
+`HYPOTHESIS_PROFILE=search pytest` draws new ones; ONEBYONE_EXAMPLES=20 draws many.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("gate", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
