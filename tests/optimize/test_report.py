@@ -1,0 +1,110 @@
+"""The report as JSON and as text."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from onebyone.algebra.laws import LAWS
+from onebyone.graph.count import Count
+from onebyone.optimize.report import AppliedLaw, RefusedLaw, Report, Side
+
+
+def side(macs: int, seconds: float = 0.5) -> Side:
+    count = Count(
+        parameters=macs // 10,
+        buffers=0,
+        macs=macs,
+        pointwise_macs=macs // 2,
+        bias_adds=0,
+        activation_bytes=4096,
+        weight_bytes=40,
+        nodes=3,
+        inputs=(("x", (1, 3)),),
+        layers=(),
+        uncounted=(),
+    )
+    return Side(count, seconds)
+
+
+LAW_ROWS = (
+    AppliedLaw("compose", "y", ("a", "b"), 600),
+    AppliedLaw("commute", "y", ("a", "b"), 100),
+    AppliedLaw("compose", "z [bold]", ("c",), 50),
+)
+REFUSALS = (
+    RefusedLaw("compose", "first", "Relu is nonlinear"),
+    RefusedLaw("compose", "second", "Relu is nonlinear"),
+    RefusedLaw("split", "[red]third", "it does not pay"),
+)
+REPORT = Report(side(1000), side(250, 0.125), LAW_ROWS, REFUSALS)
+
+
+def test_the_saving_is_the_share_of_the_macs() -> None:
+    assert REPORT.saved == 0.75
+    assert Report(side(0), side(0), (), ()).saved == 0.0
+
+
+def test_json_holds_everything() -> None:
+    told = json.loads(json.dumps(REPORT.to_dict()))
+    assert set(told) == {"schema", "before", "after", "laws", "refusals", "certificate"}
+    assert (told["schema"], told["certificate"]) == (1, None)
+    assert (told["before"]["macs"], told["after"]["modelled_seconds"]) == (1000, 0.125)
+    assert told["laws"][0] == {
+        "law": "compose",
+        "equation": LAWS["compose"].equation,
+        "root": "y",
+        "nodes": ["a", "b"],
+        "saved_macs": 600,
+    }
+    assert told["refusals"][2] == {
+        "law": "split",
+        "node": "[red]third",
+        "reason": "it does not pay",
+    }
+
+
+def rows(text: str, heading: str) -> list[list[str]]:
+    """The cells of the rows of the table under `heading`."""
+    table = text.split(heading)[1].split("└")[0]
+    lines = [line for line in table.splitlines() if line.startswith("│")]
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
+
+
+def test_totals_are_shown_before_and_after() -> None:
+    shown = rows(str(REPORT), "before and after")
+    assert shown[0] == ["MACs", "1,000", "250", "75.0%"]
+    assert shown[-1] == ["modelled time (s)", "0.5", "0.125", "75.0%"]
+    assert "1 MAC = 2 FLOPs" in str(REPORT)
+
+
+def test_laws_are_added_up_and_regions_ranked() -> None:
+    text = str(REPORT)
+    laws = {row[0]: row[-2:] for row in rows(text, "laws applied")}
+    assert laws == {"compose": ["2", "650"], "commute": ["1", "100"]}
+    where = rows(text, "where")
+    assert where == [["y", "compose · commute", "2", "700"], ["z [bold]", "compose", "1", "50"]]
+
+
+def test_refusals_are_counted_and_named_where_they_come_first() -> None:
+    assert rows(str(REPORT), "refused") == [
+        ["compose", "Relu is nonlinear", "2", "first"],
+        ["split", "it does not pay", "1", "[red]third"],
+    ]
+
+
+def test_what_is_left_out_of_a_table_is_said() -> None:
+    many = tuple(AppliedLaw("compose", f"y{k}", ("a",), k) for k in range(14))
+    text = str(Report(side(1000), side(250), many, ()))
+    assert "4 more: --json lists them all" in text
+    assert [row[0] for row in rows(text, "where")][:2] == ["y13", "y12"]
+
+
+def test_no_law_is_said_too() -> None:
+    assert "No law applies where it would pay." in str(Report(side(9), side(9), (), ()))
+
+
+@pytest.mark.parametrize("name", list(LAWS))
+def test_every_law_has_its_equation_in_the_row(name: str) -> None:
+    assert AppliedLaw(name, "y", (), 0).to_dict()["equation"] == LAWS[name].equation

@@ -1,0 +1,109 @@
+"""The whole way: which laws and profile are used, what comes back, what is said when it cannot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onebyone.errors import UnreadableModel, UsageError
+from onebyone.optimize import Optimized, optimize
+from onebyone.optimize.cost import Profile
+
+from ..graphs.text import integers, model
+
+X = "float[2,3,5,4] x"
+CHAIN = model("a = Conv(x, w) y = Conv(a, v)", X, constants={"w": (7, 3, 1, 1), "v": (2, 7, 1, 1)})
+DYNAMIC = model(
+    "a = Conv(x, w) p = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(a) y = Relu(p)",
+    "float[n,3,h,k] x",
+    constants={"w": (7, 3, 1, 1)},
+)
+COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9)
+
+
+def laws(result: Optimized) -> list[str]:
+    return [row.law for row in result.report.laws]
+
+
+def test_a_chain_is_composed_and_certified() -> None:
+    result = optimize(CHAIN, profile=COUNTING)
+    report = result.report
+    assert (report.before.macs, report.after.macs) == (40 * (21 + 14), 40 * 6)
+    assert (report.before.nodes, report.after.nodes) == (2, 1)
+    assert laws(result) == ["compose"]
+    assert report.certificate is not None
+    assert report.certificate.passed
+    assert isinstance(result.model, ir.Model)
+
+
+def test_without_verification_there_is_no_certificate() -> None:
+    assert optimize(CHAIN, verify=False).report.certificate is None
+
+
+@pytest.mark.parametrize(
+    ("options", "applied"),
+    [
+        ({"only": ["compose"]}, ["compose"]),
+        ({"only": ["split", "commute"]}, []),
+        ({"without": ["compose"]}, []),
+        ({"only": ["compose"], "without": ["compose"]}, []),
+        ({"only": []}, ["compose"]),
+    ],
+)
+def test_only_the_laws_asked_for(options: dict[str, list[str]], applied: list[str]) -> None:
+    assert laws(optimize(CHAIN, verify=False, profile=COUNTING, **options)) == applied
+
+
+@pytest.mark.parametrize("options", [{"only": ["merge"]}, {"without": ["sum", "merge"]}])
+def test_an_unknown_law_is_named(options: dict[str, list[str]]) -> None:
+    with pytest.raises(UsageError, match="got law 'merge', wanted one of affine, commute, compose"):
+        optimize(CHAIN, **options)
+
+
+def test_sizes_decide_the_counts() -> None:
+    report = optimize(DYNAMIC, shapes={"x": (3, 3, 8, 6)}, verify=False, profile=COUNTING).report
+    assert (report.before.macs, report.after.macs) == (3 * 8 * 6 * 21, 3 * 4 * 3 * 21)
+    assert optimize(DYNAMIC, verify=False).report.before.macs == 224 * 224 * 21
+
+
+def test_a_profile_may_come_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps({"peak": 1.0, "bandwidth": 1e18, "overhead": 1e-9}))
+    assert laws(optimize(CHAIN, verify=False, profile=path)) == ["compose"]
+    with pytest.raises(UsageError, match="nowhere"):
+        optimize(CHAIN, profile=tmp_path / "nowhere.json")
+
+
+def test_data_of_another_shape_is_refused() -> None:
+    with pytest.raises(UsageError, match="x"):
+        optimize(CHAIN, data={"x": integers("x", (2, 4, 5, 4))})
+
+
+def test_what_is_no_model_is_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"\x08\x07 nothing")
+    with pytest.raises(UnreadableModel, match=r"broken\.onnx"):
+        optimize(path)
+
+
+def test_progress_tells_each_stage() -> None:
+    stages: list[str] = []
+    optimize(CHAIN, progress=lambda stage, done, total: stages.append(stage))
+    assert stages[0] == "rewrite"
+    assert "verify" in stages
+
+
+def test_weights_that_do_not_fit_are_refusals_of_the_report() -> None:
+    constants = {"w": np.full((4, 3, 1, 1), 300, np.float16),
+                 "v": np.full((2, 4, 1, 1), 300, np.float16)}  # fmt: skip
+    proto = model("a = Conv(x, w) y = Conv(a, v)", "float16[1,3,5,4] x", "float16[1,2,5,4] y",
+                  constants)  # fmt: skip
+    report = optimize(proto, verify=False, profile=COUNTING).report
+    assert report.laws == ()
+    assert ("compose", "a composed weight overflows float16") in {
+        (refusal.law, refusal.reason) for refusal in report.refusals
+    }
