@@ -32,9 +32,9 @@ __all__ = ["FACTOR", "SAMPLES", "Noise", "half_of_the_digits", "limits", "unit_r
 FACTOR = 16.0
 # Fewer samples of the noise than this say too little about its size.
 SAMPLES = 8
-# Composing weights in float64 leaves γ_n = n·2^-53 of them, n <= 4096 channels, where the exact
-# sum is zero. What is smaller than this share of the largest value is dust.
-_DUST = 4096 * 2.0**-53
+# A sum that cancels in one order of its additions leaves some units of its terms in another, and
+# its terms may be of the size of the largest value: a slice below this many units of it is dust.
+_DUST = 4.0
 
 
 @dataclass(frozen=True)
@@ -94,17 +94,19 @@ def limits(reference: Array, noise: Noise) -> Array:
         # their number (Higham and Mary, SIAM J. Sci. Comput. 41 (2019), A2815).
         largest = max(largest, math.sqrt(noise.depth) * noise.unit * top)
     bound = np.full((1,) * reference.ndim, FACTOR * largest)
+    dust = _DUST * noise.unit * top
     for axis in sorted({min(1, reference.ndim - 1), reference.ndim - 1} - {-1}):
         if reference.size * noise.samples >= SAMPLES * reference.shape[axis] > 0:
-            bound = np.minimum(bound, np.maximum(_slices(reference, noise, axis), _DUST * top))
+            bound = np.minimum(bound, _slices(reference, noise, axis, dust))
     return bound
 
 
-def _slices(reference: Array, noise: Noise, axis: int) -> Array:
-    """The limit of each slice along an axis."""
+def _slices(reference: Array, noise: Noise, axis: int, dust: float) -> Array:
+    """The limit of each slice along an axis; a slice of nothing but dust may be other dust."""
     others = tuple(k for k in range(reference.ndim) if k != axis)
     seen = noise.size.max(axis=others, keepdims=True)
     top = np.abs(reference).max(axis=others, keepdims=True)
     usual = np.median(seen[top > 0] / top[top > 0]) if np.any(top) else 0.0
     least = np.maximum(max(float(usual), noise.unit) * top, noise.floor)
-    return np.asarray(FACTOR * np.maximum(seen, least))
+    limit = FACTOR * np.maximum(seen, least)
+    return np.asarray(np.where(top <= dust, np.maximum(limit, dust), limit))
