@@ -183,11 +183,11 @@ def collect(node: Sum, *, commute: bool = True) -> Term | None:
     >>> once.word.maps[0].weight.tolist()
     [[1, 1], [1, 1]]
     """
-    groups: dict[tuple[int, tuple[Space, ...], frozenset[int]], list[Word]] = {}
+    groups: dict[tuple[int, tuple[Space, ...], int | None], list[Word]] = {}
     terms = flatten(node)
     nodes: Mapping[int, Node] = {id(t.node): t.node for t in terms}
     for term in terms:
-        place = frozenset[int]() if commute or not term.word.spaces else frozenset(term.word.slots)
+        place = None if commute or not term.word.spaces else _place(term)
         groups.setdefault((id(term.node), term.word.spaces, place), []).append(term.word)
     if len(groups) == len(terms):
         return None
@@ -197,6 +197,12 @@ def collect(node: Sum, *, commute: bool = True) -> Term | None:
         for (key, _, _), words in groups.items()
     )
     return collected[0] if len(collected) == 1 else Term(Word(), Sum(collected))
+
+
+def _place(term: Term) -> int:
+    """The one place among the spaces where a word's maps stand, or a number of its own."""
+    places = set(term.word.slots)
+    return places.pop() if len(places) == 1 else -id(term)
 
 
 def _merge(words: list[Word], channels: int) -> Word:
