@@ -113,6 +113,33 @@ def test_collected_sums_have_the_same_value(data: st.DataObject) -> None:
     assert np.array_equal(value(collected), value(Term(Word(), node)))
 
 
+@given(st.data())
+def test_collected_without_commuting_sums_have_the_same_value(data: st.DataObject) -> None:
+    node = data.draw(sums(data.draw(st.sampled_from([1, 3]))))
+    collected = collect(node, commute=False)
+    assert collected is None or np.array_equal(value(collected), value(Term(Word(), node)))
+
+
+@pytest.mark.parametrize(("before", "place"), [(True, 1), (False, 0)])
+def test_without_commuting_the_sum_stands_where_its_summands_stood(
+    before: bool, place: int
+) -> None:
+    pad = SPACES[1]
+    maps = [ChannelMap(np.full((3, 2), k), np.full(3, k)) for k in (1, 2)]
+    words = [Word.of([pad, f] if before else [f, pad]) for f in maps]
+    collected = collect(Sum(tuple(Term(word, X) for word in words)), commute=False)
+    assert collected is not None
+    assert set(collected.word.slots) == {place}
+    mixed = Sum((Term(Word.of([pad, maps[0]]), X), Term(Word.of([maps[1], pad]), X)))
+    assert collect(mixed, commute=False) is None
+
+
+def test_without_commuting_maps_around_a_space_stay_around_it() -> None:
+    f, g = ChannelMap(np.ones((3, 2))), ChannelMap(np.ones((1, 3)))
+    around = Word.of([f, SPACES[0], g])
+    assert collect(Sum((Term(around, X), Term(around, X))), commute=False) is None
+
+
 @given(integers(3, 2), integers(3, 2), integers(3))
 def test_biases_of_one_path_stay_in_their_slots(
     W: np.ndarray, V: np.ndarray, b: np.ndarray
