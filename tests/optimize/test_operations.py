@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from onnx import ModelProto, numpy_helper
 
 from onebyone.algebra.laws import LAWS
@@ -84,11 +85,12 @@ def test_a_matrix_product_has_its_bias_added() -> None:
     assert made.operand.bias is None
 
 
-def test_a_shift_after_a_concat_is_divided_among_its_operands() -> None:
+@pytest.mark.parametrize("laws", [("affine",), ("affine", "split")])
+def test_a_shift_after_a_concat_is_divided_among_its_operands(laws: tuple[str, ...]) -> None:
     constants = {"w": (4, 3, 1, 1), "v": (2, 3, 1, 1), "b": (6, 1, 1)}
     body = "p = Conv(x, w) q = Conv(x, v) c = Concat<axis = 1>(p, q) y = Add(c, b)"
     proto = model(body, X, constants=constants)
-    made, b = built(proto, "affine", "split"), weights(proto)["b"].ravel()
+    made, b = built(proto, *laws), weights(proto)["b"].ravel()
     assert isinstance(made, Concatenate)
     shares = [part.bias for part in made.operands if isinstance(part, Mapped)]
     assert [share.tolist() for share in shares] == [b[:4].tolist(), b[4:].tolist()]

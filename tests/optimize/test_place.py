@@ -102,6 +102,18 @@ def test_a_stride_alone_is_a_slice() -> None:
     assert np.array_equal(run(to_proto(model), {"x": x})[0]["y"], x[:, :, ::2])
 
 
+def test_a_space_map_that_the_graph_has_already_is_not_made_again() -> None:
+    model = graph_of(IMAGE, 4)
+    x = model.graph.inputs[0]
+    flip = ir.Node("", "Transpose", [x], [ir.AttrInt64s("perm", (0, 1, 2, 3))], name="kept")
+    flip.outputs[0].name, flip.outputs[0].shape = "f", IMAGE.shape(4)
+    model.graph.insert_before(next(iter(model.graph)), flip)
+    moved = Moved(Source(x), Step(flip, IMAGE, IMAGE, None), 4)
+    nodes = placed(Mapped(moved, SCALE, IMAGE, IMAGE), model)
+    assert [node.op_type for node in nodes] == ["Mul"]
+    assert nodes[0].inputs[0] is flip.outputs[0]
+
+
 def test_sums_put_convolutions_last_and_share_what_they_share() -> None:
     model = graph_of(IMAGE, 4)
     x = Source(model.graph.inputs[0])

@@ -341,9 +341,10 @@ def test_a_chain_is_multiplied_in_the_best_order(widths: list[int]) -> None:
     assert planned(term, frozenset(LAWS)).cost.macs == fewest * PLAIN.positions
 
 
-@pytest.mark.parametrize(("r", "applied"), [(1, 2), (2, 2), (3, 1), (7, 1)])
-def test_a_product_stays_factored_where_that_is_cheaper(r: int, applied: int) -> None:
-    a, b = 3, 7  # r(a + b) < ab up to r = 2
+# r(a + b) < ab, and equality, where one operator is less than two.
+@pytest.mark.parametrize(("r", "b", "applied"), [(1, 7, 2), (2, 7, 2), (2, 6, 1), (3, 7, 1)])
+def test_a_product_stays_factored_where_that_is_cheaper(r: int, b: int, applied: int) -> None:
+    a = 3
     maps = [ChannelMap(np.ones((r, a))), ChannelMap(np.ones((b, r)))]
     term = Term(Word.of(maps), Leaf(("x", PLAIN), a))
     for profile in PROFILES:
