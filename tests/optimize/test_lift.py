@@ -203,6 +203,15 @@ def test_a_smaller_summand_is_broadcast() -> None:
     assert factors(term.node.terms[0]) == ["GlobalAveragePool", "3→4", "Broadcast"]
 
 
+def test_sizes_that_may_or_may_not_be_one_are_no_broadcast() -> None:
+    body = "a = Conv(x, w) b = Conv(z, v) y = Add(a, b)"
+    constants = {"w": (4, 3, 1, 1), "v": (4, 3, 1, 1)}
+    same = model(body, "float[n,3,h,5] x, float[n,3,h,5] z", "float[n,4,h,5] y", constants)
+    other = model(body, "float[n,3,h,5] x, float[n,3,k,5] z", "float[n,4,l,5] y", constants)
+    assert isinstance(lifted(same)["y"].term.node, Sum)
+    assert lifted(other) == {}
+
+
 def test_a_constant_summand_is_a_shift() -> None:
     (f,) = term_of("a = Add(x, b) p = AveragePool<kernel_shape = [2, 2]>(a) y = Identity(p)",
                    b=(3, 1, 1)).word.maps  # fmt: skip

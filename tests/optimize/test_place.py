@@ -170,7 +170,12 @@ def test_weights_are_rounded_once_to_the_type_of_the_graph() -> None:
 def test_a_weight_that_overflows_changes_nothing() -> None:
     model = graph_of(IMAGE, 2, ir.DataType.FLOAT16)
     huge = ChannelMap(np.full((2, 4), 65520.0))
+    half = Layout((2, 0, 3, 3), (2, 1, 3, 3), 1)
+    step = Step(ir.node("Conv", []), IMAGE, half, Window((2, 1), (0, 0, 0, 0)))
+    sliced = Moved(Source(model.graph.inputs[0]), step, 4)
+    names = Names.of(model.graph)
     with pytest.raises(Unrepresentable, match="float16"):
-        placed(Mapped(Source(model.graph.inputs[0]), huge, IMAGE, IMAGE), model)
+        place(model.graph.outputs[0], Mapped(sliced, huge, half, half), names)
     assert [node.op_type for node in model.graph] == ["Relu"]
     assert not model.graph.initializers
+    assert not names.integers  # the bounds of the slice are not in the graph: not to be shared
