@@ -252,9 +252,12 @@ def _layers(
         if node in work or not walk.fixed(node):
             found = read_by.setdefault(biases.get(node, node), [])
             found.extend(readings(node, walk.weights))
+    # What is a parameter anywhere is one everywhere, whichever node comes first.
+    trained = {r.weight for found in read_by.values() for r in found if not r.buffer}
     seen: set[ir.Value] = set()
     layers = []
-    for node, found in read_by.items():
+    for node, readings_here in read_by.items():
+        found = [Reading(r.weight, r.buffer and r.weight not in trained) for r in readings_here]
         if node in work or found:
             layers.append(_layer(node, walk, work.get(node, Work(0)), found, seen))
         seen.update(reading.weight for reading in found)
