@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx.parser
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -102,3 +103,12 @@ def test_sizes_that_may_be_equal_are_left_unknown(shape):
     constants = {**EXPAND, "tail": [1, 5], "sevens": [7, 7, 7]}
     inferred, _ = both(model(picked(["wanted", "sevens"]), constants), shape)
     assert inferred is None
+
+
+def test_unequal_symbols_broadcast_to_something_without_a_name() -> None:
+    text = "g (float[N,5,H] x, float[N,5,A] z) => (float[n,c,h] y) { y = Add(x, z) }"
+    model = read(onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 17]>' + text))
+    infer(model)
+    n, c, h = model.graph.outputs[0].shape
+    assert (str(n), c) == ("N", 5)
+    assert str(h) not in ("H", "A")

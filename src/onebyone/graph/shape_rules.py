@@ -1,4 +1,4 @@
-"""What onnx-shape-inference is not told or leaves out: bounds on its work, and five rules.
+"""What onnx-shape-inference is not told or leaves out: bounds on its work, and some rules.
 
 Its elements of shape tensors ("symbolic values") are lists of integers and expressions; those of a
 comparison are 0 and 1.
@@ -57,8 +57,12 @@ def complete(context: Context, node: ir.Node) -> None:
     >>> str(node.outputs[0].shape)
     '[3,n]'
     """
+    if node.domain not in ("", "ai.onnx"):
+        return
+    if node.op_type in _BROADCASTS:
+        _broadcast(context, node)
     rule = _RULES.get(node.op_type)
-    if rule is not None and node.domain in ("", "ai.onnx"):
+    if rule is not None:
         rule(context, node)
 
 
@@ -150,6 +154,33 @@ def _elements(context: Context, node: ir.Node, index: int) -> list[Element] | No
     value = node.inputs[index] if index < len(node.inputs) else None
     return None if value is None else context.get_symbolic_value(value)
 
+
+def _broadcast(context: Context, node: ir.Node) -> None:
+    """Two free names broadcast to whichever is not 1, so their result has no name yet.
+
+    The library takes the first. For expressions that is right: they come from one image, and sizes
+    that differ there are an error when the model runs.
+    """
+    shape = node.outputs[0].shape
+    operands = [v.shape for v in node.inputs if v is not None and v.shape is not None]
+    if shape is None or len(operands) < len(node.inputs):
+        return
+    rank, dims = len(shape), list(shape)
+    for axis in range(rank):
+        found = [s[axis - rank + len(s)] for s in operands if axis - rank + len(s) >= 0]
+        symbols = {d.value or "" for d in found if isinstance(d, ir.SymbolicDim)}
+        free = {s for s in symbols if s.isidentifier() and not context.is_generated_symbol(s)}
+        if not isinstance(dims[axis], int) and len(free) > 1:
+            dims[axis] = context.new_symbolic_dim()
+    node.outputs[0].shape = ir.Shape(dims)
+
+
+_BROADCASTS = frozenset(
+    {
+        *("Add", "And", "Div", "Equal", "Max", "Mean", "Min", "Mod"),
+        *("Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor"),
+    }
+)
 
 _RULES = {
     "ConstantOfShape": _fill,
