@@ -386,6 +386,19 @@ def test_a_kernel_takes_a_map_from_behind_a_space_by_two_laws() -> None:
         assert planned(term, frozenset({alone})).cost == planned(term, frozenset()).cost
 
 
+def test_sums_of_what_is_broadcast_are_not_taken_for_broadcast() -> None:
+    """An Add makes small tensors as large as its other operand, not as large as they will be."""
+    f, g = ChannelMap(np.ones((3, 2), int)), ChannelMap(2 * np.ones((3, 2), int))
+    x, small = Leaf(("x", PLAIN), 2), Leaf(("s", of_sizes([2, 1, 1, 1], 1)), 2)
+    broadcast = Word((Step(None, small.value[1], PLAIN, None),))
+    inner = Sum((Term(Word.of([f]), small), Term(Word.of([g]), small)))
+    term = Term(Word(), Sum((Term(Word.of([f]), x), Term(broadcast, inner))))
+    term = term.then(Word((on_axis(PLAIN, 2, Slice(1, 2)),)))
+    values = {"x": np.arange(12.0).reshape(2, 2, 3, 1), "s": np.arange(4.0).reshape(2, 2, 1, 1)}
+    found = computed(build(planned(term, frozenset(LAWS))), values)
+    assert np.array_equal(found, value(term, values))
+
+
 def test_runs_say_what_a_product_will_be() -> None:
     scale = ChannelMap.diagonal(np.array([2, 3, 4, 5]))
     blocks = ChannelMap(np.ones((6, 2)), np.ones(6), 2)
