@@ -98,7 +98,7 @@ class Planner:
         words = [word] + [word.linear] * (len(node.terms) - 1)
         tables = self._operands(node.terms, words)
         last = (len(word.spaces), len(word.maps)) if "sum" in self.laws else (0, 0)
-        for i in range(last[0] + 1):
+        for i in _joints(word, last[0]):
             for j in range(last[1] + 1):
                 yield from self._added(tables, i, j, is_split=False)
 
@@ -109,7 +109,7 @@ class Planner:
         if "split" not in self.laws:
             yield from self._stacked(tables, 0, 0)
             return
-        for i in range(len(word.spaces) + 1):
+        for i in _joints(word, len(word.spaces)):
             for j in range(len(word.maps) + 1):
                 if j <= diagonal:
                     yield from self._stacked(tables, i, j)
@@ -391,6 +391,11 @@ def _cut(word: Word, sizes: list[int], diagonal: int) -> list[Word]:
         parts = split(word.maps[at], sizes)
         words = [w.with_first_map(f, at) for w, f in zip(words, parts, strict=True)]
     return words
+
+
+def _joints(word: Word, last: int) -> Iterator[int]:
+    """Where operands may be joined: not right after a broadcast, which only the Add above does."""
+    return (i for i in range(last + 1) if not (i and steps(word)[i - 1].broadcasts))
 
 
 def _is_broadcast(plan: Plan) -> bool:
