@@ -211,5 +211,5 @@ def test_product_multiplies_from_the_left(data: st.DataObject) -> None:
 
 def test_a_map_can_be_replaced() -> None:
     f, g = (ChannelMap(np.full((2, 2), k)) for k in (1, 2))
-    word = Word.of([f, OnAxis(2, Tile(2)), f]).with_first_map(g, at=1)
+    word = Word.of([f, OnAxis(2, Tile(2)), f]).with_map(g, at=1)
     assert (word.maps, word.slots) == ((f, g), (0, 1))

@@ -77,9 +77,9 @@ class Word:
         """The same word without its biases."""
         return Word(self.spaces, tuple(f.linear for f in self.maps), self.slots)
 
-    def with_first_map(self, first: ChannelMap, at: int = 0) -> Word:
-        """The same word with maps[at] replaced."""
-        return Word(self.spaces, (*self.maps[:at], first, *self.maps[at + 1 :]), self.slots)
+    def with_map(self, f: ChannelMap, at: int) -> Word:
+        """The same word with maps[at] replaced by f."""
+        return Word(self.spaces, (*self.maps[:at], f, *self.maps[at + 1 :]), self.slots)
 
     @cached_property
     def segments(self) -> tuple[int, ...]:

@@ -389,7 +389,7 @@ def _cut(word: Word, sizes: list[int], diagonal: int) -> list[Word]:
     words = [word] + [word.linear] * (len(sizes) - 1)
     for at in range(min(diagonal + 1, len(word.maps))):
         parts = split(word.maps[at], sizes)
-        words = [w.with_first_map(f, at) for w, f in zip(words, parts, strict=True)]
+        words = [w.with_map(f, at) for w, f in zip(words, parts, strict=True)]
     return words
 
 
