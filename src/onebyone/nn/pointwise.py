@@ -1,0 +1,195 @@
+"""The 1×1 convolution as one layer for every layout.
+
+    y[…, o, …] = Σ_i W[o, i] · x[…, i, …] + b[o]          W: (C_out, C_in / groups), b: (C_out,)
+
+The sum runs along the channel axis, the same at every position. `Conv1d`, `Conv2d`, `Conv3d` with
+a kernel of one and `Linear` are this map; they differ in where the channel axis lies, and in how
+many axes of size one they store their weight with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod, sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from onebyone.errors import UsageError
+
+__all__ = ["Pointwise"]
+
+_CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+
+
+class Pointwise(nn.Module):
+    """A 1×1 convolution, a linear layer: one matrix on the channel axis at every position.
+
+    Positions are the axes after the channel axis; where that is the last one, those between the
+    first axis (the batch) and it. So `channel_dim=1` takes images (N, C, H, W), sequences
+    (N, C, L), volumes (N, C, D, H, W) and points (N, C, P), `channel_dim=-1` takes (N, H, W, C),
+    tokens (N, L, C) and vectors (…, C), and `channel_dim=-3` takes one image (C, H, W).
+
+    Args:
+        in_channels, out_channels: C_in and C_out.
+        bias: whether to add a learned b.
+        stride: of the positions that are kept, one for all spatial axes or one for each.
+        groups: blocks of W; group g of the outputs sees group g of the inputs only.
+        channel_dim: the channel axis of the input; negative counts from the end.
+        spatial_dims: how many axes of size one the stored weight has behind (C_out, C_in / groups):
+            2 as `Conv2d`, 0 as `Linear`. None chooses 0 if the channels come last, else 2. It
+            decides whose state dict `state_dict()` is; that of any other is loaded all the same.
+        device, dtype: of the parameters.
+
+    Parameters are drawn as PyTorch draws those of `Conv2d` and `Linear`: a seed gives the same.
+
+    Raises:
+        UsageError: sizes that do not fit, here or in the input; the message says which.
+
+    Source: Lin, Chen, Yan, "Network in Network", 2013, arXiv:1312.4400.
+
+    >>> image = torch.ones(2, 3, 5, 7)
+    >>> Pointwise(3, 4, stride=2)(image).shape
+    torch.Size([2, 4, 3, 4])
+    >>> tokens = Pointwise(3, 4, channel_dim=-1)
+    >>> tokens.load_state_dict(nn.Conv2d(3, 4, 1).state_dict())
+    <All keys matched successfully>
+    >>> tokens(torch.ones(2, 11, 3)).shape
+    torch.Size([2, 11, 4])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        bias: bool = True,
+        stride: int | tuple[int, ...] = 1,
+        groups: int = 1,
+        channel_dim: int = 1,
+        *,
+        spatial_dims: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        _check(in_channels, out_channels, stride, groups)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.stride, self.groups, self.channel_dim = stride, groups, channel_dim
+        if spatial_dims is None:
+            spatial_dims = 0 if channel_dim == -1 else 2
+        shape = (out_channels, in_channels // groups, *[1] * spatial_dims)
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.bias = (
+            nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw both parameters uniformly within ±1/√(C_in / groups), as PyTorch's own layers do."""
+        nn.init.kaiming_uniform_(self.weight, a=sqrt(5))
+        if self.bias is not None:
+            bound = 1 / sqrt(self.in_channels // self.groups)
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x with C_in entries along `channel_dim` -> the same layout with C_out there."""
+        axis = self._axis(x)
+        last = axis == x.ndim - 1
+        stride = self._strides(x.ndim - 2 if last else x.ndim - axis - 1)
+        return self._last(x, stride) if last else self._first(x, axis, stride)
+
+    def _axis(self, x: Tensor) -> int:
+        axis = self.channel_dim + (x.ndim if self.channel_dim < 0 else 0)
+        if not 0 <= axis < x.ndim or x.shape[axis] != self.in_channels:
+            raise UsageError(
+                f"got an input of shape {tuple(x.shape)}, wanted {self.in_channels} channels along "
+                f"axis {self.channel_dim}: set channel_dim to the channel axis"
+            )
+        return axis
+
+    def _strides(self, axes: int) -> tuple[int, ...]:
+        if isinstance(self.stride, int):
+            return (self.stride,) * max(axes, 0)
+        if len(self.stride) != axes:
+            raise UsageError(
+                f"got stride {self.stride} for an input with {axes} spatial axes, "
+                "wanted one for each"
+            )
+        return self.stride
+
+    def _last(self, x: Tensor, stride: tuple[int, ...]) -> Tensor:
+        """Channels last: a linear layer."""
+        x = _subsampled(x, 1, stride)
+        if self.groups == 1:
+            return functional.linear(x, self.weight.flatten(1), self.bias)
+        weight = self.weight.reshape(self.groups, -1, self.in_channels // self.groups)
+        parts = x.reshape(*x.shape[:-1], self.groups, weight.shape[-1])
+        y = torch.einsum("...gi,goi->...go", parts, weight).flatten(-2)
+        return y if self.bias is None else y + self.bias
+
+    def _first(self, x: Tensor, axis: int, stride: tuple[int, ...]) -> Tensor:
+        """Channels before positions: a convolution, with as many spatial axes as PyTorch has."""
+        lead, space = x.shape[:axis], x.shape[axis + 1 :]
+        if axis != 1:
+            x = x.reshape(prod(lead), self.in_channels, *space)
+        if len(space) not in _CONVOLUTIONS:
+            x = _subsampled(x, 2, stride)
+            space, stride = x.shape[2:], (1,)
+            x = x.flatten(2)
+        weight = self.weight.reshape(*self.weight.shape[:2], *[1] * len(stride))
+        y = _CONVOLUTIONS[len(stride)](x, weight, self.bias, stride, groups=self.groups)
+        if len(space) not in _CONVOLUTIONS:
+            y = y.reshape(*y.shape[:2], *space)
+        return y if axis == 1 else y.reshape(*lead, *y.shape[1:])
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *rest: Any, **named: Any
+    ) -> None:
+        """Take the weight of any convolution with kernel one, or of a linear layer."""
+        weight = state_dict.get(prefix + "weight")
+        if isinstance(weight, Tensor) and _is_pointwise(weight, self.weight):
+            # A copy: the caller's dictionary is not ours to change.
+            state_dict = {**state_dict, prefix + "weight": weight.reshape(self.weight.shape)}
+        super()._load_from_state_dict(state_dict, prefix, *rest, **named)
+
+    def extra_repr(self) -> str:
+        shown: Mapping[str, tuple[object, object]] = {
+            "bias": (self.bias is not None, True),
+            "stride": (self.stride, 1),
+            "groups": (self.groups, 1),
+            "channel_dim": (self.channel_dim, 1),
+        }
+        other = [f"{name}={value}" for name, (value, usual) in shown.items() if value != usual]
+        return ", ".join([str(self.in_channels), str(self.out_channels), *other])
+
+
+def _check(in_channels: int, out_channels: int, stride: int | tuple[int, ...], groups: int) -> None:
+    strides = (stride,) if isinstance(stride, int) else stride
+    if min(in_channels, out_channels, groups, *strides) < 1:
+        raise UsageError(
+            f"got {in_channels} → {out_channels} channels, stride {stride}, {groups} groups, "
+            "wanted each to be at least 1"
+        )
+    if in_channels % groups or out_channels % groups:
+        raise UsageError(
+            f"got {in_channels} → {out_channels} channels in {groups} groups, "
+            "wanted both to be multiples of groups"
+        )
+
+
+def _subsampled(x: Tensor, first: int, stride: tuple[int, ...]) -> Tensor:
+    """Every stride-th position along the axes from `first` on."""
+    if all(step == 1 for step in stride):
+        return x
+    return x[(slice(None),) * first + tuple(slice(None, None, step) for step in stride)]
+
+
+def _is_pointwise(weight: Tensor, wanted: Tensor) -> bool:
+    """Whether a stored weight is `wanted`'s matrix, with any number of axes of size one behind."""
+    return (
+        weight.ndim >= 2
+        and weight.shape[:2] == wanted.shape[:2]
+        and weight.numel() == wanted.numel()
+    )
