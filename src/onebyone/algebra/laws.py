@@ -69,6 +69,12 @@ LAWS: dict[str, Law] = {
             "MatMul and Gemm on the channel axis in any layout; views that cancel",
             "the views leave the channel axis whole",
         ),
+        Law(
+            "demand",
+            "S f(x, y) = f(Sx, Sy),  S Kₛx = K₍gs₎x",
+            "strided 1×1s: what computes the positions they skip, back to the strides of K×Ks",
+            "every reader skips the same positions; f elementwise; sizes rounded down",
+        ),
     )
 }
 """Name -> law, in the order of the documentation."""

@@ -16,6 +16,7 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.simplify import simplify_shapes
 from onebyone.optimize.cost import Cost, Profile
+from onebyone.optimize.demand import hoist_strides
 from onebyone.optimize.lift import Context, Region, regions
 from onebyone.optimize.normalization import Folded, fold_normalizations
 from onebyone.optimize.operations import build
@@ -67,6 +68,8 @@ def rewrite(
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)
         changed = list(_round(model, sizes, laws, Pricer(profile), refused))
+        if not changed and "demand" in laws:
+            changed = list(_demand(model, sizes, profile))
         done += changed
         if not changed and not (done and _merge_equal_nodes(model)):
             break
@@ -81,6 +84,14 @@ def _merge_equal_nodes(model: ir.Model) -> bool:
 
 def _folded(found: Folded) -> Rewrite:
     return Rewrite(found.root, found.nodes, frozenset({"affine"}), Cost(), Cost(), {"affine": 0})
+
+
+def _demand(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
+    for found in hoist_strides(model.graph, sizes, profile):
+        saved = {"demand": found.before.macs - found.after.macs}
+        yield Rewrite(
+            found.root, found.nodes, frozenset({"demand"}), found.before, found.after, saved
+        )
 
 
 def _round(
@@ -140,5 +151,5 @@ def _saved(region: Region, now: Plan, best: Plan, price: Pricer) -> dict[str, in
     return saved
 
 
-ORDER = ("linear", "affine", "sum", "split", "commute", "compose")
+ORDER = ("demand", "linear", "affine", "sum", "split", "commute", "compose")
 """The laws in the order in which savings are told apart."""

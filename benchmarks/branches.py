@@ -1,0 +1,106 @@
+"""Networks as they are trained before their branches are fused: RepVGG and MobileOne, and a ResNet
+whose filters were pruned to zero but are still there.
+
+Widths and depths are those of the papers' tables: RepVGG-A0 (Ding et al. 2021, arXiv:2101.03697),
+MobileOne-S0 (Vasu et al. 2022, arXiv:2206.04040).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["mobileone_s0", "prune_filters", "repvgg_a0"]
+
+
+class Branches(nn.Module):
+    """Convolutions of one input, each with its batch normalisation, and the identity's, summed.
+
+    Args:
+        c_in, c_out, kernel, stride, groups: of the convolutions; padding keeps the size.
+        copies: how many K×K branches there are beside each other.
+        scale: whether there is a 1×1 branch; the identity's is there where sizes allow it.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        copies: int = 1,
+        *,
+        scale: bool = True,
+    ) -> None:
+        super().__init__()
+        kernels = [kernel] * copies + [1] * (scale and kernel > 1)
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(c_in, c_out, k, stride, k // 2, groups=groups, bias=False),
+                nn.BatchNorm2d(c_out),
+            )
+            for k in kernels
+        )
+        self.identity = nn.BatchNorm2d(c_in) if c_in == c_out and stride == 1 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        total: Tensor = self.branches[0](x)
+        for branch in self.branches[1:]:
+            total = total + branch(x)
+        if self.identity is not None:
+            total = total + self.identity(x)
+        return total.relu()
+
+
+class Classifier(nn.Sequential):
+    """Stages, the mean over positions, and a linear layer of 1000 classes."""
+
+    def __init__(self, stages: Iterator[nn.Module], channels: int) -> None:
+        head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 1000))
+        super().__init__(*stages, *head)
+
+
+def repvgg_a0() -> nn.Module:
+    """22 blocks of 3×3 + 1×1 + identity."""
+    return Classifier(_repvgg((48, 48, 96, 192, 1280), (1, 2, 4, 14, 1)), 1280)
+
+
+def _repvgg(widths: tuple[int, ...], depths: tuple[int, ...]) -> Iterator[nn.Module]:
+    c_in = 3
+    for width, depth in zip(widths, depths, strict=True):
+        for k in range(depth):
+            yield Branches(c_in, width, 3, stride=2 if k == 0 else 1)
+            c_in = width
+
+
+def mobileone_s0() -> nn.Module:
+    """Depthwise and pointwise convolutions in turns, four branches of each beside each other."""
+    return Classifier(_mobileone((48, 48, 128, 256, 1024), (0, 2, 8, 10, 1)), 1024)
+
+
+def _mobileone(widths: tuple[int, ...], depths: tuple[int, ...]) -> Iterator[nn.Module]:
+    yield Branches(3, widths[0], 3, stride=2)
+    c_in = widths[0]
+    for width, depth in zip(widths[1:], depths[1:], strict=True):
+        for k in range(depth):
+            yield Branches(c_in, c_in, 3, 2 if k == 0 else 1, c_in, copies=4)
+            yield Branches(c_in, width, 1, copies=4)
+            c_in = width
+
+
+@torch.no_grad()
+def prune_filters(network: nn.Module, share: float) -> None:
+    """Zero a share of the filters of every convolution, with all that its normalisation adds.
+
+    Structured pruning as it leaves a network behind: the weights of smallest norm are zero, the
+    shapes are what they were.
+    """
+    units = [m for m in network.modules() if hasattr(m, "conv") and hasattr(m, "bn")]
+    for unit in units:
+        norms = unit.conv.weight.abs().sum((1, 2, 3))
+        dead = norms.argsort()[: int(share * len(norms))]
+        for tensor in (unit.conv.weight, unit.bn.weight, unit.bn.bias):
+            tensor[dead] = 0
