@@ -70,6 +70,12 @@ LAWS: dict[str, Law] = {
             "the views leave the channel axis whole",
         ),
         Law(
+            "prune",
+            "W[x; k] = W₁x + W₂k,  W[x; z] = W₁x where W₂ = 0",
+            "zero rows, zero columns and constant channels of pruned networks",
+            "all that adds to or scales the channel goes too; no padding after a constant k ≠ 0",
+        ),
+        Law(
             "demand",
             "S f(x, y) = f(Sx, Sy),  S Kₛx = K₍gs₎x",
             "strided 1×1s: what computes the positions they skip, back to the strides of K×Ks",

@@ -11,7 +11,7 @@ convolutions save more than these operators cost.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
 
@@ -251,7 +251,7 @@ def _subsample(value: ir.Value, cone: _Cone, graph: ir.Graph, names: Names) -> N
     node = ir.Node("", "AveragePool", [value], attributes, num_outputs=1, name=name)
     result = node.outputs[0]
     assert value.shape is not None
-    result.name, result.dtype = name, value.dtype
+    result.name, result.type = name, value.type
     result.shape = ir.Shape([*value.shape.dims[:2], *cone.shape.dims[2:]])
     first = min((use.node for use in users), key=list(graph).index)
     graph.insert_before(first, node)

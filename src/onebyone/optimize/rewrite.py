@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
 
 from onebyone.algebra.refusal import Refusal
+from onebyone.graph.count import tally
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.simplify import simplify_shapes
 from onebyone.optimize.cost import Cost, Profile
@@ -23,6 +24,7 @@ from onebyone.optimize.operations import build
 from onebyone.optimize.place import Names, Unrepresentable, place
 from onebyone.optimize.plan import Plan
 from onebyone.optimize.price import Pricer
+from onebyone.optimize.prune import prune
 from onebyone.optimize.search import Planner
 
 __all__ = ["Rewrite", "rewrite"]
@@ -64,12 +66,16 @@ def rewrite(
     refused: dict[str, Refusal] = {}
     if "affine" in laws:
         done += [_folded(found) for found in fold_normalizations(model.graph)]
+    if "prune" in laws:
+        done += _prune(model, sizes)
     for round_number in range(MAX_ROUNDS):
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)
         changed = list(_round(model, sizes, laws, Pricer(profile), refused))
         if not changed and "demand" in laws:
             changed = list(_demand(model, sizes, profile))
+        if not changed and "prune" in laws:
+            changed = list(_prune(model, sizes))
         done += changed
         if not changed and not (done and _merge_equal_nodes(model)):
             break
@@ -84,6 +90,17 @@ def _merge_equal_nodes(model: ir.Model) -> bool:
 
 def _folded(found: Folded) -> Rewrite:
     return Rewrite(found.root, found.nodes, frozenset({"affine"}), Cost(), Cost(), {"affine": 0})
+
+
+def _prune(model: ir.Model, sizes: Sizes) -> Iterator[Rewrite]:
+    before = tally(model, sizes)
+    found = list(prune(model.graph, model.opset_imports[""]))
+    if found:
+        after = tally(model, sizes)
+        nodes = tuple(sorted(pruned.node for pruned in found))
+        saved = {"prune": before.macs - after.macs}
+        costs = Cost(0, before.macs, before.parameters), Cost(0, after.macs, after.parameters)
+        yield Rewrite(nodes[0], nodes, frozenset({"prune"}), *costs, saved)
 
 
 def _demand(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
@@ -151,5 +168,5 @@ def _saved(region: Region, now: Plan, best: Plan, price: Pricer) -> dict[str, in
     return saved
 
 
-ORDER = ("demand", "linear", "affine", "sum", "split", "commute", "compose")
+ORDER = ("prune", "demand", "linear", "affine", "sum", "split", "commute", "compose")
 """The laws in the order in which savings are told apart."""

@@ -1,0 +1,259 @@
+"""Dead channels: those that hold a constant, and those that nobody reads.
+
+    known    forward:   y[o] is one number at every position, whatever the input
+    needed   backward:  some output of the graph depends on x[c]
+
+A channel that is known or not needed may go, if all channels that are tied to it by elementwise
+operators may go too: `removable` gives, for each value, the channels that stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from onebyone.algebra.weights import Array
+from onebyone.graph.axes import Spatial
+from onebyone.graph.constants import constant
+from onebyone.graph.numeric import KERNELS
+from onebyone.graph.numeric.call import Call
+from onebyone.graph.operators import Role, role
+from onebyone.graph.spatial import spatial
+from onebyone.optimize.flow import Flow, Link, Mix, channels_of, flow
+
+__all__ = ["Dead", "find"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dead:
+    """What is known of the channels of a graph.
+
+    Args:
+        axes: value -> its channel axis, for all values that take part.
+        flows: node -> how channels flow through it, for all nodes that take part.
+        known: value -> (C,) the constants, NaN where there is none.
+        kept: value -> (C,) which channels stay.
+    """
+
+    axes: Mapping[ir.Value, int]
+    flows: Mapping[ir.Node, Flow]
+    known: Mapping[ir.Value, Array]
+    kept: Mapping[ir.Value, Array]
+
+
+@dataclass(eq=False)
+class _Analysis:
+    axes: dict[ir.Value, int]
+    version: int
+    flows: dict[ir.Node, Flow] = field(default_factory=dict)
+    known: dict[ir.Value, Array] = field(default_factory=dict)
+    needed: dict[ir.Value, Array] = field(default_factory=dict)
+    locked: set[ir.Value] = field(default_factory=set)
+
+
+def find(graph: ir.Graph, axes: Mapping[ir.Value, int], version: int) -> Dead:
+    """Analyse a graph with shapes inferred; `axes` gives the channel axis of values."""
+    a = _Analysis({v: k for v, k in axes.items() if channels_of(v, k)}, version)
+    nodes = list(graph)
+    for node in nodes:
+        _admit(node, a)
+    for node in nodes:
+        _learn(node, a)
+    _lock(graph, a)
+    for node in reversed(nodes):
+        _ask(node, a)
+    return Dead(a.axes, a.flows, a.known, _kept(a))
+
+
+def _admit(node: ir.Node, a: _Analysis) -> None:
+    """Enter the node's flow if each value in it has its channels on one axis everywhere."""
+    out = node.outputs[0] if node.outputs else None
+    found = flow(node, a.axes[out]) if out is not None and out in a.axes else None
+    if found is None:
+        return
+    parts: tuple[Link | Mix, ...] = found.links if found.mix is None else (found.mix,)
+    if all(a.axes.get(part.operand) == part.axis for part in parts):
+        a.flows[node] = found
+
+
+# Forward: what is known -------------------------------------------------------------------------
+
+
+def _learn(node: ir.Node, a: _Analysis) -> None:
+    for value in node.outputs:
+        if value in a.axes:
+            a.known[value] = np.full(channels_of(value, a.axes[value]) or 0, np.nan)
+    found = a.flows.get(node)
+    if found is None:
+        return
+    out = node.outputs[0]
+    known = _of_mix(found.mix, a) if found.mix else _of_links(node, found, a)
+    a.known[out] = np.where(np.isfinite(known), known, np.nan)
+
+
+def _of(value: ir.Value, a: _Analysis) -> Array:
+    if value not in a.known:
+        a.known[value] = np.full(channels_of(value, a.axes[value]) or 0, np.nan)
+    return a.known[value]
+
+
+def _of_mix(mix: Mix, a: _Analysis) -> Array:
+    """W k + b where all that a row uses is known; beyond padded borders there are zeros."""
+    k = _of(mix.operand, a)
+    unknown = np.isnan(k) | ((k != 0) & mix.padded)
+    row = (mix.used & unknown).any(axis=1)
+    total = mix.weight @ np.where(unknown, 0, k)
+    return np.where(row, np.nan, total if mix.bias is None else total + mix.bias)
+
+
+def _of_links(node: ir.Node, found: Flow, a: _Analysis) -> Array:
+    out = node.outputs[0]
+    channels = channels_of(out, a.axes[out]) or 0
+    if role(node) is Role.CONVOLUTION:
+        return _of_depthwise(node, _of(found.links[0].operand, a))
+    if role(node) in (Role.SPACE_MAP, Role.SELECTION):
+        return _of_space(node, _of(found.links[0].operand, a))
+    if role(node) in (Role.CONCAT, Role.VIEW, Role.IDENTITY) or node.op_type in _COPIES:
+        known = np.full(channels, np.nan)
+        for link in found.links:
+            known[link.outs] = _of(link.operand, a)[link.sources]
+        return known
+    return _computed(node, found, a)
+
+
+_COPIES = {"MaxPool", "GlobalMaxPool", "Cast"}
+
+
+def _of_depthwise(node: ir.Node, k: Array) -> Array:
+    weight, bias = constant(node.inputs[1]), constant(_input(node, 2))
+    assert weight is not None
+    taps = weight.reshape(len(weight), -1).astype(np.float64)
+    pads = any(node.attributes.get_ints("pads", ())) or "auto_pad" in node.attributes
+    unknown = (np.isnan(k) | ((k != 0) & pads)) & (taps != 0).any(axis=1)
+    total = taps.sum(axis=1) * np.where(np.isnan(k), 0, k)
+    return np.where(unknown, np.nan, total if bias is None else total + bias)
+
+
+def _input(node: ir.Node, at: int) -> ir.Value | None:
+    return node.inputs[at] if at < len(node.inputs) else None
+
+
+def _of_space(node: ir.Node, k: Array) -> Array:
+    found = spatial(node)
+    same = isinstance(found, Spatial) and found.preserves_constants
+    return k if same else np.where(k == 0, k, np.nan)
+
+
+def _computed(node: ir.Node, found: Flow, a: _Analysis) -> Array:
+    """An elementwise node, run on one position; what it makes of unknown operands is unknown."""
+    out = node.outputs[0]
+    unknown = np.full(channels_of(out, a.axes[out]) or 0, np.nan)
+    kernel = KERNELS.get(node.op_type)
+    operands = [_at_one_position(v, found, a) for v in node.inputs]
+    if kernel is None or any(x is None for x in operands):
+        return unknown
+    arrays = [x for x in operands if x is not None]
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    call = Call(node.op_type, a.version, 1, attributes)
+    with np.errstate(all="ignore"):
+        result = kernel(call, *(np.nan_to_num(x) for x in arrays))
+    if result is None:
+        return unknown
+    missing = np.any([np.broadcast_to(np.isnan(x), unknown.shape) for x in arrays], axis=0)
+    if node.op_type == "Mul":
+        missing &= ~np.any([np.broadcast_to(x == 0, unknown.shape) for x in arrays], axis=0)
+    return np.where(missing, np.nan, np.broadcast_to(result, unknown.shape))
+
+
+def _at_one_position(value: ir.Value | None, found: Flow, a: _Analysis) -> Array | None:
+    """(C,) or a scalar: an operand at any position, NaN where it differs from place to place."""
+    if value is None:
+        return None
+    array = constant(value)
+    if array is None:
+        linked = any(link.operand is value for link in found.links)
+        return _of(value, a) if linked else np.array(np.nan)
+    if array.size == 1:
+        return np.asarray(array, np.float64).reshape(())
+    axis = found.constants.get(value)
+    if axis is None or array.size != array.shape[axis]:
+        return np.array(np.nan)
+    return np.asarray(array, np.float64).reshape(-1)
+
+
+# Backward: what is needed ------------------------------------------------------------------------
+
+
+def _lock(graph: ir.Graph, a: _Analysis) -> None:
+    """Values that must keep all channels: the caller's, and those that other nodes read or make."""
+    a.locked |= {v for v in (*graph.inputs, *graph.outputs) if v in a.axes}
+    a.locked |= {v for v in a.axes if v.producer() is None or v.producer() not in a.flows}
+    for node in graph.all_nodes():
+        free = _operands(a.flows[node]) if node in a.flows else set()
+        a.locked |= {v for v in node.inputs if v is not None and v in a.axes and v not in free}
+    for value, axis in a.axes.items():
+        a.needed[value] = np.full(channels_of(value, axis) or 0, value in a.locked)
+
+
+def _operands(found: Flow) -> set[ir.Value]:
+    parts: tuple[Link | Mix, ...] = found.links if found.mix is None else (found.mix,)
+    return {part.operand for part in parts}
+
+
+def _ask(node: ir.Node, a: _Analysis) -> None:
+    found = a.flows.get(node)
+    if found is None:
+        return
+    wanted = a.needed[node.outputs[0]]
+    if found.mix is not None:
+        computed = wanted & np.isnan(a.known[node.outputs[0]])
+        a.needed[found.mix.operand] |= found.mix.used[computed].any(axis=0)
+    for link in found.links:
+        a.needed[link.operand][link.sources] |= wanted[link.outs]
+
+
+# What may go -------------------------------------------------------------------------------------
+
+
+def _kept(a: _Analysis) -> dict[ir.Value, Array]:
+    """Channels tied to each other stay or go together, and no value loses all of its own."""
+    values = list(a.axes)
+    ends = np.cumsum([0, *(len(a.needed[v]) for v in values)])
+    starts = dict(zip(values, ends[:-1], strict=True))
+    ties = [np.stack([starts[x] + s, starts[y] + o]) for x, s, y, o in _ties(a)]
+    pairs = np.concatenate(ties, axis=1) if ties else np.zeros((2, 0), int)
+    matrix = coo_array((np.ones(pairs.shape[1], bool), tuple(pairs)), shape=(ends[-1],) * 2)
+    _, group = connected_components(matrix, directed=False)
+    stays = np.zeros(ends[-1] + 1, bool)
+    for value in values:
+        span = slice(starts[value], starts[value] + len(a.needed[value]))
+        stays[group[span][_must_stay(value, a)]] = True
+    for value in values:
+        own = group[starts[value] : starts[value] + len(a.needed[value])]
+        if not stays[own].any():
+            stays[own[0]] = True
+    return {v: stays[group[starts[v] : starts[v] + len(a.needed[v])]] for v in values}
+
+
+def _ties(a: _Analysis) -> Iterator[tuple[ir.Value, Array, ir.Value, Array]]:
+    for node, found in a.flows.items():
+        for link in found.links:
+            yield link.operand, link.sources, node.outputs[0], link.outs
+
+
+def _must_stay(value: ir.Value, a: _Analysis) -> Array:
+    """Channels that are read and vary, or whose constant cannot be added where it is read."""
+    known, needed = _of(value, a), a.needed[value]
+    if value in a.locked:
+        return np.ones_like(needed)
+    stay = needed & np.isnan(known)
+    for use in value.uses():
+        mix = a.flows[use.node].mix if use.node in a.flows else None
+        if mix is not None and (mix.padded or use.node.op_type == "MatMul"):
+            stay = stay | (needed & (known != 0) & mix.used.any(axis=0))
+    return stay

@@ -1,0 +1,77 @@
+"""Prune: dead channels are taken out of the weights, and what they held goes into the next bias.
+
+W[x; k] = W₁x + W₂k           k constant: W₂k is part of the bias
+W[x; z] = W₁x                 z where W₂ = 0: nobody reads it, nobody computes it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.weights import Array
+from onebyone.graph.constants import constant
+from onebyone.optimize.dead import Dead, find
+from onebyone.optimize.flow import Mix
+from onebyone.optimize.lift import channel_axes
+from onebyone.optimize.place import Names, Unrepresentable, rounded
+from onebyone.optimize.reindex import narrow, reindex
+
+__all__ = ["Pruned", "prune"]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A node that lost channels: how many of its result, and of its weights."""
+
+    node: str
+    channels: int
+    weights: int
+
+
+def prune(graph: ir.Graph, version: int) -> Iterator[Pruned]:
+    """Take dead channels out, in place; `version` is the opset's.
+
+    Raises nothing: where a bias would not fit the number type, its channels stay.
+    """
+    dead = find(graph, channel_axes(graph), version)
+    if all(kept.all() for kept in dead.kept.values()) or not _fits(dead):
+        return
+    names = Names.of(graph)
+    orders = {v: np.flatnonzero(kept) for v, kept in dead.kept.items() if not kept.all()}
+    for node, found in dead.flows.items():
+        before = _stored(node)
+        bias = None if found.mix is None else _bias(found.mix, dead)
+        if reindex(node, found, orders, names, bias):
+            gone = int((~dead.kept[node.outputs[0]]).sum())
+            yield Pruned(node.name or node.op_type, gone, before - _stored(node))
+    for value, order in orders.items():
+        narrow(value, dead.axes[value], len(order))
+
+
+def _fits(dead: Dead) -> bool:
+    """Whether every new bias can be stored."""
+    try:
+        for node, found in dead.flows.items():
+            bias = None if found.mix is None else _bias(found.mix, dead)
+            if bias is not None and node.outputs[0].dtype is not None:
+                rounded(bias, node.outputs[0].dtype)
+    except Unrepresentable:
+        return False
+    return True
+
+
+def _stored(node: ir.Node) -> int:
+    return sum(array.size for v in node.inputs[1:] if (array := constant(v)) is not None)
+
+
+def _bias(mix: Mix, dead: Dead) -> Array | None:
+    """b + W₂k over the channels that go; None for none."""
+    known, kept = dead.known[mix.operand], dead.kept[mix.operand]
+    constants = np.where(kept | np.isnan(known), 0, known)
+    if not (mix.used & (constants != 0)).any():
+        return mix.bias
+    return mix.weight @ constants + (0 if mix.bias is None else mix.bias)

@@ -1,0 +1,125 @@
+"""Weights for other channels: some left out, or all in another order.
+
+(P_out W P_inᵀ)(P_in x) = P_out (W x)        P: rows of the identity, chosen and ordered
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.weights import Array
+from onebyone.graph.constants import constant
+from onebyone.optimize.flow import Flow, Mix
+from onebyone.optimize.place import Names, rounded
+
+__all__ = ["Orders", "narrow", "reindex"]
+
+Orders = Mapping[ir.Value, Array]
+"""Value -> the channels that it has from now on, by their old numbers, in their new order."""
+
+
+def reindex(node: ir.Node, found: Flow, orders: Orders, names: Names, bias: Array | None) -> bool:
+    """Give a node weights for the new channels of its operands and its result; whether any changed.
+
+    Args:
+        node, found: the node, and how channels flow through it.
+        orders: for values that change; those that are not there stay as they are.
+        names: of the graph.
+        bias: (C_out,) in the old order, where the node's own is another one from now on.
+    """
+    out = orders.get(node.outputs[0])
+    if found.mix is not None:
+        return _mix(node, found.mix, out, orders.get(found.mix.operand), names, bias)
+    if out is None:
+        return False
+    for operand, axis in found.constants.items():
+        array = constant(operand)
+        assert array is not None
+        _replace(node, operand, np.take(array, out, axis), names)
+    if node.op_type == "Conv":
+        node.attributes["group"] = ir.AttrInt64("group", len(out))
+    if node.op_type == "Reshape":
+        _resize(node, found.axis, len(out), names)
+    return True
+
+
+def narrow(value: ir.Value, axis: int, channels: int) -> None:
+    """Note that a value has another number of channels."""
+    assert value.shape is not None
+    dims = list(value.shape.dims)
+    dims[axis] = channels
+    value.shape = ir.Shape(dims)
+
+
+def _resize(node: ir.Node, axis: int, channels: int, names: Names) -> None:
+    """Write another number of channels into the constant shape of a Reshape."""
+    shape = constant(node.inputs[1])
+    if shape is not None and shape[axis] > 0:
+        written = shape.copy()
+        written[axis] = channels
+        _replace(node, node.inputs[1], written, names)
+
+
+def _mix(
+    node: ir.Node,
+    mix: Mix,
+    out: Array | None,
+    into: Array | None,
+    names: Names,
+    bias: Array | None,
+) -> bool:
+    if out is None and into is None:
+        return False
+    at = 0 if node.op_type == "MatMul" and node.inputs[0] is not mix.operand else 1
+    weight = constant(node.inputs[at])
+    assert weight is not None
+    rows, columns = (1, 0) if _is_transposed(node, at) else (0, 1)
+    if out is not None:
+        weight = np.take(weight, out, rows)
+    if into is not None:
+        weight = np.take(weight, into, columns)
+    _replace(node, node.inputs[at], weight, names)
+    total = mix.bias if bias is None else bias
+    if total is not None and node.op_type != "MatMul":
+        _set_bias(node, total if out is None else total[out], names)
+    return True
+
+
+def _is_transposed(node: ir.Node, at: int) -> bool:
+    """Whether a weight is stored as (C_in, C_out)."""
+    if node.op_type == "Gemm":
+        return not node.attributes.get_int("transB", 0)
+    return node.op_type == "MatMul" and at == 1
+
+
+def _set_bias(node: ir.Node, bias: Array, names: Names) -> None:
+    if node.op_type == "Gemm":
+        beta = node.attributes.get_float("beta", 1.0)
+        bias = bias if beta == 1.0 else bias / beta
+    if len(node.inputs) < 3:
+        node.resize_inputs(3)
+    like = node.inputs[1] if node.inputs[2] is None else node.inputs[2]
+    node.replace_input_with(2, _initializer(node, bias, like, names))
+
+
+def _replace(node: ir.Node, old: ir.Value | None, array: Array, names: Names) -> None:
+    new = _initializer(node, array, old, names)
+    for at, operand in enumerate(node.inputs):
+        if operand is old:
+            node.replace_input_with(at, new)
+
+
+def _initializer(node: ir.Node, array: Array, like: ir.Value | None, names: Names) -> ir.Value:
+    """A new initialiser of the type of the one it stands in for."""
+    assert like is not None
+    assert like.dtype is not None
+    assert isinstance(node.graph, ir.Graph)
+    name = names.mint(f"{like.name}.channels")
+    stored = array.astype(np.int64) if array.dtype.kind in "iu" else rounded(array, like.dtype)
+    value = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(stored), name=name))
+    value.shape, value.dtype = ir.Shape(array.shape), like.dtype
+    node.graph.register_initializer(value)
+    return value
