@@ -70,6 +70,12 @@ LAWS: dict[str, Law] = {
             "the views leave the channel axis whole",
         ),
         Law(
+            "permute",
+            "W(Px) = (WP)x,  P(Wx) = (PW)x,  f(Px) = P f(x)",
+            "channel shuffles, Gather, Slice and Split on channels, into the weights around them",
+            "P a permutation or selection; what is elementwise or depthwise is permuted along",
+        ),
+        Law(
             "prune",
             "W[x; k] = W₁x + W₂k,  W[x; z] = W₁x where W₂ = 0",
             "zero rows, zero columns and constant channels of pruned networks",

@@ -25,6 +25,7 @@ from onebyone.optimize.place import Names, Unrepresentable, place
 from onebyone.optimize.plan import Plan
 from onebyone.optimize.price import Pricer
 from onebyone.optimize.prune import prune
+from onebyone.optimize.relabel import relabel
 from onebyone.optimize.search import Planner
 
 __all__ = ["Rewrite", "rewrite"]
@@ -76,6 +77,8 @@ def rewrite(
             changed = list(_demand(model, sizes, profile))
         if not changed and "prune" in laws:
             changed = list(_prune(model, sizes))
+        if not changed and "permute" in laws:
+            changed = list(_permute(model, sizes, profile))
         done += changed
         if not changed and not (done and _merge_equal_nodes(model)):
             break
@@ -101,6 +104,12 @@ def _prune(model: ir.Model, sizes: Sizes) -> Iterator[Rewrite]:
         saved = {"prune": before.macs - after.macs}
         costs = Cost(0, before.macs, before.parameters), Cost(0, after.macs, after.parameters)
         yield Rewrite(nodes[0], nodes, frozenset({"prune"}), *costs, saved)
+
+
+def _permute(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
+    for found in relabel(model.graph, sizes, profile):
+        laws = frozenset({"permute"})
+        yield Rewrite(found.nodes[0], found.nodes, laws, found.before, found.after, {"permute": 0})
 
 
 def _demand(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
@@ -168,5 +177,5 @@ def _saved(region: Region, now: Plan, best: Plan, price: Pricer) -> dict[str, in
     return saved
 
 
-ORDER = ("prune", "demand", "linear", "affine", "sum", "split", "commute", "compose")
+ORDER = ("permute", "prune", "demand", "linear", "affine", "sum", "split", "commute", "compose")
 """The laws in the order in which savings are told apart."""

@@ -1,0 +1,457 @@
+"""Relabel: channels are stored in the order in which they are asked for.
+
+    W(Px) = (WP)x,   P(Wx) = (PW)x,   f(Px) = P f(x)         P: a permutation, or a selection
+
+Moving channels about is a 0/1 matrix, and the weights before and after it can take it in. For each
+value that something other than a move reads, it is worked out which channels of which *sources*
+(values that no move makes) it holds. A source whose weights can be permuted stores its channels
+sorted by who reads them; each reader is then put together from whole stretches, in the order that
+comes cheapest, and has its own weights permuted to that. Channels that nobody reads are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.weights import Array
+from onebyone.graph.shapes import Sizes
+from onebyone.optimize.cost import Cost, Profile
+from onebyone.optimize.flow import Flow, Link, Mix, channels_of, flow
+from onebyone.optimize.lift import channel_axes
+from onebyone.optimize.moves import Move, moves
+from onebyone.optimize.place import Names
+from onebyone.optimize.reindex import narrow, reindex
+
+__all__ = ["Relabelled", "relabel"]
+
+Piece = tuple[ir.Value, int, int]
+"""A stretch of the channels of a source, as stored: source, first, end."""
+
+
+@dataclass(frozen=True, eq=False)
+class Relabelled:
+    """Moves that went, by their nodes, and what moving costs before and after."""
+
+    nodes: tuple[str, ...]
+    before: Cost
+    after: Cost
+
+
+@dataclass(eq=False)
+class _Labels:
+    """What is known of the channels of a graph.
+
+    Args:
+        axes: value -> channel axis.
+        flows: node -> how channels flow through it, for nodes that compute.
+        moves: value -> the move that makes it.
+        atoms: value -> for each channel the source's number and the channel there.
+        sources: the values that channels come from, in the order of their numbers.
+        group: value -> the value that stands for all that must be stored in one order.
+    """
+
+    axes: dict[ir.Value, int]
+    flows: dict[ir.Node, Flow] = field(default_factory=dict)
+    moves: dict[ir.Value, Move] = field(default_factory=dict)
+    atoms: dict[ir.Value, tuple[Array, Array]] = field(default_factory=dict)
+    sources: list[ir.Value] = field(default_factory=list)
+    group: dict[ir.Value, ir.Value] = field(default_factory=dict)
+
+    def of(self, value: ir.Value) -> ir.Value:
+        """The value that stands for the group of `value`."""
+        while self.group.get(value, value) is not value:
+            value = self.group[value]
+        return value
+
+    def tie(self, a: ir.Value, b: ir.Value) -> None:
+        self.group[self.of(a)] = self.of(b)
+
+
+def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabelled]:
+    """Take shuffles and other moves of channels into the weights, in place, where that is cheaper.
+
+    Moves that are connected, through values or through orders, go together or stay together.
+    """
+    labels = _labels(graph)
+    names = Names.of(graph)
+    for component in _components(labels):
+        plan = _plan(component, labels, graph)
+        before, after = _moving(component, sizes, profile), _placing(plan, sizes, profile)
+        if after < before:
+            _carry_out(plan, labels, graph, names)
+            gone = {n.name or n.op_type for move in component for n in move.nodes}
+            yield Relabelled(tuple(sorted(gone)), before, after)
+
+
+# What is known ------------------------------------------------------------------------------------
+
+
+def _labels(graph: ir.Graph) -> _Labels:
+    axes = channel_axes(graph)
+    for node in graph:
+        if node.op_type == "Split" and node.outputs[0] in axes:
+            axes.update(dict.fromkeys(node.outputs, axes[node.outputs[0]]))
+    labels = _Labels(axes)
+    for node in graph:
+        found = list(moves(node, axes))
+        for move in found:
+            axes[move.value] = move.axis
+            labels.moves[move.value] = move
+        if not found:
+            _admit(node, labels)
+    for move in labels.moves.values():
+        labels.atoms[move.value] = _atoms(move, labels)
+    return labels
+
+
+def _admit(node: ir.Node, labels: _Labels) -> None:
+    out = node.outputs[0] if node.outputs else None
+    found = flow(node, labels.axes[out]) if out is not None and out in labels.axes else None
+    if found is None or out is None or channels_of(out, found.axis) is None:
+        return
+    parts: tuple[Link | Mix, ...] = found.links if found.mix is None else (found.mix,)
+    if any(labels.axes.get(part.operand, part.axis) != part.axis for part in parts):
+        return
+    labels.flows[node] = found
+    for link in found.links:
+        labels.axes.setdefault(link.operand, link.axis)
+        labels.tie(link.operand, out)
+
+
+def _atoms(move: Move, labels: _Labels) -> tuple[Array, Array]:
+    """For each channel of a moved value the number of its source, and its channel there."""
+    source, channel = np.zeros_like(move.which), np.zeros_like(move.which)
+    for k, operand in enumerate(move.operands):
+        here = move.which == k
+        if operand in labels.atoms:
+            source[here] = labels.atoms[operand][0][move.sources[here]]
+            channel[here] = labels.atoms[operand][1][move.sources[here]]
+        else:
+            if operand not in labels.sources:
+                labels.sources.append(operand)
+            source[here] = labels.sources.index(operand)
+            channel[here] = move.sources[here]
+    return source, channel
+
+
+def _components(labels: _Labels) -> list[list[Move]]:
+    """Moves connected through values and orders, where one of them scatters or leaves some out."""
+    labels_of = _Labels({})
+    for value, move in labels.moves.items():
+        for operand in move.operands:
+            labels_of.tie(value, operand)
+    for value in list(labels.moves) + labels.sources:
+        labels_of.tie(value, labels.of(value))
+    found: dict[ir.Value, list[Move]] = {}
+    for value, move in labels.moves.items():
+        found.setdefault(labels_of.of(value), []).append(move)
+    return [component for component in found.values() if any(m.scatters for m in component)]
+
+
+# The plan -----------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class _Plan:
+    """New orders, and how each value that is read is put together from stretches of sources."""
+
+    orders: dict[ir.Value, Array] = field(default_factory=dict)
+    pieces: dict[ir.Value, list[Piece]] = field(default_factory=dict)
+    gathers: dict[ir.Value, Array] = field(default_factory=dict)
+
+
+def _plan(component: Sequence[Move], labels: _Labels, graph: ir.Graph) -> _Plan:
+    wanted = [m.value for m in component if _is_read(m.value, labels)]
+    fixed = _fixed(graph, labels)
+    plan = _Plan()
+    made: dict[ir.Value, list[ir.Value]] = {}
+    for value in wanted:
+        made.setdefault(labels.of(value), []).append(value)
+    sources = dict.fromkeys(
+        labels.sources[k] for v in wanted for k in np.unique(labels.atoms[v][0])
+    )
+    for source in sources:
+        group = labels.of(source)
+        if group not in fixed and group not in made and group not in plan.orders:
+            plan.orders[group] = _sorted_by_reader(group, wanted, labels)
+    for value in wanted:
+        group = labels.of(value)
+        free = group not in fixed and len(made[group]) == 1
+        _assemble(value, free, plan, labels)
+    return plan
+
+
+def _is_read(value: ir.Value, labels: _Labels) -> bool:
+    """Whether something other than a move reads a value."""
+    inner = {n for move in labels.moves.values() for n in move.nodes}
+    return value.is_graph_output() or any(use.node not in inner for use in value.uses())
+
+
+def _fixed(graph: ir.Graph, labels: _Labels) -> set[ir.Value]:
+    """Groups with a value whose order somebody else counts on."""
+    inner = {n for move in labels.moves.values() for n in move.nodes}
+    fixed = {labels.of(v) for v in (*graph.inputs, *graph.outputs)}
+    for node in graph.all_nodes():
+        found = labels.flows.get(node)
+        free = set() if found is None else {link.operand for link in found.links}
+        if found is not None and found.mix is not None:
+            free = {found.mix.operand}
+        if node not in inner:
+            fixed |= {labels.of(v) for v in node.inputs if v is not None and v not in free}
+        if node not in inner and found is None:
+            fixed |= {labels.of(v) for v in node.outputs}
+    return fixed
+
+
+def _sorted_by_reader(group: ir.Value, wanted: Sequence[ir.Value], labels: _Labels) -> Array:
+    """The channels of a group of sources that are read, those with the same readers together."""
+    members = [k for k, source in enumerate(labels.sources) if labels.of(source) is group]
+    channels = channels_of(labels.sources[members[0]], labels.axes[labels.sources[members[0]]]) or 0
+    readers = np.zeros((len(wanted) + 1, channels), bool)
+    for row, value in enumerate(wanted):
+        source, channel = labels.atoms[value]
+        readers[row, channel[np.isin(source, members)]] = True
+    readers[-1] = _is_read_whole(group, labels)
+    order = np.lexsort(readers[::-1])
+    return order[readers[:, order].any(axis=0)]
+
+
+def _is_read_whole(group: ir.Value, labels: _Labels) -> bool:
+    """Whether a mix reads some value of a group as it is."""
+    return any(
+        found.mix is not None and labels.of(found.mix.operand) is group
+        for found in labels.flows.values()
+    )
+
+
+def _assemble(value: ir.Value, free: bool, plan: _Plan, labels: _Labels) -> None:
+    """Choose the order of a value that is read, and the stretches that it is put together from."""
+    source, channel = labels.atoms[value]
+    stored = np.empty_like(channel)
+    for k in np.unique(source):
+        order = plan.orders.get(labels.of(labels.sources[k]))
+        here = source == k
+        stored[here] = channel[here] if order is None else _positions(order)[channel[here]]
+    sequence = np.lexsort((stored, source)) if free else np.arange(len(source))
+    runs = _runs(source[sequence], stored[sequence])
+    if not free and len(runs) > 2 * len(np.unique(source)):
+        ordered = np.lexsort((stored, source))
+        runs = _runs(source[ordered], stored[ordered])
+        plan.gathers[value] = np.argsort(ordered)
+    elif free:
+        plan.orders[labels.of(value)] = sequence
+    plan.pieces[value] = [(labels.sources[k], a, b) for k, a, b in runs]
+
+
+def _positions(order: Array) -> Array:
+    """Old channel -> place in the new order."""
+    places = np.full(order.max(initial=0) + 1, -1)
+    places[order] = np.arange(len(order))
+    return places
+
+
+def _runs(source: Array, stored: Array) -> list[tuple[int, int, int]]:
+    """Stretches of neighbours: source's number, first and end."""
+    cuts = np.flatnonzero((np.diff(source) != 0) | (np.diff(stored) != 1)) + 1
+    return [
+        (int(source[part[0]]), int(stored[part[0]]), int(stored[part[-1]]) + 1)
+        for part in np.split(np.arange(len(source)), cuts)
+    ]
+
+
+# What it costs ------------------------------------------------------------------------------------
+
+
+def _elements(value: ir.Value, axis: int, channels: int, sizes: Sizes) -> int:
+    shape = sizes.shape(value) or ()
+    return channels * prod(n for k, n in enumerate(shape) if k != axis)
+
+
+def _moving(component: Sequence[Move], sizes: Sizes, profile: Profile) -> Cost:
+    """Of the moves as they stand."""
+    nodes = {node: move for move in component for node in move.nodes[-1:]}
+    total = Cost()
+    for node, move in nodes.items():
+        moved = 2 * sum(prod(sizes.shape(v) or ()) for v in node.outputs)
+        total += Cost(profile.time(elements=moved * (profile.transpose if move.scatters else 1)))
+    return total
+
+
+def _placing(plan: _Plan, sizes: Sizes, profile: Profile) -> Cost:
+    """Of the splits, concats and gathers of a plan."""
+    total = Cost()
+    cut: dict[ir.Value, set[tuple[int, int]]] = {}
+    for value, pieces in plan.pieces.items():
+        count = sum(b - a for _, a, b in pieces)
+        moved = 2 * _elements(value, 1, count, sizes)
+        if len(pieces) > 1:
+            total += Cost(profile.time(elements=moved))
+        if value in plan.gathers:
+            total += Cost(profile.time(elements=moved))
+        for source, a, b in pieces:
+            cut.setdefault(source, set()).add((a, b))
+    for source, parts in cut.items():
+        if len(parts) > 1:
+            moved = 2 * sum(_elements(source, 1, b - a, sizes) for a, b in parts)
+            total += Cost(profile.time(elements=moved))
+    return total
+
+
+# Carrying it out ----------------------------------------------------------------------------------
+
+
+def _carry_out(plan: _Plan, labels: _Labels, graph: ir.Graph, names: Names) -> None:
+    values = [*labels.axes]
+    orders = {v: plan.orders[g] for v in values if (g := labels.of(v)) in plan.orders}
+    assembled = _built(plan, labels, graph, names, orders)
+    for node, found in labels.flows.items():
+        reindex(node, found, orders, names, None)
+    for value, order in orders.items():
+        if value not in labels.moves:
+            narrow(value, labels.axes[value], len(order))
+    for value, made in assembled.items():
+        _read_instead(value, made, labels)
+
+
+def _read_instead(value: ir.Value, made: ir.Value, labels: _Labels) -> None:
+    inner = {n for move in labels.moves.values() for n in move.nodes}
+    for use in list(value.uses()):
+        if use.node not in inner:
+            use.node.replace_input_with(use.idx, made)
+    if value.is_graph_output():
+        name = value.name
+        value.name, made.name = f"{name}.moved", name
+        value.replace_all_uses_with(made, replace_graph_outputs=True)
+
+
+def _built(
+    plan: _Plan,
+    labels: _Labels,
+    graph: ir.Graph,
+    names: Names,
+    orders: Mapping[ir.Value, Array],
+) -> dict[ir.Value, ir.Value]:
+    """New nodes for every value that is read, right behind the moves that made it."""
+    builder = _Builder(graph, names, labels, orders)
+    parts = _parts(plan)
+    return {
+        value: builder.value(value, pieces, parts, plan.gathers.get(value))
+        for value, pieces in plan.pieces.items()
+    }
+
+
+def _parts(plan: _Plan) -> dict[ir.Value, list[tuple[int, int]]]:
+    """The stretches that each source is cut into."""
+    parts: dict[ir.Value, set[tuple[int, int]]] = {}
+    for pieces in plan.pieces.values():
+        for source, a, b in pieces:
+            parts.setdefault(source, set()).add((a, b))
+    return {source: sorted(found) for source, found in parts.items()}
+
+
+@dataclass(eq=False)
+class _Builder:
+    graph: ir.Graph
+    names: Names
+    labels: _Labels
+    orders: Mapping[ir.Value, Array]
+    cut: dict[ir.Value, dict[tuple[int, int], ir.Value]] = field(default_factory=dict)
+
+    def value(
+        self,
+        value: ir.Value,
+        pieces: Sequence[Piece],
+        parts: Mapping[ir.Value, list[tuple[int, int]]],
+        gather: Array | None,
+    ) -> ir.Value:
+        before = self.labels.moves[value].nodes[-1]
+        cut = [self._stretch(source, a, b, parts[source]) for source, a, b in pieces]
+        made = cut[0]
+        if len(cut) > 1:
+            axis = [ir.AttrInt64("axis", 1)]
+            count = sum(b - a for _, a, b in pieces)
+            made = self._node("Concat", cut, value, count, before, axis)
+        if gather is not None:
+            index = self._integers(gather)
+            axis = [ir.AttrInt64("axis", 1)]
+            made = self._node("Gather", [made, index], value, len(gather), before, axis)
+        return made
+
+    def _stretch(self, source: ir.Value, a: int, b: int, parts: list[tuple[int, int]]) -> ir.Value:
+        if source not in self.cut:
+            self.cut[source] = self._cut(source, parts)
+        return self.cut[source][a, b]
+
+    def _cut(
+        self, source: ir.Value, parts: list[tuple[int, int]]
+    ) -> dict[tuple[int, int], ir.Value]:
+        channels = self._channels(source)
+        if parts == [(0, channels)]:
+            return {(0, channels): source}
+        first = next(
+            use.node for move in self.labels.moves.values() for use in source.uses()
+            if use.node in move.nodes
+        )  # fmt: skip
+        ends = [0, *(b for _, b in parts)]
+        if [a for a, _ in parts] == ends[:-1] and ends[-1] == channels:
+            return self._split(source, parts, first)
+        return {(a, b): self._slice(source, a, b, first) for a, b in parts}
+
+    def _channels(self, source: ir.Value) -> int:
+        if source in self.orders:
+            return len(self.orders[source])
+        return channels_of(source, 1) or 0
+
+    def _split(
+        self, source: ir.Value, parts: list[tuple[int, int]], before: ir.Node
+    ) -> dict[tuple[int, int], ir.Value]:
+        counts = [b - a for a, b in parts]
+        axis = ir.AttrInt64("axis", 1)
+        operands, attributes = [source, self._integers(np.array(counts))], [axis]
+        if self.graph.opset_imports[""] < 13:
+            operands, attributes = [source], [axis, ir.AttrInt64s("split", counts)]
+        name = self.names.mint(f"{source.name}.Split")
+        node = ir.Node("", "Split", operands, attributes, num_outputs=len(parts), name=name)
+        for k, (value, count) in enumerate(zip(node.outputs, counts, strict=True)):
+            self._describe(value, self.names.mint(f"{name}.{k}"), source, count)
+        self.graph.insert_before(before, node)
+        return dict(zip(parts, node.outputs, strict=True))
+
+    def _slice(self, source: ir.Value, a: int, b: int, before: ir.Node) -> ir.Value:
+        bounds = [self._integers(np.array([n])) for n in (a, b, 1)]
+        return self._node("Slice", [source, *bounds], source, b - a, before, [])
+
+    def _node(
+        self,
+        op_type: str,
+        operands: Sequence[ir.Value],
+        like: ir.Value,
+        channels: int,
+        before: ir.Node,
+        attributes: Sequence[ir.Attr],
+    ) -> ir.Value:
+        name = self.names.mint(f"{like.name}.{op_type}")
+        node = ir.Node("", op_type, operands, attributes, num_outputs=1, name=name)
+        self._describe(node.outputs[0], name, like, channels)
+        self.graph.insert_before(before, node)
+        return node.outputs[0]
+
+    def _describe(self, value: ir.Value, name: str, like: ir.Value, channels: int) -> None:
+        assert like.shape is not None
+        value.name, value.type = name, like.type
+        value.shape = ir.Shape([like.shape[0], channels, *like.shape.dims[2:]])
+
+    def _integers(self, numbers: Array) -> ir.Value:
+        key = tuple(int(n) for n in numbers)
+        if key not in self.names.integers:
+            name = self.names.mint("channels")
+            value = ir.Value(name=name, const_value=ir.tensor(np.array(key, np.int64), name=name))
+            value.shape, value.dtype = ir.Shape([len(key)]), ir.DataType.INT64
+            self.graph.register_initializer(value)
+            self.names.integers[key] = value
+        return self.names.integers[key]
