@@ -131,9 +131,9 @@ def _shuffled(node: ir.Node) -> Move | None:
     if x.shape != out.shape or (parts[0], *parts[3:]) != (x.shape[0], *x.shape[2:]):
         return None
     groups, each, channels = parts[1], parts[2], x.shape[1]
-    if not isinstance(groups, int) or not isinstance(each, int) or groups * each != channels:
+    if not isinstance(groups, int) or not isinstance(each, int) or channels != groups * each:
         return None
-    sources = np.arange(channels).reshape(groups, each).T.reshape(-1)
+    sources = np.arange(groups * each).reshape(groups, each).T.reshape(-1)
     nodes = (first, transpose, node)
     return Move(out, 1, (x,), np.zeros_like(sources), sources, nodes, scatters=True)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -285,7 +286,6 @@ def _moving(component: Sequence[Move], sizes: Sizes, profile: Profile) -> Cost:
 def _placing(plan: _Plan, sizes: Sizes, profile: Profile) -> Cost:
     """Of the splits, concats and gathers of a plan."""
     total = Cost()
-    cut: dict[ir.Value, set[tuple[int, int]]] = {}
     for value, pieces in plan.pieces.items():
         count = sum(b - a for _, a, b in pieces)
         moved = 2 * _elements(value, 1, count, sizes)
@@ -293,12 +293,9 @@ def _placing(plan: _Plan, sizes: Sizes, profile: Profile) -> Cost:
             total += Cost(profile.time(elements=moved))
         if value in plan.gathers:
             total += Cost(profile.time(elements=moved))
-        for source, a, b in pieces:
-            cut.setdefault(source, set()).add((a, b))
-    for source, parts in cut.items():
-        if len(parts) > 1:
-            moved = 2 * sum(_elements(source, 1, b - a, sizes) for a, b in parts)
-            total += Cost(profile.time(elements=moved))
+    for source, cuts in _cuts(plan).items():
+        if len(cuts) > 2:
+            total += Cost(profile.time(elements=2 * _elements(source, 1, cuts[-1], sizes)))
     return total
 
 
@@ -338,20 +335,20 @@ def _built(
 ) -> dict[ir.Value, ir.Value]:
     """New nodes for every value that is read, right behind the moves that made it."""
     builder = _Builder(graph, names, labels, orders)
-    parts = _parts(plan)
+    cuts = _cuts(plan)
     return {
-        value: builder.value(value, pieces, parts, plan.gathers.get(value))
+        value: builder.value(value, pieces, cuts, plan.gathers.get(value))
         for value, pieces in plan.pieces.items()
     }
 
 
-def _parts(plan: _Plan) -> dict[ir.Value, list[tuple[int, int]]]:
-    """The stretches that each source is cut into."""
-    parts: dict[ir.Value, set[tuple[int, int]]] = {}
+def _cuts(plan: _Plan) -> dict[ir.Value, list[int]]:
+    """Where the stretches of each source begin and end."""
+    cuts: dict[ir.Value, set[int]] = {}
     for pieces in plan.pieces.values():
         for source, a, b in pieces:
-            parts.setdefault(source, set()).add((a, b))
-    return {source: sorted(found) for source, found in parts.items()}
+            cuts.setdefault(source, set()).update((a, b))
+    return {source: sorted(found) for source, found in cuts.items()}
 
 
 @dataclass(eq=False)
@@ -360,67 +357,65 @@ class _Builder:
     names: Names
     labels: _Labels
     orders: Mapping[ir.Value, Array]
-    cut: dict[ir.Value, dict[tuple[int, int], ir.Value]] = field(default_factory=dict)
+    cut: dict[ir.Value, dict[int, ir.Value]] = field(default_factory=dict)
 
     def value(
         self,
         value: ir.Value,
         pieces: Sequence[Piece],
-        parts: Mapping[ir.Value, list[tuple[int, int]]],
+        cuts: Mapping[ir.Value, list[int]],
         gather: Array | None,
     ) -> ir.Value:
+        """The operators that put a value together."""
         before = self.labels.moves[value].nodes[-1]
-        cut = [self._stretch(source, a, b, parts[source]) for source, a, b in pieces]
-        made = cut[0]
-        if len(cut) > 1:
-            axis = [ir.AttrInt64("axis", 1)]
+        parts = [part for piece in pieces for part in self._stretch(piece, cuts[piece[0]])]
+        made = parts[0]
+        axis = [ir.AttrInt64("axis", 1)]
+        if len(parts) > 1:
             count = sum(b - a for _, a, b in pieces)
-            made = self._node("Concat", cut, value, count, before, axis)
+            made = self._node("Concat", parts, value, count, before, axis)
         if gather is not None:
-            index = self._integers(gather)
-            axis = [ir.AttrInt64("axis", 1)]
-            made = self._node("Gather", [made, index], value, len(gather), before, axis)
+            operands = [made, self._integers(gather)]
+            made = self._node("Gather", operands, value, len(gather), before, axis)
         return made
 
-    def _stretch(self, source: ir.Value, a: int, b: int, parts: list[tuple[int, int]]) -> ir.Value:
+    def _stretch(self, piece: Piece, cuts: list[int]) -> list[ir.Value]:
+        """The parts of a source that a stretch consists of."""
+        source, a, b = piece
+        if (a, b) == (0, self._channels(source)):
+            return [source]
         if source not in self.cut:
-            self.cut[source] = self._cut(source, parts)
-        return self.cut[source][a, b]
+            self.cut[source] = self._cut(source, cuts)
+        return [self.cut[source][k] for k in cuts if a <= k < b]
 
-    def _cut(
-        self, source: ir.Value, parts: list[tuple[int, int]]
-    ) -> dict[tuple[int, int], ir.Value]:
-        channels = self._channels(source)
-        if parts == [(0, channels)]:
-            return {(0, channels): source}
+    def _cut(self, source: ir.Value, cuts: list[int]) -> dict[int, ir.Value]:
+        """Each part of a source by where it begins."""
         first = next(
             use.node for move in self.labels.moves.values() for use in source.uses()
             if use.node in move.nodes
         )  # fmt: skip
-        ends = [0, *(b for _, b in parts)]
-        if [a for a, _ in parts] == ends[:-1] and ends[-1] == channels:
-            return self._split(source, parts, first)
-        return {(a, b): self._slice(source, a, b, first) for a, b in parts}
+        ends = pairwise(cuts)
+        if cuts[0] == 0 and cuts[-1] == self._channels(source):
+            return self._split(source, cuts, first)
+        return {a: self._slice(source, a, b, first) for a, b in ends}
 
     def _channels(self, source: ir.Value) -> int:
         if source in self.orders:
             return len(self.orders[source])
         return channels_of(source, 1) or 0
 
-    def _split(
-        self, source: ir.Value, parts: list[tuple[int, int]], before: ir.Node
-    ) -> dict[tuple[int, int], ir.Value]:
-        counts = [b - a for a, b in parts]
+    def _split(self, source: ir.Value, cuts: list[int], before: ir.Node) -> dict[int, ir.Value]:
+        counts = np.diff(cuts)
         axis = ir.AttrInt64("axis", 1)
-        operands, attributes = [source, self._integers(np.array(counts))], [axis]
+        operands, attributes = [source, self._integers(counts)], [axis]
         if self.graph.opset_imports[""] < 13:
-            operands, attributes = [source], [axis, ir.AttrInt64s("split", counts)]
+            operands, attributes = [source], [axis, ir.AttrInt64s("split", counts.tolist())]
         name = self.names.mint(f"{source.name}.Split")
-        node = ir.Node("", "Split", operands, attributes, num_outputs=len(parts), name=name)
+        node = ir.Node("", "Split", operands, attributes, num_outputs=len(counts), name=name)
         for k, (value, count) in enumerate(zip(node.outputs, counts, strict=True)):
-            self._describe(value, self.names.mint(f"{name}.{k}"), source, count)
+            self._describe(value, self.names.mint(f"{name}.{k}"), source, int(count))
         self.graph.insert_before(before, node)
-        return dict(zip(parts, node.outputs, strict=True))
+        return dict(zip(cuts, node.outputs, strict=False))
 
     def _slice(self, source: ir.Value, a: int, b: int, before: ir.Node) -> ir.Value:
         bounds = [self._integers(np.array([n])) for n in (a, b, 1)]

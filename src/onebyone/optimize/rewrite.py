@@ -14,6 +14,7 @@ from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnus
 
 from onebyone.algebra.refusal import Refusal
 from onebyone.graph.count import tally
+from onebyone.graph.fold import fold_sizes
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.simplify import simplify_shapes
 from onebyone.optimize.cost import Cost, Profile
@@ -63,6 +64,7 @@ def rewrite(
 ) -> tuple[list[Rewrite], list[tuple[str, Refusal]]]:
     """Rewrite a model in place; returns what was replaced, and what could not be stored."""
     simplify_shapes(model.graph)
+    fold_sizes(model.graph, model.opset_imports[""])
     done: list[Rewrite] = []
     refused: dict[str, Refusal] = {}
     if "affine" in laws:

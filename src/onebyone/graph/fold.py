@@ -1,0 +1,122 @@
+"""Sizes that are computed when a model runs although they are known: replaced by their numbers.
+
+Exporters cut channels in half with Shape → Gather → Div → Slice, also where the number of channels
+is fixed. Integers are evaluated here as the engine would; floating-point numbers are left alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.weights import Array
+from onebyone.graph.constants import constant
+from onebyone.graph.numeric import KERNELS
+from onebyone.graph.numeric.call import Call
+
+__all__ = ["fold_sizes"]
+
+MAX_ELEMENTS = 64
+"""Sizes and bounds are short; anything longer is data."""
+
+_ARITHMETIC = {"Add", "Sub", "Mul", "Div", "Mod", "Neg", "Max", "Min", "ReduceProd", "ReduceSum"}
+_FOLDS = _ARITHMETIC | {"Cast", "Concat", "Gather", "Slice", "Squeeze", "Unsqueeze"}
+
+
+def fold_sizes(graph: ir.Graph, version: int) -> int:
+    """Put integers that are known in the place of the nodes that compute them; how many.
+
+    Args:
+        graph: with shapes inferred; changed in place, nodes without readers are left standing.
+        version: of the standard operators.
+
+    >>> x = ir.val("x", ir.DataType.FLOAT, ("n", 6))
+    >>> axis = ir.val("axis", const_value=ir.tensor(np.array(1)))
+    >>> nodes = [ir.node("Shape", [x])]
+    >>> nodes += [ir.node("Gather", [nodes[0].outputs[0], axis])]
+    >>> nodes += [ir.node("Identity", [nodes[1].outputs[0]])]
+    >>> for node in nodes:
+    ...     node.outputs[0].name, node.outputs[0].dtype = node.op_type, ir.DataType.INT64
+    >>> graph = ir.Graph([x], [], nodes=nodes, initializers=[axis], opset_imports={"": 17})
+    >>> fold_sizes(graph, 17), nodes[2].inputs[0].const_value.numpy()
+    (1, array(6))
+    """
+    known: dict[ir.Value, Array] = {}
+    for node in graph:
+        array = _value(node, known, version)
+        if array is not None and array.size <= MAX_ELEMENTS:
+            known[node.outputs[0]] = array
+    return sum(_store(graph, value, array) for value, array in known.items())
+
+
+def _value(node: ir.Node, known: dict[ir.Value, Array], version: int) -> Array | None:
+    """The integers that a node computes; None if they are not known, or are not integers."""
+    if node.domain != "" or len(node.outputs) != 1 or node.outputs[0].dtype not in _INTEGERS:
+        return None
+    if node.op_type == "Shape":
+        return _sizes(node, range(*_span(node)))
+    if node.op_type == "Gather" and _shape_of(node.inputs[0]) is not None:
+        return _entry(node, known)
+    if node.op_type not in _FOLDS:
+        return None
+    inputs = [_array(value, known) for value in node.inputs]
+    if not all(array is not None and array.dtype.kind in "iu" for array in inputs):
+        return None
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    result = KERNELS[node.op_type](Call(node.op_type, version, 1, attributes), *inputs)
+    return None if result is None else np.asarray(result)
+
+
+_INTEGERS = (ir.DataType.INT64, ir.DataType.INT32)
+
+
+def _array(value: ir.Value | None, known: dict[ir.Value, Array]) -> Array | None:
+    return None if value is None else known.get(value, constant(value))
+
+
+def _shape_of(value: ir.Value | None) -> ir.Node | None:
+    node = None if value is None else value.producer()
+    return node if node is not None and node.op_type == "Shape" and node.domain == "" else None
+
+
+def _span(node: ir.Node) -> tuple[int, int]:
+    """The axes [start, end) that a Shape node gives the sizes of."""
+    shape = None if node.inputs[0] is None else node.inputs[0].shape
+    rank = 0 if shape is None else shape.rank()
+    bounds = slice(node.attributes.get_int("start", 0), node.attributes.get_int("end", rank))
+    return bounds.indices(rank)[:2]
+
+
+def _sizes(node: ir.Node, axes: range) -> Array | None:
+    shape = None if node.inputs[0] is None else node.inputs[0].shape
+    found = [] if shape is None else [shape[k] for k in axes]
+    whole = shape is not None and all(isinstance(n, int) for n in found)
+    return np.array(found, np.int64) if whole else None
+
+
+def _entry(node: ir.Node, known: dict[ir.Value, Array]) -> Array | None:
+    """Some entries of a shape, of which others may be free."""
+    maker, index = _shape_of(node.inputs[0]), _array(node.inputs[1], known)
+    if maker is None or index is None:
+        return None
+    axes = range(*_span(maker))
+    picked = [axes[int(k)] for k in index.reshape(-1) if -len(axes) <= k < len(axes)]
+    shape = None if maker.inputs[0] is None else maker.inputs[0].shape
+    sizes = [] if shape is None else [shape[k] for k in picked]
+    if len(sizes) < index.size or not all(isinstance(n, int) for n in sizes):
+        return None
+    return np.array(sizes, np.int64).reshape(index.shape)
+
+
+def _store(graph: ir.Graph, value: ir.Value, array: Array) -> bool:
+    """Let all readers read an initialiser; whether there were any."""
+    if value.is_graph_output() or not value.uses():
+        return False
+    name = f"{value.name}.known"
+    while name in graph.initializers:
+        name += "_"
+    made = ir.Value(name=name, const_value=ir.tensor(array, name=name), shape=ir.Shape(array.shape))
+    made.type = value.type
+    graph.register_initializer(made)
+    value.replace_all_uses_with(made)
+    return True
