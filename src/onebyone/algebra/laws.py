@@ -70,6 +70,12 @@ LAWS: dict[str, Law] = {
             "the views leave the channel axis whole",
         ),
         Law(
+            "stack",
+            "[f(W₁x + b₁); f(W₂x + b₂)] = f([W₁; W₂]x + [b₁; b₂])",
+            "siblings on one input, concatenated or cut apart again; and a map that is only cut",
+            "the same kernel, strides and pads, the same f; with a Split only where that pays",
+        ),
+        Law(
             "permute",
             "W(Px) = (WP)x,  P(Wx) = (PW)x,  f(Px) = P f(x)",
             "channel shuffles, Gather, Slice and Split on channels, into the weights around them",

@@ -28,6 +28,7 @@ from onebyone.optimize.price import Pricer
 from onebyone.optimize.prune import prune
 from onebyone.optimize.relabel import relabel
 from onebyone.optimize.search import Planner
+from onebyone.optimize.stack import stack
 
 __all__ = ["Rewrite", "rewrite"]
 
@@ -81,6 +82,8 @@ def rewrite(
             changed = list(_prune(model, sizes))
         if not changed and "permute" in laws:
             changed = list(_permute(model, sizes, profile))
+        if not changed and "stack" in laws:
+            changed = list(_stack(model, sizes, profile))
         done += changed
         if not changed and not (done and _merge_equal_nodes(model)):
             break
@@ -112,6 +115,12 @@ def _permute(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrit
     for found in relabel(model.graph, sizes, profile):
         laws = frozenset({"permute"})
         yield Rewrite(found.nodes[0], found.nodes, laws, found.before, found.after, {"permute": 0})
+
+
+def _stack(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
+    for found in stack(model.graph, sizes, profile):
+        laws = frozenset({"stack"})
+        yield Rewrite(found.root, found.nodes, laws, found.before, found.after, {"stack": 0})
 
 
 def _demand(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
@@ -179,5 +188,5 @@ def _saved(region: Region, now: Plan, best: Plan, price: Pricer) -> dict[str, in
     return saved
 
 
-ORDER = ("permute", "prune", "demand", "linear", "affine", "sum", "split", "commute", "compose")
+ORDER = ("stack", "permute", "prune", "demand", "linear", "affine", "sum", "split", "commute", "compose")
 """The laws in the order in which savings are told apart."""
