@@ -20,9 +20,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 
+from onebyone.counting.einsum import einsum_work
+from onebyone.counting.value import Count, LayerCount
 from onebyone.errors import UnreadableModel, UsageError
-from onebyone.graph.count import Count, LayerCount, count
-from onebyone.graph.count_formulas import PRODUCTS, einsum_work
+from onebyone.graph.count import count
+from onebyone.graph.count_formulas import PRODUCTS
 from onebyone.graph.count_gaps import _MOVES, _NO_FORMULA
 from onebyone.graph.count_weights import _BUFFERS, _QUANTISED, _RANDOM, _SETTINGS, _UNREAD
 

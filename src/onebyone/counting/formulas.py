@@ -57,7 +57,7 @@ def convolution_weight(
 def convolution(
     weight: Shape, output: Shape, *, constant: bool = True, biased: bool = False
 ) -> Work:
-    """A convolution with a weight (C_out, C_in / groups, *kernel) that gives `output` (N, C_out, …).
+    """A convolution with a weight (C_out, C_in / groups, *kernel) and the result (N, C_out, …).
 
     `constant`: the weight does not depend on the input; else the product is one of activations.
 
@@ -88,7 +88,7 @@ def _taps(weight: Shape, positions: int, constant: bool, bias_adds: int) -> Work
 def product(output: Shape, inner: int, *, constants: int, biased: bool = False) -> Work:
     """A product of two matrices, or of stacks of them, whose sum runs over `inner` terms.
 
-    `constants`: how many of its two factors do not depend on the input. One makes it a linear layer.
+    `constants`: how many of the two factors do not depend on the input. One: it is a linear layer.
 
     >>> product((2, 5, 4), 3, constants=1)
     Work(macs=120, pointwise_macs=120, bias_adds=0)
