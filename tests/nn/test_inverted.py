@@ -80,7 +80,8 @@ def test_the_input_is_added_where_it_fits(arguments: tuple[int, ...], added: boo
 def test_expansion_one_has_no_first_1x1() -> None:
     lengths = [len(InvertedResidual(6, 8, expansion).block) for expansion in (1, 1.01, 6)]
     assert lengths == [2, 2, 3]
-    assert InvertedResidual(24, 24, 88 / 24).block[0][0].out_channels == 88
+    # In floating point 56 · (488 / 56) is below 488.
+    assert InvertedResidual(56, 24, 488 / 56).block[0][0].out_channels == 488
 
 
 def test_the_state_dict_is_that_of_torchvisions_mobilenet_v3() -> None:

@@ -34,7 +34,7 @@ def test_a_selects_positions_and_pads_zero_channels(size: tuple[int, int], strid
     assert not list(skip.parameters())
 
 
-@pytest.mark.parametrize("stride", [2, 4])
+@pytest.mark.parametrize("stride", [1, 2, 4])
 @pytest.mark.parametrize("size", [*SIZES, (9, 6)])
 def test_d_averages_over_the_positions_that_exist(size: tuple[int, int], stride: int) -> None:
     skip = fill(ProjectionShortcut(3, 5, stride, "D", norm=ExactNorm))
