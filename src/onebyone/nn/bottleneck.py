@@ -2,8 +2,8 @@
 
     y = act( W₃ · act( K ∗ act( W₁ x ) ) + skip(x) )     W₁: (C_mid, C_in), W₃: (C_out, C_mid)
 
-K is 3×3 on C_mid channels; a norm follows each of the three. Before activation, the block is a sum
-over 3×3 matrices W₃ K W₁ of rank C_mid at most: a factored convolution and a skip.
+K is 3×3 on C_mid channels; a norm follows each of the three. Without norms, biases and activations
+it is one 3×3 convolution whose nine matrices W₃ K_ab W₁ have rank C_mid at most, and the skip.
 """
 
 from __future__ import annotations
