@@ -207,10 +207,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         }
         results = [t for t in tensors(result) if _storage(t)[0] not in shared]
         written = list({id(tensor): tensor for tensor in (*results, *facts.written)}.values())
-        if not written:
-            return
         for tensor in written:
             self.ledger.write(tensor, constant, origins if constant else ())
+        if facts.view or not written:
+            return
         kept = zip(read, operands, strict=True)
         overwritten = op in _OVERWRITES
         inputs = [o for t, o in kept if not (overwritten and any(t is w for w in facts.written))]
@@ -245,10 +245,18 @@ class Recurrences(TorchFunctionMode):
 
 @dataclass(frozen=True)
 class Facts:
-    """What an operator's schema says: the tensors it writes to, and whether it draws numbers."""
+    """What an operator's schema says.
+
+    Args:
+        written: the tensors that it writes to.
+        random: whether it draws numbers.
+        view: whether it gives views of what it reads. These have memory of their own where a
+            stored tensor, which has numbers, is viewed by one that has none.
+    """
 
     written: tuple[Tensor, ...] = ()
     random: bool = False
+    view: bool = False
 
 
 def _facts(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Facts:
@@ -258,7 +266,9 @@ def _facts(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Facts
     given = [*zip(schema, args, strict=False), *((a, kwargs.get(a.name)) for a in schema)]
     writes = [value for a, value in given if a.alias_info is not None and a.alias_info.is_write]
     random = torch.Tag.nondeterministic_seeded in func.tags
-    return Facts(tuple(tensors(writes)), random)
+    returned = [r.alias_info for r in func._schema.returns if r.alias_info is not None]
+    view = bool(returned) and not any(alias.is_write for alias in returned)
+    return Facts(tuple(tensors(writes)), random, view)
 
 
 def _may_decompose(func: Any) -> bool:
