@@ -33,6 +33,7 @@ from onebyone.nn.pointwise import Pointwise
 __all__ = [
     "NORMS",
     "channel_axis",
+    "channel_dim",
     "is_padded",
     "is_pointwise",
     "is_strided",
@@ -96,16 +97,22 @@ def is_strided(module: nn.Module) -> bool:
     return any(step != 1 for step in ((stride,) if isinstance(stride, int) else stride))
 
 
-def channel_axis(module: nn.Module, axes: int) -> int:
-    """The channel axis of a 1×1's or convolution's input: a batch with `axes` spatial axes.
+def channel_dim(module: nn.Module) -> int:
+    """The channel axis of a Linear, Pointwise or convolution, by the name that the module has.
 
-    >>> channel_axis(nn.Linear(3, 4), 2), channel_axis(nn.Conv2d(3, 4, 1), 2)
-    (3, 1)
-    >>> channel_axis(Pointwise(3, 4, channel_dim=-3), 2)
-    1
+    >>> channel_dim(nn.Linear(3, 4)), channel_dim(nn.Conv2d(3, 4, 1))
+    (-1, 1)
     """
-    named = getattr(module, "channel_dim", -1 if isinstance(module, nn.Linear) else 1)
-    return int(named) % (axes + 2)
+    return int(getattr(module, "channel_dim", -1 if isinstance(module, nn.Linear) else 1))
+
+
+def channel_axis(module: nn.Module, axes: int) -> int:
+    """The same counted from the front, in a batch with `axes` spatial axes.
+
+    >>> channel_axis(nn.Linear(3, 4), 2), channel_axis(Pointwise(3, 4, channel_dim=-3), 2)
+    (3, 1)
+    """
+    return channel_dim(module) % (axes + 2)
 
 
 def is_padded(conv: Convolution) -> bool:
