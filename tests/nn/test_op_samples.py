@@ -150,8 +150,8 @@ def test_the_value(case: Case) -> None:
 
 
 def is_large(case: Case) -> bool:
-    """Whether the whole Jacobian is too much; along random directions then (`fast_mode`)."""
-    return case.operands[0].numel() > 1000
+    """Whether the whole Jacobian takes seconds; along random directions then, as PyTorch does."""
+    return case.operands[0].numel() > 200
 
 
 @each_case

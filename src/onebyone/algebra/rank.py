@@ -173,7 +173,7 @@ def rank(
     sigma = np.sort(np.concatenate(each))[::-1]
     tau = threshold(blocks.reshape(len(W), -1), sigma, unit)
     ranks = [int((part > tau).sum()) for part in each]
-    constant = bias is not None and _is_new(blocks, bias, float(sigma[0]), unit)
+    constant = bias is not None and _is_new(blocks, each, bias, unit)
     return Rank(
         out_channels=len(W),
         rank=sum(ranks) + constant,
@@ -186,20 +186,20 @@ def rank(
     )
 
 
-def _is_new(blocks: Array, bias: Array, largest: float, unit: float | None) -> bool:
-    """Whether b is no combination of the columns of W = diag(blocks).
+def _is_new(blocks: Array, alone: list[Array], bias: Array, unit: float | None) -> bool:
+    """Whether b is no combination of the columns of W = diag(blocks), `alone` their spectra.
 
     A column may be scaled without changing the rank. It is given the length σ₁, so that a large b
     does not drown W in its rounding, nor a small one vanish in that of W.
     """
     if not np.isfinite(bias).all():
         raise UsageError("got a bias with NaN or infinity, wanted finite numbers")
+    largest = max(float(part[0]) for part in alone)
     length = float(np.linalg.norm(bias.astype(np.float64)))
     if not length or not largest:
         return bool(length)
     unit = max(_rounding(a.dtype)[0] for a in (blocks, bias)) if unit is None else unit
     column = (bias.astype(np.float64) / length * largest).reshape(len(blocks), -1, 1)
-    alone = [singular_values(block) for block in blocks]
     joined = [singular_values(block) for block in np.concatenate([blocks, column], axis=2)]
     whole = np.concatenate(joined)
     tau = threshold(np.empty((bias.size, blocks.shape[2] + 1)), whole, unit)
@@ -223,13 +223,15 @@ def singular_values(W: Array) -> Array:
     """σ of W (C_out, C_in), descending, float64, min(C_out, C_in) of them.
 
     Raises:
-        UsageError: W is not a matrix, or holds NaN or infinity.
+        UsageError: W is not a matrix of real numbers, or holds NaN or infinity.
 
     >>> singular_values(np.array([[3, 0, 0], [0, 4, 0]]))
     array([4., 3.])
     """
     if W.ndim != 2:
         raise UsageError(f"got an array of shape {W.shape}, wanted a matrix (C_out, C_in)")
+    if W.dtype.kind == "c":
+        raise UsageError(f"got {W.dtype} numbers, wanted real ones")
     matrix = W.astype(np.float64)
     if not np.isfinite(matrix).all():
         raise UsageError("got a matrix with NaN or infinity, wanted finite numbers")
