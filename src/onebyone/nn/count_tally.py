@@ -73,7 +73,7 @@ def _merged(layer: Step, bias: Step) -> Step:
     """The layer with the bias that the next operator adds; what moves is the layer's own."""
     assert layer.work is not None
     adds = prod(bias.outputs[0].shape)
-    read = [replace(operand, bytes=0) for operand in bias.inputs if operand.constant]
+    read = [operand for operand in bias.inputs if operand.constant]
     work = Work(layer.work.macs, layer.work.pointwise_macs, adds)
     return replace(layer, work=work, inputs=(*layer.inputs, *read))
 
