@@ -41,8 +41,8 @@ class Canvases:
     labels: NDArray[np.uint8]
 
 
-def split(rng: np.random.Generator) -> tuple[Digits, Digits]:
-    """Training and held-out digits, both in random order; 50 of each class are held out."""
+def split(rng: np.random.Generator, per_class: int = HELD_OUT_PER_CLASS) -> tuple[Digits, Digits]:
+    """Training and held-out digits, both in random order; `per_class` of each are held out."""
     pixels, labels = mnist_data()
     images = pixels.reshape(-1, SIDE, SIDE).astype(np.uint8)
     order = rng.permutation(len(labels))
@@ -50,7 +50,7 @@ def split(rng: np.random.Generator) -> tuple[Digits, Digits]:
     for label in range(10):
         members = order[labels[order] == label]
         rank[members] = np.arange(len(members))
-    held_out = rank[order] < HELD_OUT_PER_CLASS
+    held_out = rank[order] < per_class
 
     def take(chosen: NDArray[np.intp]) -> Digits:
         return Digits(images[chosen], labels[chosen].astype(np.uint8))

@@ -115,7 +115,7 @@ def test_help_is_immediate() -> None:
     assert min(seconds() for _ in range(5)) < 0.150
 
 
-@pytest.mark.parametrize("command", [[], ["count"], ["optimize"], ["verify"]])
+@pytest.mark.parametrize("command", [[], ["count"], ["optimize"], ["verify"], ["explain"]])
 def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, "--help"]) == 0
     assert "Usage: onebyone" in capsys.readouterr().out
@@ -151,6 +151,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["optimize", "m", "-o", os.devnull], "not a file"),
         (["optimize", "m", "-o", "no/such/folder/out.onnx"], "create it first"),
         (["verify", "a", "b", "--seed", "x"], "not a valid integer"),
+        (["explain", "256"], "Missing argument 'OUT_CHANNELS'"),
+        (["explain", "256", "many"], "not a valid integer"),
+        (["explain", "256", "0"], "got out_channels 0, wanted at least 1"),
+        (["explain", "7", "8", "--groups", "2"], "wanted both to be multiples of groups"),
+        (["explain", "3", "4", "--bottleneck", "0"], "got bottleneck 0"),
+        (["explain", "3", "4", "--size", "5xx"], "wanted HEIGHTxWIDTH"),
+        (["explain", "3", "4", "--size", "0x5"], "got size 0"),
+        (["explain", "3", "4", "--size", "1x1x1x1"], "wanted one to three axes"),
     ],
 )
 def test_wrong_usage(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -431,6 +439,38 @@ def test_an_ascii_terminal_shows_the_report(model: Path) -> None:
     assert shown.stdout.isascii()
 
 
+# --- explain --------------------------------------------------------------------------------
+
+
+def test_explain_is_one_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", "256", "64", "--kernel", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    shown = "\n".join(lines)
+    for told in ("16,448", "590,080 / 36,928 =  15.98×", "590,080 / 70,016 =   8.43×"):
+        assert told in shown
+
+
+def test_explain_takes_every_number(capsys: pytest.CaptureFixture[str]) -> None:
+    options = "--kernel 5 --stride 2 --groups 4 --no-bias --bottleneck 3 --size 9x7 --json"
+    assert run(["explain", "8", "12", *options.split()]) == 0
+    value = json.loads(capsys.readouterr().out)
+    # 12 · 8/4 · 5·5 weights at each of ⌈9/2⌉ · ⌈7/2⌉ positions.
+    assert (value["layer"]["parameters"], value["layer"]["macs"]) == (600, 600 * 5 * 4)
+    assert (value["input"], value["layer"]["output"], value["stride"]) == ([9, 7], [5, 4], 2)
+    assert value["bottleneck"]["name"] == "8 → 3 → 3 → 12"
+
+
+def test_explain_needs_no_torch() -> None:
+    code = (
+        "import sys; from onebyone.cli import run; run(['explain', '3', '4']); print(*sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = {name.split(".")[0] for name in shown.stdout.splitlines()[-1].split()}
+    assert not modules & {"torch", "onnx", "onnxruntime"}
+
+
 # --- the documented schemas -----------------------------------------------------------------
 
 
@@ -449,6 +489,7 @@ def keys(value: object) -> set[str]:
         ["count", "--shape", f"x=1,{C_IN},{H},{W}"],
         ["optimize", "--dry-run"],
         ["verify", "self"],
+        ["explain", "6", "4"],
     ],
     ids=lambda command: command[0],
 )
@@ -456,7 +497,8 @@ def test_every_key_is_documented(
     command: list[str], model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [str(model) if word == "self" else word for word in command]
-    assert run([*arguments, str(model), "--json"]) == 0
+    target = [] if command[0] == "explain" else [str(model)]
+    assert run([*arguments, *target, "--json"]) == 0
     page = Path(__file__).parents[1].joinpath("docs", "json.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"`(\w+)`", page))
     assert keys(json.loads(capsys.readouterr().out)) <= documented

@@ -1,10 +1,12 @@
 """onebyone: the algebra of 1x1 convolutions, made usable.
 
-Four functions and the errors they raise; each is imported when it is first asked for, so that
+A few functions and the errors they raise; each is imported when it is first asked for, so that
 `import onebyone` and `onebyone --help` cost nothing.
 
-    count(model)      parameters, multiply-accumulates and bytes, per layer and in total
+    count(model)      parameters, multiply-accumulates and bytes, per layer and in total; of an
+                      ONNX model, or of a PyTorch module and an example of its input
     optimize(model)   an equal, cheaper model and the report with its proof
+    rank(W)           how many output channels are redundant; of a matrix or a PyTorch module
     verify(a, b)      do two models compute the same?
     read, write       ONNX files, checked on the way in, atomic on the way out
 
@@ -13,7 +15,7 @@ Four functions and the errors they raise; each is imported when it is first aske
 
 >>> import onebyone
 >>> onebyone.__all__
-['count', 'errors', 'optimize', 'read', 'verify', 'write']
+['count', 'errors', 'optimize', 'rank', 'read', 'verify', 'write']
 """
 
 from __future__ import annotations
@@ -23,19 +25,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from onebyone import errors
-    from onebyone.graph.count import count
+    from onebyone.api import count, rank
     from onebyone.graph.read import read
     from onebyone.graph.write import write
     from onebyone.optimize import optimize
     from onebyone.optimize.verify import verify
 
-__all__ = ["count", "errors", "optimize", "read", "verify", "write"]
+__all__ = ["count", "errors", "optimize", "rank", "read", "verify", "write"]
 
 # name -> (module, attribute); no attribute: the name is the module itself.
 _HOMES = {
-    "count": ("onebyone.graph.count", "count"),
+    "count": ("onebyone.api", "count"),
     "errors": ("onebyone.errors", None),
     "optimize": ("onebyone.optimize", None),
+    "rank": ("onebyone.api", "rank"),
     "read": ("onebyone.graph.read", "read"),
     "verify": ("onebyone.optimize.verify", "verify"),
     "write": ("onebyone.graph.write", "write"),

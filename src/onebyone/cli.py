@@ -1,4 +1,4 @@
-"""The commands `onebyone count`, `onebyone optimize` and `onebyone verify`.
+"""The commands `onebyone count`, `optimize`, `verify` and `explain`.
 
 A result goes to stdout, as a table or as JSON (docs/json.md); an error is one line on stderr.
 Exit codes: 0 done, 1 a check said no, 2 wrong usage, 3 unreadable input, 130 interrupted,
@@ -63,7 +63,7 @@ def run(arguments: Sequence[str]) -> int:
 @click.version_option(package_name="onebyone", message="onebyone %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Count, optimise and verify ONNX models with the algebra of 1x1 convolutions.
+    """Count, optimise, verify and explain with the algebra of 1x1 convolutions.
 
     The optimised model computes the same function with fewer operations, and comes with a
     certificate. Exit codes: 0 done, 1 a check said no, 2 wrong usage, 3 unreadable input.
@@ -201,6 +201,70 @@ def verify(
     _emit(certificate, as_json)
     if not certificate.passed:
         raise CheckFailed(f"{a} and {b} do not compute the same")
+
+
+def _size(
+    _context: click.Context, _parameter: click.Parameter, given: str | None
+) -> tuple[int, ...] | None:
+    """`"56x56"` -> `(56, 56)`; None where nothing was given."""
+    if given is None:
+        return None
+    try:
+        return tuple(int(size) for size in given.split("x"))
+    except ValueError:
+        raise UsageError(f"--size {given!r}: wanted HEIGHTxWIDTH, like 56x56") from None
+
+
+@cli.command()
+@click.argument("in_channels", type=int)
+@click.argument("out_channels", type=int)
+@click.option("--kernel", type=int, default=1, show_default=True, help="Along each axis.")
+@click.option("--stride", type=int, default=1, show_default=True, help="Along each axis.")
+@click.option("--groups", type=int, default=1, show_default=True, help="Of channels.")
+@click.option("--no-bias", is_flag=True, help="Layers without a bias.")
+@click.option(
+    "--bottleneck",
+    type=int,
+    metavar="MID",
+    help="The inner width of the bottleneck; without it, the narrower end of the layer.",
+)
+@click.option(
+    "--size",
+    callback=_size,
+    metavar="HxW",
+    help="Of the input, 56x56 if not given; 197 is a sequence, 8x14x14 a volume.",
+)
+@_json
+def explain(
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    stride: int,
+    groups: int,
+    no_bias: bool,
+    bottleneck: int | None,
+    size: tuple[int, ...] | None,
+    as_json: bool,
+) -> None:
+    """Explain a convolution of IN_CHANNELS to OUT_CHANNELS by its numbers.
+
+    Its parameters, multiply-accumulates and rank, what a larger kernel or a depthwise-separable
+    pair would cost in its place, and what a bottleneck saves.
+    """
+    from onebyone.explore.explain import USUAL_SIZE
+    from onebyone.explore.explain import explain as explain_layer
+
+    explanation = explain_layer(
+        in_channels,
+        out_channels,
+        kernel,
+        size=size or USUAL_SIZE,
+        stride=stride,
+        groups=groups,
+        bias=not no_bias,
+        bottleneck=bottleneck,
+    )
+    _emit(explanation, as_json)
 
 
 def _target(output: Path | None) -> Path:

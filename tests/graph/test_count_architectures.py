@@ -6,6 +6,8 @@ the difference, to the digit), a class token that is expanded to the batch leave
 Attention is run and exported as the two products that it consists of: the fused kernel that a
 build without CUDA takes is unknown to PyTorch's counter.
 
+The module itself, counted without a file, has the same figures.
+
 PyTorch counts no bias additions and knows no pointwise share; the oracle for these is a hook on
 each Conv2d and Linear.
 """
@@ -26,6 +28,8 @@ import pytest
 from onebyone.graph.count import count
 
 torch = pytest.importorskip("torch")
+
+from onebyone.nn.count import count as count_module  # noqa: E402 - needs torch
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,7 @@ def export(network: torch.nn.Module, image: torch.Tensor, path: Path, **options:
     torch.onnx.export(network, (image,), path, **options)
 
 
+FIGURES = ("parameters", "buffers", "macs", "pointwise_macs", "bias_adds", "weight_bytes")
 PLAIN = {"dynamo": False, "training": torch.onnx.TrainingMode.PRESERVE, "opset_version": 17}
 FOLDED = {"dynamo": False, "opset_version": 17}
 DYNAMO = {"dynamo": True, "optimize": False, "external_data": False, "verbose": False}
@@ -182,7 +187,10 @@ def test_agrees_with_pytorch(row: Row, tmp_path: Path) -> None:
         assert counted.buffers == 2 * normalised_channels(network)
         assert 2 * counted.macs == counted.flops == flops(network, image)
         assert (counted.pointwise_macs, counted.bias_adds) == hooked(network, image)
+        of_module = count_module(network, image)
     assert not [row for row in counted.uncounted if "unknown" in row.reason]
+    for figure in FIGURES:
+        assert getattr(of_module, figure) == getattr(counted, figure), figure
 
 
 def test_folded_normalisation_leaves_a_bias_in_the_place_of_scale_and_shift(tmp_path: Path) -> None:
@@ -206,3 +214,6 @@ def test_a_recurrence_agrees_with_pytorch(tmp_path: Path) -> None:
     assert counted.parameters == parameters(network)
     assert counted.macs == 7 * 2 * weights
     assert counted.bias_adds == 7 * 2 * (counted.parameters - weights)
+    of_module = count_module(network, torch.rand(sequence))
+    for figure in FIGURES:
+        assert getattr(of_module, figure) == getattr(counted, figure), figure

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from onebyone.algebra.laws import LAWS
-from onebyone.graph.count import Count
+from onebyone.counting.value import Count
 from onebyone.optimize.report import AppliedLaw, RefusedLaw, Report, Side
 
 

@@ -15,134 +15,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnx_ir as ir
 
-from onebyone.graph.count_formulas import PRODUCTS, Product, Shape, Site, Work
-from onebyone.graph.count_gaps import Uncounted, uncounted
+from onebyone.counting.formulas import Shape, Work
+from onebyone.counting.value import Count, LayerCount, total
+from onebyone.graph.count_formulas import PRODUCTS, Product, Site
+from onebyone.graph.count_gaps import uncounted
 from onebyone.graph.count_walk import Walk, name_of, operand, traffic
 from onebyone.graph.count_weights import Reading, operator, readings, trace
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-__all__ = ["Count", "LayerCount", "Uncounted", "count", "tally"]
-
-
-@dataclass(frozen=True)
-class LayerCount:
-    """One layer: a node that multiplies and accumulates, or that reads weights.
-
-    Args:
-        name: the node's name, or its first output's if it has none.
-        op: its operator.
-        shape: of its first output; None if unknown.
-        parameters, buffers: elements of the weights that no layer before it has read.
-        macs: multiply-accumulates; `pointwise_macs`: those in 1×1 convolutions and linear layers.
-        bias_adds: additions of a bias.
-        activation_bytes: read and written, without constants; None if unknown.
-        weight_bytes: stored size of all weights and buffers that it reads.
-    """
-
-    name: str
-    op: str
-    shape: Shape | None
-    parameters: int
-    buffers: int
-    macs: int
-    pointwise_macs: int
-    bias_adds: int
-    activation_bytes: int | None
-    weight_bytes: int
-
-    @property
-    def intensity(self) -> float | None:
-        """FLOPs per byte moved; None if the bytes are unknown or none."""
-        return _intensity(self.macs, self.activation_bytes, self.weight_bytes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields and `intensity`, for JSON."""
-        return {**asdict(self), "intensity": self.intensity}
-
-
-@dataclass(frozen=True)
-class Count:
-    """What a model holds, computes and moves; 1 MAC = 2 FLOPs.
-
-    The sums are over `layers`, except `activation_bytes` (over all nodes) and `weight_bytes`
-    (shared weights once). `nodes` are those of the main graph, `inputs` the shapes counted for.
-    """
-
-    parameters: int
-    buffers: int
-    macs: int
-    pointwise_macs: int
-    bias_adds: int
-    activation_bytes: int
-    weight_bytes: int
-    nodes: int
-    inputs: tuple[tuple[str, Shape], ...]
-    layers: tuple[LayerCount, ...]
-    uncounted: tuple[Uncounted, ...]
-
-    @property
-    def flops(self) -> int:
-        """Two for each MAC."""
-        return 2 * self.macs
-
-    @property
-    def pointwise_share(self) -> float:
-        """The fraction of the MACs that is in 1×1 convolutions and linear layers."""
-        return self.pointwise_macs / self.macs if self.macs else 0.0
-
-    @property
-    def intensity(self) -> float | None:
-        """FLOPs per byte of activations and weights; None if nothing is moved."""
-        return _intensity(self.macs, self.activation_bytes, self.weight_bytes)
-
-    def totals(self) -> dict[str, Any]:
-        """All numbers of the whole model, without layers."""
-        return {
-            "parameters": self.parameters,
-            "buffers": self.buffers,
-            "macs": self.macs,
-            "flops": self.flops,
-            "pointwise_macs": self.pointwise_macs,
-            "pointwise_share": self.pointwise_share,
-            "bias_adds": self.bias_adds,
-            "activation_bytes": self.activation_bytes,
-            "weight_bytes": self.weight_bytes,
-            "intensity": self.intensity,
-            "nodes": self.nodes,
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON, schema 1."""
-        return {
-            "schema": 1,
-            "unit": "1 MAC = 2 FLOPs",
-            **self.totals(),
-            "inputs": [{"name": name, "shape": list(shape)} for name, shape in self.inputs],
-            "layers": [layer.to_dict() for layer in self.layers],
-            "uncounted": [asdict(row) for row in self.uncounted],
-        }
-
-    def __rich__(self) -> RenderableType:
-        """Tables for people."""
-        from onebyone.graph.count_view import view
-
-        return view(self)
-
-
-def _intensity(macs: int, activations: int | None, weights: int) -> float | None:
-    moved = None if activations is None else activations + weights
-    return 2 * macs / moved if moved else None
+__all__ = ["count", "tally"]
 
 
 def count(
@@ -180,17 +67,12 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
             work[layer] = _with_bias(work[layer], walk.shape(node.outputs[0]))
     layers, weight_bytes = _layers(walk, work, biases)
     others = [node for node in walk.graph if node not in biases]
-    return Count(
-        parameters=sum(layer.parameters for layer in layers),
-        buffers=sum(layer.buffers for layer in layers),
-        macs=sum(layer.macs for layer in layers),
-        pointwise_macs=sum(layer.pointwise_macs for layer in layers),
-        bias_adds=sum(layer.bias_adds for layer in layers),
+    return total(
+        layers,
         activation_bytes=sum(traffic(node, walk) or 0 for node in others),
         weight_bytes=weight_bytes,
         nodes=len(walk.graph),
         inputs=tuple(sizes.inputs.items()),
-        layers=layers,
         uncounted=uncounted([node for node in others if node not in work], walk),
     )
 

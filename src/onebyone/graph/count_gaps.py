@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onebyone.counting.gaps import ARITHMETIC, CONSTANT, INTEGER, NO_FORMULA, Uncounted, grouped
 from onebyone.graph.count_formulas import PRODUCTS
 from onebyone.graph.count_walk import FREE_VIEWS, Walk, name_of, tensors, traffic
 from onebyone.graph.count_weights import holds_graph, operator
 
-__all__ = ["Uncounted", "uncounted"]
+__all__ = ["uncounted"]
 
 _MOVING = """
     BitCast Cast CastLike CenterCropPad Compress Concat ConcatFromSequence Constant ConstantOfShape
@@ -25,35 +24,19 @@ _MOVES = FREE_VIEWS | set(_MOVING.split())
 _NO_FORMULA = {"AffineGrid", "DFT", "Det", "LinearAttention", "STFT"}
 
 
-@dataclass(frozen=True)
-class Uncounted:
-    """Nodes of one operator that are not, or not fully, counted, and why; `example` names one."""
-
-    op: str
-    nodes: int
-    reason: str
-    example: str
-
-
 def uncounted(nodes: Collection[ir.Node], walk: Walk) -> tuple[Uncounted, ...]:
     """What the figures leave out of `nodes`, which have no MACs that were counted.
 
     One row for each operator and reason, the most frequent first.
     """
     rows = [(node, reason) for node in nodes if (reason := _arithmetic(node, walk))]
-    return _grouped([*rows, *_unknown_bytes(walk)])
+    found = [*rows, *_unknown_bytes(walk)]
+    return grouped((operator(node), reason, name_of(node)) for node, reason in found)
 
 
 def _unknown_bytes(walk: Walk) -> list[tuple[ir.Node, str]]:
     reason = "its bytes are not counted: the shape or type of an operand or result is unknown"
     return [(node, reason) for node in walk.graph if traffic(node, walk) is None]
-
-
-def _grouped(rows: list[tuple[ir.Node, str]]) -> tuple[Uncounted, ...]:
-    frequency = Counter((operator(node), reason) for node, reason in rows)
-    examples = {(operator(node), reason): name_of(node) for node, reason in reversed(rows)}
-    ordered = sorted(frequency, key=lambda key: (-frequency[key], key))
-    return tuple(Uncounted(key[0], frequency[key], key[1], examples[key]) for key in ordered)
 
 
 def _arithmetic(node: ir.Node, walk: Walk) -> str | None:
@@ -65,16 +48,16 @@ def _arithmetic(node: ir.Node, walk: Walk) -> str | None:
     if node.op_type in PRODUCTS:
         return "has multiply-accumulates, but the shape of an operand or of the result is unknown"
     if node.op_type in _NO_FORMULA:
-        return "has multiply-accumulates, but no formula here"
+        return NO_FORMULA
     return None if _moves(node) else _elementary(node, walk)
 
 
 def _elementary(node: ir.Node, walk: Walk) -> str:
     if walk.fixed(node):
-        return "computes on constants and sizes alone"
+        return CONSTANT
     if all(map(_is_integer, tensors(node))):
-        return "integer arithmetic"
-    return "arithmetic that is not multiply-accumulate"
+        return INTEGER
+    return ARITHMETIC
 
 
 def _moves(node: ir.Node) -> bool:

@@ -7,7 +7,7 @@ from math import prod
 
 import onnx_ir as ir
 
-from onebyone.graph.count_formulas import Shape
+from onebyone.counting.formulas import Shape
 from onebyone.graph.count_weights import Weights, operator
 from onebyone.graph.shapes import Sizes
 

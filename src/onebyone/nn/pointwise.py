@@ -78,7 +78,7 @@ class Pointwise(nn.Module):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.stride, self.groups, self.channel_dim = stride, groups, channel_dim
         if spatial_dims is None:
-            spatial_dims = 0 if channel_dim == -1 else 2
+            spatial_dims = _spatial_dims(channel_dim)
         shape = (out_channels, in_channels // groups, *[1] * spatial_dims)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = (
@@ -97,7 +97,7 @@ class Pointwise(nn.Module):
         """x with C_in entries along `channel_dim` -> the same layout with C_out there."""
         axis = self._axis(x)
         last = axis == x.ndim - 1
-        stride = self._strides(x.ndim - 2 if last else x.ndim - axis - 1)
+        stride = self._strides(max(x.ndim - 2, 0) if last else x.ndim - axis - 1)
         return self._last(x, stride) if last else self._first(x, axis, stride)
 
     def _axis(self, x: Tensor) -> int:
@@ -111,7 +111,7 @@ class Pointwise(nn.Module):
 
     def _strides(self, axes: int) -> tuple[int, ...]:
         if isinstance(self.stride, int):
-            return (self.stride,) * max(axes, 0)
+            return (self.stride,) * axes
         if len(self.stride) != axes:
             raise UsageError(
                 f"got stride {self.stride} for an input with {axes} spatial axes, "
@@ -127,7 +127,8 @@ class Pointwise(nn.Module):
         weight = self.weight.reshape(self.groups, -1, self.in_channels // self.groups)
         parts = x.reshape(*x.shape[:-1], self.groups, weight.shape[-1])
         y = torch.einsum("...gi,goi->...go", parts, weight).flatten(-2)
-        return y if self.bias is None else y + self.bias
+        # Under autocast the product is narrower than the bias: the sum is to stay as narrow.
+        return y if self.bias is None else y + self.bias.to(y.dtype)
 
     def _first(self, x: Tensor, axis: int, stride: tuple[int, ...]) -> Tensor:
         """Channels before positions: a convolution, with as many spatial axes as PyTorch has."""
@@ -160,9 +161,15 @@ class Pointwise(nn.Module):
             "stride": (self.stride, 1),
             "groups": (self.groups, 1),
             "channel_dim": (self.channel_dim, 1),
+            "spatial_dims": (self.weight.ndim - 2, _spatial_dims(self.channel_dim)),
         }
         other = [f"{name}={value}" for name, (value, usual) in shown.items() if value != usual]
         return ", ".join([str(self.in_channels), str(self.out_channels), *other])
+
+
+def _spatial_dims(channel_dim: int) -> int:
+    """Axes behind the stored matrix where none are asked for: as `Linear` has, or as `Conv2d`."""
+    return 0 if channel_dim == -1 else 2
 
 
 def _check(in_channels: int, out_channels: int, stride: int | tuple[int, ...], groups: int) -> None:

@@ -6,8 +6,8 @@ import math
 
 import onnx_ir as ir
 
+from onebyone.counting.value import Count
 from onebyone.graph.constants import is_float
-from onebyone.graph.count import Count
 from onebyone.graph.operators import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.cost import Profile

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from onebyone.algebra.laws import LAWS
-from onebyone.graph.count import Count
+from onebyone.counting.value import Count
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

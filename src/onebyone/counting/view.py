@@ -11,21 +11,26 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from onebyone.graph.count import Count, LayerCount
+    from onebyone.counting.tree import Branch
+    from onebyone.counting.value import Count, LayerCount
 
 __all__ = ["view"]
 
 
-def view(count: Count) -> RenderableType:
+def view(count: Count, tree: Branch | None = None, depth: int | None = 2) -> RenderableType:
     """Layers, totals and what was left out, one table each; names are shown as they are.
 
+    With a tree, the layers are summed by module, `depth` levels of them (None: all).
+
     >>> from rich.console import Console
-    >>> from onebyone.graph.count import Count
+    >>> from onebyone.counting.value import Count
     >>> nothing = Count(0, 0, 0, 0, 0, 0, 0, 0, (("x", (1, 3)),), (), ())
     >>> "1 MAC = 2 FLOPs" in str(Console(width=80).render_lines(view(nothing)))
     True
     """
-    tables = [_layers(count)] if count.layers else []
+    tables = []
+    if count.layers:
+        tables.append(_layers(count) if tree is None else _modules(tree, depth))
     tables.append(_totals(count))
     if count.uncounted:
         tables.append(_uncounted(count))
@@ -54,6 +59,31 @@ def _layer(layer: LayerCount) -> list[Text]:
         _bytes(layer.activation_bytes),
         _bytes(layer.weight_bytes),
         _ratio(layer.intensity),
+    ]
+    return [Text(cell) for cell in cells]
+
+
+def _modules(tree: Branch, depth: int | None) -> Table:
+    table = Table(title="modules", title_justify="left", box=None, padding=(0, 1))
+    table.add_column("module", overflow="fold")
+    table.add_column("operator", overflow="fold")
+    for heading in ("layers", "parameters", "MACs", "1×1", "act."):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for level, branch in tree.walk(depth):
+        if level:
+            table.add_row(*_branch(branch, level))
+    return table
+
+
+def _branch(branch: Branch, level: int) -> list[Text]:
+    cells = [
+        "  " * (level - 1) + branch.name,
+        branch.op or "",
+        f"{branch.layers:,}",
+        f"{branch.parameters:,}",
+        f"{branch.macs:,}",
+        _percent(branch.pointwise_macs, branch.macs),
+        _bytes(branch.activation_bytes),
     ]
     return [Text(cell) for cell in cells]
 

@@ -1,0 +1,97 @@
+"""The functions that take an ONNX model or a PyTorch module alike.
+
+PyTorch is imported by whoever has a module; here its name is looked up among the modules that are
+imported already, so that counting an ONNX file never waits for it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from onebyone.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    import onnx_ir as ir
+
+    from onebyone.algebra.rank import Rank
+    from onebyone.counting.value import Count
+
+__all__ = ["count", "rank"]
+
+
+def count(
+    target: str | os.PathLike[str] | onnx.ModelProto | ir.Model | Any,
+    example: Mapping[str, Sequence[int]] | Any = None,
+) -> Count:
+    """Count what a model holds, computes and moves; 1 MAC = 2 FLOPs.
+
+    Args:
+        target: an ONNX model (a path, an `onnx.ModelProto`, an `onnx_ir.Model`), or a
+            `torch.nn.Module`.
+        example: for ONNX the shapes of inputs by name, of those at least that leave some size
+            open. For a module what to call it with: a tensor, a tuple of arguments or a dictionary
+            of keyword arguments (`onebyone.nn.count.count`).
+
+    Raises:
+        UnreadableModel: the target is no usable ONNX model.
+        UsageError: sizes are missing, or do not fit.
+
+    >>> from onnx import parser
+    >>> model = parser.parse_model('''<ir_version: 8, opset_import: ["": 17]>
+    ...     g (float[1, 3, 5, 7] x) => (float[1, 4, 5, 7] y) <float[4, 3, 1, 1] W = {
+    ...     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}> { y = Conv(x, W) }''')
+    >>> counted = count(model)
+    >>> counted.parameters, counted.macs, counted.pointwise_share
+    (12, 420, 1.0)
+    """
+    if _is_torch(target, "nn.Module"):
+        from onebyone.nn.count import count as count_module
+
+        return count_module(cast("Any", target), example)
+    from onebyone.graph.count import count as count_onnx
+
+    return count_onnx(target, example)
+
+
+def rank(target: np.ndarray | Any, example: Any = None, **options: Any) -> Rank:
+    """How many output channels are linearly independent, and what follows.
+
+    Args:
+        target: a matrix (C_out, C_in) or a convolution's weight, as an array or a tensor; or a
+            `torch.nn.Module`.
+        example: for a module that is more than one linear layer, what to call it with.
+        options: for an array those of `onebyone.algebra.rank.rank` (`bias`, `groups`), for a
+            tensor or module those of `onebyone.nn.rank.rank` (`channel_dim`).
+
+    Raises:
+        UsageError: no matrix, no finite numbers, a module that wants an example, an array with one.
+
+    >>> import numpy as np
+    >>> rank(np.array([[1, 0], [0, 1], [1, 1]]), bias=np.array([0, 0, 1])).rank
+    3
+    """
+    if _is_torch(target, "nn.Module") or _is_torch(target, "Tensor"):
+        from onebyone.nn.rank import rank as rank_of_module
+
+        return rank_of_module(cast("Any", target), example, **options)
+    if example is not None:
+        raise UsageError(
+            "got an array and an example, wanted an example for PyTorch modules only: "
+            "give a bias as bias=…"
+        )
+    from onebyone.algebra.rank import rank as rank_of_matrix
+
+    return rank_of_matrix(target, **options)
+
+
+def _is_torch(target: object, name: str) -> bool:
+    """Whether it is of the class torch.`name`; it cannot be while torch is not imported."""
+    found: Any = sys.modules.get("torch")
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is not None and isinstance(target, found)

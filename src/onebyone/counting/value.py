@@ -1,0 +1,186 @@
+"""What a count is, of an ONNX model and of a PyTorch module alike: a value, and its two views.
+
+MACs = Σ over layers,   FLOPs = 2 · MACs,   pointwise share = pointwise MACs / MACs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from onebyone.counting.formulas import Shape
+from onebyone.counting.gaps import Uncounted
+from onebyone.counting.tree import Branch, grow
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["Count", "LayerCount", "total"]
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """One layer: an operator that multiplies and accumulates, or that reads weights.
+
+    Args:
+        name: of the node, or of its first output if it has none; in a PyTorch module the path of
+            the submodule that ran the operator, and the operator where that runs several.
+        op: its operator.
+        shape: of its first output; None if unknown.
+        parameters, buffers: elements of the weights that no layer before it has read.
+        macs: multiply-accumulates; `pointwise_macs`: those in 1×1 convolutions and linear layers.
+        bias_adds: additions of a bias.
+        activation_bytes: read and written, without constants; None if unknown.
+        weight_bytes: stored size of all weights and buffers that it reads.
+    """
+
+    name: str
+    op: str
+    shape: Shape | None
+    parameters: int
+    buffers: int
+    macs: int
+    pointwise_macs: int
+    bias_adds: int
+    activation_bytes: int | None
+    weight_bytes: int
+
+    @property
+    def intensity(self) -> float | None:
+        """FLOPs per byte moved; None if the bytes are unknown or none."""
+        return _intensity(self.macs, self.activation_bytes, self.weight_bytes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields and `intensity`, for JSON."""
+        return {**asdict(self), "intensity": self.intensity}
+
+
+@dataclass(frozen=True)
+class Count:
+    """What a model holds, computes and moves; 1 MAC = 2 FLOPs.
+
+    The sums are over `layers`, except `activation_bytes` (over all nodes) and `weight_bytes`
+    (shared weights once). `nodes` are those of the main graph, or for a PyTorch module the
+    operators that ran and were no views; `inputs` are the shapes counted for. `separator` is what
+    stands between the parts of the layers' names where these are paths: a dot for PyTorch modules.
+    """
+
+    parameters: int
+    buffers: int
+    macs: int
+    pointwise_macs: int
+    bias_adds: int
+    activation_bytes: int
+    weight_bytes: int
+    nodes: int
+    inputs: tuple[tuple[str, Shape], ...]
+    layers: tuple[LayerCount, ...]
+    uncounted: tuple[Uncounted, ...]
+    separator: str | None = None
+
+    @property
+    def flops(self) -> int:
+        """Two for each MAC."""
+        return 2 * self.macs
+
+    @property
+    def pointwise_share(self) -> float:
+        """The fraction of the MACs that is in 1×1 convolutions and linear layers."""
+        return self.pointwise_macs / self.macs if self.macs else 0.0
+
+    @property
+    def intensity(self) -> float | None:
+        """FLOPs per byte of activations and weights; None if nothing is moved."""
+        return _intensity(self.macs, self.activation_bytes, self.weight_bytes)
+
+    def totals(self) -> dict[str, Any]:
+        """All numbers of the whole model, without layers."""
+        return {
+            "parameters": self.parameters,
+            "buffers": self.buffers,
+            "macs": self.macs,
+            "flops": self.flops,
+            "pointwise_macs": self.pointwise_macs,
+            "pointwise_share": self.pointwise_share,
+            "bias_adds": self.bias_adds,
+            "activation_bytes": self.activation_bytes,
+            "weight_bytes": self.weight_bytes,
+            "intensity": self.intensity,
+            "nodes": self.nodes,
+        }
+
+    def tree(self, separator: str | None = None) -> Branch:
+        """The layers as a tree of their dotted names, with sums at each branch.
+
+        Names that are no paths of modules can be split too: those of an exported ONNX file at "/".
+        """
+        return grow(self.layers, separator or self.separator or _separator(self.layers))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, schema 1; with the tree where names are paths."""
+        return {
+            "schema": 1,
+            "unit": "1 MAC = 2 FLOPs",
+            **self.totals(),
+            "inputs": [{"name": name, "shape": list(shape)} for name, shape in self.inputs],
+            "layers": [layer.to_dict() for layer in self.layers],
+            "uncounted": [asdict(row) for row in self.uncounted],
+            **({"tree": self.tree().to_dict()} if self.separator else {}),
+        }
+
+    def table(self, depth: int | None = 2) -> RenderableType:
+        """Tables for people, the layers summed by module down to `depth` levels; None: all."""
+        from onebyone.counting.view import view
+
+        return view(self, self.tree(), depth)
+
+    def __rich__(self) -> RenderableType:
+        """Tables for people: each layer, or where names are paths the two upper levels of them."""
+        from onebyone.counting.view import view
+
+        return view(self, self.tree() if self.separator else None)
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        console = Console(width=120, no_color=True, highlight=False, emoji=False)
+        with console.capture() as shown:
+            console.print(self)
+        return shown.get().rstrip()
+
+
+def total(
+    layers: Sequence[LayerCount],
+    *,
+    activation_bytes: int,
+    weight_bytes: int,
+    nodes: int,
+    inputs: tuple[tuple[str, Shape], ...],
+    uncounted: tuple[Uncounted, ...],
+    separator: str | None = None,
+) -> Count:
+    """The count of a whole model: the sums over its layers, and what is not a sum of them."""
+    return Count(
+        parameters=sum(layer.parameters for layer in layers),
+        buffers=sum(layer.buffers for layer in layers),
+        macs=sum(layer.macs for layer in layers),
+        pointwise_macs=sum(layer.pointwise_macs for layer in layers),
+        bias_adds=sum(layer.bias_adds for layer in layers),
+        activation_bytes=activation_bytes,
+        weight_bytes=weight_bytes,
+        nodes=nodes,
+        inputs=inputs,
+        layers=tuple(layers),
+        uncounted=uncounted,
+        separator=separator,
+    )
+
+
+def _intensity(macs: int, activations: int | None, weights: int) -> float | None:
+    moved = None if activations is None else activations + weights
+    return 2 * macs / moved if moved else None
+
+
+def _separator(layers: Sequence[LayerCount]) -> str:
+    return "/" if any("/" in layer.name for layer in layers) else "."

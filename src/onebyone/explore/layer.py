@@ -1,0 +1,131 @@
+"""One convolution and its numbers.
+
+parameters = (K·K·C_in/g + 1)·C_out        MACs = K·K·C_in/g · C_out · positions of the output
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from onebyone.counting.formulas import Shape, convolution, convolution_weight
+
+__all__ = ["Layer", "Stack", "sizes", "window"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution C_in → C_out with its kernel and the positions of its output.
+
+    >>> layer = Layer(256, 64, (1, 1), (56, 56))
+    >>> layer.name, layer.formula, layer.parameters, layer.macs
+    ('1×1 256 → 64', '(1·1·256 + 1)·64', 16448, 51380224)
+    """
+
+    in_channels: int
+    out_channels: int
+    kernel: Shape
+    output: Shape
+    groups: int = 1
+    bias: bool = True
+
+    @property
+    def weight(self) -> Shape:
+        return convolution_weight(self.in_channels, self.out_channels, self.kernel, self.groups)
+
+    @property
+    def parameters(self) -> int:
+        return prod(self.weight) + self.bias * self.out_channels
+
+    @property
+    def macs(self) -> int:
+        return convolution(self.weight, (1, self.out_channels, *self.output)).macs
+
+    @property
+    def max_rank(self) -> int:
+        """How many outputs can be linearly independent, as functions: C_in·K·K and the constant."""
+        return min(self.out_channels, self.in_channels * prod(self.kernel) + self.bias)
+
+    @property
+    def name(self) -> str:
+        kind = ""
+        if self.groups > 1:
+            depthwise = self.groups == self.in_channels
+            kind = " depthwise" if depthwise else f" in {self.groups} groups"
+        return f"{window(self.kernel)} {self.in_channels} → {self.out_channels}{kind}"
+
+    @property
+    def formula(self) -> str:
+        """The parameters, with numbers in place of (K·K·C_in/g + 1)·C_out."""
+        inputs = f"{self.in_channels}" + (f"/{self.groups}" if self.groups > 1 else "")
+        taps = "·".join([*map(str, self.kernel), inputs])
+        return f"({taps} + 1)·{self.out_channels}" if self.bias else f"{taps}·{self.out_channels}"
+
+    @property
+    def macs_formula(self) -> str:
+        inputs = f"{self.in_channels}" + (f"/{self.groups}" if self.groups > 1 else "")
+        return "·".join([*map(str, self.kernel), inputs, str(self.out_channels), *self._positions])
+
+    @property
+    def _positions(self) -> list[str]:
+        return [str(n) for n in self.output]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in docs/json.md."""
+        return {
+            "name": self.name,
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "kernel": list(self.kernel),
+            "groups": self.groups,
+            "bias": self.bias,
+            "output": list(self.output),
+            "formula": self.formula,
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "max_rank": self.max_rank,
+        }
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Layers one after the other, in the place of one; `name` says what they are called."""
+
+    name: str
+    layers: tuple[Layer, ...]
+
+    @property
+    def parameters(self) -> int:
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        return sum(layer.macs for layer in self.layers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sums, and each layer."""
+        return {
+            "name": self.name,
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "layers": [layer.to_dict() for layer in self.layers],
+        }
+
+
+def sizes(numbers: Shape) -> str:
+    """As they are written: 56×56.
+
+    >>> sizes((56, 31))
+    '56×31'
+    """
+    return "×".join(map(str, numbers))
+
+
+def window(kernel: Shape) -> str:
+    """What a kernel is called: 3×3, or 3-tap along one axis.
+
+    >>> window((3, 3)), window((3,))
+    ('3×3', '3-tap')
+    """
+    return sizes(kernel) if len(kernel) > 1 else f"{kernel[0]}-tap"

@@ -1,0 +1,240 @@
+"""What is known of a value in a network that slides, and the place where a rule looks and edits.
+
+Beside the tensor T that a node gives at the original size stands the tensor that the converted
+network will have there. While T still has its spatial axes the two are one kind of tensor; a T of
+shape (N, F) becomes a map (N, F, H', W'), of size 1×1 at the original size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import partial
+from typing import Any, NoReturn, TypeAlias
+
+from torch import Tensor, fx, nn
+
+from onebyone.errors import UsageError
+from onebyone.nn.convert.fully_convolutional_trace import Traced
+from onebyone.nn.convert.geometry import Axis
+
+__all__ = ["Maps", "Other", "Rule", "Site", "State"]
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """A value with a position: it slides with the image.
+
+    Args:
+        height, width: where its positions look.
+        axes: the spatial axes of the traced tensor; None where it has none left.
+        pending: (C, H, W) where these were flattened and no linear layer has taken them yet. The
+            traced tensor is then (N, CHW), or (N, C, HW) with axes (2, 2); the converted network
+            still has the map there.
+    """
+
+    height: Axis
+    width: Axis
+    axes: tuple[int, int] | None = (2, 3)
+    pending: tuple[int, int, int] | None = None
+
+    def then(self, height: Axis, width: Axis) -> Maps:
+        """The same after a layer of windows."""
+        return replace(self, height=self.height.then(height), width=self.width.then(width))
+
+    def seeing_all(self) -> Maps:
+        """The same where each position depends on the whole image besides."""
+        height, width = replace(self.height, whole=True), replace(self.width, whole=True)
+        return replace(self, height=height, width=width)
+
+
+class Other(Enum):
+    """A value without a position."""
+
+    CONSTANT = "the same for every image"
+    SIZE = "computed from the size of the image"
+    WHOLE = "computed from the whole image"
+
+
+State: TypeAlias = Maps | Other
+
+
+@dataclass
+class Site:
+    """One node, with all that a rule may look at and how it says what it found.
+
+    `edits` collects what is to be done to the graph once all of it is understood, `remarks` what
+    makes the conversion inexact, `changes` what becomes of the layers that nodes call. `keep_ceil`
+    asks to keep `ceil_mode` where it adds nothing.
+    """
+
+    node: fx.Node
+    traced: Traced
+    states: dict[fx.Node, State]
+    signature: tuple[str, ...]
+    keep_ceil: bool
+    edits: list[Callable[[], None]]
+    remarks: list[str]
+    changes: dict[fx.Node, object]
+
+    @property
+    def operand(self) -> fx.Node:
+        """The node that the operation is applied to."""
+        return _operand(self.node)
+
+    @property
+    def x(self) -> Maps:
+        """The state of the operand."""
+        state = self.states[self.operand]
+        return state if isinstance(state, Maps) else self.refuse(f"its operand is {state.value}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of the traced operand."""
+        return self.traced.shape(self.operand)
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The layer that the node calls, if it calls one."""
+        return self.traced.module(self.node)
+
+    @property
+    def name(self) -> str:
+        """What the node calls: the class of a layer, or the name of a function or method."""
+        return operation(self.node, self.module)
+
+    @property
+    def where(self) -> str:
+        """The path of the layer, or the name of the node."""
+        return str(self.node.target) if self.module is not None else f"node {self.node.name}"
+
+    def images(self) -> Maps:
+        """The state of an operand (N, C, H, W); refused if it is of another layout."""
+        if self.x.axes != (2, 3) or self.x.pending or len(self.shape) != 4:
+            self.refuse(f"got {self.shape}, wanted (N, C, H, W) with the channels first")
+        return self.x
+
+    def extent(self) -> tuple[int, int]:
+        """(H, W) of an operand (N, C, H, W) at the original size."""
+        self.images()
+        return self.shape[2], self.shape[3]
+
+    def raw(self, name: str) -> Any:
+        """An argument as the graph has it; None where it is left out."""
+        if self.module is not None:
+            return getattr(self.module, name, None)
+        return {**dict(zip(self.signature, self.node.args)), **self.node.kwargs}.get(name)  # noqa: B905
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """An argument at the original size: what is computed there is filled in."""
+        value = fx.node.map_arg(self.raw(name), self.traced.results.__getitem__)
+        return default if value is None else value
+
+    def sized(self, name: str) -> bool:
+        """Whether an argument is computed from the size of the image."""
+        found: list[fx.Node] = []
+        fx.node.map_arg(self.raw(name), found.append)
+        return any(self.states[node] is Other.SIZE for node in found)
+
+    def is_head(self) -> bool:
+        """Whether all that is computed from this node has one position only."""
+        reached, todo = set[fx.Node](), [self.node]
+        while todo:
+            node = todo.pop()
+            reached.add(node)
+            todo.extend(user for user in node.users if user not in reached)
+        results = [self.traced.results[node] for node in reached]
+        return all(set(r.shape[2:]) <= {1} for r in results if isinstance(r, Tensor))
+
+    def dims(self, value: int | tuple[int, ...] | list[int]) -> set[int]:
+        """Axes of the traced operand, counted from the front."""
+        many = (value,) if isinstance(value, int) else tuple(value)
+        return {dim % len(self.shape) for dim in many}
+
+    def remark(self, what: str) -> None:
+        """Note a reason for which the conversion is not exact."""
+        self.remarks.append(f"{self.where} ({self.name}) {what}")
+
+    def refuse(
+        self, reason: str, fix: str = "rewrite it, or convert the parts around it"
+    ) -> NoReturn:
+        """Give up, with a line that names the node."""
+        raise UsageError(
+            f"{self.where} ({self.name}) stands in the way of a sliding network: {reason}; {fix}"
+        )
+
+    def bypass(self) -> None:
+        """Leave the node out: what it is applied to is already what it gives."""
+        node = self.node
+        self.edits.append(lambda: _leave_out(node))
+
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Have the node call a function of its operand instead."""
+        node = self.node
+
+        def edit() -> None:
+            node.args, node.kwargs = (_operand(node), *args), kwargs
+            node.op, node.target = "call_function", function
+
+        self.edits.append(edit)
+
+    def set(self, name: str, value: Any) -> None:
+        """Give an option of the layer, or of the call, another value."""
+        node, module, signature = self.node, self.module, self.signature
+
+        def edit() -> None:
+            if module is not None:
+                setattr(module, name, value)
+                return
+            named = dict(zip(signature[1:], node.args[1:]))  # noqa: B905  # args may be fewer
+            node.args, node.kwargs = node.args[:1], {**named, **node.kwargs, name: value}
+
+        self._edit_layer(edit, (name, value))
+
+    def become(self, layer: nn.Module) -> None:
+        """Have the node call another layer, under the name of the old one."""
+        network, target = self.traced.network, str(self.node.target)
+        edit = partial(network.set_submodule, target, layer)
+        self._edit_layer(edit, repr(layer))
+
+    def between(self, before: Sequence[int], after: Sequence[int]) -> None:
+        """Permute the axes before and after the node."""
+        node = self.node
+
+        def edit() -> None:
+            x, users = _operand(node), list(node.users)
+            with node.graph.inserting_before(node):
+                node.replace_input_with(x, node.graph.call_method("permute", (x, *before)))
+            with node.graph.inserting_after(node):
+                back = node.graph.call_method("permute", (node, *after))
+            for user in users:
+                user.replace_input_with(node, back)
+
+        self.edits.append(edit)
+
+    def _edit_layer(self, edit: Callable[[], None], what: object) -> None:
+        """A layer that is called more than once is edited for all calls: they have to agree."""
+        if self.node.op == "call_module":
+            self.changes[self.node] = what
+        self.edits.append(edit)
+
+
+def _operand(node: fx.Node) -> fx.Node:
+    first = node.args[0] if node.args else next(iter(node.kwargs.values()))
+    assert isinstance(first, fx.Node)
+    return first
+
+
+def _leave_out(node: fx.Node) -> None:
+    node.replace_all_uses_with(_operand(node))
+
+
+Rule: TypeAlias = Callable[[Site], State]
+
+
+def operation(node: fx.Node, module: nn.Module | None) -> str:
+    """What a node calls: the class of a layer, or the name of a function or method."""
+    if module is not None:
+        return type(module).__name__
+    return str(getattr(node.target, "__name__", node.target)).rstrip("_")

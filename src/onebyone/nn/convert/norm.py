@@ -1,0 +1,235 @@
+"""Batch normalisation at inference, into the layer beside it and out again.
+
+    y = γ(x - μ)/√(σ² + ε) + β = s·x + t        s = γ/√(σ² + ε), t = β - s·μ: one factor a channel
+
+    after      BN ∘ K  = Σ_k (diag(s)W_k) ⊗ T_k + (s·b + t)          always
+    before     K ∘ BN  = Σ_k (W_k diag(s)) ⊗ T_k + (b + Σ_k W_k t)   unless K pads zeros and t ≠ 0
+    out again  K       = (1/s, -t/s) ∘ (BN ∘ K)                      where no s is zero
+
+Padding that repeats the input (reflect, replicate, circular) is fine before: it commutes with
+s·x + t, as zeros do not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from copy import deepcopy
+from inspect import signature
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from torch import fx, nn
+
+from onebyone.algebra.channel import ChannelMap, compose
+from onebyone.algebra.kernel import Kernel
+from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.transposed import TransposedKernel
+from onebyone.errors import UsageError
+from onebyone.nn.convert.bridge import (
+    NORMS,
+    matrix,
+    taps,
+    to_channel_map,
+    transposed_taps,
+)
+from onebyone.nn.convert.parameters import CONVOLUTIONS, TRANSPOSED, alike, is_a, unfit
+from onebyone.nn.pointwise import Pointwise
+
+__all__ = ["fuse_norm", "fuse_norm_before", "fuse_norms", "unfuse_norm"]
+
+Layer = TypeVar("Layer", bound=nn.Module)
+Value = ChannelMap | Kernel | TransposedKernel
+
+
+def fuse_norm(layer: Layer, norm: nn.Module) -> Layer:
+    """A layer and the BatchNorm after it as one layer: `norm(layer(x))` for a batch x.
+
+    Args:
+        layer: Conv1d to 3d and ConvTranspose1d to 3d, with any padding and groups; Pointwise with
+            the channels on axis 1; Linear on (N, C). BatchNorm takes axis 1 for the channels.
+        norm: in eval mode, with running statistics, with or without γ and β.
+
+    Returns:
+        A layer as the first, with a bias; computed in float64 and rounded once to its dtype.
+
+    Raises:
+        UsageError: another module, a norm in training mode, other channels.
+
+    Source: Ioffe, Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing
+    Internal Covariate Shift", 2015, arXiv:1502.03167.
+
+    >>> fuse_norm(nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4).eval())
+    Conv2d(3, 4, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
+    """
+    return _after(layer, _norm(norm))
+
+
+def fuse_norm_before(norm: nn.Module, layer: Layer) -> Layer:
+    """A layer and the BatchNorm before it as one layer: `layer(norm(x))` for a batch x.
+
+    Args:
+        norm, layer: as for `fuse_norm`.
+
+    Raises:
+        UsageError: as `fuse_norm`; and a norm that shifts (t ≠ 0) before a convolution that pads
+            with zeros, whose border would see t instead of zero, or before a transposed one.
+
+    >>> fuse_norm_before(nn.BatchNorm2d(3).eval(), nn.Conv2d(3, 4, 3, bias=False))
+    Conv2d(3, 4, kernel_size=(3, 3), stride=(1, 1))
+    """
+    f, value = _norm(norm), _value(layer)
+    if isinstance(value, ChannelMap):
+        return _as(layer, compose(value, f))
+    fused = value.compose_right(f.weight[:, 0], f.bias)
+    if isinstance(fused, Refusal):
+        raise UsageError(
+            f"got {norm} before {layer}: {fused.reason}, wanted a norm without shift or "
+            "a convolution without padding: keep the norm"
+        )
+    return _as(layer, fused)
+
+
+def unfuse_norm(layer: Layer, norm: nn.Module) -> Layer:
+    """The layer that `fuse_norm` with `norm` makes into this one; the inverse of `fuse_norm`.
+
+    It has a bias, which is zero up to rounding if the layer that was fused had none.
+
+    Raises:
+        UsageError: as `fuse_norm`; and a γ of zero, behind which all layers look alike.
+
+    >>> conv, norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).eval()
+    >>> back = unfuse_norm(fuse_norm(conv, norm), norm)
+    >>> bool((back.weight - conv.weight).abs().max() < 1e-6)
+    True
+    """
+    f = _norm(norm)
+    lost = np.flatnonzero(f.weight == 0)
+    if len(lost):
+        raise UsageError(
+            f"got a norm with γ = 0 in channels {lost.tolist()}, wanted none: what a layer gave "
+            "there cannot be known"
+        )
+    scale = 1 / f.weight[:, 0]
+    return _after(layer, ChannelMap.diagonal(scale, None if f.bias is None else -f.bias * scale))
+
+
+def fuse_norms(module: Layer) -> Layer:
+    """A copy of a whole module in which each BatchNorm right after a convolution is fused into it.
+
+    Fused are norms in eval mode whose input is the output of a convolution, transposed convolution
+    or Pointwise on axis 1 that is called once and that nothing else reads; an `nn.Identity` takes
+    the norm's place. All else stays: norms in training mode, modules with hooks, and a norm after
+    a Linear, since on (N, L, C) it norms axis 1 and only you know the rank (`fuse_norm` does it).
+
+    The pairs are found by tracing `forward`, other arguments at their defaults, which has to be
+    free of control flow that depends on the input; inputs are taken to be batches.
+
+    Raises:
+        UsageError: the module cannot be traced; the message says why.
+
+    >>> fuse_norms(nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)).eval())
+    Sequential(
+      (0): Conv2d(3, 4, kernel_size=(3, 3), stride=(1, 1))
+      (1): Identity()
+    )
+    """
+    fused = deepcopy(module)
+    pairs = list(_pairs(fused))
+    for layer, norm in pairs:
+        _replace(fused, layer, fuse_norm(layer, norm))
+        _replace(fused, norm, nn.Identity().train(norm.training))
+    if pairs:
+        _traced(fused)  # fails where a module is reached by other ways than the names it has
+    return fused
+
+
+def _replace(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put `new` wherever `old` is, under each of its names."""
+    names = [name for name, m in root.named_modules(remove_duplicate=False) if m is old]
+    for name in names:
+        root.set_submodule(name, new)
+
+
+def _norm(norm: nn.Module) -> ChannelMap:
+    if not is_a(norm, *NORMS):
+        raise unfit(norm, "a BatchNorm")
+    return to_channel_map(norm)
+
+
+def _value(layer: nn.Module) -> Value:
+    if is_a(layer, nn.Linear, Pointwise):
+        return matrix(layer)
+    if is_a(layer, *CONVOLUTIONS):
+        return taps(cast(nn.Conv2d, layer))
+    if is_a(layer, *TRANSPOSED):
+        return transposed_taps(cast(nn.ConvTranspose2d, layer))
+    raise unfit(layer, "a convolution, a Pointwise or a Linear")
+
+
+def _after(layer: Layer, f: ChannelMap) -> Layer:
+    """The layer, then the diagonal f."""
+    value = _value(layer)
+    if isinstance(value, ChannelMap):
+        return _as(layer, compose(f, value))
+    fused = value.compose_left(f.weight[:, 0], f.bias)
+    assert not isinstance(fused, Refusal), "a diagonal composes with any kernel"
+    return _as(layer, fused)
+
+
+def _as(layer: Layer, value: Value) -> Layer:
+    """A layer as `layer`, whose weight has the shape that a diagonal left it."""
+    return alike(layer, value.weight.reshape(cast(Any, layer).weight.shape), value.bias)
+
+
+def _pairs(root: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """Each layer with the norm that alone reads it."""
+    modules = dict(root.named_modules())
+    if not any(is_a(m, *NORMS) and not m.training for m in modules.values() if m is not root):
+        return
+    nodes = list(_traced(root).nodes)
+    calls = Counter(node.target for node in nodes if node.op == "call_module")
+    # Who reads a parameter by itself sees whether it was fused.
+    read = {str(node.target).rpartition(".")[0] for node in nodes if node.op == "get_attr"}
+    for node in nodes:
+        layer = node.args[0] if node.op == "call_module" and len(node.args) == 1 else None
+        if not isinstance(layer, fx.Node) or layer.op != "call_module" or len(layer.users) != 1:
+            continue
+        names = str(layer.target), str(node.target)
+        once = all(calls[name] == 1 and name not in read for name in names)
+        if once and _fits(*(pair := (modules[names[0]], modules[names[1]]))):
+            yield pair
+
+
+def _fits(layer: nn.Module, norm: nn.Module) -> bool:
+    """Whether the norm is one of the layer's output channels, and nobody watches in between."""
+    if not is_a(norm, *NORMS) or norm.training or cast(Any, norm).running_mean is None:
+        return False
+    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in (layer, norm))
+    fusable = is_a(layer, *CONVOLUTIONS, *TRANSPOSED) or (
+        is_a(layer, Pointwise) and cast(Pointwise, layer).channel_dim == 1
+    )
+    return not hooked and fusable and cast(Any, layer).out_channels == cast(Any, norm).num_features
+
+
+class _Tracer(fx.Tracer):
+    """Sees a Pointwise as PyTorch's own tracer sees a convolution: as one call."""
+
+    proxy_buffer_attributes = True  # so that reading a norm's statistics is seen
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Pointwise) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _traced(root: nn.Module) -> fx.Graph:
+    plain = (bool, int, float, str, type(None))
+    parameters = signature(root.forward).parameters
+    defaults = {n: p.default for n, p in parameters.items() if isinstance(p.default, plain)}
+    try:
+        return _Tracer().trace(root, defaults or None)
+    except Exception as error:  # whatever a forward may raise when it is given a proxy
+        raise UsageError(
+            f"got {type(root).__name__}, whose forward cannot be traced "
+            f"({' '.join(str(error).split())}), wanted no control flow that depends on the input: "
+            "fuse its parts one by one"
+        ) from error

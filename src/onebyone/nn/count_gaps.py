@@ -1,0 +1,45 @@
+"""What the count of a PyTorch module leaves out, and why: all that computes is mentioned."""
+
+from __future__ import annotations
+
+from onebyone.counting.gaps import ARITHMETIC, CONSTANT, INTEGER, NO_FORMULA
+from onebyone.nn.count_trace import Step
+
+__all__ = ["FOREIGN", "reason"]
+
+FOREIGN = "operator of another library: what it computes is not known"
+
+_MOVING = """
+    _reshape_copy _to_copy cat clone constant_pad_nd copy embedding empty empty_like empty_strided
+    expand_copy eye fill flip full full_like gather im2col index index_put index_select
+    lift_fresh_copy masked_fill masked_scatter masked_select native_channel_shuffle new_empty
+    new_empty_strided new_full new_ones new_zeros ones ones_like permute_copy pixel_shuffle
+    pixel_unshuffle reflection_pad1d reflection_pad2d reflection_pad3d repeat repeat_interleave
+    replication_pad1d replication_pad2d replication_pad3d resize roll scalar_tensor scatter
+    select_scatter slice_scatter split_with_sizes_copy stack take transpose_copy tril triu
+    unfold_copy upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d
+    _upsample_nearest_exact2d _upsample_nearest_exact3d view_copy where zero zeros zeros_like
+"""
+_MULTIPLYING = """
+    _cdist_forward _fft_c2c _fft_c2r _fft_r2c _grouped_mm _linalg_det _linalg_solve_ex _linalg_svd
+    _native_multi_head_attention _scaled_grouped_mm _sparse_addmm _thnn_fused_gru_cell
+    _thnn_fused_lstm_cell _transformer_encoder_layer_fwd _trilinear _weight_int4pack_mm
+    _weight_int8pack_mm cholesky linalg_inv_ex linalg_cholesky_ex
+"""
+_MOVES = frozenset(_MOVING.split())
+_NO_FORMULA = frozenset(_MULTIPLYING.split())
+
+
+def reason(step: Step) -> str | None:
+    """Why what a step without counted MACs computes is left out; None if it computes nothing."""
+    if "::" in step.op:
+        return FOREIGN
+    name = step.op.removesuffix("_")
+    if name in _NO_FORMULA:
+        return NO_FORMULA
+    if name in _MOVES:
+        return None
+    if step.constant:
+        return CONSTANT
+    operands = (*step.inputs, *step.outputs)
+    return INTEGER if all(operand.integral for operand in operands) else ARITHMETIC

@@ -1,0 +1,112 @@
+"""The rank of a layer: how many of its output channels are linear combinations of the others.
+
+    y = Wx + b      rank [W | b]       a 1×1, a K×K (W is (C_out, C_in·K·K)) or a linear layer
+    y = f(x)        rank of Y          Y: (positions, C_out), the outputs on an example
+
+64 → 256 channels have rank 64, or 65 with a bias; a ReLU behind them lifts it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from onebyone.algebra import rank as algebra
+from onebyone.algebra.rank import Rank
+from onebyone.algebra.weights import Array
+from onebyone.errors import UsageError
+from onebyone.nn.pointwise import Pointwise
+
+__all__ = ["rank"]
+
+# Outputs are computed in float64 and compared at the rounding level of float32, which the rounding
+# of that computation stays below.
+OUTPUT_UNIT = 2.0**-24
+
+
+def rank(
+    module: nn.Module | Tensor,
+    example: Tensor | Sequence[object] | None = None,
+    *,
+    channel_dim: int = 1,
+) -> Rank:
+    """How many output channels of a module are linearly redundant.
+
+    `Pointwise`, `Conv1d`, `Conv2d`, `Conv3d` and `Linear` are judged by their weight and bias, for
+    every input; a tensor is taken for a weight (C_out, C_in, …). Any other module is judged by its
+    outputs on the example, computed in float64 by a copy in eval mode: what is found then holds for
+    the positions of that example. The module is left as it was.
+
+    Args:
+        module: a layer, a weight, or any module with one output tensor.
+        example: an input, or a sequence of them, such that the output has at least C_out positions.
+            Layers that have a matrix do not need it, and do not look at it.
+        channel_dim: the channel axis of the output; all other axes, the batch too, are positions.
+
+    Raises:
+        UsageError: an example is needed and not given, or has too few positions; the output is not
+            one tensor with that axis; the parameters hold no finite numbers.
+
+    >>> wide = Pointwise(4, 16)
+    >>> rank(wide).rank
+    5
+    >>> _ = torch.manual_seed(0)
+    >>> rank(nn.Sequential(wide, nn.ReLU()), torch.randn(2, 4, 7, 5)).rank
+    16
+    """
+    match module:
+        case Tensor():
+            return _of_matrix(module, None, 1)
+        case Pointwise() | nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
+            return _of_matrix(module.weight, module.bias, module.groups)
+        case nn.Linear():
+            return _of_matrix(module.weight, module.bias, 1)
+    if example is None:
+        raise UsageError(
+            f"got a {type(module).__name__}, which has no matrix of its own: "
+            "give an example input to judge it by its outputs"
+        )
+    return _of_outputs(_outputs(module, example), channel_dim)
+
+
+def _of_matrix(weight: Tensor, bias: Tensor | None, groups: int) -> Rank:
+    if weight.is_meta:
+        raise UsageError("got parameters on the meta device, wanted ones with values")
+    unit = torch.finfo(weight.dtype).eps / 2 if weight.is_floating_point() else None
+    vector = None if bias is None else _array(bias)
+    return algebra.rank(_array(weight), vector, groups=groups, unit=unit)
+
+
+def _array(x: Tensor) -> Array:
+    x = x.detach().cpu()
+    return (x.double() if x.is_floating_point() else x).numpy()
+
+
+def _outputs(module: nn.Module, example: Tensor | Sequence[object]) -> Tensor:
+    inputs = (example,) if isinstance(example, Tensor) else example
+    double = [x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs]
+    with torch.no_grad():
+        output = copy.deepcopy(module).double().eval()(*double)
+    if not isinstance(output, Tensor):
+        raise UsageError(f"got a {type(output).__name__} from the module, wanted one tensor")
+    return output
+
+
+def _of_outputs(output: Tensor, channel_dim: int) -> Rank:
+    if not -output.ndim <= channel_dim < output.ndim:
+        raise UsageError(
+            f"got outputs of shape {tuple(output.shape)}, wanted channels along axis {channel_dim}"
+        )
+    y = _array(output.movedim(channel_dim, -1).flatten(0, -2))
+    positions, channels = y.shape
+    if positions < channels:
+        raise UsageError(
+            f"got an example with {positions} positions, wanted at least one for each of the "
+            f"{channels} output channels: give a larger image or batch"
+        )
+    sigma = algebra.singular_values(y)
+    tau = algebra.threshold(y, sigma, OUTPUT_UNIT)
+    return Rank(channels, int((sigma > tau).sum()), tuple(map(float, sigma)), tau, "outputs")

@@ -1,0 +1,84 @@
+"""The shared MLP over points.
+
+    y[:, p] = σ(Wₙ … σ(W₁ · x[:, p] + b₁) … + bₙ)          the same matrices for every point p
+
+A linear layer that is the same at every position is a 1×1 convolution, whatever the positions are:
+pixels, tokens, or points in no order at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from onebyone.errors import UsageError
+from onebyone.nn.mlpconv import Stack, check_widths, finish
+from onebyone.nn.pointwise import Pointwise
+
+__all__ = ["SharedMLP", "point_linear"]
+
+
+class SharedMLP(Stack):
+    """Linear layers on the channels of every point alike, each with its norm and nonlinearity.
+
+    Args:
+        in_channels: C.
+        widths: channels after each layer.
+        norm: makes a layer for that many channels; None for none, and then layers have a bias.
+        activation: makes the nonlinearity that ends each layer, the last included.
+        channel_dim: 1 for points (N, C, P), and with a fitting norm for (N, C, *space); -1 for
+            points (N, P, C) and vectors (…, C). With -1 all points become the rows of one matrix
+            (N·P, C), and that is what `norm` sees: as a `BatchNorm1d` wants it for the same result
+            in both layouts.
+
+    The input comes out with widths[-1] channels. It is a `Sequential`: the state dict is that of
+    the layers in a row, whether they are `Conv1d`, `Conv2d` or `Linear` there.
+
+    Raises:
+        UsageError: no widths, or one below 1; another channel_dim; an input without these channels.
+
+    Source: Qi, Su, Mo, Guibas, "PointNet: Deep Learning on Point Sets for 3D Classification and
+    Segmentation", 2016, arXiv:1612.00593.
+
+    >>> import torch
+    >>> SharedMLP(3, (64, 128))(torch.ones(2, 3, 11)).shape
+    torch.Size([2, 128, 11])
+    >>> SharedMLP(3, (64, 128), channel_dim=-1)(torch.ones(2, 11, 3)).shape
+    torch.Size([2, 11, 128])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        widths: Sequence[int],
+        norm: Callable[[int], nn.Module] | None = nn.BatchNorm1d,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        channel_dim: int = 1,
+    ) -> None:
+        check_widths(in_channels, widths)
+        if channel_dim not in (1, -1):
+            raise UsageError(
+                f"got channel_dim {channel_dim}, wanted 1 for points (N, C, P) or -1 for (N, P, C)"
+            )
+        layers: list[nn.Module] = []
+        for before, after in pairwise([in_channels, *widths]):
+            layers += [point_linear(before, after, norm is None, channel_dim)]
+            layers += finish(after, norm, activation)
+        super().__init__(*layers)
+        self.channel_dim = channel_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Points (N, C, P), or (…, C) with channel_dim=-1 -> the same with widths[-1] channels."""
+        if self.channel_dim == -1 and x.ndim > 2:
+            rows = self.forward(x.flatten(0, -2))
+            return rows.reshape(*x.shape[:-1], rows.shape[-1])
+        y: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return y
+
+
+def point_linear(before: int, after: int, bias: bool, channel_dim: int) -> Pointwise:
+    """A 1×1 stored as PointNets usually store it: as `Conv1d` on points, as `Linear` on rows."""
+    spatial_dims = 1 if channel_dim == 1 else 0
+    return Pointwise(before, after, bias, channel_dim=channel_dim, spatial_dims=spatial_dims)
