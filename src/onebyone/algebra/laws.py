@@ -70,6 +70,12 @@ LAWS: dict[str, Law] = {
             "the views leave the channel axis whole",
         ),
         Law(
+            "rank",
+            "W = BA,  A: (r, C_in), B: (C_out, r)",
+            "1×1s and linear layers whose outputs are combinations of r of them",
+            "W is numerically of rank r, at rounding level; r(a + b) < ab",
+        ),
+        Law(
             "stack",
             "[f(W₁x + b₁); f(W₂x + b₂)] = f([W₁; W₂]x + [b₁; b₂])",
             "siblings on one input, concatenated or cut apart again; and a map that is only cut",

@@ -55,12 +55,14 @@ class AppliedLaw:
         root: the value that the region computes.
         nodes: the names of the nodes that were replaced.
         saved_macs: what it saved, after the laws told before it.
+        note: the numbers that the decision hangs on, if there are any.
     """
 
     law: str
     root: str
     nodes: tuple[str, ...]
     saved_macs: int
+    note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """With the law's equation."""
@@ -70,6 +72,7 @@ class AppliedLaw:
             "root": self.root,
             "nodes": list(self.nodes),
             "saved_macs": self.saved_macs,
+            "note": self.note,
         }
 
 
@@ -170,13 +173,14 @@ class Report:
         for row in self.laws:
             regions.setdefault(row.root, []).append(row)
         table = Table(title="where", title_justify="left")
-        for heading in ("value", "laws", "nodes replaced", "MACs saved"):
+        for heading in ("value", "laws", "nodes replaced", "MACs saved", "note"):
             table.add_column(heading, overflow="fold")
         saved = {root: sum(row.saved_macs for row in rows) for root, rows in regions.items()}
         for root in sorted(regions, key=lambda r: -saved[r])[:_SHOWN]:
             laws = " · ".join(dict.fromkeys(row.law for row in regions[root]))
             nodes = {node for row in regions[root] for node in row.nodes}
-            table.add_row(Text(root), laws, str(len(nodes)), f"{saved[root]:,}")
+            note = "; ".join(row.note for row in regions[root] if row.note)
+            table.add_row(Text(root), laws, str(len(nodes)), f"{saved[root]:,}", Text(note))
         if len(regions) > _SHOWN:
             table.caption = f"{len(regions) - _SHOWN} more: --json lists them all"
         return table

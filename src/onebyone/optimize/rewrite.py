@@ -19,6 +19,7 @@ from onebyone.graph.shapes import Sizes
 from onebyone.graph.simplify import simplify_shapes
 from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.demand import hoist_strides
+from onebyone.optimize.factor import factor_maps
 from onebyone.optimize.lift import Context, Region, regions
 from onebyone.optimize.normalization import Folded, fold_normalizations
 from onebyone.optimize.operations import build
@@ -46,6 +47,7 @@ class Rewrite:
         laws: those that the new form uses.
         before, after: modelled costs.
         saved: MACs that each law contributed; they add up to before.macs - after.macs.
+        note: the numbers of the decision, where it hangs on some.
     """
 
     root: str
@@ -54,6 +56,7 @@ class Rewrite:
     before: Cost
     after: Cost
     saved: dict[str, int]
+    note: str = ""
 
 
 def rewrite(
@@ -84,6 +87,8 @@ def rewrite(
             changed = list(_permute(model, sizes, profile))
         if not changed and "stack" in laws:
             changed = list(_stack(model, sizes, profile))
+        if not changed and "rank" in laws:
+            changed = list(_rank(model, sizes, profile))
         done += changed
         if not changed and not (done and _merge_equal_nodes(model)):
             break
@@ -121,6 +126,15 @@ def _stack(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]
     for found in stack(model.graph, sizes, profile):
         laws = frozenset({"stack"})
         yield Rewrite(found.root, found.nodes, laws, found.before, found.after, {"stack": 0})
+
+
+def _rank(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
+    macs = tally(model, sizes).macs
+    for found in factor_maps(model.graph, sizes, profile):
+        left = tally(model, sizes).macs
+        laws, nodes, saved = frozenset({"rank"}), (found.node,), {"rank": macs - left}
+        yield Rewrite(found.node, nodes, laws, Cost(0, macs), Cost(0, left), saved, found.note)
+        macs = left
 
 
 def _demand(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
@@ -188,5 +202,17 @@ def _saved(region: Region, now: Plan, best: Plan, price: Pricer) -> dict[str, in
     return saved
 
 
-ORDER = ("stack", "permute", "prune", "demand", "linear", "affine", "sum", "split", "commute", "compose")
+ORDER = (
+    "rank",
+    "stack",
+    "permute",
+    "prune",
+    "demand",
+    "linear",
+    "affine",
+    "sum",
+    "split",
+    "commute",
+    "compose",
+)
 """The laws in the order in which savings are told apart."""

@@ -120,7 +120,7 @@ def _side(model: ir.Model, sizes: Sizes, profile: Profile) -> Side:
 
 def _applied(done: Sequence[Rewrite]) -> tuple[AppliedLaw, ...]:
     return tuple(
-        AppliedLaw(law, step.root, step.nodes, saved)
+        AppliedLaw(law, step.root, step.nodes, saved, step.note)
         for step in done
         for law, saved in step.saved.items()
     )
