@@ -77,7 +77,8 @@ def factor_maps(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Fac
         inner, outer = vt[:rank], u[:, :rank] * sigma[:rank]
         if _place(graph, node, inner, outer, names):
             least = float(sigma[rank]) if rank < len(sigma) else 0.0
-            yield Factored(node.name or node.op_type, *weight.shape, rank, least, tau)
+            rows, columns = weight.shape
+            yield Factored(node.name or node.op_type, rows, columns, rank, least, tau)
 
 
 def _matrix(node: ir.Node) -> Array | None:
