@@ -13,50 +13,22 @@ import onnx_ir as ir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
 
 from onebyone.algebra.refusal import Refusal
-from onebyone.graph.count import tally
 from onebyone.graph.fold import fold_sizes
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.simplify import simplify_shapes
-from onebyone.optimize.cost import Cost, Profile
-from onebyone.optimize.demand import hoist_strides
-from onebyone.optimize.factor import factor_maps
+from onebyone.optimize.cost import Profile
 from onebyone.optimize.lift import Context, Region, regions
-from onebyone.optimize.normalization import Folded, fold_normalizations
 from onebyone.optimize.operations import build
+from onebyone.optimize.passes import FIRST, PASSES, Rewrite
 from onebyone.optimize.place import Names, Unrepresentable, place
 from onebyone.optimize.plan import Plan
 from onebyone.optimize.price import Pricer
-from onebyone.optimize.prune import prune
-from onebyone.optimize.relabel import relabel
 from onebyone.optimize.search import Planner
-from onebyone.optimize.stack import stack
 
 __all__ = ["Rewrite", "rewrite"]
 
 MAX_ROUNDS = 50
 """Rounds needed in practice are two or three; a chain of n maps needs log n of them."""
-
-
-@dataclass(frozen=True, eq=False)
-class Rewrite:
-    """One region that was replaced.
-
-    Args:
-        root: the name of the value that the region computes.
-        nodes: the names of the nodes that computed it.
-        laws: those that the new form uses.
-        before, after: modelled costs.
-        saved: MACs that each law contributed; they add up to before.macs - after.macs.
-        note: the numbers of the decision, where it hangs on some.
-    """
-
-    root: str
-    nodes: tuple[str, ...]
-    laws: frozenset[str]
-    before: Cost
-    after: Cost
-    saved: dict[str, int]
-    note: str = ""
 
 
 def rewrite(
@@ -67,28 +39,21 @@ def rewrite(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[list[Rewrite], list[tuple[str, Refusal]]]:
     """Rewrite a model in place; returns what was replaced, and what could not be stored."""
-    simplify_shapes(model.graph)
-    fold_sizes(model.graph, model.opset_imports[""])
     done: list[Rewrite] = []
     refused: dict[str, Refusal] = {}
-    if "affine" in laws:
-        done += [_folded(found) for found in fold_normalizations(model.graph)]
-    if "prune" in laws:
-        done += _prune(model, sizes)
+    simplify_shapes(model.graph)
+    folded = fold_sizes(model.graph, model.opset_imports[""])
+    for row in FIRST:
+        done += row.run(model, sizes, profile) if row.law in laws else ()
+    if folded or done:
+        RemoveUnusedNodesPass()(model)
     for round_number in range(MAX_ROUNDS):
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)
         changed = list(_round(model, sizes, laws, Pricer(profile), refused))
-        if not changed and "demand" in laws:
-            changed = list(_demand(model, sizes, profile))
-        if not changed and "prune" in laws:
-            changed = list(_prune(model, sizes))
-        if not changed and "permute" in laws:
-            changed = list(_permute(model, sizes, profile))
-        if not changed and "stack" in laws:
-            changed = list(_stack(model, sizes, profile))
-        if not changed and "rank" in laws:
-            changed = list(_rank(model, sizes, profile))
+        for row in PASSES:
+            if not changed and row.law in laws:
+                changed = list(row.run(model, sizes, profile))
         done += changed
         if not changed and not (done and _merge_equal_nodes(model)):
             break
@@ -99,50 +64,6 @@ def rewrite(
 def _merge_equal_nodes(model: ir.Model) -> bool:
     """Make one of nodes that several regions placed alike; whether there were any."""
     return bool(CommonSubexpressionEliminationPass()(model).modified)
-
-
-def _folded(found: Folded) -> Rewrite:
-    return Rewrite(found.root, found.nodes, frozenset({"affine"}), Cost(), Cost(), {"affine": 0})
-
-
-def _prune(model: ir.Model, sizes: Sizes) -> Iterator[Rewrite]:
-    before = tally(model, sizes)
-    found = list(prune(model.graph, model.opset_imports[""]))
-    if found:
-        after = tally(model, sizes)
-        nodes = tuple(sorted(pruned.node for pruned in found))
-        saved = {"prune": before.macs - after.macs}
-        costs = Cost(0, before.macs, before.parameters), Cost(0, after.macs, after.parameters)
-        yield Rewrite(nodes[0], nodes, frozenset({"prune"}), *costs, saved)
-
-
-def _permute(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
-    for found in relabel(model.graph, sizes, profile):
-        laws = frozenset({"permute"})
-        yield Rewrite(found.nodes[0], found.nodes, laws, found.before, found.after, {"permute": 0})
-
-
-def _stack(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
-    for found in stack(model.graph, sizes, profile):
-        laws = frozenset({"stack"})
-        yield Rewrite(found.root, found.nodes, laws, found.before, found.after, {"stack": 0})
-
-
-def _rank(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
-    macs = tally(model, sizes).macs
-    for found in factor_maps(model.graph, sizes, profile):
-        left = tally(model, sizes).macs
-        laws, nodes, saved = frozenset({"rank"}), (found.node,), {"rank": macs - left}
-        yield Rewrite(found.node, nodes, laws, Cost(0, macs), Cost(0, left), saved, found.note)
-        macs = left
-
-
-def _demand(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
-    for found in hoist_strides(model.graph, sizes, profile):
-        saved = {"demand": found.before.macs - found.after.macs}
-        yield Rewrite(
-            found.root, found.nodes, frozenset({"demand"}), found.before, found.after, saved
-        )
 
 
 def _round(
@@ -202,17 +123,5 @@ def _saved(region: Region, now: Plan, best: Plan, price: Pricer) -> dict[str, in
     return saved
 
 
-ORDER = (
-    "rank",
-    "stack",
-    "permute",
-    "prune",
-    "demand",
-    "linear",
-    "affine",
-    "sum",
-    "split",
-    "commute",
-    "compose",
-)
-"""The laws in the order in which savings are told apart."""
+ORDER = ("linear", "affine", "sum", "split", "commute", "compose")
+"""The laws of regions, in the order in which their savings are told apart."""

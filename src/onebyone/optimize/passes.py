@@ -1,0 +1,116 @@
+"""The laws that look beyond one linear region, each a pass over the whole graph.
+
+Regions are planned by `search`; these passes move strides, drop or reorder channels, stack and
+factor maps where the regions have nothing left to gain, so each finds products as they will be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onebyone.graph.count import tally
+from onebyone.graph.shapes import Sizes
+from onebyone.optimize.cost import Cost, Profile
+from onebyone.optimize.demand import hoist_strides
+from onebyone.optimize.factor import factor_maps
+from onebyone.optimize.normalization import fold_normalizations
+from onebyone.optimize.prune import prune
+from onebyone.optimize.relabel import relabel
+from onebyone.optimize.stack import stack
+
+__all__ = ["FIRST", "PASSES", "Pass", "Rewrite"]
+
+
+@dataclass(frozen=True, eq=False)
+class Rewrite:
+    """One region that was replaced.
+
+    Args:
+        root: the name of the value that the region computes.
+        nodes: the names of the nodes that computed it.
+        laws: those that the new form uses.
+        before, after: modelled costs.
+        saved: MACs that each law contributed; they add up to before.macs - after.macs.
+        note: the numbers of the decision, where it hangs on some.
+    """
+
+    root: str
+    nodes: tuple[str, ...]
+    laws: frozenset[str]
+    before: Cost
+    after: Cost
+    saved: dict[str, int]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A law and the function that carries it out, in place, telling what it did."""
+
+    law: str
+    run: Callable[[ir.Model, Sizes, Profile], Iterator[Rewrite]]
+
+
+def _fold(model: ir.Model, _sizes: Sizes, _profile: Profile) -> Iterator[Rewrite]:
+    for found in fold_normalizations(model.graph):
+        laws = frozenset({"affine"})
+        yield Rewrite(found.root, found.nodes, laws, Cost(), Cost(), {"affine": 0})
+
+
+def _prune(model: ir.Model, sizes: Sizes, _profile: Profile) -> Iterator[Rewrite]:
+    before = tally(model, sizes)
+    found = list(prune(model.graph, model.opset_imports[""]))
+    if found:
+        after = tally(model, sizes)
+        nodes = tuple(sorted(pruned.node for pruned in found))
+        saved = {"prune": before.macs - after.macs}
+        costs = Cost(0, before.macs, before.parameters), Cost(0, after.macs, after.parameters)
+        yield Rewrite(nodes[0], nodes, frozenset({"prune"}), *costs, saved)
+
+
+def _permute(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
+    macs = tally(model, sizes).macs
+    for found in relabel(model.graph, sizes, profile):
+        left = tally(model, sizes).macs  # less where nobody reads what was selected from
+        saved, macs = {"permute": macs - left}, left
+        laws = frozenset({"permute"})
+        yield Rewrite(found.nodes[0], found.nodes, laws, found.before, found.after, saved)
+
+
+def _stack(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
+    for found in stack(model.graph, sizes, profile):
+        laws = frozenset({"stack"})
+        yield Rewrite(found.root, found.nodes, laws, found.before, found.after, {"stack": 0})
+
+
+def _rank(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
+    macs = tally(model, sizes).macs
+    for found in factor_maps(model.graph, sizes, profile):
+        left = tally(model, sizes).macs
+        laws, nodes, saved = frozenset({"rank"}), (found.node,), {"rank": macs - left}
+        yield Rewrite(found.node, nodes, laws, Cost(0, macs), Cost(0, left), saved, found.note)
+        macs = left
+
+
+def _demand(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
+    for found in hoist_strides(model.graph, sizes, profile):
+        saved = {"demand": found.before.macs - found.after.macs}
+        yield Rewrite(
+            found.root, found.nodes, frozenset({"demand"}), found.before, found.after, saved
+        )
+
+
+FIRST = (Pass("affine", _fold), Pass("prune", _prune))
+"""Run once, before the regions: what they leave makes regions smaller."""
+
+PASSES = (
+    Pass("demand", _demand),
+    Pass("prune", _prune),
+    Pass("permute", _permute),
+    Pass("stack", _stack),
+    Pass("rank", _rank),
+)
+"""Run in this order, each where all before it have nothing left to do."""
