@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, printer
 
-from . import channel, joins, layout, opaque, resize, space
+from . import channel, joins, layout, moved, opaque, resize, space
 from .sketch import CHANNEL_AXIS, Sketch, Value
 
 __all__ = ["OPSETS", "Drawn", "drawn_models", "sample"]
@@ -58,6 +58,11 @@ MOVES: tuple[tuple[Move, int, str], ...] = (
     (layout.to_vector, 3, "image"),
     (layout.to_image, 6, "tokens nhwc sequence vector"),
     (layout.shuffle, 4, "image"),
+    (moved.gather, 3, "image tokens sequence"),
+    (moved.stepped, 1, "image tokens"),
+    (moved.shuffled_unit, 4, "image"),
+    (moved.subsample, 1, "image sequence"),
+    (moved.bottleneck, 5, "image sequence"),
     (layout.passes, 1, "image tokens vector"),
     (opaque.elementwise, 2, "image tokens nhwc vector sequence"),
     (opaque.clip, 1, "image tokens vector"),

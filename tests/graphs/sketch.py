@@ -139,8 +139,17 @@ class Sketch:
             self.mark("shared initialiser")
             return known[-1]
         array = self.rng.integers(-limit, limit + 1, shape).astype(np.float32)
+        if len(shape) > 1 and self.chance(5):
+            self._kill(array)
         self.weights.append((self.constant(array), array))
         return self.weights[-1]
+
+    def _kill(self, weight: np.ndarray) -> None:
+        """Zero some rows, or some columns, as pruning does."""
+        axis = self.integer(0, 1)
+        dead = self.rng.random(weight.shape[axis]) < 0.6
+        np.moveaxis(weight, axis, 0)[dead] = 0
+        self.mark("dead channels")
 
     def extents(self, parts: Sequence[int | tuple[Value, int, int]]) -> str:
         """An int64 vector put together of numbers and of axes start..stop-1 of values.

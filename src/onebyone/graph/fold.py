@@ -46,7 +46,9 @@ def fold_sizes(graph: ir.Graph, version: int) -> int:
         array = _value(node, known, version)
         if array is not None and array.size <= MAX_ELEMENTS:
             known[node.outputs[0]] = array
-    return sum(_store(graph, value, array) for value, array in known.items())
+    taken = {v.name for v in graph.inputs} | set(graph.initializers)
+    taken |= {value.name for node in graph.all_nodes() for value in node.outputs}
+    return sum(_store(graph, value, array, taken) for value, array in known.items())
 
 
 def _value(node: ir.Node, known: dict[ir.Value, Array], version: int) -> Array | None:
@@ -63,8 +65,12 @@ def _value(node: ir.Node, known: dict[ir.Value, Array], version: int) -> Array |
     if not all(array is not None and array.dtype.kind in "iu" for array in inputs):
         return None
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
-    result = KERNELS[node.op_type](Call(node.op_type, version, 1, attributes), *inputs)
-    return None if result is None else np.asarray(result)
+    call = Call(node.op_type, version, 1, attributes)
+    try:
+        with np.errstate(all="raise"):
+            return np.asarray(KERNELS[node.op_type](call, *inputs))
+    except (ArithmeticError, LookupError, ValueError):
+        return None  # the engine shall say what it does there, if it ever comes to it
 
 
 _INTEGERS = (ir.DataType.INT64, ir.DataType.INT32)
@@ -108,13 +114,14 @@ def _entry(node: ir.Node, known: dict[ir.Value, Array]) -> Array | None:
     return np.array(sizes, np.int64).reshape(index.shape)
 
 
-def _store(graph: ir.Graph, value: ir.Value, array: Array) -> bool:
+def _store(graph: ir.Graph, value: ir.Value, array: Array, taken: set[str | None]) -> bool:
     """Let all readers read an initialiser; whether there were any."""
     if value.is_graph_output() or not value.uses():
         return False
     name = f"{value.name}.known"
-    while name in graph.initializers:
+    while name in taken:
         name += "_"
+    taken.add(name)
     made = ir.Value(name=name, const_value=ir.tensor(array, name=name), shape=ir.Shape(array.shape))
     made.type = value.type
     graph.register_initializer(made)

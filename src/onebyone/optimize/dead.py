@@ -9,7 +9,7 @@ operators may go too: `removable` gives, for each value, the channels that stay.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,29 +56,51 @@ class _Analysis:
     locked: set[ir.Value] = field(default_factory=set)
 
 
-def find(graph: ir.Graph, axes: Mapping[ir.Value, int], version: int) -> Dead:
-    """Analyse a graph with shapes inferred; `axes` gives the channel axis of values."""
+def find(
+    graph: ir.Graph, axes: Mapping[ir.Value, int], version: int, whole: Collection[ir.Value] = ()
+) -> Dead:
+    """Analyse a graph with shapes inferred.
+
+    Args:
+        graph: it is not changed.
+        axes: the channel axis of values; those that are not there take no part.
+        version: of the standard operators.
+        whole: values that have to keep all of their channels.
+    """
     a = _Analysis({v: k for v, k in axes.items() if channels_of(v, k)}, version)
     nodes = list(graph)
-    for node in nodes:
-        _admit(node, a)
+    _admit(nodes, a)
     for node in nodes:
         _learn(node, a)
+    a.locked |= {v for v in whole if v in a.axes}
     _lock(graph, a)
     for node in reversed(nodes):
         _ask(node, a)
     return Dead(a.axes, a.flows, a.known, _kept(a))
 
 
-def _admit(node: ir.Node, a: _Analysis) -> None:
-    """Enter the node's flow if each value in it has its channels on one axis everywhere."""
-    out = node.outputs[0] if node.outputs else None
-    found = flow(node, a.axes[out]) if out is not None and out in a.axes else None
-    if found is None:
-        return
-    parts: tuple[Link | Mix, ...] = found.links if found.mix is None else (found.mix,)
-    if all(a.axes.get(part.operand) == part.axis for part in parts):
-        a.flows[node] = found
+def _admit(nodes: Sequence[ir.Node], a: _Analysis) -> None:
+    """Enter the flows of nodes, where each value in them has its channels on one axis everywhere.
+
+    A value that has no axis of its own, an input say, gets that on which all mixes read it.
+    """
+    found = {
+        node: entry
+        for node in nodes
+        if node.outputs and node.outputs[0] in a.axes
+        if (entry := flow(node, a.axes[node.outputs[0]])) is not None
+    }
+    read: dict[ir.Value, set[int]] = {}
+    for entry in found.values():
+        if entry.mix is not None and channels_of(entry.mix.operand, entry.mix.axis):
+            read.setdefault(entry.mix.operand, set()).add(entry.mix.axis)
+    for value, axes in read.items():
+        if len(axes) == 1:
+            a.axes.setdefault(value, *axes)
+    for node, entry in found.items():
+        parts: tuple[Link | Mix, ...] = entry.links if entry.mix is None else (entry.mix,)
+        if all(a.axes.get(part.operand) == part.axis for part in parts):
+            a.flows[node] = entry
 
 
 # Forward: what is known -------------------------------------------------------------------------
@@ -118,6 +140,8 @@ def _of_links(node: ir.Node, found: Flow, a: _Analysis) -> Array:
         return _of_depthwise(node, _of(found.links[0].operand, a))
     if role(node) in (Role.SPACE_MAP, Role.SELECTION):
         return _of_space(node, _of(found.links[0].operand, a))
+    if node.op_type == "LpPool":
+        return np.full(channels, np.nan)
     if role(node) in (Role.CONCAT, Role.VIEW, Role.IDENTITY) or node.op_type in _COPIES:
         known = np.full(channels, np.nan)
         for link in found.links:
@@ -154,14 +178,14 @@ def _computed(node: ir.Node, found: Flow, a: _Analysis) -> Array:
     out = node.outputs[0]
     unknown = np.full(channels_of(out, a.axes[out]) or 0, np.nan)
     kernel = KERNELS.get(node.op_type)
-    operands = [_at_one_position(v, found, a) for v in node.inputs]
-    if kernel is None or any(x is None for x in operands):
+    if kernel is None:
         return unknown
+    operands = [None if v is None else _at_one_position(v, found, a) for v in node.inputs]
     arrays = [x for x in operands if x is not None]
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     call = Call(node.op_type, a.version, 1, attributes)
     with np.errstate(all="ignore"):
-        result = kernel(call, *(np.nan_to_num(x) for x in arrays))
+        result = kernel(call, *(None if x is None else np.where(np.isnan(x), 0, x) for x in operands))
     if result is None:
         return unknown
     missing = np.any([np.broadcast_to(np.isnan(x), unknown.shape) for x in arrays], axis=0)
@@ -170,10 +194,8 @@ def _computed(node: ir.Node, found: Flow, a: _Analysis) -> Array:
     return np.where(missing, np.nan, np.broadcast_to(result, unknown.shape))
 
 
-def _at_one_position(value: ir.Value | None, found: Flow, a: _Analysis) -> Array | None:
+def _at_one_position(value: ir.Value, found: Flow, a: _Analysis) -> Array:
     """(C,) or a scalar: an operand at any position, NaN where it differs from place to place."""
-    if value is None:
-        return None
     array = constant(value)
     if array is None:
         linked = any(link.operand is value for link in found.links)
@@ -213,8 +235,16 @@ def _ask(node: ir.Node, a: _Analysis) -> None:
     if found.mix is not None:
         computed = wanted & np.isnan(a.known[node.outputs[0]])
         a.needed[found.mix.operand] |= found.mix.used[computed].any(axis=0)
+    wanted = wanted | _is_partial(node)
     for link in found.links:
         a.needed[link.operand][link.sources] |= wanted[link.outs]
+
+
+def _is_partial(node: ir.Node) -> bool:
+    """Whether a function has values that it is not defined, or too large, for: what is tied to
+    others but not needed is computed from what is left, and has to stay a number."""
+    divides = node.op_type == "Div" and constant(node.inputs[1]) is None
+    return divides or node.op_type in ("Exp", "Log", "Pow", "Reciprocal", "Sqrt")
 
 
 # What may go -------------------------------------------------------------------------------------

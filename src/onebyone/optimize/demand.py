@@ -23,6 +23,7 @@ from onebyone.graph.operators import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.place import Names
+from onebyone.optimize.reindex import integers
 
 __all__ = ["Hoisted", "hoist_strides"]
 
@@ -83,8 +84,14 @@ def hoist_strides(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[H
 def _cone(value: ir.Value) -> _Cone | None:
     """All that a stride asked of `value` can move through; None if there is none, or nothing."""
     consumers = [use.node for use in value.uses()]
+    if value.is_graph_output() or not is_float(value) or value.shape is None:
+        return None
+    if any(map(value.shape.is_unknown_dim, range(2, value.shape.rank()))):
+        return None  # nobody could tell which operands have all of its positions
+    if any(node.graph is not value.graph for node in consumers):
+        return None
     asked = {_asked(node, value) for node in consumers}
-    if value.is_graph_output() or len(asked) != 1 or not is_float(value) or value.shape is None:
+    if len(asked) != 1:
         return None
     stride, taken = next(iter(asked)), consumers[0].outputs[0].shape
     if stride is None or taken is None:
@@ -101,7 +108,7 @@ def _cone(value: ir.Value) -> _Cone | None:
 
 def _asked(node: ir.Node, value: ir.Value) -> tuple[int, ...] | None:
     """The stride with which a node takes `value`, if every position that it skips is unused."""
-    if node.domain != "" or not node.inputs or node.inputs[0] is not value or node.graph is None:
+    if node.domain != "" or node.inputs[0] is not value:
         return None
     if not (is_pointwise_convolution(node) or _is_subsampling(node)) or not _unpadded(node):
         return None
@@ -140,7 +147,9 @@ def _grow(cone: _Cone, value: ir.Value) -> bool:
         return True
     if role(node) not in _POINTWISE and node.op_type not in _MORE:
         return False
-    if role(node) is Role.CONCAT and node.attributes.get_int("axis", 1) not in (0, 1):
+    if node.attributes.get_int("training_mode", 0):
+        return False
+    if role(node) is Role.CONCAT and not _stacks_channels(node):
         return False
     operands = _operands(node, value)
     if operands is None:
@@ -148,6 +157,12 @@ def _grow(cone: _Cone, value: ir.Value) -> bool:
     cone.inside.append(node)
     cone.border.update(dict.fromkeys(operands))
     return True
+
+
+def _stacks_channels(node: ir.Node) -> bool:
+    """Whether a concat leaves the positions alone."""
+    shape = node.outputs[0].shape
+    return shape is not None and node.attributes.get_int("axis", 1) % shape.rank() in (0, 1)
 
 
 def _strides(node: ir.Node, axes: int) -> tuple[int, ...]:
@@ -199,7 +214,9 @@ def _costs(cone: _Cone, sizes: Sizes, profile: Profile) -> tuple[Cost, Cost]:
 def _share(cone: _Cone, sizes: Sizes) -> float:
     """The share of the root's positions that is asked for."""
     whole, taken = (sizes.shape(v) for v in (cone.root, cone.consumers[0].outputs[0]))
-    return 1.0 if whole is None or taken is None else prod(taken[2:]) / prod(whole[2:])
+    if whole is None or taken is None or 0 in whole:
+        return 1.0
+    return prod(taken[2:]) / prod(whole[2:])
 
 
 def _work(node: ir.Node, sizes: Sizes) -> tuple[int, int]:
@@ -233,23 +250,32 @@ def _drop(node: ir.Node, value: ir.Value, graph: ir.Graph) -> None:
     """Read `value` instead of the result of a node, under its name where that is an output's."""
     result = node.outputs[0]
     name, is_output = result.name, result.is_graph_output()
+    if is_output and value.is_graph_output():  # which has a name of its own to keep
+        _copy(node, value, graph)
+        return
     result.replace_all_uses_with(value, replace_graph_outputs=True)
     graph.remove(node, safe=True)
     if is_output:
         value.name = name
 
 
+def _copy(node: ir.Node, value: ir.Value, graph: ir.Graph) -> None:
+    """Let a node's result be a copy of `value`."""
+    copy = ir.Node("", "Identity", [value], num_outputs=1, name=node.name)
+    old, new = node.outputs[0], copy.outputs[0]
+    new.name, new.type, new.shape = old.name, old.type, old.shape
+    graph.insert_before(node, copy)
+    old.replace_all_uses_with(new, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+
+
 def _subsample(value: ir.Value, cone: _Cone, graph: ir.Graph, names: Names) -> None:
-    """Give the cone every g-th position of a value: averages over windows of one, which engines
-    compute in whatever layout they keep images in."""
+    """Give the cone every g-th position of a value."""
     users = [use for use in value.uses() if use.node in cone.inside]
     name = names.mint(f"{value.name}.subsampled")
-    attributes = [
-        ir.AttrInt64s("kernel_shape", [1] * len(cone.stride)),
-        ir.AttrInt64s("strides", cone.stride),
-    ]
-    node = ir.Node("", "AveragePool", [value], attributes, num_outputs=1, name=name)
-    result = node.outputs[0]
+    pools = value.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+    node = (_pool if pools else _slice)(value, cone.stride, graph, names)
+    result, node.name = node.outputs[0], name
     assert value.shape is not None
     result.name, result.type = name, value.type
     result.shape = ir.Shape([*value.shape.dims[:2], *cone.shape.dims[2:]])
@@ -257,3 +283,20 @@ def _subsample(value: ir.Value, cone: _Cone, graph: ir.Graph, names: Names) -> N
     graph.insert_before(first, node)
     for use in users:
         use.node.replace_input_with(use.idx, result)
+
+
+def _pool(value: ir.Value, stride: tuple[int, ...], graph: ir.Graph, names: Names) -> ir.Node:
+    """Averages over windows of one, which engines compute in the layout they keep images in."""
+    attributes = [
+        ir.AttrInt64s("kernel_shape", [1] * len(stride)),
+        ir.AttrInt64s("strides", stride),
+    ]
+    return ir.Node("", "AveragePool", [value], attributes, num_outputs=1)
+
+
+def _slice(value: ir.Value, stride: tuple[int, ...], graph: ir.Graph, names: Names) -> ir.Node:
+    """For types that ONNX Runtime has no pooling of."""
+    axes = range(2, 2 + len(stride))
+    bounds = [[0] * len(stride), [2**31 - 1] * len(stride), [*axes], [*stride]]
+    operands = [integers(numbers, graph, names) for numbers in bounds]
+    return ir.Node("", "Slice", [value, *operands], num_outputs=1)

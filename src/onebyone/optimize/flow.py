@@ -87,17 +87,18 @@ def flow(node: ir.Node, axis: int) -> Flow | None:
     if any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
         return None
     reader = _READERS.get(role(node))
+    if node.op_type in _POOLS:
+        reader = _same if axis == 1 else None
     if node.op_type in _ALONG:
         reader = _same
     return None if reader is None else reader(node, axis)
 
 
-_ALONG = {"LpPool", "MaxPool", "GlobalMaxPool", "Max", "Min", "Mul", "Div", "Neg", "Cast"}
+_POOLS = {"LpPool", "MaxPool", "GlobalMaxPool"}
+_ALONG = {"Max", "Min", "Mul", "Div", "Neg", "Cast"}
 
 
 def _mixed(node: ir.Node, axis: int) -> Flow | None:
-    if node.op_type in ("Mul", "Div", "Neg"):
-        return _same(node, axis)
     if node.op_type == "BatchNormalization":
         return _normalised(node, axis)
     found = channel_map(node, axis)

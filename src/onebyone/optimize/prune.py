@@ -35,10 +35,10 @@ class Pruned:
 def prune(graph: ir.Graph, version: int) -> Iterator[Pruned]:
     """Take dead channels out, in place; `version` is the opset's.
 
-    Raises nothing: where a bias would not fit the number type, its channels stay.
+    Where a bias would not fit the number type, the channels that it would take in stay.
     """
-    dead = find(graph, channel_axes(graph), version)
-    if all(kept.all() for kept in dead.kept.values()) or not _fits(dead):
+    dead = _fitting(graph, version)
+    if all(kept.all() for kept in dead.kept.values()):
         return
     names = Names.of(graph)
     orders = {v: np.flatnonzero(kept) for v, kept in dead.kept.items() if not kept.all()}
@@ -52,16 +52,25 @@ def prune(graph: ir.Graph, version: int) -> Iterator[Pruned]:
         narrow(value, dead.axes[value], len(order))
 
 
-def _fits(dead: Dead) -> bool:
-    """Whether every new bias can be stored."""
+def _fitting(graph: ir.Graph, version: int) -> Dead:
+    """What is dead, less what no bias can be stored for."""
+    axes, whole = channel_axes(graph), set[ir.Value]()
+    while True:
+        dead = find(graph, axes, version, whole)
+        mixes = ((node, found.mix) for node, found in dead.flows.items() if found.mix is not None)
+        found = {mix.operand for node, mix in mixes if not _fits(_bias(mix, dead), node)}
+        if found <= whole:
+            return dead
+        whole |= found
+
+
+def _fits(bias: Array | None, node: ir.Node) -> bool:
+    """Whether a node can store a bias."""
+    dtype = node.outputs[0].dtype
     try:
-        for node, found in dead.flows.items():
-            bias = None if found.mix is None else _bias(found.mix, dead)
-            if bias is not None and node.outputs[0].dtype is not None:
-                rounded(bias, node.outputs[0].dtype)
+        return bias is None or dtype is None or bool(rounded(bias, dtype).size)
     except Unrepresentable:
         return False
-    return True
 
 
 def _stored(node: ir.Node) -> int:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +15,7 @@ from onebyone.graph.constants import constant
 from onebyone.optimize.flow import Flow, Mix
 from onebyone.optimize.place import Names, rounded
 
-__all__ = ["Orders", "narrow", "reindex"]
+__all__ = ["Orders", "integers", "narrow", "reindex"]
 
 Orders = Mapping[ir.Value, Array]
 """Value -> the channels that it has from now on, by their old numbers, in their new order."""
@@ -96,9 +96,8 @@ def _is_transposed(node: ir.Node, at: int) -> bool:
 
 
 def _set_bias(node: ir.Node, bias: Array, names: Names) -> None:
-    if node.op_type == "Gemm":
-        beta = node.attributes.get_float("beta", 1.0)
-        bias = bias if beta == 1.0 else bias / beta
+    if node.op_type == "Gemm":  # whose factor is in the bias already
+        node.attributes["beta"] = ir.AttrFloat32("beta", 1.0)
     if len(node.inputs) < 3:
         node.resize_inputs(3)
     like = node.inputs[1] if node.inputs[2] is None else node.inputs[2]
@@ -123,3 +122,15 @@ def _initializer(node: ir.Node, array: Array, like: ir.Value | None, names: Name
     value.shape, value.dtype = ir.Shape(array.shape), like.dtype
     node.graph.register_initializer(value)
     return value
+
+
+def integers(numbers: Iterable[int], graph: ir.Graph, names: Names) -> ir.Value:
+    """An initialiser of a graph that holds these int64 numbers; one for equal ones."""
+    key = tuple(int(n) for n in numbers)
+    if key not in names.integers:
+        name = names.mint("integers")
+        value = ir.Value(name=name, const_value=ir.tensor(np.array(key, np.int64), name=name))
+        value.shape, value.dtype = ir.Shape([len(key)]), ir.DataType.INT64
+        graph.register_initializer(value)
+        names.integers[key] = value
+    return names.integers[key]

@@ -26,7 +26,7 @@ from onebyone.optimize.flow import Flow, Link, Mix, channels_of, flow
 from onebyone.optimize.lift import channel_axes
 from onebyone.optimize.moves import Move, moves
 from onebyone.optimize.place import Names
-from onebyone.optimize.reindex import narrow, reindex
+from onebyone.optimize.reindex import integers, narrow, reindex
 
 __all__ = ["Relabelled", "relabel"]
 
@@ -141,7 +141,7 @@ def _atoms(move: Move, labels: _Labels) -> tuple[Array, Array]:
 
 
 def _components(labels: _Labels) -> list[list[Move]]:
-    """Moves connected through values and orders, where one of them scatters or leaves some out."""
+    """Moves connected through values and orders, where channels change places or are left out."""
     labels_of = _Labels({})
     for value, move in labels.moves.items():
         for operand in move.operands:
@@ -151,7 +151,24 @@ def _components(labels: _Labels) -> list[list[Move]]:
     found: dict[ir.Value, list[Move]] = {}
     for value, move in labels.moves.items():
         found.setdefault(labels_of.of(value), []).append(move)
-    return [component for component in found.values() if any(m.scatters for m in component)]
+    return [component for component in found.values() if _reorders(component, labels)]
+
+
+def _reorders(component: Sequence[Move], labels: _Labels) -> bool:
+    """Whether a value that is read holds a source in pieces, or nobody reads some channels."""
+    read: dict[int, list[Array]] = {}
+    for move in component:
+        if not _is_read(move.value, labels):
+            continue
+        source, channel = labels.atoms[move.value]
+        if move.scatters or len(_runs(source, channel)) > len(np.unique(source)):
+            return True
+        for k in np.unique(source):
+            read.setdefault(int(k), []).append(channel[source == k])
+    return any(
+        len(np.unique(np.concatenate(parts))) < (channels_of(labels.sources[k], 1) or 0)
+        for k, parts in read.items()
+    )
 
 
 # The plan -----------------------------------------------------------------------------------------
@@ -176,13 +193,13 @@ def _plan(component: Sequence[Move], labels: _Labels, graph: ir.Graph) -> _Plan:
     sources = dict.fromkeys(
         labels.sources[k] for v in wanted for k in np.unique(labels.atoms[v][0])
     )
-    for source in sources:
-        group = labels.of(source)
+    given = {labels.of(source) for source in sources}
+    for group in dict.fromkeys(labels.of(source) for source in sources):
         if group not in fixed and group not in made and group not in plan.orders:
             plan.orders[group] = _sorted_by_reader(group, wanted, labels)
     for value in wanted:
         group = labels.of(value)
-        free = group not in fixed and len(made[group]) == 1
+        free = group not in fixed | given and len(made[group]) == 1
         _assemble(value, free, plan, labels)
     return plan
 
@@ -375,7 +392,7 @@ class _Builder:
             count = sum(b - a for _, a, b in pieces)
             made = self._node("Concat", parts, value, count, before, axis)
         if gather is not None:
-            operands = [made, self._integers(gather)]
+            operands = [made, integers(gather, self.graph, self.names)]
             made = self._node("Gather", operands, value, len(gather), before, axis)
         return made
 
@@ -407,7 +424,7 @@ class _Builder:
     def _split(self, source: ir.Value, cuts: list[int], before: ir.Node) -> dict[int, ir.Value]:
         counts = np.diff(cuts)
         axis = ir.AttrInt64("axis", 1)
-        operands, attributes = [source, self._integers(counts)], [axis]
+        operands, attributes = [source, integers(counts, self.graph, self.names)], [axis]
         if self.graph.opset_imports[""] < 13:
             operands, attributes = [source], [axis, ir.AttrInt64s("split", counts.tolist())]
         name = self.names.mint(f"{source.name}.Split")
@@ -418,7 +435,7 @@ class _Builder:
         return dict(zip(cuts, node.outputs, strict=False))
 
     def _slice(self, source: ir.Value, a: int, b: int, before: ir.Node) -> ir.Value:
-        bounds = [self._integers(np.array([n])) for n in (a, b, 1)]
+        bounds = [integers([n], self.graph, self.names) for n in (a, b, 1)]
         return self._node("Slice", [source, *bounds], source, b - a, before, [])
 
     def _node(
@@ -440,13 +457,3 @@ class _Builder:
         assert like.shape is not None
         value.name, value.type = name, like.type
         value.shape = ir.Shape([like.shape[0], channels, *like.shape.dims[2:]])
-
-    def _integers(self, numbers: Array) -> ir.Value:
-        key = tuple(int(n) for n in numbers)
-        if key not in self.names.integers:
-            name = self.names.mint("channels")
-            value = ir.Value(name=name, const_value=ir.tensor(np.array(key, np.int64), name=name))
-            value.shape, value.dtype = ir.Shape([len(key)]), ir.DataType.INT64
-            self.graph.register_initializer(value)
-            self.names.integers[key] = value
-        return self.names.integers[key]
