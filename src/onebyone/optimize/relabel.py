@@ -20,6 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.operators import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.flow import Flow, Link, Mix, channels_of, flow
@@ -82,7 +83,7 @@ def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabel
     names = Names.of(graph)
     for component in _components(labels):
         plan = _plan(component, labels, graph)
-        before, after = _moving(component, sizes, profile), _placing(plan, sizes, profile)
+        before, after = _moving(component, sizes, profile), _placing(plan, labels, sizes, profile)
         if after < before:
             _carry_out(plan, labels, graph, names)
             gone = {n.name or n.op_type for move in component for n in move.nodes}
@@ -99,6 +100,7 @@ def _labels(graph: ir.Graph) -> _Labels:
             axes.update(dict.fromkeys(node.outputs, axes[node.outputs[0]]))
     labels = _Labels(axes)
     for node in graph:
+        _carry(node, axes)
         found = list(moves(node, axes))
         for move in found:
             axes[move.value] = move.axis
@@ -108,6 +110,17 @@ def _labels(graph: ir.Graph) -> _Labels:
     for move in labels.moves.values():
         labels.atoms[move.value] = _atoms(move, labels)
     return labels
+
+
+def _carry(node: ir.Node, axes: dict[ir.Value, int]) -> None:
+    """Give the result of a node the channel axis of its operands, which moves may have fixed."""
+    out = node.outputs[0] if node.outputs else None
+    if out is None or out in axes or out.shape is None or role(node) is Role.VIEW:
+        return
+    rank = out.shape.rank()
+    known = [axes[v] for v in node.inputs if v in axes and v.shape and v.shape.rank() == rank]
+    if known:
+        axes[out] = known[0]
 
 
 def _admit(node: ir.Node, labels: _Labels) -> None:
@@ -300,7 +313,7 @@ def _moving(component: Sequence[Move], sizes: Sizes, profile: Profile) -> Cost:
     return total
 
 
-def _placing(plan: _Plan, sizes: Sizes, profile: Profile) -> Cost:
+def _placing(plan: _Plan, labels: _Labels, sizes: Sizes, profile: Profile) -> Cost:
     """Of the splits, concats and gathers of a plan."""
     total = Cost()
     for value, pieces in plan.pieces.items():
@@ -309,10 +322,12 @@ def _placing(plan: _Plan, sizes: Sizes, profile: Profile) -> Cost:
         if len(pieces) > 1:
             total += Cost(profile.time(elements=moved))
         if value in plan.gathers:
-            total += Cost(profile.time(elements=moved))
+            total += Cost(profile.time(elements=moved * profile.transpose))
     for source, cuts in _cuts(plan).items():
-        if len(cuts) > 2:
-            total += Cost(profile.time(elements=2 * _elements(source, 1, cuts[-1], sizes)))
+        stored = len(plan.orders.get(labels.of(source), ())) or channels_of(source, 1)
+        if cuts != [0, stored]:
+            moved = 2 * _elements(source, 1, cuts[-1] - cuts[0], sizes)
+            total += Cost(profile.time(elements=moved))
     return total
 
 
@@ -329,15 +344,22 @@ def _carry_out(plan: _Plan, labels: _Labels, graph: ir.Graph, names: Names) -> N
         if value not in labels.moves:
             narrow(value, labels.axes[value], len(order))
     for value, made in assembled.items():
-        _read_instead(value, made, labels)
+        _read_instead(value, made, labels, graph, names)
 
 
-def _read_instead(value: ir.Value, made: ir.Value, labels: _Labels) -> None:
+def _read_instead(
+    value: ir.Value, made: ir.Value, labels: _Labels, graph: ir.Graph, names: Names
+) -> None:
     inner = {n for move in labels.moves.values() for n in move.nodes}
     for use in list(value.uses()):
         if use.node not in inner:
             use.node.replace_input_with(use.idx, made)
     if value.is_graph_output():
+        if made.is_graph_input() or made.is_graph_output() or made.is_initializer():
+            copy = ir.Node("", "Identity", [made], num_outputs=1, name=names.mint("Identity"))
+            copy.outputs[0].type, copy.outputs[0].shape = made.type, made.shape
+            graph.insert_before(labels.moves[value].nodes[-1], copy)
+            made = copy.outputs[0]
         name = value.name
         value.name, made.name = f"{name}.moved", name
         value.replace_all_uses_with(made, replace_graph_outputs=True)
