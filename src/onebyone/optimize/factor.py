@@ -7,6 +7,9 @@ number format could have made. What is approximately of low rank is not touched.
 
     A = Vᵣᵀ,  B = Uᵣ diag(σᵣ)                      from W = U diag(σ) Vᵀ
 
+Both factors are rounded to the number format of W. With u its unit roundoff that moves BA by at
+most u‖W‖_F + u√r·σ₁, which is what rounding W itself does, times 1 + √r at most.
+
 Most weights have full rank, and a decomposition of each would take longer than all else. So a
 square part of W is looked at first: σᵣ₊₁(W) is at least the smallest singular value of any part of
 r + 1 rows and columns, and that is at least 1/‖part⁻¹‖_F.
@@ -15,7 +18,7 @@ r + 1 rows and columns, and that is at least 1/‖part⁻¹‖_F.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
@@ -27,12 +30,17 @@ from onebyone.graph.channels import is_pointwise_convolution
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.cost import Profile
+from onebyone.optimize.estimate import detour
 from onebyone.optimize.place import Names, Unrepresentable, rounded
 
 __all__ = ["Factored", "factor_maps"]
 
 _LEAST = 8
-"""Smaller matrices are not worth a second operator."""
+"""What r(a + b) < ab must leave room for: r = 7, as 16×16 does and 14×14 does not.
+
+Two maps move 2r numbers a position more than one does. On the machines measured a number moved
+weighs as much as 6 or 7 multiply-accumulates, and ab/(a + b) has to be above that to pay at all.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,18 +72,17 @@ class Factored:
 
 def factor_maps(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Factored]:
     """Factor, in place, every 1×1 and linear layer of low rank, where two are cheaper than one."""
-    names = Names.of(graph)
+    placer = _Placer(graph, Names.of(graph))
     for node in list(graph):
         weight = _matrix(node)
-        if weight is None or not _may_be_low(weight):
+        if weight is None or not _pays(node, weight, 1, sizes, profile) or not _may_be_low(weight):
             continue
         u, sigma, vt = np.linalg.svd(weight.astype(np.float64), full_matrices=False)
         tau = threshold(weight, sigma)
         rank = int((sigma > tau).sum())
         if not 0 < rank <= _largest(weight) or not _pays(node, weight, rank, sizes, profile):
             continue
-        inner, outer = vt[:rank], u[:, :rank] * sigma[:rank]
-        if _place(graph, node, inner, outer, names):
+        if placer.place(node, vt[:rank], u[:, :rank] * sigma[:rank]):
             least = float(sigma[rank]) if rank < len(sigma) else 0.0
             rows, columns = weight.shape
             yield Factored(node.name or node.op_type, rows, columns, rank, least, tau)
@@ -114,7 +121,7 @@ def _pays(node: ir.Node, weight: Array, rank: int, sizes: Sizes, profile: Profil
     whole = profile.time(positions * weight.size, prod(into) + prod(out) + weight.size)
     inner = profile.time(positions * rank * a, prod(into) + positions * rank + rank * a)
     outer = profile.time(positions * rank * b, positions * rank + prod(out) + rank * b)
-    return inner + outer < whole
+    return inner + outer + detour(node, profile) < whole
 
 
 def _may_be_low(weight: Array) -> bool:
@@ -127,43 +134,77 @@ def _may_be_low(weight: Array) -> bool:
         least = 1 / float(np.linalg.norm(np.linalg.inv(part)))
     except np.linalg.LinAlgError:
         return True
-    # Twice: the inverse is itself rounded. ‖W‖_F bounds every singular value.
+    # Twice: column by column the computed inverse is that of a part within p·ε·σ₁ of this one, so
+    # a part that is singular but for τ gives 1/‖part⁻¹‖_F ≤ τ + p·ε·σ₁ ≤ 2τ. ‖W‖_F stands for σ₁,
+    # which it bounds.
     norm = float(np.linalg.norm(weight.astype(np.float64)))
     return least <= 2 * threshold(weight, np.array([norm]))
 
 
-def _place(graph: ir.Graph, node: ir.Node, inner: Array, outer: Array, names: Names) -> bool:
-    """Put A before the node, and B in it; False where they cannot be stored."""
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
-    assert y.dtype is not None
-    try:
-        inner, outer = rounded(inner, y.dtype), rounded(outer, y.dtype)
-    except Unrepresentable:
-        return False
-    first = ir.Node(
-        "",
-        node.op_type,
-        [x, _stored(graph, _like(node, inner), node, names)],
-        list(node.attributes.values()),
-        num_outputs=1,
-        name=names.mint(f"{y.name}.inner"),
-    )
-    value = first.outputs[0]
-    value.name, value.type = first.name, y.type
-    if y.shape is not None:
-        dims = list(y.shape.dims)
-        dims[1 if node.op_type != "MatMul" else -1] = len(inner)
-        value.shape = ir.Shape(dims)
-    graph.insert_before(node, first)
-    node.replace_input_with(0, value)
-    node.replace_input_with(1, _stored(graph, _like(node, outer), node, names))
-    if node.op_type == "Conv":
-        for name in ("strides", "pads", "auto_pad", "dilations"):
+@dataclass
+class _Placer:
+    """Puts factors into a graph; nodes that share a weight share its factors."""
+
+    graph: ir.Graph
+    names: Names
+    stored: dict[tuple[object, ...], tuple[ir.Value, ir.Value]] = field(default_factory=dict)
+
+    def place(self, node: ir.Node, inner: Array, outer: Array) -> bool:
+        """Put A before the node, and B in it; False where they cannot be stored."""
+        factors = self._factors(node, inner, outer)
+        if factors is None:
+            return False
+        value = self._before(node, factors[0], len(inner))
+        node.replace_input_with(0, value)
+        node.replace_input_with(1, factors[1])
+        for name in _ONCE:
             node.attributes.pop(name, None)
-    if node.op_type == "Gemm":
-        first.attributes["alpha"] = ir.AttrFloat32("alpha", 1.0)
-    return True
+        return True
+
+    def _factors(
+        self, node: ir.Node, inner: Array, outer: Array
+    ) -> tuple[ir.Value, ir.Value] | None:
+        dtype = node.outputs[0].dtype
+        assert dtype is not None
+        transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
+        key = node.inputs[1], node.op_type == "Conv" or transposed
+        if key not in self.stored:
+            try:
+                pair = rounded(inner, dtype), rounded(outer, dtype)
+            except Unrepresentable:
+                return None
+            first, second = (self._stored(_like(node, matrix), node) for matrix in pair)
+            self.stored[key] = first, second
+        return self.stored[key]
+
+    def _before(self, node: ir.Node, weight: ir.Value, rank: int) -> ir.Value:
+        """Ax, by an operator like the node, which keeps the bias and the factor alpha."""
+        y = node.outputs[0]
+        attributes = [a for a in node.attributes.values() if a.name not in ("alpha", "beta")]
+        name = self.names.mint(f"{y.name}.inner")
+        inputs = [node.inputs[0], weight]
+        first = ir.Node("", node.op_type, inputs, attributes, num_outputs=1, name=name)
+        value = first.outputs[0]
+        value.name, value.type = name, y.type
+        if y.shape is not None:
+            dims = list(y.shape.dims)
+            dims[-1 if node.op_type == "MatMul" else 1] = rank
+            value.shape = ir.Shape(dims)
+        self.graph.insert_before(node, first)
+        return value
+
+    def _stored(self, array: Array, node: ir.Node) -> ir.Value:
+        held = node.inputs[1]
+        name = self.names.mint(f"{held.name if held is not None else ''}.factor")
+        tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+        value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
+        value.dtype = tensor.dtype
+        self.graph.register_initializer(value)
+        return value
+
+
+_ONCE = ("strides", "pads", "auto_pad", "dilations")
+"""Attributes of a convolution that the first of two has done with."""
 
 
 def _like(node: ir.Node, matrix: Array) -> Array:
@@ -174,14 +215,3 @@ def _like(node: ir.Node, matrix: Array) -> Array:
         return matrix.reshape(*matrix.shape, *(1,) * (weight.ndim - 2))
     keep = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
     return matrix if keep else matrix.T
-
-
-def _stored(graph: ir.Graph, array: Array, node: ir.Node, names: Names) -> ir.Value:
-    like = node.inputs[1]
-    assert like is not None
-    name = names.mint(f"{like.name}.factor")
-    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
-    value.dtype = tensor.dtype
-    graph.register_initializer(value)
-    return value

@@ -291,7 +291,7 @@ class _Lifter:
             return whole
         collected = collect(Sum(terms), commute="commute" in self.context.laws)
         last = Sum(terms) if collected is None else collected.node
-        merged = sum_kernels(last) if isinstance(last, Sum) else None
+        merged = sum_kernels(last, self.context.laws) if isinstance(last, Sum) else None
         offers = [offer for offer in (whole, collected, merged) if offer is not None]
         return whole if len(offers) == 1 else Term(Word(), Choice(tuple(offers), "sum"))
 

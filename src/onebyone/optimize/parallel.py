@@ -8,7 +8,7 @@ in); where its taps fall among those of the largest kernel is for `algebra.kerne
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,8 +16,8 @@ import numpy as np
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.expression import Convolution, Sum, Term, flatten
 from onebyone.algebra.kernel import Kernel
+from onebyone.algebra.laws import LAWS
 from onebyone.algebra.refusal import Refusal
-from onebyone.algebra.weights import Array
 from onebyone.algebra.word import Word, product
 from onebyone.optimize.search import steps
 from onebyone.optimize.steps import KernelNode
@@ -25,29 +25,41 @@ from onebyone.optimize.steps import KernelNode
 __all__ = ["sum_kernels"]
 
 
-def sum_kernels(node: Sum) -> Term | None:
-    """The sum with the convolutions of one input made one; None if there are no two."""
+def sum_kernels(node: Sum, laws: Collection[str] = tuple(LAWS)) -> Term | None:
+    """The sum with the convolutions of one input made one; None if there are no two.
+
+    What multiplies maps into a kernel needs its own law: `affine` for a batch normalisation,
+    `compose` for a 1×1.
+    """
     terms = flatten(node)
-    for term in terms:
+    for term in sorted(terms, key=_taps, reverse=True):
         if not isinstance(term.node, Convolution) or term.node.kernel.transposed:
             continue
         others = [t for t in terms if t is not term]
-        found = _absorb(term.node, _own(term), others)
+        found = _absorb(term.node, _own(term, laws), others, laws)
         if found is not None:
             merged, rest = found
             return merged if not rest else Term(Word(), Sum((merged, *rest)))
     return None
 
 
+def _taps(term: Term) -> int:
+    """The weights of a convolution: what is small goes into what is large."""
+    if not isinstance(term.node, Convolution):
+        return 0
+    kernel: KernelNode = term.node.kernel
+    return kernel.taps * kernel.in_channels // kernel.groups
+
+
 def _absorb(
-    node: Convolution, kernel: Kernel | None, others: list[Term]
+    node: Convolution, kernel: Kernel | None, others: list[Term], laws: Collection[str]
 ) -> tuple[Term, list[Term]] | None:
     """`kernel` plus all branches that read what it reads, and the branches that do not."""
     if kernel is None or node.term.word.spaces or node.term.word.maps:
         return None
     rest: list[Term] = []
     for term in others:
-        total = _plus(kernel, _branch(term, node, kernel))
+        total = _plus(kernel, _branch(term, node, kernel, laws))
         if total is None or total.weight.shape != kernel.weight.shape:
             rest.append(term)
         else:
@@ -63,18 +75,19 @@ def _plus(kernel: Kernel, branch: Kernel | None) -> Kernel | None:
     return None if isinstance(total, Refusal) else total
 
 
-def _branch(term: Term, node: Convolution, kernel: Kernel) -> Kernel | None:
+def _branch(term: Term, node: Convolution, kernel: Kernel, laws: Collection[str]) -> Kernel | None:
     """A summand as a kernel on the operand of `node`; None if it is none."""
     if isinstance(term.node, Convolution):
         below = term.node.term
         same = below.node is node.term.node and not below.word.spaces and not below.word.maps
-        return _own(term) if same and not term.node.kernel.transposed else None
+        own = _own(term, laws) if same and not term.node.kernel.transposed else None
+        return None if own is None else _regrouped(own, kernel.groups)
     if term.node is not node.term.node:
         return None
-    return _pointwise(term, kernel)
+    return _pointwise(term, kernel, laws)
 
 
-def _own(term: Term) -> Kernel | None:
+def _own(term: Term, laws: Collection[str]) -> Kernel | None:
     """A convolution with the channel maps after it multiplied in."""
     assert isinstance(term.node, Convolution)
     kernel = _kernel(term.node.kernel)
@@ -82,6 +95,8 @@ def _own(term: Term) -> Kernel | None:
         return None
     if not term.word.maps:
         return kernel
+    if not _needed(term.word.maps) <= set(laws):
+        return None
     f = product(term.word.maps)
     result = kernel.compose_left(f.weight[:, 0] if f.is_diagonal else f.dense(), f.bias)
     return None if isinstance(result, Refusal) else result
@@ -91,9 +106,11 @@ def _kernel(known: KernelNode) -> Kernel | None:
     """The node's kernel with its real strides and pads; None where the engine works them out."""
     plain = known.kernel()
     attributes, axes = known.node.attributes, known.before.rank - 2
-    if not isinstance(plain, Kernel) or "auto_pad" in attributes:
+    chosen = attributes.get_string("auto_pad", "NOTSET")
+    if not isinstance(plain, Kernel) or chosen not in ("NOTSET", "VALID"):
         return None
-    pads = attributes.get_ints("pads", (0,) * 2 * axes)
+    none = (0,) * 2 * axes
+    pads = none if chosen == "VALID" else attributes.get_ints("pads", none)
     return replace(
         plain,
         stride=tuple(attributes.get_ints("strides", (1,) * axes)),
@@ -102,18 +119,22 @@ def _kernel(known: KernelNode) -> Kernel | None:
     )
 
 
-def _pointwise(term: Term, kernel: Kernel) -> Kernel | None:
+def _needed(maps: Sequence[ChannelMap]) -> set[str]:
+    """The laws that multiply maps into a kernel, or into another map."""
+    return {"affine" if f.is_diagonal else "compose" for f in maps}
+
+
+def _pointwise(term: Term, kernel: Kernel, laws: Collection[str]) -> Kernel | None:
     """A 1×1 branch, or the identity, as a kernel of one tap with as many groups as `kernel` has."""
     axes = len(kernel.stride)
     stride = _stride(term.word, axes)
-    if stride is None:
+    others = sorted(term.word.maps, key=lambda f: f.is_diagonal)[1:]
+    if stride is None or not _needed(others) <= set(laws):
         return None
     f = product(term.word.maps) if term.word.maps else _identity(term)
-    grouped = _in_groups(f, kernel.groups)
-    if grouped is None:
-        return None
-    weight = grouped.weight.reshape(*grouped.weight.shape, *(1,) * axes)
-    return Kernel(weight, f.bias, stride, (1,) * axes, ((0, 0),) * axes, kernel.groups)
+    weight = f.weight.reshape(*f.weight.shape, *(1,) * axes)
+    own = Kernel(weight, f.bias, stride, (1,) * axes, ((0, 0),) * axes, f.groups)
+    return _regrouped(own, kernel.groups)
 
 
 def _stride(word: Word, axes: int) -> tuple[int, ...] | None:
@@ -128,17 +149,16 @@ def _identity(term: Term) -> ChannelMap:
     return ChannelMap.diagonal(np.ones(term.node.channels))
 
 
-def _in_groups(f: ChannelMap, groups: int) -> ChannelMap | None:
-    """f with another number of groups, where its zeros allow that."""
-    if f.groups == groups:
-        return f
-    if f.groups % groups:
+def _regrouped(kernel: Kernel, groups: int) -> Kernel | None:
+    """The kernel in fewer groups, with zeros between those that become one; None for more."""
+    if kernel.groups % groups:
         return None
-    dense, rows, columns = f.dense(), f.out_channels // groups, f.in_channels // groups
-    blocks = list(_diagonal_blocks(dense, groups, rows, columns))
-    return ChannelMap(np.concatenate(blocks), f.bias, groups)
-
-
-def _diagonal_blocks(dense: Array, groups: int, rows: int, columns: int) -> Iterator[Array]:
-    for g in range(groups):
-        yield dense[g * rows : (g + 1) * rows, g * columns : (g + 1) * columns]
+    joined = kernel.groups // groups
+    rows = len(kernel.weight) // kernel.groups
+    blocks = kernel.weight.reshape(groups, joined, rows, *kernel.weight.shape[1:])
+    zeros = np.zeros((groups, joined, rows, joined, *kernel.weight.shape[1:]), blocks.dtype)
+    for k in range(joined):
+        zeros[:, k, :, k] = blocks[:, k]
+    width = joined * kernel.weight.shape[1]
+    weight = zeros.reshape(len(kernel.weight), width, *kernel.weight.shape[2:])
+    return replace(kernel, weight=weight, groups=groups)
