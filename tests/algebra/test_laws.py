@@ -8,7 +8,8 @@ from onebyone.algebra.laws import LAWS, named
 
 
 def test_the_laws_of_the_command_line() -> None:
-    assert set(LAWS) == {"compose", "affine", "split", "commute", "sum", "linear"}
+    regions = {"compose", "affine", "split", "commute", "sum", "linear"}
+    assert set(LAWS) == regions | {"rank", "stack", "permute", "prune", "demand"}
     assert all(named(name).name == name for name in LAWS)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
+from onebyone.algebra.laws import LAWS
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
 from onebyone.optimize.cost import Profile
@@ -21,7 +22,6 @@ from ..graphs.run import differences, run
 from ..graphs.text import feed
 
 COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9)
-LAWS = ("affine", "commute", "compose", "linear", "split", "sum")
 
 applies = pytest.mark.parametrize("case", APPLIES, ids=lambda case: case.name)
 refused = pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)

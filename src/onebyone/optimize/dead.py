@@ -231,13 +231,12 @@ def _ask(node: ir.Node, a: _Analysis) -> None:
     found = a.flows.get(node)
     if found is None:
         return
-    wanted = a.needed[node.outputs[0]]
+    computed = a.needed[node.outputs[0]] & np.isnan(a.known[node.outputs[0]])
     if found.mix is not None:
-        computed = wanted & np.isnan(a.known[node.outputs[0]])
         a.needed[found.mix.operand] |= found.mix.used[computed].any(axis=0)
-    wanted = wanted | _is_partial(node)
+    computed |= _is_partial(node)
     for link in found.links:
-        a.needed[link.operand][link.sources] |= wanted[link.outs]
+        a.needed[link.operand][link.sources] |= computed[link.outs]
 
 
 def _is_partial(node: ir.Node) -> bool:
@@ -284,6 +283,9 @@ def _must_stay(value: ir.Value, a: _Analysis) -> Array:
     stay = needed & np.isnan(known)
     for use in value.uses():
         mix = a.flows[use.node].mix if use.node in a.flows else None
-        if mix is not None and (mix.padded or use.node.op_type == "MatMul"):
+        if mix is not None and use.node.op_type == "MatMul":  # which has no bias
+            read = mix.used[a.needed[use.node.outputs[0]]].any(axis=0)
+            stay = stay | (read & (known != 0))
+        elif mix is not None and mix.padded:
             stay = stay | (needed & (known != 0) & mix.used.any(axis=0))
     return stay
