@@ -77,6 +77,8 @@ def test_a_map_is_what_the_engine_computes(
         ("y = Mul(x, s)", X4, {"s": (3, 5, 1)}, 1),
         ("y = Mul(x, s)", "float[2,1,5] x", {"s": (3, 1)}, 1),
         ("y = Mul(x, s)", "float[5] x", {"s": (3, 1)}, 1),
+        ("y = Add(x, s)", "float[5] x", {"s": (5,)}, 1),
+        ("y = Neg(x)", "float[5] x", {}, 1),
         ("y = Mul(x, x)", X4, {}, 1),
         ("y = Div(s, x)", X4, {"s": (3, 1, 1)}, 1),
         ("y = Div(x, s)", X4, {"s": np.zeros(1, np.float32)}, 1),

@@ -180,8 +180,8 @@ def _arithmetic(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
         return None
     if x.shape.rank() != node.outputs[0].shape.rank() or not is_float(x):
         return None
-    channels = x.shape[axis]
-    if not isinstance(channels, int) or channels != node.outputs[0].shape[axis]:
+    channels = _size(x, axis)
+    if channels is None or channels != _size(node.outputs[0], axis):
         return None
     vector = per_channel(array, x.shape.rank(), axis, channels)
     if vector is None:
@@ -203,10 +203,17 @@ def _arithmetic_map(op: str, c: Array, *, constant_first: bool) -> ChannelMap | 
 
 def _negation(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
     x = node.inputs[0]
-    channels = None if x is None or x.shape is None else x.shape[axis]
-    if x is None or not isinstance(channels, int):
+    channels = None if x is None else _size(x, axis)
+    if x is None or channels is None:
         return None
     return ChannelNode(x, ChannelMap.diagonal(-np.ones(channels)))
+
+
+def _size(value: ir.Value, axis: int) -> int | None:
+    """The size along an axis; None if it is free, or there is no such axis."""
+    shape = value.shape
+    size = shape[axis] if shape is not None and axis < shape.rank() else None
+    return size if isinstance(size, int) else None
 
 
 _READERS: dict[str, Reader] = {
