@@ -125,9 +125,9 @@ def _of(value: ir.Value, a: _Analysis) -> Array:
 
 
 def _of_mix(mix: Mix, a: _Analysis) -> Array:
-    """W k + b where all that a row uses is known; beyond padded borders there are zeros."""
+    """W k + b where all that a row uses is known."""
     k = _of(mix.operand, a)
-    unknown = np.isnan(k) | ((k != 0) & mix.padded)
+    unknown = np.isnan(k) | ((k != 0) & mix.zeros_only)
     row = (mix.used & unknown).any(axis=1)
     total = mix.weight @ np.where(unknown, 0, k)
     return np.where(row, np.nan, total if mix.bias is None else total + mix.bias)
@@ -283,9 +283,6 @@ def _must_stay(value: ir.Value, a: _Analysis) -> Array:
     stay = needed & np.isnan(known)
     for use in value.uses():
         mix = a.flows[use.node].mix if use.node in a.flows else None
-        if mix is not None and use.node.op_type == "MatMul":  # which has no bias
-            read = mix.used[a.needed[use.node.outputs[0]]].any(axis=0)
-            stay = stay | (read & (known != 0))
-        elif mix is not None and mix.padded:
+        if mix is not None and mix.zeros_only:
             stay = stay | (needed & (known != 0) & mix.used.any(axis=0))
     return stay

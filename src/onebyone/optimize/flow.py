@@ -48,7 +48,8 @@ class Mix:
         weight: (C_out, C_in), the sum of each kernel's taps.
         used: (C_out, C_in), where some tap is not zero.
         bias: (C_out,) or None.
-        padded: whether zeros are read beyond the borders.
+        zeros_only: whether no channel can go but those of zeros: zeros are read beyond the borders,
+            or there is no bias for what others would add.
     """
 
     operand: ir.Value
@@ -56,7 +57,7 @@ class Mix:
     weight: Array
     used: Array
     bias: Array | None
-    padded: bool
+    zeros_only: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,13 +105,14 @@ def _mixed(node: ir.Node, axis: int) -> Flow | None:
     found = channel_map(node, axis)
     if not isinstance(found, ChannelNode) or found.map.groups != 1:
         return None
-    return _mix(found.operand, axis, found.map.weight, found.map.bias, any(found.pads))
+    unbiased = node.op_type == "MatMul"
+    return _mix(found.operand, axis, found.map.weight, found.map.bias, zeros_only=unbiased)
 
 
-def _mix(x: ir.Value, axis: int, kernel: Array, bias: Array | None, padded: bool) -> Flow:
+def _mix(x: ir.Value, axis: int, kernel: Array, bias: Array | None, zeros_only: bool) -> Flow:
     taps = kernel.reshape(*kernel.shape[:2], -1)
     weight = taps.astype(np.float64).sum(axis=2)
-    return Flow(axis, mix=Mix(x, axis, weight, (taps != 0).any(axis=2), bias, padded))
+    return Flow(axis, mix=Mix(x, axis, weight, (taps != 0).any(axis=2), bias, zeros_only))
 
 
 def _normalised(node: ir.Node, axis: int) -> Flow | None:

@@ -72,7 +72,7 @@ def _channels(value: ir.Value | None, axis: int) -> int | None:
 def _concat(node: ir.Node, axes: dict[ir.Value, int]) -> Move | None:
     out = node.outputs[0]
     axis = axes.get(out)
-    if axis is None or out.shape is None:
+    if axis != 1 or out.shape is None:
         return None
     counts = [_channels(v, axis) for v in node.inputs]
     if node.attributes.get_int("axis", 1) % out.shape.rank() != axis or None in counts:
