@@ -150,15 +150,33 @@ def _identity(term: Term) -> ChannelMap:
 
 
 def _regrouped(kernel: Kernel, groups: int) -> Kernel | None:
-    """The kernel in fewer groups, with zeros between those that become one; None for more."""
-    if kernel.groups % groups:
-        return None
-    joined = kernel.groups // groups
-    rows = len(kernel.weight) // kernel.groups
-    blocks = kernel.weight.reshape(groups, joined, rows, *kernel.weight.shape[1:])
-    zeros = np.zeros((groups, joined, rows, joined, *kernel.weight.shape[1:]), blocks.dtype)
-    for k in range(joined):
+    """The kernel in another number of groups, where its zeros allow that."""
+    if kernel.groups == groups:
+        return kernel
+    if kernel.groups % groups == 0:
+        return _joined(kernel, groups)
+    return _cut(kernel, groups) if kernel.groups == 1 else None
+
+
+def _joined(kernel: Kernel, groups: int) -> Kernel:
+    """Fewer groups, with zeros between those that become one."""
+    each = kernel.groups // groups
+    rows, (columns, *taps) = len(kernel.weight) // kernel.groups, kernel.weight.shape[1:]
+    blocks = kernel.weight.reshape(groups, each, rows, columns, *taps)
+    zeros = np.zeros((groups, each, rows, each, columns, *taps), blocks.dtype)
+    for k in range(each):
         zeros[:, k, :, k] = blocks[:, k]
-    width = joined * kernel.weight.shape[1]
-    weight = zeros.reshape(len(kernel.weight), width, *kernel.weight.shape[2:])
+    weight = zeros.reshape(len(kernel.weight), each * columns, *taps)
+    return replace(kernel, weight=weight, groups=groups)
+
+
+def _cut(kernel: Kernel, groups: int) -> Kernel | None:
+    """Groups in place of none: a sum of maps in different groups is stored as a dense one."""
+    (out, into, *taps) = kernel.weight.shape
+    if out % groups or into % groups:
+        return None
+    blocks = kernel.weight.reshape(groups, out // groups, groups, into // groups, *taps)
+    weight = np.concatenate([blocks[k, :, k] for k in range(groups)])
+    if np.count_nonzero(weight) < np.count_nonzero(blocks):
+        return None
     return replace(kernel, weight=weight, groups=groups)
