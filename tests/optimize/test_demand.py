@@ -22,7 +22,10 @@ def _between(nodes: str, extra: str = "", **constants: object):  # type: ignore[
 ONE = integers("s", (5, 1, 1))
 ON_THE_WAY = {
     "Relu": ("r = Relu(t)", {}),
-    "Clip": ("r = Clip(t, lo, hi)", {"lo": np.array(-9, np.float32), "hi": np.array(20, np.float32)}),
+    "Clip": (
+        "r = Clip(t, lo, hi)",
+        {"lo": np.array(-9, np.float32), "hi": np.array(20, np.float32)},
+    ),
     "PRelu": ("r = PRelu(t, s)", {"s": ONE}),
     "per-channel Add": ("u = Relu(t) r = Add(u, s)", {"s": ONE}),
     "a scalar": ("u = Relu(t) r = Mul(s, u)", {"s": np.array(3, np.float32)}),
@@ -195,8 +198,12 @@ PRODUCERS = {
 @pytest.mark.parametrize("name", PRODUCERS)
 def test_a_producer_that_stays(name: str) -> None:
     constants = {
-        **{"w": (5, 3, 3, 3), "v": (4, 5, 1, 1), "k": (5, 3, 1, 1)},
-        **{"g": np.ones(5, np.float32), "c": (2, 5, 7, 5), "e": (7, 1)},
+        "w": (5, 3, 3, 3),
+        "v": (4, 5, 1, 1),
+        "k": (5, 3, 1, 1),
+        "g": np.ones(5, np.float32),
+        "c": (2, 5, 7, 5),
+        "e": (7, 1),
     }
     body = f"{PRODUCERS[name]} y = Conv<strides = [2, 2]>(r, v)"
     used = {k: c for k, c in constants.items() if f" {k}" in body or f"({k}" in body}

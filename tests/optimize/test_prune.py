@@ -112,7 +112,9 @@ def test_a_constant_of_zero_passes_padding() -> None:
 def test_a_concat_is_followed_into_its_parts() -> None:
     body = "t = Conv(x, w) r = Relu(t) u = Conv(x, k) c = Concat<axis = 1>(r, u, r) y = Conv(c, v)"
     dead = killed("v", (4, 14, 1, 1), columns=(0, 6, 8))
-    after = optimized(model(body, X, "y", {"w": (6, 3, 1, 1), "k": (2, 3, 1, 1), "v": dead}), "prune")
+    after = optimized(
+        model(body, X, "y", {"w": (6, 3, 1, 1), "k": (2, 3, 1, 1), "v": dead}), "prune"
+    )
     assert after.weights() == [[5, 3, 1, 1], [1, 3, 1, 1], [4, 11, 1, 1]]
 
 
@@ -150,7 +152,9 @@ def test_depthwise_convolutions_lose_their_group() -> None:
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 2.0])
 def test_linear_layers(beta: float) -> None:
-    body = f"t = Gemm<transB = 1>(x, w, b) r = Relu(t) y = Gemm<alpha = 2.0, beta = {beta}>(r, v, c)"
+    body = (
+        f"t = Gemm<transB = 1>(x, w, b) r = Relu(t) y = Gemm<alpha = 2.0, beta = {beta}>(r, v, c)"
+    )
     constants = {"w": killed("w", (6, 3), rows=(0,)), "b": (6,), "v": (6, 4), "c": (4,)}
     after = optimized(model(body, "float[5,3] x", "y", constants), "prune")
     assert after.weights("Gemm") == [[5, 3], [5, 4]]

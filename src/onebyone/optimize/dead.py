@@ -185,7 +185,9 @@ def _computed(node: ir.Node, found: Flow, a: _Analysis) -> Array:
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     call = Call(node.op_type, a.version, 1, attributes)
     with np.errstate(all="ignore"):
-        result = kernel(call, *(None if x is None else np.where(np.isnan(x), 0, x) for x in operands))
+        result = kernel(
+            call, *(None if x is None else np.where(np.isnan(x), 0, x) for x in operands)
+        )
     if result is None:
         return unknown
     missing = np.any([np.broadcast_to(np.isnan(x), unknown.shape) for x in arrays], axis=0)

@@ -101,11 +101,12 @@ def _labels(graph: ir.Graph) -> _Labels:
     labels = _Labels(axes)
     for node in graph:
         _carry(node, axes)
-        found = list(moves(node, axes))
-        for move in found:
-            axes[move.value] = move.axis
+        for move in moves(node, axes):
             labels.moves[move.value] = move
-        if not found:
+            for value in (move.value, *move.operands):
+                axes.setdefault(value, move.axis)
+    for node in graph:
+        if not any(value in labels.moves for value in node.outputs):
             _admit(node, labels)
     for move in labels.moves.values():
         labels.atoms[move.value] = _atoms(move, labels)
@@ -133,7 +134,6 @@ def _admit(node: ir.Node, labels: _Labels) -> None:
         return
     labels.flows[node] = found
     for link in found.links:
-        labels.axes.setdefault(link.operand, link.axis)
         labels.tie(link.operand, out)
 
 

@@ -1,0 +1,92 @@
+"""Sizes that are known are numbers; all else is left as it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onebyone.graph.constants import constant
+from onebyone.graph.fold import fold_sizes
+from onebyone.graph.read import read
+from onebyone.graph.shapes import infer
+
+from ..graphs.text import model
+
+X = "float[n,6,4,w] x"
+
+
+def _folded(body: str, outputs: str = "y", opset: int = 17, **constants: Any) -> ir.Model:
+    made = read(model(body, X, outputs, constants, opset=opset))
+    infer(made)
+    fold_sizes(made.graph, opset)
+    return made
+
+
+def _last(made: ir.Model, at: int = 1) -> list[int] | None:
+    """The integers that the last node reads."""
+    array = constant(list(made.graph)[-1].inputs[at])
+    return None if array is None else array.reshape(-1).tolist()
+
+
+ONE, TWO, ZERO = np.array([1]), np.array([2]), np.array([0])
+KNOWN = {
+    "an entry of a shape": ("s = Shape(x) h = Gather(s, o)", [6]),
+    "an entry from the end": ("s = Shape(x) h = Gather(s, back)", [4]),
+    "some sizes": ("h = Shape<start = 1, end = -1>(x)", [6, 4]),
+    "half of them": ("s = Shape(x) g = Gather(s, o) h = Div(g, t)", [3]),
+    "arithmetic": ("a = Mul(t, t) b = Sub(a, o) h = Concat<axis = 0>(b, a)", [3, 4]),
+    "a cast": ("s = Shape(x) g = Gather(s, o) c = Cast<to = 6>(g) h = Cast<to = 7>(c)", [6]),
+    "a slice": ("a = Concat<axis = 0>(o, t, t) h = Slice(a, o, t)", [2]),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_what_is_known(name: str) -> None:
+    body, wanted = KNOWN[name]
+    given = {"o": ONE, "t": TWO, "back": np.array([-2])}
+    used = {k: v for k, v in given.items() if f"{k})" in body or f"{k}," in body}
+    assert _last(_folded(f"{body} y = Cast<to = 1>(h)", **used), 0) == wanted
+
+
+UNKNOWN = {
+    "a free size": "s = Shape(x) h = Gather(s, z)",
+    "a shape with free sizes": "h = Shape(x)",
+    "a quotient by zero": "h = Div(o, z)",
+    "an index beyond the end": "h = Gather(o, nine)",
+    "an index beyond the rank": "s = Shape(x) h = Gather(s, nine)",
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_what_is_not_known_or_not_defined(name: str) -> None:
+    body = UNKNOWN[name]
+    given = {"o": ONE, "z": ZERO, "nine": np.array([9])}
+    used = {k: v for k, v in given.items() if f"{k})" in body or f"({k}" in body}
+    assert _last(_folded(f"{body} y = Cast<to = 1>(h)", **used), 0) is None
+
+
+def test_floating_point_is_left_to_the_engine() -> None:
+    made = _folded("h = Mul(f, f) y = Neg(h)", f=np.array([3], np.float32))
+    assert _last(made, 0) is None
+
+
+def test_outputs_are_still_computed() -> None:
+    made = _folded("y = Shape<start = 1, end = 3>(x) a = Cast<to = 1>(y)", "int64[2] y, float[2] a")
+    assert made.graph.outputs[0].producer() is not None
+
+
+def test_no_name_is_taken_twice() -> None:
+    made = read(model("a = Shape<start = 1, end = 2>(x) b = Neg(a) y = Cast<to = 1>(a)", X, "y"))
+    list(made.graph)[1].outputs[0].name = "a.known"
+    infer(made)
+    assert fold_sizes(made.graph, 17) == 1
+    names = [v.name for node in made.graph for v in node.outputs] + list(made.graph.initializers)
+    assert len(names) == len(set(names))
+
+
+def test_longer_arrays_are_data() -> None:
+    made = _folded("h = Add(d, d) y = Cast<to = 1>(h)", d=np.arange(65))
+    assert _last(made, 0) is None
