@@ -66,7 +66,12 @@ def optimized(proto: ModelProto, law: str, *sizes: dict[str, int], **options: An
     return after
 
 
-def killed(name: str, shape: tuple[int, ...], rows: tuple[int, ...] = (), columns: tuple[int, ...] = ()) -> np.ndarray:  # fmt: skip
+def killed(
+    name: str,
+    shape: tuple[int, ...],
+    rows: tuple[int, ...] = (),
+    columns: tuple[int, ...] = (),
+) -> np.ndarray:
     """Integers without zeros, but for these rows (axis 0) and columns (axis 1)."""
     weight = integers(name, shape)
     weight[list(rows)] = 0

@@ -74,7 +74,8 @@ def test_a_dense_kernel_mixes_with_the_sum_of_its_taps() -> None:
     weight[0, 1] = [[1], [2], [-3]]
     weight[1, 4] = [[0], [5], [0]]
     found = _flow("y = Conv<pads = [1, 0, 1, 0]>(x, w)", w=weight)
-    assert found is not None and found.mix is not None
+    assert found is not None
+    assert found.mix is not None
     assert found.mix.weight[:, [1, 4]].tolist() == [[0, 0], [0, 5]]
     assert found.mix.used.nonzero()[1].tolist() == [1, 4]  # taps that cancel are still read
     assert found.mix.zeros_only
@@ -90,13 +91,15 @@ def test_a_dense_kernel_mixes_with_the_sum_of_its_taps() -> None:
 )
 def test_where_constants_cannot_enter_a_bias(body: str, zeros_only: bool) -> None:
     found = _flow(body, w=(2, 6, 1, 1))
-    assert found is not None and found.mix is not None
+    assert found is not None
+    assert found.mix is not None
     assert found.mix.zeros_only is zeros_only
 
 
 def test_linear_layers_mix_the_last_axis() -> None:
     found = _flow("y = MatMul(x, w)", axis=3, w=(8, 5))
-    assert found is not None and found.mix is not None
+    assert found is not None
+    assert found.mix is not None
     assert (found.mix.axis, found.mix.weight.shape, found.mix.zeros_only) == (3, (5, 8), True)
 
 

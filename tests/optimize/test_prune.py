@@ -81,7 +81,10 @@ KEEPS = {
         V,
     ),
     "zero padding": ("r = Pad(t, p) y = Conv(r, v)", {"p": np.array([0, 0, 1, 1] * 2), **V}),
-    "a residual that varies": ("z = Conv(x, k) r = Add(t, z) y = Conv(r, v)", {"k": (6, 3, 1, 1), **V}),
+    "a residual that varies": (
+        "z = Conv(x, k) r = Add(t, z) y = Conv(r, v)",
+        {"k": (6, 3, 1, 1), **V},
+    ),
     "a grouped convolution": ("y = Conv<group = 2>(t, v)", {"v": (4, 3, 1, 1)}),
     "a softmax over channels": ("r = Softmax<axis = 1>(t) y = Conv(r, v)", V),
     "an output": ("y = Relu(t)", {}),

@@ -31,7 +31,8 @@ def _reindexed(
     (node,) = made.graph
     axis = 1 if node.op_type != "MatMul" or constant(node.inputs[0]) is not None else 2
     found = flow(node, axis)
-    assert found is not None and found.mix is not None
+    assert found is not None
+    assert found.mix is not None
     orders = {found.mix.operand: IN, node.outputs[0]: OUT}
     assert reindex(node, found, orders, Names.of(made.graph), bias)
     return node
