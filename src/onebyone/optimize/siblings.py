@@ -109,7 +109,7 @@ def _mapped(node: ir.Node) -> Sibling | None:
     if node.domain != "" or node.op_type not in ("Conv", "Gemm", "MatMul"):
         return None
     x, weight = node.inputs[0], constant(node.inputs[1])
-    if x is None or weight is None or constant(x) is not None or not is_float(node.outputs[0]):
+    if x is None or weight is None or not is_float(node.outputs[0]):
         return None
     if node.attributes.get_int("group", 1) != 1 or not _rank(node.outputs[0]):
         return None
@@ -142,7 +142,7 @@ def _ended(found: Sibling) -> Sibling | None:
     if _rank(node.outputs[0]) != _rank(y) or not is_float(node.outputs[0]):
         return None
     numbers = [None if v is None else constant(v) for v in node.inputs[1:]]
-    if any(v is not None and (a is None or a.size != 1 or a.ndim > _rank(y))
+    if any(v is not None and (a is None or a.size != 1)
            for v, a in zip(node.inputs[1:], numbers, strict=True)):  # fmt: skip
         return None
     values = tuple(None if a is None else a.item() for a in numbers)
