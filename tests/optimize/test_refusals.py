@@ -11,6 +11,7 @@ from onebyone.graph.shapes import Sizes, infer
 from onebyone.optimize.refusals import refusals
 
 from ..graphs.text import model
+from .exact import killed
 
 X = "float[2,3,5,4] x"
 W = {"w": (3, 3, 1, 1), "v": (3, 3, 1, 1), "b": (3,)}
@@ -90,3 +91,40 @@ def test_only_laws_in_force_are_told() -> None:
 def test_nothing_is_told_where_nothing_is_near() -> None:
     assert told("r = Relu(x) y = Sigmoid(r)") == []
     assert told("y = Conv(x, w)", **W) == []
+
+
+AFTER_A_STRIDE = {
+    "the result of Relu is read at other positions too": "r = Relu(t) y = S(r, v) z = Abs(r)",
+    "Conv rounds its sizes up, or pads by itself": 'r = Conv<auto_pad = "SAME_UPPER">(t, k) '
+    "y = S(r, v) z = Neg(x)",
+    "no stride behind Softmax to move to": "r = Softmax<axis = 2>(t) y = S(r, v) z = Neg(x)",
+    "subsampling on the way costs more than is saved": "a = Add(t, q) z = Neg(q) r = Relu(a) "
+    "y = S(r, v)",
+}
+
+
+@pytest.mark.parametrize("reason", AFTER_A_STRIDE)
+def test_a_stride_that_stays_says_why(reason: str) -> None:
+    steps = AFTER_A_STRIDE[reason].replace("S(", "Conv<strides = [2, 2]>(")
+    body = f"t = Conv<group = 3>(x, d) {steps}"
+    weights = {"d": (3, 1, 1, 1), **W, **KERNEL}
+    used = {name: shape for name, shape in weights.items() if f" {name})" in body}
+    inputs = f"{X}, float[2,3,5,4] q"
+    assert ("demand", "y", reason) in told(body, outputs="y, z", inputs=inputs, **used)
+
+
+def test_zeros_that_stay_say_why() -> None:
+    rows = killed("w", (6, 3, 1, 1), rows=(1, 4))
+    columns = killed("v", (4, 6, 1, 1), columns=(2,))
+    body = "t = Conv(x, w, b) y = Conv<pads = [1, 1, 1, 1]>(t, v) z = Abs(t)"
+    found = told(body, "prune", outputs="y, z", w=rows, b=(6,), v=columns)
+    assert found == [
+        ("prune", "t", "2 rows of zeros stay: others add to, pad or need them"),
+        ("prune", "y", "1 columns of zeros stay: others read what they meet"),
+    ]
+
+
+def test_a_shuffle_that_stays_says_why() -> None:
+    found = told("t = Relu(x) y = Gather<axis = 1>(t, i)", "permute", i=np.array([2, 0, 1]))
+    reason = "others count on the order of these channels, or on two orders"
+    assert found == [("permute", "y", reason)]

@@ -17,6 +17,7 @@ from math import prod
 
 import onnx_ir as ir
 
+from onebyone.algebra.refusal import Refusal
 from onebyone.graph.channels import is_pointwise_convolution
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.operators import Role, role
@@ -25,7 +26,7 @@ from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.place import Names
 from onebyone.optimize.reindex import integers
 
-__all__ = ["Hoisted", "hoist_strides"]
+__all__ = ["Hoisted", "hoist_strides", "stays"]
 
 _POINTWISE = (Role.ELEMENTWISE, Role.SUM, Role.IDENTITY, Role.CONCAT)
 _MORE = {"BatchNormalization", "Cast", "Div", "Max", "Mean", "Min", "Mul", "Neg", "Where"}
@@ -76,6 +77,21 @@ def hoist_strides(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[H
                 _take(cone, graph, names)
                 changed = (n.name or n.op_type for n in (*cone.inside, *cone.strided))
                 yield Hoisted(value.name or "", tuple(sorted(changed)), before, after)
+
+
+def stays(node: ir.Node) -> Refusal | None:
+    """Why the stride of a node did not move back; None if it has none, or nothing is behind it."""
+    value = node.inputs[0] if node.inputs else None
+    maker = None if value is None else value.producer()
+    if value is None or maker is None or _asked(node, value) is None:
+        return None
+    if value.is_graph_output() or len({_asked(use.node, value) for use in value.uses()}) > 1:
+        return Refusal("demand", f"the result of {maker.op_type} is read at other positions too")
+    if maker.op_type in _STRIDED and not _plain(maker):
+        return Refusal("demand", f"{maker.op_type} rounds its sizes up, or pads by itself")
+    if _cone(value) is None:
+        return Refusal("demand", f"no stride behind {maker.op_type} to move to")
+    return Refusal("demand", "subsampling on the way costs more than is saved")
 
 
 # What is asked for --------------------------------------------------------------------------------

@@ -17,7 +17,10 @@ from onebyone.graph.constants import constant, is_float
 from onebyone.graph.operators import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import spatial
+from onebyone.optimize.demand import stays
+from onebyone.optimize.flow import flow
 from onebyone.optimize.lift import Context, is_shared
+from onebyone.optimize.moves import moves
 from onebyone.optimize.report import RefusedLaw
 
 __all__ = ["refusals"]
@@ -47,6 +50,7 @@ def _of_node(node: ir.Node, context: Context) -> Iterator[Refusal]:
         return
     if not node.outputs or not is_float(node.outputs[0]):
         return
+    yield from filter(None, (stays(node), _zeros(node), _moves(node)))
     if role(node) in (Role.SPACE_MAP, Role.SELECTION):
         yield from _after_a_channel_map(node)
     if role(node) not in _MIXES:
@@ -56,6 +60,27 @@ def _of_node(node: ir.Node, context: Context) -> Iterator[Refusal]:
     if isinstance(read, Refusal):
         yield read
     yield from _with_the_node_before(node, read, context)
+
+
+def _zeros(node: ir.Node) -> Refusal | None:
+    """Why rows or columns of zeros are left in a weight."""
+    found = flow(node, 1) if role(node) is Role.CONVOLUTION or node.op_type == "Gemm" else None
+    if found is None or found.mix is None:
+        return None
+    rows, columns = (int((~found.mix.used.any(axis=k)).sum()) for k in (1, 0))
+    if rows and not node.outputs[0].is_graph_output():
+        return Refusal("prune", f"{rows} rows of zeros stay: others add to, pad or need them")
+    if columns and found.mix.operand.producer() is not None:
+        return Refusal("prune", f"{columns} columns of zeros stay: others read what they meet")
+    return None
+
+
+def _moves(node: ir.Node) -> Refusal | None:
+    """Why channels are still moved about at run time."""
+    left = [move for move in moves(node, {}) if move.scatters]
+    if not left:
+        return None
+    return Refusal("permute", "others count on the order of these channels, or on two orders")
 
 
 def _after_a_channel_map(node: ir.Node) -> Iterator[Refusal]:
