@@ -30,6 +30,8 @@ class Profile:
         transpose: how many times dearer than a copy it is to move elements to other places
             (transposes, strided slices).
         resize: multiply-accumulates that interpolating one element is worth.
+        split: how many times dearer than a copy it is to cut the result of a channel map up
+            (a Split before other maps: some engines leave their own layout for it).
 
     >>> Profile(peak=1e9, bandwidth=1e9, overhead=0.0).time(macs=2_000_000, elements=1000)
     2000000000
@@ -40,6 +42,7 @@ class Profile:
     overhead: float = 4e-6
     transpose: float = 5.0
     resize: float = 30.0
+    split: float = 1.0
 
     def time(self, macs: float = 0, elements: float = 0) -> int:
         """Picoseconds of one operator that does `macs` and moves `elements` numbers of 4 bytes.
@@ -81,6 +84,8 @@ class Cost:
 def load_profile(path: str | PathLike[str]) -> Profile:
     """Read a profile from JSON: an object with fields of `Profile`, all positive numbers.
 
+    What is under "about" says where they come from and is not read.
+
     Raises:
         UsageError: the file cannot be read, is not such an object, or names another field.
     """
@@ -88,6 +93,8 @@ def load_profile(path: str | PathLike[str]) -> Profile:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"got profile {path}: {error}; wanted a JSON file") from None
+    if isinstance(found, dict):
+        found.pop("about", None)
     known = {f.name for f in fields(Profile)}
     if not isinstance(found, dict) or not set(found) <= known:
         raise UsageError(

@@ -78,9 +78,14 @@ class _Prices:
         time = self.profile.time(macs, moved) + added + detour(like.node, self.profile)
         return Cost(time, macs, weights)
 
-    def copy(self, like: Sibling, channels: int) -> Cost:
-        """A Concat or a Split."""
+    def concat(self, like: Sibling, channels: int) -> Cost:
+        """Results of so many channels together, side by side."""
         return Cost(self.profile.time(elements=2 * (self._positions(like) or 0) * channels))
+
+    def split(self, like: Sibling, channels: int) -> Cost:
+        """A result of so many channels, cut up."""
+        copied = 2 * (self._positions(like) or 0) * channels
+        return Cost(self.profile.time(elements=copied * self.profile.split))
 
     def _positions(self, sibling: Sibling) -> int | None:
         shape = self.sizes.shape(sibling.result)
@@ -105,7 +110,11 @@ def _concatenated(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[St
     told: list[tuple[list[Sibling], Stacked]] = []
     runs = list(_runs(node))
     for operands, siblings in runs:
-        copy = Cost() if len(runs) > 1 or not siblings else _copy(siblings, prices)
+        copy = (
+            Cost()
+            if len(runs) > 1 or not siblings
+            else prices.concat(siblings[0], _total(siblings))
+        )
         stacked = _told(siblings, prices, apart=copy, together=Cost())
         if stacked is None:
             values += operands
@@ -136,8 +145,8 @@ def _along(node: ir.Node, sibling: Sibling | None) -> Sibling | None:
     return sibling if node.attributes.get_int("axis", 0) % shape.rank() == sibling.axis else None
 
 
-def _copy(siblings: Sequence[Sibling], prices: _Prices) -> Cost:
-    return prices.copy(siblings[0], sum(s.channels for s in siblings))
+def _total(siblings: Sequence[Sibling]) -> int:
+    return sum(s.channels for s in siblings)
 
 
 def _told(
@@ -166,9 +175,9 @@ def _taken_apart(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[Sta
     if whole is None or len(sizes) < len(counts) or any(_is_unread(v) for v in node.outputs):
         return
     one, several = prices.maps(whole, [whole.channels]), prices.maps(whole, sizes)
-    if one is None or several is None or not several < one + prices.copy(whole, whole.channels):
+    if one is None or several is None or not several < one + prices.split(whole, whole.channels):
         return
-    before = one + prices.copy(whole, whole.channels)
+    before = one + prices.split(whole, whole.channels)
     stacked = Stacked(whole.result.name or "", _names([whole]), before, several)
     start = 0
     for value, size in zip(node.outputs, sizes, strict=True):
@@ -202,7 +211,8 @@ def _readers(x: ir.Value, graph: ir.Graph) -> list[list[Sibling]]:
 
 def _stacked(siblings: list[Sibling], editor: Editor, prices: _Prices) -> Iterator[Stacked]:
     """Siblings that are cheaper as one map and a Split."""
-    stacked = _told(siblings, prices, apart=Cost(), together=_copy(siblings, prices))
+    cut = prices.split(siblings[0], _total(siblings))
+    stacked = _told(siblings, prices, apart=Cost(), together=cut)
     if stacked is not None:
         editor.merge_and_split(siblings)
         yield stacked

@@ -1,0 +1,260 @@
+"""Profile: what operators cost in an engine on this machine, measured one by one.
+
+    overhead   (t(n) − t(1)) / (n − 1)              chains of n tiny operators
+    peak       MACs / ((t(n) − t(1)) / (n − 1))     chains of convolutions and products
+    bandwidth  Δbytes / Δt                          an operator on a large and on a small tensor
+    transpose  Δt · bandwidth / Δbytes              of moving elements to other places
+    resize     Δt · peak / Δelements                of bilinear interpolation
+    split      (t(stacked) − t(apart) + operators saved) · bandwidth / bytes
+
+Differences, so that what a call costs, and what an engine does at the borders of a model, falls
+out. Each number is the median over several shapes; the two models of a difference run in turns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from math import prod
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from onebyone.errors import UsageError
+from onebyone.measure import operators
+from onebyone.measure.bench import chosen_clock
+from onebyone.measure.engines import Array, engine
+from onebyone.measure.machine import processor, usable_cores
+from onebyone.measure.turns import take_turns
+from onebyone.optimize.cost import Profile
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["Measured", "Profiled", "profile"]
+
+Shape = tuple[int, int, int, int]
+
+_DEEP = 5
+"""Operators in a chain of large ones, and of tiny ones, that is compared with a chain of one."""
+_LONG = 33
+# (C, H, W) of the middle of common networks, from few channels and many positions to the reverse.
+_IMAGES = ((32, 112, 112), (64, 56, 56), (128, 28, 28), (256, 14, 14), (512, 7, 7))
+# Of inception blocks: the input, the channels of each sibling, and how many there are.
+_SIBLINGS: tuple[tuple[Shape, int, int], ...] = (
+    ((1, 192, 28, 28), 64, 3),
+    ((1, 192, 28, 28), 32, 3),
+    ((1, 480, 14, 14), 64, 3),
+)
+# From 200 KB to 3 MB: what a roofline's one bandwidth is for, caches and memory together.
+_SMALL, _LARGE = (1, 64, 28, 28), (1, 64, 112, 112)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One number that went into a profile: of which operator, and what it says of which field."""
+
+    field: str
+    operator: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """A measured profile.
+
+    Args:
+        profile: what `onebyone optimize --profile` reads.
+        measured: what it was taken from.
+        engine, version: what ran the operators.
+        processor: the machine's.
+        threads: of the engine.
+        clock: "wall" or "cpu".
+        date: when, in UTC.
+    """
+
+    profile: Profile
+    measured: tuple[Measured, ...]
+    engine: str
+    version: str
+    processor: str
+    threads: int
+    clock: str
+    date: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of the profile, and under "about" where they come from."""
+        about = {key: value for key, value in vars(self).items() if key != "profile"}
+        about["measured"] = [asdict(each) for each in self.measured]
+        return {**asdict(self.profile), "about": {"schema": 1, **about}}
+
+    def __rich__(self) -> RenderableType:
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table("field", "value", "what was measured")
+        for field, value in asdict(self.profile).items():
+            found = [f"{m.operator}: {m.value:.3g}" for m in self.measured if m.field == field]
+            table.add_row(field, f"{value:.3g}", Text("\n".join(found)))
+        where = f"{self.engine} {self.version} on {self.threads} threads of {self.processor}"
+        return Group(table, Text(where))
+
+
+def profile(
+    name: str = "onnxruntime",
+    *,
+    threads: int | None = None,
+    seconds: float = 0.5,
+    clock: str = "wall",
+) -> Profiled:
+    """Measure an engine on this machine: about 40 differences of `seconds` each.
+
+    Args:
+        name: "onnxruntime" or "openvino".
+        threads: of the engine; otherwise every core that this process may use.
+        seconds: for each difference.
+        clock: "wall" or "cpu" (`bench`).
+
+    Raises:
+        UsageError: an engine that is unknown, not installed, or does not run ONNX files.
+    """
+    row = engine(name)
+    if row.suffix != ".onnx":
+        raise UsageError(f"got engine {name!r}, wanted one that runs ONNX: onnxruntime or openvino")
+    count = usable_cores() if threads is None else threads
+    stand = _Stand(name, count, seconds, chosen_clock(clock, count))
+    measured = _measured(stand)
+    found = _fitted(measured)
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return Profiled(found, measured, name, row.version, processor(), count, clock, now)
+
+
+# One field after the other ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Stand:
+    """Where operators are timed."""
+
+    engine: str
+    threads: int
+    seconds: float
+    clock: Callable[[], float]
+
+    def times(self, *models: bytes) -> list[float]:
+        """The median seconds of each model, run in turns."""
+        runs = [engine(self.engine).load(m, _inputs(m), self.threads) for m in models]
+        return [median(taken) for taken in take_turns(runs, self.seconds, clock=self.clock)]
+
+    def step(self, short: bytes, long: bytes) -> float:
+        """How much longer the second takes, in seconds; the clock's resolution if it does not."""
+        first, second = self.times(short, long)
+        return max(second - first, 1e-9)
+
+
+def _inputs(model: bytes) -> dict[str, Array]:
+    random = np.random.default_rng(0)
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in onnx.load_model_from_string(model).graph.input
+    }
+    return {n: random.standard_normal(shape).astype(np.float32) for n, shape in shapes.items()}
+
+
+def _measured(stand: _Stand) -> tuple[Measured, ...]:
+    """All fields, those first that others are measured in."""
+    found = [*_overhead(stand), *_peak(stand), *_bandwidth(stand)]
+    base = _fitted(found)
+    found += [*_transpose(stand, base), *_resize(stand, base), *_split(stand, base)]
+    return tuple(found)
+
+
+def _fitted(measured: Sequence[Measured]) -> Profile:
+    """The median of what was measured for each field; the geometric mean of two."""
+    values: dict[str, list[float]] = {}
+    for each in measured:
+        values.setdefault(each.field, []).append(math.log(each.value))
+    return Profile(**{field: math.exp(median(logs)) for field, logs in values.items()})
+
+
+def _overhead(stand: _Stand) -> Iterator[Measured]:
+    tiny = (1, 16, 4, 4)
+    seconds = stand.step(operators.conv(tiny, 16), operators.conv(tiny, 16, depth=_LONG))
+    yield Measured("overhead", "Conv 16 → 16 at 4 × 4", seconds / (_LONG - 1))
+    weight = _weight(16)
+    chains = [operators.matmul(weight, (1, 16, 16), depth) for depth in (1, _LONG)]
+    yield Measured("overhead", "MatMul 16 → 16 on 16", stand.step(*chains) / (_LONG - 1))
+
+
+def _peak(stand: _Stand) -> Iterator[Measured]:
+    for c, h, w in _IMAGES:
+        for kernel in (1, 3):
+            seconds = _conv_seconds(stand, (1, c, h, w), kernel)
+            rate = c * c * kernel**2 * h * w / seconds
+            yield Measured("peak", f"Conv {kernel} × {kernel}, {c} → {c} at {h} × {w}", rate)
+        chains = [operators.matmul(_weight(c), (1, h * w, c), depth) for depth in (1, _DEEP)]
+        rate = c * c * h * w * (_DEEP - 1) / stand.step(*chains)
+        yield Measured("peak", f"MatMul {c} → {c} on {h * w}", rate)
+
+
+def _conv_seconds(stand: _Stand, shape: Shape, kernel: int = 1) -> float:
+    chains = [operators.conv(shape, shape[1], kernel, depth) for depth in (1, _DEEP)]
+    return stand.step(*chains) / (_DEEP - 1)
+
+
+def _bandwidth(stand: _Stand) -> Iterator[Measured]:
+    for name, build, moved in (("Add", operators.add, 3), ("Concat", operators.concat, 4)):
+        elements = moved * (prod(_LARGE) - prod(_SMALL))
+        seconds = stand.step(build(_SMALL), build(_LARGE))
+        yield Measured("bandwidth", f"{name} of {_between()}", 4 * elements / seconds)
+
+
+def _transpose(stand: _Stand, base: Profile) -> Iterator[Measured]:
+    for name, build, share in (
+        ("Transpose to channels last", operators.transpose, 1.0),
+        ("Slice of every second row and column", operators.subsample, 0.25),
+    ):
+        copied = 2 * 4 * share * (prod(_LARGE) - prod(_SMALL)) / base.bandwidth
+        seconds = stand.step(build(_SMALL), build(_LARGE))
+        yield Measured("transpose", f"{name}, {_between()}", seconds / copied)
+
+
+def _resize(stand: _Stand, base: Profile) -> Iterator[Measured]:
+    elements = 4 * (prod(_LARGE) - prod(_SMALL))
+    seconds = stand.step(operators.resize(_SMALL), operators.resize(_LARGE))
+    plain = seconds * base.peak / elements
+    yield Measured("resize", f"bilinear, twice the size, {_between()}", plain)
+    small, large = (1, 64, 28, 28), (1, 64, 56, 56)
+    more = stand.step(operators.between(small, False), operators.between(small, True))
+    more -= _conv_seconds(stand, large) - _conv_seconds(stand, small)
+    # One MAC an element at least: what is left of a difference of differences may be nothing.
+    blocked = max(1.0, more * base.peak / prod(large))
+    yield Measured("resize", "bilinear, 64 × 28 × 28 to 56 × 56 between 1 × 1s", blocked)
+
+
+def _split(stand: _Stand, base: Profile) -> Iterator[Measured]:
+    for shape, channels, parts in _SIBLINGS:
+        models = [
+            operators.siblings(shape, channels, parts, 3, stacked) for stacked in (False, True)
+        ]
+        apart, stacked = stand.times(*models)
+        elements = 2 * parts * channels * prod(shape[2:])
+        copied = 4 * elements / base.bandwidth
+        # One copy in ten at least: an engine that leaves the parts where they are still has a node.
+        dearer = max(0.1, (stacked - apart + (parts - 1) * base.overhead) / copied)
+        place = f"{shape[1]} → {parts} × {channels} at {shape[2]} × {shape[3]}"
+        yield Measured("split", f"{place}, before 3 × 3s", dearer)
+
+
+def _weight(channels: int) -> Array:
+    weight: Array = np.random.default_rng(0).standard_normal((channels, channels)) / channels**0.5
+    return weight.astype(np.float32)
+
+
+def _between() -> str:
+    return f"{'×'.join(map(str, _SMALL))} to {'×'.join(map(str, _LARGE))}"

@@ -1,0 +1,168 @@
+"""What a bench found: a value, and its two forms (JSON and a terminal view)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onebyone.measure.machine import Machine
+from onebyone.measure.spread import Interval, Spread, verdict
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["Bench", "Row"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model in an engine.
+
+    Args:
+        engine, version: its name and version.
+        model: the path as it was given.
+        macs: of one run; None where they cannot be counted.
+        rounds: how often it was timed.
+        time: None if it was not timed: `reason` says why.
+        ratio: time of the first model over its own; None for the first.
+        control: the same for the first model against a second copy of itself.
+        reason: why it was not timed.
+    """
+
+    engine: str
+    version: str
+    model: str
+    macs: int | None
+    rounds: int = 0
+    time: Spread | None = None
+    ratio: Interval | None = None
+    control: Interval | None = None
+    reason: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """ "faster", "slower", "cannot tell"; empty for the first model."""
+        if self.ratio is None or self.control is None:
+            return ""
+        return verdict(self.ratio, self.control)
+
+    @property
+    def gflops(self) -> float | None:
+        """GFLOP/s, two FLOPs for each MAC."""
+        if self.macs is None or self.time is None:
+            return None
+        return 2 * self.macs / self.time.median / 1e9
+
+    def to_dict(self, machine: Machine) -> dict[str, Any]:
+        """As JSON; the share is of the machine's peak."""
+        rate = self.gflops
+        return {
+            "engine": self.engine,
+            "version": self.version,
+            "model": self.model,
+            "macs": self.macs,
+            "rounds": self.rounds,
+            "time": None if self.time is None else self.time.to_dict(),
+            "gflops": rate,
+            "share_of_peak": None if rate is None else rate * 1e9 / machine.peak,
+            "ratio": None if self.ratio is None else self.ratio.to_dict(),
+            "control": None if self.control is None else self.control.to_dict(),
+            "verdict": self.verdict or None,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Models timed in engines.
+
+    Args:
+        machine: as measured in the same run.
+        clock: "wall" or "cpu".
+        rows: engine by engine, in each the models in the order given.
+        notes: engines that were left out, and why.
+    """
+
+    machine: Machine
+    clock: str
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, schema 1 (docs/json.md)."""
+        return {
+            "schema": 1,
+            "machine": self.machine.to_dict(),
+            "clock": self.clock,
+            "rows": [row.to_dict(self.machine) for row in self.rows],
+            "notes": list(self.notes),
+        }
+
+    def __rich__(self) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        told = [_told(list(rows)) for _, rows in groupby(self.rows, lambda row: row.engine)]
+        lines = [_machine(self.machine, self.clock), *(line for line in told if line), *self.notes]
+        return Group(self._table(), *(Text(line) for line in lines))
+
+    def _table(self) -> RenderableType:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table()
+        for heading in ("engine", "model", "GMACs", "ms \\[quartiles]", "of peak", "ratio", ""):
+            table.add_column(heading, overflow="fold")
+        names = {row.model for row in self.rows}
+        for row in self.rows:
+            cells = [row.engine, _short(row.model, names), *_cells(row, self.machine)]
+            table.add_row(*map(Text, cells))
+        return table
+
+
+def _short(path: str, paths: Collection[str]) -> str:
+    """The name of a file, or its path where another one has the same name."""
+    names = [Path(each).name for each in paths]
+    name = Path(path).name
+    return name if names.count(name) == 1 else path
+
+
+def _cells(row: Row, machine: Machine) -> list[str]:
+    macs = "" if row.macs is None else f"{row.macs / 1e9:.4g}"
+    if row.time is None:
+        return [macs, "", "", "", f"not timed: {row.reason}"]
+    time, rate = row.time, row.gflops
+    times = f"{time.median * 1e3:.4g} [{time.low * 1e3:.4g}, {time.high * 1e3:.4g}]"
+    share = "" if rate is None else f"{rate * 1e9 / machine.peak:.0%}"
+    return [macs, times, share, "" if row.ratio is None else _shown(row.ratio), row.verdict]
+
+
+def _shown(ratio: Interval) -> str:
+    return f"{ratio.median:.3f}× [{ratio.low:.3f}, {ratio.high:.3f}]"
+
+
+def _machine(machine: Machine, clock: str) -> str:
+    kind = "wall clock" if clock == "wall" else "processor time"
+    return (
+        f"{machine.processor}, {machine.threads} of {machine.cores} threads, {kind}: "
+        f"{machine.peak / 1e9:.0f} GFLOP/s in matrix products, "
+        f"{machine.bandwidth / 1e9:.1f} GB/s copying (1 MAC = 2 FLOPs)"
+    )
+
+
+def _told(rows: list[Row]) -> str:
+    """What one engine's control allows to tell."""
+    timed = [row for row in rows if row.control is not None]
+    if not timed or timed[0].control is None:
+        return ""
+    control = timed[0].control
+    line = (
+        f"{timed[0].engine} {timed[0].version}: {Path(timed[0].model).name} against a second copy "
+        f"of itself {_shown(control)} in {timed[0].rounds} rounds"
+    )
+    if "cannot tell" in (row.verdict for row in timed):
+        line += "; smaller differences cannot be told: time longer, or on a quieter machine"
+    return line

@@ -1,0 +1,118 @@
+"""Profile: the numbers that a machine of known prices must give, and the file they go into."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, fields
+from math import prod
+from pathlib import Path
+
+import onnx
+import pytest
+
+from onebyone.errors import UsageError
+from onebyone.graph.count import tally
+from onebyone.graph.read import read
+from onebyone.graph.shapes import Sizes, infer
+from onebyone.measure import profile as module
+from onebyone.measure.profile import Profiled, profile
+from onebyone.measure.save import save
+from onebyone.optimize.cost import DEFAULT, Profile, load_profile
+
+KNOWN = Profile(peak=2e10, bandwidth=1e10, overhead=3e-6, transpose=4.0, resize=50.0, split=2.0)
+
+
+def seconds(data: bytes) -> float:
+    """What a model takes on a machine whose prices are `KNOWN`, with a millisecond a call."""
+    model = read(onnx.load_model_from_string(data))
+    infer(model)
+    sizes = Sizes(model)
+    macs = {layer.name: layer.macs for layer in tally(model, sizes).layers}
+    total = 1e-3
+    for node in model.graph:
+        into = sum(prod(sizes.shape(v) or ()) for v in node.inputs if v is not None and v.shape)
+        out = sum(prod(sizes.shape(v) or ()) for v in node.outputs)
+        elements, work = into + out, macs.get(node.name or node.outputs[0].name or "", 0)
+        if node.op_type in ("Transpose", "Slice"):
+            elements = 2 * out * KNOWN.transpose
+        if node.op_type == "Split":
+            elements = 2 * out * KNOWN.split
+        if node.op_type == "Resize":
+            elements, work = 0, out * KNOWN.resize
+        if node.op_type in ("Conv", "MatMul"):
+            elements = 0
+        if node.op_type == "GlobalAveragePool":
+            continue
+        total += KNOWN.overhead + max(work / KNOWN.peak, 4 * elements / KNOWN.bandwidth)
+    return total
+
+
+def test_known_prices_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = lambda _, *models: [seconds(model) for model in models]  # noqa: E731
+    monkeypatch.setattr(module._Stand, "times", times)
+    monkeypatch.setattr(module, "_IMAGES", ((32, 28, 20), (64, 20, 28)))
+    found = profile(threads=1)
+    # Some differences hold a little of something else: the 0.2 µs that 16³ MACs take beside an
+    # overhead of 3 µs; that overhead beside the 115 µs of 28·20·64² MACs and more, which is the
+    # median of the maps; and what of these two goes into the prices measured in them.
+    for field in fields(Profile):
+        assert getattr(found.profile, field.name) == pytest.approx(
+            getattr(KNOWN, field.name), rel=0.1
+        )
+    assert {each.field for each in found.measured} == {field.name for field in fields(Profile)}
+    about = found.to_dict()["about"]
+    assert (about["engine"], about["threads"]) == ("onnxruntime", 1)
+
+
+def test_every_operator_runs_in_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real measurement, of small operators and few rounds: every field is a positive number."""
+    monkeypatch.setattr(module, "_IMAGES", ((16, 9, 7),))
+    monkeypatch.setattr(module, "_SIBLINGS", (((1, 12, 9, 7), 4, 3),))
+    monkeypatch.setattr(module, "_SMALL", (1, 8, 4, 4))
+    monkeypatch.setattr(module, "_LARGE", (1, 8, 20, 20))
+    found = profile(threads=1, seconds=0.0)
+    assert all(0 < value < float("inf") for value in asdict(found.profile).values())
+
+
+def test_an_engine_must_run_onnx() -> None:
+    with pytest.raises(UsageError, match="'nothing', wanted one of"):
+        profile("nothing")
+
+
+# --- the file ---------------------------------------------------------------------------------
+
+FOUND = Profiled(KNOWN, (), "onnxruntime", "1.0", "chip", 2, "wall", "2026-01-01T00:00:00+00:00")
+
+
+def test_what_is_saved_is_what_optimize_reads(tmp_path: Path) -> None:
+    path = tmp_path / "here.json"
+    save(FOUND, path)
+    assert load_profile(path) == KNOWN
+    assert json.loads(path.read_text())["about"]["processor"] == "chip"
+    assert os.listdir(tmp_path) == ["here.json"]
+
+
+def test_an_interrupted_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "here.json"
+    path.write_text("old")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save(FOUND, path)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["here.json"]
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot write .*No such file"):
+        save(FOUND, tmp_path / "nowhere" / "here.json")
+
+
+def test_defaults_split_at_the_price_of_a_copy() -> None:
+    assert DEFAULT.split == 1.0
