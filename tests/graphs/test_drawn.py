@@ -34,6 +34,9 @@ AT_LEAST = {
     **dict.fromkeys(["broadcast add", "channel shuffle", "tokens to image", "clip"], 0.5),
     **dict.fromkeys(["depthwise", "transposed", "gemm", "max pool", "transposes cancel"], 0.5),
     **dict.fromkeys(["pool counts padding", "pool ceil", "initialiser as output"], 0.5),
+    **dict.fromkeys(["dead channels", "strided after a nonlinearity"], 3.0),
+    **dict.fromkeys(["gather of channels", "shuffled unit", "subsample"], 0.5),
+    **dict.fromkeys(["repeated channel", "stepped channels"], 0.3),
     **dict.fromkeys(["fully connected view", "matmul on space", "constant along space"], 0.5),
 }
 
