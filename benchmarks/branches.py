@@ -1,5 +1,5 @@
 """Networks as they are trained before their branches are fused: RepVGG and MobileOne, and a ResNet
-whose filters were pruned to zero but are still there.
+whose filters were pruned to zero but are still there, with a count of what it would need without.
 
 Widths and depths are those of the papers' tables: RepVGG-A0 (Ding et al. 2021, arXiv:2101.03697),
 MobileOne-S0 (Vasu et al. 2022, arXiv:2206.04040).
@@ -7,12 +7,12 @@ MobileOne-S0 (Vasu et al. 2022, arXiv:2206.04040).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["mobileone_s0", "prune_filters", "repvgg_a0"]
+__all__ = ["mobileone_s0", "prune_filters", "remaining_macs", "repvgg_a0"]
 
 
 class Branches(nn.Module):
@@ -98,9 +98,89 @@ def prune_filters(network: nn.Module, share: float) -> None:
     Structured pruning as it leaves a network behind: the weights of smallest norm are zero, the
     shapes are what they were.
     """
-    units = [m for m in network.modules() if hasattr(m, "conv") and hasattr(m, "bn")]
-    for unit in units:
+    for unit in _units(network):
         norms = unit.conv.weight.abs().sum((1, 2, 3))
         dead = norms.argsort()[: int(share * len(norms))]
         for tensor in (unit.conv.weight, unit.bn.weight, unit.bn.bias):
             tensor[dead] = 0
+
+
+def _units(network: nn.Module) -> list[nn.Module]:
+    """A convolution and its normalisation each, as pytorchcv names them."""
+    return [m for m in network.modules() if hasattr(m, "conv") and hasattr(m, "bn")]
+
+
+# ---------------------------------------------------------------- counting what pruning left
+
+
+@torch.no_grad()
+def remaining_macs(network: nn.Module, image: tuple[int, ...]) -> int:
+    """The MACs of a pruned ResNet of pytorchcv with its zeroed filters taken out, at `image`.
+
+    Counted from the weights alone, for a network with narrower layers and nothing else changed:
+    a filter goes if it and its normalisation are zero. The results that a stage adds up must keep
+    one width, so there a channel goes only if it is zero in all of them.
+    """
+    positions = _positions(network, image)
+    alive = {unit: _alive(unit) for unit in _units(network)}
+    stream = alive[network.features.init_block.conv]
+    total = _macs(network.features.init_block.conv, torch.ones(image[1]), stream, positions)
+    for stage in _stages(network):
+        joined = _joined(stage, alive)
+        for block in stage:
+            total += _block_macs(block, stream, joined, alive, positions)
+            stream = joined
+    return total + int(stream.sum()) * network.output.out_features
+
+
+def _stages(network: nn.Module) -> Iterator[nn.Module]:
+    return (part for name, part in network.features.named_children() if name.startswith("stage"))
+
+
+def _alive(unit: nn.Module) -> Tensor:
+    """(C_out,): whether a filter gives anything but zero."""
+    weights = (unit.conv.weight.flatten(1).abs().sum(1), unit.bn.weight.abs(), unit.bn.bias.abs())
+    return sum(weights) > 0
+
+
+def _joined(stage: nn.Module, alive: Mapping[nn.Module, Tensor]) -> Tensor:
+    """(C,): whether any of what a stage adds up is alive in a channel."""
+    added = [block.body.conv3 for block in stage]
+    added += [block.identity_conv for block in stage if block.resize_identity]
+    return torch.stack([alive[unit] for unit in added]).any(0)
+
+
+def _block_macs(
+    block: nn.Module,
+    read: Tensor,
+    written: Tensor,
+    alive: Mapping[nn.Module, Tensor],
+    positions: Mapping[nn.Module, int],
+) -> int:
+    """A bottleneck's MACs; `read` and `written` are the channels of its input and its output."""
+    first, second, third = block.body.conv1, block.body.conv2, block.body.conv3
+    widths = [(first, read, alive[first]), (second, alive[first], alive[second])]
+    widths.append((third, alive[second], written))
+    if block.resize_identity:
+        widths.append((block.identity_conv, read, written))
+    return sum(_macs(*width, positions) for width in widths)
+
+
+def _macs(
+    unit: nn.Module, read: Tensor, written: Tensor, positions: Mapping[nn.Module, int]
+) -> int:
+    height, width = unit.conv.kernel_size
+    return int(read.sum()) * int(written.sum()) * height * width * positions[unit]
+
+
+def _positions(network: nn.Module, image: tuple[int, ...]) -> dict[nn.Module, int]:
+    """How many positions each convolution computes, seen by running the network."""
+    found: dict[nn.Module, int] = {}
+    hooks = [
+        unit.register_forward_hook(lambda unit, _, y: found.update({unit: y[:, 0].numel()}))
+        for unit in _units(network)
+    ]
+    network(torch.zeros(image))
+    for hook in hooks:
+        hook.remove()
+    return found

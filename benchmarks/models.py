@@ -4,17 +4,21 @@
     python benchmarks/models.py --export segformer-b0 --exporter dynamo --dynamic -o b0.onnx
 
 Each architecture is one row of `ARCHITECTURES`: how it is built, the shape it is counted and timed
-at, which axes can be dynamic, what is claimed for it, and where an exporter itself cannot follow.
+at, which axes can be dynamic, and where an exporter itself cannot follow; `claims.py` has what is
+claimed for it.
 Weights are random (fixed seed); normalisations get statistics and affines that are not trivial, so
 that a rewrite which forgot one of them would be seen.
 
-The networks themselves are in `networks.py`. Needs `torch`, `transformers` and `pytorchcv`.
+The networks themselves are in `networks.py` and `branches.py`. Needs `torch`, `transformers` and
+`pytorchcv`.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import hashlib
 import logging
 import os
 import sys
@@ -26,14 +30,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from branches import mobileone_s0, prune_filters, repvgg_a0
+from claims import CLAIMS
 from networks import (
     HRNetConcat,
     YoloNeck,
     bottleneck_chain,
     classifier,
+    googlenet,
     lora_vit,
     pspnet_dilated,
     pspnet_shallow,
+    randomise,
     segformer,
 )
 from torch import nn
@@ -48,54 +56,21 @@ DEFAULT_CACHE = Path(tempfile.gettempdir()) / "onebyone-benchmarks"
 
 
 @dataclass(frozen=True)
-class Claim:
-    """What `onebyone optimize` is claimed to reach on a row.
-
-    `share` is the least fraction of the MACs that is saved, `macs` the least number of them;
-    `onnxruntime` and `openvino` are the least ratios of the original's time to the optimised one's
-    (more than it, not equal, where `faster`), None where no time is claimed. `seconds` is the most
-    that the tool itself takes; where it is given, the tool's memory is claimed too.
-    """
-
-    text: str
-    share: float = 0.0
-    macs: int = 0
-    onnxruntime: float | None = None
-    openvino: float | None = None
-    faster: bool = False
-    seconds: float | None = None
-
-    def met(self, before: int, after: int) -> bool:
-        """Whether MACs `before` and `after` keep the claim; a share to a tenth of a percent.
-
-        >>> Claim("a quarter", share=0.25).met(400, 300), Claim("all 150", macs=150).met(400, 300)
-        (True, False)
-        """
-        return round(1 - after / before, 3) >= self.share and before - after >= self.macs
-
-    def ratio_met(self, engine: str, ratio: float) -> bool | None:
-        """Whether a time ratio on "onnxruntime" or "openvino" keeps it; None: none is claimed."""
-        least = {"onnxruntime": self.onnxruntime, "openvino": self.openvino}[engine]
-        if least is None:
-            return None
-        return ratio > least if self.faster else ratio >= least
-
-
-@dataclass(frozen=True)
 class Architecture:
     """One row: `inputs` are the names and NCHW shapes that its MACs and times are taken at.
 
     `free` are the axes exported as dynamic; `limits` names, by exporter, the fewer axes that this
-    exporter (not onebyone) can leave free. `note` says why, wherever not all three are.
+    exporter (not onebyone) can leave free. `note` says why, wherever not all three are. `finish` is
+    done to the network once its weights are drawn.
     """
 
     name: str
     build: Callable[[], nn.Module]
     inputs: Mapping[str, tuple[int, ...]]
-    claim: Claim
     free: tuple[str, ...] = ("batch", "height", "width")
     limits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     note: str = ""
+    finish: Callable[[nn.Module], object] = nn.Module.eval
 
     def free_for(self, exporter: str) -> tuple[str, ...]:
         """The axes that `exporter` leaves free in a dynamic model."""
@@ -106,7 +81,6 @@ def _image(size: int) -> dict[str, tuple[int, ...]]:
     return {"image": (1, 3, size, size)}
 
 
-_NOTHING = Claim("0", onnxruntime=0.98, openvino=0.98)
 _POOL_LIMIT = {"torchscript": ("batch",)}
 _POOL_NOTE = (
     "torchscript has no adaptive pool of an unknown height and width; "
@@ -114,51 +88,18 @@ _POOL_NOTE = (
 )
 _B2_WIDTHS = (64, 128, 320, 512)
 
-# 12 layers × (query, key, value) × (A and B), each 384×16, on 196 patches and the class token.
-_LORA_MACS = 12 * 3 * 2 * 197 * 384 * 16
-
-# Four branches of 512 channels meet the 512 of the fuse on 60×60 positions; g×g would do.
-_PYRAMID_UPSAMPLED = 512 * 512 * sum(60 * 60 - g * g for g in (1, 2, 3, 6))
-
-# The two upsampled maps meet both 1×1s of a C3: 256→2·128 at 40×40 and 128→2·64 at 80×80.
-_NECK_UPSAMPLED = 256 * 256 * 40 * 40 + 128 * 128 * 80 * 80
-
 _ROWS = (
     Architecture(
-        "segformer-b0",
-        lambda: segformer((2, 2, 2, 2), (32, 64, 160, 256), 256),
-        _image(512),
-        Claim("51%", 0.51, onnxruntime=1.7, openvino=1.7),
+        "segformer-b0", lambda: segformer((2, 2, 2, 2), (32, 64, 160, 256), 256), _image(512)
     ),
-    Architecture(
-        "segformer-b2",
-        lambda: segformer((3, 4, 6, 3), _B2_WIDTHS, 768),
-        _image(512),
-        Claim("62%", 0.62, onnxruntime=2.2, openvino=2.2),
-    ),
-    Architecture(
-        "segformer-b5",
-        lambda: segformer((3, 6, 40, 3), _B2_WIDTHS, 768),
-        _image(512),
-        Claim("34.7%", 0.347, seconds=40.0),
-    ),
-    Architecture(
-        "densenet121",
-        lambda: classifier("densenet", "densenet121"),
-        _image(224),
-        Claim("8.2%", 0.082, onnxruntime=1.0, openvino=1.0, faster=True, seconds=10.0),
-    ),
-    Architecture(
-        "hrnet-w18",
-        lambda: HRNetConcat(19),
-        _image(512),
-        Claim("5.6%", 0.056, onnxruntime=1.0, openvino=1.0, faster=True),
-    ),
+    Architecture("segformer-b2", lambda: segformer((3, 4, 6, 3), _B2_WIDTHS, 768), _image(512)),
+    Architecture("segformer-b5", lambda: segformer((3, 6, 40, 3), _B2_WIDTHS, 768), _image(512)),
+    Architecture("densenet121", lambda: classifier("densenet", "densenet121"), _image(224)),
+    Architecture("hrnet-w18", lambda: HRNetConcat(19), _image(512)),
     Architecture(
         "pspnet",
         pspnet_shallow,
         _image(480),
-        Claim("9%", 0.09, onnxruntime=1.0, openvino=1.0, faster=True),
         limits=_POOL_LIMIT,
         note=_POOL_NOTE,
     ),
@@ -166,7 +107,6 @@ _ROWS = (
         "pspnet-dilated",
         pspnet_dilated,
         _image(480),
-        Claim("upsampled half of the fuse (3.7%)", macs=_PYRAMID_UPSAMPLED),
         limits=_POOL_LIMIT,
         note=_POOL_NOTE,
     ),
@@ -174,38 +114,35 @@ _ROWS = (
         "yolo-neck",
         YoloNeck,
         {"p3": (1, 128, 80, 80), "p4": (1, 256, 40, 40), "p5": (1, 512, 20, 20)},
-        Claim("upsampled part's 1×1 at a quarter", macs=_NECK_UPSAMPLED * 3 // 4),
     ),
     Architecture(
         "lora-vit",
         lora_vit,
         _image(224),
-        Claim("all LoRA MACs", macs=_LORA_MACS),
         free=("batch",),
         note="its position embeddings are for one height and width",
     ),
+    Architecture("chain-64-128-64", bottleneck_chain, {"image": (1, 64, 56, 48)}),
+    Architecture("mobilenetv2", lambda: classifier("mobilenetv2", "mobilenetv2_w1"), _image(224)),
+    # With its strides in the 3×3s ("v1.5") nothing can be saved; in the first 1×1s it can.
+    Architecture("resnet50", lambda: classifier("resnet", "resnet50b"), _image(224)),
+    Architecture("resnet50-v1", lambda: classifier("resnet", "resnet50"), _image(224)),
+    Architecture("mobileone-s0", mobileone_s0, _image(224)),
+    Architecture("repvgg-a0", repvgg_a0, _image(224)),
     Architecture(
-        "chain-64-128-64", bottleneck_chain, {"image": (1, 64, 56, 48)}, Claim("4× to 1×", 0.75)
+        "shufflenetv2", lambda: classifier("shufflenetv2", "shufflenetv2_w1"), _image(224)
     ),
+    Architecture("googlenet", googlenet, _image(224)),
     Architecture(
-        "mobilenetv2", lambda: classifier("mobilenetv2", "mobilenetv2_w1"), _image(224), _NOTHING
+        "resnet50-pruned",
+        lambda: classifier("resnet", "resnet50b"),
+        _image(224),
+        finish=lambda network: prune_filters(network, 0.3),
     ),
-    Architecture("resnet50", lambda: classifier("resnet", "resnet50"), _image(224), _NOTHING),
 )
 ARCHITECTURES = {row.name: row for row in _ROWS}
 
 # ---------------------------------------------------------------- building and exporting
-
-
-def randomise(network: nn.Module) -> None:
-    """Give each normalisation an affine, and each batch normalisation statistics, of its own."""
-    for module in network.modules():
-        if isinstance(module, (nn.BatchNorm2d, nn.LayerNorm)):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.2)
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.get_buffer("running_mean"), std=0.2)
-            nn.init.uniform_(module.get_buffer("running_var"), 0.5, 1.5)
 
 
 def network(row: Architecture) -> nn.Module:
@@ -214,20 +151,30 @@ def network(row: Architecture) -> nn.Module:
     with quiet():
         built = row.build()
     randomise(built)
+    row.finish(built)
     return built.eval()
 
 
 def export(name: str, exporter: str, dynamic: bool, folder: str | os.PathLike[str]) -> Path:
-    """Export a row to `folder`, once: an existing file of the same torch is kept."""
+    """Export a row to `folder`, once: an existing file of the same sources and torch is kept."""
     row = ARCHITECTURES[name]
     kind = "dynamic" if dynamic else "fixed"
-    path = Path(folder) / f"{name}-{exporter}-{kind}-torch{torch.__version__.split('+')[0]}.onnx"
+    version = torch.__version__.split("+")[0]
+    path = Path(folder) / f"{name}-{exporter}-{kind}-torch{version}-{_fingerprint()}.onnx"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(".partial")
         export_row(row, exporter, dynamic, beside)
         os.replace(beside, path)
     return path
+
+
+@functools.cache
+def _fingerprint() -> str:
+    """Of the sources that make the networks: what was exported from others is not used again."""
+    here = Path(__file__).parent
+    sources = (here / name for name in ("models.py", "networks.py", "branches.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 
 def export_row(row: Architecture, exporter: str, dynamic: bool, path: Path) -> None:
@@ -294,8 +241,8 @@ def _list() -> None:
     table = Table("model", "inputs", "dynamic axes", "MACs saved, claimed", "time, claimed", "note")
     for row in ARCHITECTURES.values():
         shapes = ", ".join(f"{n} {'×'.join(map(str, s))}" for n, s in row.inputs.items())
-        time = "" if row.claim.onnxruntime is None else f"≥ {row.claim.onnxruntime}×"
-        table.add_row(row.name, shapes, _axes_text(row), row.claim.text, time, row.note)
+        claim = CLAIMS[row.name]
+        table.add_row(row.name, shapes, _axes_text(row), claim.text, claim.time, row.note)
     Console().print(table)
 
 

@@ -1,13 +1,15 @@
 """The networks that the claims are made on, as PyTorch modules with random weights.
 
-SegFormer and ViT from `transformers`; DenseNet, HRNet, MobileNetV2 and ResNet from `pytorchcv`; the
-heads, the YOLO-style neck and LoRA are defined here.
+SegFormer and ViT from `transformers`; DenseNet, HRNet, MobileNetV2, ResNet and ShuffleNetV2 from
+`pytorchcv`; GoogLeNet of `onebyone.nn`'s blocks; the heads, the YOLO-style neck and LoRA are
+defined here. Networks whose branches wait to be fused, or whose filters were pruned, are in
+`branches.py`.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 import torch
@@ -146,6 +148,20 @@ def _double(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
+# ---------------------------------------------------------------- weights
+
+
+def randomise(network: nn.Module) -> None:
+    """Give each normalisation an affine, and each batch normalisation statistics, of its own."""
+    for module in network.modules():
+        if isinstance(module, (nn.BatchNorm2d, nn.LayerNorm)):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.2)
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.get_buffer("running_mean"), std=0.2)
+            nn.init.uniform_(module.get_buffer("running_var"), 0.5, 1.5)
+
+
 # ---------------------------------------------------------------- builders
 
 
@@ -199,3 +215,43 @@ def pspnet_dilated() -> nn.Module:
 def bottleneck_chain() -> nn.Module:
     """1×1 64→128→64 with no activation between: 2·64·128 MACs a position, 64·64 when composed."""
     return nn.Sequential(nn.Conv2d(64, 128, 1), nn.Conv2d(128, 64, 1))
+
+
+# Channels of the 1×1; of the 3×3's reduction and itself; of the 5×5's; of the 1×1 after the pool.
+# Szegedy et al. 2014, table 1; None is a max pooling that halves height and width.
+_INCEPTIONS = (
+    (64, (96, 128), (16, 32), 32),
+    (128, (128, 192), (32, 96), 64),
+    None,
+    (192, (96, 208), (16, 48), 64),
+    (160, (112, 224), (24, 64), 64),
+    (128, (128, 256), (24, 64), 64),
+    (112, (144, 288), (32, 64), 64),
+    (256, (160, 320), (32, 128), 128),
+    None,
+    (256, (160, 320), (32, 128), 128),
+    (384, (192, 384), (48, 128), 128),
+)
+
+
+def googlenet() -> nn.Module:
+    """GoogLeNet with batch normalisation, of nine inception blocks, for 1000 classes."""
+    stem = (unit(3, 64, 7, 2), _halve(), unit(64, 64), unit(64, 192, 3), _halve())
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1024, 1000))
+    return nn.Sequential(*stem, *_inceptions(192), *head)
+
+
+def _inceptions(channels: int) -> Iterator[nn.Module]:
+    from onebyone.nn.inception import InceptionBlock
+
+    for widths in _INCEPTIONS:
+        if widths is None:
+            yield _halve()
+        else:
+            block = InceptionBlock(channels, *widths)
+            channels = block.out_channels
+            yield block
+
+
+def _halve() -> nn.Module:
+    return nn.MaxPool2d(3, stride=2, ceil_mode=True)

@@ -3,11 +3,13 @@
     python benchmarks/optimize.py                                   all models, exporters, shapes
     python benchmarks/optimize.py --models segformer-b0 resnet50 --exporters dynamo --json out.json
     python benchmarks/optimize.py --no-time                         MACs, certificates and tool only
+    python benchmarks/optimize.py --peers --exporters torchscript --shapes fixed    beside others
 
 For each export: MACs before and after, the certificate, the tool's own time and peak memory in a
 fresh process; then the time of the original and of the optimised model, taken in turns, in ONNX
 Runtime and OpenVINO with their default optimisations, and what the machine reached in the same run.
-Exits with 1 if any claim is not met.
+With `--peers` the same files go through the tools of `peers.py` too, and all are timed in turns.
+Exits with 1 if any claim is not met (`claims.py`).
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import peers
+from claims import CLAIMS, Claim
+
 from measure import (
     Timing,
-    count_macs,
     fresh,
     measure_machine,
     optimise_file,
@@ -32,7 +36,8 @@ from measure import (
 )
 
 if TYPE_CHECKING:  # at run time only where needed: torch would count in the workers' memory
-    from models import Architecture, Claim
+    from models import Architecture
+    from rich.table import Table
 
 ENGINES = ("onnxruntime", "openvino")
 MEMORY_LIMIT = 3.0  # × the model's size, beyond what libraries and runtime take to run it
@@ -61,6 +66,8 @@ class Outcome:
     macs_before: int = 0
     macs_after: int = 0
     macs_met: bool = False
+    operators: Mapping[str, int] | None = None
+    operators_met: bool = False
     certificate: Mapping[str, Any] | None = None
     laws: Mapping[str, int] | None = None
     refusals: Sequence[Mapping[str, Any]] = ()
@@ -70,6 +77,7 @@ class Outcome:
     tool_met: bool | None = None
     timings: tuple[Timing, ...] = ()
     times_met: Mapping[str, bool | None] | None = None
+    peers: tuple[peers.Made, ...] = ()
     error: str | None = None
 
     @property
@@ -86,6 +94,7 @@ class Outcome:
             self.error is None
             and passed
             and self.macs_met
+            and self.operators_met
             and self.tool_met is not False
             and False not in times.values()
         )
@@ -94,17 +103,20 @@ class Outcome:
 # ---------------------------------------------------------------- one job
 
 
-def run_job(job: Job, cache: Path, engines: Sequence[str], seconds: float) -> Outcome:
+def run_job(job: Job, options: argparse.Namespace) -> Outcome:
     """Export, optimise, count and time one job; what stops it becomes the outcome's `error`."""
     from models import ARCHITECTURES
 
     row = ARCHITECTURES[job.model]
+    engines = [] if options.no_time else options.engines
     try:
-        outcome = optimise_job(job, row, cache)
-        return time_job(outcome, row, cache, engines, seconds) if engines else outcome
+        outcome = optimise_job(job, row, options.cache)
+        if options.peers:
+            return compare_job(outcome, row, options.cache, engines, options.seconds)
+        return time_job(outcome, row, options.cache, engines, options.seconds)
     except Exception as error:  # one job must not stop the others; it is reported and exits 1
         line = " ".join(str(error).split())[:300]
-        return Outcome(job, row.claim.text, error=f"{type(error).__name__}: {line}")
+        return Outcome(job, CLAIMS[job.model].text, error=f"{type(error).__name__}: {line}")
 
 
 def paths(job: Job, cache: Path) -> tuple[Path, Path]:
@@ -119,15 +131,19 @@ def optimise_job(job: Job, row: Architecture, cache: Path) -> Outcome:
     """The outcome without times."""
     source, target = paths(job, cache)
     result = fresh(optimise_file, source, target, row.inputs)
-    before = fresh(count_macs, source, row.inputs)
-    after = fresh(count_macs, target, row.inputs)
+    before = fresh(peers.count_file, source, row.inputs)["macs"]
+    after = fresh(peers.count_file, target, row.inputs)["macs"]
+    operators = fresh(count_operators, target)
+    claim = CLAIMS[job.model]
     outcome = Outcome(
         job,
-        row.claim.text,
+        claim.text,
         model_bytes=source.stat().st_size,
         macs_before=before,
         macs_after=after,
-        macs_met=row.claim.met(before, after),
+        macs_met=claim.met(before, after),
+        operators=operators,
+        operators_met=claim.operators_met(operators),
         certificate=result["report"]["certificate"],
         laws=dict(Counter(law["law"] for law in result["report"]["laws"])),
         refusals=result["report"]["refusals"],
@@ -135,7 +151,17 @@ def optimise_job(job: Job, row: Architecture, cache: Path) -> Outcome:
         tool_memory=result["memory"],
         runtime_memory=fresh(runtime_memory, source, row.inputs),
     )
-    return replace(outcome, tool_met=tool_met(outcome, row.claim))
+    return replace(outcome, tool_met=tool_met(outcome, claim))
+
+
+def count_operators(path: Path) -> dict[str, int]:
+    """How many nodes of each operator work on feature maps, not on their sizes."""
+    import onnx
+
+    graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
+    values = (*graph.value_info, *graph.output)
+    sizes = {v.name for v in values if v.type.tensor_type.elem_type == onnx.TensorProto.INT64}
+    return dict(Counter(n.op_type for n in graph.node if not sizes.issuperset(n.output)))
 
 
 def memory_ratio(outcome: Outcome) -> float:
@@ -156,7 +182,25 @@ def time_job(
     """The outcome with the times of both models in each engine."""
     source, target = paths(outcome.job, cache)
     timings = tuple(fresh(time_pair, e, source, target, row.inputs, seconds) for e in engines)
-    met = {t.engine: row.claim.ratio_met(t.engine, t.ratio) for t in timings}
+    return judged(outcome, timings)
+
+
+def compare_job(
+    outcome: Outcome, row: Architecture, cache: Path, engines: Sequence[str], seconds: float
+) -> Outcome:
+    """The outcome with what the peers make of the same file; times are those of the same turns."""
+    source, _ = paths(outcome.job, cache)
+    made = peers.compare(source, row.inputs, engines, seconds / 2)
+    own = next(one for one in made if one.tool == "onebyone")
+    found = [peers.timing(engine, made[0], own) for engine in engines]
+    timings = tuple(timing for timing in found if timing is not None)
+    return judged(replace(outcome, peers=tuple(made)), timings)
+
+
+def judged(outcome: Outcome, timings: tuple[Timing, ...]) -> Outcome:
+    """The outcome with times, and which of the claims about them hold."""
+    ratios = {t.engine: t.ratio for t in timings}
+    met = CLAIMS[outcome.job.model].times_met(ratios, outcome.saved)
     return replace(outcome, timings=timings, times_met=met)
 
 
@@ -180,6 +224,8 @@ def show(outcomes: Sequence[Outcome], machine: Mapping[str, Any]) -> None:
     for outcome in outcomes:
         table.add_row(*cells(outcome))
     console.print(table)
+    if any(outcome.peers for outcome in outcomes):
+        console.print(peers_table(outcomes))
     console.print(
         f"{machine['processor']}: sgemm {machine['sgemm_gflops']:.0f} GFLOP/s, dgemm "
         f"{machine['dgemm_gflops']:.0f} GFLOP/s, copy {machine['copy_gb_per_s']:.1f} GB/s",
@@ -199,7 +245,7 @@ def cells(outcome: Outcome) -> list[str]:
         title,
         f"{outcome.macs_before / 1e9:.3f} → {outcome.macs_after / 1e9:.3f}",
         f"{outcome.saved:.1%}",
-        outcome.claim + verdict(outcome.macs_met),
+        outcome.claim + verdict(outcome.macs_met and outcome.operators_met),
         f"{certificate['max_abs_error']:.1e} / {certificate['bound']:.1e}"
         + verdict(certificate["passed"]),
         f"{outcome.tool_seconds:.1f} s, {outcome.tool_memory / 2**20:.0f} MiB "
@@ -216,6 +262,55 @@ def time_cell(timing: Timing, outcome: Outcome) -> str:
         f"\\[{timing.low:.2f}, {timing.high:.2f}]"
         + verdict((outcome.times_met or {})[timing.engine])
     )
+
+
+def peers_table(outcomes: Sequence[Outcome]) -> Table:
+    """What each tool made of each file, one row each, and the losers too."""
+    from rich.table import Table
+
+    versions = peers.installed()
+    table = Table("export", "tool", "GMACs", "nodes", "tool's time", "equal: error / bound")
+    engines = [e for e in ENGINES if any(e in m.times for o in outcomes for m in o.peers)]
+    for engine in engines:
+        table.add_column(f"{engine}, ms, ratio [10%, 90%]")
+    for outcome in outcomes:
+        for made in outcome.peers:
+            name = f"{made.tool} {versions.get(made.tool) or ''}".rstrip()
+            table.add_row(*peer_cells(outcome.job.title, name, made, engines))
+        table.add_section()
+    return table
+
+
+def peer_cells(title: str, name: str, made: peers.Made, engines: Sequence[str]) -> list[str]:
+    """One tool and file as the cells of the table; what failed stands where it would have been."""
+    from rich.markup import escape
+
+    if "tool" in made.failures:
+        return [title, name, "", "", "", escape(f"failed: {made.failures['tool']}")]
+    failed = {stage: escape(line) for stage, line in made.failures.items()}
+    return [
+        title,
+        name,
+        failed.get("count") or f"{(made.macs or 0) / 1e9:.3f}",
+        "" if made.nodes is None else str(made.nodes),
+        "" if made.seconds is None else f"{made.seconds:.1f} s",
+        failed.get("verify") or peer_proof(made),
+        *(failed.get(engine) or peer_time(made.times.get(engine)) for engine in engines),
+    ]
+
+
+def peer_proof(made: peers.Made) -> str:
+    """The error beside its bound; nothing for the original."""
+    if made.error is None:
+        return ""
+    return f"{made.error:.1e} / {made.bound:.1e}{verdict(made.passed)}"
+
+
+def peer_time(found: peers.Time | None) -> str:
+    """A time, and the original's over it with its spread."""
+    if found is None:
+        return ""
+    return f"{found.ms:.2f}, {found.ratio:.2f}× \\[{found.low:.2f}, {found.high:.2f}]"
 
 
 def notes(outcomes: Sequence[Outcome]) -> list[str]:
@@ -240,9 +335,11 @@ def refusals(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def to_json(outcomes: Sequence[Outcome], machine: Mapping[str, Any]) -> str:
-    """The run as JSON: schema 1, the machine, and one object for each job."""
+    """The run as JSON: schema 1, the machine, the peers' versions, and one object for each job."""
     rows = [{**asdict(o), "saved": o.saved, "met": o.met} for o in outcomes]
-    return json.dumps({"schema": 1, "machine": machine, "rows": rows}, indent=2)
+    versions = peers.installed() if any(o.peers for o in outcomes) else {}
+    whole = {"schema": 1, "machine": machine, "peers": versions, "rows": rows}
+    return json.dumps(whole, indent=2)
 
 
 # ---------------------------------------------------------------- command line
@@ -263,6 +360,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--exporters", nargs="+", choices=EXPORTERS, default=list(EXPORTERS))
     parser.add_argument("--shapes", choices=["fixed", "dynamic", "both"], default="both")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--peers", action="store_true", help="the same files by other tools too")
     parser.add_argument("--no-time", action="store_true", help="do not time the models")
     parser.add_argument("--seconds", type=float, default=10.0, help="time for each pair of models")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcomes there too")
@@ -273,12 +371,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen jobs, one after the other; 1 if any claim is not met."""
     options = parse(arguments)
-    engines = [] if options.no_time else options.engines
     machine = fresh(measure_machine)
     outcomes = []
     for job in chosen(options):
         print(job.title, file=sys.stderr, flush=True)
-        outcomes.append(run_job(job, options.cache, engines, options.seconds))
+        outcomes.append(run_job(job, options))
     show(outcomes, machine)
     if options.json is not None:
         options.json.write_text(to_json(outcomes, machine))

@@ -1,0 +1,149 @@
+"""What `onebyone optimize` is claimed to reach on each architecture of `models.py`, as values.
+
+A claim is met by numbers alone: MACs before and after, what is left of each operator, the ratios of
+times. Those of MACs that are counted (`remaining`) come from the PyTorch side, never from a report
+of the optimiser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+__all__ = ["CLAIMS", "Claim"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is claimed for one row.
+
+    Args:
+        text: as printed.
+        share, macs: the least fraction and the least number of MACs that are saved.
+        remaining: gives the most MACs that may be left, where these are counted independently.
+        operators: how many nodes of an operator may be left at most.
+        onnxruntime, openvino: the least ratio of the original's time to the optimised one's; None
+            where no time is claimed.
+        faster: the ratio has to be more than that, not equal.
+        either: it is enough if one engine keeps its ratio.
+        proportion: the least part of the saved share of MACs that has to be saved in time too.
+        seconds: the most that the tool itself takes; its memory is claimed with it.
+    """
+
+    text: str
+    share: float = 0.0
+    macs: int = 0
+    remaining: Callable[[], int] | None = None
+    operators: Mapping[str, int] = field(default_factory=dict)
+    onnxruntime: float | None = None
+    openvino: float | None = None
+    faster: bool = False
+    either: bool = False
+    proportion: float | None = None
+    seconds: float | None = None
+
+    def met(self, before: int, after: int) -> bool:
+        """Whether MACs `before` and `after` keep the claim; a share to a tenth of a percent.
+
+        >>> Claim("a quarter", share=0.25).met(400, 300), Claim("all 150", macs=150).met(400, 300)
+        (True, False)
+        >>> Claim("no more", share=0).met(100_000, 100_001)
+        False
+        >>> Claim("90 left", remaining=lambda: 90).met(100, 91)
+        False
+        """
+        most = after if self.remaining is None else self.remaining()
+        enough = round(1 - after / before, 3) >= self.share and before - after >= self.macs
+        return enough and after <= most
+
+    def operators_met(self, left: Mapping[str, int]) -> bool:
+        """Whether no more nodes than claimed are left of each operator.
+
+        >>> Claim("", operators={"Conv": 22}).operators_met({"Conv": 22, "Relu": 30})
+        True
+        """
+        return all(left.get(operator, 0) <= most for operator, most in self.operators.items())
+
+    def times_met(self, ratios: Mapping[str, float], saved: float = 0.0) -> dict[str, bool | None]:
+        """Whether each engine's ratio keeps the claim; None: nothing is claimed, or no more.
+
+        Args:
+            ratios: by engine, "onnxruntime" and "openvino".
+            saved: the share of MACs that was saved.
+
+        >>> Claim("", onnxruntime=1.2).times_met({"onnxruntime": 1.1, "openvino": 1.1})
+        {'onnxruntime': False, 'openvino': None}
+        >>> both = Claim("", onnxruntime=1.0, openvino=1.0, faster=True, either=True)
+        >>> both.times_met({"onnxruntime": 1.1, "openvino": 0.9})
+        {'onnxruntime': True, 'openvino': None}
+        >>> Claim("", proportion=0.5).times_met({"openvino": 1.5}, saved=0.5)  # 1 / (1 - 0.25)
+        {'openvino': True}
+        """
+        found = {engine: self._time_met(engine, r, saved) for engine, r in ratios.items()}
+        if self.either and True in found.values():
+            return {engine: met or None for engine, met in found.items()}
+        return found
+
+    def _time_met(self, engine: str, ratio: float, saved: float) -> bool | None:
+        least = {"onnxruntime": self.onnxruntime, "openvino": self.openvino}[engine]
+        if self.proportion is not None:
+            least = 1 / (1 - self.proportion * saved)
+        if least is None:
+            return None
+        return ratio > least if self.faster else ratio >= least
+
+    @property
+    def time(self) -> str:
+        """What is claimed of the time, in words."""
+        if self.proportion is not None:
+            return f"{self.proportion:.0%} of the share of MACs"
+        least = {"onnxruntime": self.onnxruntime, "openvino": self.openvino}
+        sign = ">" if self.faster else "≥"
+        words = [f"{engine} {sign} {r}×" for engine, r in least.items() if r is not None]
+        return (" or " if self.either else ", ").join(words)
+
+
+def _pruned() -> int:
+    from branches import remaining_macs
+    from models import ARCHITECTURES, network
+
+    row = ARCHITECTURES["resnet50-pruned"]
+    return remaining_macs(network(row), row.inputs["image"])
+
+
+_NOTHING = Claim("0", onnxruntime=0.98, openvino=0.98)
+_FASTER = Claim("", onnxruntime=1.0, openvino=1.0, faster=True)
+
+# 12 layers × (query, key, value) × (A and B), each 384×16, on 196 patches and the class token.
+_LORA_MACS = 12 * 3 * 2 * 197 * 384 * 16
+
+# Four branches of 512 channels meet the 512 of the fuse on 60×60 positions; g×g would do.
+_PYRAMID_UPSAMPLED = 512 * 512 * sum(60 * 60 - g * g for g in (1, 2, 3, 6))
+
+# The two upsampled maps meet both 1×1s of a C3: 256→2·128 at 40×40 and 128→2·64 at 80×80.
+_NECK_UPSAMPLED = 256 * 256 * 40 * 40 + 128 * 128 * 80 * 80
+
+# A shuffle is a Reshape, a Transpose and a Reshape; as one operator it would be a Gather.
+_NO_SHUFFLE = {"Transpose": 0, "Gather": 0}
+
+CLAIMS = {
+    "segformer-b0": Claim("51%", 0.51, onnxruntime=1.7, openvino=1.7),
+    "segformer-b2": Claim("62%", 0.62, onnxruntime=2.2, openvino=2.2),
+    "segformer-b5": Claim("34.7%", 0.347, seconds=40.0),
+    "densenet121": replace(_FASTER, text="8.2%", share=0.082, seconds=10.0),
+    "hrnet-w18": replace(_FASTER, text="5.6%", share=0.056),
+    "pspnet": replace(_FASTER, text="9%", share=0.09),
+    "pspnet-dilated": Claim("upsampled half of the fuse (3.7%)", macs=_PYRAMID_UPSAMPLED),
+    "yolo-neck": Claim("upsampled part's 1×1 at a quarter", macs=_NECK_UPSAMPLED * 3 // 4),
+    "lora-vit": Claim("all LoRA MACs", macs=_LORA_MACS),
+    "chain-64-128-64": Claim("4× to 1×", 0.75),
+    "mobilenetv2": _NOTHING,
+    "resnet50": _NOTHING,
+    "resnet50-v1": Claim("9.7%", 0.097, onnxruntime=1.05),
+    "mobileone-s0": Claim("73%", 0.73, onnxruntime=2.0),
+    "repvgg-a0": Claim("10%, 22 Convs left", 0.1, operators={"Conv": 22}, onnxruntime=1.2),
+    "shufflenetv2": replace(_FASTER, text="no shuffle left", operators=_NO_SHUFFLE, either=True),
+    # An unchanged file against itself measures 0.98 to 1.02.
+    "googlenet": _NOTHING,
+    "resnet50-pruned": Claim("all that the zeroes allow", remaining=_pruned, proportion=0.75),
+}
