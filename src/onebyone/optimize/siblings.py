@@ -137,7 +137,7 @@ def _shifted(found: Sibling) -> Sibling | None:
 def _ended(found: Sibling) -> Sibling | None:
     """With the elementwise operator behind it; its other operands are single numbers."""
     node, y = _reader(found), found.result
-    if node is None or role(node) is not Role.ELEMENTWISE or node.inputs[0] is not y:
+    if node is None or role(node) is not Role.ELEMENTWISE:
         return None
     if _rank(node.outputs[0]) != _rank(y) or not is_float(node.outputs[0]):
         return None
