@@ -22,7 +22,7 @@ from onebyone.graph.shape_rules import LONGEST, Context, complete
 __all__ = ["Sizes", "infer"]
 
 # What a free dimension is taken to be when nobody says: one image, of the usual size.
-_BATCH, _SIZE = 1, 224
+_BATCH, _SIZE, _EDGE, _VOLUME = 1, 224, 64, 5
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
@@ -164,8 +164,8 @@ class Sizes:
     """The shapes of a model's values as numbers, for one choice of the free dimensions.
 
     `model` has been through `infer`. `shapes` gives whole shapes by input name. A dimension that
-    is still free is 1 on the first axis (the batch) and 224 on any other; with `strict`, it is a
-    `UsageError`. Dimensions of one name have one size, in all inputs.
+    is still free is 1 on the first axis (the batch) and 224 on any other, 64 in tensors of rank 5
+    and more; with `strict`, it is a `UsageError`. Dimensions of one name have one size.
 
     Raises `UsageError` for a shape that does not fit the model.
 
@@ -292,13 +292,16 @@ def _default(value: ir.Value, bound: dict[str, int], strict: bool) -> None:
                 f"input {name} has the free dimension {one_line(free[0])}; "
                 f"say --shape {name}={_example(value)}"
             )
-        bound.update(dict.fromkeys(free, _SIZE if axis else _BATCH))
+        bound.update(dict.fromkeys(free, _usual(value, axis)))
+
+
+def _usual(value: ir.Value, axis: int) -> int:
+    """The size that a free dimension is taken to have; a volume has more than one image's axes."""
+    rank = 0 if value.shape is None else value.shape.rank()
+    return (_SIZE if rank < _VOLUME else _EDGE) if axis else _BATCH
 
 
 def _example(value: ir.Value) -> str:
     """What to type for the shape of `value`."""
-    sizes = [
-        d if isinstance(d, int) else (_SIZE if i else _BATCH)
-        for i, d in enumerate(value.shape or ())
-    ]
+    sizes = [d if isinstance(d, int) else _usual(value, i) for i, d in enumerate(value.shape or ())]
     return ",".join(map(str, sizes))

@@ -30,6 +30,8 @@ def simplified(size: int | ir.SymbolicDim) -> int | ir.SymbolicDim:
     SymbolicDim('(h + 1)*(w + 1)')
     >>> simplified(ir.SymbolicDim("256"))
     256
+    >>> [str(simplified(ir.SymbolicDim(d))) for d in ("ceiling(h/2)", "floor((h - 1)/2) + 1")]
+    ['floor((h + 1)/2)', 'floor((h + 1)/2)']
     """
     if isinstance(size, int) or size.value is None or size.value.isidentifier():
         return size
@@ -41,9 +43,27 @@ def expression_of(text: str) -> Any:
     import sympy
 
     try:
-        return sympy.sympify(ir.SymbolicDim(text)._expr)
-    except (ValueError, TypeError):
+        return sympy.sympify(ir.SymbolicDim(_without_ceilings(text))._expr)
+    except (ValueError, TypeError, StopIteration):
         return None
+
+
+def _without_ceilings(text: str) -> str:
+    """⌈x⌉ = −⌊−x⌋: onnx-ir writes the one and reads only the other.
+
+    >>> _without_ceilings("ceiling((h + 1)/2) - 1")
+    '(-floor(-((h + 1)/2))) - 1'
+    """
+    before, found, after = text.rpartition("ceiling(")
+    while found:
+        depth = 1
+        end = next(k for k, c in enumerate(after) if (depth := depth + _OPENS.get(c, 0)) == 0)
+        text = f"{before}(-floor(-({after[:end]}))){after[end + 1 :]}"
+        before, found, after = text.rpartition("ceiling(")
+    return text
+
+
+_OPENS = {"(": 1, ")": -1}
 
 
 @lru_cache(maxsize=65536)
@@ -63,6 +83,23 @@ def _simplest(expression: Any) -> Any:
         return expression
     rebuilt = expression.func(*(_simplest(part) for part in expression.args))
     if isinstance(rebuilt, sympy.floor):
-        inner = sympy.factor_terms(rebuilt.args[0])
-        return inner if inner.is_integer else sympy.floor(inner)
+        return _floor(sympy.factor_terms(rebuilt.args[0]))
+    whole, rest = rebuilt.as_coeff_Add()
+    if whole.is_Integer and whole and isinstance(rest, sympy.floor):
+        return sympy.floor(sympy.factor_terms(rest.args[0] + whole))
     return sympy.factor_terms(rebuilt)
+
+
+def _floor(inner: Any) -> Any:
+    """⌊x⌋, without it where x is whole; ⌊−a/n⌋ = −⌊(a + n − 1)/n⌋ for whole a.
+
+    So a pool that rounds up has a size like that of a stride.
+    """
+    import sympy
+
+    if inner.is_integer:
+        return inner
+    numerator, n = sympy.fraction(sympy.together(inner))
+    if n.is_Integer and numerator.is_integer and numerator.could_extract_minus_sign():
+        return -sympy.floor((-numerator + n - 1) / n)
+    return sympy.floor(inner)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import onnx_ir as ir
@@ -57,7 +58,7 @@ class Region:
 
 def is_shared(value: ir.Value, reads: ShapeReads) -> bool:
     """Whether a value must exist whatever one of its consumers would like."""
-    users = consumers(value, reads)
+    users = list(islice(consumers(value, reads), 2))  # a value may have thousands
     if value.is_graph_output() or len(users) != 1:
         return True
     producer = value.producer()
@@ -102,7 +103,8 @@ def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
         lifter = _Lifter(context)
         axis = axes.get(value)
         term = lifter.root(value, axis) if axis is not None else None
-        inside |= lifter.inside
+        # What a root that cannot be lifted has tried may still be lifted from further down.
+        inside |= lifter.inside if term is not None else set()
         if term is not None and lifter.nodes > 1:
             yield Region(value, term, frozenset(lifter.inside))
 
@@ -208,12 +210,13 @@ class _Lifter:
         expander = _EXPANDERS.get(role(node))
         if expander is None or self.depth >= MAX_DEPTH:
             return None
+        nodes, inside = self.nodes, set(self.inside)
         self.nodes += 1
         self.depth += 1
         term = expander(self, node, axis)
         self.depth -= 1
         if term is None:
-            self.nodes -= 1
+            self.nodes, self.inside = nodes, inside
         return term
 
     def channel_map(self, node: ir.Node, axis: int) -> Term | None:
