@@ -5,7 +5,6 @@ Linux only: the peak memory is read from /proc.
 
 from __future__ import annotations
 
-import functools
 import multiprocessing
 import os
 import platform
@@ -19,13 +18,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from onebyone.measure.engines import Run, engine
+from onebyone.measure.machine import copy_rate, gemm_rate, processor
+from onebyone.measure.turns import take_turns
+
 T = TypeVar("T")
 Shapes = Mapping[str, tuple[int, ...]]
-Run = Callable[[], list[np.ndarray]]
 
 THREADS = 2
-WARM_UPS = 2
-LEAST_ROUNDS, MOST_ROUNDS = 7, 101
 
 
 @dataclass(frozen=True)
@@ -96,20 +96,17 @@ def runtime_memory(source: Path, shapes: Shapes) -> int:
     return peak_memory()
 
 
-def time_pair(
-    engine: str, original: Path, optimised: Path, shapes: Shapes, seconds: float
-) -> Timing:
-    """Run both models in turns for about `seconds` (at least 7 rounds)."""
-    load = {"onnxruntime": load_onnxruntime, "openvino": load_openvino}[engine]
-    inputs = draw(shapes)
-    runs = (load(original, inputs), load(optimised, inputs))
+def time_pair(name: str, original: Path, optimised: Path, shapes: Shapes, seconds: float) -> Timing:
+    """Run both models in turns for about `seconds` (at least 9 rounds)."""
+    inputs, row = draw(shapes), engine(name)
+    runs = [row.load(path, inputs, THREADS) for path in (original, optimised)]
     difference = largest_difference(runs[0](), runs[1]())
     times = take_turns(runs, seconds)
     first, second = (statistics.median(one) * 1e3 for one in times)
     ratios = [a / b for a, b in zip(*times, strict=True)]
     low, high = np.quantile(ratios, [0.1, 0.9])
     return Timing(
-        engine=engine,
+        engine=name,
         original_ms=first,
         optimised_ms=second,
         ratio=first / second,
@@ -126,39 +123,14 @@ def draw(shapes: Shapes) -> dict[str, np.ndarray]:
     return {n: random.standard_normal(s, dtype=np.float32) for n, s in shapes.items()}
 
 
-@functools.cache
-def share_threads() -> None:
-    """Let all ONNX Runtime sessions of this process use one pool of threads."""
-    import onnxruntime
-
-    # With a pool for each session, the one that just ran still spins on the cores while the other
-    # is timed: a model against itself then measured 0.5× to 1.9×.
-    onnxruntime.set_global_thread_pool_sizes(THREADS, 1)
-
-
 def load_onnxruntime(path: Path, inputs: Mapping[str, np.ndarray]) -> Run:
     """A call that runs the model at `path` on `inputs` in ONNX Runtime."""
-    import onnxruntime
-
-    share_threads()
-    options = onnxruntime.SessionOptions()
-    options.use_per_session_threads = False
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, dict(inputs))
+    return engine("onnxruntime").load(path, inputs, THREADS)
 
 
 def load_openvino(path: Path, inputs: Mapping[str, np.ndarray]) -> Run:
     """A call that runs the model at `path` on `inputs` in OpenVINO, in float32."""
-    import openvino
-
-    settings = {
-        "INFERENCE_NUM_THREADS": THREADS,
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
-    }
-    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-    request = compiled.create_infer_request()
-    return lambda: list(request.infer(dict(inputs)).values())
+    return engine("openvino").load(path, inputs, THREADS)
 
 
 def largest_difference(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> float:
@@ -168,23 +140,6 @@ def largest_difference(first: Sequence[np.ndarray], second: Sequence[np.ndarray]
     return max(float(np.abs(a - b).max()) for a, b in pairs) / scale
 
 
-def take_turns(runs: Sequence[Run], seconds: float) -> tuple[list[float], ...]:
-    """Seconds of each run, round by round, the order turned round each time."""
-    for run in [*runs] * WARM_UPS:
-        run()
-    times: tuple[list[float], ...] = tuple([] for _ in runs)
-    end = time.perf_counter() + seconds
-    rounds = 0
-    while rounds < LEAST_ROUNDS or (rounds < MOST_ROUNDS and time.perf_counter() < end):
-        order = range(len(runs)) if rounds % 2 == 0 else reversed(range(len(runs)))
-        for index in order:
-            start = time.perf_counter()
-            runs[index]()
-            times[index].append(time.perf_counter() - start)
-        rounds += 1
-    return times
-
-
 def measure_machine() -> dict[str, Any]:
     """What this machine reaches now: GEMM in GFLOP/s (two precisions), copy in GB/s."""
     import onnxruntime
@@ -192,42 +147,10 @@ def measure_machine() -> dict[str, Any]:
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
-        "sgemm_gflops": gemm_rate(np.float32),
-        "dgemm_gflops": gemm_rate(np.float64),
-        "copy_gb_per_s": copy_rate(),
+        "sgemm_gflops": gemm_rate(np.float32, THREADS) / 1e9,
+        "dgemm_gflops": gemm_rate(np.float64, THREADS) / 1e9,
+        "copy_gb_per_s": copy_rate(THREADS) / 1e9,
         "numpy": np.__version__,
         "onnxruntime": onnxruntime.__version__,
         "python": platform.python_version(),
     }
-
-
-def processor() -> str:
-    """The processor's name as the kernel gives it."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
-
-
-def gemm_rate(dtype: type[np.floating[Any]], size: int = 1536) -> float:
-    """The best of five square matrix products through NumPy's BLAS, in GFLOP/s."""
-    a = np.ones((size, size), dtype)
-    out = np.empty_like(a)
-    return 2 * size**3 / best_of(lambda: np.matmul(a, a, out=out)) / 1e9
-
-
-def copy_rate(size: int = 1 << 27) -> float:
-    """The best of five copies of 128 MiB; bytes read and bytes written both count, in GB/s."""
-    source, target = np.ones(size, np.uint8), np.zeros(size, np.uint8)
-    return 2 * size / best_of(lambda: np.copyto(target, source)) / 1e9
-
-
-def best_of(run: Callable[[], Any], times: int = 5) -> float:
-    """The least seconds of several calls, after one that does not count."""
-    run()
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - start)
-    return min(taken)

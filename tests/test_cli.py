@@ -22,6 +22,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onebyone.algebra.laws import LAWS
 from onebyone.cli import run
+from onebyone.measure import profile as profiling
+from onebyone.measure.turns import take_turns
 from onebyone.optimize.rewrite import rewrite
 
 T = TypeVar("T")
@@ -115,7 +117,9 @@ def test_help_is_immediate() -> None:
     assert min(seconds() for _ in range(5)) < 0.150
 
 
-@pytest.mark.parametrize("command", [[], ["count"], ["optimize"], ["verify"], ["explain"]])
+@pytest.mark.parametrize(
+    "command", [[], ["count"], ["optimize"], ["verify"], ["bench"], ["profile"], ["explain"]]
+)
 def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, "--help"]) == 0
     assert "Usage: onebyone" in capsys.readouterr().out
@@ -151,6 +155,13 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["optimize", "m", "-o", os.devnull], "not a file"),
         (["optimize", "m", "-o", "no/such/folder/out.onnx"], "create it first"),
         (["verify", "a", "b", "--seed", "x"], "not a valid integer"),
+        (["bench"], "Missing argument 'A [B …]'"),
+        (["bench", "m", "--engine", "magic"], "wanted one of onnxruntime, openvino, litert"),
+        (["bench", "m", "--threads", "0"], "0 is not in the range x>=1"),
+        (["bench", "m", "--threads", "2", "--clock", "cpu"], "say --threads 1, or --clock wall"),
+        (["profile"], "no output given: add -o FILE, like profile.json"),
+        (["profile", "-o", "no/such/folder/here.json"], "create it first"),
+        (["profile", "--engine", "magic", "-o", "here.json"], "wanted one of onnxruntime"),
         (["explain", "256"], "Missing argument 'OUT_CHANNELS'"),
         (["explain", "256", "many"], "not a valid integer"),
         (["explain", "256", "0"], "got out_channels 0, wanted at least 1"),
@@ -175,7 +186,7 @@ def test_unknown_law(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_help_names_every_law(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["optimize", "--help"]) == 0
-    assert ", ".join(sorted(LAWS)) in capsys.readouterr().out
+    assert ", ".join(sorted(LAWS)) in " ".join(capsys.readouterr().out.split())
 
 
 def test_shape_of_an_unknown_input(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,7 +201,7 @@ def test_count_needs_the_sizes_left_open(model: Path, capsys: pytest.CaptureFixt
 # --- unreadable input: exit 3 ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [["count"], ["optimize", "--dry-run"]])
+@pytest.mark.parametrize("command", [["count"], ["optimize", "--dry-run"], ["bench"]])
 @pytest.mark.parametrize("content", [None, b"", b"not a model\n", b"\x08\x08\x3a\xff\xff\xff"])
 def test_unreadable_model(
     command: list[str], content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -415,6 +426,65 @@ def test_data_that_is_no_archive(
     assert refused(capsys, "verify", model, model, "--data", tmp_path / "none.npz")[0] == 3
 
 
+# --- bench and profile ----------------------------------------------------------------------
+
+ONE_ENGINE = ("--engine", "onnxruntime", "--threads", "1", "--seconds", "0")
+
+
+def test_bench_times_models_in_turns(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "out.onnx"
+    assert run(["optimize", str(model), "-o", str(target), "--json"]) == 0
+    capsys.readouterr()
+    assert run(["bench", str(model), str(target), *ONE_ENGINE, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == 1
+    assert found["machine"]["threads"] == 1
+    first, second = found["rows"]
+    assert (first["model"], second["model"]) == (str(model), str(target))
+    assert (first["macs"], second["macs"]) == (144 * H * W, 18 * H * W)
+    assert second["verdict"] in ("faster", "slower", "cannot tell")
+
+
+def test_bench_shows_a_table(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", str(model), *ONE_ENGINE]) == 0
+    shown = capsys.readouterr().out
+    assert "chain.onnx" in shown
+    assert "GFLOP/s in matrix products" in shown
+
+
+def test_bench_refuses_a_shape_of_no_input(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, message = refused(capsys, "bench", model, "--shape", "nosuch=1,6,5,7")
+    assert (code, "'nosuch'" in message) == (2, True)
+
+
+@pytest.fixture
+def _quick_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small operators: what is tested here is where the numbers go."""
+    monkeypatch.setattr(profiling, "_IMAGES", ((16, 9, 7),))
+    monkeypatch.setattr(profiling, "_SIBLINGS", (((1, 12, 9, 7), 4, 3),))
+    monkeypatch.setattr(profiling, "_SMALL", (1, 8, 4, 4))
+    monkeypatch.setattr(profiling, "_LARGE", (1, 8, 20, 20))
+    at_once = lambda runs, _, clock: take_turns(runs, 0.0, clock=clock)  # noqa: E731
+    monkeypatch.setattr(profiling, "take_turns", at_once)
+
+
+@pytest.mark.usefixtures("_quick_profile")
+def test_a_profile_is_written_for_optimize(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "here.json"
+    assert run(["profile", "--threads", "1", "-o", str(path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == json.loads(path.read_text())
+    page = Path(__file__).parents[1].joinpath("docs", "json.md").read_text(encoding="utf-8")
+    assert keys(told) <= set(re.findall(r"`(\w+)`", page))
+    assert run(["optimize", str(model), "--dry-run", "--profile", str(path)]) == 0
+    assert run(["profile", "--threads", "1", "-o", str(path)]) == 0
+    assert "bilinear" in capsys.readouterr().out
+
+
 # --- the terminal ---------------------------------------------------------------------------
 
 
@@ -489,6 +559,7 @@ def keys(value: object) -> set[str]:
         ["count", "--shape", f"x=1,{C_IN},{H},{W}"],
         ["optimize", "--dry-run"],
         ["verify", "self"],
+        ["bench", "self", *ONE_ENGINE],
         ["explain", "6", "4"],
     ],
     ids=lambda command: command[0],

@@ -18,11 +18,12 @@ MAY = {
     "counting": set(),
     "graph": {"algebra", "counting"},
     "optimize": {"algebra", "counting", "graph"},
+    "measure": {"counting", "graph", "optimize"},
     "nn": {"algebra", "counting"},
     "explore": {"algebra", "counting"},
     "demo": {"algebra", "graph", "optimize"},
     "api": {"algebra", "counting", "graph", "nn"},
-    "cli": {"algebra", "api", "explore", "graph", "optimize"},
+    "cli": {"algebra", "api", "explore", "graph", "measure", "optimize"},
     "errors": set(),
     "__init__": {"algebra", "api", "graph", "optimize"},
 }

@@ -1,4 +1,4 @@
-"""The commands `onebyone count`, `optimize`, `verify` and `explain`.
+"""The commands `onebyone count`, `optimize`, `verify`, `bench`, `profile` and `explain`.
 
 A result goes to stdout, as a table or as JSON (docs/json.md); an error is one line on stderr.
 Exit codes: 0 done, 1 a check said no, 2 wrong usage, 3 unreadable input, 130 interrupted,
@@ -63,7 +63,7 @@ def run(arguments: Sequence[str]) -> int:
 @click.version_option(package_name="onebyone", message="onebyone %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Count, optimise, verify and explain with the algebra of 1x1 convolutions.
+    """Count, optimise, verify, time and explain with the algebra of 1x1 convolutions.
 
     The optimised model computes the same function with fewer operations, and comes with a
     certificate. Exit codes: 0 done, 1 a check said no, 2 wrong usage, 3 unreadable input.
@@ -148,9 +148,11 @@ def optimize(
 ) -> None:
     """Rewrite MODEL into an equal, cheaper model, prove it equal, and write it to OUTPUT.
 
-    LAW is one of affine, commute, compose, linear, split, sum. OUTPUT may be MODEL itself. A
-    result whose certificate fails is not written.
+    LAW is one of affine, commute, compose, demand, linear, permute, prune, rank, split, stack, sum.
+    OUTPUT may be MODEL itself. A result whose certificate fails is not written.
     """
+    if output is None and not dry_run:
+        raise UsageError("no output given: add -o OUT.onnx, or --dry-run to write nothing")
     target = None if dry_run else _target(output)
     arrays = None if data is None else _load(data)
     from onebyone.graph.write import write
@@ -201,6 +203,62 @@ def verify(
     _emit(certificate, as_json)
     if not certificate.passed:
         raise CheckFailed(f"{a} and {b} do not compute the same")
+
+
+_threads = click.option("--threads", type=click.IntRange(min=1), help="Default: all usable cores.")
+_clock = click.option(
+    "--clock",
+    type=click.Choice(["wall", "cpu"]),
+    default="wall",
+    help="cpu: the processor time of one thread, for a machine that others use, too.",
+)
+
+
+@cli.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(), metavar="A [B …]")
+@click.option("--engine", "engines", multiple=True, metavar="NAME", help="Default: all installed.")
+@_shape
+@_threads
+@click.option("--seconds", type=click.FloatRange(min=0), default=10.0, help="For each engine.")
+@_clock
+@_json
+def bench(
+    models: tuple[str, ...],
+    engines: tuple[str, ...],
+    shapes: Mapping[str, Sequence[int]],
+    threads: int | None,
+    seconds: float,
+    clock: str,
+    as_json: bool,
+) -> None:
+    """Time models A, B, … in turns against A, in onnxruntime, openvino and litert (.tflite files).
+
+    A second copy of A shows what can be told apart on this machine now, and what not. For an ONNX
+    file litert runs the .tflite file of the same name beside it.
+    """
+    from onebyone.measure.bench import bench as time_models
+
+    found = time_models(
+        models, engines, shapes=shapes, threads=threads, seconds=seconds, clock=clock
+    )
+    _emit(found, as_json)
+
+
+@cli.command()
+@click.option("--engine", "name", default="onnxruntime", metavar="NAME", help="Or openvino.")
+@_threads
+@_clock
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write the profile.")
+@_json
+def profile(name: str, threads: int | None, clock: str, output: Path | None, as_json: bool) -> None:
+    """Measure what operators cost in an engine here, for `onebyone optimize --profile`."""
+    target = _target(output, "profile.json")
+    from onebyone.measure.profile import profile as measure
+    from onebyone.measure.save import save
+
+    found = measure(name, threads=threads, clock=clock)
+    save(found, target)
+    _emit(found, as_json)
 
 
 def _size(
@@ -267,12 +325,12 @@ def explain(
     _emit(explanation, as_json)
 
 
-def _target(output: Path | None) -> Path:
+def _target(output: Path | None, usual: str = "model.onnx") -> Path:
     """The file to write, known to be writable before any work begins; raises UsageError."""
     if output is None:
-        raise UsageError("no output given: add -o OUT.onnx, or --dry-run to write nothing")
+        raise UsageError(f"no output given: add -o FILE, like {usual}")
     if output.exists() and not output.is_file():
-        raise UsageError(f"-o {output} is not a file: name one, like {output / 'model.onnx'}")
+        raise UsageError(f"-o {output} is not a file: name one, like {output / usual}")
     if not output.parent.is_dir():
         raise UsageError(f"-o {output}: there is no folder {output.parent}: create it first")
     if not os.access(output.parent, os.W_OK):

@@ -110,7 +110,7 @@ def test_an_interrupted_write_leaves_the_old_file(
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot write .*No such file"):
+    with pytest.raises(UsageError, match=r"cannot write .*No such file"):
         save(FOUND, tmp_path / "nowhere" / "here.json")
 
 

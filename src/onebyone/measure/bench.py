@@ -77,8 +77,9 @@ def bench(
     """
     count = usable_cores() if threads is None else threads
     tick = chosen_clock(clock, count)
+    wanted = [engine(name).name for name in dict.fromkeys(engines)]
     subjects = _subjects([Path(model) for model in models], shapes or {})
-    names, notes = _engines(engines, subjects)
+    names, notes = (wanted, []) if wanted else _engines(subjects)
     machine = measure_machine(count, names, clock=tick)
     rows = [row for n in names for row in _timed(engine(n), subjects, count, seconds, tick)]
     _require_times(subjects, rows)
@@ -131,10 +132,8 @@ def _subject(path: Path, shapes: Shapes) -> _Subject:
     return _Subject(path, inputs, tally(model, sizes).macs)
 
 
-def _engines(wanted: Sequence[str], subjects: Sequence[_Subject]) -> tuple[list[str], list[str]]:
+def _engines(subjects: Sequence[_Subject]) -> tuple[list[str], list[str]]:
     """The engines to time in, and what there is to say about those that are left out."""
-    if wanted:
-        return [engine(name).name for name in dict.fromkeys(wanted)], []
     useful = [e for e in ENGINES.values() if any(s.file(e) for s in subjects)]
     missing = [e for e in useful if not installed(e.name)]
     notes = [f"{e.title} is not installed: pip install {e.package}" for e in missing]
