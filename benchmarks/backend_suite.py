@@ -156,7 +156,7 @@ def _parsed(path: Path, info: onnx.ValueInfoProto) -> Any:
 
 
 def _light(test: Any) -> Case:
-    """A network of the zoo as the package brings it: one input, drawn as the suite's runner does."""
+    """A network of the zoo as the package brings it: one input, as the suite's runner draws it."""
     path = Path(onnx.__file__).parents[1] / test.url
     model = onnx.load(path)
     constants = {tensor.name for tensor in model.graph.initializer}

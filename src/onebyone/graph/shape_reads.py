@@ -8,7 +8,7 @@ inference shows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -93,9 +93,9 @@ class ShapeReads:
         return make("Gather", [make("Shape", [source], rank, []), constants([axis])], 1, [])
 
 
-def consumers(value: ir.Value, reads: ShapeReads) -> list[ir.Node]:
+def consumers(value: ir.Value, reads: ShapeReads) -> Iterator[ir.Node]:
     """The nodes that need the value itself: all but those that read a shape known elsewhere."""
-    return [use.node for use in value.uses() if not reads.serves(use.node)]
+    return (use.node for use in value.uses() if not reads.serves(use.node))
 
 
 def _bounds(node: ir.Node, rank: int) -> tuple[int, int]:

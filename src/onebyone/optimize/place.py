@@ -42,12 +42,13 @@ class Names:
     @classmethod
     def of(cls, graph: ir.Graph) -> Names:
         """The names in a graph and in its subgraphs."""
-        taken = {v.name for v in graph.inputs if v.name} | set(graph.initializers)
+        taken = {v.name for v in graph.inputs if v.name}
+        graphs = {graph}
         for node in graph.all_nodes():
             taken |= {v.name for v in node.outputs if v.name} | {node.name or ""}
-            if node.graph is not None:
-                taken |= set(node.graph.initializers)
-        return cls(taken)
+            if isinstance(node.graph, ir.Graph):
+                graphs.add(node.graph)
+        return cls(taken.union(*(inner.initializers for inner in graphs)))
 
     def forget(self, values: Collection[ir.Value]) -> None:
         """Drop stored integers that will not enter the graph."""
