@@ -228,15 +228,26 @@ def test_a_bias_that_overflows_keeps_its_channels_and_no_others() -> None:
 
 
 def test_partial_functions_keep_numbers_that_they_are_defined_for() -> None:
-    """Channel 2 of u is read by nobody, but tied to one that is, and has to stay positive."""
+    """Nobody reads channel 2 of l, but it is tied to one of t that is read: it is computed, and
+    the logarithm of what is left of it would be infinite, times a weight of zero no number."""
     body = (
-        "t = Conv(x, w) a = Abs(t) u = Add(a, o) l = Log(u) z = Conv(u, v) m = Add(l, t) "
-        "y = Conv(m, k)"
+        "c = Conv(x, w) r = Clip(c, o, o) p = Conv(r, i) l = Log(p) t = Conv(x, w) "
+        "s = Add(l, t) y = Conv(s, k) z = Conv(t, v)"
     )
-    constants = {"w": (6, 3, 1, 1), "o": np.ones((6, 1, 1), np.float32), **V}
+    constants = {"w": (6, 3, 1, 1), "o": np.array(1, np.float32), **V}
+    constants["i"] = np.eye(6, dtype=np.float32).reshape(6, 6, 1, 1)
     constants["k"] = killed("k", (4, 6, 1, 1), columns=(2,))
-    proto = model(body, X, "z", constants)
+    proto = model(body, X, "y, z", constants)
     assert optimized(proto, "prune").weights()[0] == [6, 3, 1, 1]
+
+
+def test_a_constant_is_added_to_the_bias_that_is_there() -> None:
+    constants = {"w": DEAD, "b": np.arange(1, 7, dtype=np.float32), **V, "c": (4,)}
+    proto = model("t = Conv(x, w, b) r = Relu(t) y = Conv(r, v, c)", X, "y", constants)
+    after = optimized(proto, "prune")
+    columns = integers("v", V["v"])[:, [1, 4], 0, 0]
+    wanted = columns @ np.array([2, 5]) + integers("c", (4,))
+    assert (_stored(after, after.proto.graph.node[-1].input[2]) == wanted).all()
 
 
 def test_inputs_keep_their_channels() -> None:
