@@ -22,7 +22,6 @@ MODELS = {
     "concat": (operators.concat(SHAPE), 0),
     "transpose": (operators.transpose(SHAPE), 0),
     "subsample": (operators.subsample(SHAPE), 0),
-    "resize": (operators.resize(SHAPE), 0),
     "between": (operators.between(SHAPE, False), 2 * 35 * 36),
     "between, resized": (operators.between(SHAPE, True), 35 * 36 + 4 * 35 * 36),
     "apart": (operators.siblings(SHAPE, 4, 3, 1, False), 3 * 35 * (6 * 4 + 4 * 4)),
@@ -35,7 +34,6 @@ SHAPES = {
     "concat": [(1, 12, 5, 7)],
     "transpose": [(1, 5, 7, 6)],
     "subsample": [(1, 6, 3, 4)],
-    "resize": [(1, 6, 10, 14)],
     "between, resized": [(1, 6, 1, 1)],
     "stacked": [(1, 4, 5, 7)] * 3,
 }

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from math import prod
 from pathlib import Path
 
 import onnx
 import pytest
 
+import onebyone
 from onebyone.errors import UsageError
 from onebyone.graph.count import tally
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
+from onebyone.measure import operators
 from onebyone.measure import profile as module
 from onebyone.measure.profile import Profiled, profile
 from onebyone.measure.save import save
@@ -49,8 +51,8 @@ def seconds(data: bytes) -> float:
 
 
 def test_known_prices_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = lambda _, *models: [seconds(model) for model in models]  # noqa: E731
-    monkeypatch.setattr(module._Stand, "times", times)
+    known = lambda _, short, long: seconds(long) - seconds(short)  # noqa: E731
+    monkeypatch.setattr(module._Stand, "difference", known)
     monkeypatch.setattr(module, "_IMAGES", ((32, 28, 20), (64, 20, 28)))
     found = profile(threads=1)
     # Some differences hold a little of something else: the 0.2 µs that 16³ MACs take beside an
@@ -69,6 +71,7 @@ def test_every_operator_runs_in_the_engine(monkeypatch: pytest.MonkeyPatch) -> N
     """A real measurement, of small operators and few rounds: every field is a positive number."""
     monkeypatch.setattr(module, "_IMAGES", ((16, 9, 7),))
     monkeypatch.setattr(module, "_SIBLINGS", (((1, 12, 9, 7), 4, 3),))
+    monkeypatch.setattr(module, "_TWICE", (((1, 8, 9, 7), (1, 8, 18, 14)),))
     monkeypatch.setattr(module, "_SMALL", (1, 8, 4, 4))
     monkeypatch.setattr(module, "_LARGE", (1, 8, 20, 20))
     found = profile(threads=1, seconds=0.0)
@@ -112,6 +115,27 @@ def test_an_interrupted_write_leaves_the_old_file(
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot write .*No such file"):
         save(FOUND, tmp_path / "nowhere" / "here.json")
+
+
+# --- the price of cutting up ------------------------------------------------------------------
+
+SHAPE = (1, 12, 9, 7)
+
+
+def made(stacked: bool, machine: Profile) -> list[str]:
+    """The operators that three siblings, apart or stacked, become on a machine."""
+    model = onnx.load_model_from_string(operators.siblings(SHAPE, 4, 3, 1, stacked))
+    result = onebyone.optimize(model, only=["stack"], profile=machine, verify=False)
+    return [node.op_type for node in result.model.graph]
+
+
+def test_siblings_are_stacked_or_not_by_the_price_of_a_split() -> None:
+    apart, stacked = ["Conv"] * 6, ["Conv", "Split", "Conv", "Conv", "Conv"]
+    # Two operators less are worth 2 ms; the copies of 2·12·63 numbers take 0.2 µs.
+    busy = replace(DEFAULT, overhead=1e-3)
+    assert made(False, busy) == made(True, busy) == stacked
+    dear = replace(busy, split=1e5)  # 20 ms
+    assert made(False, dear) == made(True, dear) == apart
 
 
 def test_defaults_split_at_the_price_of_a_copy() -> None:

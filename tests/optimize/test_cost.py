@@ -44,6 +44,11 @@ def test_a_profile_file_replaces_what_it_names(tmp_path: Path) -> None:
     assert loaded.bandwidth == DEFAULT.bandwidth
 
 
+def test_where_the_numbers_come_from_may_stand_beside_them(tmp_path: Path) -> None:
+    loaded = load_profile(written(tmp_path, {"peak": 7, "about": {"engine": "e", "threads": 2}}))
+    assert loaded == Profile(peak=7)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -21,7 +21,6 @@ __all__ = [
     "concat",
     "conv",
     "matmul",
-    "resize",
     "siblings",
     "subsample",
     "transpose",
@@ -80,15 +79,10 @@ def subsample(shape: Shape) -> bytes:
     return _chain([node], [shape], {n: np.array(v, np.int64) for n, v in bounds.items()})
 
 
-def resize(shape: Shape) -> bytes:
-    """Bilinear, to twice the height and width, as PyTorch's `interpolate` is exported."""
-    return _chain([_resize("h0", "h1")], [shape], {"scales": _TWICE})
-
-
 def between(shape: Shape, is_resized: bool) -> bytes:
     """Two 1×1s, a bilinear upsampling to twice the size between them or not, and a global mean.
 
-    Engines that keep images in blocks of channels between convolutions also resize them so.
+    The upsampling is what PyTorch's `interpolate` is exported as.
     """
     random = np.random.default_rng(0)
     channels = shape[1]

@@ -4,11 +4,13 @@
     peak       MACs / ((t(n) − t(1)) / (n − 1))     chains of convolutions and products
     bandwidth  Δbytes / Δt                          an operator on a large and on a small tensor
     transpose  Δt · bandwidth / Δbytes              of moving elements to other places
-    resize     Δt · peak / Δelements                of bilinear interpolation
-    split      (t(stacked) − t(apart) + operators saved) · bandwidth / bytes
+    resize     Δt · peak / elements                 of bilinear interpolation between two maps
+    split      (Δt + overhead of the maps saved) · bandwidth / bytes       stacked less apart
 
 Differences, so that what a call costs, and what an engine does at the borders of a model, falls
 out. Each number is the median over several shapes; the two models of a difference run in turns.
+Images are interpolated between maps, where engines keep them in blocks of channels and do it
+several times faster than at a model's border: where a map goes before a resize, there it will be.
 """
 
 from __future__ import annotations
@@ -44,6 +46,12 @@ _DEEP = 5
 _LONG = 33
 # (C, H, W) of the middle of common networks, from few channels and many positions to the reverse.
 _IMAGES = ((32, 112, 112), (64, 56, 56), (128, 28, 28), (256, 14, 14), (512, 7, 7))
+# To twice the height and width, as between the levels of a pyramid.
+_TWICE: tuple[tuple[Shape, Shape], ...] = (
+    ((1, 64, 28, 28), (1, 64, 56, 56)),
+    ((1, 128, 28, 28), (1, 128, 56, 56)),
+    ((1, 256, 16, 16), (1, 256, 32, 32)),
+)
 # Of inception blocks: the input, the channels of each sibling, and how many there are.
 _SIBLINGS: tuple[tuple[Shape, int, int], ...] = (
     ((1, 192, 28, 28), 64, 3),
@@ -146,15 +154,15 @@ class _Stand:
     seconds: float
     clock: Callable[[], float]
 
-    def times(self, *models: bytes) -> list[float]:
-        """The median seconds of each model, run in turns."""
-        runs = [engine(self.engine).load(m, _inputs(m), self.threads) for m in models]
-        return [median(taken) for taken in take_turns(runs, self.seconds, clock=self.clock)]
+    def difference(self, short: bytes, long: bytes) -> float:
+        """How many seconds longer the second takes: the median over the rounds."""
+        runs = [engine(self.engine).load(m, _inputs(m), self.threads) for m in (short, long)]
+        first, second = take_turns(runs, self.seconds, clock=self.clock)
+        return median(b - a for a, b in zip(first, second, strict=True))
 
     def step(self, short: bytes, long: bytes) -> float:
-        """How much longer the second takes, in seconds; the clock's resolution if it does not."""
-        first, second = self.times(short, long)
-        return max(second - first, 1e-9)
+        """The same where it must be something; a nanosecond if it does not show."""
+        return max(self.difference(short, long), 1e-9)
 
 
 def _inputs(model: bytes) -> dict[str, Array]:
@@ -211,7 +219,7 @@ def _bandwidth(stand: _Stand) -> Iterator[Measured]:
     for name, build, moved in (("Add", operators.add, 3), ("Concat", operators.concat, 4)):
         elements = moved * (prod(_LARGE) - prod(_SMALL))
         seconds = stand.step(build(_SMALL), build(_LARGE))
-        yield Measured("bandwidth", f"{name} of {_between()}", 4 * elements / seconds)
+        yield Measured("bandwidth", f"{name} of {_grown()}", 4 * elements / seconds)
 
 
 def _transpose(stand: _Stand, base: Profile) -> Iterator[Measured]:
@@ -221,20 +229,18 @@ def _transpose(stand: _Stand, base: Profile) -> Iterator[Measured]:
     ):
         copied = 2 * 4 * share * (prod(_LARGE) - prod(_SMALL)) / base.bandwidth
         seconds = stand.step(build(_SMALL), build(_LARGE))
-        yield Measured("transpose", f"{name}, {_between()}", seconds / copied)
+        yield Measured("transpose", f"{name}, {_grown()}", seconds / copied)
 
 
 def _resize(stand: _Stand, base: Profile) -> Iterator[Measured]:
-    elements = 4 * (prod(_LARGE) - prod(_SMALL))
-    seconds = stand.step(operators.resize(_SMALL), operators.resize(_LARGE))
-    plain = seconds * base.peak / elements
-    yield Measured("resize", f"bilinear, twice the size, {_between()}", plain)
-    small, large = (1, 64, 28, 28), (1, 64, 56, 56)
-    more = stand.step(operators.between(small, False), operators.between(small, True))
-    more -= _conv_seconds(stand, large) - _conv_seconds(stand, small)
-    # One MAC an element at least: what is left of a difference of differences may be nothing.
-    blocked = max(1.0, more * base.peak / prod(large))
-    yield Measured("resize", "bilinear, 64 × 28 × 28 to 56 × 56 between 1 × 1s", blocked)
+    for small, large in _TWICE:
+        apart, resized = operators.between(small, False), operators.between(small, True)
+        more = _conv_seconds(stand, large) - _conv_seconds(stand, small)
+        seconds = stand.difference(apart, resized) - more
+        # One MAC an element at least: of a difference of differences nothing may be left.
+        worth = max(1.0, seconds * base.peak / prod(large))
+        name = f"bilinear, {_of(small)} to {_of(large)} between 1 × 1s"
+        yield Measured("resize", name, worth)
 
 
 def _split(stand: _Stand, base: Profile) -> Iterator[Measured]:
@@ -242,13 +248,12 @@ def _split(stand: _Stand, base: Profile) -> Iterator[Measured]:
         models = [
             operators.siblings(shape, channels, parts, 3, stacked) for stacked in (False, True)
         ]
-        apart, stacked = stand.times(*models)
-        elements = 2 * parts * channels * prod(shape[2:])
-        copied = 4 * elements / base.bandwidth
-        # One copy in ten at least: an engine that leaves the parts where they are still has a node.
-        dearer = max(0.1, (stacked - apart + (parts - 1) * base.overhead) / copied)
-        place = f"{shape[1]} → {parts} × {channels} at {shape[2]} × {shape[3]}"
-        yield Measured("split", f"{place}, before 3 × 3s", dearer)
+        saved = (parts - 1) * base.overhead
+        copied = 2 * 4 * parts * channels * prod(shape[2:]) / base.bandwidth
+        # A tenth of a copy at least: an engine that leaves the parts in place still has a node.
+        dearer = max(0.1, (stand.difference(*models) + saved) / copied)
+        name = f"{_of(shape)} to {parts} × {channels} channels, before 3 × 3s"
+        yield Measured("split", name, dearer)
 
 
 def _weight(channels: int) -> Array:
@@ -256,5 +261,9 @@ def _weight(channels: int) -> Array:
     return weight.astype(np.float32)
 
 
-def _between() -> str:
-    return f"{'×'.join(map(str, _SMALL))} to {'×'.join(map(str, _LARGE))}"
+def _of(shape: Shape) -> str:
+    return "×".join(map(str, shape))
+
+
+def _grown() -> str:
+    return f"{_of(_SMALL)} to {_of(_LARGE)}"

@@ -29,7 +29,8 @@ class Profile:
         overhead: seconds to start one operator.
         transpose: how many times dearer than a copy it is to move elements to other places
             (transposes, strided slices).
-        resize: multiply-accumulates that interpolating one element is worth.
+        resize: multiply-accumulates that interpolating one element is worth, behind a map (at a
+            model's border, in the file's own layout, engines take several times as long).
         split: how many times dearer than a copy it is to cut the result of a channel map up
             (a Split before other maps: some engines leave their own layout for it).
 
