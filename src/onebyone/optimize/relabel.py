@@ -11,7 +11,7 @@ comes cheapest, and has its own weights permuted to that. Channels that nobody r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
@@ -99,18 +99,26 @@ def _labels(graph: ir.Graph) -> _Labels:
         if node.op_type == "Split" and node.outputs[0] in axes:
             axes.update(dict.fromkeys(node.outputs, axes[node.outputs[0]]))
     labels = _Labels(axes)
+    for node in graph:  # first those that fix an axis by themselves, so that order does not matter
+        if node.op_type != "Concat":
+            _note(moves(node, axes), axes)
     for node in graph:
         _carry(node, axes)
-        for move in moves(node, axes):
-            labels.moves[move.value] = move
-            for value in (move.value, *move.operands):
-                axes.setdefault(value, move.axis)
+        labels.moves.update({move.value: move for move in moves(node, axes)})
+    _note(labels.moves.values(), axes)
     for node in graph:
         if not any(value in labels.moves for value in node.outputs):
             _admit(node, labels)
     for move in labels.moves.values():
         labels.atoms[move.value] = _atoms(move, labels)
     return labels
+
+
+def _note(found: Iterable[Move], axes: dict[ir.Value, int]) -> None:
+    """Enter the channel axes of what moves read and make."""
+    for move in found:
+        for value in (move.value, *move.operands):
+            axes.setdefault(value, move.axis)
 
 
 def _carry(node: ir.Node, axes: dict[ir.Value, int]) -> None:
