@@ -98,3 +98,10 @@ def test_what_moves_no_channels(body: str, given: np.ndarray | None) -> None:
     if "q" in body:
         constants["q"] = ints(3)
     assert _moves(body, **constants) == []
+
+
+def test_a_concat_of_channels_on_the_last_axis_is_left_alone() -> None:
+    made = read(model("y = Concat<axis = -1>(x, x)", X, "y"))
+    infer(made)
+    (node,) = made.graph
+    assert list(moves(node, {node.outputs[0]: 3})) == []
