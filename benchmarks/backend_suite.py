@@ -241,8 +241,8 @@ def checked(case: Case) -> Outcome:
         return Outcome(case.kind, case.name, "crash", reason=f"optimize: {error!r}")
     laws = tuple(sorted({row.law for row in result.report.laws}))
     changed = [*source.graph.node] != [*after.graph.node]
-    outcome = _judged(case, after, Outcome(case.kind, case.name, "same", changed, laws))
-    return _verified(case, after, outcome) if changed and outcome.status == "same" else outcome
+    outcome = judged(case, after, Outcome(case.kind, case.name, "same", changed, laws))
+    return certified(case, after, outcome) if changed and outcome.status == "same" else outcome
 
 
 def _why(error: Exception) -> str:
@@ -250,7 +250,7 @@ def _why(error: Exception) -> str:
     return str(error).partition(": ")[2].split(";")[0][:90] or str(error)[:90]
 
 
-def _judged(case: Case, after: ModelProto, outcome: Outcome) -> Outcome:
+def judged(case: Case, after: ModelProto, outcome: Outcome) -> Outcome:
     before = _ran(case.model, case.feeds)
     if isinstance(before, str):
         return replace(outcome, status="skipped", reason=f"no engine runs it: {before}")
@@ -343,7 +343,7 @@ def _identical(a: Any, b: Any) -> bool:
     return bool((a == b).all()) if a.dtype == object else a.tobytes() == b.tobytes()
 
 
-def _verified(case: Case, after: ModelProto, outcome: Outcome) -> Outcome:
+def certified(case: Case, after: ModelProto, outcome: Outcome) -> Outcome:
     """The outcome with the certificate, on the suite's data and on random inputs."""
     try:
         certificate = verify(case.model, after, data=case.feeds[0])
@@ -403,17 +403,16 @@ def _worker(share: Share, outcomes: list[Outcome]) -> Outcome | None:
     """Let a new process go on behind `outcomes`; the test that it died of, if it did."""
     given = json.dumps([share.kinds, share.names, share.number, share.of, len(outcomes)])
     command = [sys.executable, __file__, "--work", given]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     begun = None
-    assert process.stdout is not None
-    for line in process.stdout:
-        told = json.loads(line)
-        if isinstance(told, list):
-            begun = Outcome(*told, "crash", reason="the process died, or took too long")
-        else:
-            outcomes.append(Outcome(**{**told, "laws": tuple(told["laws"])}))
-            begun = None
-    if process.wait() and begun is None:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            told = json.loads(line)
+            if isinstance(told, list):
+                begun = Outcome(*told, "crash", reason="the process died, or took too long")
+            else:
+                outcomes.append(Outcome(**{**told, "laws": tuple(told["laws"])}))
+                begun = None
+    if process.returncode and begun is None:
         raise RuntimeError(f"a worker ended with {process.returncode} outside any test")
     return begun
 
