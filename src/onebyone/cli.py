@@ -8,7 +8,6 @@ Exit codes: 0 done, 1 a check said no, 2 wrong usage, 3 unreadable input, 130 in
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from onebyone.errors import CheckFailed, OnebyoneError, UnreadableModel, UsageError
+from onebyone.process import bound_memory, interruptible, own_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +31,8 @@ __all__ = ["cli", "main", "run"]
 
 # Wide enough for the tables when stdout is a pipe or a file and has no width of its own.
 PIPE_WIDTH = 120
+# Bytes of inputs to verify on: a small file may unpack to a thousand times its size.
+LARGEST_DATA = 4 << 30
 
 
 class _Result(Protocol):
@@ -39,9 +41,15 @@ class _Result(Protocol):
 
 def main() -> None:
     """Run the command line of this process and exit with its code."""
-    # A polite kill is an interrupt: files half written are removed, and the exit code says so.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(run(sys.argv[1:]))
+    interruptible()
+    bound_memory()
+    if not os.environ.get("ONEBYONE_TRACEBACK"):
+        own_stderr()
+    try:
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # another one, while the first was told
+        code = 130
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -351,8 +359,12 @@ def _load(path: Path) -> dict[str, np.ndarray[Any, Any]]:
             archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
                 raise UsageError(f"{path} is one array: wanted np.savez(FILE, NAME=array)")
+            # No more is unpacked than is declared.
+            if sum(entry.file_size for entry in archive.zip.infolist()) > LARGEST_DATA:
+                raise UnreadableModel(f"{path} unpacks to more than {LARGEST_DATA >> 30} GiB")
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        # RuntimeError: the archive is encrypted, or packed in a way that zipfile does not know.
         raise UnreadableModel(f"{path}: wanted an .npz file of plain arrays: {error}") from error
 
 
@@ -467,7 +479,7 @@ def _outcome(error: BaseException) -> tuple[str, int]:
         case KeyboardInterrupt() | click.Abort():
             return "interrupted", 130
         case MemoryError():
-            return "out of memory: the model needs more than this machine has", 3
+            return "out of memory: this takes more than the machine has", 3
         case RecursionError():
             return "the model nests too deeply", 3
         case ImportError():

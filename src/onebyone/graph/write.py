@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import stat
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import BinaryIO
@@ -37,6 +39,8 @@ _ALIGNMENT = 64
 _MODEL_GRAPH = bytes([7 << 3 | 2])
 _GRAPH_INITIALIZER = bytes([5 << 3 | 2])
 _TENSOR_RAW_DATA = bytes([9 << 3 | 2])
+# What a person, the system or a terminal that closes sends; Windows has no SIGHUP.
+_INTERRUPTS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 
 
 def write(
@@ -51,7 +55,8 @@ def write(
     is followed. `path` may be the file that `model` was read from; other models read from that
     file have to be read again.
 
-    Raises `UsageError` where the file cannot be written.
+    Raises `UsageError` where the file cannot be written, or would take the place of external data
+    that the source still needs.
 
     >>> import tempfile, onnx_ir, onnx.parser
     >>> text = '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) {y = Abs(x)}'
@@ -64,7 +69,9 @@ def write(
     target = os.path.realpath(os.fsdecode(path))
     try:
         with ExitStack() as stack:
-            if _wants_external_data(model, largest):
+            pair = _wants_external_data(model, largest)
+            _spare_sources(model, target, pair)
+            if pair:
                 _write_pair(stack, model, target)
             else:
                 _write_single(stack, model, target)
@@ -143,6 +150,18 @@ def _wants_external_data(model: ir.Model, largest: int) -> bool:
     rest = to_proto(_without_large(model)).ByteSize()
     # 1 KiB for the header of each tensor: its name, shape and type.
     return external or rest + sum(t.nbytes + 1024 for t in tensors if t) > largest
+
+
+def _spare_sources(model: ir.Model, target: str, pair: bool) -> None:
+    """Where there is no model yet, data of this name belongs to another one: to the source."""
+    values = (value.const_value for value in _large(model))
+    used = {os.path.realpath(t.path) for t in values if isinstance(t, ir.ExternalTensor)}
+    taken = target if target in used else target + ".data"
+    if taken in used and (taken == target or (pair and not os.path.exists(target))):
+        raise UsageError(
+            f"cannot write {one_line(target)}: {one_line(taken)} is the data of the model that was "
+            "read; choose another name"
+        )
 
 
 def _large(model: ir.Model) -> list[ir.Value]:
@@ -254,7 +273,7 @@ def _beside(target: str) -> Iterator[BinaryIO]:
                 os.chmod(path, stat.S_IMODE(os.stat(target).st_mode))
             yield file
     finally:
-        with suppress(FileNotFoundError):
+        with _undisturbed(), suppress(FileNotFoundError):
             os.unlink(path)
 
 
@@ -267,6 +286,12 @@ def _publish(
             each.flush()
             os.fsync(each.fileno())
             each.close()
+    with _undisturbed():
+        _rename(file, target, data, data_target)
+    _sync_folder(os.path.dirname(target))
+
+
+def _rename(file: BinaryIO, target: str, data: BinaryIO | None, data_target: str) -> None:
     backup = f"{file.name}.old"
     try:
         if data is not None:
@@ -280,7 +305,31 @@ def _publish(
     finally:
         with suppress(FileNotFoundError):
             os.unlink(backup)
-    _sync_folder(os.path.dirname(target))
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP wait until the end, so that what was begun is finished.
+
+    Masking them for this thread would not do: another thread would take them, and Python handles
+    them in the main one all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where Python handles no signals
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in _INTERRUPTS}
+    try:
+        for number in _INTERRUPTS:
+            if before[number] not in (signal.SIG_IGN, None):
+                signal.signal(number, lambda got, _: came.append(got))
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # one that was not set from Python stays
+                signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _keep(path: str, backup: str) -> None:

@@ -6,6 +6,7 @@ With them on, the engine would rewrite both models, and the comparison would be 
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ ENGINE = f"ONNX Runtime {ort.__version__}, graph optimisations off"
 _LARGEST_IN_MEMORY = 4 << 20
 # The engine refuses files newer than itself; it reads 4 and all later ones in the same way.
 _IR_VERSION = 10
+# Seconds for one run of a model: only a loop without end takes longer (decision 18).
+_LONGEST_RUN = 600.0
 _NATIVE: tuple[type[Exception], ...] = tuple(
     value
     for value in vars(native).values()
@@ -67,6 +70,7 @@ def opened(model: ir.Model, optimised: bool = False) -> Iterator[Run]:
 
     Raises:
         EngineRefuses: the engine cannot load the model, or, when called, fails on the inputs.
+        UnreadableModel: when called, it does not come to an end.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         source = _source(model, Path(folder))
@@ -78,8 +82,8 @@ def opened(model: ir.Model, optimised: bool = False) -> Iterator[Run]:
         names = [output.name for output in session.get_outputs()]
 
         def answer(inputs: Mapping[str, Array]) -> dict[str, Array]:
-            with _told():
-                values = session.run(names, dict(inputs))
+            with _told(), _ended(_LONGEST_RUN) as options:
+                values = session.run(names, dict(inputs), options)
             # Copies: an output of the engine keeps the engine's memory alive.
             return {name: np.array(value) for name, value in zip(names, values, strict=True)}
 
@@ -121,3 +125,23 @@ def _told() -> Iterator[None]:
     except _FAILURES as error:
         text = " ".join(str(error).split())
         raise EngineRefuses(f"ONNX Runtime cannot run this: {text[:300]}") from error
+
+
+@contextmanager
+def _ended(seconds: float) -> Iterator[ort.RunOptions]:
+    """Options of a run that the engine breaks off, between two operators, after so many seconds."""
+    options = ort.RunOptions()
+    options.log_severity_level = 4
+    timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield options
+    except _NATIVE as error:
+        if not options.terminate:
+            raise
+        raise UnreadableModel(
+            f"a run in ONNX Runtime took over {seconds:.0f} s; is there a loop without end?"
+        ) from error
+    finally:
+        timer.cancel()
