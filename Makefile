@@ -34,6 +34,7 @@ format: $(VENV)/.stamp-test
 
 bench: $(VENV)/.stamp-bench
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/optimize.py
+	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/optimize.py --peers --exporters torchscript --shapes fixed
 	$(BIN)/python benchmarks/trained.py
 
 clean:

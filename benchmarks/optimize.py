@@ -374,8 +374,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     machine = fresh(measure_machine)
     outcomes = []
     for job in chosen(options):
-        print(job.title, file=sys.stderr, flush=True)
+        print(job.title, end=": ", file=sys.stderr, flush=True)
         outcomes.append(run_job(job, options))
+        print(verdict(outcomes[-1].met).strip(), file=sys.stderr, flush=True)
     show(outcomes, machine)
     if options.json is not None:
         options.json.write_text(to_json(outcomes, machine))
