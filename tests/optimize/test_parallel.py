@@ -130,6 +130,12 @@ def test_branches_become_one(branches: tuple[str, ...], shapes: dict[str, Any]) 
          {"k": (6, 1, 3, 3), "w": (6, 3, 1, 1)}),
         ((f"Conv<group = 2, {SAME}>(x, k)", "Conv<group = 3>(x, w)"),
          {"k": (6, 3, 3, 3), "w": (6, 2, 1, 1)}),
+        # Together they would be a dense 5×5, of 150 weights an output, not 54 + 75.
+        (("Conv<pads = [1,1,1,1]>(x, k)", "Conv<group = 2, pads = [2,2,2,2]>(x, l)"),
+         {"k": _k(3, 3), "l": (6, 3, 5, 5)}),
+        # Of equal sizes, but it begins at the padding: −1, 1, 3 and not 0, 2, 4.
+        ((f"Conv<strides = [2,1], {SAME}>(x, k)", "Conv<strides = [2,1], pads = [1,0,0,0]>(x, w)"),
+         {"k": _k(3, 3), "w": _k(1, 1)}),
         # A 1×1 that is padded itself.
         (("Conv<pads = [2,2,2,2]>(x, k)", "Conv<pads = [1,1,1,1]>(x, w)"),
          {"k": _k(3, 3), "w": _k(1, 1)}),
@@ -244,6 +250,30 @@ def test_a_shift_of_its_own_before_a_padded_branch_stays() -> None:
     body = f"n = Add(x, t) a = Conv<{SAME}>(n, k) b = Conv(x, w) y = Add(a, b)"
     proto = model(body, X, constants={"k": _k(3, 3), "w": _k(1, 1), "t": (6, 1, 1)})
     assert _left(proto) == ["Add", "Add", "Conv", "Conv"]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "n = Add(x, t) a = Conv<pads = [1,1,1,1]>(n, k)",
+        "n = Slice(x, last, first, axis, back) a = Conv<pads = [1,1,1,1]>(n, k)",
+        "n = Conv<pads = [1,1,1,1]>(x, k) a = Slice(n, last, first, axis, back)",
+    ],
+)
+def test_what_comes_before_or_after_one_branch_only(before: str) -> None:
+    """Flipped, or shifted before the padding: it reads the same value at other positions."""
+    ends = {"last": -1, "first": -99, "axis": 3, "back": -1}
+    constants: dict[str, Any] = {name: np.array([n], np.int64) for name, n in ends.items()}
+    constants |= {"k": _k(3, 3), "l": _k(3, 3), "t": (6, 1, 1)}
+    proto = model(f"{before} b = Conv<{SAME}>(x, l) y = Add(a, b)", X, constants=constants)
+    assert _left(proto) == _operators(proto)
+
+
+def test_a_normalised_1x1_needs_affine() -> None:
+    body = f"a = Conv<{SAME}>(x, k) u = Conv(x, w) b = {batch_norm('u', 'n')} y = Add(a, b)"
+    proto = model(body, X, constants={"k": _k(3, 3), "w": _k(1, 1), **norm("n", 6)})
+    assert _left(proto) == ["Conv"]
+    assert _left(proto, without=["affine"]) == ["Add", "BatchNormalization", "Conv", "Conv"]
 
 
 @pytest.mark.parametrize("law", ["sum", "affine"])

@@ -409,6 +409,16 @@ def test_what_a_subgraph_reads_is_not_lost() -> None:
     assert differences(run(proto, data)[0], run(after, data)[0]) == []
 
 
+def test_a_map_inside_a_subgraph_stays_there() -> None:
+    body = (
+        "b = Conv(x, v) d = Conv(x, u) p = Abs(b) q = Abs(d) "
+        "y = If<then_branch = g () => (float[2,3,4,7] r) { a = Conv(x, w) r = Abs(a) }, "
+        "else_branch = h () => (float[2,3,4,7] e) { e = Conv(x, w) }>(go)"
+    )
+    proto = model(body, f"{X}, bool go", "y, p, q", W)
+    assert _operators(_optimized(proto)[0]) == _operators(proto)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_random_siblings_in_any_order(data: st.DataObject) -> None:
