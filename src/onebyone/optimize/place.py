@@ -38,6 +38,7 @@ class Names:
 
     taken: set[str]
     integers: dict[tuple[int, ...], ir.Value] = field(default_factory=dict)
+    minted: dict[str, int] = field(default_factory=dict)  # the last number of each stem
 
     @classmethod
     def of(cls, graph: ir.Graph) -> Names:
@@ -57,10 +58,12 @@ class Names:
 
     def mint(self, stem: str) -> str:
         """`stem`, numbered if need be."""
-        name, count = stem, 1
+        name, count = stem, self.minted.get(stem, 0)
         while name in self.taken:
-            name, count = f"{stem}_{count}", count + 1
+            count += 1
+            name = f"{stem}_{count}"
         self.taken.add(name)
+        self.minted[stem] = count
         return name
 
 
@@ -244,13 +247,16 @@ class _Placer:
         known = constant(shape)
         if known is not None:
             return self._integers(_rewritten(known, step, entry, channels))
-        ends = [[0], [entry], [entry + 1], [2**31 - 1]]
-        start, here, after, stop = map(self._integers, ends)
-        head = self._sizes("Slice", [shape, start, here], entry)
-        tail = self._sizes("Slice", [shape, after, stop], step.after.rank - entry - 1)
-        middle = self._integers([channels])
-        whole = [head, middle, tail]
-        return self._sizes("Concat", whole, step.after.rank, [ir.AttrInt64("axis", 0)])
+        assert shape.shape is not None
+        length = shape.shape[0]
+        assert isinstance(length, int)
+        # The end is named: what engines infer of a slice to "the far end" can be nothing at all.
+        start, here, after, stop = map(self._integers, [[0], [entry], [entry + 1], [length]])
+        parts = [self._sizes("Slice", [shape, start, here], entry)] if entry else []
+        parts.append(self._integers([channels]))
+        if entry + 1 < length:
+            parts.append(self._sizes("Slice", [shape, after, stop], length - entry - 1))
+        return self._sizes("Concat", parts, length, [ir.AttrInt64("axis", 0)])
 
     # Making nodes ------------------------------------------------------------------------------
 

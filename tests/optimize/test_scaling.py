@@ -1,0 +1,86 @@
+"""The work of `optimize` grows about linearly with the nodes: a guard, counted and not timed.
+
+Counted are calls of Python functions, which do not depend on the machine. From 1,000 to 10,000
+nodes, in seconds: `python benchmarks/scaling.py`.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import time
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onebyone.optimize import optimize
+from onebyone.optimize.place import Names
+
+STEEPEST = 1.15  # of calls ~ nodes^k: n log n has 1.19 between 120 and 480 nodes, n² has 2
+
+
+@pytest.fixture
+def scaling(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The benchmark, imported as a script imports it."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    return import_module("scaling")
+
+
+def _calls(scaling: ModuleType, name: str, nodes: int) -> tuple[int, int]:
+    """How many calls a network of about so many nodes takes, and how many it has."""
+    model = scaling.network(name, nodes)
+    profile = cProfile.Profile()
+    profile.enable()
+    optimize(model, verify=False)
+    profile.disable()
+    return sum(entry.callcount for entry in profile.getstats()), len(model.graph.node)
+
+
+@pytest.mark.parametrize("name", ["residual", "chain", "dense", "fan-out", "strided", "pruned"])
+def test_calls_grow_about_linearly(scaling: ModuleType, name: str) -> None:
+    _calls(scaling, name, 20)  # caches that stay
+    (few, small), (many, large) = (_calls(scaling, name, n) for n in (120, 480))
+    assert np.log(many / few) / np.log(large / small) <= STEEPEST
+
+
+def _graph(nodes: int) -> ir.Graph:
+    """Nodes that each have an initialiser of their own."""
+    x, made, constants = ir.val("x", ir.DataType.FLOAT, (1,)), [], []
+    for k in range(nodes):
+        constants.append(ir.val(f"c{k}", const_value=ir.tensor([1.0], name=f"c{k}")))
+        made.append(ir.node("Add", [x, constants[-1]], name=f"n{k}"))
+        x = made[-1].outputs[0]
+        x.name = f"v{k}"
+    return ir.Graph(made[0].inputs[:1], [x], nodes=made, initializers=constants)
+
+
+def test_names_are_looked_up_once() -> None:
+    """What counting calls does not see, since it is done in C: unions, and searches of a number.
+
+    A tenth of a second here, on a slow machine. With a union for each node, or every number
+    tried again, it took over five.
+    """
+    graph = _graph(10_000)
+    start = time.process_time()
+    names = Names.of(graph)
+    minted = {names.mint("v1") for _ in range(10_000)}
+    assert time.process_time() - start < 1.5
+    assert len(minted) == 10_000
+    assert not minted & {"x", "c1", "n1", "v1"}
+
+
+def test_the_exponent_is_that_of_the_larger_sizes(scaling: ModuleType) -> None:
+    point = scaling.Point
+    points = [point("n", n, 1 + 1e-6 * n**2, None, 0, n) for n in (100, 10_000, 100_000)]
+    assert round(scaling.exponent(points), 1) == 2.0
+
+
+def test_networks_have_about_the_nodes_asked_for(scaling: ModuleType) -> None:
+    for name in scaling.NETWORKS:
+        assert 0.9 * 200 <= len(scaling.network(name, 200).graph.node) <= 1.15 * 200
+        report = optimize(scaling.network(name, 60)).report
+        assert report.certificate is not None
+        assert report.certificate.passed
