@@ -12,10 +12,11 @@ one line on stderr, control characters, a file written without success, an input
 left behind, more time or memory than the limit. Errors that nobody foresaw (one line, exit 3) and
 certificates that fail are allowed, and listed: each is worth a look.
 
-Then `optimize -o`, over files that are there, is interrupted by signals at random moments: both
-files are the old ones or both are the new ones, and nothing else is there.
+Then models that are long or deep (`--no-deep` leaves them out). Then `optimize -o`, over files that
+are there, is interrupted by signals at random moments: both files are the old ones or both are the
+new ones, and nothing else is there.
 
-Faulty mutants are kept in `--keep`; exits with 1 if there are any.
+Odd mutants are kept in `--keep`; exits with 1 at any fault.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from rich.console import Console
 from rich.table import Table
+from tests.hostile.deep import DEEP
 from tests.hostile.interrupt import interruption, usual_time
-from tests.hostile.judge import NOTED, Limits, load
+from tests.hostile.judge import NOTED, Limits, attempt, load
 from tests.hostile.mutants import KINDS
 from tests.hostile.sources import SOURCES
 from tests.hostile.trial import Trial, trial
@@ -48,6 +50,7 @@ OUTCOMES = ("0", "1", "2", "3", *NOTED.values(), "FAULT")
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("--mutants", type=int, default=5000)
+    parser.add_argument("--deep", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--interruptions", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, nargs="+", help="numbers of mutants")
@@ -97,6 +100,24 @@ def _told(found: Trial) -> None:
             print(f"{where}: {fault}: {verdict.message[:400]!r}", flush=True)
 
 
+def _deep(given: argparse.Namespace) -> int:
+    """Chains of 10,000 nodes, 2,000 Ifs in Ifs, and the like; how many of them went wrong."""
+    limits, faulty = Limits(4 * given.seconds, given.megabytes << 20), 0
+    for name, (data, codes) in DEEP.items() if given.deep else ():
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "model.onnx").write_bytes(data)
+            for command in ("count", "optimize"):
+                seen = attempt(command, Path(folder), limits)
+                wrong = bool(seen.faults) or (command == "optimize" and seen.code not in codes)
+                faulty += wrong
+                print(
+                    f"{name:20} {command:9} {seen.outcome:6} {seen.seconds:6.1f} s "
+                    f"{seen.megabytes:5} MiB  {seen.message[:200]}{' WRONG' * wrong}",
+                    flush=True,
+                )
+    return faulty
+
+
 def _interruptions(given: argparse.Namespace) -> int:
     """Interrupt so many runs; how many of them went wrong."""
     if not given.interruptions:
@@ -130,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     faulty = sum(bool(t.faults) for t in trials)
     print(f"{faulty} of {len(trials)} mutants met a fault")
-    return 1 if faulty + _interruptions(given) else 0
+    return 1 if faulty + _deep(given) + _interruptions(given) else 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from onebyone.graph import write as module
 from onebyone.graph.read import read
 from onebyone.graph.write import write
 from onebyone.process import memory
+from tests.hostile.deep import DEEP
 
 ROOT = Path(__file__).parents[1]
 PAIR, SINGLE = 1000, 10**9  # the largest message: with external data, and without
@@ -79,9 +81,15 @@ def interrupted_at(line: int, number: int) -> Iterator[list[int]]:
         signal.signal(number, before)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("largest", [PAIR, SINGLE])
-@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize(
+    ("there", "largest", "number"),
+    [
+        (True, PAIR, signal.SIGINT),
+        (True, PAIR, signal.SIGTERM),
+        (True, SINGLE, signal.SIGINT),
+        (False, PAIR, signal.SIGINT),
+    ],
+)
 def test_an_interrupt_at_any_line_leaves_old_or_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool, largest: int, number: int
 ) -> None:
@@ -206,6 +214,27 @@ def test_an_input_that_takes_itself_as_output_is_left_alone_by_failures(
     assert contents(model.parent) == before
 
 
+# --- long and deep ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_long_and_deep_models(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Optimised or refused; the chains are counted (`benchmarks/hostile.py` optimises them)."""
+    data, codes = DEEP[name]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(data)
+    command = ["count"] if name.startswith("10,000") else ["optimize", "--dry-run"]
+    before = time.process_time()
+    code = run([*command, "--json", str(path)])
+    out, err = capsys.readouterr()
+    assert code in codes
+    assert bool(out) == (code == 0)
+    assert re.fullmatch(r"onebyone: [^\n]+\n" if code else "", err)
+    assert time.process_time() - before < 20
+
+
 # --- data that is no data ---------------------------------------------------------------------
 
 
@@ -281,8 +310,9 @@ def test_the_memory_of_a_machine_and_of_a_container(tmp_path: Path) -> None:
 
 def test_mutants_and_random_interruptions() -> None:
     """A slice of `benchmarks/hostile.py`: mutants of each kind, and runs that are interrupted."""
-    command = [sys.executable, ROOT / "benchmarks" / "hostile.py", "--workers", "1"]
-    command += ["--mutants", "33", "--interruptions", "12", "--sources", "controlled", "operators"]
+    command = [sys.executable, ROOT / "benchmarks" / "hostile.py", "--no-deep", "--workers", "1"]
+    command += ["--mutants", "33", "--interruptions", "12", "--sources", "controlled"]
+    command += ["--seconds", "16", "--megabytes", "1536"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 of 33 mutants met a fault" in done.stdout

@@ -121,7 +121,9 @@ def _nested(model: ModelProto, draw: random.Random) -> None:
 
 
 def _branch(node: NodeProto, output: str) -> GraphProto:
-    return helper.make_graph([node], "b", [], [helper.make_empty_tensor_value_info(output)])
+    return helper.make_graph(
+        [node], "b", [], [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)]
+    )
 
 
 def _functions(model: ModelProto, draw: random.Random) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.hostile.judge import COMMANDS, Limits, Verdict, attempt, clean
+from tests.hostile.judge import COMMANDS, NOTED, Limits, Verdict, attempt, clean
 from tests.hostile.mutants import KINDS, write_mutant
 from tests.hostile.sources import SOURCES
 
@@ -30,6 +30,12 @@ class Trial:
         """What went wrong, by command; empty if nothing did."""
         return [f"{v.command}: {fault}" for v in self.verdicts for fault in v.faults]
 
+    @property
+    def odd(self) -> bool:
+        """Whether it is worth a look: a fault, an error nobody foresaw, a failed certificate."""
+        seen = {v.outcome for v in self.verdicts}
+        return bool(seen & {"FAULT", NOTED["report it)"], NOTED["the certificate failed"]})
+
 
 def trial(
     seed: int,
@@ -39,7 +45,7 @@ def trial(
     kinds: Sequence[str] = tuple(KINDS),
     sources: Sequence[str] = (),
 ) -> Trial:
-    """Make mutant `number` and run the commands on it; a faulty one is copied into `kept`."""
+    """Make mutant `number` and run the commands on it; an odd one is copied into `kept`."""
     draw = random.Random(f"{seed} {number}")
     usable = [s for s in SOURCES if (s.name in sources if sources else s.models())]
     source = draw.choices(usable, [s.weight for s in usable])[0]
@@ -52,7 +58,7 @@ def trial(
         data = source.draw(draw)
         write_mutant(kind, data, draw, folder)
         done = Trial(number, kind, source.name, tuple(_verdicts(folder, limits)))
-        if kept is not None and done.faults:
+        if kept is not None and done.odd:
             _keep(folder, kept / f"{number:05} {kind} {source.name}".replace(" ", "-"))
         return done
     finally:
