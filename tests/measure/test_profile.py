@@ -55,7 +55,7 @@ def test_known_prices_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
     known = lambda _, short, long: seconds(long) - seconds(short)  # noqa: E731
     monkeypatch.setattr(module._Stand, "difference", known)
     monkeypatch.setattr(module, "_IMAGES", ((32, 28, 20), (64, 20, 28)))
-    # Copies of 43 µs each, beside which the 6 µs of two maps saved show.
+    # Copies of 43 µs each, beside which the 3 µs of a node saved show.
     monkeypatch.setattr(module, "_SIBLINGS", (((1, 64, 28, 20), 32, 3),))
     found = profile(threads=1)
     # Some differences hold a little of something else: the 0.2 µs that 16³ MACs take beside an

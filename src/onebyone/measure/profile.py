@@ -5,7 +5,7 @@
     bandwidth  Δbytes / Δt                          an operator on a large and on a small tensor
     transpose  Δt · bandwidth / Δbytes              of moving elements to other places
     resize     Δt · peak / elements                 of bilinear interpolation between two maps
-    split      (Δt + overhead of the maps saved) · bandwidth / bytes       stacked less apart
+    split      (Δt + overhead of the nodes saved) · bandwidth / bytes      stacked less apart
 
 Differences, so that what a call costs, and what an engine does at the borders of a model, falls
 out. Each number is the median over several shapes; the two models of a difference run in turns.
@@ -248,7 +248,7 @@ def _split(stand: _Stand, base: Profile) -> Iterator[Measured]:
         models = [
             operators.siblings(shape, channels, parts, 3, stacked) for stacked in (False, True)
         ]
-        saved = (parts - 1) * base.overhead
+        saved = (parts - 2) * base.overhead  # a map for each part but one, less the Split itself
         copied = 2 * 4 * parts * channels * prod(shape[2:]) / base.bandwidth
         # A tenth of a copy at least: an engine that leaves the parts in place still has a node.
         dearer = max(0.1, (stand.difference(*models) + saved) / copied)
