@@ -308,12 +308,60 @@ def test_the_memory_of_a_machine_and_of_a_container(tmp_path: Path) -> None:
     assert memory(machine, container) == 4096
 
 
+def endless() -> onnx.ModelProto:
+    """A Loop whose condition stays true."""
+    info = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Neg", ["v"], ["w"])],
+        "body",
+        [
+            info("i", TensorProto.INT64, []),
+            info("go", TensorProto.BOOL, []),
+            info("v", TensorProto.FLOAT, [3]),
+        ],
+        [info("on", TensorProto.BOOL, []), info("w", TensorProto.FLOAT, [3])],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["", "yes", "x"], ["y"], body=body)],
+        "g",
+        [info("x", TensorProto.FLOAT, [3])],
+        [info("y", TensorProto.FLOAT, [3])],
+        [helper.make_tensor("yes", TensorProto.BOOL, [], [True])],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_a_loop_without_end_is_broken_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("onebyone.optimize.engine._LONGEST_RUN", 0.5)
+    onnx.save(endless(), tmp_path / "model.onnx")
+    code, message = said(capsys, "optimize", tmp_path / "model.onnx", "-o", tmp_path / "out.onnx")
+    assert (code, "loop without end" in message) == (3, True)
+    assert os.listdir(tmp_path) == ["model.onnx"]
+
+
+def test_what_libraries_write_to_stderr_is_not_seen() -> None:
+    """The program's own line is; descriptor 2 is what libraries of C++ know."""
+    code = """
+import os, sys
+sys.argv[1:] = ["count", "missing.onnx"]
+from onebyone import cli
+told = cli.run
+cli.run = lambda arguments: os.write(2, b"noise") and told(arguments)
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert re.fullmatch(r"onebyone: missing\.onnx: [^\n]+\n", done.stderr)
+
+
 def test_mutants_and_random_interruptions() -> None:
     """A slice of `benchmarks/hostile.py`: mutants of each kind, and runs that are interrupted."""
     command = [sys.executable, ROOT / "benchmarks" / "hostile.py", "--no-deep", "--workers", "1"]
-    command += ["--mutants", "33", "--interruptions", "12", "--sources", "controlled"]
-    command += ["--seconds", "16", "--megabytes", "1536"]
+    command += ["--mutants", "25", "--interruptions", "12", "--sources", "controlled"]
+    command += ["--kinds", "bytes", "fields", "graph", "names", "external"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "0 of 33 mutants met a fault" in done.stdout
+    assert "0 of 25 mutants met a fault" in done.stdout
     assert "0 of 12 interruptions" in done.stdout
