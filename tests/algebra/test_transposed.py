@@ -86,8 +86,17 @@ def test_a_bias_before_a_pointwise_one_composes(groups: int) -> None:
     assert (result(k.compose_right(s, b)).apply(X) == k.apply(mixed(s, X, b))).all()
 
 
-def test_a_bias_before_any_other_is_refused_and_would_be_wrong() -> None:
-    k, s, b = kernel(GEOMETRIES[1]), np.ones(6, int), np.arange(6)
+@pytest.mark.parametrize(
+    "k",
+    [
+        kernel(GEOMETRIES[1]),
+        kernel(((2, 1), *PLAIN[1:]), size=(1, 1)),
+        kernel((*PLAIN[:3], (0, 1)), size=(1, 1)),
+    ],
+    ids=["a stamp of 3×2", "a 1×1 with strides", "a 1×1 that grows behind"],
+)
+def test_a_bias_before_any_other_is_refused_and_would_be_wrong(k: TransposedKernel) -> None:
+    s, b = np.ones(6, int), np.arange(6)
     refusal = k.compose_right(s, b)
     assert isinstance(refusal, Refusal)
     assert refusal.law == "affine"
