@@ -98,6 +98,17 @@ def test_structure_of_products(
     assert join_structure(first, second, channels) == groups
 
 
+def test_diagonals_on_either_side_of_blocks() -> None:
+    blocks = ChannelMap(np.arange(1, 13).reshape(6, 2), groups=3)
+    scale = ChannelMap.diagonal(np.array([2, 3, 5, 7, 11, 13]))
+    assert compose(blocks, scale).weight.tolist() == [
+        [2, 6], [6, 12], [25, 42], [35, 56], [99, 130], [121, 156]
+    ]  # fmt: skip
+    assert compose(scale, blocks).weight.tolist() == [
+        [2, 4], [9, 12], [25, 30], [49, 56], [99, 110], [143, 156]
+    ]  # fmt: skip
+
+
 def test_blocks_that_cut_across_fill_up() -> None:
     f, g = (ChannelMap(np.ones((6, 6 // k), int), groups=k) for k in (2, 3))
     assert np.count_nonzero(compose(g, f).dense()) > max(f.weight.size, g.weight.size)
