@@ -134,6 +134,7 @@ BAD_MODELS = {
     "too few bytes": (lambda m: set_dims(m, 4, 3, 2, 2), "48 bytes.*192"),
     "too many bytes": (lambda m: set_dims(m, 4), "48 bytes.*16"),
     "no bytes": (copy_tensor, "holds 0"),
+    "values of another type": (lambda m: copy_tensor(m, int64_data=[1] * 12), "another type"),
     "too few values": (lambda m: copy_tensor(m, float_data=[1.0]), "holds 1 .*12"),
     "no type": (
         lambda m: setattr(m.graph.initializer[0], "data_type", 0),

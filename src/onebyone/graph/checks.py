@@ -31,8 +31,17 @@ __all__ = [
 
 # 2**40 float32 are 4 TB: a declared shape beyond that is damage, not data.
 _MOST_ELEMENTS = 2**40
-# The fields of a TensorProto that hold numbers one by one.
-_TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+# The field of a TensorProto that holds numbers of a type one by one; for all others, int32_data.
+_TYPED_DATA = {
+    ir.DataType.FLOAT: "float_data",
+    ir.DataType.COMPLEX64: "float_data",
+    ir.DataType.DOUBLE: "double_data",
+    ir.DataType.COMPLEX128: "double_data",
+    ir.DataType.INT64: "int64_data",
+    ir.DataType.UINT32: "uint64_data",
+    ir.DataType.UINT64: "uint64_data",
+}
+_FIELDS = {"int32_data", *_TYPED_DATA.values()}
 
 
 def one_line(text: object, most: int = 300) -> str:
@@ -151,7 +160,10 @@ def _check_stored(tensor: ir.serde.TensorProtoTensor) -> None:
     if proto.HasField("raw_data"):
         _check_length(tensor, len(proto.raw_data), tensor.nbytes)
         return
-    values = sum(len(getattr(proto, field)) for field in _TYPED_DATA)
+    field = _TYPED_DATA.get(tensor.dtype, "int32_data")
+    if any(len(getattr(proto, other)) for other in _FIELDS - {field}):
+        refuse(f"tensor {_name(tensor)} of type {tensor.dtype} has numbers of another type")
+    values = len(getattr(proto, field))
     if tensor.dtype.bitwidth < 8 and tensor.dtype.bitwidth != 6:
         _check_length(tensor, values, tensor.nbytes)  # packed, one byte to a value
     else:
