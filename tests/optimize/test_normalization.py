@@ -82,7 +82,7 @@ def test_a_scale_alone_needs_no_bias() -> None:
     ("body", "outputs"),
     [
         (NORM + "y = MatMul(n, w)", "y"),  # β would need a bias that is not there
-        (NORM + "m = MatMul(n, w) y = Add(m, b) z = MatMul(n, w)", "y, z"),  # in one of two
+        (NORM + "m = MatMul(n, w) y = Add(m, b) v = MatMul(n, w)", "y, v"),  # in one of two
         (NORM + "m = MatMul(n, w) y = Add(m, b)", "y, n"),
         (NORM + "m = MatMul(n, w) y = Add(m, b) r = Relu(n)", "y, r"),
         (NORM + "y = Relu(n)", "y"),
