@@ -30,8 +30,9 @@ def simplified(size: int | ir.SymbolicDim) -> int | ir.SymbolicDim:
     SymbolicDim('(h + 1)*(w + 1)')
     >>> simplified(ir.SymbolicDim("256"))
     256
-    >>> [str(simplified(ir.SymbolicDim(d))) for d in ("ceiling(h/2)", "floor((h - 1)/2) + 1")]
-    ['floor((h + 1)/2)', 'floor((h + 1)/2)']
+    >>> sizes = "ceiling(h/2)", "floor((h - 1)/2) + 1", "floor((floor((h - 1)/2) + 3)/2)"
+    >>> [str(simplified(ir.SymbolicDim(size))) for size in sizes]
+    ['floor((h + 1)/2)', 'floor((h + 1)/2)', 'floor((h + 5)/4)']
     """
     if isinstance(size, int) or size.value is None or size.value.isidentifier():
         return size
@@ -86,20 +87,38 @@ def _simplest(expression: Any) -> Any:
         return _floor(sympy.factor_terms(rebuilt.args[0]))
     whole, rest = rebuilt.as_coeff_Add()
     if whole.is_Integer and whole and isinstance(rest, sympy.floor):
-        return sympy.floor(sympy.factor_terms(rest.args[0] + whole))
+        return _floor(sympy.factor_terms(rest.args[0] + whole))
     return sympy.factor_terms(rebuilt)
 
 
 def _floor(inner: Any) -> Any:
-    """⌊x⌋, without it where x is whole; ⌊−a/n⌋ = −⌊(a + n − 1)/n⌋ for whole a.
+    """⌊a/n⌋ of whole a: without the floor where it divides, without a floor or a minus in a.
 
-    So a pool that rounds up has a size like that of a stride.
+    ⌊−a/n⌋ = −⌊(a + n − 1)/n⌋ and ⌊(⌊a/m⌋ + b)/n⌋ = ⌊(a + bm)/(mn)⌋. So a pool that rounds up has a
+    size like that of a stride, and a stride of a stride that of their product.
     """
     import sympy
 
     if inner.is_integer:
         return inner
-    numerator, n = sympy.fraction(sympy.together(inner))
-    if n.is_Integer and numerator.is_integer and numerator.could_extract_minus_sign():
-        return -sympy.floor((-numerator + n - 1) / n)
-    return sympy.floor(inner)
+    a, n = _fraction(inner)
+    if not a.is_integer:
+        return sympy.floor(inner)
+    if a.could_extract_minus_sign():
+        return -_floor((n - 1 - a) / n)
+    for part in sorted(a.atoms(sympy.floor), key=str):
+        b = a - part
+        below, m = _fraction(part.args[0])
+        if not b.has(part) and b.is_integer and below.is_integer:
+            return _floor(sympy.factor_terms((below + b * m) / (m * n)))
+    return sympy.floor(sympy.factor_terms(a / n))
+
+
+def _fraction(quotient: Any) -> tuple[Any, int]:
+    """A sum of terms with rational factors as (a, n): a/n, with whole factors in a."""
+    import sympy
+
+    terms = sympy.Add.make_args(sympy.expand(quotient, deep=False))
+    factors = [term.as_coeff_Mul()[0] for term in terms]
+    n = sympy.ilcm(1, *(factor.q for factor in factors if factor.is_Rational))
+    return sympy.Add(*(term * n for term in terms)), int(n)
