@@ -23,9 +23,10 @@ MAY = {
     "explore": {"algebra", "counting"},
     "demo": {"algebra", "graph", "optimize"},
     "api": {"algebra", "counting", "graph", "nn"},
-    "cli": {"algebra", "api", "explore", "graph", "measure", "optimize", "process"},
+    "cli": {"algebra", "api", "explore", "graph", "measure", "optimize", "process", "watch"},
     "errors": set(),
     "process": set(),
+    "watch": set(),
     "__init__": {"algebra", "api", "graph", "optimize"},
 }
 FILES = sorted(ROOT.rglob("*.py"))

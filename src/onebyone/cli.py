@@ -18,6 +18,7 @@ import click
 
 from onebyone.errors import CheckFailed, OnebyoneError, UnreadableModel, UsageError
 from onebyone.process import bound_memory, interruptible, own_stderr
+from onebyone.watch import watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,7 @@ def main() -> None:
     bound_memory()
     if not os.environ.get("ONEBYONE_TRACEBACK"):
         own_stderr()
+        watched()
     try:
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # another one, while the first was told

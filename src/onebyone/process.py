@@ -10,18 +10,32 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 __all__ = ["bound_memory", "interruptible", "memory", "own_stderr"]
 
 
+# Ctrl-C reaches a process and its parent, which hands it on: what comes twice was meant once.
+_ONCE = 1.0
+
+
 def interruptible() -> None:
-    """A polite kill and a closed terminal raise KeyboardInterrupt, unless they are ignored."""
-    for name in ("SIGTERM", "SIGHUP"):
+    """Ctrl-C, a polite kill and a closed terminal raise KeyboardInterrupt, unless ignored."""
+    last = float("-inf")
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        nonlocal last
+        before, last = last, time.monotonic()
+        if last - before > _ONCE:
+            raise KeyboardInterrupt
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, interrupt)
 
 
 def bound_memory() -> None:

@@ -126,7 +126,7 @@ def start(command: str, folder: Path, place: Path, limits: Limits | None = None)
         os.close(reader)
         _command(COMMANDS[command], folder, place, limits, writer)
     os.close(writer)
-    os.read(reader, 1)  # until it is about to begin
+    os.read(reader, 1)  # until it begins
     os.close(reader)
     return child
 
@@ -172,7 +172,7 @@ def _begin(ready: int) -> None:
     run = cli.run
 
     def announced(arguments: Sequence[str]) -> int:
-        os.close(ready)
+        os.write(ready, b".")
         return run(arguments)
 
     cli.run = announced
