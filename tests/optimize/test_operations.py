@@ -108,6 +108,18 @@ def test_a_sum_gives_its_bias_to_one_summand() -> None:
     assert (given == weights(proto)["b"].ravel()).all()
 
 
+def test_biases_of_products_are_added_once_behind_their_sum() -> None:
+    constants = {"w": (3, 4), "b": (4,), "v": (3, 4), "c": (4,)}
+    body = "r = Relu(x) m = MatMul(x, w) a = Add(m, b) n = MatMul(r, v) d = Add(n, c) y = Add(a, d)"
+    proto = model(body, "float[2,5,3] x", constants=constants)
+    made, held = built(proto), weights(proto)
+    assert isinstance(made, Mapped)
+    assert made.linear.is_shift
+    assert (made.bias == held["b"] + held["c"]).all()
+    assert isinstance(made.operand, Total)
+    assert [part.bias for part in made.operand.operands if isinstance(part, Mapped)] == [None] * 2
+
+
 def test_a_bias_of_zeros_is_left_out() -> None:
     constants = {"w": (4, 3, 1, 1), "b": np.zeros(4, np.float32), "v": (2, 4, 1, 1)}
     made = built(model("a = Conv(x, w, b) y = Conv(a, v)", X, constants=constants))
