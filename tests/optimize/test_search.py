@@ -42,6 +42,7 @@ from onebyone.optimize.steps import Layout, Step, Window
 
 from ..algebra.test_channel import channel_maps, integers
 from ..graphs.text import model
+from .exact import optimized
 from .test_lift import lifted
 
 COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9)
@@ -410,3 +411,15 @@ def test_runs_say_what_a_product_will_be() -> None:
         (3, 1, 1, False, True),
     ]
     assert [set(r.laws) for r in found] == [set(), {"affine"}, {"affine", "compose"}]
+
+
+@pytest.mark.parametrize(("perm", "stays"), [("[0, 1, 3, 2]", True), ("[0, 1, 2, 3]", False)])
+def test_views_of_a_square_cancel_only_where_they_move_nothing(perm: str, stays: bool) -> None:
+    body = (
+        f"a = Conv(x, w) t = Transpose<perm = {perm}>(a) f = Reshape(t, flat) "
+        "r = Reshape(f, square) y = Conv(r, v)"
+    )
+    constants = {"w": (6, 3, 1, 1), "v": (2, 6, 1, 1)}
+    sizes = {"flat": np.array([2, 6, 25]), "square": np.array([2, 6, 5, 5])}
+    after = optimized(model(body, "float[2,3,5,5] x", constants={**constants, **sizes}), "linear")
+    assert ("Transpose" in after.ops) == stays
