@@ -113,8 +113,8 @@ def test_rounding_on_the_way_is_not_taken_for_rank() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return (x + 2**20) - 2**20
 
-    # Of rank 2 over the reals. In float64 the detour errs by 2^20 · 2^-53 = 2^-33 an entry, far more
-    # than the decomposition does, and far less than a rounding to float32.
+    # Of rank 2 over the reals. In float64 the detour errs by 2^20 · 2^-53 = 2^-33 an entry, far
+    # more than the decomposition does, and far less than a rounding to float32.
     chain = nn.Sequential(Pointwise(4, 2, False), Pointwise(2, 9, False), Shifted())
     assert rank(chain, torch.randn(2, 4, 5, 3)).rank == 2
 
