@@ -72,6 +72,8 @@ def trace(model: nn.Module, example: Tensor) -> Traced:
             "wanted a forward whose control flow does not depend on its input: rewrite that line, "
             "or convert the part of the model that can be traced"
         ) from error
+    for node in graph.nodes:
+        node.type = None  # as text (PEP 563) an annotation cannot be pickled
     network = fx.GraphModule(model, graph, type(model).__name__)
     return Traced(network, run_fake(network, example))
 

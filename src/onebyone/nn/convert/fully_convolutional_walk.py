@@ -171,7 +171,7 @@ def _answer(node: fx.Node, traced: Traced, states: dict[fx.Node, State]) -> Maps
             "the image: call eval(), or take the part of the model that returns the scores"
         )
     shape = traced.shape(result)
-    if state.pending or state.axes not in (None, (2, 3)) or set(shape[2:]) > {1}:
+    if state.pending or state.axes not in (None, (2, 3)) or not set(shape[2:]) <= {1}:
         raise UsageError(
             f"got a model that returns a tensor of shape {shape}, wanted (N, classes): "
             "a head that flattens or pools, and then linear layers"
