@@ -1,4 +1,4 @@
-"""PyTorch layers and blocks built on the 1×1 convolution; `onebyone.nn.convert` converts them exactly.
+"""PyTorch layers and blocks built on the 1×1 convolution.
 
     Pointwise               the 1×1 convolution, for every layout
     Bottleneck              1×1 → 3×3 → 1×1 and a skip (ResNet)
@@ -13,6 +13,7 @@
     PointNetClassifier, PointNetSegmenter, PointNetEncoder, TNet
     ClassMaps               a map for each class, and scores that are their means
     pointwise_products      the products that a 1×1 convolution sums up
+    convert                 exact conversions between layers, and of whole classifiers
 
 >>> from onebyone import nn
 >>> nn.Pointwise(256, 64)
