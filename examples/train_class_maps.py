@@ -33,7 +33,7 @@ from onebyone.demo import accuracy as read
 from onebyone.demo.png import write_png
 from onebyone.nn.count import count
 
-SEED, STEPS, BATCH, RATE = 5, 300, 16, 8e-3
+SEED, STEPS, BATCH, RATE = 5, 500, 16, 8e-3
 PER_CANVAS = 5
 WANTED_IOU, WANTED_DIGITS = 0.75, 0.95
 SHOWN = 3

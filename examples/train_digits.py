@@ -23,7 +23,7 @@ from training import Goal, accuracy, fit, fixed, verdict
 
 from onebyone.nn.count import count
 
-SEED, STEPS, RATE = 7, 700, 8e-3
+SEED, STEPS, RATE = 7, 600, 8e-3
 WANTED = 0.96
 LOST, SHARE = 0.01, 0.5
 

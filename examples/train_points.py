@@ -25,7 +25,7 @@ from training import Goal, answers, fit, fixed, verdict
 from onebyone.nn.count import count
 from onebyone.nn.points import PointNetClassifier, PointNetEncoder, orthogonality_loss
 
-SEED, STEPS, BATCH, RATE = 11, 600, 32, 4e-3
+SEED, STEPS, BATCH, RATE = 11, 300, 32, 4e-3
 POINTS, HELD_OUT_PER_CLASS = 256, 100
 WANTED = 0.95
 # Of the feature transform's distance from orthogonal, in the loss: the paper's.
