@@ -63,7 +63,7 @@ def test_blocks_of_ours_lose_each_norm_after_a_convolution(block, left: list[str
 
 def test_blocks_that_look_at_sizes_are_taken_by_their_parts() -> None:
     """A PointNet checks its points, so it has no graph; its shared MLPs have one each."""
-    net = settled(PointNetClassifier(5))
+    net = settled(nn.Sequential(PointNetClassifier(5)))
     assert len(graphs(net)) > 1
     fused = fuse_norms(net)
     # What stays are the norms after linear layers, of one vector a cloud.
