@@ -13,7 +13,12 @@ from torch.nn import functional
 from onebyone.errors import UsageError
 from onebyone.nn.convert.fully_convolutional import FullyConvolutional, fully_convolutional
 from onebyone.nn.pointwise import Pointwise
-from tests.nn.convert.fully_convolutional_networks import check_slides, images, whole_numbers
+from tests.nn.convert.fully_convolutional_networks import (
+    answers,
+    check_slides,
+    images,
+    whole_numbers,
+)
 
 
 class LeNet(nn.Module):
@@ -190,9 +195,10 @@ def test_gradients_are_those_of_the_crops() -> None:
     for i in range(2):
         for j in range(3):
             model(image[:, :, i : i + 4, j : j + 5]).sum().backward()
-    # Sums of 6 or 36 products below 4 in size, each in 2⁻⁵³ rounded a few times over.
+    # A gradient is the sum over 6 positions of a tanh, at most 1 and within two roundings: each of
+    # the two sums is within 6 · (6 + 2) roundings.
     found = sliding.network.get_submodule("3").weight.grad.flatten(1)
-    assert (found - model[3].weight.grad).abs().max() <= 100 * 36 * 4 * 2**-53
+    assert (found - model[3].weight.grad).abs().max() <= 2 * 6 * (6 + 2) * 2**-53
     assert found.abs().max() > 0.1
 
 
@@ -217,6 +223,34 @@ def test_converted_networks_are_copied_and_pickled() -> None:
         assert isinstance(twin, FullyConvolutional)
         assert twin.geometry == sliding.geometry
         assert torch.equal(twin(image), sliding(image))
+
+
+def sizes(model: nn.Sequential) -> nn.Sequential:
+    """The network whose outputs bound what the terms of the model's sums add up to in size."""
+    model = copy.deepcopy(model).double()
+    with torch.no_grad():
+        for name, value in [*model.named_parameters(), *model.named_buffers()]:
+            value.abs_()
+            if name.endswith("running_mean"):
+                value.neg_()  # x − mean becomes |x| + |mean|
+    return model
+
+
+def test_floats_are_within_the_bound() -> None:
+    """|error| ≤ k·u·(the sum of all products of sizes), k roundings on a path (Higham, 3.1)."""
+    torch.manual_seed(0)
+    model = vgg().eval()
+    image = torch.randn(2, 3, 29, 37)
+    sliding = fully_convolutional(model, (3, 24, 30))
+    assert sliding.exact
+    # Products and bias of the four 3×3s and two linear layers, and eight for each of five norms.
+    roundings = 28 + 37 + 37 + 46 + 46 + 9 + 5 * 8
+    with torch.no_grad():
+        found, wanted = sliding(image), answers(model, sliding, image)
+        bound = 2 * 1.01 * roundings * 2**-24 * answers(sizes(model), sliding, image.abs().double())
+    assert found.shape == (2, 4, 2, 2)
+    assert ((found - wanted).abs() <= bound).all()
+    assert (found - wanted).abs().max() < 1e-3 * wanted.std(), "the bound says nothing"
 
 
 def test_smaller_images_are_refused() -> None:
