@@ -118,6 +118,21 @@ BLOCKS = {
         (0, 1, 2),
         "2 Slice, MatMul, Add",
     ),
+    # Where the layout takes a reshape to sizes that are not known, these are computed.
+    "pointwise, tokens, groups": Block(
+        lambda: Pointwise(6, 4, groups=2, channel_dim=-1),
+        TOKENS,
+        (0, 1),
+        "Einsum, Add, 2 Reshape, 2 Shape, 2 Concat",
+        "Einsum, Add, 2 Reshape, 3 Shape, 2 Concat, 2 Gather, 2 Unsqueeze, Slice",
+    ),
+    "pointwise, one image": Block(
+        lambda: Pointwise(6, 4, channel_dim=-3),
+        (6, 9, 7),
+        (1, 2),
+        "Conv, 2 Reshape, 2 Shape, 2 Concat",
+        "Conv, 2 Reshape, 5 Shape, 2 Concat, 5 Gather, 5 Unsqueeze",
+    ),
     # Residual blocks. A norm behind a convolution is in its weights.
     "bottleneck": Block(lambda: Bottleneck(6, 4, 6), IMAGE, ANY, "3 Conv, 3 Relu, Add"),
     "bottleneck, no norms": Block(
@@ -141,6 +156,12 @@ BLOCKS = {
         IMAGE,
         ANY,
         "4 Conv, 3 Relu, Add, AveragePool",
+    ),
+    "bottleneck, shortcut A": Block(
+        lambda: Bottleneck(6, 4, 10, 2, shortcut="A"),
+        IMAGE,
+        ANY,
+        "3 Conv, 3 Relu, Add, 2 Slice, Pad",
     ),
     "shortcut A": Block(lambda: ProjectionShortcut(6, 10, 2, "A"), IMAGE, ANY, "2 Slice, Pad"),
     "shortcut B": Block(lambda: ProjectionShortcut(6, 10, 2), IMAGE, ANY, "Conv"),
