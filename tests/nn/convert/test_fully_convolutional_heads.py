@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from onebyone.errors import UsageError
+from onebyone.nn.class_maps import ClassMaps
 from onebyone.nn.convert.fully_convolutional import fully_convolutional
 from onebyone.nn.pointwise import Pointwise
 from tests.nn.convert.fully_convolutional_networks import check_slides, images, whole_numbers
@@ -161,6 +162,12 @@ def test_what_rounds(head: Callable[[Net, Tensor], Tensor], features: int) -> No
             # (Softmax and the other norms magnify less.) Two results, each within that.
             bound = 2 * (10 * 110 * 317 * 6) * 2**-53
             assert (maps[:, :, i, j] - answer).abs().max() <= bound
+
+
+def test_class_maps() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), ClassMaps(3, 5))
+    sliding = check_slides(whole_numbers(model), SHAPE, LARGER)
+    assert {f"network.{name}" for name in model.state_dict()} == set(sliding.state_dict())
 
 
 @pytest.mark.parametrize(("n", "out", "window", "step"), [(6, 3, 2, 2), (7, 3, 3, 2), (5, 2, 3, 2)])

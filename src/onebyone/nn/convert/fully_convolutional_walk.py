@@ -92,6 +92,7 @@ ROWS = (
     Row("Linear", heads.linear),
     Row("linear", heads.linear_function, "input weight bias"),
     Row("Pointwise", heads.pointwise),
+    Row("ClassMaps", heads.class_maps),
     Row("BatchNorm1d", heads.batch_norm_1d),
     Row("LayerNorm layer_norm", heads.layer_norm, "input normalized_shape"),
 )
