@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from onebyone.nn.convert.channels import compose, factor
 from onebyone.nn.convert.fully_convolutional import FullyConvolutional, fully_convolutional
+from onebyone.nn.convert.geometry import Geometry
 from onebyone.nn.convert.linear import (
     conv_to_pointwise,
     flat_pointwise_to_linear,
@@ -36,6 +37,7 @@ from onebyone.nn.convert.tied import class_maps_to_tied_linear, tied_linear_to_c
 
 __all__ = [
     "FullyConvolutional",
+    "Geometry",
     "class_maps_to_tied_linear",
     "compose",
     "conv_to_pointwise",
