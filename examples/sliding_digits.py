@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from onebyone.nn.convert.fully_convolutional import fully_convolutional
+from onebyone.nn.sliding.fully_convolutional import fully_convolutional
 
 SIDE, GRID, TRAINED = 28, 3, 4000
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onebyone.nn.convert.fully_convolutional import FullyConvolutional, fully_convolutional
+from onebyone.nn.sliding.fully_convolutional import FullyConvolutional, fully_convolutional
 
 SIDE = 224
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")

@@ -18,8 +18,6 @@ Each returns a new module and leaves its argument as it was. Where an inverse ex
 from __future__ import annotations
 
 from onebyone.nn.convert.channels import compose, factor
-from onebyone.nn.convert.fully_convolutional import FullyConvolutional, fully_convolutional
-from onebyone.nn.convert.geometry import Geometry
 from onebyone.nn.convert.linear import (
     conv_to_pointwise,
     flat_pointwise_to_linear,
@@ -34,6 +32,8 @@ from onebyone.nn.convert.norm import fuse_norm, fuse_norm_before, fuse_norms, un
 from onebyone.nn.convert.patches import mlpconv_to_patch_mlp, patch_mlp_to_mlpconv
 from onebyone.nn.convert.points import point_mlp_to_shared_mlp, shared_mlp_to_point_mlp
 from onebyone.nn.convert.tied import class_maps_to_tied_linear, tied_linear_to_class_maps
+from onebyone.nn.sliding.fully_convolutional import FullyConvolutional, fully_convolutional
+from onebyone.nn.sliding.geometry import Geometry
 
 __all__ = [
     "FullyConvolutional",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onebyone.nn.convert.geometry import Axis, Geometry, join
+from onebyone.nn.sliding.geometry import Axis, Geometry, join
 
 PADDING = -1  # in a set of pixels: something that is no pixel
 Seen = list[frozenset[int]]

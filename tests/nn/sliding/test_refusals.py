@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from onebyone.errors import UsageError
-from onebyone.nn.convert.fully_convolutional import fully_convolutional
-from tests.nn.convert.fully_convolutional_networks import answers, images, whole_numbers
+from onebyone.nn.sliding.fully_convolutional import fully_convolutional
+from tests.nn.sliding.networks import answers, images, whole_numbers
 
 
 def head(features: int) -> list[nn.Module]:

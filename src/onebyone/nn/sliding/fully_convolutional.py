@@ -16,9 +16,9 @@ from __future__ import annotations
 from torch import Tensor, fx, nn
 
 from onebyone.errors import UsageError
-from onebyone.nn.convert.fully_convolutional_trace import Traced, image, run_fake, trace
-from onebyone.nn.convert.fully_convolutional_walk import Plan, plan
-from onebyone.nn.convert.geometry import Geometry
+from onebyone.nn.sliding.geometry import Geometry
+from onebyone.nn.sliding.trace import Traced, image, run_fake, trace
+from onebyone.nn.sliding.walk import Plan, plan
 
 __all__ = ["FullyConvolutional", "fully_convolutional"]
 

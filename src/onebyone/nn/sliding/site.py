@@ -16,8 +16,8 @@ from typing import Any, NoReturn, TypeAlias
 from torch import Tensor, fx, nn
 
 from onebyone.errors import UsageError
-from onebyone.nn.convert.fully_convolutional_trace import Traced
-from onebyone.nn.convert.geometry import Axis
+from onebyone.nn.sliding.geometry import Axis
+from onebyone.nn.sliding.trace import Traced
 
 __all__ = ["Maps", "Other", "Rule", "Site", "State"]
 

@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from onebyone.errors import UsageError
 from onebyone.nn.class_maps import ClassMaps
-from onebyone.nn.convert.fully_convolutional import fully_convolutional
 from onebyone.nn.pointwise import Pointwise
-from tests.nn.convert.fully_convolutional_networks import check_slides, images, whole_numbers
+from onebyone.nn.sliding.fully_convolutional import fully_convolutional
+from tests.nn.sliding.networks import check_slides, images, whole_numbers
 
 # Features of (3, 8, 4) at the original size: means over them are divisions by 32 or less, so exact.
 SHAPE, LARGER = (2, 10, 6), (3, 5)

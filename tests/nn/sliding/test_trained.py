@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from onebyone.errors import UsageError
-from onebyone.nn.convert.fully_convolutional import fully_convolutional
+from onebyone.nn.sliding.fully_convolutional import fully_convolutional
 
 
 @pytest.fixture

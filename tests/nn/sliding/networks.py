@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from onebyone.nn.convert.fully_convolutional import FullyConvolutional, fully_convolutional
+from onebyone.nn.sliding.fully_convolutional import FullyConvolutional, fully_convolutional
 
 
 def whole_numbers(model: nn.Module, seed: int = 0) -> nn.Module:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from onebyone.errors import UsageError
-from onebyone.nn.convert.fully_convolutional import FullyConvolutional, fully_convolutional
 from onebyone.nn.pointwise import Pointwise
-from tests.nn.convert.fully_convolutional_networks import (
+from onebyone.nn.sliding.fully_convolutional import FullyConvolutional, fully_convolutional
+from tests.nn.sliding.networks import (
     answers,
     check_slides,
     images,

@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from torch import fx
 
 from onebyone.errors import UsageError
-from onebyone.nn.convert import fully_convolutional_heads as heads
-from onebyone.nn.convert import fully_convolutional_positions as positions
-from onebyone.nn.convert import fully_convolutional_views as views
-from onebyone.nn.convert import fully_convolutional_windows as windows
-from onebyone.nn.convert.fully_convolutional_site import Maps, Other, Rule, Site, State, operation
-from onebyone.nn.convert.fully_convolutional_trace import Traced
-from onebyone.nn.convert.geometry import Axis
+from onebyone.nn.sliding import heads, positions, views, windows
+from onebyone.nn.sliding.geometry import Axis
+from onebyone.nn.sliding.site import Maps, Other, Rule, Site, State, operation
+from onebyone.nn.sliding.trace import Traced
 
 __all__ = ["Plan", "plan"]
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from onebyone.nn.class_maps import ClassMaps
-from onebyone.nn.convert.fully_convolutional_site import Maps, Site, State
-from onebyone.nn.convert.geometry import Axis
 from onebyone.nn.convert.linear import linear_to_kernel, linear_to_pointwise, pointwise_to_linear
 from onebyone.nn.pointwise import Pointwise
+from onebyone.nn.sliding.geometry import Axis
+from onebyone.nn.sliding.site import Maps, Site, State
 
 __all__ = ["batch_norm_1d", "class_maps", "layer_norm", "linear", "linear_function", "pointwise"]
 

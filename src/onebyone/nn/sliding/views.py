@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from onebyone.nn.convert.fully_convolutional_site import Maps, Other, Site, State
-from onebyone.nn.convert.geometry import Axis
+from onebyone.nn.sliding.geometry import Axis
+from onebyone.nn.sliding.site import Maps, Other, Site, State
 
 __all__ = ["entry", "index", "permute", "size", "transpose", "view"]
 
