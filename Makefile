@@ -3,6 +3,7 @@
 # make check    formatting, lint, strict types, doctests
 # make format   mend what a machine can mend
 # make bench    the figures: architectures, trained models, timings
+# make examples train networks of every kind: digits, solids, class maps, two processes (minutes)
 #
 # Each target creates .venv and installs what it needs, once; a stamp makes the next call fast.
 
@@ -14,7 +15,7 @@ PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 # One thread a process: two workers on two cores, and no noise from oversubscription.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench examples clean
 
 demo: $(VENV)/.stamp-run
 	OMP_NUM_THREADS=2 $(BIN)/python -m onebyone.demo
@@ -36,6 +37,13 @@ bench: $(VENV)/.stamp-bench
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/optimize.py
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/optimize.py --peers --exporters torchscript --shapes fixed
 	$(BIN)/python benchmarks/trained.py
+
+# All of them, even where one misses its goal; then make says so.
+examples: $(VENV)/.stamp-test
+	@missed=; for name in digits points class_maps parallel; do \
+	    echo; echo "examples/train_$$name.py"; \
+	    $(BIN)/python examples/train_$$name.py || missed="$$missed $$name"; \
+	done; test -z "$$missed" || { echo "missed:$$missed"; exit 1; }
 
 clean:
 	rm -rf $(VENV) build dist

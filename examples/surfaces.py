@@ -100,7 +100,8 @@ def triangle(a: Array, b: Array, c: Array) -> Piece:
         u, v = rng.uniform(0, 1, (2, count, 1))
         over = u + v > 1
         u, v = np.where(over, 1 - u, u), np.where(over, 1 - v, v)
-        return a + u * (b - a) + v * (c - a)
+        points: Array = a + u * (b - a) + v * (c - a)
+        return points
 
     return Piece(float(np.linalg.norm(np.cross(b - a, c - a))) / 2, sample)
 

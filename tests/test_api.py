@@ -38,6 +38,15 @@ def test_a_model_and_a_module_are_counted_alike() -> None:
     assert (counts[1].macs, counts[1].pointwise_share) == (2 * 12 * 35, 1.0)
 
 
+def test_shapes_have_the_name_that_they_have_elsewhere() -> None:
+    shapes = {"x": (2, 3, 5, 7)}
+    assert onebyone.count(pointwise_model(), shapes=shapes).macs == 2 * 12 * 35
+    with pytest.raises(UsageError, match="wanted them once"):
+        onebyone.count(pointwise_model(), shapes, shapes=shapes)
+    with pytest.raises(UsageError, match="shapes for a module"):
+        onebyone.count(torch.nn.Conv2d(3, 4, 1), torch.empty(2, 3, 5, 7), shapes=shapes)
+
+
 def test_rank_takes_arrays_tensors_and_modules() -> None:
     matrix = np.array([[1.0, 2.0], [2.0, 4.0], [0.0, 1.0]])
     layer = torch.nn.Linear(2, 3, bias=False)

@@ -27,6 +27,8 @@ __all__ = ["count", "rank"]
 def count(
     target: str | os.PathLike[str] | onnx.ModelProto | ir.Model | Any,
     example: Mapping[str, Sequence[int]] | Any = None,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Count:
     """Count what a model holds, computes and moves; 1 MAC = 2 FLOPs.
 
@@ -36,10 +38,11 @@ def count(
         example: for ONNX the shapes of inputs by name, of those at least that leave some size
             open. For a module what to call it with: a tensor, a tuple of arguments or a dictionary
             of keyword arguments (`onebyone.nn.count.count`).
+        shapes: for ONNX, another name of `example`, that of `optimize` and `verify`.
 
     Raises:
         UnreadableModel: the target is no usable ONNX model.
-        UsageError: sizes are missing, or do not fit.
+        UsageError: sizes are missing, or do not fit; shapes are given for a module, or twice.
 
     >>> from onnx import parser
     >>> model = parser.parse_model('''<ir_version: 8, opset_import: ["": 17]>
@@ -49,13 +52,17 @@ def count(
     >>> counted.parameters, counted.macs, counted.pointwise_share
     (12, 420, 1.0)
     """
-    if _is_torch(target, "nn.Module"):
+    is_module = _is_torch(target, "nn.Module")
+    if shapes is not None and (is_module or example is not None):
+        got = "a module" if is_module else "an example, and again"
+        raise UsageError(f"got shapes for {got}, wanted them once, for an ONNX model: count(x, …)")
+    if is_module:
         from onebyone.nn.count import count as count_module
 
         return count_module(cast("Any", target), example)
     from onebyone.graph.count import count as count_onnx
 
-    return count_onnx(target, example)
+    return count_onnx(target, example if shapes is None else shapes)
 
 
 def rank(target: np.ndarray | Any, example: Any = None, **options: Any) -> Rank:

@@ -8,8 +8,7 @@ from math import ceil
 import pytest
 
 from onebyone.errors import UsageError
-from onebyone.explore import explain
-from onebyone.explore.explain import Explanation
+from onebyone.explore.explain import Explanation, explain
 from onebyone.explore.layer import Layer
 
 

@@ -221,6 +221,17 @@ def test_a_bias_that_others_see_without_it_is_an_addition() -> None:
     assert left_out(counted) == {"add": ARITHMETIC}
 
 
+def test_a_second_bias_is_an_addition() -> None:
+    linear = nn.Linear(3, 4)
+    counted = count(Calls(lambda m, x: linear_of(m, x) + m.b, w=(4, 3), c=(4,), b=(4,)), x[0])
+    assert counted.bias_adds == count(linear, x[0]).bias_adds == 20
+    assert left_out(counted) == {"add": ARITHMETIC}
+
+
+def linear_of(m: Calls, x: Tensor) -> Tensor:
+    return functional.linear(x, m.w, m.c)
+
+
 def test_unused_parameters_are_listed() -> None:
     module = Calls(lambda m, x: x @ m.w, w=(3, 4), idle=(7,))
     counted = count(module, x)
@@ -233,6 +244,16 @@ def test_unused_parameters_are_listed() -> None:
 def test_expanded_tensors_are_read_once() -> None:
     module = Calls(lambda m, x: x.expand(8, 5, 3) * 2)
     assert count(module, x[:1]).activation_bytes == 4 * 15 + 4 * 8 * 15
+
+
+def test_what_is_written_over_is_not_read() -> None:
+    module = Calls(lambda m, x: (2 * x).copy_(x))
+    assert count(module, x).activation_bytes == 2 * (4 * 30 + 4 * 30)
+
+
+def test_a_stored_tensor_is_no_step() -> None:
+    counted = count(Calls(lambda m, x: x * torch.tensor([1.0, 2.0, 3.0])), x)
+    assert (counted.nodes, left_out(counted)) == (1, {"mul": ARITHMETIC})
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])

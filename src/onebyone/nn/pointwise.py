@@ -123,7 +123,9 @@ class Pointwise(nn.Module):
         """Channels last: a linear layer."""
         x = _subsampled(x, 1, stride)
         if self.groups == 1:
-            return functional.linear(x, self.weight.flatten(1), self.bias)
+            # A weight that is stored flat is used as it is, so that an export shows it as it is.
+            weight = self.weight if self.weight.ndim == 2 else self.weight.flatten(1)
+            return functional.linear(x, weight, self.bias)
         weight = self.weight.reshape(self.groups, -1, self.in_channels // self.groups)
         parts = x.reshape(*x.shape[:-1], self.groups, weight.shape[-1])
         y = torch.einsum("...gi,goi->...go", parts, weight).flatten(-2)

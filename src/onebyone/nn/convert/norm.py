@@ -12,14 +12,11 @@ s·x + t, as zeros do not.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from copy import deepcopy
-from inspect import signature
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from torch import fx, nn
+from torch import nn
 
 from onebyone.algebra.channel import ChannelMap, compose
 from onebyone.algebra.kernel import Kernel
@@ -33,6 +30,7 @@ from onebyone.nn.convert.bridge import (
     to_channel_map,
     transposed_taps,
 )
+from onebyone.nn.convert.norm_pairs import graphs, norm_pairs
 from onebyone.nn.convert.parameters import CONVOLUTIONS, TRANSPOSED, alike, is_a, unfit
 from onebyone.nn.pointwise import Pointwise
 
@@ -123,7 +121,8 @@ def fuse_norms(module: Layer) -> Layer:
     a Linear, since on (N, L, C) it norms axis 1 and only you know the rank (`fuse_norm` does it).
 
     The pairs are found by tracing `forward`, other arguments at their defaults, which has to be
-    free of control flow that depends on the input; inputs are taken to be batches.
+    free of control flow that depends on the input, unless it is that of a block of `onebyone.nn`;
+    inputs are taken to be batches.
 
     Raises:
         UsageError: the module cannot be traced; the message says why.
@@ -135,12 +134,12 @@ def fuse_norms(module: Layer) -> Layer:
     )
     """
     fused = deepcopy(module)
-    pairs = list(_pairs(fused))
+    pairs = norm_pairs(fused)
     for layer, norm in pairs:
         _replace(fused, layer, fuse_norm(layer, norm))
         _replace(fused, norm, nn.Identity().train(norm.training))
     if pairs:
-        _traced(fused)  # fails where a module is reached by other ways than the names it has
+        graphs(fused)  # fails where a module is reached by other ways than the names it has
     return fused
 
 
@@ -180,56 +179,3 @@ def _after(layer: Layer, f: ChannelMap) -> Layer:
 def _as(layer: Layer, value: Value) -> Layer:
     """A layer as `layer`, whose weight has the shape that a diagonal left it."""
     return alike(layer, value.weight.reshape(cast(Any, layer).weight.shape), value.bias)
-
-
-def _pairs(root: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
-    """Each layer with the norm that alone reads it."""
-    modules = dict(root.named_modules())
-    if not any(is_a(m, *NORMS) and not m.training for m in modules.values() if m is not root):
-        return
-    nodes = list(_traced(root).nodes)
-    calls = Counter(node.target for node in nodes if node.op == "call_module")
-    # Who reads a parameter by itself sees whether it was fused.
-    read = {str(node.target).rpartition(".")[0] for node in nodes if node.op == "get_attr"}
-    for node in nodes:
-        layer = node.args[0] if node.op == "call_module" and len(node.args) == 1 else None
-        if not isinstance(layer, fx.Node) or layer.op != "call_module" or len(layer.users) != 1:
-            continue
-        names = str(layer.target), str(node.target)
-        once = all(calls[name] == 1 and name not in read for name in names)
-        if once and _fits(*(pair := (modules[names[0]], modules[names[1]]))):
-            yield pair
-
-
-def _fits(layer: nn.Module, norm: nn.Module) -> bool:
-    """Whether the norm is one of the layer's output channels, and nobody watches in between."""
-    if not is_a(norm, *NORMS) or norm.training or cast(Any, norm).running_mean is None:
-        return False
-    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in (layer, norm))
-    fusable = is_a(layer, *CONVOLUTIONS, *TRANSPOSED) or (
-        is_a(layer, Pointwise) and cast(Pointwise, layer).channel_dim == 1
-    )
-    return not hooked and fusable and cast(Any, layer).out_channels == cast(Any, norm).num_features
-
-
-class _Tracer(fx.Tracer):
-    """Sees a Pointwise as PyTorch's own tracer sees a convolution: as one call."""
-
-    proxy_buffer_attributes = True  # so that reading a norm's statistics is seen
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Pointwise) or super().is_leaf_module(m, module_qualified_name)
-
-
-def _traced(root: nn.Module) -> fx.Graph:
-    plain = (bool, int, float, str, type(None))
-    parameters = signature(root.forward).parameters
-    defaults = {n: p.default for n, p in parameters.items() if isinstance(p.default, plain)}
-    try:
-        return _Tracer().trace(root, defaults or None)
-    except Exception as error:  # whatever a forward may raise when it is given a proxy
-        raise UsageError(
-            f"got {type(root).__name__}, whose forward cannot be traced "
-            f"({' '.join(str(error).split())}), wanted no control flow that depends on the input: "
-            "fuse its parts one by one"
-        ) from error

@@ -16,9 +16,9 @@ from __future__ import annotations
 from torch import Tensor, fx, nn
 
 from onebyone.errors import UsageError
-from onebyone.nn.convert.fully_convolutional_trace import Traced, image, run_fake, trace
-from onebyone.nn.convert.fully_convolutional_walk import Plan, plan
-from onebyone.nn.convert.geometry import Axis, Geometry
+from onebyone.nn.sliding.geometry import Geometry
+from onebyone.nn.sliding.trace import Traced, image, run_fake, trace
+from onebyone.nn.sliding.walk import Plan, plan
 
 __all__ = ["FullyConvolutional", "fully_convolutional"]
 
@@ -204,7 +204,7 @@ def _refusal(geometry: Geometry, reasons: tuple[str, ...]) -> str:
 def _why(reasons: tuple[str, ...], geometry: Geometry) -> str:
     """The sentence that says what the maps of an inexact network are not."""
     axes = geometry.height, geometry.width
-    padded = any(max(axis.before, axis.after) > 0 for axis in axes)
+    padded = any(axis.border != (0, 0) for axis in axes)
     causes = [
         "a crop sees padding at its borders where the maps see its neighbours" * padded,
         "what is computed over the whole image differs from what is computed over a crop"
@@ -218,16 +218,11 @@ def _why(reasons: tuple[str, ...], geometry: Geometry) -> str:
 
 def _halo(geometry: Geometry) -> str:
     """How many positions see padding on a large image, at most."""
-    height, width = (_ends(axis) for axis in (geometry.height, geometry.width))
+    height, width = geometry.height.border, geometry.width.border
     return (
         f"the first {height[0]} and last {height[1]} rows, "
         f"the first {width[0]} and last {width[1]} columns"
     )
-
-
-def _ends(axis: Axis) -> tuple[int, int]:
-    """Positions that see padding at the start, and at most so many at the end."""
-    return (max(-(-axis.before // axis.stride), 0), max(-(-axis.after // axis.stride), 0))
 
 
 def _field(geometry: Geometry) -> str:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from torch import Tensor, fx
 
-from onebyone.nn.convert.fully_convolutional_site import Maps, Other, Site, State
-from onebyone.nn.convert.fully_convolutional_windows import slide, whole
-from onebyone.nn.convert.geometry import join
+from onebyone.nn.sliding.geometry import join
+from onebyone.nn.sliding.site import Maps, Other, Site, State
+from onebyone.nn.sliding.windows import slide, whole
 
 __all__ = [
     "along_channels",

@@ -13,7 +13,11 @@ Proof: output i of the second looks at the outputs i·s₂ − p₂ … i·s₂ 
 the first and the last of them into i·s₁ − p₁ … and collect. Output i exists while
 i·s + r ≤ n + p + q, and so does the last output of the first that it looks at. □
 
-Negative padding is a crop. Branches that meet have the same stride and the same p + q − r, or their
+Output i sees padding if its window leaves the image. Negative padding is a crop; padding that comes
+after a crop stands where there were pixels, so the window must not leave what the crop left over: a
+pixels fewer at the start and b at the end, with a = max(a₁, a₂s₁ − p₁) and b = max(b₁, b₂s₁ − q₁).
+
+Branches that meet have the same stride and the same p + q − r, or their
 sizes would differ for some image; what they look at together is the hull of their windows.
 """
 
@@ -32,11 +36,12 @@ class Axis:
         stride: pixels from one output to the next.
         window: pixels from the first to the last that an output looks at.
         before, after: the padding that was added up at the two ends; negative: a crop.
+        lead, trail: pixels at the two ends that a crop had taken when padding came: a and b.
         whole: whether something (a pool inside the network) looks at the whole image besides.
 
     >>> stem = Axis(stride=2, window=7, before=3, after=3).then(Axis(2, 3, 1, 1))
     >>> stem
-    Axis(stride=4, window=11, before=5, after=5, whole=False)
+    Axis(stride=4, window=11, before=5, after=5, lead=0, trail=0, whole=False)
     >>> stem.size(224), stem.halo(224)
     (56, (2, 1))
     """
@@ -45,6 +50,8 @@ class Axis:
     window: int = 1
     before: int = 0
     after: int = 0
+    lead: int = 0
+    trail: int = 0
     whole: bool = False
 
     def then(self, layer: Axis) -> Axis:
@@ -54,6 +61,8 @@ class Axis:
             self.window + (layer.window - 1) * self.stride,
             self.before + layer.before * self.stride,
             self.after + layer.after * self.stride,
+            max(self.lead, layer.lead * self.stride - self.before),
+            max(self.trail, layer.trail * self.stride - self.after),
             self.whole or layer.whole,
         )
 
@@ -75,7 +84,13 @@ class Axis:
     @property
     def exact(self) -> bool:
         """Whether no output of any image sees padding, or the whole image."""
-        return not self.whole and self.before <= 0 and self.after <= 0
+        return not self.whole and self.border == (0, 0)
+
+    @property
+    def border(self) -> tuple[int, int]:
+        """How many outputs at the start see padding, and at most how many at the end."""
+        first, last = self.before + self.lead, self.after + self.trail
+        return max(-(-first // self.stride), 0), max(-(-last // self.stride), 0)
 
     def size(self, pixels: int) -> int:
         """How many outputs there are on so many pixels."""
@@ -87,8 +102,8 @@ class Axis:
         Outputs that see it at both ends count at the start.
         """
         size = self.size(pixels)
-        first = min(max(-(-self.before // self.stride), 0), size)
-        inside = (pixels + self.before - self.window) // self.stride + 1
+        first = min(self.border[0], size)
+        inside = (pixels - self.trail + self.before - self.window) // self.stride + 1
         return first, size - min(max(inside, first), size)
 
 
@@ -96,7 +111,7 @@ def join(axes: list[Axis]) -> Axis | str:
     """The axis of what depends on several branches position by position, or why there is none.
 
     >>> join([Axis(2, 3, 1, 1), Axis(2, 1, 0, 0)])
-    Axis(stride=2, window=3, before=1, after=1, whole=False)
+    Axis(stride=2, window=3, before=1, after=1, lead=0, trail=0, whole=False)
     >>> join([Axis(2, 3), Axis(1, 3)])
     'branches with strides 1 and 2 meet'
     """
@@ -109,7 +124,9 @@ def join(axes: list[Axis]) -> Axis | str:
     before = max(axis.before for axis in axes)
     window = before + max(axis.window - axis.before for axis in axes)
     after = slacks.pop() + window - before
-    return Axis(strides[0], window, before, after, any(axis.whole for axis in axes))
+    lead = max(axis.lead + axis.before for axis in axes) - before
+    trail = max(axis.trail + axis.after for axis in axes) - after
+    return Axis(strides[0], window, before, after, lead, trail, any(a.whole for a in axes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from typing import Any, NoReturn, TypeAlias
 from torch import Tensor, fx, nn
 
 from onebyone.errors import UsageError
-from onebyone.nn.convert.fully_convolutional_trace import Traced
-from onebyone.nn.convert.geometry import Axis
+from onebyone.nn.sliding.geometry import Axis
+from onebyone.nn.sliding.trace import Traced
 
 __all__ = ["Maps", "Other", "Rule", "Site", "State"]
 
@@ -187,8 +187,11 @@ class Site:
             if module is not None:
                 setattr(module, name, value)
                 return
-            named = dict(zip(signature[1:], node.args[1:]))  # noqa: B905  # args may be fewer
-            node.args, node.kwargs = node.args[:1], {**named, **node.kwargs, name: value}
+            place = signature.index(name)
+            if place < len(node.args):
+                node.update_arg(place, value)
+            else:
+                node.update_kwarg(name, value)
 
         self._edit_layer(edit, (name, value))
 

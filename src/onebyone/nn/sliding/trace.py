@@ -1,7 +1,7 @@
 """A classifier as a graph, with what each node gives at the original image size.
 
-The graph is `torch.fx`'s symbolic trace: PyTorch's own layers and `Pointwise` stay whole, all else
-is looked into. The results are those of fake tensors: sizes, and nothing is computed.
+The graph is `torch.fx`'s symbolic trace: PyTorch's own layers, `Pointwise` and `ClassMaps` stay
+whole, all else is looked into. The results are those of fake tensors: sizes, nothing computed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from onebyone.errors import UsageError
+from onebyone.nn.class_maps import ClassMaps
 from onebyone.nn.pointwise import Pointwise
 
 __all__ = ["Traced", "image", "run_fake", "trace"]
@@ -42,7 +43,9 @@ class Traced:
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether m stays one node."""
-        return isinstance(m, Pointwise) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, Pointwise | ClassMaps) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 class _Recorder(fx.Interpreter):
@@ -72,6 +75,8 @@ def trace(model: nn.Module, example: Tensor) -> Traced:
             "wanted a forward whose control flow does not depend on its input: rewrite that line, "
             "or convert the part of the model that can be traced"
         ) from error
+    for node in graph.nodes:
+        node.type = None  # as text (PEP 563) an annotation cannot be pickled
     network = fx.GraphModule(model, graph, type(model).__name__)
     return Traced(network, run_fake(network, example))
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from torch.nn import functional
 
-from onebyone.nn.convert.fully_convolutional_site import Maps, Other, Site, State
-from onebyone.nn.convert.geometry import Axis
+from onebyone.nn.sliding.geometry import Axis
+from onebyone.nn.sliding.site import Maps, Other, Site, State
 
 __all__ = ["adaptive_pool", "convolution", "pad", "pool", "slide"]
 

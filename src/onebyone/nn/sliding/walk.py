@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from torch import fx
 
 from onebyone.errors import UsageError
-from onebyone.nn.convert import fully_convolutional_heads as heads
-from onebyone.nn.convert import fully_convolutional_positions as positions
-from onebyone.nn.convert import fully_convolutional_views as views
-from onebyone.nn.convert import fully_convolutional_windows as windows
-from onebyone.nn.convert.fully_convolutional_site import Maps, Other, Rule, Site, State, operation
-from onebyone.nn.convert.fully_convolutional_trace import Traced
-from onebyone.nn.convert.geometry import Axis
+from onebyone.nn.sliding import heads, positions, views, windows
+from onebyone.nn.sliding.geometry import Axis
+from onebyone.nn.sliding.site import Maps, Other, Rule, Site, State, operation
+from onebyone.nn.sliding.trace import Traced
 
 __all__ = ["Plan", "plan"]
 
@@ -92,6 +89,7 @@ ROWS = (
     Row("Linear", heads.linear),
     Row("linear", heads.linear_function, "input weight bias"),
     Row("Pointwise", heads.pointwise),
+    Row("ClassMaps", heads.class_maps),
     Row("BatchNorm1d", heads.batch_norm_1d),
     Row("LayerNorm layer_norm", heads.layer_norm, "input normalized_shape"),
 )
@@ -171,7 +169,7 @@ def _answer(node: fx.Node, traced: Traced, states: dict[fx.Node, State]) -> Maps
             "the image: call eval(), or take the part of the model that returns the scores"
         )
     shape = traced.shape(result)
-    if state.pending or state.axes not in (None, (2, 3)) or set(shape[2:]) > {1}:
+    if state.pending or state.axes not in (None, (2, 3)) or not set(shape[2:]) <= {1}:
         raise UsageError(
             f"got a model that returns a tensor of shape {shape}, wanted (N, classes): "
             "a head that flattens or pools, and then linear layers"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 from torch import nn
 
-from onebyone.nn.convert.fully_convolutional_site import Maps, Site, State
-from onebyone.nn.convert.geometry import Axis
+from onebyone.nn.class_maps import ClassMaps
 from onebyone.nn.convert.linear import linear_to_kernel, linear_to_pointwise, pointwise_to_linear
 from onebyone.nn.pointwise import Pointwise
+from onebyone.nn.sliding.geometry import Axis
+from onebyone.nn.sliding.site import Maps, Site, State
 
-__all__ = ["batch_norm_1d", "layer_norm", "linear", "linear_function", "pointwise"]
+__all__ = ["batch_norm_1d", "class_maps", "layer_norm", "linear", "linear_function", "pointwise"]
 
 
 def linear(site: Site) -> State:
@@ -80,6 +83,16 @@ def pointwise(site: Site) -> State:
     if len(stride) != 2 or (set(stride) != {1} and len(site.shape) != 4):
         site.refuse("its stride is not one for the height and one for the width")
     return x.then(Axis(stride[0]), Axis(stride[1]))
+
+
+def class_maps(site: Site) -> State:
+    """`ClassMaps` as a head: a pool with the window of the feature map before its 1×1."""
+    head, x, extent = site.module, site.images(), site.extent()
+    assert isinstance(head, ClassMaps)
+    if len(site.node.args) + len(site.node.kwargs) > 1 or not site.is_head():
+        site.refuse("it gives maps, or something after it has positions", "let it end the network")
+    site.become(nn.Sequential(OrderedDict(pool=nn.AvgPool2d(extent, 1), project=head.project)))
+    return Maps(x.height.then(Axis(1, extent[0])), x.width.then(Axis(1, extent[1])), None)
 
 
 def batch_norm_1d(site: Site) -> State:

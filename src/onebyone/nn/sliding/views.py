@@ -7,13 +7,14 @@ axes before (H, W) are kept as they are.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import torch
 from torch import fx
 
-from onebyone.nn.convert.fully_convolutional_site import Maps, Other, Site, State
-from onebyone.nn.convert.geometry import Axis
+from onebyone.nn.sliding.geometry import Axis
+from onebyone.nn.sliding.site import Maps, Other, Site, State
 
 __all__ = ["entry", "index", "permute", "size", "transpose", "view"]
 
@@ -21,13 +22,13 @@ __all__ = ["entry", "index", "permute", "size", "transpose", "view"]
 def view(site: Site) -> State:
     """`view`, `reshape`, `flatten`, `squeeze`, `unsqueeze` and their layers."""
     old, new, x = site.shape, site.traced.shape(site.node), site.x
-    if new != old and (x.pending or new[:1] != old[:1]):
-        site.refuse(f"it reshapes {old} to {new}")
+    if new[:1] != old[:1]:
+        site.refuse(f"it reshapes {old} to {new}", "keep the batch")
     result = x if new == old else _of_one_position(x, old, new) or _flattened(x, old, new)
     if result is not None:
         site.bypass()
         return result
-    if x.axes != (len(old) - 2, len(old) - 1) or new[-2:] != old[-2:]:
+    if x.pending or x.axes != (len(old) - 2, len(old) - 1) or new[-2:] != old[-2:]:
         site.refuse(f"it reshapes {old} to {new}", "flatten all but the batch, from (N, C, H, W)")
     return replace(x, axes=(len(new) - 2, len(new) - 1))
 
@@ -35,14 +36,16 @@ def view(site: Site) -> State:
 def _of_one_position(x: Maps, old: tuple[int, ...], new: tuple[int, ...]) -> Maps | None:
     """A vector, or a map of 1×1, with other axes of size one behind its channels."""
     vector = x.axes is None or (x.axes == (2, 3) and old[2:] == (1, 1))
-    if not vector or old[:2] != new[:2] or set(new[2:]) > {1}:
+    if not vector or x.pending or old[:2] != new[:2] or set(new[2:]) > {1}:
         return None
     return replace(x, axes=(2, 3) if len(new) == 4 else None)
 
 
 def _flattened(x: Maps, old: tuple[int, ...], new: tuple[int, ...]) -> Maps | None:
-    """(N, C, H, W) as (N, CHW) or (N, C, HW)."""
-    if x.axes != (2, 3) or len(old) != 4:
+    """(N, C, H, W) as (N, CHW) or (N, C, HW), or the latter as the former."""
+    if x.pending and x.axes and new[1:] == (prod(x.pending),):
+        return replace(x, axes=None)
+    if x.pending or x.axes != (2, 3) or len(old) != 4:
         return None
     _, c, h, w = old
     if new[1:] == (c * h * w,):

@@ -1,0 +1,137 @@
+"""Which BatchNorms of a network come right after a convolution, and are alone in reading it.
+
+    x → conv → norm → …      the value between conv and norm has one reader, and each is called once
+
+Found in the graph that PyTorch's symbolic tracer draws of `forward`. A 1×1 is one node there, as
+a convolution is. A block of `onebyone.nn` whose forward looks at sizes cannot be traced; it is a
+node as well, and its parts, which such a block calls as wholes, are traced by themselves.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from inspect import signature
+from typing import Any, cast
+
+from torch import fx, nn
+
+from onebyone.errors import UsageError
+from onebyone.nn.convert.bridge import NORMS
+from onebyone.nn.convert.parameters import CONVOLUTIONS, TRANSPOSED, is_a
+from onebyone.nn.pointwise import Pointwise
+
+__all__ = ["graphs", "norm_pairs"]
+
+Pair = tuple[nn.Module, nn.Module]
+
+
+def norm_pairs(root: nn.Module) -> list[Pair]:
+    """Each layer of a module with the norm that can be fused into it.
+
+    A layer is a convolution, a transposed one or a Pointwise on axis 1, the norm a BatchNorm in
+    eval mode of as many channels; neither has hooks.
+
+    Raises:
+        UsageError: there are such norms, but the module cannot be traced; the message says why.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.BatchNorm2d(4))
+    >>> norm_pairs(net.eval()) == [(net[0], net[1])]
+    True
+    """
+    if not any(_is_fixed(m) for m in root.modules() if m is not root):
+        return []
+    regions = [(dict(part.named_modules()), list(graph.nodes)) for part, graph in graphs(root)]
+    calls: Counter[nn.Module] = Counter()
+    read: set[nn.Module] = set()
+    for modules, nodes in regions:
+        calls.update(modules[str(n.target)] for n in nodes if n.op == "call_module")
+        # Who reads a parameter or statistic by itself sees whether it was fused.
+        owners = (str(n.target).rpartition(".")[0] for n in nodes if n.op == "get_attr")
+        read.update(modules[owner] for owner in owners if owner in modules)
+    return [
+        pair
+        for modules, nodes in regions
+        for pair in _neighbours(modules, nodes)
+        if _fits(*pair) and all(calls[m] == 1 and m not in read for m in pair)
+    ]
+
+
+def _neighbours(modules: dict[str, nn.Module], nodes: list[fx.Node]) -> Iterator[Pair]:
+    """Two modules of which the second alone reads what the first gives."""
+    for node in nodes:
+        before = node.args[0] if node.op == "call_module" and len(node.args) == 1 else None
+        if isinstance(before, fx.Node) and before.op == "call_module" and len(before.users) == 1:
+            yield modules[str(before.target)], modules[str(node.target)]
+
+
+def _fits(layer: nn.Module, norm: nn.Module) -> bool:
+    """Whether the norm is one of the layer's output channels, and nobody watches in between."""
+    fusable = is_a(layer, *CONVOLUTIONS, *TRANSPOSED) or (
+        is_a(layer, Pointwise) and cast(Pointwise, layer).channel_dim == 1
+    )
+    if not fusable or not _is_fixed(norm):
+        return False
+    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in (layer, norm))
+    return not hooked and cast(Any, layer).out_channels == cast(Any, norm).num_features
+
+
+def _is_fixed(module: nn.Module) -> bool:
+    """Whether it is a BatchNorm that is a fixed map."""
+    fixed = is_a(module, *NORMS) and not module.training
+    return fixed and cast(Any, module).running_mean is not None
+
+
+class _Tracer(fx.Tracer):
+    """Sees a Pointwise, and a block of ours that cannot be traced, as one call."""
+
+    proxy_buffer_attributes = True  # so that reading a norm's statistics is seen
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        leaf = isinstance(m, Pointwise) or super().is_leaf_module(m, module_qualified_name)
+        return leaf or _is_opaque(m)
+
+
+def graphs(root: nn.Module) -> list[tuple[nn.Module, fx.Graph]]:
+    """The graph of a module, and those of the parts of each block of ours in it that has none.
+
+    Raises:
+        UsageError: it cannot be traced, or reaches a module by other ways than its name.
+
+    >>> [(part, graph)] = graphs(nn.Sequential(nn.Conv2d(3, 4, 1)))
+    >>> [node.op for node in graph.nodes]
+    ['placeholder', 'call_module', 'output']
+    """
+    if _is_opaque(root) or is_a(root, nn.ModuleList, nn.ModuleDict):
+        return [found for part in root.children() for found in graphs(part)]
+    if _Tracer().is_leaf_module(root, ""):
+        return []
+    graph = _traced(root)
+    called = dict.fromkeys(str(n.target) for n in graph.nodes if n.op == "call_module")
+    opaque = filter(_is_opaque, map(root.get_submodule, called))
+    return [(root, graph), *(found for part in opaque for found in graphs(part))]
+
+
+def _is_opaque(module: nn.Module) -> bool:
+    """Whether it is a block of ours that cannot be traced."""
+    if not type(module).__module__.startswith("onebyone.nn.") or isinstance(module, Pointwise):
+        return False
+    try:
+        _traced(module)
+    except UsageError:
+        return True
+    return False
+
+
+def _traced(root: nn.Module) -> fx.Graph:
+    plain = (bool, int, float, str, type(None))
+    parameters = signature(root.forward).parameters
+    defaults = {n: p.default for n, p in parameters.items() if isinstance(p.default, plain)}
+    try:
+        return _Tracer().trace(root, defaults or None)
+    except Exception as error:  # whatever a forward may raise when it is given a proxy
+        raise UsageError(
+            f"got {type(root).__name__}, whose forward cannot be traced "
+            f"({' '.join(str(error).split())}), wanted no control flow that depends on the input: "
+            "fuse its parts one by one"
+        ) from error

@@ -1,0 +1,9 @@
+"""A whole classifier as a network that slides over images of any size.
+
+trace                   the classifier as an fx graph, with shapes at the original size
+walk, site              from node to node, with a rule for each operation
+views, positions,       the rules: flattening and reshaping, elementwise and per channel,
+windows, heads          convolutions and pools, linear layers
+geometry                stride, receptive field and offset along each axis
+fully_convolutional     the conversion
+"""
