@@ -59,7 +59,7 @@ def change(path: Path, mutant: Mutant) -> None:
 
 
 def outcome(folder: Path, paths: Sequence[str], limit: float) -> tuple[str, str]:
-    """What the tests say of a copy, and the last line of what they print."""
+    """What the tests say of a copy, and the first of them that failed."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(folder / "src"),

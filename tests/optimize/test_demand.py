@@ -136,6 +136,16 @@ def test_what_others_read_whole_is_subsampled(kind: str) -> None:
     assert after.attribute("Conv", "strides")[0] == [2, 2]
 
 
+def test_positions_put_together_of_single_ones_are_subsampled_behind() -> None:
+    body = (
+        "t = Conv<pads = [1,1,1,1]>(x, w, b) c = Concat<axis = 2>(p, q) r = Add(t, c) "
+        f"y = {STRIDED}(r, v)"
+    )
+    inputs = "float[2,3,2,1] x, float[2,5,1,1] p, float[2,5,1,1] q"
+    after = optimized(model(body, inputs, "y", W), "demand", profile=COUNTING)
+    assert sorted(after.ops) == ["Add", "AveragePool", "Concat", "Conv", "Conv"]
+
+
 def test_float64_is_subsampled_by_a_slice() -> None:
     body = (
         "t = MaxPool<kernel_shape = [3, 3]>(x) a = Max(t, s) "
@@ -165,6 +175,7 @@ def test_with_free_sizes() -> None:
 READERS = {
     "another stride": ("y = Conv<strides = [2, 2]>(r, v) z = Conv<strides = [1, 2]>(r, v)", "y, z"),
     "a reader that skips nothing": ("y = Conv<strides = [2, 2]>(r, v) z = Neg(r)", "y, z"),
+    "a reader on the way": ("n = Neg(r) y = Conv<strides = [2, 2]>(n, v) z = Abs(r)", "y, z"),
     "a 3×3 of stride two": ("y = Conv<strides = [2, 2]>(r, k)", "y"),
     "a padded 1×1": ("y = Conv<strides = [2, 2], pads = [1, 0, 0, 0]>(r, v)", "y"),
     "sizes rounded up": (

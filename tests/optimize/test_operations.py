@@ -72,6 +72,18 @@ def test_a_bias_before_padding_is_added_before_it() -> None:
     assert made.operand.bias is not None  # W₂b₁ stands before the padding, which keeps it inside
 
 
+def test_a_bias_behind_padding_is_added_behind_it() -> None:
+    constants = {"v": (1, 3, 1, 1), "c": (1,), "k": np.array([0, 0, 1, 0, 0, 0, 0, 2])}
+    proto = model("p = Pad(x, k) y = Conv(p, v, c)", X, constants=constants)
+    made = built(proto)
+    assert isinstance(made, Mapped)
+    assert made.linear.is_shift
+    assert (made.bias == weights(proto)["c"]).all()
+    assert isinstance(made.operand, Moved)
+    assert isinstance(made.operand.operand, Mapped)
+    assert made.operand.operand.bias is None
+
+
 def test_a_matrix_product_has_its_bias_added() -> None:
     constants = {"w": (3, 4), "b": (4,), "v": (4, 2), "c": (2,)}
     body = "m = MatMul(x, w) a = Add(m, b) n = MatMul(a, v) y = Add(n, c)"

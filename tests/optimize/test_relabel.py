@@ -117,6 +117,20 @@ def test_chains_of_moves_go(name: str) -> None:
     assert optimized(proto, "permute").ops == ["Conv", "Relu", "Conv"]
 
 
+def test_gathers_between_an_input_and_an_output_become_one() -> None:
+    body = "p = Gather<axis = 1>(x, first) y = Gather<axis = 1>(p, second)"
+    constants = {"first": ints(2, 0, 3, 1, 4), "second": ints(0, 4, 2, 1, 3)}
+    proto = model(body, "float[2,5,4,7] x", "y", constants)
+    assert optimized(proto, "permute").ops == ["Gather"]
+
+
+def test_what_is_read_whole_too_is_stored_in_stretches() -> None:
+    body = f"{IN} e = Gather<axis = 1>(r, evens) y = Conv(r, v) z = Conv(e, u)"
+    after = optimized(_model(body, "y, z", evens=ints(0, 2, 4), u=(4, 3, 1, 1)), "permute")
+    assert sorted(after.ops) == ["Conv", "Conv", "Conv", "Relu", "Slice"]
+    assert sorted(after.weights()) == [[4, 3, 1, 1], [4, 6, 1, 1], [6, 3, 1, 1]]
+
+
 SELECTED = {
     "Gather": ("q = Gather<axis = 1>(r, some)", [4, 5, 1]),
     "Slice": ("q = Slice(r, n3, n6, n1)", [3, 4, 5]),

@@ -31,7 +31,7 @@ def side(macs: int, seconds: float = 0.5) -> Side:
 LAW_ROWS = (
     AppliedLaw("compose", "y", ("a", "b"), 600),
     AppliedLaw("commute", "y", ("a", "b"), 100),
-    AppliedLaw("compose", "z [bold]", ("c",), 50),
+    AppliedLaw("compose", "z [bold]", ("c",), 50, "rank 1 [of 2]"),
 )
 REFUSALS = (
     RefusedLaw("compose", "first", "Relu is nonlinear"),
@@ -57,7 +57,9 @@ def test_json_holds_everything() -> None:
         "root": "y",
         "nodes": ["a", "b"],
         "saved_macs": 600,
+        "note": "",
     }
+    assert told["laws"][-1]["note"] == "rank 1 [of 2]"
     assert told["refusals"][2] == {
         "law": "split",
         "node": "[red]third",
@@ -84,7 +86,10 @@ def test_laws_are_added_up_and_regions_ranked() -> None:
     laws = {row[0]: row[-2:] for row in rows(text, "laws applied")}
     assert laws == {"compose": ["2", "650"], "commute": ["1", "100"]}
     where = rows(text, "where")
-    assert where == [["y", "compose · commute", "2", "700"], ["z [bold]", "compose", "1", "50"]]
+    assert where == [
+        ["y", "compose · commute", "2", "700", ""],
+        ["z [bold]", "compose", "1", "50", "rank 1 [of 2]"],
+    ]
 
 
 def test_refusals_are_counted_and_named_where_they_come_first() -> None:

@@ -171,6 +171,7 @@ def test_a_result_that_others_read_too_is_cut_before_the_function() -> None:
     ("first", "others"),
     [
         ("Conv<group = 5>(x, g)", "Conv(x, w{})"),
+        ("Conv<group = 5>(x, g)", "Conv<group = 5>(x, g)"),
         ("Conv<strides = [2,2]>(x, w0)", "Conv(x, w{})"),
         ("Conv<pads = [1,1,1,1]>(x, w0)", "Conv(x, w{})"),
         ("Conv<pads = [1,1,1,1]>(x, k)", "Conv(x, w{})"),
