@@ -39,7 +39,10 @@ def _calls(scaling: ModuleType, name: str, nodes: int) -> tuple[int, int]:
     return sum(entry.callcount for entry in profile.getstats()), len(model.graph.node)
 
 
-@pytest.mark.parametrize("name", ["residual", "chain", "dense", "fan-out", "strided", "pruned"])
+@pytest.mark.parametrize(
+    "name",
+    ["residual", "chain", "dense", "fan-out", "strided", "pruned", "shuffle", "mixture"],
+)
 def test_calls_grow_about_linearly(scaling: ModuleType, name: str) -> None:
     _calls(scaling, name, 20)  # caches that stay
     (few, small), (many, large) = (_calls(scaling, name, n) for n in (120, 480))

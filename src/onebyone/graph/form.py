@@ -221,6 +221,10 @@ def _converted(model: ir.Model) -> ir.Model:
     opset = model.opset_imports.get("")
     if opset is None or opset >= OLDEST_OPSET:
         return model
+    if opset < 9 and any(n.op_type == "Scan" and n.domain == "" for n in all_nodes(model)):
+        # Before opset 9 a Scan goes over the second axis, for each batch; onnx converts the number
+        # of the opset and leaves the operator as it is.
+        refuse(f"opset {opset} has a Scan with a batch axis; export it with opset 9 or newer")
     try:
         proto = ir.serde.serialize_model(model)
         newer = onnx.version_converter.convert_version(proto, OLDEST_OPSET)

@@ -103,7 +103,8 @@ def _matrix(node: ir.Node) -> Array | None:
         matrix = weight if node.attributes.get_int("transB", 0) else weight.T
     else:
         return None
-    return matrix if np.isfinite(matrix.astype(np.float64)).all() else None
+    usable = matrix.size > 0 and np.isfinite(matrix.astype(np.float64)).all()
+    return matrix if usable else None
 
 
 def _largest(weight: Array) -> int:

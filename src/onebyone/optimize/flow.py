@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -110,7 +111,7 @@ def _mixed(node: ir.Node, axis: int) -> Flow | None:
 
 
 def _mix(x: ir.Value, axis: int, kernel: Array, bias: Array | None, zeros_only: bool) -> Flow:
-    taps = kernel.reshape(*kernel.shape[:2], -1)
+    taps = kernel.reshape(*kernel.shape[:2], prod(kernel.shape[2:]))
     weight = taps.astype(np.float64).sum(axis=2)
     return Flow(axis, mix=Mix(x, axis, weight, (taps != 0).any(axis=2), bias, zeros_only))
 

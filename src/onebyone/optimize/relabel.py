@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from math import prod
 
@@ -53,21 +54,49 @@ class _Labels:
         flows: node -> how channels flow through it, for nodes that compute.
         moves: value -> the move that makes it.
         atoms: value -> for each channel the source's number and the channel there.
-        sources: the values that channels come from, in the order of their numbers.
+        sources: the values that channels come from, with their numbers.
         group: value -> the value that stands for all that must be stored in one order.
+        rank: node -> its place in the graph.
     """
 
     axes: dict[ir.Value, int]
     flows: dict[ir.Node, Flow] = field(default_factory=dict)
     moves: dict[ir.Value, Move] = field(default_factory=dict)
     atoms: dict[ir.Value, tuple[Array, Array]] = field(default_factory=dict)
-    sources: list[ir.Value] = field(default_factory=list)
+    sources: dict[ir.Value, int] = field(default_factory=dict)
     group: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    rank: dict[ir.Node, int] = field(default_factory=dict)
+
+    @cached_property
+    def numbered(self) -> list[ir.Value]:
+        """The sources by their numbers."""
+        return list(self.sources)
+
+    @cached_property
+    def inner(self) -> set[ir.Node]:
+        """The nodes that move channels."""
+        return {node for move in self.moves.values() for node in move.nodes}
+
+    @cached_property
+    def members(self) -> dict[ir.Value, list[ir.Value]]:
+        """The values of each group."""
+        found: dict[ir.Value, list[ir.Value]] = {}
+        for value in self.axes:
+            found.setdefault(self.of(value), []).append(value)
+        return found
+
+    @cached_property
+    def whole(self) -> set[ir.Value]:
+        """The groups of which a mix reads some value as it is."""
+        mixes = (found.mix for found in self.flows.values())
+        return {self.of(mix.operand) for mix in mixes if mix is not None}
 
     def of(self, value: ir.Value) -> ir.Value:
         """The value that stands for the group of `value`."""
-        while self.group.get(value, value) is not value:
-            value = self.group[value]
+        while (above := self.group.get(value, value)) is not value:
+            # Every other step of the way is left out from now on, so that ways stay short.
+            self.group[value] = above = self.group.get(above, above)
+            value = above
         return value
 
     def tie(self, a: ir.Value, b: ir.Value) -> None:
@@ -80,9 +109,9 @@ def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabel
     Moves that are connected, through values or through orders, go together or stay together.
     """
     labels = _labels(graph)
-    names = Names.of(graph)
+    names, fixed = Names.of(graph), _fixed(graph, labels)
     for component in _components(labels):
-        plan = _plan(component, labels, graph)
+        plan = _plan(component, labels, fixed)
         before, after = _moving(component, sizes, profile), _placing(plan, labels, sizes, profile)
         if after < before:
             _carry_out(plan, labels, graph, names)
@@ -98,13 +127,15 @@ def _labels(graph: ir.Graph) -> _Labels:
     for node in graph:
         if node.op_type == "Split" and node.outputs[0] in axes:
             axes.update(dict.fromkeys(node.outputs, axes[node.outputs[0]]))
-    labels = _Labels(axes)
+    labels = _Labels(axes, rank={node: k for k, node in enumerate(graph)})
     for node in graph:  # first those that fix an axis by themselves, so that order does not matter
         if node.op_type != "Concat":
             _note(moves(node, axes), axes)
     for node in graph:
         _carry(node, axes)
-        labels.moves.update({move.value: move for move in moves(node, axes)})
+        found = list(moves(node, axes))
+        if all(move.which.size for move in found):
+            labels.moves.update({move.value: move for move in found})
     _note(labels.moves.values(), axes)
     for node in graph:
         if not any(value in labels.moves for value in node.outputs):
@@ -154,9 +185,7 @@ def _atoms(move: Move, labels: _Labels) -> tuple[Array, Array]:
             source[here] = labels.atoms[operand][0][move.sources[here]]
             channel[here] = labels.atoms[operand][1][move.sources[here]]
         else:
-            if operand not in labels.sources:
-                labels.sources.append(operand)
-            source[here] = labels.sources.index(operand)
+            source[here] = labels.sources.setdefault(operand, len(labels.sources))
             channel[here] = move.sources[here]
     return source, channel
 
@@ -167,7 +196,7 @@ def _components(labels: _Labels) -> list[list[Move]]:
     for value, move in labels.moves.items():
         for operand in move.operands:
             labels_of.tie(value, operand)
-    for value in list(labels.moves) + labels.sources:
+    for value in (*labels.moves, *labels.sources):
         labels_of.tie(value, labels.of(value))
     found: dict[ir.Value, list[Move]] = {}
     for value, move in labels.moves.items():
@@ -187,7 +216,7 @@ def _reorders(component: Sequence[Move], labels: _Labels) -> bool:
         for k in np.unique(source):
             read.setdefault(int(k), []).append(channel[source == k])
     return any(
-        len(np.unique(np.concatenate(parts))) < (channels_of(labels.sources[k], 1) or 0)
+        len(np.unique(np.concatenate(parts))) < (channels_of(labels.numbered[k], 1) or 0)
         for k, parts in read.items()
     )
 
@@ -204,68 +233,66 @@ class _Plan:
     gathers: dict[ir.Value, Array] = field(default_factory=dict)
 
 
-def _plan(component: Sequence[Move], labels: _Labels, graph: ir.Graph) -> _Plan:
+def _plan(component: Sequence[Move], labels: _Labels, fixed: set[ir.Value]) -> _Plan:
     wanted = [m.value for m in component if _is_read(m.value, labels)]
-    fixed = _fixed(graph, labels)
     plan = _Plan()
     made: dict[ir.Value, list[ir.Value]] = {}
     for value in wanted:
         made.setdefault(labels.of(value), []).append(value)
-    sources = dict.fromkeys(
-        labels.sources[k] for v in wanted for k in np.unique(labels.atoms[v][0])
-    )
-    given = {labels.of(source) for source in sources}
-    for group in dict.fromkeys(labels.of(source) for source in sources):
-        if group not in fixed and group not in made and group not in plan.orders:
-            plan.orders[group] = _sorted_by_reader(group, wanted, labels)
+    taken = _taken(wanted, labels)
+    for group, channels in taken.items():
+        if group not in fixed and group not in made:
+            plan.orders[group] = _sorted_by_reader(group, channels, labels)
     for value in wanted:
         group = labels.of(value)
-        free = group not in fixed | given and len(made[group]) == 1
+        free = group not in fixed and group not in taken and len(made[group]) == 1
         _assemble(value, free, plan, labels)
     return plan
 
 
 def _is_read(value: ir.Value, labels: _Labels) -> bool:
     """Whether something other than a move reads a value."""
-    inner = {n for move in labels.moves.values() for n in move.nodes}
-    return value.is_graph_output() or any(use.node not in inner for use in value.uses())
+    return value.is_graph_output() or any(use.node not in labels.inner for use in value.uses())
 
 
 def _fixed(graph: ir.Graph, labels: _Labels) -> set[ir.Value]:
     """Groups with a value whose order somebody else counts on."""
-    inner = {n for move in labels.moves.values() for n in move.nodes}
     fixed = {labels.of(v) for v in (*graph.inputs, *graph.outputs)}
     for node in graph.all_nodes():
         found = labels.flows.get(node)
         free = set() if found is None else {link.operand for link in found.links}
         if found is not None and found.mix is not None:
             free = {found.mix.operand}
-        if node not in inner:
+        if node not in labels.inner:
             fixed |= {labels.of(v) for v in node.inputs if v is not None and v not in free}
-        if node not in inner and found is None:
+        if node not in labels.inner and found is None:
             fixed |= {labels.of(v) for v in node.outputs}
     return fixed
 
 
-def _sorted_by_reader(group: ir.Value, wanted: Sequence[ir.Value], labels: _Labels) -> Array:
-    """The channels of a group of sources that are read, those with the same readers together."""
-    members = [k for k, source in enumerate(labels.sources) if labels.of(source) is group]
-    channels = channels_of(labels.sources[members[0]], labels.axes[labels.sources[members[0]]]) or 0
-    readers = np.zeros((len(wanted) + 1, channels), bool)
-    for row, value in enumerate(wanted):
+def _taken(wanted: Sequence[ir.Value], labels: _Labels) -> dict[ir.Value, list[Array]]:
+    """For each group of sources the channels that are read of it, one reader after another."""
+    found: dict[ir.Value, list[Array]] = {}
+    for value in wanted:
         source, channel = labels.atoms[value]
-        readers[row, channel[np.isin(source, members)]] = True
-    readers[-1] = _is_read_whole(group, labels)
+        read: dict[ir.Value, list[Array]] = {}
+        for k in np.unique(source):
+            read.setdefault(labels.of(labels.numbered[k]), []).append(channel[source == k])
+        for group, parts in read.items():
+            found.setdefault(group, []).append(np.concatenate(parts))
+    return found
+
+
+def _sorted_by_reader(group: ir.Value, taken: Sequence[Array], labels: _Labels) -> Array:
+    """The channels of a group of sources that are read, those with the same readers together."""
+    source = next(v for v in labels.members[group] if v in labels.sources)
+    channels = channels_of(source, labels.axes[source]) or 0
+    readers = np.zeros((len(taken) + 1, channels), bool)
+    for row, channel in enumerate(taken):
+        readers[row, channel] = True
+    readers[-1] = group in labels.whole
     order = np.lexsort(readers[::-1])
     return order[readers[:, order].any(axis=0)]
-
-
-def _is_read_whole(group: ir.Value, labels: _Labels) -> bool:
-    """Whether a mix reads some value of a group as it is."""
-    return any(
-        found.mix is not None and labels.of(found.mix.operand) is group
-        for found in labels.flows.values()
-    )
 
 
 def _assemble(value: ir.Value, free: bool, plan: _Plan, labels: _Labels) -> None:
@@ -273,7 +300,7 @@ def _assemble(value: ir.Value, free: bool, plan: _Plan, labels: _Labels) -> None
     source, channel = labels.atoms[value]
     stored = np.empty_like(channel)
     for k in np.unique(source):
-        order = plan.orders.get(labels.of(labels.sources[k]))
+        order = plan.orders.get(labels.of(labels.numbered[k]))
         here = source == k
         stored[here] = channel[here] if order is None else _positions(order)[channel[here]]
     sequence = np.lexsort((stored, source)) if free else np.arange(len(source))
@@ -284,7 +311,7 @@ def _assemble(value: ir.Value, free: bool, plan: _Plan, labels: _Labels) -> None
         plan.gathers[value] = np.argsort(ordered)
     elif free:
         plan.orders[labels.of(value)] = sequence
-    plan.pieces[value] = [(labels.sources[k], a, b) for k, a, b in runs]
+    plan.pieces[value] = [(labels.numbered[k], a, b) for k, a, b in runs]
 
 
 def _positions(order: Array) -> Array:
@@ -343,11 +370,11 @@ def _placing(plan: _Plan, labels: _Labels, sizes: Sizes, profile: Profile) -> Co
 
 
 def _carry_out(plan: _Plan, labels: _Labels, graph: ir.Graph, names: Names) -> None:
-    values = [*labels.axes]
-    orders = {v: plan.orders[g] for v in values if (g := labels.of(v)) in plan.orders}
+    orders = {v: order for g, order in plan.orders.items() for v in labels.members[g]}
     assembled = _built(plan, labels, graph, names, orders)
-    for node, found in labels.flows.items():
-        reindex(node, found, orders, names, None)
+    touched = {n for v in orders for n in (v.producer(), *(use.node for use in v.uses()))}
+    for node in sorted(labels.flows.keys() & touched, key=labels.rank.__getitem__):
+        reindex(node, labels.flows[node], orders, names, None)
     for value, order in orders.items():
         if value not in labels.moves:
             narrow(value, labels.axes[value], len(order))
@@ -358,9 +385,8 @@ def _carry_out(plan: _Plan, labels: _Labels, graph: ir.Graph, names: Names) -> N
 def _read_instead(
     value: ir.Value, made: ir.Value, labels: _Labels, graph: ir.Graph, names: Names
 ) -> None:
-    inner = {n for move in labels.moves.values() for n in move.nodes}
     for use in list(value.uses()):
-        if use.node not in inner:
+        if use.node not in labels.inner:
             use.node.replace_input_with(use.idx, made)
     if value.is_graph_output():
         if made.is_graph_input() or made.is_graph_output() or made.is_initializer():
@@ -437,10 +463,8 @@ class _Builder:
 
     def _cut(self, source: ir.Value, cuts: list[int]) -> dict[int, ir.Value]:
         """Each part of a source by where it begins."""
-        first = next(
-            use.node for move in self.labels.moves.values() for use in source.uses()
-            if use.node in move.nodes
-        )  # fmt: skip
+        readers = [use.node for use in source.uses() if use.node in self.labels.inner]
+        first = min(readers, key=self.labels.rank.__getitem__)
         ends = pairwise(cuts)
         if cuts[0] == 0 and cuts[-1] == self._channels(source):
             return self._split(source, cuts, first)
