@@ -261,3 +261,13 @@ def test_with_free_sizes() -> None:
                   {"w": DEAD, **V})  # fmt: skip
     after = optimized(proto, "prune", {"N": 2, "H": 3, "W": 1}, {"N": 1, "H": 1, "W": 4})
     assert after.weights() == [[4, 3, 1, 1], [4, 4, 1, 1]]
+
+
+@pytest.mark.parametrize(("rest", "kept"), [(-1, 4), (6, 6)])
+def test_channels_may_go_where_a_shape_is_read_for_its_batch_only(rest: int, kept: int) -> None:
+    """Flatten as exporters write it; a size that says six channels keeps the six."""
+    sizes = {"z": np.array([0]), "o": np.array([1]), "m": np.array([rest])}
+    nodes = "g = GlobalAveragePool(t) s = Shape(g) n = Slice(s, z, o) d = Concat<axis = 0>(n, m)"
+    proto = model(f"t = Conv(x, w) {nodes} f = Reshape(g, d) y = Gemm<transB = 1>(f, v)",
+                  "float[N,3,5,4] x", "y", {"w": DEAD, "v": (4, 6), **sizes})  # fmt: skip
+    assert optimized(proto, "prune", {"N": 2}).weights()[0] == [kept, 3, 1, 1]

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from onebyone.graph.constants import constant
 from onebyone.graph.operators import Role, role
 
-__all__ = ["ShapeReads", "consumers"]
+__all__ = ["ShapeReads", "consumers", "entries_used"]
 
 _STAYS = (Role.OPAQUE, Role.ELEMENTWISE, Role.NORMALIZATION)
 
@@ -57,7 +57,7 @@ class ShapeReads:
         value = node.inputs[0] if node.op_type == "Shape" and node.domain == "" else None
         if value is None or value.shape is None:
             return False
-        used = _entries_used(node, value.shape.rank())
+        used = entries_used(node, value.shape.rank())
         return all(self._known(value, value.shape[axis]) for axis in used)
 
     def _known(self, value: ir.Value, size: int | ir.SymbolicDim) -> bool:
@@ -75,7 +75,7 @@ class ShapeReads:
         assert value is not None
         assert value.shape is not None
         rank = value.shape.rank()
-        used = _entries_used(node, rank)
+        used = entries_used(node, rank)
         sizes = [value.shape[axis] if axis in used else 1 for axis in range(*_bounds(node, rank))]
         known = [size for size in sizes if isinstance(size, int)]
         if len(known) == len(sizes):
@@ -105,7 +105,7 @@ def _bounds(node: ir.Node, rank: int) -> tuple[int, int]:
     )[:2]
 
 
-def _entries_used(node: ir.Node, rank: int) -> set[int]:
+def entries_used(node: ir.Node, rank: int) -> set[int]:
     """The axes whose sizes are used by what consumes a Shape node."""
     start, end = _bounds(node, rank)
     result = node.outputs[0]

@@ -23,6 +23,7 @@ from onebyone.graph.constants import constant
 from onebyone.graph.numeric import KERNELS
 from onebyone.graph.numeric.call import Call
 from onebyone.graph.operators import Role, role
+from onebyone.graph.shape_reads import entries_used
 from onebyone.graph.spatial import spatial
 from onebyone.optimize.flow import Flow, Link, Mix, channels_of, flow
 
@@ -218,10 +219,18 @@ def _lock(graph: ir.Graph, a: _Analysis) -> None:
     a.locked |= {v for v in (*graph.inputs, *graph.outputs) if v in a.axes}
     a.locked |= {v for v in a.axes if v.producer() is None or v.producer() not in a.flows}
     for node in graph.all_nodes():
-        free = _operands(a.flows[node]) if node in a.flows else set()
+        free = _operands(a.flows[node]) if node in a.flows else _sized(node, a)
         a.locked |= {v for v in node.inputs if v is not None and v in a.axes and v not in free}
     for value, axis in a.axes.items():
         a.needed[value] = np.full(channels_of(value, axis) or 0, value in a.locked)
+
+
+def _sized(node: ir.Node, a: _Analysis) -> set[ir.Value]:
+    """The operand of a Shape whose number of channels nobody reads."""
+    x = node.inputs[0] if node.op_type == "Shape" and node.domain == "" else None
+    if x is None or x.shape is None or a.axes.get(x) in entries_used(node, x.shape.rank()):
+        return set()
+    return {x}
 
 
 def _operands(found: Flow) -> set[ir.Value]:

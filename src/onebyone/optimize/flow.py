@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import Spatial
+from onebyone.graph.axes import Spatial, entries
 from onebyone.graph.channels import ChannelNode, bias_of, channel_map
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.operators import Role, role
@@ -190,10 +190,18 @@ def _viewed(node: ir.Node, axis: int) -> Flow | None:
     x, before = node.inputs[0], view_axis(node, axis)
     if x is None or before is None:
         return None
-    if node.op_type == "Reshape" and constant(node.inputs[1]) is None:
+    if node.op_type == "Reshape" and not _sized_freely(node, before, axis):
         return None
     link = _straight(x, node.outputs[0], before, axis)
     return None if link is None else Flow(axis, (link,))
+
+
+def _sized_freely(node: ir.Node, before: int, axis: int) -> bool:
+    """Whether the number of channels can change: it is a constant, or what is left, or copied."""
+    if constant(node.inputs[1]) is not None:
+        return True
+    asked = entries(node.inputs[1])
+    return asked is not None and (asked[axis] == -1 or (asked[axis] == 0 and before == axis))
 
 
 def _spaced(node: ir.Node, axis: int) -> Flow | None:

@@ -11,29 +11,24 @@ comes cheapest, and has its own weights permuted to that. Channels that nobody r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import pairwise
 from math import prod
 
 import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
-from onebyone.graph.operators import Role, role
 from onebyone.graph.shapes import Sizes
+from onebyone.optimize.assemble import Builder, Piece
 from onebyone.optimize.cost import Cost, Profile
-from onebyone.optimize.flow import Flow, Link, Mix, channels_of, flow
-from onebyone.optimize.lift import channel_axes
-from onebyone.optimize.moves import Move, moves
+from onebyone.optimize.flow import channels_of
+from onebyone.optimize.labels import Labels, labels_of
+from onebyone.optimize.moves import Move
 from onebyone.optimize.place import Names
-from onebyone.optimize.reindex import integers, narrow, reindex
+from onebyone.optimize.reindex import narrow, reindex
 
 __all__ = ["Relabelled", "relabel"]
-
-Piece = tuple[ir.Value, int, int]
-"""A stretch of the channels of a source, as stored: source, first, end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,70 +40,12 @@ class Relabelled:
     after: Cost
 
 
-@dataclass(eq=False)
-class _Labels:
-    """What is known of the channels of a graph.
-
-    Args:
-        axes: value -> channel axis.
-        flows: node -> how channels flow through it, for nodes that compute.
-        moves: value -> the move that makes it.
-        atoms: value -> for each channel the source's number and the channel there.
-        sources: the values that channels come from, with their numbers.
-        group: value -> the value that stands for all that must be stored in one order.
-        rank: node -> its place in the graph.
-    """
-
-    axes: dict[ir.Value, int]
-    flows: dict[ir.Node, Flow] = field(default_factory=dict)
-    moves: dict[ir.Value, Move] = field(default_factory=dict)
-    atoms: dict[ir.Value, tuple[Array, Array]] = field(default_factory=dict)
-    sources: dict[ir.Value, int] = field(default_factory=dict)
-    group: dict[ir.Value, ir.Value] = field(default_factory=dict)
-    rank: dict[ir.Node, int] = field(default_factory=dict)
-
-    @cached_property
-    def numbered(self) -> list[ir.Value]:
-        """The sources by their numbers."""
-        return list(self.sources)
-
-    @cached_property
-    def inner(self) -> set[ir.Node]:
-        """The nodes that move channels."""
-        return {node for move in self.moves.values() for node in move.nodes}
-
-    @cached_property
-    def members(self) -> dict[ir.Value, list[ir.Value]]:
-        """The values of each group."""
-        found: dict[ir.Value, list[ir.Value]] = {}
-        for value in self.axes:
-            found.setdefault(self.of(value), []).append(value)
-        return found
-
-    @cached_property
-    def whole(self) -> set[ir.Value]:
-        """The groups of which a mix reads some value as it is."""
-        mixes = (found.mix for found in self.flows.values())
-        return {self.of(mix.operand) for mix in mixes if mix is not None}
-
-    def of(self, value: ir.Value) -> ir.Value:
-        """The value that stands for the group of `value`."""
-        while (above := self.group.get(value, value)) is not value:
-            # Every other step of the way is left out from now on, so that ways stay short.
-            self.group[value] = above = self.group.get(above, above)
-            value = above
-        return value
-
-    def tie(self, a: ir.Value, b: ir.Value) -> None:
-        self.group[self.of(a)] = self.of(b)
-
-
 def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabelled]:
     """Take shuffles and other moves of channels into the weights, in place, where that is cheaper.
 
     Moves that are connected, through values or through orders, go together or stay together.
     """
-    labels = _labels(graph)
+    labels = labels_of(graph)
     names, fixed = Names.of(graph), _fixed(graph, labels)
     for component in _components(labels):
         plan = _plan(component, labels, fixed)
@@ -119,92 +56,21 @@ def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabel
             yield Relabelled(tuple(sorted(gone)), before, after)
 
 
-# What is known ------------------------------------------------------------------------------------
-
-
-def _labels(graph: ir.Graph) -> _Labels:
-    axes = channel_axes(graph)
-    for node in graph:
-        if node.op_type == "Split" and node.outputs[0] in axes:
-            axes.update(dict.fromkeys(node.outputs, axes[node.outputs[0]]))
-    labels = _Labels(axes, rank={node: k for k, node in enumerate(graph)})
-    for node in graph:  # first those that fix an axis by themselves, so that order does not matter
-        if node.op_type != "Concat":
-            _note(moves(node, axes), axes)
-    for node in graph:
-        _carry(node, axes)
-        found = list(moves(node, axes))
-        if all(move.which.size for move in found):
-            labels.moves.update({move.value: move for move in found})
-    _note(labels.moves.values(), axes)
-    for node in graph:
-        if not any(value in labels.moves for value in node.outputs):
-            _admit(node, labels)
-    for move in labels.moves.values():
-        labels.atoms[move.value] = _atoms(move, labels)
-    return labels
-
-
-def _note(found: Iterable[Move], axes: dict[ir.Value, int]) -> None:
-    """Enter the channel axes of what moves read and make."""
-    for move in found:
-        for value in (move.value, *move.operands):
-            axes.setdefault(value, move.axis)
-
-
-def _carry(node: ir.Node, axes: dict[ir.Value, int]) -> None:
-    """Give the result of a node the channel axis of its operands, which moves may have fixed."""
-    out = node.outputs[0] if node.outputs else None
-    if out is None or out in axes or out.shape is None or role(node) is Role.VIEW:
-        return
-    rank = out.shape.rank()
-    known = [axes[v] for v in node.inputs if v in axes and v.shape and v.shape.rank() == rank]
-    if known:
-        axes[out] = known[0]
-
-
-def _admit(node: ir.Node, labels: _Labels) -> None:
-    out = node.outputs[0] if node.outputs else None
-    found = flow(node, labels.axes[out]) if out is not None and out in labels.axes else None
-    if found is None or out is None or channels_of(out, found.axis) is None:
-        return
-    parts: tuple[Link | Mix, ...] = found.links if found.mix is None else (found.mix,)
-    if any(labels.axes.get(part.operand, part.axis) != part.axis for part in parts):
-        return
-    labels.flows[node] = found
-    for link in found.links:
-        labels.tie(link.operand, out)
-
-
-def _atoms(move: Move, labels: _Labels) -> tuple[Array, Array]:
-    """For each channel of a moved value the number of its source, and its channel there."""
-    source, channel = np.zeros_like(move.which), np.zeros_like(move.which)
-    for k, operand in enumerate(move.operands):
-        here = move.which == k
-        if operand in labels.atoms:
-            source[here] = labels.atoms[operand][0][move.sources[here]]
-            channel[here] = labels.atoms[operand][1][move.sources[here]]
-        else:
-            source[here] = labels.sources.setdefault(operand, len(labels.sources))
-            channel[here] = move.sources[here]
-    return source, channel
-
-
-def _components(labels: _Labels) -> list[list[Move]]:
+def _components(labels: Labels) -> list[list[Move]]:
     """Moves connected through values and orders, where channels change places or are left out."""
-    labels_of = _Labels({})
+    joined = Labels({})
     for value, move in labels.moves.items():
         for operand in move.operands:
-            labels_of.tie(value, operand)
+            joined.tie(value, operand)
     for value in (*labels.moves, *labels.sources):
-        labels_of.tie(value, labels.of(value))
+        joined.tie(value, labels.of(value))
     found: dict[ir.Value, list[Move]] = {}
     for value, move in labels.moves.items():
-        found.setdefault(labels_of.of(value), []).append(move)
+        found.setdefault(joined.of(value), []).append(move)
     return [component for component in found.values() if _reorders(component, labels)]
 
 
-def _reorders(component: Sequence[Move], labels: _Labels) -> bool:
+def _reorders(component: Sequence[Move], labels: Labels) -> bool:
     """Whether a value that is read holds a source in pieces, or nobody reads some channels."""
     read: dict[int, list[Array]] = {}
     for move in component:
@@ -233,7 +99,7 @@ class _Plan:
     gathers: dict[ir.Value, Array] = field(default_factory=dict)
 
 
-def _plan(component: Sequence[Move], labels: _Labels, fixed: set[ir.Value]) -> _Plan:
+def _plan(component: Sequence[Move], labels: Labels, fixed: set[ir.Value]) -> _Plan:
     wanted = [m.value for m in component if _is_read(m.value, labels)]
     plan = _Plan()
     made: dict[ir.Value, list[ir.Value]] = {}
@@ -250,12 +116,12 @@ def _plan(component: Sequence[Move], labels: _Labels, fixed: set[ir.Value]) -> _
     return plan
 
 
-def _is_read(value: ir.Value, labels: _Labels) -> bool:
+def _is_read(value: ir.Value, labels: Labels) -> bool:
     """Whether something other than a move reads a value."""
     return value.is_graph_output() or any(use.node not in labels.inner for use in value.uses())
 
 
-def _fixed(graph: ir.Graph, labels: _Labels) -> set[ir.Value]:
+def _fixed(graph: ir.Graph, labels: Labels) -> set[ir.Value]:
     """Groups with a value whose order somebody else counts on."""
     fixed = {labels.of(v) for v in (*graph.inputs, *graph.outputs)}
     for node in graph.all_nodes():
@@ -270,7 +136,7 @@ def _fixed(graph: ir.Graph, labels: _Labels) -> set[ir.Value]:
     return fixed
 
 
-def _taken(wanted: Sequence[ir.Value], labels: _Labels) -> dict[ir.Value, list[Array]]:
+def _taken(wanted: Sequence[ir.Value], labels: Labels) -> dict[ir.Value, list[Array]]:
     """For each group of sources the channels that are read of it, one reader after another."""
     found: dict[ir.Value, list[Array]] = {}
     for value in wanted:
@@ -283,7 +149,7 @@ def _taken(wanted: Sequence[ir.Value], labels: _Labels) -> dict[ir.Value, list[A
     return found
 
 
-def _sorted_by_reader(group: ir.Value, taken: Sequence[Array], labels: _Labels) -> Array:
+def _sorted_by_reader(group: ir.Value, taken: Sequence[Array], labels: Labels) -> Array:
     """The channels of a group of sources that are read, those with the same readers together."""
     source = next(v for v in labels.members[group] if v in labels.sources)
     channels = channels_of(source, labels.axes[source]) or 0
@@ -295,7 +161,7 @@ def _sorted_by_reader(group: ir.Value, taken: Sequence[Array], labels: _Labels) 
     return order[readers[:, order].any(axis=0)]
 
 
-def _assemble(value: ir.Value, free: bool, plan: _Plan, labels: _Labels) -> None:
+def _assemble(value: ir.Value, free: bool, plan: _Plan, labels: Labels) -> None:
     """Choose the order of a value that is read, and the stretches that it is put together from."""
     source, channel = labels.atoms[value]
     stored = np.empty_like(channel)
@@ -348,7 +214,7 @@ def _moving(component: Sequence[Move], sizes: Sizes, profile: Profile) -> Cost:
     return total
 
 
-def _placing(plan: _Plan, labels: _Labels, sizes: Sizes, profile: Profile) -> Cost:
+def _placing(plan: _Plan, labels: Labels, sizes: Sizes, profile: Profile) -> Cost:
     """Of the splits, concats and gathers of a plan."""
     total = Cost()
     for value, pieces in plan.pieces.items():
@@ -369,7 +235,7 @@ def _placing(plan: _Plan, labels: _Labels, sizes: Sizes, profile: Profile) -> Co
 # Carrying it out ----------------------------------------------------------------------------------
 
 
-def _carry_out(plan: _Plan, labels: _Labels, graph: ir.Graph, names: Names) -> None:
+def _carry_out(plan: _Plan, labels: Labels, graph: ir.Graph, names: Names) -> None:
     orders = {v: order for g, order in plan.orders.items() for v in labels.members[g]}
     assembled = _built(plan, labels, graph, names, orders)
     touched = {n for v in orders for n in (v.producer(), *(use.node for use in v.uses()))}
@@ -383,7 +249,7 @@ def _carry_out(plan: _Plan, labels: _Labels, graph: ir.Graph, names: Names) -> N
 
 
 def _read_instead(
-    value: ir.Value, made: ir.Value, labels: _Labels, graph: ir.Graph, names: Names
+    value: ir.Value, made: ir.Value, labels: Labels, graph: ir.Graph, names: Names
 ) -> None:
     for use in list(value.uses()):
         if use.node not in labels.inner:
@@ -401,13 +267,13 @@ def _read_instead(
 
 def _built(
     plan: _Plan,
-    labels: _Labels,
+    labels: Labels,
     graph: ir.Graph,
     names: Names,
     orders: Mapping[ir.Value, Array],
 ) -> dict[ir.Value, ir.Value]:
     """New nodes for every value that is read, right behind the moves that made it."""
-    builder = _Builder(graph, names, labels, orders)
+    builder = Builder(graph, names, labels, orders)
     cuts = _cuts(plan)
     return {
         value: builder.value(value, pieces, cuts, plan.gathers.get(value))
@@ -422,92 +288,3 @@ def _cuts(plan: _Plan) -> dict[ir.Value, list[int]]:
         for source, a, b in pieces:
             cuts.setdefault(source, set()).update((a, b))
     return {source: sorted(found) for source, found in cuts.items()}
-
-
-@dataclass(eq=False)
-class _Builder:
-    graph: ir.Graph
-    names: Names
-    labels: _Labels
-    orders: Mapping[ir.Value, Array]
-    cut: dict[ir.Value, dict[int, ir.Value]] = field(default_factory=dict)
-
-    def value(
-        self,
-        value: ir.Value,
-        pieces: Sequence[Piece],
-        cuts: Mapping[ir.Value, list[int]],
-        gather: Array | None,
-    ) -> ir.Value:
-        """The operators that put a value together."""
-        before = self.labels.moves[value].nodes[-1]
-        parts = [part for piece in pieces for part in self._stretch(piece, cuts[piece[0]])]
-        made = parts[0]
-        axis = [ir.AttrInt64("axis", 1)]
-        if len(parts) > 1:
-            count = sum(b - a for _, a, b in pieces)
-            made = self._node("Concat", parts, value, count, before, axis)
-        if gather is not None:
-            operands = [made, integers(gather, self.graph, self.names)]
-            made = self._node("Gather", operands, value, len(gather), before, axis)
-        return made
-
-    def _stretch(self, piece: Piece, cuts: list[int]) -> list[ir.Value]:
-        """The parts of a source that a stretch consists of."""
-        source, a, b = piece
-        if (a, b) == (0, self._channels(source)):
-            return [source]
-        if source not in self.cut:
-            self.cut[source] = self._cut(source, cuts)
-        return [self.cut[source][k] for k in cuts if a <= k < b]
-
-    def _cut(self, source: ir.Value, cuts: list[int]) -> dict[int, ir.Value]:
-        """Each part of a source by where it begins."""
-        readers = [use.node for use in source.uses() if use.node in self.labels.inner]
-        first = min(readers, key=self.labels.rank.__getitem__)
-        ends = pairwise(cuts)
-        if cuts[0] == 0 and cuts[-1] == self._channels(source):
-            return self._split(source, cuts, first)
-        return {a: self._slice(source, a, b, first) for a, b in ends}
-
-    def _channels(self, source: ir.Value) -> int:
-        if source in self.orders:
-            return len(self.orders[source])
-        return channels_of(source, 1) or 0
-
-    def _split(self, source: ir.Value, cuts: list[int], before: ir.Node) -> dict[int, ir.Value]:
-        counts = np.diff(cuts)
-        axis = ir.AttrInt64("axis", 1)
-        operands, attributes = [source, integers(counts, self.graph, self.names)], [axis]
-        if self.graph.opset_imports[""] < 13:
-            operands, attributes = [source], [axis, ir.AttrInt64s("split", counts.tolist())]
-        name = self.names.mint(f"{source.name}.Split")
-        node = ir.Node("", "Split", operands, attributes, num_outputs=len(counts), name=name)
-        for k, (value, count) in enumerate(zip(node.outputs, counts, strict=True)):
-            self._describe(value, self.names.mint(f"{name}.{k}"), source, int(count))
-        self.graph.insert_before(before, node)
-        return dict(zip(cuts, node.outputs, strict=False))
-
-    def _slice(self, source: ir.Value, a: int, b: int, before: ir.Node) -> ir.Value:
-        bounds = [integers([n], self.graph, self.names) for n in (a, b, 1)]
-        return self._node("Slice", [source, *bounds], source, b - a, before, [])
-
-    def _node(
-        self,
-        op_type: str,
-        operands: Sequence[ir.Value],
-        like: ir.Value,
-        channels: int,
-        before: ir.Node,
-        attributes: Sequence[ir.Attr],
-    ) -> ir.Value:
-        name = self.names.mint(f"{like.name}.{op_type}")
-        node = ir.Node("", op_type, operands, attributes, num_outputs=1, name=name)
-        self._describe(node.outputs[0], name, like, channels)
-        self.graph.insert_before(before, node)
-        return node.outputs[0]
-
-    def _describe(self, value: ir.Value, name: str, like: ir.Value, channels: int) -> None:
-        assert like.shape is not None
-        value.name, value.type = name, like.type
-        value.shape = ir.Shape([like.shape[0], channels, *like.shape.dims[2:]])
