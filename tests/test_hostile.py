@@ -24,6 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onebyone.cli import run
 from onebyone.errors import UsageError
 from onebyone.graph import write as module
+from onebyone.graph.evaluate import CannotEvaluate, evaluate
 from onebyone.graph.read import read
 from onebyone.graph.write import write
 from onebyone.process import memory
@@ -339,6 +340,12 @@ def test_a_loop_without_end_is_broken_off(
     code, message = said(capsys, "optimize", tmp_path / "model.onnx", "-o", tmp_path / "out.onnx")
     assert (code, "loop without end" in message) == (3, True)
     assert os.listdir(tmp_path) == ["model.onnx"]
+
+
+def test_a_loop_without_end_is_broken_off_in_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onebyone.graph.evaluate._LONGEST_LOOP", 0.2)
+    with pytest.raises(CannotEvaluate, match="without end"):
+        evaluate(read(endless()), {"x": np.zeros(3, np.float32)})
 
 
 def test_what_libraries_write_to_stderr_is_not_seen() -> None:

@@ -8,6 +8,7 @@ the onnx package, one node at a time; If, Loop and Scan run their subgraphs here
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,8 @@ RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
      "RandomUniformLike"}
 )  # fmt: skip
+# Seconds: only one without end takes longer (decision 18).
+_LONGEST_LOOP = 600.0
 Outputs = list[Any]
 
 
@@ -200,7 +203,7 @@ def _loop(node: ir.Node, inputs: list[Any], run: _Run) -> Outputs:
     body = node.attributes["body"].as_graph()
     limit, go, *state = inputs
     scans: list[list[Array]] = [[] for _ in body.outputs[1 + len(state) :]]
-    iteration = 0
+    iteration, begin = 0, time.monotonic()
     while (limit is None or iteration < int(limit)) and (go is None or bool(go)):
         arguments = [np.array(iteration, np.int64), np.array(go is None or bool(go)), *state]
         run.known.update(zip(body.inputs, arguments, strict=True))
@@ -209,6 +212,8 @@ def _loop(node: ir.Node, inputs: list[Any], run: _Run) -> Outputs:
         for scan, item in zip(scans, items, strict=True):
             scan.append(item)
         iteration += 1
+        if time.monotonic() - begin > _LONGEST_LOOP:
+            raise CannotEvaluate(f"a Loop took over {_LONGEST_LOOP:.0f} s; is it without end?")
     return [*state, *map(_stacked, scans, body.outputs[1 + len(state) :])]
 
 
