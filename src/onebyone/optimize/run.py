@@ -68,8 +68,9 @@ def optimize(
     >>> import numpy as np
     >>> x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64, 56, 40])
     >>> y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64, 56, 40])
-    >>> up = numpy_helper.from_array(np.ones((128, 64, 1, 1), np.float32), "up")
-    >>> down = numpy_helper.from_array(np.ones((64, 128, 1, 1), np.float32), "down")
+    >>> draw = np.random.default_rng(0).standard_normal
+    >>> up = numpy_helper.from_array(draw((128, 64, 1, 1), np.float32), "up")
+    >>> down = numpy_helper.from_array(draw((64, 128, 1, 1), np.float32), "down")
     >>> nodes = [helper.make_node("Conv", ["x", "up"], ["h"], "wide"),
     ...          helper.make_node("Conv", ["h", "down"], ["y"], "narrow")]
     >>> graph = helper.make_graph(nodes, "g", [x], [y], [up, down])
