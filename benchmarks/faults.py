@@ -326,7 +326,7 @@ MUTANTS: tuple[Mutant, ...] = (
            "(np.diff(stored) != 1)", "(np.diff(stored) > 1)"),
     Mutant("permute", "optimize/relabel.py", "what a mix reads whole is left out",
            "optimize/relabel",
-           "readers[-1] = _is_read_whole(group, labels)", "readers[-1] = False"),
+           "readers[-1] = group in labels.whole", "readers[-1] = False"),
     Mutant("permute", "optimize/reindex.py", "columns are not put in the new order",
            "optimize/reindex optimize/relabel",
            "np.take(weight, into, columns)", "np.take(weight, np.sort(into), columns)"),

@@ -131,7 +131,7 @@ BLOCKS = {
         (6, 9, 7),
         (1, 2),
         "Conv, 2 Reshape, 2 Shape, 2 Concat",
-        "Conv, 2 Reshape, 5 Shape, 2 Concat, 5 Gather, 5 Unsqueeze",
+        "Conv, 2 Reshape, 4 Shape, 2 Concat, 4 Gather, 4 Unsqueeze",
     ),
     # Residual blocks. A norm behind a convolution is in its weights.
     "bottleneck": Block(lambda: Bottleneck(6, 4, 6), IMAGE, ANY, "3 Conv, 3 Relu, Add"),
@@ -211,7 +211,7 @@ BLOCKS = {
         TOKENS,
         (0, 1),
         "2 Gemm, 2 Relu, 2 Reshape, 2 Shape, Concat",
-        "2 Gemm, 2 Relu, Flatten, 2 Shape, 3 Gather, 3 Unsqueeze, Concat, Reshape",
+        "2 Gemm, 2 Relu, Flatten, Shape, 2 Gather, 2 Unsqueeze, Concat, Reshape",
     ),
     "T-Net": Block(
         lambda: TNet(3, (4, 8), (7, 6)),

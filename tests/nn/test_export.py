@@ -42,13 +42,11 @@ pytestmark = [
 each_block = pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
 
 # What TorchScript's exporter, the older one, writes and `optimize` does not take out: pads that are
-# computed from constants; norms in a sum whose sides are not known to have one shape, for which the
-# pads are one cause and ⌈h/2⌉ from a pool, where the other side says ⌊(h - 1)/2⌋ + 1, is another.
+# computed from constants.
 PADS = "Slice, ConstantOfShape, Concat, 2 Reshape, Transpose, Cast"
 LEFT = {
     "shortcut A": PADS,
-    "bottleneck, shortcut A": f"{PADS}, BatchNormalization",
-    "bottleneck, shortcut D": "2 BatchNormalization",
+    "bottleneck, shortcut A": PADS,
 }
 
 
@@ -140,7 +138,9 @@ def torchscript(block: Block) -> onnx.ModelProto:
 
 def optimized(block: Block, model: onnx.ModelProto) -> tuple[ir.Model, Report]:
     shapes = {model.graph.input[0].name: block.shape}
-    result = onebyone.optimize(model, shapes=shapes)
+    # Of maps as small as these siblings are stacked, and small integers hold dead channels and low
+    # ranks: what these laws leave are fewer pointwises or more, not those of the block.
+    result = onebyone.optimize(model, shapes=shapes, without=["stack", "prune", "rank"])
     return result.model, result.report
 
 
