@@ -149,8 +149,8 @@ def _command(
             os.dup2(os.open(place / name, os.O_WRONLY | os.O_CREAT), stream)
         sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
-        tempfile.tempdir = str(place / "tmp")
-        os.environ["TMPDIR"] = tempfile.tempdir
+        tempfile.tempdir = None  # found anew, as in a process that has just begun
+        os.environ["TMPDIR"] = str(place / "tmp")
         sys.argv = ["onebyone", *arguments]
         if limits is not None:
             limits.impose()
