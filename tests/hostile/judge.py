@@ -154,7 +154,7 @@ def _command(
         sys.argv = ["onebyone", *arguments]
         if limits is not None:
             limits.impose()
-            engine._LONGEST_RUN = evaluate._LONGEST_LOOP = limits.seconds / 8
+            engine._LONGEST_RUN = evaluate._LONGEST_LOOP = limits.seconds / 40
         _begin(ready)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
