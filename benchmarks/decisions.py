@@ -33,7 +33,14 @@ from onebyone.measure.spread import ratio, told
 from onebyone.measure.turns import take_turns
 from onebyone.optimize.cost import Profile, load_profile
 
-NETWORKS = ("segformer-b0", "googlenet", "mobileone-s0")
+NETWORKS = (
+    "segformer-b0",
+    "googlenet",
+    "mobileone-s0",
+    "shufflenetv2",
+    "yolo-neck",
+    "lora-vit",
+)
 ENGINES = ("onnxruntime", "openvino")
 DIFFERENT = 1.05
 WANTED = 0.90
