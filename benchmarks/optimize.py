@@ -97,7 +97,7 @@ def optimise_job(job: Job, row: Architecture, cache: Path) -> Outcome:
         operators_met=claim.operators_met(operators),
         certificate=result["report"]["certificate"],
         laws=dict(Counter(law["law"] for law in result["report"]["laws"])),
-        refusals=result["report"]["refusals"],
+        refusals=tuple(result["report"]["refusals"]),
         tool_seconds=result["seconds"],
         tool_memory=result["memory"],
         runtime_memory=fresh(runtime_memory, source, row.inputs),

@@ -115,6 +115,7 @@ def _outcome(row: Mapping[str, Any]) -> Outcome:
         **{
             **plain,
             "job": Job(**row["job"]),
+            "refusals": tuple(row["refusals"]),
             "timings": tuple(Timing(**each) for each in row["timings"]),
             "peers": tuple(_made(each) for each in row["peers"]),
         }
