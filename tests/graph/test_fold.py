@@ -51,11 +51,25 @@ def test_what_is_known(name: str) -> None:
     assert _last(_folded(f"{body} y = Cast<to = 1>(h)", **used), 0) == wanted
 
 
+def test_pads_that_go_through_a_matrix() -> None:
+    # TorchScript lists them last axis first, fills up with zeros and turns the list round.
+    body = "m = Mod(seven, four) s = Sub(four, m) "
+    body += "k = ConstantOfShape<value = int64[1] zero {0}>(four) "
+    body += "a = Concat<axis = 0>(z, s, s, four, k) p = Reshape(a, pairs) "
+    body += "r = Slice(p, back, low, z, back) u = Transpose(r) h = Reshape(u, back) "
+    body += "y = Cast<to = 1>(h)"
+    numbers = {"seven": 7, "four": 4, "z": 0, "back": -1, "low": -(2**63) + 1}
+    constants = {name: np.array([number]) for name, number in numbers.items()}
+    made = _folded(body, **constants, pairs=np.array([-1, 2]))
+    assert _last(made, 0) == [0, 0, 1, 0, 0, 0, 4, 1]
+
+
 UNKNOWN = {
     "a free size": "s = Shape(x) h = Gather(s, z)",
     "a shape with free sizes": "h = Shape(x)",
     "a quotient by zero": "h = Div(o, z)",
     "an index beyond the end": "h = Gather(o, nine)",
+    "a long filling": "g = Mul(nine, nine) h = ConstantOfShape(g)",
     "an index beyond the rank": "s = Shape(x) h = Gather(s, nine)",
 }
 

@@ -14,13 +14,14 @@ from onebyone.graph.constants import constant
 from onebyone.graph.numeric import KERNELS
 from onebyone.graph.numeric.call import Call
 
-__all__ = ["fold_sizes"]
+__all__ = ["fold_sizes", "known_integers"]
 
 MAX_ELEMENTS = 64
 """Sizes and bounds are short; anything longer is data."""
 
 _ARITHMETIC = {"Add", "Sub", "Mul", "Div", "Mod", "Neg", "Max", "Min", "ReduceProd", "ReduceSum"}
-_FOLDS = _ARITHMETIC | {"Cast", "Concat", "Gather", "Slice", "Squeeze", "Unsqueeze"}
+_VIEWS = {"Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+_FOLDS = _ARITHMETIC | _VIEWS | {"Cast", "Concat", "ConstantOfShape", "Gather", "Slice"}
 
 
 def fold_sizes(graph: ir.Graph, version: int) -> int:
@@ -43,16 +44,27 @@ def fold_sizes(graph: ir.Graph, version: int) -> int:
     """
     known: dict[ir.Value, Array] = {}
     for node in graph:
-        array = _value(node, known, version)
-        if array is not None and array.size <= MAX_ELEMENTS:
+        array = known_integers(node, known, version)
+        if array is not None:
             known[node.outputs[0]] = array
     taken = {v.name for v in graph.inputs} | set(graph.initializers)
     taken |= {value.name for node in graph.all_nodes() for value in node.outputs}
     return sum(_store(graph, value, array, taken) for value, array in known.items())
 
 
-def _value(node: ir.Node, known: dict[ir.Value, Array], version: int) -> Array | None:
-    """The integers that a node computes; None if they are not known, or are not integers."""
+def known_integers(node: ir.Node, known: dict[ir.Value, Array], version: int) -> Array | None:
+    """The integers that a node computes; None if they are not known, not integers, or many.
+
+    Args:
+        node: the shapes of its operands are inferred.
+        known: what the nodes before it compute.
+        version: of the standard operators.
+    """
+    array = _computed(node, known, version)
+    return array if array is not None and array.size <= MAX_ELEMENTS else None
+
+
+def _computed(node: ir.Node, known: dict[ir.Value, Array], version: int) -> Array | None:
     if node.domain != "" or len(node.outputs) != 1 or node.outputs[0].dtype not in _INTEGERS:
         return None
     if node.op_type == "Shape":
@@ -64,6 +76,8 @@ def _value(node: ir.Node, known: dict[ir.Value, Array], version: int) -> Array |
     inputs = [_array(value, known) for value in node.inputs]
     if not all(array is not None and array.dtype.kind in "iu" for array in inputs):
         return None
+    if node.op_type == "ConstantOfShape" and not _is_short(inputs[0]):
+        return None
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     call = Call(node.op_type, version, 1, attributes)
     try:
@@ -71,6 +85,11 @@ def _value(node: ir.Node, known: dict[ir.Value, Array], version: int) -> Array |
             return np.asarray(KERNELS[node.op_type](call, *inputs))
     except (ArithmeticError, LookupError, ValueError):
         return None  # the engine shall say what it does there, if it ever comes to it
+
+
+def _is_short(shape: Array | None) -> bool:
+    """Whether a tensor of this shape may be made at all."""
+    return shape is not None and all(0 <= int(n) <= MAX_ELEMENTS for n in shape) and len(shape) < 3
 
 
 _INTEGERS = (ir.DataType.INT64, ir.DataType.INT32)
