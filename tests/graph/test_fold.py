@@ -104,3 +104,12 @@ def test_no_name_is_taken_twice() -> None:
 def test_longer_arrays_are_data() -> None:
     made = _folded("h = Add(d, d) y = Cast<to = 1>(h)", d=np.arange(65))
     assert _last(made, 0) is None
+
+
+def test_two_data_arrays_are_not_multiplied_out() -> None:
+    # A table of 2^16 times 2^16 entries would be 32 GB; its shape is all that is wanted.
+    long = {"column": np.arange(2**16).reshape(-1, 1), "row": np.arange(2**16)}
+    made = _folded("t = Add(column, row) h = Slice(t, z, o) y = Cast<to = 1>(h)", "y", z=ZERO,
+                   o=ONE, **long)  # fmt: skip
+    assert _last(made, 0) is None
+    assert str(made.graph.outputs[0].shape) == "[1,65536]"

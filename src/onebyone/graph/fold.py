@@ -74,7 +74,7 @@ def _computed(node: ir.Node, known: dict[ir.Value, Array], version: int) -> Arra
     if node.op_type not in _FOLDS:
         return None
     inputs = [_array(value, known) for value in node.inputs]
-    if not all(array is not None and array.dtype.kind in "iu" for array in inputs):
+    if not all(array is not None and _is_size(array) for array in inputs):
         return None
     if node.op_type == "ConstantOfShape" and not _is_short(inputs[0]):
         return None
@@ -85,6 +85,10 @@ def _computed(node: ir.Node, known: dict[ir.Value, Array], version: int) -> Arra
             return np.asarray(KERNELS[node.op_type](call, *inputs))
     except (ArithmeticError, LookupError, ValueError):
         return None  # the engine shall say what it does there, if it ever comes to it
+
+
+def _is_size(array: Array) -> bool:
+    return array.dtype.kind in "iu" and array.size <= MAX_ELEMENTS
 
 
 def _is_short(shape: Array | None) -> bool:
