@@ -87,6 +87,24 @@ def test_floating_point_is_left_to_the_engine() -> None:
     assert _last(made, 0) is None
 
 
+def test_floating_point_between_sizes_is_followed() -> None:
+    # TorchScript's math.ceil(6 / 4) * 4; 0.1 · 2 · 10 is 2 in float32 and more than 2 in float64.
+    body = "s = Shape(x) g = Gather(s, o) c = Cast<to = 1>(g) d = Div(c, four) u = Ceil(d) "
+    body += "m = Mul(u, tenth) n = Mul(m, ten) e = Ceil(n) h = Cast<to = 7>(e) y = Cast<to = 1>(h)"
+    numbers = {"four": 4, "tenth": 0.1, "ten": 10}
+    floats = {name: np.array([number], np.float32) for name, number in numbers.items()}
+    made = _folded(body, o=ONE, **floats)
+    assert _last(made, 0) == [2]
+    assert all(value.dtype != ir.DataType.FLOAT for name, value in made.graph.initializers.items()
+               if name.endswith(".known"))  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e30])
+def test_a_number_that_no_integer_holds_is_left_to_the_engine(number: float) -> None:
+    made = _folded("h = Cast<to = 7>(f) y = Cast<to = 1>(h)", f=np.array([number], np.float32))
+    assert _last(made, 0) is None
+
+
 def test_outputs_are_still_computed() -> None:
     made = _folded("y = Shape<start = 1, end = 3>(x) a = Cast<to = 1>(y)", "int64[2] y, float[2] a")
     assert made.graph.outputs[0].producer() is not None
