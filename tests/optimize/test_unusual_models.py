@@ -277,3 +277,26 @@ def test_a_layer_without_a_bias_takes_a_shift_once_it_is_stacked_on_one_with() -
     data = np.random.default_rng(3).permuted(np.tile(rows, (2, 7, 1)), axis=2)
     _assert_equal(proto, after, {"x": data})
     assert _optimized(after)[1]["laws"] == []
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        "y = Pad(t, zeros)",
+        "y = Slice(t, zero, end)",
+        "y = Transpose<perm = [0, 1, 2, 3]>(t)",
+        "y = Reshape(t, same)",
+    ],
+)
+def test_operators_that_do_nothing_go(nothing: str) -> None:
+    # TensorFlow's padding, computed from sizes, comes to nothing where the stride is one.
+    numbers = {"zeros": [0] * 8, "zero": [0], "end": [2**63 - 1], "same": [2, 4, 4, 8]}
+    constants = {k: np.array(v) for k, v in numbers.items() if k in nothing}
+    weights = {"w": (8, 5, 1, 1), "v": (3, 4, 3, 3), "u": (4, 8, 1, 1)}
+    body = f"s = Conv(x, w) r = Relu(s) t = Conv(r, u) {nothing} z = Conv(y, v)"
+    after, told = _optimized(model(body, X, "z", {**weights, **constants}))
+    assert _operators(after) == {"Conv": 3, "Relu": 1}
+    assert [row["law"] for row in told["laws"]] == ["linear"]
+    _assert_equal(model(body, X, "z", {**weights, **constants}), after)
+    kept, _ = _optimized(model(body, X, "z", {**weights, **constants}), without=["linear"])
+    assert sum(_operators(kept).values()) == 5
