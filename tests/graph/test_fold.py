@@ -99,6 +99,14 @@ def test_floating_point_between_sizes_is_followed() -> None:
                if name.endswith(".known"))  # fmt: skip
 
 
+@pytest.mark.parametrize(("tokens", "side"), [(64.0, [8]), (65.0, None)])
+def test_the_side_of_a_square_of_tokens(tokens: float, side: list[int] | None) -> None:
+    # A power is not determined to the last bit, but where it is whole.
+    floats = {name: np.array([n], np.float32) for name, n in (("tokens", tokens), ("half", 0.5))}
+    made = _folded("p = Pow(tokens, half) h = Cast<to = 7>(p) y = Cast<to = 1>(h)", **floats)
+    assert _last(made, 0) == side
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf, 1e30])
 def test_a_number_that_no_integer_holds_is_left_to_the_engine(number: float) -> None:
     made = _folded("h = Cast<to = 7>(f) y = Cast<to = 1>(h)", f=np.array([number], np.float32))
