@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -34,6 +35,7 @@ from onebyone.optimize.answers import (
     reference,
 )
 from onebyone.optimize.certificate import Certificate, OutputCheck, Trial
+from onebyone.optimize.choices import choices, parted
 from onebyone.optimize.engine import Array, EngineRefuses, Run
 from onebyone.optimize.inputs import Feed, drawn_shapes, fed, given_inputs, random_inputs
 from onebyone.optimize.judge import judge, judge_exact
@@ -81,11 +83,41 @@ def verify(
     """
     first, second = read(a), read(b)
     _compare_interfaces(first.graph, second.graph)
+    feeds = _feeds(first, shapes, data, seed)
+    certificate, fed_to_a, opened = _compared(first, second, feeds, seed, progress)
+    picked = [] if certificate.passed else choices(first, second)
+    if not picked:
+        return certificate
+    with opened(exposed(first, picked)) as run:
+        results = [run(feed.inputs) for feed in fed_to_a]
+    one, other = parted(first, picked), parted(second, picked)
+    given = {name: f"places picked as {name}" for name in picked}
+    feeds = [
+        Feed(feed.kind, {**feed.inputs, **{to: result[name] for name, to in given.items()}})
+        for feed, result in zip(fed_to_a, results, strict=True)
+    ]
+    shared, _, _ = _compared(one, other, feeds, seed, progress)
+    if not shared.passed:
+        return certificate
+    trials = [replace(trial, reference=f"{trial.reference}; {_SHARED}") for trial in shared.trials]
+    return replace(shared, trials=tuple(trials), skipped=certificate.skipped)
+
+
+_SHARED = "TopK picks among ties, so both models were given the places that A picks"
+
+
+def _compared(
+    first: ir.Model,
+    second: ir.Model,
+    feeds: Sequence[Feed],
+    seed: int,
+    progress: Progress | None,
+) -> tuple[Certificate, list[Feed], Opened]:
+    """The certificate, the inputs that A takes, and what runs them."""
     pairs = ties(first, second)
     names = [str(value.name) for value in first.graph.outputs]
     first = exposed(first, (pair.in_a for pair in pairs.values()))
     second = exposed(second, (pair.in_b for pair in pairs.values()))
-    feeds = _feeds(first, shapes, data, seed)
     step = _steps(progress, 3 * len(feeds))
     found, skipped, opened, engine = original(first, feeds, seed, step)
     references = []
@@ -100,7 +132,8 @@ def verify(
             feed = answer.feed
             trials.append(Trial(feed.kind, feed.shapes, against.told, tuple(checks)))
             step()
-    return Certificate(tuple(trials), engine, seed, tuple(skipped))
+    certificate = Certificate(tuple(trials), engine, seed, tuple(skipped))
+    return certificate, [answer.feed for answer in found], opened
 
 
 def _steps(progress: Progress | None, total: int) -> Callable[[], None]:
