@@ -15,7 +15,7 @@ from onebyone.errors import UsageError
 from onebyone.graph.evaluate import CannotEvaluate, evaluate
 from onebyone.graph.numeric.call import is_floating
 from onebyone.optimize.bound import SAMPLES, Noise, half_of_the_digits, unit_roundoff
-from onebyone.optimize.engine import ENGINE, Array, EngineRefuses, Run, opened
+from onebyone.optimize.engine import ENGINE, Array, EngineRefuses, Run, flat, opened
 from onebyone.optimize.inputs import Feed, nudged
 
 __all__ = ["NUMPY", "Answer", "Opened", "Reference", "noise", "original", "reference"]
@@ -74,7 +74,11 @@ def _chosen(model: ir.Model, stack: ExitStack) -> tuple[Run, Opened, str]:
 
 @contextmanager
 def _in_numpy(model: ir.Model) -> Iterator[Run]:
-    yield partial(evaluate, model)
+    yield partial(_evaluated, model)
+
+
+def _evaluated(model: ir.Model, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    return flat(evaluate(model, inputs).items())
 
 
 def _answers(
@@ -119,7 +123,7 @@ def _others(run: Run, feed: Feed, outputs: Outputs, rng: np.random.Generator) ->
             other = run(nudged(feed.inputs, rng))
         except (EngineRefuses, CannotEvaluate):
             continue
-        if all(other[name].shape == x.shape for name, x in outputs.items()):
+        if all(name in other and other[name].shape == x.shape for name, x in outputs.items()):
             yield other
 
 
@@ -133,14 +137,14 @@ def reference(model: ir.Model, answer: Answer, engine: str) -> Reference:
     if engine.startswith(NUMPY):
         return Reference(answer.outputs, "A in float64", independent=False)
     try:
-        outputs = evaluate(model, answer.feed.inputs)
+        outputs = _evaluated(model, answer.feed.inputs)
     except CannotEvaluate as error:
         told = f"A itself, for want of a float64 evaluation ({error})"
         return Reference(answer.outputs, told, independent=False)
     astray = [
         name
         for name, x in answer.outputs.items()
-        if not _near(x, outputs[name], _floor(model, name, x))
+        if name not in outputs or not _near(x, outputs[name], _floor(model, name, x))
     ]
     if astray:
         told = f"A itself: more than half of the digits of {astray[0]!r} differ from float64"
