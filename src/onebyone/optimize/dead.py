@@ -107,7 +107,7 @@ def _admit(nodes: Sequence[ir.Node], a: _Analysis) -> None:
 def _fits(node: ir.Node, entry: Flow) -> bool:
     """Whether weights have as many channels as what they meet; else the file contradicts itself."""
     if entry.mix is not None:
-        return channels_of(entry.mix.operand, entry.mix.axis) == entry.mix.weight.shape[1]
+        return bool(channels_of(entry.mix.operand, entry.mix.axis) == len(entry.mix.weight.T))
     channels = channels_of(node.outputs[0], entry.axis)
     return all(channels_of(v, k) in (1, channels) for v, k in entry.constants.items())
 
