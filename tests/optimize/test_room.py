@@ -53,7 +53,9 @@ def test_a_result_that_cannot_fit() -> None:
         optimize(proto)
 
 
-def test_what_fits_is_not_refused() -> None:
-    proto = model("y = Relu(x)", "float[3,5] x")
+@pytest.mark.parametrize("kind", ["float", "string"])
+def test_what_fits_is_not_refused(kind: str) -> None:
+    proto = model("y = Transpose(x)", f"{kind}[3,5] x", f"{kind}[5,3] y")
+    given = {"x": np.ones((3, 5), np.float32 if kind == "float" else object)}
     with at_most(64 << 30):
-        assert optimize(proto).report.certificate
+        assert optimize(proto, data=given).report.certificate

@@ -32,13 +32,21 @@ def check_room(values: Iterable[ir.Value], sizes: Sizes) -> None:
     """
     most = allowed()
     for value in values if most is not None else ():
-        shape, kind = sizes.shape(value), value.dtype
-        size = 0 if shape is None or kind is None else prod(shape) * kind.bitwidth // 8
+        shape = sizes.shape(value) or ()
+        size = _bytes(value, shape)
         if most is not None and size > most:
             raise UnreadableModel(
-                f"tensor {one_line(value.name, 100)} of shape {one_line(list(shape or ()), 100)} "
+                f"tensor {one_line(value.name, 100)} of shape {one_line(list(shape), 100)} "
                 f"takes {_told(size)}, and {_told(most)} may be had here; try smaller sizes"
             )
+
+
+def _bytes(value: ir.Value, shape: tuple[int, ...]) -> int:
+    """What a tensor takes; nothing that counts where its type is unknown, or text."""
+    kind = value.dtype
+    if kind is None or kind in (ir.DataType.STRING, ir.DataType.UNDEFINED):
+        return 0
+    return prod(shape) * kind.bitwidth // 8
 
 
 def allowed() -> int | None:
