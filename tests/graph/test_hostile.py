@@ -422,3 +422,13 @@ def test_ranks_that_an_operator_cannot_have_are_not_counted(operator: str, rank:
     opsets = [helper.make_opsetid("", 23)]
     counted = count(helper.make_model(graph, opset_imports=opsets, ir_version=10))
     assert ([row.op for row in counted.uncounted], counted.macs) == ([operator], 0)
+
+
+def test_a_text_that_is_no_text() -> None:
+    """Standard operators have words there; an engine may keep bytes in operators of its own."""
+    proto = network()
+    proto.graph.node[1].attribute.add(name="auto_pad", type=onnx.AttributeProto.STRING, s=b"\xff")
+    assert "attribute auto_pad of a Conv is no UTF-8 text" in refusal(proto)
+    proto.graph.node[1].domain = "com.example"
+    proto.opset_import.add(domain="com.example", version=1)
+    read(proto)
