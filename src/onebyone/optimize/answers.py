@@ -205,12 +205,19 @@ _LAYOUT = frozenset(
 def _floor(model: ir.Model, name: str, x: Array) -> float:
     """What the engine loses in an output at values of any size; float64 is done precisely."""
     made = [value for node in model.graph for value in node.outputs if value.name == name]
-    return _SIGMOID_FLOOR if x.dtype != np.float64 and any(map(_is_sigmoid, made)) else 0.0
+    return _SIGMOID_FLOOR if x.dtype != np.float64 and _holds_sigmoid(made) else 0.0
 
 
-def _is_sigmoid(value: ir.Value | None) -> bool:
-    """Whether a value, or a part of it, is what a Sigmoid gives."""
-    node = None if value is None else value.producer()
-    if node is None or node.op_type not in _LAYOUT:
-        return node is not None and node.op_type == "Sigmoid"
-    return any(map(_is_sigmoid, node.inputs))
+def _holds_sigmoid(values: list[ir.Value]) -> bool:
+    """Whether one of these values, or a part of it, is what a Sigmoid gives."""
+    waiting, seen = [value.producer() for value in values], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:  # a tensor can be joined with itself, again and again
+            continue
+        seen.add(node)
+        if node.op_type == "Sigmoid":
+            return True
+        if node.op_type in _LAYOUT:
+            waiting += [value.producer() for value in node.inputs if value is not None]
+    return False
