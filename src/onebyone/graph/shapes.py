@@ -14,9 +14,11 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 from onnx_shape_inference import SYM_DATA_KEY, registry
 
+from onebyone.algebra.weights import Array
 from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line, quiet
 from onebyone.graph.dimensions import evaluated, names, plain
+from onebyone.graph.fold import known_numbers
 from onebyone.graph.shape_rules import LONGEST, Context, complete
 
 __all__ = ["Sizes", "infer"]
@@ -48,9 +50,11 @@ def infer(model: ir.Model) -> None:
     context.reserve_symbol_names(known)
     _settle_initializers(model.graph)
     constant = {value for node in model.graph for value in node.outputs if value.const_value}
+    numbers: dict[ir.Value, Array] = {}
     with quiet("onnx_shape_inference"):
         for node in model.graph:
             _infer_node(context, node, known)
+            _evaluate(context, node, numbers)
     for value in (value for node in model.graph for value in node.outputs):
         value.metadata_props.pop(SYM_DATA_KEY, None)
         if value not in constant:  # inference leaves its partial results there
@@ -116,6 +120,21 @@ def _infer_node(context: Context, node: ir.Node, known: frozenset[str]) -> None:
     for value, old in zip(node.outputs, declared, strict=True):
         inferred = _usable(context, value.shape) if inner else value.shape
         value.shape = _merged(context, inferred, _usable(context, old), known)
+
+
+def _evaluate(context: Context, node: ir.Node, numbers: dict[ir.Value, Array]) -> None:
+    """Tell inference the sizes that a node computes, where all of them are known.
+
+    It follows vectors by itself, but not what goes through a matrix, as the pads of TorchScript do.
+    """
+    array = known_numbers(node, numbers, context.get_opset_version(""))
+    if array is None:
+        return
+    value = node.outputs[0]
+    numbers[value] = array
+    value.shape = ir.Shape(array.shape)
+    if array.ndim < 2 and array.dtype.kind in "iu":
+        context.set_symbolic_value(value, array.reshape(-1).tolist())
 
 
 def _usable(context: Context, shape: ir.Shape | None) -> ir.Shape | None:

@@ -112,5 +112,8 @@ PASSES = (
     Pass("permute", _permute),
     Pass("stack", _stack),
     Pass("rank", _rank),
+    Pass("affine", _fold),
 )
-"""Run in this order, each where all before it have nothing left to do."""
+"""Run in this order, each where all before it have nothing left to do.
+
+The last finds what it did not find at first: a layer without a bias got one by being stacked."""

@@ -269,7 +269,7 @@ class Planner:
             if not step.is_view:
                 return
             run.append(step)
-            if len(run) > 1 and cancels(run):
+            if cancels(run):
                 how, laws = Cancel(plan, tuple(run)), _laws([plan], "linear")
                 cancelled = replace(plan, how=how, layout=step.after, laws=laws)
                 yield (k + 1, j), cancelled
