@@ -82,7 +82,7 @@ def _product(node: ir.Node | None) -> Product | None:
 
 
 def _work(node: ir.Node, walk: Walk) -> Work | None:
-    """The MACs of a node; None if its operator has none, or if a shape is unknown."""
+    """The MACs of a node; None if its operator has none, or no shapes are known that fit."""
     row = _product(node)
     if row is None:
         return None
@@ -93,7 +93,10 @@ def _work(node: ir.Node, walk: Walk) -> Work | None:
     if output is None or len(shapes) < len(operands):
         return None
     fixed = tuple(value in walk.weights for value in operands)
-    return row.formula(Site(node, tuple(shapes), fixed, output, _has_bias(node, row, walk)))
+    try:
+        return row.formula(Site(node, tuple(shapes), fixed, output, _has_bias(node, row, walk)))
+    except (IndexError, ValueError, ZeroDivisionError):
+        return None  # a rank that the operator cannot have: the file contradicts itself
 
 
 def _has_bias(node: ir.Node, row: Product, walk: Walk) -> bool:

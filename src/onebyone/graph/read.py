@@ -19,7 +19,14 @@ import onnx
 import onnx_ir as ir
 
 from onebyone.errors import UnreadableModel
-from onebyone.graph.checks import check_tensors, one_line, quiet, refuse, tensors
+from onebyone.graph.checks import (
+    check_attributes,
+    check_tensors,
+    one_line,
+    quiet,
+    refuse,
+    tensors,
+)
 from onebyone.graph.form import normalised, unshared
 
 __all__ = ["read"]
@@ -123,6 +130,7 @@ def _deserialized(proto: onnx.ModelProto, folder: str) -> ir.Model:
                 )
             tensor.base_dir = folder
     check_tensors(model)
+    check_attributes(model)
     return model
 
 

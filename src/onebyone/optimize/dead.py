@@ -89,7 +89,7 @@ def _admit(nodes: Sequence[ir.Node], a: _Analysis) -> None:
         node: entry
         for node in nodes
         if node.outputs and node.outputs[0] in a.axes
-        if (entry := flow(node, a.axes[node.outputs[0]])) is not None
+        if (entry := flow(node, a.axes[node.outputs[0]])) is not None and _fits(node, entry)
     }
     read: dict[ir.Value, set[int]] = {}
     for entry in found.values():
@@ -102,6 +102,14 @@ def _admit(nodes: Sequence[ir.Node], a: _Analysis) -> None:
         parts: tuple[Link | Mix, ...] = entry.links if entry.mix is None else (entry.mix,)
         if all(a.axes.get(part.operand) == part.axis for part in parts):
             a.flows[node] = entry
+
+
+def _fits(node: ir.Node, entry: Flow) -> bool:
+    """Whether weights have as many channels as what they meet; else the file contradicts itself."""
+    if entry.mix is not None:
+        return bool(channels_of(entry.mix.operand, entry.mix.axis) == len(entry.mix.weight.T))
+    channels = channels_of(node.outputs[0], entry.axis)
+    return all(channels_of(v, k) in (1, channels) for v, k in entry.constants.items())
 
 
 # Forward: what is known -------------------------------------------------------------------------

@@ -68,7 +68,9 @@ def random_inputs(
     ('float16', 'bool')
     """
     return {
-        name: _random(value, shapes[name], rng, below) for name, value in fed(model.graph).items()
+        # What is no tensor has no shape; `_random` says so.
+        name: _random(value, shapes.get(name, ()), rng, below)
+        for name, value in fed(model.graph).items()
     }
 
 

@@ -37,6 +37,7 @@ from onebyone.optimize.certificate import Certificate, OutputCheck, Trial
 from onebyone.optimize.engine import Array, EngineRefuses, Run
 from onebyone.optimize.inputs import Feed, drawn_shapes, fed, given_inputs, random_inputs
 from onebyone.optimize.judge import judge, judge_exact
+from onebyone.optimize.room import check_room
 from onebyone.optimize.ties import Tie, exposed, settled, ties
 
 __all__ = ["Certificate", "OutputCheck", "Trial", "verify"]
@@ -82,7 +83,8 @@ def verify(
     first, second = read(a), read(b)
     _compare_interfaces(first.graph, second.graph)
     pairs = ties(first, second)
-    names = [str(value.name) for value in first.graph.outputs]
+    declared = {str(value.name) for value in first.graph.outputs}
+    hidden = {pair.in_a for pair in pairs.values()} - declared
     first = exposed(first, (pair.in_a for pair in pairs.values()))
     second = exposed(second, (pair.in_b for pair in pairs.values()))
     feeds = _feeds(first, shapes, data, seed)
@@ -96,6 +98,7 @@ def verify(
     with ExitStack() as stack:
         run = _entered(stack, opened, second)
         for answer, against in zip(found, references, strict=True):
+            names = [name for name in answer.outputs if name not in hidden]
             checks = _checks(run, first, names, answer, against, pairs)
             feed = answer.feed
             trials.append(Trial(feed.kind, feed.shapes, against.told, tuple(checks)))
@@ -151,6 +154,7 @@ def _feeds(
     ):
         infer(model)
     sizes = Sizes(model, shapes)
+    check_room(fed(model.graph).values(), sizes)
     rng = np.random.default_rng(seed)
     try:
         feeds.append(Feed("random", random_inputs(model, sizes.inputs, rng)))
@@ -188,6 +192,9 @@ def _checks(
         yield from (OutputCheck.failed(name, a[name], f"B fails: {error}") for name in names)
         return
     for name in names:
+        if name not in b:
+            yield OutputCheck.failed(name, a[name], "B gives no such element")
+            continue
         if is_floating(a[name].dtype):
             seen = noise(model, answer, against, name)
             yield judge(name, a[name], b[name], against.outputs[name], seen)
@@ -198,3 +205,5 @@ def _checks(
             seen = noise(model, answer, against, pair.in_a)
             check = settled(check, pair, a, b, against.outputs, seen)
         yield check
+    for name in sorted(b.keys() - a.keys() - {pair.in_b for pair in pairs.values()}):
+        yield OutputCheck.failed(name, b[name], "A gives no such element")
