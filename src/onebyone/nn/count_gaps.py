@@ -5,9 +5,10 @@ from __future__ import annotations
 from onebyone.counting.gaps import ARITHMETIC, CONSTANT, INTEGER, NO_FORMULA
 from onebyone.nn.count_trace import Step
 
-__all__ = ["FOREIGN", "reason"]
+__all__ = ["FOREIGN", "INNER", "reason"]
 
 FOREIGN = "operator of another library: what it computes is not known"
+INNER = "runs functions that it was given: what they compute is not seen"
 
 _MOVING = """
     _reshape_copy _to_copy cat clone constant_pad_nd copy embedding empty empty_like empty_strided
@@ -32,6 +33,8 @@ _NO_FORMULA = frozenset(_MULTIPLYING.split())
 
 def reason(step: Step) -> str | None:
     """Why what a step without counted MACs computes is left out; None if it computes nothing."""
+    if step.op.startswith("higher_order::"):
+        return INNER
     if "::" in step.op:
         return FOREIGN
     name = step.op.removesuffix("_")
