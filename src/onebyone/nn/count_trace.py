@@ -281,9 +281,10 @@ def _may_decompose(func: Any) -> bool:
 
 def operator(func: Any) -> str:
     """`convolution`, `mylibrary::operator`, `higher_order::cond`."""
+    full = str(func.name())
     if not isinstance(func, torch._ops.OpOverload):
-        return f"higher_order::{func.name()}"
-    namespace, _, name = str(func.name()).rpartition("::")
+        return f"higher_order::{full}"
+    namespace, _, name = full.rpartition("::")
     name = name.partition(".")[0]
     return name if namespace in ("", "aten") else f"{namespace}::{name}"
 
