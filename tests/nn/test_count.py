@@ -303,6 +303,16 @@ def test_what_is_not_counted_says_why() -> None:
     assert counted.uncounted[0].nodes == 2
 
 
+def test_products_without_a_formula_are_not_called_arithmetic() -> None:
+    def function(m: Calls, a: Tensor) -> tuple[Tensor, ...]:
+        # From 25 points on PyTorch computes distances by a product of matrices.
+        return torch.cdist(a, a), torch.conv_tbc(a, m.w, m.b), torch.linalg.qr(a).Q
+
+    counted = count(Calls(function, w=(2, 3, 4), b=(4,)), torch.rand(2, 26, 3))
+    names = ("_euclidean_dist", "conv_tbc", "linalg_qr")
+    assert left_out(counted) == dict.fromkeys(names, NO_FORMULA)
+
+
 @torch.library.custom_op("onebyone_tests::project", mutates_args=())
 def project(x: Tensor, w: Tensor) -> Tensor:
     return x @ w
