@@ -134,6 +134,8 @@ class Pointwise(nn.Module):
 
     def _first(self, x: Tensor, axis: int, stride: tuple[int, ...]) -> Tensor:
         """Channels before positions: a convolution, with as many spatial axes as PyTorch has."""
+        if axis == 0:  # one image; unlike a reshape this asks for no sizes, which an export shows
+            return self._first(x.unsqueeze(0), 1, stride).squeeze(0)
         lead, space = x.shape[:axis], x.shape[axis + 1 :]
         if axis != 1:
             x = x.reshape(prod(lead), self.in_channels, *space)
