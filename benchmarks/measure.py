@@ -74,13 +74,6 @@ def optimise_file(source: Path, target: Path, shapes: Shapes) -> dict[str, Any]:
     return {"seconds": seconds, "memory": memory, "report": optimised.report.to_dict()}
 
 
-def count_macs(path: Path, shapes: Shapes) -> int:
-    """The MACs of a file at `shapes`."""
-    import onebyone
-
-    return int(onebyone.count(path, shapes=shapes).macs)
-
-
 def runtime_memory(source: Path, shapes: Shapes) -> int:
     """The peak memory of one unoptimised run in ONNX Runtime beside the tool's libraries."""
     import onnxruntime

@@ -21,8 +21,10 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,7 +36,19 @@ from measure import Shapes, Timing, draw, load_onnxruntime, load_openvino, take_
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["ORIGINAL", "TOOLS", "Made", "Time", "compare", "count_file", "installed", "timing"]
+__all__ = [
+    "ORIGINAL",
+    "TOOLS",
+    "Made",
+    "Proofs",
+    "Time",
+    "compare",
+    "count_file",
+    "installed",
+    "one_line",
+    "proofs",
+    "timing",
+]
 
 T = TypeVar("T")
 Tool = Callable[[Path, Path, Shapes], None]
@@ -62,7 +76,8 @@ class Made:
     """What one tool made of one file; None wherever it or what came after it failed.
 
     `seconds` are the tool's own, with reading and writing; `error` and `bound` are the
-    certificate's. `failures` says by stage (tool, count, verify, or an engine) what went wrong.
+    certificate's. `digest` is that of the original's bytes and its own. `failures` says by stage
+    (tool, count, verify, or an engine) what went wrong.
     """
 
     tool: str
@@ -72,6 +87,7 @@ class Made:
     passed: bool | None = None
     error: float | None = None
     bound: float | None = None
+    digest: str = ""
     times: Mapping[str, Time] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
 
@@ -132,6 +148,13 @@ TOOLS: dict[str, Tool] = {
 }
 
 
+_MODULES = {
+    "onnxscript": ("onnxscript.optimizer",),
+    "onebyone": ("onnxruntime", "onebyone.optimize.run", "onebyone.optimize.verify"),
+}
+"""What a tool would import only when it is called."""
+
+
 def installed() -> dict[str, str | None]:
     """The version of each tool; None for one that is not installed."""
     from importlib.metadata import PackageNotFoundError, version
@@ -146,8 +169,23 @@ def installed() -> dict[str, str | None]:
 # ---------------------------------------------------------------- one file
 
 
+Proofs = Mapping[str, "Made"]
+"""What was counted and verified before, by digest."""
+
+
+def proofs(made: Iterable[Made]) -> Proofs:
+    """Those of an earlier run that came to an end."""
+    stages = {"tool", "count", "verify"}
+    return {one.digest: one for one in made if one.digest and stages.isdisjoint(one.failures)}
+
+
 def compare(
-    source: Path, shapes: Shapes, engines: Sequence[str], seconds: float, limit: float = LIMIT
+    source: Path,
+    shapes: Shapes,
+    engines: Sequence[str],
+    seconds: float,
+    known: Proofs | None = None,
+    limit: float = LIMIT,
 ) -> list[Made]:
     """What each tool makes of `source`, the original first; files are written beside it.
 
@@ -155,14 +193,13 @@ def compare(
         shapes: at which MACs are counted and times taken.
         engines: of "onnxruntime" and "openvino".
         seconds: for each file in each engine.
+        known: files that need not be counted and verified again.
         limit: seconds that one tool may take.
     """
     paths = {ORIGINAL: source}
     paths |= {tool: source.with_suffix(f".{tool}.onnx") for tool in TOOLS}
-    made = [_examined(Made(ORIGINAL), source, source, shapes, limit, stages=("count",))]
-    for tool in TOOLS:
-        one = _made(tool, source, paths[tool], shapes, limit)
-        made.append(_examined(one, source, paths[tool], shapes, limit))
+    made = [Made(ORIGINAL), *(_made(tool, source, paths[tool], shapes, limit) for tool in TOOLS)]
+    made = [_examined(one, source, paths[one.tool], shapes, known or {}, limit) for one in made]
     usable = {one.tool: paths[one.tool] for one in made if "tool" not in one.failures}
     for engine in engines:
         found = _times(engine, usable, shapes, seconds, limit)
@@ -181,33 +218,43 @@ def _made(tool: str, source: Path, target: Path, shapes: Shapes, limit: float) -
 def _use(tool: str, source: Path, target: Path, shapes: Shapes) -> float:
     """Run a tool; its seconds without those of importing it."""
     with contextlib.suppress(ImportError):
-        __import__("onnxscript.optimizer" if tool == "onnxscript" else tool)
+        for module in _MODULES.get(tool, (tool,)):
+            import_module(module)
     start = time.perf_counter()
     TOOLS[tool](source, target, shapes)
     return time.perf_counter() - start
 
 
 def _examined(
-    made: Made,
-    source: Path,
-    path: Path,
-    shapes: Shapes,
-    limit: float,
-    stages: Sequence[str] = ("count", "verify"),
+    made: Made, source: Path, path: Path, shapes: Shapes, known: Proofs, limit: float
 ) -> Made:
     """With the numbers of the file that was made."""
     if "tool" in made.failures:
         return made
-    calls: dict[str, tuple[Any, ...]] = {
-        "count": (count_file, path, shapes),
-        "verify": (_verify, source, path, shapes),
+    digest = sha256(source.read_bytes() + path.read_bytes()).hexdigest()
+    if digest in known:
+        return replace(known[digest], tool=made.tool, seconds=made.seconds, times={}, failures={})
+    stages = ("count",) if path == source else ("count", "verify")
+    try:
+        found = limited(limit, _examine, source, path, shapes, stages)
+    except Exception as error:  # what cannot be counted can still be timed
+        found = {"failures": dict.fromkeys(stages, one_line(error))}
+    return replace(made, digest=digest, **found)
+
+
+def _examine(source: Path, path: Path, shapes: Shapes, stages: Sequence[str]) -> dict[str, Any]:
+    """The numbers of a file, and what went wrong with them."""
+    calls = {
+        "count": lambda: count_file(path, shapes),
+        "verify": lambda: _verify(source, path, shapes),
     }
+    found, failures = dict[str, Any](), dict[str, str]()
     for stage in stages:
         try:
-            made = replace(made, **limited(limit, *calls[stage]))
-        except Exception as error:  # what cannot be counted can still be timed
-            made = replace(made, failures={**made.failures, stage: one_line(error)})
-    return made
+            found |= calls[stage]()
+        except Exception as error:
+            failures[stage] = one_line(error)
+    return {**found, "failures": failures}
 
 
 def _timed(made: Made, engine: str, found: Time | str | None) -> Made:

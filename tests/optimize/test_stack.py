@@ -293,6 +293,21 @@ def test_split_outputs_that_are_outputs_of_the_graph() -> None:
     assert _stacked(proto, profile=COPIES) == ["Conv", "Conv"]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "left"),
+    [([16, 16], ["Conv", "Conv"]), ([4, 12], ["Conv", "Split"]), ([1, 31], ["Conv", "Split"])],
+)
+def test_few_channels_take_as_long_as_sixteen(sizes: list[int], left: list[str]) -> None:
+    proto = model(
+        "m = Conv(x, w) y, z = Split<axis = 1>(m, n)",
+        "float[2,64,4,7] x",
+        "y, z",
+        {"w": (sum(sizes), 64, 1, 1), "n": np.array(sizes, np.int64)},
+    )
+    # 56 positions: to 16 channels are 57,344 s, the copies of a Split 14 s at most.
+    assert _stacked(proto, profile=Profile(peak=1.0, bandwidth=1e3, overhead=1e-9)) == left
+
+
 # Gemm and MatMul ----------------------------------------------------------------------------------
 
 
