@@ -129,7 +129,7 @@ def _admit(node: ir.Node, labels: Labels) -> None:
         return
     if any(labels.axes.get(v, axis) != axis for v, axis in found.operands.items()):
         return
-    if found.mix is not None and found.mix.groups > 1:  # whose channels are not alike
+    if found.picks or (found.mix is not None and found.mix.groups > 1):
         return
     if any(link.result is not out or not link.is_straight for link in found.links):
         return

@@ -67,13 +67,15 @@ class Mix:
 class Flow:
     """What a node does to channels, which its results have on `axis`: it links or it mixes them.
 
-    `constants` are its operands that hold one number for each channel, on the axis given.
+    `constants` are its operands that hold one number for each channel, on the axis given. `picks`
+    says whether it names channels by their numbers.
     """
 
     axis: int
     links: tuple[Link, ...] = ()
     mix: Mix | None = None
     constants: dict[ir.Value, int] = field(default_factory=dict)
+    picks: bool = False
 
     @property
     def operands(self) -> dict[ir.Value, int]:

@@ -21,19 +21,17 @@ __all__ = ["blocked", "cut", "regrouped", "selected", "sized_freely", "split"]
 
 
 def split(node: ir.Node, axis: int) -> Flow | None:
-    """A Split along the channels: each result has a stretch of them."""
+    """A Split: along the channels each result has a stretch of them, else all."""
     x = node.inputs[0]
-    counts = [channels_of(v, axis) for v in node.outputs]
-    if x is None or x.shape is None or None in counts or channels_of(x, axis) is None:
+    counts = [channels_of(v, axis) or 0 for v in node.outputs]
+    if x is None or x.shape is None or not channels_of(x, axis) or not all(counts):
         return None
-    if node.attributes.get_int("axis", 0) % x.shape.rank() != axis:
-        return None
-    links, at = [], 0
-    for value, count in zip(node.outputs, counts, strict=True):
-        every = np.arange(count or 0)
-        links.append(Link(x, axis, value, every, at + every))
-        at += count or 0
-    return Flow(axis, tuple(links)) if all(counts) else None
+    along = node.attributes.get_int("axis", 0) % x.shape.rank() == axis
+    starts = np.cumsum([0, *counts[:-1]]) if along else [0] * len(counts)
+    every = [np.arange(count) for count in counts]
+    results = zip(node.outputs, every, starts, strict=True)
+    links = tuple(Link(x, axis, v, own, at + own) for v, own, at in results)
+    return Flow(axis, links, picks=along)
 
 
 def selected(node: ir.Node, axis: int) -> Flow | None:
@@ -44,9 +42,12 @@ def selected(node: ir.Node, axis: int) -> Flow | None:
     sources = found[1]
     if any(constant(v) is None for v in node.inputs[1:]):
         return None
-    if node.op_type == "Slice" and (len(node.inputs) < 3 or (np.diff(sources) != 1).any()):
-        return None
-    return Flow(axis, (Link(x, axis, out, np.arange(len(sources)), sources),))
+    if node.op_type == "Slice":
+        start = constant(node.inputs[1]) if len(node.inputs) > 2 else None
+        if start is None or start.size != 1 or (np.diff(sources) != 1).any():
+            return None
+    link = Link(x, axis, out, np.arange(len(sources)), sources)
+    return Flow(axis, (link,), picks=True)
 
 
 def regrouped(node: ir.Node, axis: int, before: int) -> Flow | None:

@@ -34,7 +34,7 @@ def reindex(node: ir.Node, found: Flow, orders: Orders, names: Names, bias: Arra
     out = orders.get(node.outputs[0])
     if found.mix is not None:
         return _mix(node, found.mix, out, orders.get(found.mix.operand), names, bias)
-    if node.op_type in _PICKS and not all(link.is_straight for link in found.links):
+    if found.picks:
         return _pick(node, found.links, orders, names)
     if out is None:
         return False
@@ -47,9 +47,6 @@ def reindex(node: ir.Node, found: Flow, orders: Orders, names: Names, bias: Arra
     if node.op_type == "Reshape":
         _resize(node, found.axis, len(out), names)
     return True
-
-
-_PICKS = {"Split", "Slice", "Gather"}
 
 
 def _pick(node: ir.Node, links: Sequence[Link], orders: Orders, names: Names) -> bool:
