@@ -36,6 +36,8 @@ AT_LEAST = {
     **dict.fromkeys(["pool counts padding", "pool ceil", "initialiser as output"], 0.5),
     **dict.fromkeys(["dead channels", "strided after a nonlinearity"], 3.0),
     **dict.fromkeys(["gather of channels", "shuffled unit", "subsample"], 0.5),
+    **dict.fromkeys(["filters of zeros"], 3.0),
+    **dict.fromkeys(["heads", "depth to space"], 0.5),
     **dict.fromkeys(["repeated channel", "stepped channels"], 0.3),
     **dict.fromkeys(["fully connected view", "matmul on space", "constant along space"], 0.5),
 }

@@ -22,8 +22,8 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.assemble import Builder, Piece
 from onebyone.optimize.cost import Cost, Profile
-from onebyone.optimize.flow import channels_of
 from onebyone.optimize.labels import Labels, labels_of
+from onebyone.optimize.links import channels_of
 from onebyone.optimize.moves import Move
 from onebyone.optimize.place import Names
 from onebyone.optimize.reindex import narrow, reindex
