@@ -25,7 +25,7 @@ from onebyone.graph.count_walk import FREE_VIEWS, name_of
 from onebyone.graph.shape_reads import ShapeReads, entries_used
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.cost import Cost, Profile
-from onebyone.optimize.picks import Order, Picks, join, within
+from onebyone.optimize.picks import Order, Picks, chosen, join, within
 from onebyone.optimize.recut import Asked, Cutter, Key, key
 from onebyone.optimize.selectors import Selector, picks_of, selector
 from onebyone.optimize.through import through
@@ -216,8 +216,7 @@ def _orders(found: Selector, results: Asked) -> dict[int, Order]:
     for axis, picks in results.items():
         order = _own(found, axis)
         if order is not None:
-            assert not isinstance(picks.taken, Slice)
-            orders[found.axis_before(axis)] = tuple(order[k] for k in picks.taken)
+            orders[found.axis_before(axis)] = chosen(order, picks)
     return orders
 
 
@@ -330,10 +329,10 @@ def _carry_out(graph: ir.Graph, demand: _Demand) -> None:
             for user in [use.node for use in value.uses() if use.node.op_type == "Shape"]:
                 cutter.read_elsewhere(user, set(demand.results[node]), demand.reads)
     for node in [node for node in reversed(list(graph)) if node in demand.operands]:
-        for index, asked in demand.borders(node).items():
-            cutter.select(node, index, asked, demand.of(node.inputs[index]))
         if node in demand.results:
             cutter.rewrite(node, demand.results[node], demand.operands[node])
+        for index, asked in demand.borders(node).items():
+            cutter.select(node, index, asked, demand.of(node.inputs[index]))
     for node, found in demand.selectors.items():
         orders = _orders(found, demand.results.get(node, {}))
         have = demand.of(node.inputs[0])

@@ -6,14 +6,17 @@ Where the size of the axis is a number, positions are counted from 0. Where it i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from onebyone.algebra.selection import Slice
 
-__all__ = ["Order", "Picks", "even", "join", "picked", "within"]
+__all__ = ["MAX_JOINED", "Order", "Picks", "chosen", "even", "join", "picked", "within"]
+
+MAX_JOINED = 65536
+"""Positions that are listed to join two picks; more than that are taken for all."""
 
 Order = Sequence[int] | Slice
 """Positions in the order in which a node takes them, some perhaps more than once."""
@@ -41,7 +44,7 @@ class Picks:
         return self.taken.out_size(whole) if isinstance(self.taken, Slice) else len(self.taken)
 
 
-def picked(positions: Iterable[int], whole: int) -> Picks | None:
+def picked(positions: Sequence[int], whole: int) -> Picks | None:
     """Picks of an axis of known size; None where that is all of it, or nothing.
 
     >>> picked([4, 0, 2, 2], 5)
@@ -49,17 +52,27 @@ def picked(positions: Iterable[int], whole: int) -> Picks | None:
     >>> print(picked([1, 0], 2))
     None
     """
-    taken = sorted(set(positions))
+    taken = _increasing(positions)
     if not taken or len(taken) == whole:
         return None
-    return Picks(_compact(taken), whole, len(taken))
+    return Picks(taken, whole, len(taken))
+
+
+def _increasing(positions: Sequence[int]) -> range | tuple[int, ...]:
+    if isinstance(positions, range):
+        return positions if positions.step > 0 else positions[::-1]
+    return _compact(sorted(set(positions)))
 
 
 def _compact(taken: Sequence[int]) -> range | tuple[int, ...]:
     """As a range, where it is one."""
+    if isinstance(taken, range):
+        return taken
+    if not taken:
+        return range(0)
     step = taken[1] - taken[0] if len(taken) > 1 else 1
     evenly = range(taken[0], taken[-1] + (1 if step > 0 else -1), step or 1)
-    return evenly if list(evenly) == list(taken) else tuple(taken)
+    return evenly if len(evenly) == len(taken) and tuple(evenly) == tuple(taken) else tuple(taken)
 
 
 def even(order: Order) -> Slice | None:
@@ -88,6 +101,8 @@ def join(one: Picks, other: Picks) -> Picks | None:
         return one if isinstance(one.size, int) else other
     if one.whole is None or isinstance(one.taken, Slice) or isinstance(other.taken, Slice):
         return None
+    if len(one.taken) + len(other.taken) > MAX_JOINED:
+        return None
     return picked([*one.taken, *other.taken], one.whole)
 
 
@@ -101,6 +116,26 @@ def within(order: Order, have: Picks | None) -> Order | None:
         return order
     if isinstance(order, Slice) or isinstance(have.taken, Slice):
         return None if order == have.taken else order
-    place = {position: k for k, position in enumerate(have.taken)}
-    found = _compact([place[position] for position in order])
+    found = _compact(_places(_compact(order), have.taken))
     return None if found == range(len(have.taken)) else found
+
+
+def _places(order: Sequence[int], among: Sequence[int]) -> Sequence[int]:
+    if isinstance(order, range) and isinstance(among, range):
+        first, last = among.index(order[0]), among.index(order[-1])
+        step = (last - first) // (len(order) - 1) if len(order) > 1 else 1
+        return range(first, last + (1 if step > 0 else -1), step)
+    place = {position: k for k, position in enumerate(among)}
+    return [place[position] for position in order]
+
+
+def chosen(order: Sequence[int], picks: Picks) -> Sequence[int]:
+    """Those positions of an order that are asked of its result.
+
+    >>> chosen(range(9, 0, -3), Picks(range(0, 3, 2), 3, 2))
+    range(9, 0, -6)
+    """
+    assert not isinstance(picks.taken, Slice)
+    if isinstance(order, range) and isinstance(picks.taken, range):
+        return order[picks.taken.start : picks.taken.stop : picks.taken.step]
+    return tuple(order[k] for k in picks.taken)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onebyone.algebra.selection import Pad, Select, Slice, SourceMap
-from onebyone.errors import UsageError
+from onebyone.algebra.selection import Pad, Select, Slice
 from onebyone.graph.axes import Spatial, integers
 from onebyone.graph.spatial import spatial
 from onebyone.optimize.picks import Order, Picks, picked
@@ -61,10 +60,18 @@ def selector(node: ir.Node) -> Selector | None:
     shape = node.inputs[0].shape
     assert shape is not None
     orders = {axis: _order(axis_map, shape[axis]) for axis, axis_map in found.maps.items()}
-    known = {axis: order for axis, order in orders.items() if order is not None}
-    if len(known) < len(orders):
+    if any(order is None for order in orders.values()):
         return None
-    return Selector(node.outputs[0], known, *found.vanished)
+    taken = {
+        axis: order
+        for axis, order in orders.items()
+        if order is not None and (order != _all(shape[axis]) or axis in found.vanished)
+    }
+    return Selector(node.outputs[0], taken, *found.vanished)
+
+
+def _all(size: int | ir.SymbolicDim) -> range | None:
+    return range(size) if isinstance(size, int) else None
 
 
 def _order(axis_map: object, size: int | ir.SymbolicDim) -> Order | None:
@@ -76,12 +83,16 @@ def _order(axis_map: object, size: int | ir.SymbolicDim) -> Order | None:
     return _counted(axis_map, size) if isinstance(size, int) else _free(axis_map)
 
 
-def _counted(axis_map: SourceMap, size: int) -> Order | None:
-    try:
-        taken = axis_map.sources(size, axis_map.out_size(size) or 0)
-    except UsageError:
+def _counted(axis_map: Slice | Select | Pad, size: int) -> Order | None:
+    """Of an axis of known size, which may be too large to list its positions."""
+    if isinstance(axis_map, Slice):
+        cut = slice(axis_map.start, axis_map.stop, axis_map.step)
+        return range(*cut.indices(size)) or None
+    if isinstance(axis_map, Pad):
+        return range(-axis_map.before, size + axis_map.after) or None
+    if any(not -size <= k < size for k in axis_map.indices):
         return None
-    return tuple(int(k) for k in taken) or None
+    return tuple(k % size for k in axis_map.indices) or None
 
 
 def _free(axis_map: Slice | Select | Pad) -> Order | None:
@@ -107,7 +118,7 @@ def _piece(node: ir.Node) -> Selector | None:
     if sizes is None:
         return None
     start = sum(sizes[: read[0]])
-    taken = tuple(range(start, start + sizes[read[0]]))
+    taken = range(start, start + sizes[read[0]])
     return Selector(node.outputs[read[0]], {axis: taken}) if taken else None
 
 
