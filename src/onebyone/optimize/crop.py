@@ -138,7 +138,10 @@ def _ask(node: ir.Node, demand: _Demand) -> None:
     """What is asked of a node, and what it asks of its operands."""
     needs: dict[int, dict[int, Picks]] = {}
     results: dict[int, Picks] = {}
-    asked, found = _asked(node, demand), selector(node)
+    asked = _asked(node, demand)
+    if node in demand.dead:
+        return
+    found = selector(node)
     for axis, picks in asked.items():
         if found is not None and picks.whole is not None and _own(found, axis) is not None:
             results[axis] = picks
@@ -337,5 +340,5 @@ def _carry_out(graph: ir.Graph, demand: _Demand) -> None:
         orders = _orders(found, demand.results.get(node, {}))
         have = demand.of(node.inputs[0])
         left = {axis: within(order, have.get(axis)) for axis, order in orders.items()}
-        if left != dict(found.orders):
+        if orders != dict(found.orders) or any(axis in have for axis in orders):
             cutter.reselect(node, found, left)
