@@ -163,6 +163,12 @@ def test_two_axes_at_once() -> None:
     assert after.ops == ["Slice", "Conv", "Relu"]
 
 
+def test_a_selector_whose_operand_is_cut_along_another_axis() -> None:
+    body = "m = MatMul(x, w) k = Gather<axis = 1>(m, i) l = Relu(k) y = Gather<axis = 2>(l, j)"
+    known = {"w": (3, 5), "i": np.array([-3, 4, -3]), "j": np.array([2])}
+    assert cut(model(body, TOKENS, "y", known)).saved == 2 * (7 - 1) * 15
+
+
 def test_a_sample_of_the_batch() -> None:
     body = "t = Conv<pads = [1,1,1,1]>(x, w) r = Relu(t) y = Gather<axis = 0>(r, last)"
     after = cut(model(body, MAP, "y", {"w": (5, 3, 3, 3), "last": INDEX["last"]}))
@@ -415,6 +421,16 @@ def test_sizes_that_were_read_on_the_way_are_read_elsewhere() -> None:
     proto = model(body, "float[N,L,3] x, float[1] u", "y, z", known)
     after = cut(proto, {"N": 2, "L": 6}, {"N": 1, "L": 1}, shapes={"x": (2, 6, 3), "u": (1,)})
     assert after.saved == 2 * 5 * 15
+
+
+def test_sizes_that_stand_nowhere_else_are_read_where_they_are() -> None:
+    body = (
+        "t = Conv<strides = [2]>(x, w) h = Shape(t) r = Relu(t) c = Gather<axis = 2>(r, first) "
+        "y = Relu(c) p = Gather<axis = 0>(h, k) z = Expand(u, p)"
+    )
+    known = {"w": (5, 3, 1), "first": INDEX["first"], "k": np.array([2])}
+    proto = model(body, "float[N,3,L] x, float[1] u", "y, z", known)
+    assert cut(proto, {"N": 2, "L": 6}, shapes={"x": (2, 3, 6), "u": (1,)}).laws == set()
 
 
 def test_a_reader_in_a_subgraph_needs_all() -> None:

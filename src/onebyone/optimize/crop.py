@@ -331,6 +331,7 @@ def _carry_out(graph: ir.Graph, demand: _Demand) -> None:
         for value in node.outputs:
             for user in [use.node for use in value.uses() if use.node.op_type == "Shape"]:
                 cutter.read_elsewhere(user, set(demand.results[node]), demand.reads)
+    read = {node: demand.of(node.inputs[0]) for node in demand.selectors}
     for node in [node for node in reversed(list(graph)) if node in demand.operands]:
         if node in demand.results:
             cutter.rewrite(node, demand.results[node], demand.operands[node])
@@ -338,7 +339,7 @@ def _carry_out(graph: ir.Graph, demand: _Demand) -> None:
             cutter.select(node, index, asked, demand.of(node.inputs[index]))
     for node, found in demand.selectors.items():
         orders = _orders(found, demand.results.get(node, {}))
-        have = demand.of(node.inputs[0])
+        have = read[node]
         left = {axis: within(order, have.get(axis)) for axis, order in orders.items()}
         if orders != dict(found.orders) or any(axis in have for axis in orders):
             cutter.reselect(node, found, left)
