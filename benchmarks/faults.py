@@ -407,5 +407,42 @@ MUTANTS: tuple[Mutant, ...] = (
            "% shape.rank() in (0, 1)", "% shape.rank() >= 0"),
     Mutant("demand", "optimize/demand.py", "strides move whatever that costs", "optimize/demand",
            "if after < before and after.macs <= before.macs:", "if True:"),
+
+    # S f(x, y) = f(Sx, Sy),  S(AB) = (SA)B,  S K x = K′Cx
+    Mutant("demand", "optimize/crop.py", "a graph output is computed in part", "optimize/crop",
+           "if any(value.is_graph_output() for value in node.outputs):", "if False:"),
+    Mutant("demand", "optimize/crop.py", "positions are cropped whatever that costs",
+           "optimize/crop",
+           "if after < before and after.macs < before.macs", "if after.macs < before.macs"),
+    Mutant("demand", "optimize/crop.py", "what is selected stays counted in the whole",
+           "optimize/crop",
+           "left = {axis: within(order, have.get(axis)) for axis, order in orders.items()}\n"
+           "        if",
+           "left = dict(orders)\n        if"),
+    Mutant("demand", "optimize/picks.py", "two readers get what the first one takes",
+           "optimize/picks optimize/crop",
+           "return picked([*one.taken, *other.taken], one.whole)", "return one"),
+    Mutant("demand", "optimize/picks.py", "two crops of a free axis are taken for one",
+           "optimize/picks optimize/crop",
+           "if one.whole is None or isinstance(one.taken, Slice) or "
+           "isinstance(other.taken, Slice):\n        return None",
+           "if one.whole is None or isinstance(one.taken, Slice) or "
+           "isinstance(other.taken, Slice):\n        return one"),
+    Mutant("demand", "optimize/through.py", "a softmax is cropped along its axis",
+           "optimize/through optimize/crop",
+           "mixed = axis == own if version >= 13 else axis >= own", "mixed = False"),
+    Mutant("demand", "optimize/through.py", "keys are cropped like the query",
+           "optimize/through optimize/crop",
+           "return _broadcast(node, axis, picks, (at,))",
+           "return _broadcast(node, axis, picks, (0, 1))"),
+    Mutant("demand", "optimize/through.py", "the halo of a kernel is forgotten",
+           "optimize/through optimize/crop",
+           "stride * taken[-1] - begin + reach", "stride * taken[-1] - begin"),
+    Mutant("demand", "optimize/through.py", "a cut is padded like a border",
+           "optimize/through optimize/crop",
+           "max(-first, 0), max(last + 1 - size, 0)", "begin, end"),
+    Mutant("demand", "optimize/recut.py", "the size of a part is read for that of the whole",
+           "optimize/crop",
+           "        node.outputs[0].replace_all_uses_with(shape)\n", ""),
 )
 # fmt: on

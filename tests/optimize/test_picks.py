@@ -1,136 +1,87 @@
-"""Channels that are cut apart, picked and regrouped, beside what the operators do to numbers."""
+"""Picks of an axis: joined, counted, and found again in a part of the axis."""
 
 from __future__ import annotations
 
-from typing import Any
+from hypothesis import given
+from hypothesis import strategies as st
 
-import numpy as np
-import pytest
-from onnx import ModelProto
+from onebyone.algebra.selection import Slice
+from onebyone.optimize.picks import MAX_JOINED, Picks, chosen, even, join, picked, within
 
-from onebyone.graph.read import read
-from onebyone.graph.shapes import infer
-from onebyone.optimize.flow import flow
-from onebyone.optimize.links import Flow
-from onebyone.optimize.tracks import tracks
-
-from ..graphs.run import run
-from ..graphs.text import model
-
-IMAGE = "float[2,12,3,5] x"
-TOKENS = "float[2,5,12] x"
-# What fixes the channels' axis and leaves numbers alone.
-POOLED = "i = MaxPool<kernel_shape = [1, 1]>(x)"
-MAPPED = "i = MatMul(x, eye)"
-EYE = {"eye": np.eye(12, dtype=np.float32)}
+WHOLE = 12
+positions = st.lists(st.integers(0, WHOLE - 1), min_size=1, max_size=8)
 
 
-def _flow(proto: ModelProto) -> Flow | None:
-    """Of the last node."""
-    made = read(proto)
-    infer(made)
-    axes, node = tracks(made.graph), list(made.graph)[-1]
-    out = node.outputs[0]
-    return flow(node, axes[out], axes) if out in axes else None
+def listed(picks: Picks | None) -> list[int]:
+    if picks is None:
+        return list(range(WHOLE))
+    assert not isinstance(picks.taken, Slice)
+    return list(picks.taken)
 
 
-def _numbered(shape: tuple[int, ...], axis: int) -> np.ndarray:
-    """Each channel holds its own number everywhere."""
-    numbers = np.arange(shape[axis], dtype=np.float32)
-    return np.broadcast_to(numbers.reshape(-1, *[1] * (len(shape) - axis - 1)), shape).copy()
+@given(positions)
+def test_picks_are_a_set(taken: list[int]) -> None:
+    assert listed(picked(taken, WHOLE)) == sorted(set(taken))
 
 
-def _vector(*numbers: int) -> np.ndarray:
-    return np.array(numbers)
+@given(positions, positions)
+def test_two_readers_get_what_either_takes(one: list[int], other: list[int]) -> None:
+    a, b = picked(one, WHOLE), picked(other, WHOLE)
+    assert a is not None
+    assert b is not None
+    assert listed(join(a, b)) == sorted({*one, *other})
+    assert join(a, b) == join(b, a)
 
 
-PICKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "Split": ("y, z = Split<axis = 1>(i, p)", {"p": _vector(2, 10)}),
-    "Split of equal parts": ("y, z, u = Split<axis = -3>(i)", {}),
-    "Slice": ("y = Slice(i, p, q, p)", {"p": _vector(1), "q": _vector(99)}),
-    "Slice from behind": (
-        "y = Slice(i, p, q, o)",
-        {"p": _vector(-3), "q": _vector(-1), "o": _vector(1)},
-    ),
-    "Gather": ("y = Gather<axis = 1>(i, p)", {"p": _vector(4, -6, 4)}),
-    "Split of positions": ("y, z = Split<axis = 3>(i, p)", {"p": _vector(2, 3)}),
-    "DepthToSpace": ("y = DepthToSpace<blocksize = 2>(i)", {}),
-    "DepthToSpace by columns": ('y = DepthToSpace<blocksize = 2, mode = "CRD">(i)', {}),
-    "Flatten": ("y = Flatten(i)", {}),
-    "Reshape with positions": ("y = Reshape(i, p)", {"p": _vector(2, -1)}),
-    "Reshape with some positions": ("y = Reshape(i, p)", {"p": _vector(2, 36, 5)}),
-    "groups": ("y = Reshape(i, p)", {"p": _vector(2, 4, -1)}),
-}
-
-HEADS: dict[str, tuple[str, dict[str, Any]]] = {
-    "heads": ("y = Reshape(i, p)", {"p": _vector(0, 0, 3, 4)}),
-    "heads whose number is left": ("y = Reshape(i, p)", {"p": _vector(2, 5, -1, 2)}),
-    "heads of queries, keys and values": ("y = Reshape(i, p)", {"p": _vector(2, 5, 2, 3, 2)}),
-    "tokens joined": ("y = Reshape(i, p)", {"p": _vector(2, 60)}),
-    "Split of tokens": ("y, z = Split<axis = 2>(i, p)", {"p": _vector(5, 7)}),
-}
+@given(positions, st.lists(st.integers(0, 7), min_size=1), st.booleans())
+def test_what_is_taken_is_found_in_the_part(have: list[int], order: list[int], flip: bool) -> None:
+    part = picked(have, WHOLE)
+    there = listed(part)
+    wanted = [there[k % len(there)] for k in order] if not flip else there[::-1]
+    found = within(wanted, part)
+    places = range(len(there)) if found is None else found
+    assert not isinstance(places, Slice)
+    assert [there[k] for k in places] == wanted
 
 
-def _check(proto: ModelProto, shape: tuple[int, ...], axis: int) -> Flow:
-    """Each channel of the results holds the numbers of the channels that it is made of."""
-    found = _flow(proto)
-    assert found is not None
-    (answer,) = run(proto, {"x": _numbered(shape, axis)})
-    for result in {link.result.name for link in found.links}:
-        held = np.moveaxis(answer[result or ""], found.axis, 0)
-        (link,) = (link for link in found.links if link.result.name == result)
-        for o, numbers in enumerate(held):
-            wanted = np.unique(link.sources[link.outs == o])
-            assert np.unique(numbers).tolist() == wanted.tolist()
-    return found
+@given(st.integers(0, 3), st.integers(1, 3), st.integers(1, 4), st.integers(1, 3))
+def test_ranges_within_ranges_are_not_listed(start: int, step: int, count: int, skip: int) -> None:
+    far = 10**12
+    have = Picks(range(start, far, step), far + 9, len(range(start, far, step)))
+    order = range(start + 2 * step, start + (2 + skip * count) * step, skip * step)
+    found = within(order, have)
+    assert isinstance(found, range)
+    assert list(found) == [2 + skip * k for k in range(count)]
+    assert within(order[::-1], have) == found[::-1]
 
 
-@pytest.mark.parametrize("name", PICKS)
-def test_channels_of_an_image_hold_what_they_are_made_of(name: str) -> None:
-    body, constants = PICKS[name]
-    outputs = "y, z" if "y, z" in body else "y"
-    outputs = "y, z, u" if "u = " in body else outputs
-    _check(model(f"{POOLED} {body}", IMAGE, outputs, constants), (2, 12, 3, 5), 1)
+@given(positions, positions)
+def test_a_choice_of_a_choice(order: list[int], taken: list[int]) -> None:
+    there = [k % len(order) for k in taken]
+    asked = picked(there, len(order))
+    if asked is not None:
+        assert list(chosen(order, asked)) == [order[k] for k in sorted(set(there))]
 
 
-@pytest.mark.parametrize("name", HEADS)
-def test_channels_of_tokens_hold_what_they_are_made_of(name: str) -> None:
-    body, constants = HEADS[name]
-    outputs = "y, z" if "y, z" in body else "y"
-    _check(model(f"{MAPPED} {body}", TOKENS, outputs, {**constants, **EYE}), (2, 5, 12), 2)
+@given(positions)
+def test_evenly_spaced_positions_are_one_slice(order: list[int]) -> None:
+    cut = even(order)
+    if cut is not None:
+        assert list(range(WHOLE))[slice(cut.start, cut.stop, cut.step)] == order
+    else:
+        assert len(order) > 1
 
 
-@pytest.mark.parametrize(("parts", "axis"), [((3, 4), 2), ((2, 3, 2), 3), ((3, 2, 2), 2)])
-def test_heads_are_the_largest_part_but_the_last(parts: tuple[int, ...], axis: int) -> None:
-    body = f"{MAPPED} y = Reshape(i, p)"
-    found = _flow(model(body, TOKENS, "y", {"p": _vector(2, 5, *parts), **EYE}))
-    assert found is not None
-    assert found.axis == axis
+def test_of_a_free_axis_only_equal_picks_are_joined() -> None:
+    first = Picks(Slice(0, 1), None, 1)
+    assert join(first, Picks(Slice(0, 1, 1), None, 1)) == first
+    assert join(first, Picks(Slice(-1, None), None, 1)) is None
+    assert within(Slice(0, 1), first) is None
+    assert within(Slice(0, 1), None) == Slice(0, 1)
 
 
-NOT_KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
-    "every second channel": (
-        "y = Slice(i, p, q, p, s)",
-        {"p": _vector(1), "q": _vector(9), "s": _vector(2)},
-    ),
-    "channels backwards": (
-        "y = Slice(i, p, q, o, p)",
-        {"p": _vector(-1), "q": _vector(-99), "o": _vector(1)},
-    ),
-    "channels that divide no part": ("y = Reshape(i, p)", {"p": _vector(8, 45)}),
-    "one channel": ("y = Gather<axis = 1>(i, p)", {"p": np.array(3)}),
-}
-
-
-@pytest.mark.parametrize("name", NOT_KNOWN)
-def test_what_is_not_known(name: str) -> None:
-    body, constants = NOT_KNOWN[name]
-    assert _flow(model(f"{POOLED} {body}", IMAGE, "y", constants)) is None
-
-
-@pytest.mark.parametrize(("rest", "known"), [(-1, True), (180, False)])
-def test_sizes_that_are_computed_are_free_where_channels_are_left(rest: int, known: bool) -> None:
-    nodes = "s = Shape(x) n = Gather<axis = 0>(s, z) d = Concat<axis = 0>(n, m) y = Reshape(i, d)"
-    constants = {"z": _vector(0), "m": _vector(rest)}
-    proto = model(f"{POOLED} {nodes}", "float[N,12,3,5] x", "y", constants)
-    assert (_flow(proto) is not None) is known
+def test_very_many_positions_are_taken_for_all() -> None:
+    one, other = picked(range(0, 3 * MAX_JOINED, 3), 10**9), picked(range(1), 10**9)
+    assert one is not None
+    assert other is not None
+    assert join(one, other) is None

@@ -19,6 +19,8 @@ Element: TypeAlias = int | ir.SymbolicDim
 LONGEST = 400
 # A longer list of elements is data, not a shape.
 _MOST_ELEMENTS = 1000
+# Exporters write "to the end" as an end of at least this.
+_FAR = 2**31 - 1
 
 
 class Context(ShapeInferenceContext):  # type: ignore[misc]  # the library is untyped
@@ -127,7 +129,7 @@ def _paired(a: list[Element] | None, b: list[Element] | None) -> list[tuple[Elem
 
 
 def _crop(context: Context, node: ir.Node) -> None:
-    """The shape of `x[a:b]` where b is an expression: max(0, min(b, size) - a), a >= 0."""
+    """The shape of `x[a:b:c]`, c > 0, on an axis of free size, or where b is an expression."""
     starts, ends = _elements(context, node, 1), _elements(context, node, 2)
     data, found = node.inputs[0], node.outputs[0].shape
     if starts is None or ends is None or found is None or data is None or data.shape is None:
@@ -136,9 +138,11 @@ def _crop(context: Context, node: ir.Node) -> None:
     steps = _elements(context, node, 4) or [1] * len(starts)
     dims: list[Element] = list(found)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        if isinstance(end, int) or not isinstance(start, int) or start < 0 or step != 1:
+        if not (isinstance(axis, int) and isinstance(start, int) and isinstance(step, int)):
             continue
-        if isinstance(axis, int):
+        if isinstance(end, int):
+            dims[axis] = _between(data.shape[axis], start, end, step) or dims[axis]
+        elif start >= 0 and step == 1:
             dims[axis] = _cropped(data.shape[axis], start, end)
     node.outputs[0].shape = ir.Shape(dims)
 
@@ -147,6 +151,27 @@ def _cropped(size: int | ir.SymbolicDim, start: int, end: ir.SymbolicDim) -> ir.
     whole = size if isinstance(size, int) else size.value
     least = f"Min({whole}, {end.value})"
     return ir.SymbolicDim(f"Max(0, {least} - {start})" if start else least)
+
+
+def _between(size: int | ir.SymbolicDim, start: int, end: int, step: int) -> ir.SymbolicDim | None:
+    """How many positions start:end:step has on an axis that may end before it; None: as inferred.
+
+    The library takes the axis to be long enough, and does not count from its end.
+    """
+    far = end >= _FAR
+    if isinstance(size, int) or size.value is None or step < 1 or (start >= 0 and (far or end < 0)):
+        return None
+    stop = size.value if far else f"Min({size.value}, {end})"
+    if end < 0:
+        stop = f"Max(0, {size.value} - {-end})"
+    count = stop
+    if start > 0:
+        count = f"Max(0, {stop} - {start})"
+    elif start < 0 and far:
+        count = f"Min({size.value}, {-start})"
+    elif start < 0:
+        count = f"Max(0, {stop} - Max(0, {size.value} - {-start}))"
+    return ir.SymbolicDim(count if step == 1 else f"floor(({count} + {step - 1})/{step})")
 
 
 def _elements(context: Context, node: ir.Node, index: int) -> list[Element] | None:

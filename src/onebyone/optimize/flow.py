@@ -18,7 +18,7 @@ from onebyone.graph.spatial import spatial
 from onebyone.graph.views import view_axis
 from onebyone.optimize.groups import block_diagonal, by_rows
 from onebyone.optimize.links import Flow, Link, Mix, channels_of, straight
-from onebyone.optimize.picks import blocked, regrouped, selected, sized_freely, split
+from onebyone.optimize.regroup import blocked, regrouped, selected, sized_freely, split
 
 __all__ = ["flow"]
 

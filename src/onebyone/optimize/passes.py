@@ -14,6 +14,7 @@ import onnx_ir as ir
 from onebyone.graph.count import tally
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.cost import Cost, Profile
+from onebyone.optimize.crop import crop
 from onebyone.optimize.demand import hoist_strides
 from onebyone.optimize.factor import factor_maps
 from onebyone.optimize.normalization import fold_normalizations
@@ -103,11 +104,18 @@ def _demand(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite
         )
 
 
+def _crop(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
+    for found in crop(model, sizes, profile):
+        laws, saved = frozenset({"demand"}), {"demand": found.before.macs - found.after.macs}
+        yield Rewrite(found.root, found.nodes, laws, found.before, found.after, saved)
+
+
 FIRST = (Pass("affine", _fold), Pass("prune", _prune))
 """Run once, before the regions: what they leave makes regions smaller."""
 
 PASSES = (
     Pass("demand", _demand),
+    Pass("demand", _crop),
     Pass("prune", _prune),
     Pass("permute", _permute),
     Pass("stack", _stack),

@@ -1,125 +1,141 @@
-"""Channels that are picked, cut apart or regrouped: Split, Slice, Gather, Reshape, DepthToSpace.
+"""Positions along one axis: which are asked for, and how those are taken from a part of them.
 
-Flattened, a channel is P·Q of the result's, which lie in P stretches of Q: o = (p·C + c)·Q + q.
-Cut into H heads of D, a channel is one of D of its head: o = c // D.
+Where the size of the axis is a number, positions are counted from 0. Where it is free they are
+`start:stop:step`, read as ONNX and Python read it, and nothing but equality is known of two.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
 import onnx_ir as ir
 
-from onebyone.algebra.layout import divide, product
-from onebyone.algebra.weights import Array
-from onebyone.graph.axes import entries
-from onebyone.graph.constants import constant
-from onebyone.graph.views import dims_of
-from onebyone.optimize.links import Flow, Link, channels_of
-from onebyone.optimize.moves import picked
+from onebyone.algebra.selection import Slice
 
-__all__ = ["blocked", "cut", "regrouped", "selected", "sized_freely", "split"]
+__all__ = ["MAX_JOINED", "Order", "Picks", "chosen", "even", "join", "picked", "within"]
 
+MAX_JOINED = 65536
+"""Positions that are listed to join two picks; more than that are taken for all."""
 
-def split(node: ir.Node, axis: int) -> Flow | None:
-    """A Split: along the channels each result has a stretch of them, else all."""
-    x = node.inputs[0]
-    counts = [channels_of(v, axis) or 0 for v in node.outputs]
-    if x is None or x.shape is None or not channels_of(x, axis) or not all(counts):
-        return None
-    along = node.attributes.get_int("axis", 0) % x.shape.rank() == axis
-    starts = np.cumsum([0, *counts[:-1]]) if along else [0] * len(counts)
-    every = [np.arange(count) for count in counts]
-    results = zip(node.outputs, every, starts, strict=True)
-    links = tuple(Link(x, axis, v, own, at + own) for v, own, at in results)
-    return Flow(axis, links, picks=along)
+Order = Sequence[int] | Slice
+"""Positions in the order in which a node takes them, some perhaps more than once."""
 
 
-def selected(node: ir.Node, axis: int) -> Flow | None:
-    """A Slice of a stretch of channels, or a Gather of any, that can be written for others."""
-    found, x, out = picked(node), node.inputs[0], node.outputs[0]
-    if found is None or x is None or found[0] != axis or not found[1].size:
-        return None
-    sources = found[1]
-    if any(constant(v) is None for v in node.inputs[1:]):
-        return None
-    if node.op_type == "Slice":
-        start = constant(node.inputs[1]) if len(node.inputs) > 2 else None
-        if start is None or start.size != 1 or (np.diff(sources) != 1).any():
-            return None
-    link = Link(x, axis, out, np.arange(len(sources)), sources)
-    return Flow(axis, (link,), picks=True)
+@dataclass(frozen=True)
+class Picks:
+    """Some but not all positions along an axis, increasing.
 
+    Args:
+        taken: the positions, as a range where they are evenly spaced; a slice on a free axis.
+        whole: the size of the axis; None where it is free.
+        size: how many are taken.
 
-def regrouped(node: ir.Node, axis: int, before: int) -> Flow | None:
-    """A view whose axis `axis` holds channels, and other axes, of the operand's axis `before`."""
-    x = node.inputs[0]
-    found = _merged(node, axis, before) or _headed(node, axis, before)
-    if x is None or found is None:
-        return None
-    if not sized_freely(node, axis):
-        return None
-    return Flow(axis, (Link(x, before, node.outputs[0], *found),))
-
-
-def cut(node: ir.Node, before: int) -> int | None:
-    """The axis of a view's result that channels on axis `before` of its operand are tracked on,
-    where they are merged with other axes or cut apart.
-
-    Of several parts it is the largest but for the last one, which are the heads of an attention.
+    >>> Picks(range(1, 7, 3), 8, 2).count(8), Picks(Slice(1, -1), None, "n - 2").count(8)
+    (2, 6)
     """
-    shape = node.outputs[0].shape
-    every = range(0 if shape is None else shape.rank())
-    merged = [k for k in every if _merged(node, k, before)]
-    if merged:
-        return merged[0]
-    heads = [k for k in every if _headed(node, k, before)]
-    return max(heads, key=lambda k: (channels_of(node.outputs[0], k) or 0, k), default=None)
+
+    taken: range | tuple[int, ...] | Slice
+    whole: int | None
+    size: int | ir.SymbolicDim = field(compare=False)
+
+    def count(self, whole: int) -> int:
+        """How many are taken of `whole` positions."""
+        return self.taken.out_size(whole) if isinstance(self.taken, Slice) else len(self.taken)
 
 
-def _merged(node: ir.Node, axis: int, before: int) -> tuple[Array, Array] | None:
-    """(outs, sources) where each channel becomes P·Q of the result."""
-    dims, after = dims_of(node.inputs[0]), dims_of(node.outputs[0])
-    if dims is None or after is None:
+def picked(positions: Sequence[int], whole: int) -> Picks | None:
+    """Picks of an axis of known size; None where that is all of it, or nothing.
+
+    >>> picked([4, 0, 2, 2], 5)
+    Picks(taken=range(0, 5, 2), whole=5, size=3)
+    >>> print(picked([1, 0], 2))
+    None
+    """
+    taken = _increasing(positions)
+    if not taken or len(taken) == whole:
         return None
-    outer = divide(product(dims[:before]), product(after[:axis]))
-    inner = None if outer is None else divide(after[axis], product([outer, dims[before]]))
-    if outer is None or inner is None or outer[1] or inner[1] or dims[before][1]:
+    return Picks(taken, whole, len(taken))
+
+
+def _increasing(positions: Sequence[int]) -> range | tuple[int, ...]:
+    if isinstance(positions, range):
+        return positions if positions.step > 0 else positions[::-1]
+    return _compact(sorted(set(positions)))
+
+
+def _compact(taken: Sequence[int]) -> range | tuple[int, ...]:
+    """As a range, where it is one."""
+    if isinstance(taken, range):
+        return taken
+    if not taken:
+        return range(0)
+    step = taken[1] - taken[0] if len(taken) > 1 else 1
+    evenly = range(taken[0], taken[-1] + (1 if step > 0 else -1), step or 1)
+    return evenly if len(evenly) == len(taken) and tuple(evenly) == tuple(taken) else tuple(taken)
+
+
+def even(order: Order) -> Slice | None:
+    """Positions as start:stop:step; None where they are not evenly spaced.
+
+    >>> even((3, 1)), even((0, 3, 4))
+    (Slice(start=3, stop=0, step=-2), None)
+    >>> even((2, 1, 0))
+    Slice(start=2, stop=None, step=-1)
+    """
+    if isinstance(order, Slice):
+        return order
+    taken = _compact(order)
+    if isinstance(taken, tuple):
         return None
-    p, c, q = outer[0], dims[before][0], inner[0]
-    return (np.arange(p * c * q), np.tile(np.repeat(np.arange(c), q), p)) if c > 1 else None
+    return Slice(taken.start, taken.stop if taken.stop >= 0 else None, taken.step)
 
 
-def _headed(node: ir.Node, axis: int, before: int) -> tuple[Array, Array] | None:
-    """(outs, sources) where each channel of the result is one of several, P times over."""
-    dims, after = dims_of(node.inputs[0]), dims_of(node.outputs[0])
-    if dims is None or after is None or dims[before][1] or after[axis][1]:
+def join(one: Picks, other: Picks) -> Picks | None:
+    """What either asks for; None where that may be everything.
+
+    >>> join(Picks(range(1), 9, 1), Picks(range(8, 9), 9, 1)).taken
+    range(0, 9, 8)
+    """
+    if one == other:
+        return one if isinstance(one.size, int) else other
+    if one.whole is None or isinstance(one.taken, Slice) or isinstance(other.taken, Slice):
         return None
-    outer = divide(product(after[:axis]), product(dims[:before]))
-    inner = None if outer is None else divide(dims[before], product([outer, after[axis]]))
-    if outer is None or inner is None or outer[1] or inner[1] or after[axis][0] == 1:
+    if len(one.taken) + len(other.taken) > MAX_JOINED:
         return None
-    if inner[0] == 1:  # the last part is what a head consists of
-        return None
-    heads = np.repeat(np.arange(after[axis][0]), inner[0])
-    return np.tile(heads, outer[0]), np.arange(dims[before][0])
+    return picked([*one.taken, *other.taken], one.whole)
 
 
-def sized_freely(node: ir.Node, axis: int, before: int | None = None) -> bool:
-    """Whether a view's number of channels, on `axis`, can change: it is written in a constant, or
-    what is left, or copied from the same axis `before`."""
-    if node.op_type != "Reshape" or constant(node.inputs[1]) is not None:
-        return True
-    asked = entries(node.inputs[1])
-    return asked is not None and (asked[axis] == -1 or (asked[axis] == 0 and before == axis))
+def within(order: Order, have: Picks | None) -> Order | None:
+    """The same positions counted among those that are there; None where they are these, in order.
+
+    >>> within((6, 2, 6), Picks(range(2, 8, 2), 9, 3)), within((2, 3), Picks(range(2, 4), 9, 2))
+    ((2, 0, 2), None)
+    """
+    if have is None:
+        return order
+    if isinstance(order, Slice) or isinstance(have.taken, Slice):
+        return None if order == have.taken else order
+    found = _compact(_places(_compact(order), have.taken))
+    return None if found == range(len(have.taken)) else found
 
 
-def blocked(node: ir.Node, axis: int) -> Flow | None:
-    """DepthToSpace: r² channels are one of the result."""
-    x, out, r = node.inputs[0], node.outputs[0], node.attributes.get_int("blocksize", 1)
-    channels = None if x is None else channels_of(x, 1)
-    if x is None or axis != 1 or channels is None:
-        return None
-    every = np.arange(channels)
-    columns = node.attributes.get_string("mode", "DCR") == "CRD"
-    outs = every // (r * r) if columns else every % (channels // (r * r))
-    return Flow(1, (Link(x, 1, out, outs, every),))
+def _places(order: Sequence[int], among: Sequence[int]) -> Sequence[int]:
+    if isinstance(order, range) and isinstance(among, range):
+        first, last = among.index(order[0]), among.index(order[-1])
+        step = (last - first) // (len(order) - 1) if len(order) > 1 else 1
+        return range(first, last + (1 if step > 0 else -1), step)
+    place = {position: k for k, position in enumerate(among)}
+    return [place[position] for position in order]
+
+
+def chosen(order: Sequence[int], picks: Picks) -> Sequence[int]:
+    """Those positions of an order that are asked of its result.
+
+    >>> chosen(range(9, 0, -3), Picks(range(0, 3, 2), 3, 2))
+    range(9, 0, -6)
+    """
+    assert not isinstance(picks.taken, Slice)
+    if isinstance(order, range) and isinstance(picks.taken, range):
+        return order[picks.taken.start : picks.taken.stop : picks.taken.step]
+    return tuple(order[k] for k in picks.taken)

@@ -14,7 +14,7 @@ from onebyone.graph.operators import Role, role
 from onebyone.graph.views import view_axis
 from onebyone.optimize.lift import carried_axis
 from onebyone.optimize.moves import picked
-from onebyone.optimize.picks import cut
+from onebyone.optimize.regroup import cut
 
 __all__ = ["tracks"]
 
