@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.axes import Spatial
@@ -128,6 +126,8 @@ def _of(value: ir.Value, a: _Analysis) -> Array:
 def _of_mix(mix: Mix, a: _Analysis) -> Array:
     """W k + b where all that a row uses is known."""
     k = _of(mix.operand, a)
+    if np.isnan(k).all():
+        return np.where(mix.lines[0], np.nan, 0 if mix.bias is None else mix.bias)
     unknown = np.isnan(k) | ((k != 0) & mix.zeros_only)
     row = (mix.used & unknown).any(axis=1)
     total = mix.weight @ np.where(unknown, 0, k)
@@ -183,6 +183,8 @@ def _computed(node: ir.Node, found: Flow, a: _Analysis) -> Array:
         return unknown
     operands = [None if v is None else _at_one_position(v, found, a) for v in node.inputs]
     arrays = [x for x in operands if x is not None]
+    if node.op_type != "Mul" and any(np.isnan(x).all() for x in arrays):
+        return unknown
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     call = Call(node.op_type, a.version, 1, attributes)
     with np.errstate(all="ignore"):
@@ -244,7 +246,8 @@ def _ask(node: ir.Node, a: _Analysis) -> None:
         return
     computed = a.needed[node.outputs[0]] & np.isnan(a.known[node.outputs[0]])
     if found.mix is not None:
-        a.needed[found.mix.operand] |= found.mix.used[computed].any(axis=0)
+        read = found.mix.lines[1] if computed.all() else found.mix.used[computed].any(axis=0)
+        a.needed[found.mix.operand] |= read
     computed |= _is_partial(node)
     for link in found.links:
         a.needed[link.operand][link.sources] |= computed[link.outs]
@@ -262,6 +265,12 @@ def _is_partial(node: ir.Node) -> bool:
 
 def _kept(a: _Analysis) -> dict[ir.Value, Array]:
     """Channels tied to each other stay or go together, and no value loses all of its own."""
+    must = {v: _must_stay(v, a) for v in a.axes}
+    if all(channels.all() for channels in must.values()):
+        return must
+    from scipy.sparse import coo_array  # a quarter of a second, for the few models that need it
+    from scipy.sparse.csgraph import connected_components
+
     values = list(a.axes)
     ends = np.cumsum([0, *(len(a.needed[v]) for v in values)])
     starts = dict(zip(values, ends[:-1], strict=True))
@@ -272,7 +281,7 @@ def _kept(a: _Analysis) -> dict[ir.Value, Array]:
     stays = np.zeros(ends[-1] + 1, bool)
     for value in values:
         span = slice(starts[value], starts[value] + len(a.needed[value]))
-        stays[group[span][_must_stay(value, a)]] = True
+        stays[group[span][must[value]]] = True
     for value in values:
         own = group[starts[value] : starts[value] + len(a.needed[value])]
         if not stays[own].any():
@@ -295,5 +304,5 @@ def _must_stay(value: ir.Value, a: _Analysis) -> Array:
     for use in value.uses():
         mix = a.flows[use.node].mix if use.node in a.flows else None
         if mix is not None and mix.zeros_only:
-            stay = stay | (needed & (known != 0) & mix.used.any(axis=0))
+            stay = stay | (needed & (known != 0) & mix.lines[1])
     return stay

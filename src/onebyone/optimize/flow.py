@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -46,19 +47,38 @@ class Mix:
 
     Args:
         operand: the value they come from, with channels on `axis`.
-        weight: (C_out, C_in), the sum of each kernel's taps.
-        used: (C_out, C_in), where some tap is not zero.
+        kernel: (C_out, C_in, taps), as stored.
         bias: (C_out,) or None.
         zeros_only: whether no channel can go but those of zeros: zeros are read beyond the borders,
             or there is no bias for what others would add.
+
+    What follows from the kernel is as large as it, so it is not kept: a graph has many.
     """
 
     operand: ir.Value
     axis: int
-    weight: Array
-    used: Array
+    kernel: Array
     bias: Array | None
     zeros_only: bool
+
+    @property
+    def weight(self) -> Array:
+        """(C_out, C_in) the sum of the taps, in float64."""
+        return np.asarray(self.kernel.astype(np.float64).sum(axis=2))
+
+    @property
+    def used(self) -> Array:
+        """(C_out, C_in) where some tap is not zero."""
+        return np.asarray((self.kernel != 0).any(axis=2))
+
+    @cached_property
+    def lines(self) -> tuple[Array, Array]:
+        """(C_out,) the rows that read something, and (C_in,) the columns that are read."""
+        rows, columns, taps = self.kernel.shape
+        if taps and (self.kernel != 0).all():  # as in most networks
+            return np.full(rows, columns > 0), np.full(columns, rows > 0)
+        used = self.used
+        return np.asarray(used.any(axis=1)), np.asarray(used.any(axis=0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +132,7 @@ def _mixed(node: ir.Node, axis: int) -> Flow | None:
 
 def _mix(x: ir.Value, axis: int, kernel: Array, bias: Array | None, zeros_only: bool) -> Flow:
     taps = kernel.reshape(*kernel.shape[:2], prod(kernel.shape[2:]))
-    weight = taps.astype(np.float64).sum(axis=2)
-    return Flow(axis, mix=Mix(x, axis, weight, (taps != 0).any(axis=2), bias, zeros_only))
+    return Flow(axis, mix=Mix(x, axis, taps, bias, zeros_only))
 
 
 def _normalised(node: ir.Node, axis: int) -> Flow | None:
