@@ -121,9 +121,9 @@ def tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     for node in all_nodes(model):
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
-                yield attribute.as_tensor()
+                yield attribute.value  # as_tensor() looks all methods of a tensor up
             elif attribute.type == ir.AttributeType.TENSORS and not attribute.is_ref():
-                yield from attribute.as_tensors()
+                yield from attribute.value
 
 
 def _name(tensor: ir.TensorProtocol) -> str:

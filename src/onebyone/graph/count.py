@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 
 import onnx
@@ -29,7 +29,7 @@ from onebyone.graph.count_weights import Reading, operator, readings, trace
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 
-__all__ = ["count", "tally"]
+__all__ = ["count", "macs", "tally"]
 
 
 def count(
@@ -74,6 +74,14 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
         nodes=len(walk.graph),
         inputs=tuple(sizes.inputs.items()),
         uncounted=uncounted([node for node in others if node not in work], walk),
+    )
+
+
+def macs(graph: ir.Graph, sizes: Sizes, nodes: Iterable[ir.Node] | None = None) -> int:
+    """The MACs of these nodes of a graph, or of all, as `tally` counts them, and nothing else."""
+    walk = Walk(graph, sizes, {})
+    return sum(
+        found.macs for node in (graph if nodes is None else nodes) if (found := _work(node, walk))
     )
 
 

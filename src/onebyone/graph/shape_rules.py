@@ -11,7 +11,7 @@ from typing import TypeAlias
 import onnx_ir as ir
 from onnx_shape_inference import ShapeInferenceContext
 
-__all__ = ["LONGEST", "Context", "complete"]
+__all__ = ["LONGEST", "Context", "complete", "keeps_sizes"]
 
 Element: TypeAlias = int | ir.SymbolicDim
 
@@ -47,6 +47,35 @@ class Context(ShapeInferenceContext):  # type: ignore[misc]  # the library is un
             return None
         found: list[Element] | None = super().get_symbolic_value(value)
         return found
+
+
+def keeps_sizes(context: Context, node: ir.Node) -> bool:
+    """Give the result of a convolution whose padding makes up for its window its input's sizes.
+
+    Whether `node` is one. The library would add six numbers to each size, one after the other, and
+    write the expression down each time; of the inference of a network that is the larger part.
+
+    >>> x, w = ir.val("x", ir.DataType.FLOAT, ["n", 3, "h"]), ir.val("w", shape=[4, 3, 3])
+    >>> node = ir.node("Conv", [x, w], {"pads": [2, 0]})
+    >>> keeps_sizes(Context({"": 17}), node), str(node.outputs[0].shape)
+    (True, '[n,4,h]')
+    """
+    operands = [v for v in node.inputs[:2] if v is not None and v.shape is not None]
+    if node.op_type != "Conv" or node.domain not in ("", "ai.onnx") or len(operands) < 2:
+        return False
+    (data, x), (_, w) = ((v, list(v.shape or ())) for v in operands)
+    ones, get = (1,) * (len(x) - 2), node.attributes.get_ints
+    kernel, dilations = get("kernel_shape", w[2:]), get("dilations", ones)
+    pads, strides = get("pads", (0,) * 2 * len(ones)), get("strides", ones)
+    if "auto_pad" in node.attributes or tuple(strides) != ones or not ones:
+        return False
+    if not len(w) - 2 == len(kernel) == len(dilations) == len(ones) == len(pads) / 2:
+        return False
+    for k, taps in enumerate(kernel):
+        if not isinstance(taps, int) or dilations[k] * (taps - 1) != pads[k] + pads[k + len(ones)]:
+            return False
+    context.set_shape_and_dtype(node.outputs[0], ir.Shape([x[0], w[0], *x[2:]]), data.dtype)
+    return True
 
 
 def complete(context: Context, node: ir.Node) -> None:

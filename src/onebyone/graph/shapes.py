@@ -19,9 +19,9 @@ from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line, quiet
 from onebyone.graph.dimensions import evaluated, names, plain
 from onebyone.graph.fold import known_numbers
-from onebyone.graph.shape_rules import LONGEST, Context, complete
+from onebyone.graph.shape_rules import LONGEST, Context, complete, keeps_sizes
 
-__all__ = ["Sizes", "infer"]
+__all__ = ["Sizes", "infer", "name_inputs"]
 
 # What a free dimension is taken to be when nobody says: one image, of the usual size.
 _BATCH, _SIZE, _EDGE, _VOLUME = 1, 224, 64, 5
@@ -45,7 +45,7 @@ def infer(model: ir.Model) -> None:
     '[2*N,2]'
     """
     registry.collect()
-    known = _name_input_dims(model.graph)
+    known = name_inputs(model.graph)
     context = Context(model.opset_imports, policy="override")
     context.reserve_symbol_names(known)
     _settle_initializers(model.graph)
@@ -61,8 +61,11 @@ def infer(model: ir.Model) -> None:
             value.const_value = None
 
 
-def _name_input_dims(graph: ir.Graph) -> frozenset[str]:
-    """Give each free input dimension a name that can be calculated with; return the names."""
+def name_inputs(graph: ir.Graph) -> frozenset[str]:
+    """Give each free input dimension a name that can be calculated with; return the names.
+
+    It is what `Sizes` needs where nothing but the inputs' sizes is asked for.
+    """
     taken = {name for value in graph.inputs for dim in value.shape or () for name in _names(dim)}
     renamed: dict[str, str] = {}
     for value in graph.inputs:
@@ -111,8 +114,9 @@ def _infer_node(context: Context, node: ir.Node, known: frozenset[str]) -> None:
     function = registry.get(node.domain, node.op_type, context.get_opset_version(node.domain))
     if function is not None:
         try:
-            function(context, node)
-            complete(context, node)
+            if not keeps_sizes(context, node):
+                function(context, node)
+                complete(context, node)
         except Exception as error:  # an odd node costs its own shape and nothing else
             logging.getLogger(__name__).debug("no shape for %s: %s", node.name, error)
             context.made_up = 0

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.axes import Spatial
@@ -108,7 +106,7 @@ def _admit(nodes: Sequence[ir.Node], a: _Analysis) -> None:
 def _fits(node: ir.Node, entry: Flow) -> bool:
     """Whether weights have as many channels as what they meet; else the file contradicts itself."""
     if entry.mix is not None:
-        return bool(channels_of(entry.mix.operand, entry.mix.axis) == len(entry.mix.weight.T))
+        return bool(channels_of(entry.mix.operand, entry.mix.axis) == entry.mix.channels)
     channels = channels_of(node.outputs[0], entry.axis)
     return all(channels_of(v, k) in (1, channels) for v, k in entry.constants.items())
 
@@ -142,6 +140,8 @@ def _of(value: ir.Value, a: _Analysis) -> Array:
 def _of_mix(mix: Mix, a: _Analysis) -> Array:
     """W k + b where all that a row uses is known."""
     k = _of(mix.operand, a)
+    if np.isnan(k).all():
+        return np.where(mix.lines[0], np.nan, 0 if mix.bias is None else mix.bias)
     unknown = np.isnan(k) | ((k != 0) & mix.zeros_only)
     row = (mix.used & unknown).any(axis=1)
     total = mix.weight @ np.where(unknown, 0, k)
@@ -217,6 +217,8 @@ def _computed(node: ir.Node, found: Flow, a: _Analysis) -> Array:
         return unknown
     operands = [None if v is None else _at_one_position(v, found, a) for v in node.inputs]
     arrays = [x for x in operands if x is not None]
+    if node.op_type != "Mul" and any(np.isnan(x).all() for x in arrays):
+        return unknown
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     call = Call(node.op_type, a.version, 1, attributes)
     with np.errstate(all="ignore"):
@@ -273,7 +275,8 @@ def _ask(node: ir.Node, a: _Analysis) -> None:
         return
     if found.mix is not None:
         computed = _computes(node.outputs[0], a)
-        a.needed[found.mix.operand] |= found.mix.used[computed].any(axis=0)
+        read = found.mix.lines[1] if computed.all() else found.mix.used[computed].any(axis=0)
+        a.needed[found.mix.operand] |= read
     for link in found.links:
         read = _computes(link.result, a)[link.outs] | _is_partial(node)
         np.logical_or.at(a.needed[link.operand], link.sources, read)
@@ -296,6 +299,12 @@ def _is_partial(node: ir.Node) -> bool:
 
 def _kept(a: _Analysis) -> dict[ir.Value, Array]:
     """Channels tied to each other stay or go together, and no value loses all of its own."""
+    must = {v: _must_stay(v, a) for v in a.axes}
+    if all(channels.all() for channels in must.values()):
+        return must
+    from scipy.sparse import coo_array  # a quarter of a second, for the few models that need it
+    from scipy.sparse.csgraph import connected_components
+
     values = list(a.axes)
     ends = np.cumsum([0, *(len(a.needed[v]) for v in values)])
     starts = dict(zip(values, ends[:-1], strict=True))
@@ -306,7 +315,7 @@ def _kept(a: _Analysis) -> dict[ir.Value, Array]:
     own = {v: group[starts[v] : starts[v] + len(a.needed[v])] for v in values}
     stays = np.zeros(ends[-1] + 1, bool)
     for value in values:
-        stays[own[value][_must_stay(value, a)]] = True
+        stays[own[value][must[value]]] = True
     # All at once: one after another, how many stay would depend on the order of the nodes.
     empty = [groups[0] for groups in own.values() if not stays[groups].any()]
     stays[empty] = True
@@ -342,5 +351,5 @@ def _must_stay(value: ir.Value, a: _Analysis) -> Array:
     for use in value.uses():
         mix = a.flows[use.node].mix if use.node in a.flows else None
         if mix is not None and mix.zeros_only:
-            stay = stay | (needed & (known != 0) & mix.used.any(axis=0))
+            stay = stay | (needed & (known != 0) & mix.lines[1])
     return stay

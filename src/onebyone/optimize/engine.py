@@ -128,6 +128,8 @@ def _options(optimised: bool) -> ort.SessionOptions:
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
     options.log_severity_level = 4
+    # Threads that wait for work sleep: spinning doubles the processor time of DenseNet-121.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
 

@@ -16,7 +16,7 @@ from onebyone.graph.constants import constant, is_float
 from onebyone.graph.operators import Role, role
 from onebyone.graph.spatial import spatial
 from onebyone.graph.views import view_axis
-from onebyone.optimize.groups import block_diagonal, by_rows
+from onebyone.optimize.groups import by_rows
 from onebyone.optimize.links import Flow, Link, Mix, channels_of, straight
 from onebyone.optimize.regroup import blocked, regrouped, selected, sized_freely, split
 
@@ -61,9 +61,7 @@ def _mix(
 ) -> Flow:
     """`kernel`: (C_out, C_in / groups, ...)."""
     taps = kernel.reshape(*kernel.shape[:2], prod(kernel.shape[2:]))
-    weight = block_diagonal(taps.astype(np.float64).sum(axis=2), groups)
-    used = block_diagonal((taps != 0).any(axis=2), groups)
-    return Flow(axis, mix=Mix(x, axis, weight, used, bias, zeros_only, groups))
+    return Flow(axis, mix=Mix(x, axis, taps, bias, zeros_only, groups))
 
 
 def _product(node: ir.Node, axis: int) -> Flow | None:

@@ -7,11 +7,13 @@ y[o] = Σ_c W[o, c] · x[c] + b[o]                 a mix: 1×1, K×K, linear lay
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.optimize.groups import block_diagonal
 
 __all__ = ["Flow", "Link", "Mix", "channels_of", "straight"]
 
@@ -46,21 +48,45 @@ class Mix:
 
     Args:
         operand: the value they come from, with channels on `axis`.
-        weight: (C_out, C_in), the sum of each kernel's taps.
-        used: (C_out, C_in), where some tap is not zero.
+        kernel: (C_out, C_in / groups, taps), as stored.
         bias: (C_out,) or None.
         zeros_only: whether no channel can go but those of zeros: zeros are read beyond the borders,
             or there is no bias for what others would add.
-        groups: the diagonal blocks outside of which `weight` is zero; they stay of one size.
+        groups: the diagonal blocks outside of which the matrix is zero; they stay of one size.
+
+    What follows from the kernel is as large as it, so it is not kept: a graph has many.
     """
 
     operand: ir.Value
     axis: int
-    weight: Array
-    used: Array
+    kernel: Array
     bias: Array | None
     zeros_only: bool
     groups: int = 1
+
+    @property
+    def channels(self) -> int:
+        """C_in."""
+        return int(self.kernel.shape[1]) * self.groups
+
+    @property
+    def weight(self) -> Array:
+        """(C_out, C_in) the sum of the taps, in float64."""
+        return block_diagonal(self.kernel.astype(np.float64).sum(axis=2), self.groups)
+
+    @property
+    def used(self) -> Array:
+        """(C_out, C_in) where some tap is not zero."""
+        return block_diagonal((self.kernel != 0).any(axis=2), self.groups)
+
+    @cached_property
+    def lines(self) -> tuple[Array, Array]:
+        """(C_out,) the rows that read something, and (C_in,) the columns that are read."""
+        rows, columns, taps = len(self.kernel), self.channels, self.kernel.shape[2]
+        if taps and (self.kernel != 0).all():  # as in most networks
+            return np.full(rows, columns > 0), np.full(columns, rows > 0)
+        used = self.used
+        return np.asarray(used.any(axis=1)), np.asarray(used.any(axis=0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onebyone.graph.count import tally
+from onebyone.graph.count import macs
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.crop import crop
@@ -62,22 +62,18 @@ def _fold(model: ir.Model, _sizes: Sizes, _profile: Profile) -> Iterator[Rewrite
 
 
 def _prune(model: ir.Model, sizes: Sizes, _profile: Profile) -> Iterator[Rewrite]:
-    before = tally(model, sizes)
+    before = macs(model.graph, sizes)
     found = list(prune(model.graph, model.opset_imports[""]))
     if found:
-        after = tally(model, sizes)
+        after = macs(model.graph, sizes)
         nodes = tuple(sorted(pruned.node for pruned in found))
-        saved = {"prune": before.macs - after.macs}
-        costs = Cost(0, before.macs, before.parameters), Cost(0, after.macs, after.parameters)
-        yield Rewrite(nodes[0], nodes, frozenset({"prune"}), *costs, saved)
+        costs = Cost(0, before), Cost(0, after)
+        yield Rewrite(nodes[0], nodes, frozenset({"prune"}), *costs, {"prune": before - after})
 
 
 def _permute(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
-    macs = tally(model, sizes).macs
     for found in relabel(model.graph, sizes, profile):
-        left = tally(model, sizes).macs  # less where nobody reads what was selected from
-        saved, macs = {"permute": macs - left}, left
-        laws = frozenset({"permute"})
+        laws, saved = frozenset({"permute"}), {"permute": found.saved}
         yield Rewrite(found.nodes[0], found.nodes, laws, found.before, found.after, saved)
 
 
@@ -88,12 +84,11 @@ def _stack(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]
 
 
 def _rank(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
-    macs = tally(model, sizes).macs
     for found in factor_maps(model.graph, sizes, profile):
-        left = tally(model, sizes).macs
-        laws, nodes, saved = frozenset({"rank"}), (found.node,), {"rank": macs - left}
-        yield Rewrite(found.node, nodes, laws, Cost(0, macs), Cost(0, left), saved, found.note)
-        macs = left
+        laws, nodes = frozenset({"rank"}), (found.node,)
+        before, after = Cost(0, found.macs), Cost(0, found.macs_left)
+        saved = {"rank": found.macs - found.macs_left}
+        yield Rewrite(found.node, nodes, laws, before, after, saved, found.note)
 
 
 def _demand(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:

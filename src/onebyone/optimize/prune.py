@@ -81,6 +81,8 @@ def _bias(mix: Mix, dead: Dead) -> Array | None:
     """b + W₂k over the channels that go; None for none."""
     known, kept = dead.known[mix.operand], dead.kept[mix.operand]
     constants = np.where(kept | np.isnan(known), 0, known)
+    if not constants.any():
+        return mix.bias
     if not (mix.used & (constants != 0)).any():
         return mix.bias
     return mix.weight @ constants + (0 if mix.bias is None else mix.bias)

@@ -14,6 +14,7 @@ from onebyone.algebra.weights import Array
 from onebyone.errors import OnebyoneError, UsageError
 from onebyone.graph.constants import set_aside
 from onebyone.graph.count import tally
+from onebyone.graph.form import unshared
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 from onebyone.optimize.certificate import Certificate
@@ -87,7 +88,7 @@ def optimize(
     laws = _laws(only, without)
     machine = _profile(profile)
     model = read(source)
-    original = read(model)  # shares the weights' bytes with the model to be rewritten
+    original = unshared(model.clone())  # of the weights only the names are copied
     infer(model)
     sizes = Sizes(model, shapes)
     if verify:

@@ -24,7 +24,7 @@ from onebyone.errors import CheckFailed, UsageError
 from onebyone.graph.evaluate import CannotEvaluate
 from onebyone.graph.numeric.call import is_floating
 from onebyone.graph.read import read
-from onebyone.graph.shapes import Sizes, infer
+from onebyone.graph.shapes import Sizes, name_inputs
 from onebyone.optimize.answers import (
     Answer,
     Opened,
@@ -152,7 +152,7 @@ def _feeds(
     if any(
         not isinstance(n, int) for value in fed(model.graph).values() for n in value.shape or ()
     ):
-        infer(model)
+        name_inputs(model.graph)
     sizes = Sizes(model, shapes)
     check_room(fed(model.graph).values(), sizes)
     rng = np.random.default_rng(seed)
