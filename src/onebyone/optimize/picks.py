@@ -16,7 +16,7 @@ from onebyone.algebra.selection import Slice
 __all__ = ["MAX_JOINED", "Order", "Picks", "chosen", "even", "join", "picked", "within"]
 
 MAX_JOINED = 65536
-"""Positions that are listed to join two picks; more than that are taken for all."""
+"""Positions that are listed one by one, to join two picks say; more are taken for all."""
 
 Order = Sequence[int] | Slice
 """Positions in the order in which a node takes them, some perhaps more than once."""

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onebyone.algebra.selection import Pad, Select, Slice
 from onebyone.graph.axes import Spatial, integers
 from onebyone.graph.spatial import spatial
-from onebyone.optimize.picks import Order, Picks, picked
+from onebyone.optimize.picks import MAX_JOINED, Order, Picks, picked
 
 __all__ = ["Selector", "selector"]
 
@@ -90,7 +90,8 @@ def _counted(axis_map: Slice | Select | Pad, size: int) -> Order | None:
         return range(*cut.indices(size)) or None
     if isinstance(axis_map, Pad):
         return range(-axis_map.before, size + axis_map.after) or None
-    if any(not -size <= k < size for k in axis_map.indices):
+    listed = axis_map.indices
+    if len(listed) > MAX_JOINED or any(not -size <= k < size for k in listed):
         return None
     return tuple(k % size for k in axis_map.indices) or None
 
