@@ -117,6 +117,16 @@ _FASTER = Claim("", onnxruntime=1.0, openvino=1.0, faster=True)
 # 12 layers × (query, key, value) × (A and B), each 384×16, on 196 patches and the class token.
 _LORA_MACS = 12 * 3 * 2 * 197 * 384 * 16
 
+
+def _last_block(tokens: int, width: int, hidden: int) -> int:
+    """What all tokens but one cost in a transformer's last block, of which one token is read.
+
+    Its query and its projection, two layers of the MLP, and its row of scores, which are products
+    of the width of all heads and weigh the values. Keys and values are needed of all.
+    """
+    return (tokens - 1) * (2 * width * width + 2 * width * hidden + 2 * tokens * width)
+
+
 # Four branches of 512 channels meet the 512 of the fuse on 60×60 positions; g×g would do.
 _PYRAMID_UPSAMPLED = 512 * 512 * sum(60 * 60 - g * g for g in (1, 2, 3, 6))
 
@@ -135,7 +145,11 @@ CLAIMS = {
     "pspnet": replace(_FASTER, text="9%", share=0.09),
     "pspnet-dilated": Claim("upsampled half of the fuse (3.7%)", macs=_PYRAMID_UPSAMPLED),
     "yolo-neck": Claim("upsampled part's 1×1 at a quarter", macs=_NECK_UPSAMPLED * 3 // 4),
-    "lora-vit": Claim("all LoRA MACs", macs=_LORA_MACS),
+    "lora-vit": Claim(
+        "all LoRA MACs, and the last block but for one token",
+        macs=_LORA_MACS + _last_block(197, 384, 1536),
+    ),
+    "deit-small": Claim("the last block but for one token", macs=_last_block(198, 384, 1536)),
     "chain-64-128-64": Claim("4× to 1×", 0.75),
     "mobilenetv2": _NOTHING,
     "resnet50": _NOTHING,

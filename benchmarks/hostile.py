@@ -6,11 +6,11 @@
 
 Real models (trained networks, the backend suite's) are mutated byte by byte, field by field, in
 their wiring, names, nesting, sizes and external data (tests/hostile/). On each mutant run `count`,
-`optimize --dry-run`, `optimize -o` and `verify`, in processes of their own with limits on time and
-memory. A mutant may still be a model that works. What may not be: a crash, a traceback, more than
-one line on stderr, control characters, a file written without success, an input changed, anything
-left behind, more time or memory than the limit. Errors that nobody foresaw (one line, exit 3) and
-certificates that fail are allowed, and listed: each is worth a look.
+`optimize -o` and `verify`, and on each fifth `optimize --dry-run`, in processes of their own with
+limits on time and memory. A mutant may still be a model that works. What may not be: a crash, a
+traceback, more than one line on stderr, control characters, a file written without success, an
+input changed, anything left behind, more time or memory than the limit. Errors that nobody foresaw
+(one line, exit 3) and certificates that fail are allowed, and listed: each is worth a look.
 
 Then models that are long or deep (`--no-deep` leaves them out). Then `optimize -o`, over files that
 are there, is interrupted by signals at random moments: both files are the old ones or both are the

@@ -37,6 +37,7 @@ from networks import (
     YoloNeck,
     bottleneck_chain,
     classifier,
+    deit_small,
     googlenet,
     lora_vit,
     pspnet_dilated,
@@ -118,6 +119,13 @@ _ROWS = (
     Architecture(
         "lora-vit",
         lora_vit,
+        _image(224),
+        free=("batch",),
+        note="its position embeddings are for one height and width",
+    ),
+    Architecture(
+        "deit-small",
+        deit_small,
         _image(224),
         free=("batch",),
         note="its position embeddings are for one height and width",

@@ -1,7 +1,7 @@
 """The networks that the claims are made on, as PyTorch modules with random weights.
 
-SegFormer and ViT from `transformers`; DenseNet, HRNet, MobileNetV2, ResNet and ShuffleNetV2 from
-`pytorchcv`; GoogLeNet of `onebyone.nn`'s blocks; the heads, the YOLO-style neck and LoRA are
+SegFormer, ViT and DeiT from `transformers`; DenseNet, HRNet, MobileNetV2, ResNet and ShuffleNetV2
+from `pytorchcv`; GoogLeNet of `onebyone.nn`'s blocks; the heads, the YOLO-style neck and LoRA are
 defined here. Networks whose branches wait to be fused, or whose filters were pruned, are in
 `branches.py`.
 """
@@ -198,6 +198,16 @@ def lora_vit(rank: int = 16) -> nn.Module:
         for part in ("q_proj", "k_proj", "v_proj"):
             setattr(layer, part, LowRank(getattr(layer, part), rank, scale=2.0))
     return FirstOutput(network)
+
+
+def deit_small() -> nn.Module:
+    """DeiT-S/16 (Touvron et al. 2021) with a distillation token, read at its class token alone."""
+    from transformers import DeiTConfig, DeiTForImageClassification
+
+    config = DeiTConfig(
+        hidden_size=384, num_attention_heads=6, intermediate_size=1536, num_labels=1000
+    )
+    return FirstOutput(DeiTForImageClassification(config))
 
 
 def pspnet_shallow() -> nn.Module:

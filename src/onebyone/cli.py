@@ -183,8 +183,11 @@ def optimize(
     if target is not None and passed:
         write(result.model, target)
     _emit(result.report, as_json)
-    if not passed:
-        raise CheckFailed(f"{model}: the certificate failed, nothing was written: report this")
+    if certificate is not None and not passed:
+        raise CheckFailed(
+            f"{model}: the certificate failed, nothing was written: {certificate.worst}; "
+            "if that is not the model's own doing, report it"
+        )
 
 
 @cli.command()

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onebyone.graph.constants import constant, is_float, per_channel
+from onebyone.graph.constants import constant, is_float, per_channel, set_aside
 
 ARRAY = np.arange(6, dtype=np.int64).reshape(2, 3)
 
@@ -89,3 +89,32 @@ def test_vectors_along_the_channels(
     array = np.arange(int(np.prod(shape))).reshape(shape)
     vector = per_channel(array, 4, axis, 3)
     assert (None if vector is None else vector.tolist()) == found
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf, 2.0**63, -(2.0**63)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, ml_dtypes.bfloat16])
+def test_numbers_that_overflow_are_set_aside(odd: float, dtype: type) -> None:
+    bad, good = value(np.array([1, odd], dtype), "bad"), value(np.array([1, 2.0**62], dtype), "w")
+    ir.Graph([], [], nodes=[], initializers=[bad, good])
+    assert constant(bad) is not None
+    set_aside(bad.graph)
+    assert constant(bad) is None
+    assert constant(viewed("Transpose", bad)) is None
+    assert constant(good) is not None
+
+
+def test_what_is_no_float_or_is_empty_is_not_set_aside() -> None:
+    held = [value(np.array([2**62, -(2**63)]), "n"), value(np.zeros((0, 3), np.float32), "none")]
+    graph = ir.Graph([], [], nodes=[], initializers=held)
+    set_aside(graph)
+    assert all(constant(v) is not None for v in held)
+
+
+@pytest.mark.parametrize(("variance", "stays"), [(0.0, True), (-1e-6, True), (-1.0, False)])
+def test_a_variance_without_a_root_is_set_aside(variance: float, stays: bool) -> None:
+    x = ir.val("x", ir.DataType.FLOAT, (1, 2, 3))
+    parts = [value(np.float32([1, variance if k == 3 else 1]), f"p{k}") for k in range(4)]
+    node = ir.node("BatchNormalization", [x, *parts])
+    ir.Graph([x], node.outputs, nodes=[node], initializers=parts)
+    set_aside(node.graph)
+    assert [constant(part) is not None for part in parts] == [True, True, True, stays]

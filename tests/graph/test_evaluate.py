@@ -305,3 +305,22 @@ def test_an_operator_without_kernel_runs_in_the_reference() -> None:
     assert got["v"].tolist() == [[5, 4], [9, 8]]
     assert got["i"].tolist() == [[1, 3], [0, 1]]
     assert got["v"].dtype == np.float64
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border"])
+@pytest.mark.parametrize("aligned", [0, 1])
+@pytest.mark.parametrize("opset", [16, 20])
+def test_grid_sample_of_either_opset_is_what_the_engine_gives(
+    padding: str, aligned: int, opset: int
+) -> None:
+    # All places are multiples of a sixteenth, so that float32 is exact.
+    mode = "bilinear" if opset < 20 else "linear"
+    body = f'y = GridSample<mode = "{mode}", align_corners = {aligned}, '
+    body += f'padding_mode = "{padding}">(x, g)'
+    rng = np.random.default_rng(5)
+    proto = model(body, "float[2,3,5,9] x, float[2,4,7,2] g", "float[2,3,4,7] y", opset=opset)
+    grid = rng.integers(-10, 11, (2, 4, 7, 2)) / 8
+    given = {"x": integers("x", (2, 3, 5, 9)), "g": grid.astype(np.float32)}
+    (wanted,) = run(proto, given)
+    got = evaluate(read(proto), given)
+    assert (got["y"] == wanted["y"]).all()

@@ -51,11 +51,25 @@ def test_what_is_known(name: str) -> None:
     assert _last(_folded(f"{body} y = Cast<to = 1>(h)", **used), 0) == wanted
 
 
+def test_pads_that_go_through_a_matrix() -> None:
+    # TorchScript lists them last axis first, fills up with zeros and turns the list round.
+    body = "m = Mod(seven, four) s = Sub(four, m) "
+    body += "k = ConstantOfShape<value = int64[1] zero {0}>(four) "
+    body += "a = Concat<axis = 0>(z, s, s, four, k) p = Reshape(a, pairs) "
+    body += "r = Slice(p, back, low, z, back) u = Transpose(r) h = Reshape(u, back) "
+    body += "y = Cast<to = 1>(h)"
+    numbers = {"seven": 7, "four": 4, "z": 0, "back": -1, "low": -(2**63) + 1}
+    constants = {name: np.array([number]) for name, number in numbers.items()}
+    made = _folded(body, **constants, pairs=np.array([-1, 2]))
+    assert _last(made, 0) == [0, 0, 1, 0, 0, 0, 4, 1]
+
+
 UNKNOWN = {
     "a free size": "s = Shape(x) h = Gather(s, z)",
     "a shape with free sizes": "h = Shape(x)",
     "a quotient by zero": "h = Div(o, z)",
     "an index beyond the end": "h = Gather(o, nine)",
+    "a long filling": "g = Mul(nine, nine) h = ConstantOfShape(g)",
     "an index beyond the rank": "s = Shape(x) h = Gather(s, nine)",
 }
 
@@ -70,6 +84,32 @@ def test_what_is_not_known_or_not_defined(name: str) -> None:
 
 def test_floating_point_is_left_to_the_engine() -> None:
     made = _folded("h = Mul(f, f) y = Neg(h)", f=np.array([3], np.float32))
+    assert _last(made, 0) is None
+
+
+def test_floating_point_between_sizes_is_followed() -> None:
+    # TorchScript's math.ceil(6 / 4) * 4; 0.1 · 2 · 10 is 2 in float32 and more than 2 in float64.
+    body = "s = Shape(x) g = Gather(s, o) c = Cast<to = 1>(g) d = Div(c, four) u = Ceil(d) "
+    body += "m = Mul(u, tenth) n = Mul(m, ten) e = Ceil(n) h = Cast<to = 7>(e) y = Cast<to = 1>(h)"
+    numbers = {"four": 4, "tenth": 0.1, "ten": 10}
+    floats = {name: np.array([number], np.float32) for name, number in numbers.items()}
+    made = _folded(body, o=ONE, **floats)
+    assert _last(made, 0) == [2]
+    assert all(value.dtype != ir.DataType.FLOAT for name, value in made.graph.initializers.items()
+               if name.endswith(".known"))  # fmt: skip
+
+
+@pytest.mark.parametrize(("tokens", "side"), [(64.0, [8]), (65.0, None)])
+def test_the_side_of_a_square_of_tokens(tokens: float, side: list[int] | None) -> None:
+    # A power is not determined to the last bit, but where it is whole.
+    floats = {name: np.array([n], np.float32) for name, n in (("tokens", tokens), ("half", 0.5))}
+    made = _folded("p = Pow(tokens, half) h = Cast<to = 7>(p) y = Cast<to = 1>(h)", **floats)
+    assert _last(made, 0) == side
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e30])
+def test_a_number_that_no_integer_holds_is_left_to_the_engine(number: float) -> None:
+    made = _folded("h = Cast<to = 7>(f) y = Cast<to = 1>(h)", f=np.array([number], np.float32))
     assert _last(made, 0) is None
 
 
@@ -90,3 +130,12 @@ def test_no_name_is_taken_twice() -> None:
 def test_longer_arrays_are_data() -> None:
     made = _folded("h = Add(d, d) y = Cast<to = 1>(h)", d=np.arange(65))
     assert _last(made, 0) is None
+
+
+def test_two_data_arrays_are_not_multiplied_out() -> None:
+    # A table of 2^16 times 2^16 entries would be 32 GB; its shape is all that is wanted.
+    long = {"column": np.arange(2**16).reshape(-1, 1), "row": np.arange(2**16)}
+    made = _folded("t = Add(column, row) h = Slice(t, z, o) y = Cast<to = 1>(h)", "y", z=ZERO,
+                   o=ONE, **long)  # fmt: skip
+    assert _last(made, 0) is None
+    assert str(made.graph.outputs[0].shape) == "[1,65536]"

@@ -15,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onebyone.errors import OnebyoneError, UnreadableModel
+from onebyone.graph.count import count
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.write import write
@@ -377,6 +378,7 @@ VAST = {
 
 CODE = """
 import sys
+from onebyone.graph.count import count
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.write import write
@@ -404,3 +406,29 @@ def test_vast_claims_cost_nothing(tmp_path):
         check=False,
     )
     assert (done.stdout.splitlines(), done.stderr) == (paths, "")
+
+
+@pytest.mark.parametrize(
+    ("operator", "rank"),
+    [(name, rank) for name, least in {"Attention": 3, "Gemm": 2, "LSTM": 2, "MatMul": 1}.items()
+     for rank in range(least)],
+)  # fmt: skip
+def test_ranks_that_an_operator_cannot_have_are_not_counted(operator: str, rank: int) -> None:
+    names = [f"x{k}" for k in range(3)]
+    inputs = [helper.make_tensor_value_info(n, FLOAT, [3, 5][:rank]) for n in names]
+    node = helper.make_node(operator, names[: 2 if operator == "MatMul" else 3], ["y"])
+    output = helper.make_tensor_value_info("y", FLOAT, [3, 5][:rank])
+    graph = helper.make_graph([node], "g", inputs, [output])
+    opsets = [helper.make_opsetid("", 23)]
+    counted = count(helper.make_model(graph, opset_imports=opsets, ir_version=10))
+    assert ([row.op for row in counted.uncounted], counted.macs) == ([operator], 0)
+
+
+def test_a_text_that_is_no_text() -> None:
+    """Standard operators have words there; an engine may keep bytes in operators of its own."""
+    proto = network()
+    proto.graph.node[1].attribute.add(name="auto_pad", type=onnx.AttributeProto.STRING, s=b"\xff")
+    assert "attribute auto_pad of a Conv is no UTF-8 text" in refusal(proto)
+    proto.graph.node[1].domain = "com.example"
+    proto.opset_import.add(domain="com.example", version=1)
+    read(proto)

@@ -73,6 +73,17 @@ def test_a_crop_to_a_size(shape, start):
     assert inferred == actual or (inferred is None and start < 0)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("start", [0, 2, 9, -1, -3])
+@pytest.mark.parametrize("end", [1, 4, 9, -1, -2, 2**31 - 1])
+def test_a_crop_that_the_axis_may_be_too_short_for(shape, start, end, step):
+    constants = {"start": [start], "end": [end], "step": [step]}
+    node = helper.make_node("Slice", ["x", "start", "end", "last", "step"], ["y"])
+    inferred, actual = both(model([node], constants), shape)
+    assert inferred == actual or (actual[2] == 0 and inferred is None)
+
+
 def picked(cases):
     """y of the sizes (h, *tail), but 1 where the two cases are equal."""
     return [

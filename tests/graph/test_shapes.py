@@ -236,6 +236,29 @@ def test_data_dependent_dimensions_are_unknown():
     assert last(inferred(chain(nodes, [2, 3]))) is None
 
 
+def test_pads_that_torchscript_computes(tmp_path):
+    # Swin pads to whole windows by sizes that it knows; the list goes through a matrix.
+    class Windows(torch.nn.Module):
+        def forward(self, x):
+            height, width = x.shape[2:]
+            right, below = torch.tensor(-width) % 4, torch.tensor(-height) % 4
+            padded = torch.nn.functional.pad(x, (0, right, 0, below))
+            return padded.reshape(padded.shape[0], 3, -1, 4)
+
+    path = tmp_path / "windows.onnx"
+    options = {"input_names": ["x"], "dynamic_axes": {"x": {0: "n"}}}
+    with pytest.warns():
+        torch.onnx.export(
+            Windows(), (torch.randn(2, 3, 9, 6),), path, dynamo=False, opset_version=17, **options
+        )
+    model = inferred(onnx.load(path))
+    assert "Pad" in {node.op_type for node in model.graph}
+    assert last(model, {"x": (5, 3, 9, 6)}) == (5, 3, 24, 4)
+    sizes = Sizes(model, {"x": (5, 3, 9, 6)})
+    found = {v.name: sizes.shape(v) for node in model.graph for v in node.outputs}
+    assert found == actual_shapes(model, sizes)
+
+
 @pytest.mark.parametrize("shape", [[2, 3, 9, 7], ["n", 3, "h", "w"]])
 def test_a_long_chain_takes_no_time(shape):
     count = 10_000

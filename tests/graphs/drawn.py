@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, printer
 
-from . import channel, joins, layout, moved, opaque, resize, space
+from . import channel, joins, layout, moved, opaque, pruned, resize, space, taken
 from .sketch import CHANNEL_AXIS, Sketch, Value
 
 __all__ = ["OPSETS", "Drawn", "drawn_models", "sample"]
@@ -63,6 +63,12 @@ MOVES: tuple[tuple[Move, int, str], ...] = (
     (moved.shuffled_unit, 4, "image"),
     (moved.subsample, 1, "image sequence"),
     (moved.bottleneck, 5, "image sequence"),
+    (pruned.zeroed, 4, "image"),
+    (pruned.heads, 2, "tokens"),
+    (pruned.depth_to_space, 1, "image"),
+    (taken.pick, 1, "image tokens nhwc sequence"),
+    (taken.taken, 4, "image tokens nhwc sequence"),
+    (taken.attended, 3, "tokens"),
     (layout.passes, 1, "image tokens vector"),
     (opaque.elementwise, 2, "image tokens nhwc vector sequence"),
     (opaque.clip, 1, "image tokens vector"),

@@ -7,7 +7,7 @@ from .opaque import elementwise
 from .sketch import Sketch, Value
 from .space import max_pool
 
-__all__ = ["bottleneck", "gather", "shuffled_unit", "stepped", "subsample"]
+__all__ = ["bottleneck", "gather", "joined", "shuffled_unit", "stepped", "subsample"]
 
 
 def _picked(x: Value, name: str, channels: int) -> Value:
@@ -48,8 +48,8 @@ def shuffled_unit(g: Sketch, x: Value) -> Value | None:
     branch = elementwise(g, right) if g.chance(2) else pointwise(g, right)
     if branch is None or branch.shapes != right.shapes:
         return None
-    joined = g.node("Concat", [left.name, branch.name], axis=axis)
-    parts = g.node("Reshape", [joined, g.extents([0, 2, half, (x, 2, 4)])])
+    together = g.node("Concat", [left.name, branch.name], axis=axis)
+    parts = g.node("Reshape", [together, g.extents([0, 2, half, (x, 2, 4)])])
     turned = g.node("Transpose", [parts], perm=[0, 2, 1, 3, 4])
     name = g.node("Reshape", [turned, g.extents([0, x.channels, (x, 2, 4)])])
     g.mark("shuffled unit")
@@ -74,7 +74,7 @@ def _maker(g: Sketch, x: Value) -> Value | None:
     return g.pick([convolution, depthwise, pointwise, max_pool])(g, x)
 
 
-def _joined(g: Sketch, x: Value) -> Value:
+def joined(g: Sketch, x: Value) -> Value:
     """x plus, times or beside another value of its shape."""
     others = [v for v in g.values if v.layout == x.layout and v.shapes == x.shapes]
     if not others or g.chance(2):
@@ -91,14 +91,14 @@ def bottleneck(g: Sketch, x: Value) -> Value | None:
     active = made and elementwise(g, made)
     if active is None or not active.small() or not active.exact():
         return None
-    joined = _joined(g, active)
+    whole = joined(g, active)
     if g.chance(3):
-        g.values.append(joined)  # others may read it whole
+        g.values.append(whole)  # others may read it whole
     g.mark("strided after a nonlinearity")
-    first = subsample(g, joined) if g.chance(4) else _strided(g, joined)
+    first = subsample(g, whole) if g.chance(4) else _strided(g, whole)
     if first is not None and g.chance(3):
         g.values.append(first)
-        return _strided(g, joined)
+        return _strided(g, whole)
     return first
 
 

@@ -36,7 +36,11 @@ AT_LEAST = {
     **dict.fromkeys(["pool counts padding", "pool ceil", "initialiser as output"], 0.5),
     **dict.fromkeys(["dead channels", "strided after a nonlinearity"], 3.0),
     **dict.fromkeys(["gather of channels", "shuffled unit", "subsample"], 0.5),
+    **dict.fromkeys(["filters of zeros"], 3.0),
+    **dict.fromkeys(["heads", "depth to space"], 0.5),
     **dict.fromkeys(["repeated channel", "stepped channels"], 0.3),
+    **dict.fromkeys(["taken after a nonlinearity"], 3.0),
+    **dict.fromkeys(["attention", "pick gather", "pick one", "pick pad", "pick piece"], 0.5),
     **dict.fromkeys(["fully connected view", "matmul on space", "constant along space"], 0.5),
 }
 
@@ -74,10 +78,10 @@ def test_sizes_are_odd_one_and_uneven(examples: list[Drawn]) -> None:
 
 # What onnx's reference evaluator (1.23) cannot judge: it squeezes GlobalMaxPool, fails on grouped
 # ConvTranspose with several channels per group, rounds the positions of nearest neighbours in
-# another order, takes a fractional output size for align_corners, and differs on
-# pytorch_half_pixel where one pixel comes out.
+# another order, takes a fractional output size for align_corners, differs on pytorch_half_pixel
+# where one pixel comes out, and knows no negative pads.
 _UNJUDGED = {"transposed", "global max pool", "resize nearest"}
-_UNJUDGED |= {"resize align_corners", "resize pytorch_half_pixel"}
+_UNJUDGED |= {"resize align_corners", "resize pytorch_half_pixel", "pick pad"}
 
 
 def _judged(drawn: Drawn) -> bool:

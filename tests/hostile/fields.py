@@ -56,7 +56,9 @@ def of(model: ModelProto, kind: type[Any], draw: random.Random) -> Any:
 
 def _hostile(field: FieldDescriptor, draw: random.Random) -> Any:
     kinds = FieldDescriptor
-    if field.cpp_type in (kinds.CPPTYPE_INT32, kinds.CPPTYPE_ENUM):
+    if field.cpp_type == kinds.CPPTYPE_ENUM:  # no other can be set; bytes do what is not known
+        return draw.choice([value.number for value in field.enum_type.values])
+    if field.cpp_type == kinds.CPPTYPE_INT32:
         return draw.choice([n for n in NUMBERS if -(2**31) <= n < 2**31] + list(range(30)))
     if field.cpp_type == kinds.CPPTYPE_UINT64:
         return draw.choice([n for n in NUMBERS if n >= 0])

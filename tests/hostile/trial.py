@@ -15,6 +15,10 @@ from tests.hostile.sources import SOURCES
 
 __all__ = ["Trial", "trial"]
 
+# A dry run is `optimize -o` but for the file: one mutant of so many shows that nothing is written.
+# No divisor of the number of kinds, so that each kind has some.
+DRY = 5
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -34,7 +38,7 @@ class Trial:
     def odd(self) -> bool:
         """Whether it is worth a look: a fault, an error nobody foresaw, a failed certificate."""
         seen = {v.outcome for v in self.verdicts}
-        return bool(seen & {"FAULT", NOTED["report it)"], NOTED["the certificate failed"]})
+        return bool(seen & {"FAULT", NOTED["TRACEBACK=1"], NOTED["the certificate failed"]})
 
 
 def trial(
@@ -57,7 +61,7 @@ def trial(
         (outer / "outside").write_bytes(bytes(4096))
         data = source.draw(draw)
         write_mutant(kind, data, draw, folder)
-        done = Trial(number, kind, source.name, tuple(_verdicts(folder, limits)))
+        done = Trial(number, kind, source.name, tuple(_verdicts(number, folder, limits)))
         if kept is not None and done.odd:
             _keep(folder, kept / f"{number:05} {kind} {source.name}".replace(" ", "-"))
         return done
@@ -65,10 +69,12 @@ def trial(
         clean(outer)
 
 
-def _verdicts(folder: Path, limits: Limits) -> list[Verdict]:
+def _verdicts(number: int, folder: Path, limits: Limits) -> list[Verdict]:
     """Of each command; where nothing was written the model is verified against itself."""
     found = []
     for command in COMMANDS:
+        if command == "dry run" and number % DRY:
+            continue
         if command == "verify" and not (folder / "out.onnx").exists():
             shutil.copyfile(folder / "model.onnx", folder / "out.onnx")
         found.append(attempt(command, folder, limits))

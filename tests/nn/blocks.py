@@ -130,8 +130,7 @@ BLOCKS = {
         lambda: Pointwise(6, 4, channel_dim=-3),
         (6, 9, 7),
         (1, 2),
-        "Conv, 2 Reshape, 2 Shape, 2 Concat",
-        "Conv, 2 Reshape, 4 Shape, 2 Concat, 4 Gather, 4 Unsqueeze",
+        "Conv, Unsqueeze, Squeeze",
     ),
     # Residual blocks. A norm behind a convolution is in its weights.
     "bottleneck": Block(lambda: Bottleneck(6, 4, 6), IMAGE, ANY, "3 Conv, 3 Relu, Add"),

@@ -27,7 +27,7 @@ from onebyone.counting.gaps import ARITHMETIC, CONSTANT, INTEGER, NO_FORMULA
 from onebyone.counting.value import Count
 from onebyone.errors import UsageError
 from onebyone.nn.count import count
-from onebyone.nn.count_gaps import _MOVES, _NO_FORMULA, FOREIGN
+from onebyone.nn.count_gaps import _MOVES, _NO_FORMULA, FOREIGN, INNER
 from onebyone.nn.pointwise import Pointwise
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -251,6 +251,15 @@ def test_what_is_written_over_is_not_read() -> None:
     assert count(module, x).activation_bytes == 2 * (4 * 30 + 4 * 30)
 
 
+def test_a_view_in_place_is_no_step() -> None:
+    def turned(m: Calls, x: Tensor) -> Tensor:
+        return (x @ m.w).unsqueeze_(0).transpose_(1, 2).squeeze_(0).transpose_(0, 1) + m.b
+
+    plain = count(Calls(lambda m, x: x @ m.w + m.b, w=(3, 4), b=(4,)), x[0])
+    counted = count(Calls(turned, w=(3, 4), b=(4,)), x[0])
+    assert (counted, counted.bias_adds, left_out(counted)) == (plain, 20, {})
+
+
 def test_a_stored_tensor_is_no_step() -> None:
     counted = count(Calls(lambda m, x: x * torch.tensor([1.0, 2.0, 3.0])), x)
     assert (counted.nodes, left_out(counted)) == (1, {"mul": ARITHMETIC})
@@ -294,6 +303,16 @@ def test_what_is_not_counted_says_why() -> None:
     assert counted.uncounted[0].nodes == 2
 
 
+def test_products_without_a_formula_are_not_called_arithmetic() -> None:
+    def function(m: Calls, a: Tensor) -> tuple[Tensor, ...]:
+        # From 25 points on PyTorch computes distances by a product of matrices.
+        return torch.cdist(a, a), torch.conv_tbc(a, m.w, m.b), torch.linalg.qr(a).Q
+
+    counted = count(Calls(function, w=(2, 3, 4), b=(4,)), torch.rand(2, 26, 3))
+    names = ("_euclidean_dist", "conv_tbc", "linalg_qr")
+    assert left_out(counted) == dict.fromkeys(names, NO_FORMULA)
+
+
 @torch.library.custom_op("onebyone_tests::project", mutates_args=())
 def project(x: Tensor, w: Tensor) -> Tensor:
     return x @ w
@@ -312,6 +331,15 @@ def test_custom_operators_are_listed_or_counted_by_their_own_formula() -> None:
         flop_registry.pop(operator)
     assert (counted.macs, counted.pointwise_macs) == (2 * 5 * (12 + 8), 2 * 5 * 8)
     assert counted.uncounted == ()
+
+
+def test_operators_that_run_functions_are_listed() -> None:
+    def function(m: Calls, x: Tensor) -> Tensor:
+        return torch.cond(x.sum() > 0, lambda y: y @ y.mT, lambda y: 2 * y @ y.mT, (x,))
+
+    counted = count(Calls(function), x)
+    assert left_out(counted)["higher_order::cond"] == INNER
+    assert counted.macs == 0
 
 
 def test_the_tables_name_operators_that_exist() -> None:
@@ -380,6 +408,14 @@ def test_numbers_are_looked_at_only_where_needed() -> None:
     assert [count(chosen, sign * x).macs for sign in (1, -1)] == [120, 0]
     found = Calls(lambda m, x: x[x[:, 0] > 0.5] @ m.w, w=(3, 4))
     assert count(found, torch.eye(3)).macs == 12
+
+
+@pytest.mark.filterwarnings(r"ignore:`torch\.jit\.\w+` is deprecated:DeprecationWarning")
+def test_a_traced_module_has_arguments_without_names() -> None:
+    traced = torch.jit.trace(nn.Linear(3, 4), x)
+    counted = count(traced, x)
+    assert (counted.macs, counted.parameters) == (120, 16)
+    assert counted.inputs == (("input0", (2, 5, 3)),)
 
 
 def test_a_compiled_module_counts_as_it_was_written() -> None:

@@ -201,6 +201,15 @@ def test_refused(arguments: tuple[float, ...], words: str) -> None:
         InvertedResidual(*arguments)
 
 
-def test_a_squeeze_to_nothing_is_refused() -> None:
-    with pytest.raises(UsageError, match="18 → 0 channels"):
-        InvertedResidual(3, 5, 6, squeeze_excite=0)
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (0, "18 → 0 channels"),
+        (True, "squeeze_excite True, wanted None, the squeezed width"),
+        (False, "squeeze_excite False"),
+        (0.25, r"squeeze_excite 0\.25"),
+    ],
+)
+def test_a_squeeze_to_what_is_no_width_is_refused(given: object, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        InvertedResidual(3, 5, 6, squeeze_excite=given)

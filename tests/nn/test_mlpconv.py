@@ -9,7 +9,6 @@ from torch.nn import functional
 
 from onebyone.errors import UsageError
 from onebyone.nn.mlpconv import MLPConv
-from onebyone.nn.pointwise import Pointwise
 from tests.nn.by_hand import ExactNorm, fill, integers, normalised
 
 
@@ -80,13 +79,6 @@ def test_narrow_types_and_layouts_give_the_same(dtype: torch.dtype) -> None:
     y = block.to(dtype)(x.to(dtype).to(memory_format=torch.channels_last))
     assert y.dtype == dtype
     assert torch.equal(y.double(), block.double()(x))
-
-
-def test_a_slice_is_a_plain_stack() -> None:
-    block = MLPConv(3, (4, 2), 3)
-    assert type(block[:2]) is nn.Sequential
-    assert list(block[:2]) == [block[0], block[1]]
-    assert type(block[2]) is Pointwise
 
 
 @pytest.mark.parametrize(("channels", "widths"), [(3, ()), (3, (4, 0)), (0, (4,))])

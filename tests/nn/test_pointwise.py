@@ -379,11 +379,17 @@ def test_vmap() -> None:
         ((3, 4, True, 1, 0), "0 groups"),
         ((3, 4, True, 1, 2), "got 3 → 4 channels in 2 groups, wanted both to be multiples"),
         ((4, 3, True, 1, 2), "wanted both to be multiples of groups"),
+        ((4, 3, 2), "got bias 2, wanted True or False: .* the fourth the stride"),
     ],
 )
 def test_sizes_that_do_not_fit(arguments: tuple[object, ...], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         Pointwise(*arguments)
+
+
+def test_a_weight_of_fewer_axes_than_a_matrix_is_refused() -> None:
+    with pytest.raises(UsageError, match="got spatial_dims -1, wanted at least 0"):
+        Pointwise(3, 4, spatial_dims=-1)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from onebyone.errors import UsageError
 from onebyone.nn.pointwise import Pointwise
@@ -106,6 +107,35 @@ def test_a_module_with_several_inputs() -> None:
 
     inputs = (torch.randn(2, 3, 5, 4), torch.randn(2, 3, 5, 4))
     assert rank(Sum(), inputs).rank == 6
+
+
+def test_arguments_by_name() -> None:
+    class Scaled(nn.Module):
+        def forward(self, x: Tensor, *, by: list[Tensor]) -> Tensor:
+            return x * by[0]
+
+    x, factor = torch.randn(2, 3, 5, 4), torch.tensor([1.0, 0.0, 1.0]).reshape(3, 1, 1)
+    assert rank(Scaled(), {"x": x, "by": [factor]}).rank == 2
+
+
+def test_a_layer_that_changes_its_weight_is_judged_by_its_outputs() -> None:
+    class Doubled(nn.Linear):  # each output twice: of half the rank that the weight has
+        def forward(self, x: Tensor) -> Tensor:
+            half = self.weight[: self.out_features // 2]
+            return nn.functional.linear(x, half.repeat(2, 1))
+
+    with pytest.raises(UsageError, match="give an example input"):
+        rank(Doubled(8, 6, bias=False))
+    assert rank(Doubled(8, 6, bias=False), torch.randn(9, 8)).rank == 3
+
+
+def test_a_weight_that_a_hook_computes_is_refused() -> None:
+    with pytest.raises(UsageError, match="whose weight a hook computes at each call"):
+        rank(prune.identity(nn.Linear(3, 4), "weight"))
+
+
+def test_a_compiled_layer_is_its_matrix() -> None:
+    assert rank(torch.compile(Pointwise(3, 7), backend="eager")).rank == 4
 
 
 def test_rounding_on_the_way_is_not_taken_for_rank() -> None:

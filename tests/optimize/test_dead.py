@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
 from onebyone.graph.read import read
 from onebyone.graph.shapes import infer
@@ -103,3 +104,16 @@ def test_an_input_read_on_two_axes_takes_no_part() -> None:
     found = _find(body, outputs="y, z", w=W, v=V, m=np.ones((8, 2), np.float32))
     assert "x" not in {v.name for v in found.known}
     assert _kept(found, "t") == [0, 1, 2, 3]
+
+
+def test_a_weight_that_does_not_fit_its_operand_teaches_nothing() -> None:
+    """As in a file that contradicts itself: what the engine will refuse is left to it."""
+    made = read(model("t = Conv(x, w) y = Relu(t)", X, "y", {"w": W}))
+    infer(made)
+    made.graph.inputs[0].shape = ir.Shape([2, 7, 4, 8])
+    found = find(made.graph, dict.fromkeys((*made.graph.inputs, *_made(made.graph)), 1), 17)
+    assert _known(found, "t") == [None] * 4
+
+
+def _made(graph: ir.Graph) -> list[ir.Value]:
+    return [value for node in graph for value in node.outputs]

@@ -10,9 +10,10 @@ import pytest
 
 from onebyone.graph.read import read
 from onebyone.graph.shapes import infer
-from onebyone.optimize.flow import Flow, channels_of, flow
+from onebyone.optimize.flow import flow
+from onebyone.optimize.links import Flow, channels_of
 
-from ..graphs.text import model
+from ..graphs.text import integers, model
 
 X = "float[2,6,4,8] x"
 
@@ -35,6 +36,11 @@ LINKS = {
     "Slice of positions": ("y = Slice(x, p, q, q)", {"p": np.array([1]), "q": np.array([2])}),
     "Flatten of positions": ("y = Reshape(x, p)", {"p": np.array([0, 0, -1])}),
     "Identity": ("y = Identity(x)", {}),
+    "Concat of positions": ("y = Concat<axis = 2>(x, x)", {}),
+    "a softmax over positions": ("y = Softmax<axis = -1>(x)", {}),
+    "a normalisation over positions": ("y = LayerNormalization<axis = 2>(x, s)", {"s": (4, 8)}),
+    "a product of matrices for each channel": ("y = MatMul(x, r)", {"r": (2, 6, 8, 3)}),
+    "transposed depthwise": ("y = ConvTranspose<group = 6>(x, w)", {"w": (6, 1, 2, 2)}),
 }
 
 
@@ -96,6 +102,34 @@ def test_where_constants_cannot_enter_a_bias(body: str, zeros_only: bool) -> Non
     assert found.mix.zeros_only is zeros_only
 
 
+def test_a_transposed_kernel_mixes_and_may_vary_at_borders() -> None:
+    weight = integers("w", (6, 2, 3, 1))
+    found = _flow("y = ConvTranspose<strides = [2, 1]>(x, w, b)", w=weight, b=(2,))
+    assert found is not None
+    assert found.mix is not None
+    assert (found.mix.weight == weight.sum(axis=(2, 3)).T).all()
+    assert found.mix.zeros_only
+
+
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+def test_groups_mix_among_themselves(op: str) -> None:
+    shape = (4, 3, 1, 2) if op == "Conv" else (6, 2, 1, 2)
+    found = _flow(f"y = {op}<group = 2>(x, w)", w=shape)
+    assert found is not None
+    assert found.mix is not None
+    assert found.mix.groups == 2
+    assert (
+        found.mix.used.tolist()
+        == [[k < 3 for k in range(6)]] * 2 + [[k >= 3 for k in range(6)]] * 2
+    )
+
+
+def test_an_instance_normalisation_keeps_channels_apart() -> None:
+    found = _flow("y = InstanceNormalization(x, s, b)", s=(6,), b=(6,))
+    assert found is not None
+    assert {v.name: axis for v, axis in found.constants.items()} == {"s": 0, "b": 0}
+
+
 def test_linear_layers_mix_the_last_axis() -> None:
     found = _flow("y = MatMul(x, w)", axis=3, w=(8, 5))
     assert found is not None
@@ -104,13 +138,13 @@ def test_linear_layers_mix_the_last_axis() -> None:
 
 
 UNKNOWN = {
-    "a grouped convolution": ("y = Conv<group = 2>(x, w)", {"w": (4, 3, 1, 1)}),
-    "a depthwise one of multiplier two": ("y = Conv<group = 6>(x, w)", {"w": (12, 1, 1, 1)}),
-    "a transposed convolution": ("y = ConvTranspose(x, w)", {"w": (6, 2, 1, 1)}),
-    "a softmax": ("y = Softmax<axis = 1>(x)", {}),
-    "a slice of channels": (
-        "y = Slice(x, p, q, p)",
-        {"p": np.array([1]), "q": np.array([5])},
+    "a softmax over channels": ("y = Softmax<axis = 1>(x)", {}),
+    "a softmax over whatever the version says": ("y = Softmax(x)", {}),
+    "a normalisation over channels": ("y = LayerNormalization<axis = 1>(x, s)", {"s": (6, 4, 8)}),
+    "an LRN": ("y = LRN<size = 3>(x)", {}),
+    "every second channel": (
+        "y = Slice(x, p, q, p, s)",
+        {"p": np.array([1]), "q": np.array([5]), "s": np.array([2])},
     ),
     "padded channels": ("y = Pad(x, p)", {"p": np.array([0, 1, 0, 0, 0, 0, 0, 0])}),
     "a reshape of channels": ("y = Reshape(x, p)", {"p": np.array([2, 3, 8, 8])}),
@@ -118,7 +152,6 @@ UNKNOWN = {
         'y = Resize<mode = "nearest">(x, "", "", p)',
         {"p": np.array([2, 6, 8, 16])},
     ),
-    "a concat of positions": ("y = Concat<axis = 2>(x, x)", {}),
 }
 
 

@@ -72,6 +72,14 @@ def test_every_reader_takes_it() -> None:
     assert [len(f.nodes) for f in done] == [3]
 
 
+def test_who_reads_only_the_shape_needs_no_affine_part() -> None:
+    # As exporters of dynamic models read the number of tokens off the normalised value.
+    found, done = folded(NORM + "m = MatMul(n, w) y = Add(m, b) s = Shape(n)", "y, int64[3] s",
+                         w=(3, 4), b=(4,), **BOTH)  # fmt: skip
+    assert (held(found, "LayerNormalization", 1) == 1).all()
+    assert [len(f.nodes) for f in done] == [2]
+
+
 def test_a_scale_alone_needs_no_bias() -> None:
     found, done = folded("n = LayerNormalization(x, g) y = MatMul(n, w)", w=(3, 4), g=(3,))
     assert (held(found, "MatMul", 1) == original(found, "g")[:, None] * original(found, "w")).all()

@@ -85,12 +85,16 @@ KEEPS = {
         "z = Conv(x, k) r = Add(t, z) y = Conv(r, v)",
         {"k": (6, 3, 1, 1), **V},
     ),
-    "a grouped convolution": ("y = Conv<group = 2>(t, v)", {"v": (4, 3, 1, 1)}),
+    "groups of which one needs all": ("y = Conv<group = 3>(t, v)", {"v": (3, 2, 1, 1)}),
     "a softmax over channels": ("r = Softmax<axis = 1>(t) y = Conv(r, v)", V),
     "an output": ("y = Relu(t)", {}),
-    "a channel slice": (
-        "r = Slice(t, i, j, i) y = Conv(r, v)",
-        {"i": np.array([1]), "j": np.array([5]), "v": (4, 4, 1, 1)},
+    "every second channel": (
+        "r = Slice(t, i, j, i, k) y = Conv(r, v)",
+        {"i": np.array([1]), "j": np.array([6]), "k": np.array([2]), "v": (4, 3, 1, 1)},
+    ),
+    "groups of channels": (
+        "g = Reshape(t, s) n = InstanceNormalization(g, i, j) r = Reshape(n, u) y = Conv(r, v)",
+        {"s": np.array([2, 2, -1]), "u": np.array([2, 6, 5, 7]), "i": (2,), "j": (2,), **V},
     ),
     "a size that is read": ("s = Shape(t) y = Reshape(t, s)", {}),
     "an LpPool": ("r = LpPool<kernel_shape = [2, 2]>(t) y = Conv(r, v)", V),

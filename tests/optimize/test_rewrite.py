@@ -104,6 +104,21 @@ def test_a_shape_read_off_a_value_that_goes_is_read_elsewhere() -> None:
     assert np.array_equal(run(proto, data)[0]["y"], run(to_proto(found), data)[0]["y"])
 
 
+def test_sizes_that_become_known_on_the_way_are_folded() -> None:
+    """A mean that goes leaves a Shape of ones, which is rebuilt as a constant."""
+    body = (
+        "a = BatchNormalization(x, g, g, g, g) m = GlobalAveragePool(a) t = Reshape(m, flat) "
+        "s = Shape(m) h = Slice(s, two, four) d = Concat<axis = 0>(nc, h) y = Reshape(t, d)"
+    )
+    numbers = {"flat": [0, 3, -1], "two": [2], "four": [4], "nc": [0, 3]}
+    constants = {name: np.array(given) for name, given in numbers.items()}
+    proto = model(body, "float[n,3,h,k] x", "y, t", {**constants, "g": np.ones(3, np.float32)})
+    found, done, _ = rewritten(proto)
+    assert done
+    assert operators(found).count("Slice") == 0
+    assert operators(rewritten(to_proto(found))[0]) == operators(found)
+
+
 def test_an_affine_part_of_a_layer_normalisation_is_told_as_a_rewrite() -> None:
     body = "n = LayerNormalization(x, g) y = MatMul(n, w)"
     constants = {"g": (3,), "w": (3, 4)}

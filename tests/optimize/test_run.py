@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -107,3 +108,37 @@ def test_weights_that_do_not_fit_are_refusals_of_the_report() -> None:
     assert ("compose", "a composed weight overflows float16") in {
         (refusal.law, refusal.reason) for refusal in report.refusals
     }
+
+
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan, 1e37])
+def test_a_weight_with_which_no_law_may_calculate_stays(odd: float) -> None:
+    """Infinity times a weight of zero is NaN: it may not become zero by reassociation."""
+    w, v = integers("w", (7, 3, 1, 1)), integers("v", (2, 7, 1, 1))
+    w[0, 1] = odd
+    v[1, 0] = 0
+    proto = model("a = Conv(x, w) y = Conv(a, v)", X, constants={"w": w, "v": v})
+    result = optimize(proto, profile=COUNTING, data={"x": np.zeros((2, 3, 5, 4), np.float32)})
+    assert laws(result) == []
+    assert any("not finite" in refusal.reason for refusal in result.report.refusals)
+
+
+def damaged(channels: int) -> onnx.ModelProto:
+    """A convolution of 3 channels, given so many."""
+    proto = model("t = Conv(x, w) y = Relu(t)", X, constants={"w": (7, 3, 1, 1)})
+    proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = channels
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    return proto
+
+
+def test_a_model_that_contradicts_itself_is_refused_in_the_words_of_the_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> None:
+        raise IndexError("tuple index out of range")
+
+    assert optimize(damaged(3), profile=COUNTING).report.certificate
+    monkeypatch.setattr("onebyone.optimize.run.rewrite", fails)
+    with pytest.raises(UsageError, match="kernel channels"):
+        optimize(damaged(5), profile=COUNTING)
+    with pytest.raises(IndexError):  # the model runs: the fault is ours
+        optimize(damaged(3), profile=COUNTING)

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onebyone.errors import CheckFailed, UnreadableModel, UsageError
 from onebyone.graph.read import read
@@ -19,6 +19,8 @@ from onebyone.optimize.verify import Certificate, verify
 from ..graphs.drawn import sample
 from ..graphs.text import feed, integers, model
 from .networks import CLASSES, FAULTS, WIDTH, composed, deep, edited
+
+FLOAT = TensorProto.FLOAT
 
 SHAPE = {"x": (1, 5, 17, 23)}
 
@@ -432,3 +434,63 @@ def test_files_are_verified_too(tmp_path: Path) -> None:
     onnx.save(deep(), tmp_path / "a.onnx")
     onnx.save(composed(deep()), str(tmp_path / "b.onnx"))
     assert verify(tmp_path / "a.onnx", str(tmp_path / "b.onnx"), shapes=SHAPE).passed
+
+
+# --- what is no tensor ----------------------------------------------------------------------
+
+
+def parts(*sizes: int, scale: float = 1.0) -> ModelProto:
+    """A sequence of tensors of so many rows, and a tensor."""
+    constants = {"sizes": np.int64(sizes), "k": np.float32([scale])}
+    body = "h = Mul(x, k) y = SplitToSequence(h, sizes) z = Abs(x)"
+    return sequenced(model(body, "float[5,3] x", "z", constants), "output")
+
+
+def sequenced(proto: ModelProto, end: str) -> ModelProto:
+    """With a sequence called y among the inputs or outputs."""
+    kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(FLOAT, None))
+    getattr(proto.graph, end).append(helper.make_value_info("y", kind))
+    return proto
+
+
+@pytest.mark.parametrize("engine_takes_it", [True, False])
+def test_sequences_are_compared_element_by_element(
+    engine_takes_it: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not engine_takes_it:
+        monkeypatch.setattr("onebyone.optimize.answers.opened", refuses)
+    certificate = verify(parts(2, 3), parts(2, 3))
+    assert certificate.passed
+    assert [o.name for o in certificate.trials[0].outputs] == ["z", "y[0]", "y[1]"]
+    assert [o.shape for o in certificate.trials[0].outputs] == [(5, 3), (2, 3), (3, 3)]
+
+
+def refuses(_: object) -> None:
+    raise engine.EngineRefuses("no")
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (parts(2, 3, scale=2.0), "further from the reference"),
+        (parts(3, 2), "A gives float32[2, 3], B float32[3, 3]"),
+        (parts(5), "B float32[5, 3]"),
+        (parts(2, 2, 1), "B float32[2, 3]"),
+    ],
+)
+def test_other_sequences_are_no_equals(other: ModelProto, said: str) -> None:
+    certificate = verify(parts(2, 3), other)
+    assert not certificate.passed
+    assert any(said in o.reason for o in certificate.trials[0].outputs)
+
+
+def test_sequences_that_are_longer_or_shorter_are_no_equals() -> None:
+    short, long = parts(5), parts(5, 0)
+    assert "A gives no such element" in verify(short, long).worst
+    assert "B gives no such element" in verify(long, short).worst
+
+
+def test_a_sequence_cannot_be_drawn() -> None:
+    proto = sequenced(model("z = Abs(x)", "float[N,3] x", "z"), "input")
+    with pytest.raises(UsageError, match=r"input 'y' is Sequence.*give it by data"):
+        verify(proto, proto)

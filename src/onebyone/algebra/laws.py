@@ -96,8 +96,8 @@ LAWS: dict[str, Law] = {
         Law(
             "demand",
             "S f(x, y) = f(Sx, Sy),  S Kₛx = K₍gs₎x",
-            "strided 1×1s: what computes the positions they skip, back to the strides of K×Ks",
-            "every reader skips the same positions; f elementwise; sizes rounded down",
+            "strided 1×1s, crops, picks: what computes the positions they skip, back to K×Ks",
+            "no reader needs them; f position by position; strides: sizes rounded down",
         ),
     )
 }

@@ -101,7 +101,9 @@ def bias_of(node: ir.Node, index: int) -> Array | Refusal | None:
 
 
 def _not_constant(what: str) -> Refusal:
-    return Refusal("compose", f"its {what} is no constant: computed at run time or overridable")
+    return Refusal(
+        "compose", f"its {what} is no constant: computed at run time, overridable, or not finite"
+    )
 
 
 def _convolution(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:

@@ -21,6 +21,7 @@ from onebyone.errors import UnreadableModel
 
 __all__ = [
     "all_nodes",
+    "check_attributes",
     "check_interface",
     "check_tensors",
     "one_line",
@@ -120,9 +121,9 @@ def tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     for node in all_nodes(model):
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
-                yield attribute.as_tensor()
+                yield attribute.value  # as_tensor() looks all methods of a tensor up
             elif attribute.type == ir.AttributeType.TENSORS and not attribute.is_ref():
-                yield from attribute.as_tensors()
+                yield from attribute.value
 
 
 def _name(tensor: ir.TensorProtocol) -> str:
@@ -142,6 +143,14 @@ def check_tensors(model: ir.Model) -> None:
             _check_stored(tensor)
         elif isinstance(tensor, ir.StringTensor):
             _check_length(tensor, len(tensor.string_data()), math.prod(tensor.shape.numpy()))
+
+
+def check_attributes(model: ir.Model) -> None:
+    """Texts in standard operators are UTF-8, or `UnreadableModel`; others may hold any bytes."""
+    for node in all_nodes(model):
+        for name, attribute in node.attributes.items() if not node.domain else ():
+            if attribute.type == ir.AttributeType.STRING and isinstance(attribute.value, bytes):
+                refuse(f"attribute {one_line(name, 100)} of a {node.op_type} is no UTF-8 text")
 
 
 def _check_length(tensor: ir.TensorProtocol, got: int, wanted: int) -> None:

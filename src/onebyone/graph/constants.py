@@ -7,7 +7,12 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 
-__all__ = ["constant", "is_float", "per_channel"]
+__all__ = ["constant", "is_float", "is_set_aside", "per_channel", "set_aside"]
+
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
+# Products of two larger ones leave float32, so that the order of operations shows in the result.
+_LARGEST = 2.0**63
+_SET_ASIDE = "onebyone.numbers that no law may use"
 
 
 def constant(value: ir.Value | None) -> Array | None:
@@ -15,13 +20,14 @@ def constant(value: ir.Value | None) -> Array | None:
 
     An initialiser that is also a graph input (IR version 4 and later) is a default that the caller
     of the model may replace, so it is not constant. Views of an initialiser are constant too:
-    exporters leave `Identity` where two were equal and `Transpose` before a product.
+    exporters leave `Identity` where two were equal and `Transpose` before a product. One that was
+    `set_aside` counts as computed at run time.
 
     >>> w = ir.Value(name="w", const_value=ir.tensor(np.array([[1, 2, 3]])))
     >>> constant(ir.node("Transpose", [w]).outputs[0]).shape
     (3, 1)
     """
-    if value is None or value.is_graph_input():
+    if value is None or value.is_graph_input() or is_set_aside(value):
         return None
     if value.const_value is not None:
         return np.asarray(value.const_value.numpy())
@@ -66,10 +72,51 @@ _VIEWS = {
 }
 
 
+def set_aside(graph: ir.Graph) -> None:
+    """Mark the floating initialisers with which no law may calculate; `constant` gives None then.
+
+    Those that hold NaN, infinities or numbers beyond 2^63 in magnitude, and variances of batch
+    normalisations that have no root: 0 · inf is not 0, and what overflows depends on the order.
+
+    >>> weights = [ir.val(n, const_value=ir.tensor([1.0, x])) for n, x in [("a", 2.0), ("b", 1e30)]]
+    >>> graph = ir.Graph([], [], nodes=[], initializers=weights)
+    >>> set_aside(graph)
+    >>> [constant(value) is None for value in weights]
+    [False, True]
+    """
+    for value in graph.initializers.values():
+        tensor = value.const_value
+        if tensor is not None and tensor.dtype in _FLOATS and not _is_tame(tensor):
+            value.meta[_SET_ASIDE] = True
+    for node in graph:
+        variance = node.inputs[4] if _normalises(node) else None
+        array = constant(variance)
+        if variance is None or array is None:
+            continue
+        if not (array + node.attributes.get_float("epsilon", 1e-5) > 0).all():
+            variance.meta[_SET_ASIDE] = True
+
+
+def _normalises(node: ir.Node) -> bool:
+    return node.op_type == "BatchNormalization" and node.domain == "" and len(node.inputs) > 4
+
+
+def _is_tame(tensor: ir.TensorProtocol) -> bool:
+    array = np.asarray(tensor.numpy())
+    if array.dtype.itemsize < 4:  # NumPy knows no order of the small types
+        array = array.astype(np.float32)
+    # NaN is neither.
+    return not array.size or bool(array.min() > -_LARGEST and array.max() < _LARGEST)
+
+
+def is_set_aside(value: ir.Value) -> bool:
+    """Whether `set_aside` marked it."""
+    return _SET_ASIDE in value.meta
+
+
 def is_float(value: ir.Value | None) -> bool:
     """Whether the value is a tensor of float16, bfloat16, float32 or float64."""
-    kinds = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
-    return value is not None and value.dtype in kinds
+    return value is not None and value.dtype in _FLOATS
 
 
 def per_channel(array: Array, rank: int, axis: int, channels: int) -> Array | None:

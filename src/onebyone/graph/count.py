@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 
 import onnx
@@ -29,7 +29,7 @@ from onebyone.graph.count_weights import Reading, operator, readings, trace
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 
-__all__ = ["count", "tally"]
+__all__ = ["count", "macs", "tally"]
 
 
 def count(
@@ -77,12 +77,20 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
     )
 
 
+def macs(graph: ir.Graph, sizes: Sizes, nodes: Iterable[ir.Node] | None = None) -> int:
+    """The MACs of these nodes of a graph, or of all, as `tally` counts them, and nothing else."""
+    walk = Walk(graph, sizes, {})
+    return sum(
+        found.macs for node in (graph if nodes is None else nodes) if (found := _work(node, walk))
+    )
+
+
 def _product(node: ir.Node | None) -> Product | None:
     return None if node is None else PRODUCTS.get(operator(node))
 
 
 def _work(node: ir.Node, walk: Walk) -> Work | None:
-    """The MACs of a node; None if its operator has none, or if a shape is unknown."""
+    """The MACs of a node; None if its operator has none, or no shapes are known that fit."""
     row = _product(node)
     if row is None:
         return None
@@ -93,7 +101,10 @@ def _work(node: ir.Node, walk: Walk) -> Work | None:
     if output is None or len(shapes) < len(operands):
         return None
     fixed = tuple(value in walk.weights for value in operands)
-    return row.formula(Site(node, tuple(shapes), fixed, output, _has_bias(node, row, walk)))
+    try:
+        return row.formula(Site(node, tuple(shapes), fixed, output, _has_bias(node, row, walk)))
+    except (IndexError, ValueError, ZeroDivisionError):
+        return None  # a rank that the operator cannot have: the file contradicts itself
 
 
 def _has_bias(node: ir.Node, row: Product, walk: Walk) -> bool:

@@ -21,6 +21,10 @@ _MOVING = """
     Split SplitToSequence TensorScatter Tile Transpose Trilu Where
 """
 _MOVES = FREE_VIEWS | set(_MOVING.split())
+_UNKNOWN = (
+    "has multiply-accumulates, but the shape of an operand or of the result is unknown, or is none "
+    "that it can have"
+)
 _NO_FORMULA = {"AffineGrid", "DFT", "Det", "LinearAttention", "STFT"}
 
 
@@ -46,7 +50,7 @@ def _arithmetic(node: ir.Node, walk: Walk) -> str | None:
     if node.domain:
         return "operator of another domain: what it computes is not known"
     if node.op_type in PRODUCTS:
-        return "has multiply-accumulates, but the shape of an operand or of the result is unknown"
+        return _UNKNOWN
     if node.op_type in _NO_FORMULA:
         return NO_FORMULA
     return None if _moves(node) else _elementary(node, walk)

@@ -191,7 +191,7 @@ def _constant_tensor(node: ir.Node) -> ir.TensorProtocol | None:
     name = node.outputs[0].name
     for key, attribute in node.attributes.items():
         if key == "value":
-            return _borrowed(attribute.as_tensor())
+            return _borrowed(attribute.value)
         if key in ("value_int", "value_ints"):
             return ir.tensor(attribute.value, dtype=ir.DataType.INT64, name=name)
         if key in ("value_float", "value_floats"):

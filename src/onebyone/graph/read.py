@@ -4,10 +4,10 @@
       ── parse ──▶ tensors checked (dims, bytes, external files)
       ── sort, inline functions, lift Constant nodes ──▶ checked by onnx.checker ──▶ onnx_ir.Model
 
-The weights are never copied here: those of a file stay in its parsed message, external ones stay
-on disk until somebody asks for them. Whatever is wrong with the input becomes one
-`UnreadableModel` of one line. Subgraphs (`If`, `Loop`, `Scan`) and operators of foreign domains
-stay as they are. `training_info` is not carried over.
+The weights are in memory once: those of a file are taken out of its parsed message, those of a
+given message stay in it, external ones stay on disk until somebody asks for them. Whatever is wrong
+with the input becomes one `UnreadableModel` of one line. Subgraphs (`If`, `Loop`, `Scan`) and
+operators of foreign domains stay as they are. `training_info` is not carried over.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ import onnx
 import onnx_ir as ir
 
 from onebyone.errors import UnreadableModel
-from onebyone.graph.checks import check_tensors, one_line, quiet, refuse, tensors
+from onebyone.graph.checks import (
+    all_nodes,
+    check_attributes,
+    check_tensors,
+    one_line,
+    quiet,
+    refuse,
+    tensors,
+)
 from onebyone.graph.form import normalised, unshared
 
 __all__ = ["read"]
@@ -123,7 +131,36 @@ def _deserialized(proto: onnx.ModelProto, folder: str) -> ir.Model:
                 )
             tensor.base_dir = folder
     check_tensors(model)
+    check_attributes(model)
+    return _unpacked(model) if folder else model
+
+
+def _unpacked(model: ir.Model) -> ir.Model:
+    """`model` with its weights taken out of the message, which nobody else has and which goes.
+
+    A message gives a new copy of a tensor's bytes each time that it is asked.
+    """
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.serde.TensorProtoTensor):
+                value.const_value = _array(value.const_value)
+    for node in all_nodes(model):
+        for key, attribute in node.attributes.items():
+            if isinstance(attribute.value, ir.serde.TensorProtoTensor):
+                node.attributes[key] = ir.AttrTensor(
+                    key, _array(attribute.value), doc_string=attribute.doc_string
+                )
     return model
+
+
+def _array(tensor: ir.serde.TensorProtoTensor) -> ir.TensorProtocol:
+    return ir.Tensor(
+        tensor.numpy(),
+        dtype=tensor.dtype,
+        name=tensor.name,
+        doc_string=tensor.doc_string,
+        metadata_props=dict(tensor.metadata_props),
+    )
 
 
 def _cloned(model: ir.Model) -> ir.Model:

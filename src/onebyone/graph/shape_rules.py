@@ -11,7 +11,7 @@ from typing import TypeAlias
 import onnx_ir as ir
 from onnx_shape_inference import ShapeInferenceContext
 
-__all__ = ["LONGEST", "Context", "complete"]
+__all__ = ["LONGEST", "Context", "complete", "keeps_sizes"]
 
 Element: TypeAlias = int | ir.SymbolicDim
 
@@ -19,6 +19,8 @@ Element: TypeAlias = int | ir.SymbolicDim
 LONGEST = 400
 # A longer list of elements is data, not a shape.
 _MOST_ELEMENTS = 1000
+# Exporters write "to the end" as an end of at least this.
+_FAR = 2**31 - 1
 
 
 class Context(ShapeInferenceContext):  # type: ignore[misc]  # the library is untyped
@@ -45,6 +47,35 @@ class Context(ShapeInferenceContext):  # type: ignore[misc]  # the library is un
             return None
         found: list[Element] | None = super().get_symbolic_value(value)
         return found
+
+
+def keeps_sizes(context: Context, node: ir.Node) -> bool:
+    """Give the result of a convolution whose padding makes up for its window its input's sizes.
+
+    Whether `node` is one. The library would add six numbers to each size, one after the other, and
+    write the expression down each time; of the inference of a network that is the larger part.
+
+    >>> x, w = ir.val("x", ir.DataType.FLOAT, ["n", 3, "h"]), ir.val("w", shape=[4, 3, 3])
+    >>> node = ir.node("Conv", [x, w], {"pads": [2, 0]})
+    >>> keeps_sizes(Context({"": 17}), node), str(node.outputs[0].shape)
+    (True, '[n,4,h]')
+    """
+    operands = [v for v in node.inputs[:2] if v is not None and v.shape is not None]
+    if node.op_type != "Conv" or node.domain not in ("", "ai.onnx") or len(operands) < 2:
+        return False
+    (data, x), (_, w) = ((v, list(v.shape or ())) for v in operands)
+    ones, get = (1,) * (len(x) - 2), node.attributes.get_ints
+    kernel, dilations = get("kernel_shape", w[2:]), get("dilations", ones)
+    pads, strides = get("pads", (0,) * 2 * len(ones)), get("strides", ones)
+    if "auto_pad" in node.attributes or tuple(strides) != ones or not ones:
+        return False
+    if not len(w) - 2 == len(kernel) == len(dilations) == len(ones) == len(pads) / 2:
+        return False
+    for k, taps in enumerate(kernel):
+        if not isinstance(taps, int) or dilations[k] * (taps - 1) != pads[k] + pads[k + len(ones)]:
+            return False
+    context.set_shape_and_dtype(node.outputs[0], ir.Shape([x[0], w[0], *x[2:]]), data.dtype)
+    return True
 
 
 def complete(context: Context, node: ir.Node) -> None:
@@ -127,7 +158,7 @@ def _paired(a: list[Element] | None, b: list[Element] | None) -> list[tuple[Elem
 
 
 def _crop(context: Context, node: ir.Node) -> None:
-    """The shape of `x[a:b]` where b is an expression: max(0, min(b, size) - a), a >= 0."""
+    """The shape of `x[a:b:c]`, c > 0, on an axis of free size, or where b is an expression."""
     starts, ends = _elements(context, node, 1), _elements(context, node, 2)
     data, found = node.inputs[0], node.outputs[0].shape
     if starts is None or ends is None or found is None or data is None or data.shape is None:
@@ -136,9 +167,11 @@ def _crop(context: Context, node: ir.Node) -> None:
     steps = _elements(context, node, 4) or [1] * len(starts)
     dims: list[Element] = list(found)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        if isinstance(end, int) or not isinstance(start, int) or start < 0 or step != 1:
+        if not (isinstance(axis, int) and isinstance(start, int) and isinstance(step, int)):
             continue
-        if isinstance(axis, int):
+        if isinstance(end, int):
+            dims[axis] = _between(data.shape[axis], start, end, step) or dims[axis]
+        elif start >= 0 and step == 1:
             dims[axis] = _cropped(data.shape[axis], start, end)
     node.outputs[0].shape = ir.Shape(dims)
 
@@ -147,6 +180,27 @@ def _cropped(size: int | ir.SymbolicDim, start: int, end: ir.SymbolicDim) -> ir.
     whole = size if isinstance(size, int) else size.value
     least = f"Min({whole}, {end.value})"
     return ir.SymbolicDim(f"Max(0, {least} - {start})" if start else least)
+
+
+def _between(size: int | ir.SymbolicDim, start: int, end: int, step: int) -> ir.SymbolicDim | None:
+    """How many positions start:end:step has on an axis that may end before it; None: as inferred.
+
+    The library takes the axis to be long enough, and does not count from its end.
+    """
+    far = end >= _FAR
+    if isinstance(size, int) or size.value is None or step < 1 or (start >= 0 and (far or end < 0)):
+        return None
+    stop = size.value if far else f"Min({size.value}, {end})"
+    if end < 0:
+        stop = f"Max(0, {size.value} - {-end})"
+    count = stop
+    if start > 0:
+        count = f"Max(0, {stop} - {start})"
+    elif start < 0 and far:
+        count = f"Min({size.value}, {-start})"
+    elif start < 0:
+        count = f"Max(0, {stop} - Max(0, {size.value} - {-start}))"
+    return ir.SymbolicDim(count if step == 1 else f"floor(({count} + {step - 1})/{step})")
 
 
 def _elements(context: Context, node: ir.Node, index: int) -> list[Element] | None:

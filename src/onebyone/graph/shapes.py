@@ -14,12 +14,14 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 from onnx_shape_inference import SYM_DATA_KEY, registry
 
+from onebyone.algebra.weights import Array
 from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line, quiet
 from onebyone.graph.dimensions import evaluated, names, plain
-from onebyone.graph.shape_rules import LONGEST, Context, complete
+from onebyone.graph.fold import known_numbers
+from onebyone.graph.shape_rules import LONGEST, Context, complete, keeps_sizes
 
-__all__ = ["Sizes", "infer"]
+__all__ = ["Sizes", "infer", "name_inputs"]
 
 # What a free dimension is taken to be when nobody says: one image, of the usual size.
 _BATCH, _SIZE, _EDGE, _VOLUME = 1, 224, 64, 5
@@ -43,22 +45,27 @@ def infer(model: ir.Model) -> None:
     '[2*N,2]'
     """
     registry.collect()
-    known = _name_input_dims(model.graph)
+    known = name_inputs(model.graph)
     context = Context(model.opset_imports, policy="override")
     context.reserve_symbol_names(known)
     _settle_initializers(model.graph)
     constant = {value for node in model.graph for value in node.outputs if value.const_value}
+    numbers: dict[ir.Value, Array] = {}
     with quiet("onnx_shape_inference"):
         for node in model.graph:
             _infer_node(context, node, known)
+            _evaluate(context, node, numbers)
     for value in (value for node in model.graph for value in node.outputs):
         value.metadata_props.pop(SYM_DATA_KEY, None)
         if value not in constant:  # inference leaves its partial results there
             value.const_value = None
 
 
-def _name_input_dims(graph: ir.Graph) -> frozenset[str]:
-    """Give each free input dimension a name that can be calculated with; return the names."""
+def name_inputs(graph: ir.Graph) -> frozenset[str]:
+    """Give each free input dimension a name that can be calculated with; return the names.
+
+    It is what `Sizes` needs where nothing but the inputs' sizes is asked for.
+    """
     taken = {name for value in graph.inputs for dim in value.shape or () for name in _names(dim)}
     renamed: dict[str, str] = {}
     for value in graph.inputs:
@@ -107,8 +114,9 @@ def _infer_node(context: Context, node: ir.Node, known: frozenset[str]) -> None:
     function = registry.get(node.domain, node.op_type, context.get_opset_version(node.domain))
     if function is not None:
         try:
-            function(context, node)
-            complete(context, node)
+            if not keeps_sizes(context, node):
+                function(context, node)
+                complete(context, node)
         except Exception as error:  # an odd node costs its own shape and nothing else
             logging.getLogger(__name__).debug("no shape for %s: %s", node.name, error)
             context.made_up = 0
@@ -116,6 +124,21 @@ def _infer_node(context: Context, node: ir.Node, known: frozenset[str]) -> None:
     for value, old in zip(node.outputs, declared, strict=True):
         inferred = _usable(context, value.shape) if inner else value.shape
         value.shape = _merged(context, inferred, _usable(context, old), known)
+
+
+def _evaluate(context: Context, node: ir.Node, numbers: dict[ir.Value, Array]) -> None:
+    """Tell inference the sizes that a node computes, where all of them are known.
+
+    It follows vectors by itself, but not what goes through a matrix, as the pads of TorchScript do.
+    """
+    array = known_numbers(node, numbers, context.get_opset_version(""))
+    if array is None:
+        return
+    value = node.outputs[0]
+    numbers[value] = array
+    value.shape = ir.Shape(array.shape)
+    if array.ndim < 2 and array.dtype.kind in "iu":
+        context.set_symbolic_value(value, array.reshape(-1).tolist())
 
 
 def _usable(context: Context, shape: ir.Shape | None) -> ir.Shape | None:

@@ -154,11 +154,21 @@ def _inputs(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Iterator[tuple[str, Shape]]:
     """The shapes of all tensors given, by the names of the arguments that they are or are in."""
-    bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
-    for name, value in bound.items():
+    for name, value in _named(module, args, kwargs).items():
         for path, leaf in tree_flatten_with_path(value)[0]:
             if isinstance(leaf, Tensor):
                 yield name + keystr(path), tuple(leaf.shape)
+
+
+def _named(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Mapping[str, object]:
+    """Arguments by name; where `forward` does not tell its names (TorchScript), by number."""
+    try:
+        signature = inspect.signature(module.forward)
+    except ValueError:
+        return {**{f"input{i}": x for i, x in enumerate(args)}, **kwargs}
+    return signature.bind(*args, **kwargs).arguments
 
 
 @contextmanager

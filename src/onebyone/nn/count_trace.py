@@ -251,7 +251,8 @@ class Facts:
         written: the tensors that it writes to.
         random: whether it draws numbers.
         view: whether it gives views of what it reads. These have memory of their own where a
-            stored tensor, which has numbers, is viewed by one that has none.
+            stored tensor, which has numbers, is viewed by one that has none. One that turns its
+            argument into a view of itself (`squeeze_`) writes nothing.
     """
 
     written: tuple[Tensor, ...] = ()
@@ -267,6 +268,8 @@ def _facts(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Facts
     writes = [value for a, value in given if a.alias_info is not None and a.alias_info.is_write]
     random = torch.Tag.nondeterministic_seeded in func.tags
     returned = [r.alias_info for r in func._schema.returns if r.alias_info is not None]
+    if torch.Tag.inplace_view in func.tags:
+        return Facts((), random, view=True)
     view = bool(returned) and not any(alias.is_write for alias in returned)
     return Facts(tuple(tensors(writes)), random, view)
 
@@ -277,8 +280,11 @@ def _may_decompose(func: Any) -> bool:
 
 
 def operator(func: Any) -> str:
-    """`convolution`, `mylibrary::operator`."""
-    namespace, _, name = str(func.name()).rpartition("::")
+    """`convolution`, `mylibrary::operator`, `higher_order::cond`."""
+    full = str(func.name())
+    if not isinstance(func, torch._ops.OpOverload):
+        return f"higher_order::{full}"
+    namespace, _, name = full.rpartition("::")
     name = name.partition(".")[0]
     return name if namespace in ("", "aten") else f"{namespace}::{name}"
 

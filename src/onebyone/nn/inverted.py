@@ -117,10 +117,8 @@ class InvertedResidual(nn.Module):
             self.block.append(_followed(up, width, norm, activation))
         inside = depthwise(width, kernel_size, stride, bias=bias)
         self.block.append(_followed(inside, width, norm, activation))
-        if isinstance(squeeze_excite, int):
-            self.block.append(SqueezeExcite(width, squeeze_excite, activation))
-        elif squeeze_excite is not None:
-            self.block.append(squeeze_excite(width))
+        if squeeze_excite is not None:
+            self.block.append(_excited(width, squeeze_excite, activation))
         down = Pointwise(width, out_channels, bias)
         self.block.append(_followed(down, out_channels, norm, None))
 
@@ -138,6 +136,22 @@ def _width(in_channels: int, expansion: float) -> int:
             "before and after it"
         )
     return width
+
+
+def _excited(
+    width: int,
+    squeeze_excite: int | Callable[[int], nn.Module],
+    activation: Callable[[], nn.Module],
+) -> nn.Module:
+    if callable(squeeze_excite):
+        return squeeze_excite(width)
+    # True is an integer too, but was hardly meant as a width of one.
+    if isinstance(squeeze_excite, bool) or not isinstance(squeeze_excite, int):
+        raise UsageError(
+            f"got squeeze_excite {squeeze_excite!r}, wanted None, the squeezed width as a number "
+            "of channels, or what makes the layer from the number of channels inside"
+        )
+    return SqueezeExcite(width, squeeze_excite, activation)
 
 
 def _followed(

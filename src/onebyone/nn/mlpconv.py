@@ -15,17 +15,9 @@ from torch import nn
 
 from onebyone.errors import UsageError
 from onebyone.nn.pointwise import Pointwise
+from onebyone.nn.stack import Stack
 
-__all__ = ["MLPConv", "Stack", "check_widths", "finish"]
-
-
-class Stack(nn.Sequential):
-    """A Sequential that is built from sizes: a slice of it is a plain `nn.Sequential`."""
-
-    def __getitem__(self, index: slice | int) -> nn.Sequential | nn.Module:
-        if isinstance(index, slice):
-            return nn.Sequential(*list(self)[index])
-        return super().__getitem__(index)
+__all__ = ["MLPConv", "check_widths", "finish"]
 
 
 class MLPConv(Stack):

@@ -74,7 +74,7 @@ class Pointwise(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        _check(in_channels, out_channels, stride, groups)
+        _check(in_channels, out_channels, bias, stride, groups, spatial_dims)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.stride, self.groups, self.channel_dim = stride, groups, channel_dim
         if spatial_dims is None:
@@ -134,6 +134,8 @@ class Pointwise(nn.Module):
 
     def _first(self, x: Tensor, axis: int, stride: tuple[int, ...]) -> Tensor:
         """Channels before positions: a convolution, with as many spatial axes as PyTorch has."""
+        if axis == 0:  # one image; unlike a reshape this asks for no sizes, which an export shows
+            return self._first(x.unsqueeze(0), 1, stride).squeeze(0)
         lead, space = x.shape[:axis], x.shape[axis + 1 :]
         if axis != 1:
             x = x.reshape(prod(lead), self.in_channels, *space)
@@ -174,7 +176,22 @@ def _spatial_dims(channel_dim: int) -> int:
     return 0 if channel_dim == -1 else 2
 
 
-def _check(in_channels: int, out_channels: int, stride: int | tuple[int, ...], groups: int) -> None:
+def _check(
+    in_channels: int,
+    out_channels: int,
+    bias: bool,
+    stride: int | tuple[int, ...],
+    groups: int,
+    spatial_dims: int | None,
+) -> None:
+    if bias not in (True, False):
+        # Where `Conv2d` has its kernel size, and others their stride.
+        raise UsageError(
+            f"got bias {bias!r}, wanted True or False: the third argument is the bias, "
+            "the fourth the stride"
+        )
+    if spatial_dims is not None and spatial_dims < 0:
+        raise UsageError(f"got spatial_dims {spatial_dims}, wanted at least 0")
     strides = (stride,) if isinstance(stride, int) else stride
     if min(in_channels, out_channels, groups, *strides) < 1:
         raise UsageError(

@@ -9,15 +9,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from onebyone.algebra import rank as algebra
 from onebyone.algebra.rank import Rank
 from onebyone.algebra.weights import Array
 from onebyone.errors import UsageError
+from onebyone.nn.convert.parameters import CONVOLUTIONS, check_stored, is_a
 from onebyone.nn.pointwise import Pointwise
 
 __all__ = ["rank"]
@@ -29,7 +32,7 @@ OUTPUT_UNIT = 2.0**-24
 
 def rank(
     module: nn.Module | Tensor,
-    example: Tensor | Sequence[object] | None = None,
+    example: Tensor | Sequence[object] | Mapping[str, object] | None = None,
     *,
     channel_dim: int = 1,
 ) -> Rank:
@@ -42,13 +45,14 @@ def rank(
 
     Args:
         module: a layer, a weight, or any module with one output tensor.
-        example: an input, or a sequence of them, such that the output has at least C_out positions.
-            Layers that have a matrix do not need it, and do not look at it.
+        example: an input, a sequence of them, or a dictionary of keyword arguments, such that the
+            output has at least C_out positions. Layers that have a matrix do not look at it.
         channel_dim: the channel axis of the output; all other axes, the batch too, are positions.
 
     Raises:
         UsageError: an example is needed and not given, or has too few positions; the output is not
-            one tensor with that axis; the parameters hold no finite numbers.
+            one tensor with that axis; the parameters hold no finite numbers, or a hook computes
+            them at each call.
 
     >>> wide = Pointwise(4, 16)
     >>> rank(wide).rank
@@ -57,13 +61,13 @@ def rank(
     >>> rank(nn.Sequential(wide, nn.ReLU()), torch.randn(2, 4, 7, 5)).rank
     16
     """
-    match module:
-        case Tensor():
-            return _of_matrix(module, None, 1)
-        case Pointwise() | nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
-            return _of_matrix(module.weight, module.bias, module.groups)
-        case nn.Linear():
-            return _of_matrix(module.weight, module.bias, 1)
+    if isinstance(module, Tensor):
+        return _of_matrix(module, None, 1)
+    module = getattr(module, "_orig_mod", module)  # what torch.compile wraps
+    if is_a(module, Pointwise, nn.Linear, *CONVOLUTIONS):
+        check_stored(module)
+        layer = cast(nn.Conv2d, module)
+        return _of_matrix(layer.weight, layer.bias, getattr(layer, "groups", 1))
     if example is None:
         raise UsageError(
             f"got a {type(module).__name__}, which has no matrix of its own: "
@@ -85,14 +89,21 @@ def _array(x: Tensor) -> Array:
     return (x.double() if x.is_floating_point() else x).numpy()
 
 
-def _outputs(module: nn.Module, example: Tensor | Sequence[object]) -> Tensor:
-    inputs = (example,) if isinstance(example, Tensor) else example
-    double = [x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs]
+def _outputs(
+    module: nn.Module, example: Tensor | Sequence[object] | Mapping[str, object]
+) -> Tensor:
+    named = example if isinstance(example, Mapping) else {}
+    inputs = () if named else (example,) if isinstance(example, Tensor) else tuple(example)
+    args, kwargs = tree_map(_double, (inputs, dict(named)))
     with torch.no_grad():
-        output = copy.deepcopy(module).double().eval()(*double)
+        output = copy.deepcopy(module).double().eval()(*args, **kwargs)
     if not isinstance(output, Tensor):
         raise UsageError(f"got a {type(output).__name__} from the module, wanted one tensor")
     return output
+
+
+def _double(x: Any) -> Any:
+    return x.double() if isinstance(x, Tensor) and x.is_floating_point() else x
 
 
 def _of_outputs(output: Tensor, channel_dim: int) -> Rank:

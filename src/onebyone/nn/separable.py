@@ -15,11 +15,12 @@ from torch import nn
 
 from onebyone.errors import UsageError
 from onebyone.nn.pointwise import Pointwise
+from onebyone.nn.stack import Stack
 
 __all__ = ["DepthwiseSeparable", "depthwise"]
 
 
-class DepthwiseSeparable(nn.Sequential):
+class DepthwiseSeparable(Stack):
     """K×K depthwise, then 1×1: (N, C_in, H, W) -> (N, C_out, ⌈H/stride⌉, ⌈W/stride⌉).
 
     Args:

@@ -14,8 +14,9 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from onebyone.errors import UsageError
-from onebyone.nn.mlpconv import Stack, check_widths, finish
+from onebyone.nn.mlpconv import check_widths, finish
 from onebyone.nn.pointwise import Pointwise
+from onebyone.nn.stack import Stack
 
 __all__ = ["SharedMLP", "point_linear"]
 

@@ -16,13 +16,14 @@ from torch.nn import functional
 
 from onebyone.errors import UsageError
 from onebyone.nn.pointwise import Pointwise
+from onebyone.nn.stack import Stack
 
 __all__ = ["Option", "ProjectionShortcut"]
 
 Option = Literal["A", "B", "C", "D"]
 
 
-class ProjectionShortcut(nn.Sequential):
+class ProjectionShortcut(Stack):
     """A skip (N, C_in, H, W) -> (N, C_out, ⌈H/stride⌉, ⌈W/stride⌉).
 
     Args:

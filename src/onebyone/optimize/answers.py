@@ -15,7 +15,7 @@ from onebyone.errors import UsageError
 from onebyone.graph.evaluate import CannotEvaluate, evaluate
 from onebyone.graph.numeric.call import is_floating
 from onebyone.optimize.bound import SAMPLES, Noise, half_of_the_digits, unit_roundoff
-from onebyone.optimize.engine import ENGINE, Array, EngineRefuses, Run, opened
+from onebyone.optimize.engine import ENGINE, Array, EngineRefuses, Run, flat, opened
 from onebyone.optimize.inputs import Feed, nudged
 
 __all__ = ["NUMPY", "Answer", "Opened", "Reference", "noise", "original", "reference"]
@@ -74,7 +74,11 @@ def _chosen(model: ir.Model, stack: ExitStack) -> tuple[Run, Opened, str]:
 
 @contextmanager
 def _in_numpy(model: ir.Model) -> Iterator[Run]:
-    yield partial(evaluate, model)
+    yield partial(_evaluated, model)
+
+
+def _evaluated(model: ir.Model, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    return flat(evaluate(model, inputs).items())
 
 
 def _answers(
@@ -119,7 +123,7 @@ def _others(run: Run, feed: Feed, outputs: Outputs, rng: np.random.Generator) ->
             other = run(nudged(feed.inputs, rng))
         except (EngineRefuses, CannotEvaluate):
             continue
-        if all(other[name].shape == x.shape for name, x in outputs.items()):
+        if all(name in other and other[name].shape == x.shape for name, x in outputs.items()):
             yield other
 
 
@@ -133,14 +137,14 @@ def reference(model: ir.Model, answer: Answer, engine: str) -> Reference:
     if engine.startswith(NUMPY):
         return Reference(answer.outputs, "A in float64", independent=False)
     try:
-        outputs = evaluate(model, answer.feed.inputs)
+        outputs = _evaluated(model, answer.feed.inputs)
     except CannotEvaluate as error:
         told = f"A itself, for want of a float64 evaluation ({error})"
         return Reference(answer.outputs, told, independent=False)
     astray = [
         name
         for name, x in answer.outputs.items()
-        if not _near(x, outputs[name], _floor(model, name, x))
+        if name not in outputs or not _near(x, outputs[name], _floor(model, name, x))
     ]
     if astray:
         told = f"A itself: more than half of the digits of {astray[0]!r} differ from float64"
@@ -201,12 +205,19 @@ _LAYOUT = frozenset(
 def _floor(model: ir.Model, name: str, x: Array) -> float:
     """What the engine loses in an output at values of any size; float64 is done precisely."""
     made = [value for node in model.graph for value in node.outputs if value.name == name]
-    return _SIGMOID_FLOOR if x.dtype != np.float64 and any(map(_is_sigmoid, made)) else 0.0
+    return _SIGMOID_FLOOR if x.dtype != np.float64 and _holds_sigmoid(made) else 0.0
 
 
-def _is_sigmoid(value: ir.Value | None) -> bool:
-    """Whether a value, or a part of it, is what a Sigmoid gives."""
-    node = None if value is None else value.producer()
-    if node is None or node.op_type not in _LAYOUT:
-        return node is not None and node.op_type == "Sigmoid"
-    return any(map(_is_sigmoid, node.inputs))
+def _holds_sigmoid(values: list[ir.Value]) -> bool:
+    """Whether one of these values, or a part of it, is what a Sigmoid gives."""
+    waiting, seen = [value.producer() for value in values], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:  # a tensor can be joined with itself, again and again
+            continue
+        seen.add(node)
+        if node.op_type == "Sigmoid":
+            return True
+        if node.op_type in _LAYOUT:
+            waiting += [value.producer() for value in node.inputs if value is not None]
+    return False

@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
-from onebyone.optimize.flow import channels_of
 from onebyone.optimize.labels import Labels
+from onebyone.optimize.links import channels_of
 from onebyone.optimize.place import Names
 from onebyone.optimize.reindex import integers
 

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.axes import Spatial
@@ -25,7 +23,9 @@ from onebyone.graph.numeric.call import Call
 from onebyone.graph.operators import Role, role
 from onebyone.graph.shape_reads import entries_used
 from onebyone.graph.spatial import spatial
-from onebyone.optimize.flow import Flow, Link, Mix, channels_of, flow
+from onebyone.optimize.flow import flow, varies_at_borders
+from onebyone.optimize.groups import missing
+from onebyone.optimize.links import Flow, Mix, channels_of
 
 __all__ = ["Dead", "find"]
 
@@ -89,7 +89,7 @@ def _admit(nodes: Sequence[ir.Node], a: _Analysis) -> None:
         node: entry
         for node in nodes
         if node.outputs and node.outputs[0] in a.axes
-        if (entry := flow(node, a.axes[node.outputs[0]])) is not None
+        if (entry := flow(node, a.axes[node.outputs[0]], a.axes)) is not None and _fits(node, entry)
     }
     read: dict[ir.Value, set[int]] = {}
     for entry in found.values():
@@ -99,9 +99,16 @@ def _admit(nodes: Sequence[ir.Node], a: _Analysis) -> None:
         if len(axes) == 1:
             a.axes.setdefault(value, *axes)
     for node, entry in found.items():
-        parts: tuple[Link | Mix, ...] = entry.links if entry.mix is None else (entry.mix,)
-        if all(a.axes.get(part.operand) == part.axis for part in parts):
+        if all(a.axes.get(value) == axis for value, axis in entry.operands.items()):
             a.flows[node] = entry
+
+
+def _fits(node: ir.Node, entry: Flow) -> bool:
+    """Whether weights have as many channels as what they meet; else the file contradicts itself."""
+    if entry.mix is not None:
+        return bool(channels_of(entry.mix.operand, entry.mix.axis) == entry.mix.channels)
+    channels = channels_of(node.outputs[0], entry.axis)
+    return all(channels_of(v, k) in (1, channels) for v, k in entry.constants.items())
 
 
 # Forward: what is known -------------------------------------------------------------------------
@@ -114,9 +121,14 @@ def _learn(node: ir.Node, a: _Analysis) -> None:
     found = a.flows.get(node)
     if found is None:
         return
-    out = node.outputs[0]
-    known = _of_mix(found.mix, a) if found.mix else _of_links(node, found, a)
-    a.known[out] = np.where(np.isfinite(known), known, np.nan)
+    for out in _results(node, found):
+        known = _of_mix(found.mix, a) if found.mix else _of_links(node, found, out, a)
+        a.known[out] = np.where(np.isfinite(known), known, np.nan)
+
+
+def _results(node: ir.Node, found: Flow) -> dict[ir.Value, None]:
+    """The values that channels go to."""
+    return dict.fromkeys([link.result for link in found.links] or node.outputs[:1])
 
 
 def _of(value: ir.Value, a: _Analysis) -> Array:
@@ -128,38 +140,60 @@ def _of(value: ir.Value, a: _Analysis) -> Array:
 def _of_mix(mix: Mix, a: _Analysis) -> Array:
     """W k + b where all that a row uses is known."""
     k = _of(mix.operand, a)
+    if np.isnan(k).all():
+        return np.where(mix.lines[0], np.nan, 0 if mix.bias is None else mix.bias)
     unknown = np.isnan(k) | ((k != 0) & mix.zeros_only)
     row = (mix.used & unknown).any(axis=1)
     total = mix.weight @ np.where(unknown, 0, k)
     return np.where(row, np.nan, total if mix.bias is None else total + mix.bias)
 
 
-def _of_links(node: ir.Node, found: Flow, a: _Analysis) -> Array:
-    out = node.outputs[0]
-    channels = channels_of(out, a.axes[out]) or 0
+def _of_links(node: ir.Node, found: Flow, out: ir.Value, a: _Analysis) -> Array:
     if role(node) is Role.CONVOLUTION:
         return _of_depthwise(node, _of(found.links[0].operand, a))
-    if role(node) in (Role.SPACE_MAP, Role.SELECTION):
+    if role(node) is Role.SPACE_MAP:
         return _of_space(node, _of(found.links[0].operand, a))
-    if node.op_type == "LpPool":
-        return np.full(channels, np.nan)
-    if role(node) in (Role.CONCAT, Role.VIEW, Role.IDENTITY) or node.op_type in _COPIES:
-        known = np.full(channels, np.nan)
-        for link in found.links:
-            known[link.outs] = _of(link.operand, a)[link.sources]
-        return known
+    if role(node) in _MOVES or node.op_type in _COPIES:
+        return _of_copies(found, out, a)
+    if node.op_type == "InstanceNormalization":
+        return _of_instances(node, _of(found.links[0].operand, a))
+    if node.op_type == "MatMul":  # a product for each channel: zero where a factor is
+        zero = [_of(link.operand, a)[link.sources] == 0 for link in found.links]
+        return np.where(np.any(zero, axis=0), 0, np.nan)
+    if node.op_type == "LpPool" or role(node) is Role.NORMALIZATION:
+        return np.full(channels_of(out, a.axes[out]) or 0, np.nan)
     return _computed(node, found, a)
 
 
-_COPIES = {"MaxPool", "GlobalMaxPool", "Cast"}
+_MOVES = {Role.CONCAT, Role.VIEW, Role.IDENTITY, Role.SELECTION}
+_COPIES = {"MaxPool", "GlobalMaxPool", "Cast", "Split", "DepthToSpace"}
+
+
+def _of_copies(found: Flow, out: ir.Value, a: _Analysis) -> Array:
+    """Channels that are made of others: what these hold, if all of them hold the same."""
+    least, most = (np.full(channels_of(out, a.axes[out]) or 0, k) for k in (np.inf, -np.inf))
+    for link in found.links:
+        if link.result is out:
+            held = _of(link.operand, a)[link.sources]
+            np.minimum.at(least, link.outs, np.where(np.isnan(held), -np.inf, held))
+            np.maximum.at(most, link.outs, np.where(np.isnan(held), np.inf, held))
+    return np.where((least == most) & (not found.constants), least, np.nan)
+
+
+def _of_instances(node: ir.Node, k: Array) -> Array:
+    """A scale of zero leaves the shift alone, and so does a mean of zeros."""
+    scale, shift = (constant(v) for v in node.inputs[1:])
+    assert scale is not None
+    assert shift is not None
+    positive = node.attributes.get_float("epsilon", 1e-5) > 0
+    return np.where(((scale == 0) | (k == 0)) & positive, shift, np.nan)
 
 
 def _of_depthwise(node: ir.Node, k: Array) -> Array:
     weight, bias = constant(node.inputs[1]), constant(_input(node, 2))
     assert weight is not None
     taps = weight.reshape(len(weight), -1).astype(np.float64)
-    pads = any(node.attributes.get_ints("pads", ())) or "auto_pad" in node.attributes
-    unknown = (np.isnan(k) | ((k != 0) & pads)) & (taps != 0).any(axis=1)
+    unknown = (np.isnan(k) | ((k != 0) & varies_at_borders(node))) & (taps != 0).any(axis=1)
     total = taps.sum(axis=1) * np.where(np.isnan(k), 0, k)
     return np.where(unknown, np.nan, total if bias is None else total + bias)
 
@@ -183,6 +217,8 @@ def _computed(node: ir.Node, found: Flow, a: _Analysis) -> Array:
         return unknown
     operands = [None if v is None else _at_one_position(v, found, a) for v in node.inputs]
     arrays = [x for x in operands if x is not None]
+    if node.op_type != "Mul" and any(np.isnan(x).all() for x in arrays):
+        return unknown
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     call = Call(node.op_type, a.version, 1, attributes)
     with np.errstate(all="ignore"):
@@ -219,7 +255,7 @@ def _lock(graph: ir.Graph, a: _Analysis) -> None:
     a.locked |= {v for v in (*graph.inputs, *graph.outputs) if v in a.axes}
     a.locked |= {v for v in a.axes if v.producer() is None or v.producer() not in a.flows}
     for node in graph.all_nodes():
-        free = _operands(a.flows[node]) if node in a.flows else _sized(node, a)
+        free = set(a.flows[node].operands) if node in a.flows else _sized(node, a)
         a.locked |= {v for v in node.inputs if v is not None and v in a.axes and v not in free}
     for value, axis in a.axes.items():
         a.needed[value] = np.full(channels_of(value, axis) or 0, value in a.locked)
@@ -233,21 +269,22 @@ def _sized(node: ir.Node, a: _Analysis) -> set[ir.Value]:
     return {x}
 
 
-def _operands(found: Flow) -> set[ir.Value]:
-    parts: tuple[Link | Mix, ...] = found.links if found.mix is None else (found.mix,)
-    return {part.operand for part in parts}
-
-
 def _ask(node: ir.Node, a: _Analysis) -> None:
     found = a.flows.get(node)
     if found is None:
         return
-    computed = a.needed[node.outputs[0]] & np.isnan(a.known[node.outputs[0]])
     if found.mix is not None:
-        a.needed[found.mix.operand] |= found.mix.used[computed].any(axis=0)
-    computed |= _is_partial(node)
+        computed = _computes(node.outputs[0], a)
+        read = found.mix.lines[1] if computed.all() else found.mix.used[computed].any(axis=0)
+        a.needed[found.mix.operand] |= read
     for link in found.links:
-        a.needed[link.operand][link.sources] |= computed[link.outs]
+        read = _computes(link.result, a)[link.outs] | _is_partial(node)
+        np.logical_or.at(a.needed[link.operand], link.sources, read)
+
+
+def _computes(value: ir.Value, a: _Analysis) -> Array:
+    """Channels that are needed and vary."""
+    return np.asarray(a.needed[value] & np.isnan(a.known[value]))
 
 
 def _is_partial(node: ir.Node) -> bool:
@@ -262,6 +299,12 @@ def _is_partial(node: ir.Node) -> bool:
 
 def _kept(a: _Analysis) -> dict[ir.Value, Array]:
     """Channels tied to each other stay or go together, and no value loses all of its own."""
+    must = {v: _must_stay(v, a) for v in a.axes}
+    if all(channels.all() for channels in must.values()):
+        return must
+    from scipy.sparse import coo_array  # a quarter of a second, for the few models that need it
+    from scipy.sparse.csgraph import connected_components
+
     values = list(a.axes)
     ends = np.cumsum([0, *(len(a.needed[v]) for v in values)])
     starts = dict(zip(values, ends[:-1], strict=True))
@@ -269,21 +312,34 @@ def _kept(a: _Analysis) -> dict[ir.Value, Array]:
     pairs = np.concatenate(ties, axis=1) if ties else np.zeros((2, 0), int)
     matrix = coo_array((np.ones(pairs.shape[1], bool), tuple(pairs)), shape=(ends[-1],) * 2)
     _, group = connected_components(matrix, directed=False)
+    own = {v: group[starts[v] : starts[v] + len(a.needed[v])] for v in values}
     stays = np.zeros(ends[-1] + 1, bool)
     for value in values:
-        span = slice(starts[value], starts[value] + len(a.needed[value]))
-        stays[group[span][_must_stay(value, a)]] = True
-    for value in values:
-        own = group[starts[value] : starts[value] + len(a.needed[value])]
-        if not stays[own].any():
-            stays[own[0]] = True
-    return {v: stays[group[starts[v] : starts[v] + len(a.needed[v])]] for v in values}
+        stays[own[value][must[value]]] = True
+    # All at once: one after another, how many stay would depend on the order of the nodes.
+    empty = [groups[0] for groups in own.values() if not stays[groups].any()]
+    stays[empty] = True
+    while more := _unequal(own, stays, a):
+        for groups in more:
+            stays[groups] = True
+    return {v: stays[own[v]] for v in values}
+
+
+def _unequal(own: Mapping[ir.Value, Array], stays: Array, a: _Analysis) -> list[Array]:
+    """What has to stay so that the groups of each convolution are equally large."""
+    found = []
+    for node, mix in ((node, found.mix) for node, found in a.flows.items()):
+        if mix is not None and mix.groups > 1:
+            sides = own[mix.operand], own[node.outputs[0]]
+            lacking = missing(stays[sides[0]], stays[sides[1]], mix.groups)
+            found += [side[lack] for side, lack in zip(sides, lacking, strict=True)]
+    return [groups for groups in found if groups.size]
 
 
 def _ties(a: _Analysis) -> Iterator[tuple[ir.Value, Array, ir.Value, Array]]:
-    for node, found in a.flows.items():
+    for found in a.flows.values():
         for link in found.links:
-            yield link.operand, link.sources, node.outputs[0], link.outs
+            yield link.operand, link.sources, link.result, link.outs
 
 
 def _must_stay(value: ir.Value, a: _Analysis) -> Array:
@@ -295,5 +351,5 @@ def _must_stay(value: ir.Value, a: _Analysis) -> Array:
     for use in value.uses():
         mix = a.flows[use.node].mix if use.node in a.flows else None
         if mix is not None and mix.zeros_only:
-            stay = stay | (needed & (known != 0) & mix.used.any(axis=0))
+            stay = stay | (needed & (known != 0) & mix.lines[1])
     return stay

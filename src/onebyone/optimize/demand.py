@@ -26,7 +26,7 @@ from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.place import Names
 from onebyone.optimize.reindex import integers
 
-__all__ = ["Hoisted", "hoist_strides", "stays"]
+__all__ = ["Hoisted", "drop", "hoist_strides", "stays"]
 
 _POINTWISE = (Role.ELEMENTWISE, Role.SUM, Role.IDENTITY, Role.CONCAT)
 _MORE = {"BatchNormalization", "Cast", "Div", "Max", "Mean", "Min", "Mul", "Neg", "Where"}
@@ -259,15 +259,15 @@ def _take(cone: _Cone, graph: ir.Graph, names: Names) -> None:
         if node.op_type == "Conv":
             node.attributes["strides"] = ir.AttrInt64s("strides", [1] * len(cone.stride))
         else:
-            _drop(node, cone.root, graph)
+            drop(node, cone.root, graph)
 
 
-def _drop(node: ir.Node, value: ir.Value, graph: ir.Graph) -> None:
+def drop(node: ir.Node, value: ir.Value, graph: ir.Graph, result: ir.Value | None = None) -> None:
     """Read `value` instead of the result of a node, under its name where that is an output's."""
-    result = node.outputs[0]
+    result = node.outputs[0] if result is None else result
     name, is_output = result.name, result.is_graph_output()
     if is_output and value.is_graph_output():  # which has a name of its own to keep
-        _copy(node, value, graph)
+        _copy(result, value, graph)
         return
     result.replace_all_uses_with(value, replace_graph_outputs=True)
     graph.remove(node, safe=True)
@@ -275,10 +275,12 @@ def _drop(node: ir.Node, value: ir.Value, graph: ir.Graph) -> None:
         value.name = name
 
 
-def _copy(node: ir.Node, value: ir.Value, graph: ir.Graph) -> None:
+def _copy(old: ir.Value, value: ir.Value, graph: ir.Graph) -> None:
     """Let a node's result be a copy of `value`."""
+    node = old.producer()
+    assert node is not None
     copy = ir.Node("", "Identity", [value], num_outputs=1, name=node.name)
-    old, new = node.outputs[0], copy.outputs[0]
+    new = copy.outputs[0]
     new.name, new.type, new.shape = old.name, old.type, old.shape
     graph.insert_before(node, copy)
     old.replace_all_uses_with(new, replace_graph_outputs=True)

@@ -50,6 +50,7 @@ class Factored:
     Args:
         node: the name of the node.
         out_channels, in_channels, rank: of W.
+        positions: at how many it is applied.
         next_value: the largest singular value that was taken for zero.
         threshold: what it was compared with.
     """
@@ -58,8 +59,19 @@ class Factored:
     out_channels: int
     in_channels: int
     rank: int
+    positions: int
     next_value: float
     threshold: float
+
+    @property
+    def macs(self) -> int:
+        """Of the map as one."""
+        return self.positions * self.out_channels * self.in_channels
+
+    @property
+    def macs_left(self) -> int:
+        """Of the two that it became."""
+        return self.positions * self.rank * (self.out_channels + self.in_channels)
 
     @property
     def note(self) -> str:
@@ -85,7 +97,8 @@ def factor_maps(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Fac
         if placer.place(node, vt[:rank], u[:, :rank] * sigma[:rank]):
             least = float(sigma[rank]) if rank < len(sigma) else 0.0
             rows, columns = weight.shape
-            yield Factored(node.name or node.op_type, rows, columns, rank, least, tau)
+            positions = prod(sizes.shape(node.outputs[0]) or ()) // rows
+            yield Factored(node.name or node.op_type, rows, columns, rank, positions, least, tau)
 
 
 def _matrix(node: ir.Node) -> Array | None:

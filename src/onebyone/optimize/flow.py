@@ -1,13 +1,8 @@
-"""How channels flow through the nodes of a graph: which become which, and which are mixed.
-
-y[o] = f(x[sources[o]])                a link: elementwise, concat, pool, view, depthwise
-y[o] = Σ_c W[o, c] · x[c] + b[o]       a mix: 1×1, K×K, linear layer
-"""
+"""How channels flow through the nodes of a graph, read off their operators."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from math import prod
 
 import numpy as np
@@ -15,89 +10,40 @@ import onnx_ir as ir
 
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import Spatial, entries
+from onebyone.graph.axes import Spatial
 from onebyone.graph.channels import ChannelNode, bias_of, channel_map
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.operators import Role, role
 from onebyone.graph.spatial import spatial
 from onebyone.graph.views import view_axis
+from onebyone.optimize.groups import by_rows
+from onebyone.optimize.links import Flow, Link, Mix, channels_of, straight
+from onebyone.optimize.regroup import blocked, regrouped, selected, sized_freely, split
 
-__all__ = ["Flow", "Link", "Mix", "channels_of", "flow"]
-
-
-@dataclass(frozen=True, eq=False)
-class Link:
-    """Channels of an operand that go on as channels of the result, one by one.
-
-    Args:
-        operand: the value they come from, with channels on `axis`.
-        outs, sources: (n,) channel of the result, and the operand's channel that it is made of.
-    """
-
-    operand: ir.Value
-    axis: int
-    outs: Array
-    sources: Array
+__all__ = ["flow"]
 
 
-@dataclass(frozen=True, eq=False)
-class Mix:
-    """Channels of an operand that are summed up with weights.
+def flow(node: ir.Node, axis: int, axes: Mapping[ir.Value, int] | None = None) -> Flow | None:
+    """How channels reach axis `axis` of the node's results; None if that is not known.
 
     Args:
-        operand: the value they come from, with channels on `axis`.
-        weight: (C_out, C_in), the sum of each kernel's taps.
-        used: (C_out, C_in), where some tap is not zero.
-        bias: (C_out,) or None.
-        zeros_only: whether no channel can go but those of zeros: zeros are read beyond the borders,
-            or there is no bias for what others would add.
+        node: with shapes inferred.
+        axis: of the channels in the results.
+        axes: of the channels in its operands: where a view merges them with others or cuts them
+            apart, that cannot be told from the result. Without it such views are not known.
     """
-
-    operand: ir.Value
-    axis: int
-    weight: Array
-    used: Array
-    bias: Array | None
-    zeros_only: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Flow:
-    """What a node does to channels, which its result has on `axis`: it links or it mixes them.
-
-    `constants` are its operands that hold one number for each channel, on the axis given.
-    """
-
-    axis: int
-    links: tuple[Link, ...] = ()
-    mix: Mix | None = None
-    constants: dict[ir.Value, int] = field(default_factory=dict)
-
-
-def channels_of(value: ir.Value, axis: int) -> int | None:
-    """The number of channels; None if it is not known."""
-    if value.shape is None or not 0 <= axis < value.shape.rank():
-        return None
-    size = value.shape[axis]
-    return size if isinstance(size, int) else None
-
-
-def flow(node: ir.Node, axis: int) -> Flow | None:
-    """How channels reach axis `axis` of the node's result; None if that is not known."""
     if node.domain != "" or not node.outputs or not is_float(node.outputs[0]):
         return None
+    if node.op_type == "Split":
+        return split(node, axis)
     if any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
         return None
-    reader = _READERS.get(role(node))
-    if node.op_type in _POOLS:
-        reader = _same if axis == 1 else None
-    if node.op_type in _ALONG:
-        reader = _same
+    x = node.inputs[0] if node.inputs else None
+    before = None if axes is None or x is None else axes.get(x)
+    if role(node) is Role.VIEW and before is not None and view_axis(node, axis) is None:
+        return regrouped(node, axis, before)
+    reader = _BY_TYPE.get(node.op_type, _READERS.get(role(node)))
     return None if reader is None else reader(node, axis)
-
-
-_POOLS = {"LpPool", "MaxPool", "GlobalMaxPool"}
-_ALONG = {"Max", "Min", "Mul", "Div", "Neg", "Cast"}
 
 
 def _mixed(node: ir.Node, axis: int) -> Flow | None:
@@ -105,15 +51,23 @@ def _mixed(node: ir.Node, axis: int) -> Flow | None:
         return _normalised(node, axis)
     found = channel_map(node, axis)
     if not isinstance(found, ChannelNode) or found.map.groups != 1:
-        return None
+        return _product(node, axis) if node.op_type == "MatMul" else None
     unbiased = node.op_type == "MatMul"
-    return _mix(found.operand, axis, found.map.weight, found.map.bias, zeros_only=unbiased)
+    return _mix(found.operand, axis, found.map.weight, found.map.bias, unbiased, 1)
 
 
-def _mix(x: ir.Value, axis: int, kernel: Array, bias: Array | None, zeros_only: bool) -> Flow:
+def _mix(
+    x: ir.Value, axis: int, kernel: Array, bias: Array | None, zeros_only: bool, groups: int
+) -> Flow:
+    """`kernel`: (C_out, C_in / groups, ...)."""
     taps = kernel.reshape(*kernel.shape[:2], prod(kernel.shape[2:]))
-    weight = taps.astype(np.float64).sum(axis=2)
-    return Flow(axis, mix=Mix(x, axis, weight, (taps != 0).any(axis=2), bias, zeros_only))
+    return Flow(axis, mix=Mix(x, axis, taps, bias, zeros_only, groups))
+
+
+def _product(node: ir.Node, axis: int) -> Flow | None:
+    """A product of matrices for each channel, the heads of an attention say."""
+    out = node.outputs[0]
+    return _same(node, axis) if out.shape is not None and axis < out.shape.rank() - 2 else None
 
 
 def _normalised(node: ir.Node, axis: int) -> Flow | None:
@@ -123,23 +77,33 @@ def _normalised(node: ir.Node, axis: int) -> Flow | None:
         return None
     if node.attributes.get_int("training_mode", 0):
         return None
-    link = _straight(x, node.outputs[0], axis)
+    link = straight(x, node.outputs[0], axis)
     return None if link is None else Flow(axis, (link,), constants=dict.fromkeys(parameters, 0))
 
 
 def _convolved(node: ir.Node, axis: int) -> Flow | None:
     weight, bias, x = constant(node.inputs[1]), bias_of(node, 2), node.inputs[0]
-    if node.op_type != "Conv" or axis != 1 or weight is None or x is None:
-        return None
-    if isinstance(bias, Refusal):
+    if axis != 1 or weight is None or x is None or isinstance(bias, Refusal):
         return None
     groups, channels = node.attributes.get_int("group", 1), channels_of(x, 1)
-    if groups == channels == weight.shape[0]:
-        link = _straight(x, node.outputs[0], 1)
+    if groups == channels == channels_of(node.outputs[0], 1):
+        link = straight(x, node.outputs[0], 1)
         held = {v: 0 for v in node.inputs[1:] if v is not None}
         return None if link is None else Flow(axis, (link,), constants=held)
+    if channels is None or channels * (channels_of(node.outputs[0], 1) or 0) > MAX_BLOCKS:
+        return None
+    kernel = weight if node.op_type == "Conv" else by_rows(weight, groups)
+    return _mix(x, 1, kernel, bias, varies_at_borders(node), groups)
+
+
+MAX_BLOCKS = 1 << 26
+"""Entries of the largest matrix that a convolution's channels are laid out in, as 0.5 GB."""
+
+
+def varies_at_borders(node: ir.Node) -> bool:
+    """Whether a convolution may make several numbers of a constant: it pads, or is transposed."""
     pads = any(node.attributes.get_ints("pads", ())) or "auto_pad" in node.attributes
-    return _mix(x, 1, weight, bias, pads) if groups == 1 else None
+    return pads or node.op_type == "ConvTranspose"
 
 
 def _same(node: ir.Node, axis: int) -> Flow | None:
@@ -157,56 +121,67 @@ def _same(node: ir.Node, axis: int) -> Flow | None:
         if constant(x) is not None:
             held[x] = own
             continue
-        link = _straight(x, out, own, axis)
+        link = straight(x, out, own, axis)
         if link is None:
             return None
         links.append(link)
     return Flow(axis, tuple(links), constants=held) if links else None
 
 
-def _straight(x: ir.Value, out: ir.Value, axis: int, after: int | None = None) -> Link | None:
-    channels = channels_of(x, axis)
-    if channels is None or channels != channels_of(out, axis if after is None else after):
-        return None
-    every = np.arange(channels)
-    return Link(x, axis, every, every)
-
-
 def _stacked(node: ir.Node, axis: int) -> Flow | None:
     out = node.outputs[0]
-    if out.shape is None or node.attributes.get_int("axis", 1) % out.shape.rank() != axis:
+    if out.shape is None:
         return None
+    if node.attributes.get_int("axis", 1) % out.shape.rank() != axis:
+        return _same(node, axis)
     links, at = [], 0
     for x in node.inputs:
         channels = None if x is None else channels_of(x, axis)
         if x is None or channels is None:
             return None
-        links.append(Link(x, axis, np.arange(at, at + channels), np.arange(channels)))
+        links.append(Link(x, axis, out, np.arange(at, at + channels), np.arange(channels)))
         at += channels
     return Flow(axis, tuple(links))
+
+
+def _pooled(node: ir.Node, axis: int) -> Flow | None:
+    return _same(node, axis) if axis == 1 else None
+
+
+def _normalised_within(node: ir.Node, axis: int) -> Flow | None:
+    """A softmax or normalisation over axes behind the channels'."""
+    out, attribute = node.outputs[0], node.attributes.get("axis")
+    # Which axis is meant where none is named depends on the version.
+    if out.shape is None or attribute is None:
+        return None
+    return _same(node, axis) if axis < attribute.as_int() % out.shape.rank() else None
+
+
+def _normalised_channels(node: ir.Node, axis: int) -> Flow | None:
+    """An InstanceNormalization: each channel by itself."""
+    parameters = dict.fromkeys((v for v in node.inputs[1:] if v is not None), 0)
+    x = node.inputs[0]
+    link = None if x is None or axis != 1 else straight(x, node.outputs[0], 1)
+    if link is None or any(constant(v) is None for v in parameters):
+        return None
+    return Flow(axis, (link,), constants=parameters)
 
 
 def _viewed(node: ir.Node, axis: int) -> Flow | None:
     x, before = node.inputs[0], view_axis(node, axis)
     if x is None or before is None:
         return None
-    if node.op_type == "Reshape" and not _sized_freely(node, before, axis):
+    if not sized_freely(node, axis, before):
         return None
-    link = _straight(x, node.outputs[0], before, axis)
+    link = straight(x, node.outputs[0], before, axis)
     return None if link is None else Flow(axis, (link,))
 
 
-def _sized_freely(node: ir.Node, before: int, axis: int) -> bool:
-    """Whether the number of channels can change: it is a constant, or what is left, or copied."""
-    if constant(node.inputs[1]) is not None:
-        return True
-    asked = entries(node.inputs[1])
-    return asked is not None and (asked[axis] == -1 or (asked[axis] == 0 and before == axis))
-
-
 def _spaced(node: ir.Node, axis: int) -> Flow | None:
-    """A space map, or a selection of positions."""
+    """A space map, or a selection of positions or channels."""
     found, x = spatial(node), node.inputs[0]
+    if isinstance(found, Spatial) and axis in found.maps and role(node) is Role.SELECTION:
+        return selected(node, axis)
     if not isinstance(found, Spatial) or x is None or x.shape is None:
         return None
     if node.op_type in ("Expand", "Tile", "Resize", "Upsample") and _names_channels(node):
@@ -214,7 +189,7 @@ def _spaced(node: ir.Node, axis: int) -> Flow | None:
     kept = [k for k in range(x.shape.rank()) if k not in found.vanished]
     if axis >= len(kept) or kept[axis] in found.maps:
         return None
-    link = _straight(x, node.outputs[0], kept[axis], axis)
+    link = straight(x, node.outputs[0], kept[axis], axis)
     return None if link is None else Flow(axis, (link,))
 
 
@@ -226,11 +201,21 @@ def _names_channels(node: ir.Node) -> bool:
 
 def _identity(node: ir.Node, axis: int) -> Flow | None:
     x = node.inputs[0]
-    link = None if x is None else _straight(x, node.outputs[0], axis)
+    link = None if x is None else straight(x, node.outputs[0], axis)
     return None if link is None else Flow(axis, (link,))
 
 
-_READERS: dict[Role, Callable[[ir.Node, int], Flow | None]] = {
+Reader = Callable[[ir.Node, int], Flow | None]
+
+_BY_TYPE: dict[str, Reader] = {
+    **dict.fromkeys(("LpPool", "MaxPool", "GlobalMaxPool"), _pooled),
+    **dict.fromkeys(("Max", "Min", "Mul", "Div", "Neg", "Cast"), _same),
+    **dict.fromkeys(("Softmax", "LogSoftmax", "LayerNormalization"), _normalised_within),
+    "InstanceNormalization": _normalised_channels,
+    "DepthToSpace": blocked,
+}
+
+_READERS: dict[Role, Reader] = {
     Role.CHANNEL_MAP: _mixed,
     Role.CONVOLUTION: _convolved,
     Role.SUM: _same,

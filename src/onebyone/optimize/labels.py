@@ -14,8 +14,9 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.operators import Role, role
-from onebyone.optimize.flow import Flow, Link, Mix, channels_of, flow
+from onebyone.optimize.flow import flow
 from onebyone.optimize.lift import channel_axes
+from onebyone.optimize.links import Flow, channels_of
 from onebyone.optimize.moves import Move, moves
 
 __all__ = ["Labels", "labels_of"]
@@ -126,8 +127,11 @@ def _admit(node: ir.Node, labels: Labels) -> None:
     found = flow(node, labels.axes[out]) if out is not None and out in labels.axes else None
     if found is None or out is None or channels_of(out, found.axis) is None:
         return
-    parts: tuple[Link | Mix, ...] = found.links if found.mix is None else (found.mix,)
-    if any(labels.axes.get(part.operand, part.axis) != part.axis for part in parts):
+    if any(labels.axes.get(v, axis) != axis for v, axis in found.operands.items()):
+        return
+    if found.picks or (found.mix is not None and found.mix.groups > 1):
+        return
+    if any(link.result is not out or not link.is_straight for link in found.links):
         return
     labels.flows[node] = found
     for link in found.links:

@@ -29,7 +29,7 @@ from onebyone.graph.views import view, view_axis
 from onebyone.optimize.parallel import sum_kernels
 from onebyone.optimize.steps import KernelNode, Layout, Meaning, Step, Window
 
-__all__ = ["Context", "Region", "is_shared", "regions"]
+__all__ = ["Context", "Region", "carried_axis", "channel_axes", "is_shared", "regions"]
 
 MAX_NODES = 96
 """Nodes in one region: a longer chain is cut, and optimised piece by piece over several rounds."""
@@ -113,13 +113,14 @@ def channel_axes(graph: ir.Graph) -> dict[ir.Value, int]:
     """The channel axis of each value that has one, carried forward from where operators fix it."""
     axes: dict[ir.Value, int] = {}
     for node in graph:
-        axis = _forward(node, axes)
+        axis = carried_axis(node, axes)
         if axis is not None:
             axes[node.outputs[0]] = axis
     return axes
 
 
-def _forward(node: ir.Node, axes: dict[ir.Value, int]) -> int | None:
+def carried_axis(node: ir.Node, axes: dict[ir.Value, int]) -> int | None:
+    """The channel axis of a node's first result, from those of its operands."""
     out = node.outputs[0] if node.outputs else None
     if out is None or out.shape is None:
         return None

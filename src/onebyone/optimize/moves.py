@@ -19,8 +19,9 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import is_float
 from onebyone.graph.spatial import spatial
+from onebyone.optimize.links import channels_of
 
-__all__ = ["Move", "moves"]
+__all__ = ["Move", "moves", "picked"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,19 +63,12 @@ def moves(node: ir.Node, axes: dict[ir.Value, int]) -> Iterator[Move]:
         yield found
 
 
-def _channels(value: ir.Value | None, axis: int) -> int | None:
-    if value is None or value.shape is None or not 0 <= axis < value.shape.rank():
-        return None
-    size = value.shape[axis]
-    return size if isinstance(size, int) else None
-
-
 def _concat(node: ir.Node, axes: dict[ir.Value, int]) -> Move | None:
     out = node.outputs[0]
     axis = axes.get(out)
     if axis != 1 or out.shape is None:
         return None
-    counts = [_channels(v, axis) for v in node.inputs]
+    counts = [None if v is None else channels_of(v, axis) for v in node.inputs]
     if node.attributes.get_int("axis", 1) % out.shape.rank() != axis or None in counts:
         return None
     operands = tuple(v for v in node.inputs if v is not None)
@@ -88,8 +82,8 @@ def _split(node: ir.Node, axes: dict[ir.Value, int]) -> Iterator[Move]:
     if x is None or x.shape is None:
         return
     axis = node.attributes.get_int("axis", 0) % x.shape.rank()
-    counts = [_channels(v, axis) for v in node.outputs]
-    if axis != axes.get(x, axis) or axis != 1 or None in counts or _channels(x, axis) is None:
+    counts = [channels_of(v, axis) for v in node.outputs]
+    if axis != axes.get(x, axis) or axis != 1 or None in counts or channels_of(x, axis) is None:
         return
     at = 0
     for value, count in zip(node.outputs, counts, strict=True):
@@ -101,18 +95,27 @@ def _split(node: ir.Node, axes: dict[ir.Value, int]) -> Iterator[Move]:
 
 def _selected(node: ir.Node, axes: dict[ir.Value, int]) -> Move | None:
     """A Slice or a Gather that picks channels and nothing else."""
-    found, x, out = spatial(node), node.inputs[0], node.outputs[0]
+    found, x = picked(node), node.inputs[0]
+    if found is None or x is None or found[0] != 1 or axes.get(x, 1) != 1:
+        return None
+    axis, sources = found
+    which, scatters = np.zeros_like(sources), node.op_type == "Gather"
+    return Move(node.outputs[0], axis, (x,), which, sources, (node,), scatters)
+
+
+def picked(node: ir.Node) -> tuple[int, Array] | None:
+    """The one axis along which a Slice or a Gather picks, and what it picks there of its operand.
+
+    None for another node, and where the axis vanishes or the sizes or the choice are not known.
+    """
+    found, x = spatial(node) if node.op_type in ("Slice", "Gather") else None, node.inputs[0]
     if not isinstance(found, Spatial) or x is None or len(found.maps) != 1 or found.vanished:
         return None
-    (axis, picked), *_ = found.maps.items()
-    before, after = _channels(x, axis), _channels(out, axis)
-    if axis != 1 or axes.get(x, axis) != axis or before is None or after is None:
+    (axis, how), *_ = found.maps.items()
+    before, after = channels_of(x, axis), channels_of(node.outputs[0], axis)
+    if before is None or after is None or not isinstance(how, SourceMap) or found.runtime:
         return None
-    if not isinstance(picked, SourceMap) or found.runtime:
-        return None
-    sources = np.asarray(picked.sources(before, after))
-    which = np.zeros_like(sources)
-    return Move(out, axis, (x,), which, sources, (node,), scatters=node.op_type == "Gather")
+    return axis, np.asarray(how.sources(before, after))
 
 
 def _shuffled(node: ir.Node) -> Move | None:

@@ -4,7 +4,8 @@
 
 The normalisation itself stays, with γ = 1 and no β, so every reader has to take the affine part:
 all of them must be linear layers on the normalised axis, and where β ≠ 0 each must have a bias
-already, for an Add of its own would cost more than the β it replaces."""
+already, for an Add of its own would cost more than the β it replaces. A reader of the shape alone
+does not count."""
 
 from __future__ import annotations
 
@@ -95,9 +96,15 @@ def _readers(value: ir.Value) -> list[_Reader] | None:
     """Every reader of a normalised value as a linear layer; None if one is something else."""
     if value.is_graph_output() or value.shape is None:
         return None
-    readers = [_reader(use.node, value) for use in value.uses()]
+    nodes = [use.node for use in value.uses() if not _reads_sizes(use.node)]
+    readers = [_reader(node, value) for node in nodes]
     known = [reader for reader in readers if reader is not None]
     return known if known and len(known) == len(readers) else None
+
+
+def _reads_sizes(node: ir.Node) -> bool:
+    """Whether a node looks at the sizes of its operand and at none of its numbers."""
+    return node.op_type in ("Shape", "Size") and node.domain == ""
 
 
 def _reader(node: ir.Node, value: ir.Value) -> _Reader | None:

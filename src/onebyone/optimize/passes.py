@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onebyone.graph.count import tally
+from onebyone.graph.count import macs
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.cost import Cost, Profile
+from onebyone.optimize.crop import crop
 from onebyone.optimize.demand import hoist_strides
 from onebyone.optimize.factor import factor_maps
 from onebyone.optimize.normalization import fold_normalizations
@@ -61,22 +62,18 @@ def _fold(model: ir.Model, _sizes: Sizes, _profile: Profile) -> Iterator[Rewrite
 
 
 def _prune(model: ir.Model, sizes: Sizes, _profile: Profile) -> Iterator[Rewrite]:
-    before = tally(model, sizes)
+    before = macs(model.graph, sizes)
     found = list(prune(model.graph, model.opset_imports[""]))
     if found:
-        after = tally(model, sizes)
+        after = macs(model.graph, sizes)
         nodes = tuple(sorted(pruned.node for pruned in found))
-        saved = {"prune": before.macs - after.macs}
-        costs = Cost(0, before.macs, before.parameters), Cost(0, after.macs, after.parameters)
-        yield Rewrite(nodes[0], nodes, frozenset({"prune"}), *costs, saved)
+        costs = Cost(0, before), Cost(0, after)
+        yield Rewrite(nodes[0], nodes, frozenset({"prune"}), *costs, {"prune": before - after})
 
 
 def _permute(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
-    macs = tally(model, sizes).macs
     for found in relabel(model.graph, sizes, profile):
-        left = tally(model, sizes).macs  # less where nobody reads what was selected from
-        saved, macs = {"permute": macs - left}, left
-        laws = frozenset({"permute"})
+        laws, saved = frozenset({"permute"}), {"permute": found.saved}
         yield Rewrite(found.nodes[0], found.nodes, laws, found.before, found.after, saved)
 
 
@@ -87,12 +84,11 @@ def _stack(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]
 
 
 def _rank(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
-    macs = tally(model, sizes).macs
     for found in factor_maps(model.graph, sizes, profile):
-        left = tally(model, sizes).macs
-        laws, nodes, saved = frozenset({"rank"}), (found.node,), {"rank": macs - left}
-        yield Rewrite(found.node, nodes, laws, Cost(0, macs), Cost(0, left), saved, found.note)
-        macs = left
+        laws, nodes = frozenset({"rank"}), (found.node,)
+        before, after = Cost(0, found.macs), Cost(0, found.macs_left)
+        saved = {"rank": found.macs - found.macs_left}
+        yield Rewrite(found.node, nodes, laws, before, after, saved, found.note)
 
 
 def _demand(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
@@ -103,14 +99,24 @@ def _demand(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite
         )
 
 
+def _crop(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
+    for found in crop(model, sizes, profile):
+        laws, saved = frozenset({"demand"}), {"demand": found.before.macs - found.after.macs}
+        yield Rewrite(found.root, found.nodes, laws, found.before, found.after, saved)
+
+
 FIRST = (Pass("affine", _fold), Pass("prune", _prune))
 """Run once, before the regions: what they leave makes regions smaller."""
 
 PASSES = (
     Pass("demand", _demand),
+    Pass("demand", _crop),
     Pass("prune", _prune),
     Pass("permute", _permute),
     Pass("stack", _stack),
     Pass("rank", _rank),
+    Pass("affine", _fold),
 )
-"""Run in this order, each where all before it have nothing left to do."""
+"""Run in this order, each where all before it have nothing left to do.
+
+The last finds what it did not find at first: a layer without a bias got one by being stacked."""

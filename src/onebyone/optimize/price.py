@@ -64,7 +64,7 @@ class Pricer:
     def _step(self, step: Step, channels: int) -> Cost:
         inputs, outputs = step.before.positions * channels, step.after.positions * channels
         scattered = 2 * outputs * self.profile.transpose
-        if step.is_view:
+        if step.is_view and not step.stays:
             moved = scattered if isinstance(step.meaning, Transpose) else 0
             return Cost(self.profile.time(elements=moved))
         if step.op_type in ("Slice", "Gather") or step.window is not None:

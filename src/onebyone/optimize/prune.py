@@ -15,10 +15,10 @@ import onnx_ir as ir
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
 from onebyone.optimize.dead import Dead, find
-from onebyone.optimize.flow import Mix
-from onebyone.optimize.lift import channel_axes
+from onebyone.optimize.links import Mix
 from onebyone.optimize.place import Names, Unrepresentable, rounded
 from onebyone.optimize.reindex import narrow, reindex
+from onebyone.optimize.tracks import tracks
 
 __all__ = ["Pruned", "prune"]
 
@@ -46,7 +46,7 @@ def prune(graph: ir.Graph, version: int) -> Iterator[Pruned]:
         before = _stored(node)
         bias = None if found.mix is None else _bias(found.mix, dead)
         if reindex(node, found, orders, names, bias):
-            gone = int((~dead.kept[node.outputs[0]]).sum())
+            gone = sum(int((~dead.kept[v]).sum()) for v in node.outputs if v in dead.kept)
             yield Pruned(node.name or node.op_type, gone, before - _stored(node))
     for value, order in orders.items():
         narrow(value, dead.axes[value], len(order))
@@ -54,7 +54,7 @@ def prune(graph: ir.Graph, version: int) -> Iterator[Pruned]:
 
 def _fitting(graph: ir.Graph, version: int) -> Dead:
     """What is dead, less what no bias can be stored for."""
-    axes, whole = channel_axes(graph), set[ir.Value]()
+    axes, whole = tracks(graph), set[ir.Value]()
     while True:
         dead = find(graph, axes, version, whole)
         mixes = ((node, found.mix) for node, found in dead.flows.items() if found.mix is not None)
@@ -81,6 +81,8 @@ def _bias(mix: Mix, dead: Dead) -> Array | None:
     """b + W₂k over the channels that go; None for none."""
     known, kept = dead.known[mix.operand], dead.kept[mix.operand]
     constants = np.where(kept | np.isnan(known), 0, known)
+    if not constants.any():
+        return mix.bias
     if not (mix.used & (constants != 0)).any():
         return mix.bias
     return mix.weight @ constants + (0 if mix.bias is None else mix.bias)

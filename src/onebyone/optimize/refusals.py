@@ -67,7 +67,7 @@ def _zeros(node: ir.Node) -> Refusal | None:
     found = flow(node, 1) if role(node) is Role.CONVOLUTION or node.op_type == "Gemm" else None
     if found is None or found.mix is None:
         return None
-    rows, columns = (int((~found.mix.used.any(axis=k)).sum()) for k in (1, 0))
+    rows, columns = (int((~read).sum()) for read in found.mix.lines)
     if rows and not node.outputs[0].is_graph_output():
         return Refusal("prune", f"{rows} rows of zeros stay: others add to, pad or need them")
     if columns and found.mix.operand.producer() is not None:

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
-from onebyone.optimize.flow import Flow, Mix
+from onebyone.optimize.groups import by_rows, narrowed
+from onebyone.optimize.links import Flow, Link, Mix
 from onebyone.optimize.place import Names, rounded
 
 __all__ = ["Orders", "integers", "narrow", "reindex"]
@@ -33,17 +34,54 @@ def reindex(node: ir.Node, found: Flow, orders: Orders, names: Names, bias: Arra
     out = orders.get(node.outputs[0])
     if found.mix is not None:
         return _mix(node, found.mix, out, orders.get(found.mix.operand), names, bias)
+    if found.picks:
+        return _pick(node, found.links, orders, names)
     if out is None:
         return False
     for operand, axis in found.constants.items():
         array = constant(operand)
         assert array is not None
         _replace(node, operand, np.take(array, out, axis), names)
-    if node.op_type == "Conv":
+    if node.op_type in ("Conv", "ConvTranspose"):
         node.attributes["group"] = ir.AttrInt64("group", len(out))
     if node.op_type == "Reshape":
         _resize(node, found.axis, len(out), names)
     return True
+
+
+def _pick(node: ir.Node, links: Sequence[Link], orders: Orders, names: Names) -> bool:
+    """Pick the same channels out of others; the order is the old one, only some are missing."""
+    before = orders.get(links[0].operand)
+    if before is None:
+        return False
+    parts = [_picked(link, orders, before) for link in links]
+    assert isinstance(node.graph, ir.Graph)
+    if node.op_type == "Split":
+        _cut(node, [len(part) for part in parts], names)
+    elif node.op_type == "Gather":
+        node.replace_input_with(1, integers(parts[0], node.graph, names))
+    else:
+        ends = parts[0][0], parts[0][-1] + 1
+        for at, end in enumerate(ends, start=1):
+            node.replace_input_with(at, integers([end], node.graph, names))
+    return True
+
+
+def _picked(link: Link, orders: Orders, before: Array) -> Array:
+    """Where the channels that are picked stand from now on."""
+    after = orders.get(link.result, np.arange(len(link.outs)))
+    return np.searchsorted(before, link.sources[after])
+
+
+def _cut(node: ir.Node, counts: Sequence[int], names: Names) -> None:
+    assert isinstance(node.graph, ir.Graph)
+    if node.graph.opset_imports[""] < 13:
+        node.attributes["split"] = ir.AttrInt64s("split", counts)
+        return
+    node.attributes.pop("num_outputs", None)
+    if len(node.inputs) < 2:
+        node.resize_inputs(2)
+    node.replace_input_with(1, integers(counts, node.graph, names))
 
 
 def narrow(value: ir.Value, axis: int, channels: int) -> None:
@@ -57,7 +95,8 @@ def narrow(value: ir.Value, axis: int, channels: int) -> None:
 def _resize(node: ir.Node, axis: int, channels: int, names: Names) -> None:
     """Write another number of channels into the constant shape of a Reshape."""
     shape = constant(node.inputs[1])
-    if shape is not None and shape[axis] > 0:
+    # A zero copies a size of the operand, which may be that of another axis.
+    if shape is not None and shape[axis] >= 0:
         written = shape.copy()
         written[axis] = channels
         _replace(node, node.inputs[1], written, names)
@@ -76,11 +115,12 @@ def _mix(
     at = 0 if node.op_type == "MatMul" and node.inputs[0] is not mix.operand else 1
     weight = constant(node.inputs[at])
     assert weight is not None
-    rows, columns = (1, 0) if _is_transposed(node, at) else (0, 1)
-    if out is not None:
-        weight = np.take(weight, out, rows)
-    if into is not None:
-        weight = np.take(weight, into, columns)
+    if mix.groups > 1:
+        weight = _narrowed(node, mix, weight, out, into)
+    else:
+        rows, columns = (1, 0) if _is_transposed(node, at) else (0, 1)
+        weight = weight if out is None else np.take(weight, out, rows)
+        weight = weight if into is None else np.take(weight, into, columns)
     _replace(node, node.inputs[at], weight, names)
     total = mix.bias if bias is None else bias
     if total is not None and node.op_type != "MatMul":
@@ -88,8 +128,24 @@ def _mix(
     return True
 
 
+def _narrowed(
+    node: ir.Node, mix: Mix, weight: Array, out: Array | None, into: Array | None
+) -> Array:
+    """A grouped kernel for some channels; groups of which none is left go."""
+    rows = np.arange(mix.weight.shape[0]) if out is None else out
+    columns = np.arange(mix.weight.shape[1]) if into is None else into
+    groups = len(np.unique(rows // (mix.weight.shape[0] // mix.groups)))
+    node.attributes["group"] = ir.AttrInt64("group", groups)
+    if node.op_type == "Conv":
+        return narrowed(weight, mix.groups, rows, columns)
+    kernel = narrowed(by_rows(weight, mix.groups), mix.groups, rows, columns)
+    return by_rows(kernel, groups)  # transposing the blocks twice gives them back
+
+
 def _is_transposed(node: ir.Node, at: int) -> bool:
     """Whether a weight is stored as (C_in, C_out)."""
+    if node.op_type == "ConvTranspose":
+        return True
     if node.op_type == "Gemm":
         return not node.attributes.get_int("transB", 0)
     return node.op_type == "MatMul" and at == 1

@@ -19,11 +19,12 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.count import macs
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.assemble import Builder, Piece
 from onebyone.optimize.cost import Cost, Profile
-from onebyone.optimize.flow import channels_of
 from onebyone.optimize.labels import Labels, labels_of
+from onebyone.optimize.links import channels_of
 from onebyone.optimize.moves import Move
 from onebyone.optimize.place import Names
 from onebyone.optimize.reindex import narrow, reindex
@@ -33,11 +34,15 @@ __all__ = ["Relabelled", "relabel"]
 
 @dataclass(frozen=True, eq=False)
 class Relabelled:
-    """Moves that went, by their nodes, and what moving costs before and after."""
+    """Moves that went, by their nodes, and what moving costs before and after.
+
+    `saved` are the MACs of channels that were selected from, and that nobody read.
+    """
 
     nodes: tuple[str, ...]
     before: Cost
     after: Cost
+    saved: int
 
 
 def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabelled]:
@@ -51,9 +56,12 @@ def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabel
         plan = _plan(component, labels, fixed)
         before, after = _moving(component, sizes, profile), _placing(plan, labels, sizes, profile)
         if after < before:
-            _carry_out(plan, labels, graph, names)
+            touched = _touched(plan, labels)
+            work = macs(graph, sizes, touched)
+            _carry_out(plan, labels, graph, names, touched)
             gone = {n.name or n.op_type for move in component for n in move.nodes}
-            yield Relabelled(tuple(sorted(gone)), before, after)
+            saved = work - macs(graph, sizes, touched)
+            yield Relabelled(tuple(sorted(gone)), before, after, saved)
 
 
 def _components(labels: Labels) -> list[list[Move]]:
@@ -235,11 +243,19 @@ def _placing(plan: _Plan, labels: Labels, sizes: Sizes, profile: Profile) -> Cos
 # Carrying it out ----------------------------------------------------------------------------------
 
 
-def _carry_out(plan: _Plan, labels: Labels, graph: ir.Graph, names: Names) -> None:
+def _touched(plan: _Plan, labels: Labels) -> list[ir.Node]:
+    """The nodes whose weights have another order from now on, or less channels."""
+    values = [v for group in plan.orders for v in labels.members[group]]
+    around = {n for v in values for n in (v.producer(), *(use.node for use in v.uses()))}
+    return sorted(labels.flows.keys() & around, key=labels.rank.__getitem__)
+
+
+def _carry_out(
+    plan: _Plan, labels: Labels, graph: ir.Graph, names: Names, touched: Sequence[ir.Node]
+) -> None:
     orders = {v: order for g, order in plan.orders.items() for v in labels.members[g]}
     assembled = _built(plan, labels, graph, names, orders)
-    touched = {n for v in orders for n in (v.producer(), *(use.node for use in v.uses()))}
-    for node in sorted(labels.flows.keys() & touched, key=labels.rank.__getitem__):
+    for node in touched:
         reindex(node, labels.flows[node], orders, names, None)
     for value, order in orders.items():
         if value not in labels.moves:

@@ -44,7 +44,8 @@ def rewrite(
     if "" not in model.opset_imports:  # no operator that any law knows
         return [], []
     simplify_shapes(model.graph)
-    folded = fold_sizes(model.graph, model.opset_imports[""])
+    version = model.opset_imports[""]
+    folded = fold_sizes(model.graph, version)
     for row in FIRST:
         done += row.run(model, sizes, profile) if row.law in laws else ()
     if folded or done:
@@ -57,15 +58,16 @@ def rewrite(
             if not changed and row.law in laws:
                 changed = list(row.run(model, sizes, profile))
         done += changed
-        if not changed and not (done and _merge_equal_nodes(model)):
+        if not changed and not (done and _tidied(model, version)):
             break
         RemoveUnusedNodesPass()(model)
     return done, list(refused.items())
 
 
-def _merge_equal_nodes(model: ir.Model) -> bool:
-    """Make one of nodes that several regions placed alike; whether there were any."""
-    return bool(CommonSubexpressionEliminationPass()(model).modified)
+def _tidied(model: ir.Model, version: int) -> bool:
+    """Whether sizes became known, or nodes that several regions placed alike were made one."""
+    folded = fold_sizes(model.graph, version)
+    return bool(CommonSubexpressionEliminationPass()(model).modified) or bool(folded)
 
 
 def _round(

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 import onnx_ir as ir
 
 from onebyone.algebra.laws import LAWS
 from onebyone.algebra.weights import Array
-from onebyone.errors import UsageError
+from onebyone.errors import OnebyoneError, UsageError
+from onebyone.graph.constants import set_aside
 from onebyone.graph.count import tally
+from onebyone.graph.form import unshared
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
+from onebyone.optimize.certificate import Certificate
 from onebyone.optimize.cost import DEFAULT, Profile, load_profile
 from onebyone.optimize.estimate import estimate
 from onebyone.optimize.refusals import refusals
 from onebyone.optimize.report import AppliedLaw, RefusedLaw, Report, Side
 from onebyone.optimize.rewrite import Rewrite, rewrite
+from onebyone.optimize.room import check_room
 
 __all__ = ["Optimized", "optimize"]
 
@@ -84,21 +88,53 @@ def optimize(
     laws = _laws(only, without)
     machine = _profile(profile)
     model = read(source)
-    original = read(model)  # shares the weights' bytes with the model to be rewritten
+    original = unshared(model.clone())  # of the weights only the names are copied
     infer(model)
     sizes = Sizes(model, shapes)
+    if verify:
+        check_room((v for node in model.graph for v in node.outputs), sizes)
+    try:
+        report = _rewritten(model, sizes, laws, machine, progress)
+    except (OnebyoneError, MemoryError):
+        raise
+    except Exception:
+        # A model that contradicts itself is met anywhere. What it is that cannot be, the engine
+        # says best; only where the model runs is it our fault.
+        _certified(original, original, shapes, data, progress)
+        raise
+    if verify:
+        certificate = _certified(original, model, shapes, data, progress)
+        report = replace(report, certificate=certificate)
+    return Optimized(model, report)
+
+
+def _certified(
+    a: ir.Model,
+    b: ir.Model,
+    shapes: Mapping[str, Sequence[int]] | None,
+    data: Mapping[str, Array] | None,
+    progress: Progress | None,
+) -> Certificate:
+    from onebyone.optimize.verify import verify
+
+    return verify(a, b, shapes=shapes, data=data, progress=progress)
+
+
+def _rewritten(
+    model: ir.Model,
+    sizes: Sizes,
+    laws: tuple[str, ...],
+    machine: Profile,
+    progress: Progress | None,
+) -> Report:
+    """Rewrite a model with known shapes in place; the report has no certificate yet."""
+    set_aside(model.graph)
     before = _side(model, sizes, machine)
     done, overflowed = rewrite(model, sizes, laws, machine, progress)
     after = _side(model, sizes, machine)
     told = [RefusedLaw(r.law, node, r.reason) for node, r in overflowed]
     told += refusals(model.graph, sizes, laws)
-    certificate = None
-    if verify:
-        from onebyone.optimize.verify import verify as certify
-
-        certificate = certify(original, model, shapes=shapes, data=data, progress=progress)
-    report = Report(before, after, _applied(done), tuple(told), certificate)
-    return Optimized(model, report)
+    return Report(before, after, _applied(done), tuple(told))
 
 
 def _laws(only: Collection[str] | None, without: Collection[str]) -> tuple[str, ...]:

@@ -95,20 +95,22 @@ class Planner:
         return node.terms if free else node.terms[:1]
 
     def _sum(self, node: Sum, word: Word) -> Iterator[tuple[State, Plan]]:
+        if "sum" not in self.laws:
+            word = Word()  # of the tables no other state is looked at
         words = [word] + [word.linear] * (len(node.terms) - 1)
         tables = self._operands(node.terms, words)
-        last = (len(word.spaces), len(word.maps)) if "sum" in self.laws else (0, 0)
+        last = len(word.spaces), len(word.maps)
         for i in _joints(word, last[0]):
             for j in range(last[1] + 1):
                 yield from self._added(tables, i, j, is_split=False)
 
     def _concat(self, node: Concat, word: Word) -> Iterator[tuple[State, Plan]]:
+        if "split" not in self.laws:
+            yield from self._stacked(self._operands(node.terms, [Word()] * len(node.terms)), 0, 0)
+            return
         sizes = [term.channels for term in node.terms]
         diagonal = next((k for k, f in enumerate(word.maps) if not f.is_diagonal), len(word.maps))
         tables = self._operands(node.terms, _cut(word, sizes, diagonal))
-        if "split" not in self.laws:
-            yield from self._stacked(tables, 0, 0)
-            return
         for i in _joints(word, len(word.spaces)):
             for j in range(len(word.maps) + 1):
                 if j <= diagonal:
@@ -269,7 +271,7 @@ class Planner:
             if not step.is_view:
                 return
             run.append(step)
-            if len(run) > 1 and cancels(run):
+            if cancels(run):
                 how, laws = Cancel(plan, tuple(run)), _laws([plan], "linear")
                 cancelled = replace(plan, how=how, layout=step.after, laws=laws)
                 yield (k + 1, j), cancelled

@@ -117,12 +117,19 @@ class Step:
         """What it does to the axes, if it is a layout view (channels as one symbol)."""
         if isinstance(self.meaning, Transpose):
             return self.meaning
+        if self.stays:
+            return Transpose(tuple(range(self.before.rank)))
         shape = self.after.monomials
         return Reshape(shape) if isinstance(self.meaning, Reshape) and shape is not None else None
 
     @property
+    def stays(self) -> bool:
+        """Whether it is an operator that does nothing: a Pad by zero, a Slice of everything."""
+        return self.meaning == Spatial({})
+
+    @property
     def is_view(self) -> bool:
-        return isinstance(self.meaning, Transpose | Reshape)
+        return isinstance(self.meaning, Transpose | Reshape) or self.stays
 
     @property
     def window(self) -> Window | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -24,7 +25,7 @@ from onebyone.errors import CheckFailed, UsageError
 from onebyone.graph.evaluate import CannotEvaluate
 from onebyone.graph.numeric.call import is_floating
 from onebyone.graph.read import read
-from onebyone.graph.shapes import Sizes, infer
+from onebyone.graph.shapes import Sizes, name_inputs
 from onebyone.optimize.answers import (
     Answer,
     Opened,
@@ -34,9 +35,11 @@ from onebyone.optimize.answers import (
     reference,
 )
 from onebyone.optimize.certificate import Certificate, OutputCheck, Trial
+from onebyone.optimize.choices import choices, parted
 from onebyone.optimize.engine import Array, EngineRefuses, Run
 from onebyone.optimize.inputs import Feed, drawn_shapes, fed, given_inputs, random_inputs
 from onebyone.optimize.judge import judge, judge_exact
+from onebyone.optimize.room import check_room
 from onebyone.optimize.ties import Tie, exposed, settled, ties
 
 __all__ = ["Certificate", "OutputCheck", "Trial", "verify"]
@@ -81,11 +84,42 @@ def verify(
     """
     first, second = read(a), read(b)
     _compare_interfaces(first.graph, second.graph)
+    feeds = _feeds(first, shapes, data, seed)
+    certificate, fed_to_a, opened = _compared(first, second, feeds, seed, progress)
+    picked = [] if certificate.passed else choices(first, second)
+    if not picked:
+        return certificate
+    with opened(exposed(first, picked)) as run:
+        results = [run(feed.inputs) for feed in fed_to_a]
+    one, other = parted(first, picked), parted(second, picked)
+    given = {name: f"places picked as {name}" for name in picked}
+    feeds = [
+        Feed(feed.kind, {**feed.inputs, **{to: result[name] for name, to in given.items()}})
+        for feed, result in zip(fed_to_a, results, strict=True)
+    ]
+    shared, _, _ = _compared(one, other, feeds, seed, progress)
+    if not shared.passed:
+        return certificate
+    trials = [replace(trial, reference=f"{trial.reference}; {_SHARED}") for trial in shared.trials]
+    return replace(shared, trials=tuple(trials), skipped=certificate.skipped)
+
+
+_SHARED = "TopK picks among ties, so both models were given the places that A picks"
+
+
+def _compared(
+    first: ir.Model,
+    second: ir.Model,
+    feeds: Sequence[Feed],
+    seed: int,
+    progress: Progress | None,
+) -> tuple[Certificate, list[Feed], Opened]:
+    """The certificate, the inputs that A takes, and what runs them."""
     pairs = ties(first, second)
-    names = [str(value.name) for value in first.graph.outputs]
+    declared = {str(value.name) for value in first.graph.outputs}
+    hidden = {pair.in_a for pair in pairs.values()} - declared
     first = exposed(first, (pair.in_a for pair in pairs.values()))
     second = exposed(second, (pair.in_b for pair in pairs.values()))
-    feeds = _feeds(first, shapes, data, seed)
     step = _steps(progress, 3 * len(feeds))
     found, skipped, opened, engine = original(first, feeds, seed, step)
     references = []
@@ -96,11 +130,13 @@ def verify(
     with ExitStack() as stack:
         run = _entered(stack, opened, second)
         for answer, against in zip(found, references, strict=True):
+            names = [name for name in answer.outputs if name not in hidden]
             checks = _checks(run, first, names, answer, against, pairs)
             feed = answer.feed
             trials.append(Trial(feed.kind, feed.shapes, against.told, tuple(checks)))
             step()
-    return Certificate(tuple(trials), engine, seed, tuple(skipped))
+    certificate = Certificate(tuple(trials), engine, seed, tuple(skipped))
+    return certificate, [answer.feed for answer in found], opened
 
 
 def _steps(progress: Progress | None, total: int) -> Callable[[], None]:
@@ -149,8 +185,9 @@ def _feeds(
     if any(
         not isinstance(n, int) for value in fed(model.graph).values() for n in value.shape or ()
     ):
-        infer(model)
+        name_inputs(model.graph)
     sizes = Sizes(model, shapes)
+    check_room(fed(model.graph).values(), sizes)
     rng = np.random.default_rng(seed)
     try:
         feeds.append(Feed("random", random_inputs(model, sizes.inputs, rng)))
@@ -188,6 +225,9 @@ def _checks(
         yield from (OutputCheck.failed(name, a[name], f"B fails: {error}") for name in names)
         return
     for name in names:
+        if name not in b:
+            yield OutputCheck.failed(name, a[name], "B gives no such element")
+            continue
         if is_floating(a[name].dtype):
             seen = noise(model, answer, against, name)
             yield judge(name, a[name], b[name], against.outputs[name], seen)
@@ -198,3 +238,5 @@ def _checks(
             seen = noise(model, answer, against, pair.in_a)
             check = settled(check, pair, a, b, against.outputs, seen)
         yield check
+    for name in sorted(b.keys() - a.keys() - {pair.in_b for pair in pairs.values()}):
+        yield OutputCheck.failed(name, b[name], "A gives no such element")

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, prune, weight_norm
 
 from onebyone.errors import UsageError
+from onebyone.nn.convert.channels import compose
+from onebyone.nn.convert.linear import linear_to_pointwise
 from onebyone.nn.convert.parameters import alike, filled, is_a, to_array, to_tensor
 from onebyone.nn.pointwise import Pointwise
 
@@ -129,6 +132,34 @@ def test_flags_are_those_of_the_old_module_and_nothing_is_shared() -> None:
     assert flags == (False, True, False)
     assert new.weight.data_ptr() != old.weight.data_ptr()
     assert new.weight.is_leaf
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+@pytest.mark.parametrize("norm", [weight_norm, lambda m: prune.identity(m, "weight")])
+def test_a_weight_that_a_hook_computes_may_be_old_and_is_refused(norm) -> None:
+    layer, other = norm(nn.Linear(3, 2)), nn.Linear(2, 4)
+    next(p for name, p in layer.named_parameters() if name != "bias").data.mul_(2)
+    for convert in (linear_to_pointwise, lambda m: compose(m, other), lambda m: compose(other, m)):
+        with pytest.raises(UsageError, match="whose weight a hook computes at each call, wanted"):
+            convert(layer)
+
+
+def test_a_parametrization_computes_its_weight_when_it_is_read() -> None:
+    layer, x = parametrizations.weight_norm(nn.Linear(3, 2)), torch.randn(5, 3)
+    layer.parametrizations.weight.original0.data.mul_(2)
+    assert torch.equal(linear_to_pointwise(layer)(x), layer(x))
+
+
+def test_a_hook_that_looks_on_is_no_obstacle() -> None:
+    layer, calls = nn.Linear(3, 2), []
+    layer.register_forward_pre_hook(lambda m, args: calls.append(m))
+    assert torch.equal(linear_to_pointwise(layer).weight, layer.weight)
+    assert not calls
+
+
+def test_parameters_without_values_are_refused() -> None:
+    with pytest.raises(UsageError, match="on the meta device, wanted ones with values"):
+        to_array(torch.empty(3, device="meta"))
 
 
 def test_no_random_number_is_drawn() -> None:

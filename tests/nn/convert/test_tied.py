@@ -161,7 +161,7 @@ def test_an_image_without_positions_is_refused(size: tuple[int, ...]) -> None:
         class_maps_to_tied_linear(Pointwise(3, 4), size)
 
 
-@pytest.mark.parametrize("shape", [(3, 5, 6), (105,)])
+@pytest.mark.parametrize("shape", [(3, 5, 6), (105,), (-3, 5, -7)])
 def test_an_image_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match=r"for a layer of 105 features, wanted \(C, H, W\)"):
         tied_linear_to_class_maps(nn.Linear(105, 4), shape)

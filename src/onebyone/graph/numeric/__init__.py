@@ -5,6 +5,7 @@
     window         pooling and resizing
     statistic      normalisations, reductions, softmax
     layout         what moves, joins and cuts tensors
+    sampling       values at computed positions
 
 A kernel is called as `kernel(call, *inputs)`; an absent optional input is None. It returns the
 first output, or a tuple of them, or None where it leaves the case to the ONNX reference
@@ -13,7 +14,7 @@ implementation. Floating inputs come in `call.dtype`; all others as the model st
 
 from __future__ import annotations
 
-from onebyone.graph.numeric import contraction, elementwise, layout, statistic, window
+from onebyone.graph.numeric import contraction, elementwise, layout, sampling, statistic, window
 from onebyone.graph.numeric.call import Kernel
 
 __all__ = ["KERNELS"]
@@ -24,4 +25,5 @@ KERNELS: dict[str, Kernel] = {
     **window.KERNELS,
     **statistic.KERNELS,
     **layout.KERNELS,
+    **sampling.KERNELS,
 }

@@ -7,7 +7,6 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from onebyone.graph.numeric.call import Array, Call, Kernel, is_floating
 
@@ -16,7 +15,14 @@ __all__ = ["KERNELS", "gelu", "sigmoid"]
 
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), without overflow."""
-    return np.asarray(special.expit(x))
+    y = np.exp(-np.abs(x))
+    return np.asarray(np.where(x < 0, y, 1) / (1 + y))
+
+
+def _erf(x: Array) -> Array:
+    from scipy import special  # a quarter of a second, for the models that need it
+
+    return np.asarray(special.erf(x))
 
 
 def gelu(x: Array, approximate: str = "none") -> Array:
@@ -28,7 +34,7 @@ def gelu(x: Array, approximate: str = "none") -> Array:
     if approximate == "tanh":
         inner = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
         return np.asarray(0.5 * x * (1 + np.tanh(inner)))
-    y = special.erf(x * np.sqrt(0.5))
+    y = _erf(x * np.sqrt(0.5))
     y += 1
     y *= x
     y *= 0.5
@@ -146,21 +152,23 @@ def _many(function: Callable[[Any, Any], Any]) -> Kernel:
     return lambda call, *inputs: reduce(function, inputs)
 
 
+_PLAIN: dict[str, Callable[..., Any]] = {
+    "Abs": np.abs, "Acos": np.arccos, "Acosh": np.arccosh, "Add": np.add, "And": np.logical_and,
+    "Asin": np.arcsin, "Asinh": np.arcsinh, "Atan": np.arctan, "Atanh": np.arctanh,
+    "Ceil": np.ceil, "Cos": np.cos, "Cosh": np.cosh, "Div": _divide, "Equal": np.equal,
+    "Erf": _erf, "Exp": np.exp, "Floor": np.floor, "Greater": np.greater,
+    "GreaterOrEqual": np.greater_equal, "HardSwish": _hard_swish, "IsNaN": np.isnan,
+    "Less": np.less, "LessOrEqual": np.less_equal, "Log": np.log,
+    "Mish": lambda x: x * np.tanh(_softplus(x)), "Mul": np.multiply, "Neg": np.negative,
+    "Not": np.logical_not, "Or": np.logical_or, "PRelu": _prelu, "Pow": _power,
+    "Reciprocal": lambda x: 1 / x, "Round": np.rint, "Sigmoid": sigmoid, "Sign": np.sign,
+    "Sin": np.sin, "Sinh": np.sinh, "Softplus": _softplus,
+    "Softsign": lambda x: x / (1 + np.abs(x)), "Sqrt": np.sqrt, "Sub": np.subtract,
+    "Tan": np.tan, "Tanh": np.tanh, "Xor": np.logical_xor,
+}  # fmt: skip
+
 KERNELS: dict[str, Kernel] = {
-    **{name: _of(function) for name, function in {
-        "Abs": np.abs, "Acos": np.arccos, "Acosh": np.arccosh, "Add": np.add, "And": np.logical_and,
-        "Asin": np.arcsin, "Asinh": np.arcsinh, "Atan": np.arctan, "Atanh": np.arctanh,
-        "Ceil": np.ceil, "Cos": np.cos, "Cosh": np.cosh, "Div": _divide, "Equal": np.equal,
-        "Erf": special.erf, "Exp": np.exp, "Floor": np.floor, "Greater": np.greater,
-        "GreaterOrEqual": np.greater_equal, "HardSwish": _hard_swish, "IsNaN": np.isnan,
-        "Less": np.less, "LessOrEqual": np.less_equal, "Log": np.log,
-        "Mish": lambda x: x * np.tanh(_softplus(x)), "Mul": np.multiply, "Neg": np.negative,
-        "Not": np.logical_not, "Or": np.logical_or, "PRelu": _prelu, "Pow": _power,
-        "Reciprocal": lambda x: 1 / x, "Round": np.rint, "Sigmoid": sigmoid, "Sign": np.sign,
-        "Sin": np.sin, "Sinh": np.sinh, "Softplus": _softplus,
-        "Softsign": lambda x: x / (1 + np.abs(x)), "Sqrt": np.sqrt, "Sub": np.subtract,
-        "Tan": np.tan, "Tanh": np.tanh, "Xor": np.logical_xor,
-    }.items()},
+    **{name: _of(function) for name, function in _PLAIN.items()},
     "CastLike": _cast,
     "Cast": _cast,
     "Celu": _of(_celu, alpha=1.0),

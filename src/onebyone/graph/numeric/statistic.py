@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from onebyone.graph.numeric.call import Array, Call, Kernel
 
@@ -97,6 +96,18 @@ def _softmax(x: Array, axis: int) -> Array:
     return y
 
 
+def _log_softmax(x: Array, axis: int) -> Array:
+    from scipy import special
+
+    return np.asarray(special.log_softmax(x, axis))
+
+
+def _log_sum_exp(x: Array, **over: Any) -> Array:
+    from scipy import special
+
+    return np.asarray(special.logsumexp(x, **over))
+
+
 def _reduction(function: Callable[..., Any]) -> Kernel:
     """A kernel for Reduce*: axes as attribute or input, none meaning all (or none, if so asked)."""
 
@@ -134,13 +145,13 @@ KERNELS: dict[str, Kernel] = {
     "GroupNormalization": _group_norm,
     "InstanceNormalization": _instance_norm,
     "LayerNormalization": _layer_norm,
-    "LogSoftmax": _over_axis(special.log_softmax),
+    "LogSoftmax": _over_axis(_log_softmax),
     "MeanVarianceNormalization": _mean_variance,
     "RMSNormalization": _rms_norm,
     "ReduceL1": _reduction(lambda x, **over: np.abs(x).sum(**over)),
     "ReduceL2": _reduction(lambda x, **over: np.sqrt(np.square(x).sum(**over))),
     "ReduceLogSum": _reduction(lambda x, **over: np.log(x.sum(**over))),
-    "ReduceLogSumExp": _reduction(special.logsumexp),
+    "ReduceLogSumExp": _reduction(_log_sum_exp),
     "ReduceMax": _reduction(np.max),
     "ReduceMean": _reduction(np.mean),
     "ReduceMin": _reduction(np.min),

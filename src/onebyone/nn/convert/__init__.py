@@ -1,6 +1,7 @@
 """Exact conversions: the same function with its matrix in another place.
 
 Each returns a new module and leaves its argument as it was. Where an inverse exists, it is here.
+What is converted is the layer and its parameters; hooks on it are not, and are not copied.
 
     linear_to_kernel            fully connected on H×W  ↔  a kernel of H×W        kernel_to_linear
     linear_to_flat_pointwise    fully connected  ↔  1×1 on (C·H·W)×1×1    flat_pointwise_to_linear

@@ -61,7 +61,7 @@ def linear_to_kernel(linear: nn.Linear, shape: tuple[int, int, int]) -> nn.Conv2
     (torch.Size([2, 4, 1, 1]), torch.Size([2, 4, 2, 3]))
     """
     _check_linear(linear)
-    if len(shape) != 3 or prod(shape) != linear.in_features:
+    if len(shape) != 3 or min(shape) < 1 or prod(shape) != linear.in_features:
         raise UsageError(
             f"got an image of shape {tuple(shape)} for a layer of {linear.in_features} features, "
             "wanted (C, H, W) whose product that is"

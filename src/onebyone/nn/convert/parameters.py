@@ -25,6 +25,7 @@ __all__ = [
     "TRANSPOSED",
     "alike",
     "bias_array",
+    "check_stored",
     "filled",
     "is_a",
     "loaded",
@@ -79,26 +80,51 @@ def unfit(module: nn.Module, wanted: str) -> UsageError:
     return UsageError(f"got {shown}, wanted {wanted}")
 
 
+def check_stored(module: nn.Module) -> None:
+    """Raise UsageError where a hook computes the weight or bias at each call.
+
+    `prune` and the older `weight_norm` do: what is found there between calls may be out of date.
+
+    >>> from torch.nn.utils import prune
+    >>> check_stored(prune.identity(nn.Linear(3, 4), "weight"))
+    Traceback (most recent call last):
+    ...
+    onebyone.errors.UsageError: got Linear(in_features=3, out_features=4, bias=True), whose weight \
+a hook computes at each call, wanted it stored: prune.remove(layer, 'weight') or remove_weight_norm
+    """
+    computed = [name for name in ("weight", "bias") if isinstance(vars(module).get(name), Tensor)]
+    if computed and module._forward_pre_hooks:
+        name = computed[0]
+        wanted = f"wanted it stored: prune.remove(layer, {name!r}) or remove_weight_norm"
+        raise UsageError(f"got {module}, whose {name} a hook computes at each call, {wanted}")
+
+
 def to_array(tensor: Tensor) -> Array:
     """A float64 copy on the host.
 
     Raises:
-        UsageError: complex numbers.
+        UsageError: complex numbers, or none (the meta device).
 
     >>> to_array(torch.ones(2, dtype=torch.bfloat16))
     array([1., 1.])
     """
     if tensor.is_complex():
         raise UsageError(f"got parameters of type {tensor.dtype}, wanted real ones")
+    if tensor.is_meta:
+        raise UsageError("got parameters on the meta device, wanted ones with values")
     return tensor.detach().cpu().to(torch.float64, copy=True).numpy()
 
 
 def bias_array(module: nn.Module) -> Array | None:
     """The bias of a module as `to_array` gives it, or None.
 
+    Raises:
+        UsageError: as `check_stored` and `to_array`.
+
     >>> bias_array(nn.Linear(3, 2, bias=False)) is None
     True
     """
+    check_stored(module)
     bias = cast(nn.Linear, module).bias
     return None if bias is None else to_array(bias)
 
@@ -144,11 +170,15 @@ def filled(new: M, weight: Tensor, bias: Tensor | None, like: nn.Module) -> M:
 
     A bias that `like` does not have asks for a gradient if its weight does.
 
+    Raises:
+        UsageError: as `check_stored`.
+
     >>> linear = nn.Linear(3, 2).requires_grad_(False)
     >>> new = nn.Linear(3, 2, device="meta")
     >>> filled(new, linear.weight, linear.bias, linear).weight.requires_grad
     False
     """
+    check_stored(like)
     source, target = cast(nn.Linear, like), cast(Any, new)
     asks = source.weight if source.bias is None else source.bias
     target.weight = _parameter(weight, source.weight.requires_grad)

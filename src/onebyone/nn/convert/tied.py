@@ -91,7 +91,7 @@ linear_to_kernel is exact for any layer
     """
     if not is_a(linear, nn.Linear):
         raise unfit(linear, "a Linear")
-    if len(shape) < 2 or prod(shape) != linear.in_features:
+    if len(shape) < 2 or min(shape) < 1 or prod(shape) != linear.in_features:
         raise UsageError(
             f"got an image of shape {tuple(shape)} for a layer of {linear.in_features} features, "
             "wanted (C, H, W) whose product that is"

@@ -1,0 +1,86 @@
+"""Choices inside a model: the places that TopK picks hang on single bits where values tie.
+
+A detector picks the best few hundred of thousands of boxes. Where two of them score the same but
+for rounding, two equal models may put them in another order, and all that follows differs. So both
+are compared once more with the choices taken out of them: `parted` makes the picked places an
+input, which is fed what A picks, and what they are picked from an output, which is compared like
+any other. Together they say: B picks from the same values, and does the same with what is picked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import onnx_ir as ir
+
+from onebyone.graph.constants import constant
+
+__all__ = ["choices", "parted"]
+
+
+def choices(a: ir.Model, b: ir.Model) -> list[str]:
+    """The names of the places that one and the same TopK picks in both models.
+
+    >>> import onnx.parser
+    >>> text = "g (float[9] x, int64[1] k) => (float[M] y) {y, i = TopK(x, k)}"
+    >>> head = '<ir_version: 8, opset_import: ["": 17]>'
+    >>> model = ir.from_proto(onnx.parser.parse_model(head + text))
+    >>> choices(model, model)
+    ['i']
+    """
+    others = {places.name: places for places in _picked(b)}
+    pairs = [(places, others.get(places.name)) for places in _picked(a)]
+    return [str(one.name) for one, other in pairs if other is not None and _alike(one, other)]
+
+
+def _picked(model: ir.Model) -> list[ir.Value]:
+    nodes = (node for node in model.graph if node.op_type == "TopK" and node.domain == "")
+    return [node.outputs[1] for node in nodes if node.outputs[1].name]
+
+
+def _alike(one: ir.Value, other: ir.Value) -> bool:
+    """Whether two TopK pick as many by the same rule."""
+    rules = []
+    for places in (one, other):
+        node = places.producer()
+        assert node is not None
+        count = node.inputs[1]
+        number = constant(count)
+        known = None if number is None else number.reshape(-1).tolist()
+        given = count.name if count is not None and known is None else None
+        told = [(key, node.attributes.get_int(key, default)) for key, default in _RULE.items()]
+        rules.append((known, given, told))
+    return rules[0] == rules[1]
+
+
+_RULE = {"axis": -1, "largest": 1, "sorted": 1}
+
+
+def parted(model: ir.Model, names: Collection[str]) -> ir.Model:
+    """A copy in which these picked places are inputs, and what they are picked from outputs."""
+    copy = model.clone()
+    for places in [places for places in _picked(copy) if places.name in names]:
+        node = places.producer()
+        assert node is not None
+        _part(copy.graph, node, str(places.name))
+    return copy
+
+
+def _part(graph: ir.Graph, node: ir.Node, name: str) -> None:
+    searched, (values, places) = node.inputs[0], node.outputs
+    assert searched is not None
+    given = ir.Value(name=f"places picked as {name}", shape=places.shape, type=places.type)
+    given.dtype = ir.DataType.INT64
+    axis = node.attributes.get_int("axis", -1)
+    picked = ir.node("GatherElements", [searched, given], {"axis": axis})
+    taken = ir.node("Identity", [given])
+    shown = ir.node("Identity", [searched])
+    graph.insert_after(node, [picked, taken, shown])
+    for old, new in ((values, picked.outputs[0]), (places, taken.outputs[0])):
+        new.shape, new.type, kept = old.shape, old.type, old.name
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        old.name, new.name = f"{kept} of its own", kept
+    output = shown.outputs[0]
+    output.name, output.shape, output.type = f"what {name} is picked from", None, searched.type
+    graph.inputs.append(given)
+    graph.outputs.append(output)

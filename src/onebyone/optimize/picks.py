@@ -1,0 +1,141 @@
+"""Positions along one axis: which are asked for, and how those are taken from a part of them.
+
+Where the size of the axis is a number, positions are counted from 0. Where it is free they are
+`start:stop:step`, read as ONNX and Python read it, and nothing but equality is known of two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from onebyone.algebra.selection import Slice
+
+__all__ = ["MAX_JOINED", "Order", "Picks", "chosen", "even", "join", "picked", "within"]
+
+MAX_JOINED = 65536
+"""Positions that are listed one by one, to join two picks say; more are taken for all."""
+
+Order = Sequence[int] | Slice
+"""Positions in the order in which a node takes them, some perhaps more than once."""
+
+
+@dataclass(frozen=True)
+class Picks:
+    """Some but not all positions along an axis, increasing.
+
+    Args:
+        taken: the positions, as a range where they are evenly spaced; a slice on a free axis.
+        whole: the size of the axis; None where it is free.
+        size: how many are taken.
+
+    >>> Picks(range(1, 7, 3), 8, 2).count(8), Picks(Slice(1, -1), None, "n - 2").count(8)
+    (2, 6)
+    """
+
+    taken: range | tuple[int, ...] | Slice
+    whole: int | None
+    size: int | ir.SymbolicDim = field(compare=False)
+
+    def count(self, whole: int) -> int:
+        """How many are taken of `whole` positions."""
+        return self.taken.out_size(whole) if isinstance(self.taken, Slice) else len(self.taken)
+
+
+def picked(positions: Sequence[int], whole: int) -> Picks | None:
+    """Picks of an axis of known size; None where that is all of it, or nothing.
+
+    >>> picked([4, 0, 2, 2], 5)
+    Picks(taken=range(0, 5, 2), whole=5, size=3)
+    >>> print(picked([1, 0], 2))
+    None
+    """
+    taken = _increasing(positions)
+    if not taken or len(taken) == whole:
+        return None
+    return Picks(taken, whole, len(taken))
+
+
+def _increasing(positions: Sequence[int]) -> range | tuple[int, ...]:
+    if isinstance(positions, range):
+        return positions if positions.step > 0 else positions[::-1]
+    return _compact(sorted(set(positions)))
+
+
+def _compact(taken: Sequence[int]) -> range | tuple[int, ...]:
+    """As a range, where it is one."""
+    if isinstance(taken, range):
+        return taken
+    if not taken:
+        return range(0)
+    step = taken[1] - taken[0] if len(taken) > 1 else 1
+    evenly = range(taken[0], taken[-1] + (1 if step > 0 else -1), step or 1)
+    return evenly if len(evenly) == len(taken) and tuple(evenly) == tuple(taken) else tuple(taken)
+
+
+def even(order: Order) -> Slice | None:
+    """Positions as start:stop:step; None where they are not evenly spaced.
+
+    >>> even((3, 1)), even((0, 3, 4))
+    (Slice(start=3, stop=0, step=-2), None)
+    >>> even((2, 1, 0))
+    Slice(start=2, stop=None, step=-1)
+    """
+    if isinstance(order, Slice):
+        return order
+    taken = _compact(order)
+    if isinstance(taken, tuple):
+        return None
+    return Slice(taken.start, taken.stop if taken.stop >= 0 else None, taken.step)
+
+
+def join(one: Picks, other: Picks) -> Picks | None:
+    """What either asks for; None where that may be everything.
+
+    >>> join(Picks(range(1), 9, 1), Picks(range(8, 9), 9, 1)).taken
+    range(0, 9, 8)
+    """
+    if one == other:
+        return one if isinstance(one.size, int) else other
+    if one.whole is None or isinstance(one.taken, Slice) or isinstance(other.taken, Slice):
+        return None
+    if len(one.taken) + len(other.taken) > MAX_JOINED:
+        return None
+    return picked([*one.taken, *other.taken], one.whole)
+
+
+def within(order: Order, have: Picks | None) -> Order | None:
+    """The same positions counted among those that are there; None where they are these, in order.
+
+    >>> within((6, 2, 6), Picks(range(2, 8, 2), 9, 3)), within((2, 3), Picks(range(2, 4), 9, 2))
+    ((2, 0, 2), None)
+    """
+    if have is None:
+        return order
+    if isinstance(order, Slice) or isinstance(have.taken, Slice):
+        return None if order == have.taken else order
+    found = _compact(_places(_compact(order), have.taken))
+    return None if found == range(len(have.taken)) else found
+
+
+def _places(order: Sequence[int], among: Sequence[int]) -> Sequence[int]:
+    if isinstance(order, range) and isinstance(among, range):
+        first, last = among.index(order[0]), among.index(order[-1])
+        step = (last - first) // (len(order) - 1) if len(order) > 1 else 1
+        return range(first, last + (1 if step > 0 else -1), step)
+    place = {position: k for k, position in enumerate(among)}
+    return [place[position] for position in order]
+
+
+def chosen(order: Sequence[int], picks: Picks) -> Sequence[int]:
+    """Those positions of an order that are asked of its result.
+
+    >>> chosen(range(9, 0, -3), Picks(range(0, 3, 2), 3, 2))
+    range(9, 0, -6)
+    """
+    assert not isinstance(picks.taken, Slice)
+    if isinstance(order, range) and isinstance(picks.taken, range):
+        return order[picks.taken.start : picks.taken.stop : picks.taken.step]
+    return tuple(order[k] for k in picks.taken)

@@ -1,0 +1,65 @@
+"""Is there room for a model's tensors? Asked before anything is computed.
+
+A file of a few hundred bytes can ask for terabytes. What may be allocated is the process's own
+limit, which the program sets to what the machine has (`onebyone.process`); without a limit nothing
+is refused here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from math import prod
+
+import onnx_ir as ir
+
+from onebyone.errors import UnreadableModel
+from onebyone.graph.checks import one_line
+from onebyone.graph.shapes import Sizes
+
+__all__ = ["allowed", "check_room"]
+
+
+def check_room(values: Iterable[ir.Value], sizes: Sizes) -> None:
+    """Nothing if each of these tensors alone fits into what this process may have.
+
+    Args:
+        values: inputs, or what nodes compute, of a model that `sizes` is of.
+        sizes: for which the model is to be run.
+
+    Raises:
+        UnreadableModel: one does not: no run can succeed.
+    """
+    most = allowed()
+    for value in values if most is not None else ():
+        shape = sizes.shape(value) or ()
+        size = _bytes(value, shape)
+        if most is not None and size > most:
+            raise UnreadableModel(
+                f"tensor {one_line(value.name, 100)} of shape {one_line(list(shape), 100)} "
+                f"takes {_told(size)}, and {_told(most)} may be had here; try smaller sizes"
+            )
+
+
+def _bytes(value: ir.Value, shape: tuple[int, ...]) -> int:
+    """What a tensor takes; nothing that counts where its type is unknown, or text."""
+    kind = value.dtype
+    if kind is None or kind in (ir.DataType.STRING, ir.DataType.UNDEFINED):
+        return 0
+    return prod(shape) * kind.bitwidth // 8
+
+
+def allowed() -> int | None:
+    """Bytes that this process may allocate; None where no limit is set."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def _told(size: int) -> str:
+    """Bytes in the largest unit that leaves a whole number: `3 GiB`."""
+    unit = min((size.bit_length() - 1) // 10, 6) if size else 0
+    return f"{size >> 10 * unit} {('bytes', *(f'{letter}iB' for letter in 'KMGTPE'))[unit]}"
