@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.errors import UsageError
+from onebyone.graph.checks import one_line
 from onebyone.graph.numeric.call import is_floating
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.engine import Array
@@ -89,8 +90,8 @@ def _dtype(value: ir.Value) -> np.dtype[np.generic]:
     )
     if not tensor or value.dtype is None:
         raise UsageError(
-            f"input {value.name!r} is {value.type}, and random values can be drawn for tensors of "
-            "numbers only: give it by data"
+            f"input {one_line(value.name, 100)!r} is {one_line(value.type, 100)}, and random "
+            "values can be drawn for tensors of numbers only: give it by data"
         )
     return value.dtype.numpy()
 
