@@ -169,7 +169,7 @@ def _attribute(model: ModelProto, draw: random.Random) -> None:
     attribute = draw.choice(node.attribute)
     change = draw.randrange(4)
     if change == 0:
-        attribute.type = draw.randrange(16)
+        attribute.type = draw.randrange(15)
     elif change == 1:
         attribute.name = draw.choice([*_KNOWN, *TEXTS])
     elif attribute.ints:

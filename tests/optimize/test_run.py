@@ -142,3 +142,21 @@ def test_a_model_that_contradicts_itself_is_refused_in_the_words_of_the_engine(
         optimize(damaged(5), profile=COUNTING)
     with pytest.raises(IndexError):  # the model runs: the fault is ours
         optimize(damaged(3), profile=COUNTING)
+
+
+def test_an_output_of_another_type_than_declared() -> None:
+    """Else the result would declare the one, and the original the other."""
+    proto = damaged(3)
+    proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    with pytest.raises(UnreadableModel, match="output 'y' is declared as INT64, and its node give"):
+        optimize(proto)
+
+
+def test_an_output_of_another_rank_than_inferred() -> None:
+    """The axes are an input: what inference makes of that, all axes of size 1, is not declared."""
+    inputs = "float[1,3,1,5] x, int64[1] axes"
+    proto = model("t = Relu(x) y = Squeeze(t, axes)", inputs, "float[1,3,5] y")
+    data = {"x": integers("x", (1, 3, 1, 5)), "axes": np.int64([2])}
+    report = optimize(proto, data=data).report
+    assert report.certificate is not None
+    assert report.certificate.trials[0].passed

@@ -24,6 +24,8 @@ __all__ = [
     "check_attributes",
     "check_interface",
     "check_tensors",
+    "keep_kinds",
+    "kinds",
     "one_line",
     "quiet",
     "refuse",
@@ -102,6 +104,39 @@ def _check_dims(name: str, dims: list[int]) -> None:
             f"tensor {name} has the impossible shape {one_line(dims, 100)}; dimensions are "
             f"0 or more (name a dimension that is free), elements at most {_MOST_ELEMENTS}"
         )
+
+
+Kinds = list[tuple[str | None, list[int | None] | None]]
+"""The type and the sizes of each output of a graph; None where unknown."""
+
+
+def kinds(graph: ir.Graph) -> Kinds:
+    """What a graph says of its outputs."""
+    return [
+        (
+            None if value.type is None else str(value.type),
+            None
+            if value.shape is None
+            else [d if isinstance(d, int) else None for d in value.shape],
+        )
+        for value in graph.outputs
+    ]
+
+
+def keep_kinds(declared: Kinds, graph: ir.Graph) -> None:
+    """Hold what shape inference found about outputs against what was `declared`.
+
+    Another type is `UnreadableModel`. Another rank gives way, in place: who runs the model finds
+    out which of the two is wrong.
+    """
+    for value, (kind, sizes), (found, _) in zip(graph.outputs, declared, kinds(graph), strict=True):
+        if kind != found and None not in (kind, found):
+            refuse(
+                f"output {one_line(value.name, 100)!r} is declared as {kind}, and its node gives "
+                f"{found}; export it again"
+            )
+        if value.shape is not None and sizes is not None and len(sizes) != value.shape.rank():
+            value.shape = ir.Shape(sizes)
 
 
 def all_nodes(model: ir.Model) -> Iterator[ir.Node]:

@@ -79,6 +79,7 @@ def evaluate(
     Raises:
         UsageError: an input is missing, or one is given that the model does not have.
         CannotEvaluate: a node has no implementation, draws random numbers, or fails on its inputs.
+        MemoryError: it takes more than this process may have.
 
     >>> text = "g (float[2] x) => (float[2] y) {y = Abs(x)}"
     >>> head = '<ir_version: 8, opset_import: ["": 13]>'
@@ -151,7 +152,7 @@ def _node(node: ir.Node, run: _Run) -> Outputs:
             outputs = CONTROL[node.op_type](node, inputs, run)
         else:
             outputs = _kernel(node, inputs, run)
-    except CannotEvaluate:
+    except (CannotEvaluate, MemoryError):
         raise
     except Exception as error:
         # A kernel meets whatever the file holds; what it raises is the reason, not a bug.

@@ -121,7 +121,7 @@ def _others(run: Run, feed: Feed, outputs: Outputs, rng: np.random.Generator) ->
     for _ in range(min(max(runs, 1), SAMPLES - 1)):
         try:
             other = run(nudged(feed.inputs, rng))
-        except (EngineRefuses, CannotEvaluate):
+        except (EngineRefuses, CannotEvaluate, MemoryError):
             continue
         if all(name in other and other[name].shape == x.shape for name, x in outputs.items()):
             yield other
@@ -138,7 +138,7 @@ def reference(model: ir.Model, answer: Answer, engine: str) -> Reference:
         return Reference(answer.outputs, "A in float64", independent=False)
     try:
         outputs = _evaluated(model, answer.feed.inputs)
-    except CannotEvaluate as error:
+    except (CannotEvaluate, MemoryError) as error:
         told = f"A itself, for want of a float64 evaluation ({error})"
         return Reference(answer.outputs, told, independent=False)
     astray = [

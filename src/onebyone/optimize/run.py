@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onebyone.algebra.laws import LAWS
 from onebyone.algebra.weights import Array
 from onebyone.errors import OnebyoneError, UsageError
+from onebyone.graph.checks import keep_kinds, kinds
 from onebyone.graph.constants import set_aside
 from onebyone.graph.count import tally
 from onebyone.graph.form import unshared
@@ -89,7 +90,9 @@ def optimize(
     machine = _profile(profile)
     model = read(source)
     original = unshared(model.clone())  # of the weights only the names are copied
+    declared = kinds(model.graph)
     infer(model)
+    keep_kinds(declared, model.graph)
     sizes = Sizes(model, shapes)
     if verify:
         check_room((v for node in model.graph for v in node.outputs), sizes)
