@@ -362,7 +362,7 @@ MUTANTS: tuple[Mutant, ...] = (
            "for v in graph.inputs if v in a.axes}"),
     Mutant("prune", "optimize/dead.py", "channels that are tied go one by one",
            "optimize/dead optimize/prune",
-           "_, group = connected_components(matrix, directed=False)",
+           "group = _groups(ends[-1], *pairs)",
            "group = np.arange(ends[-1])"),
     Mutant("prune", "optimize/dead.py", "a value may lose all of its channels",
            "optimize/dead optimize/prune",

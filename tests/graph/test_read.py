@@ -240,3 +240,20 @@ def test_unknown_dimensions_are_free_each_of_its_own(field, unknown):
     for value in (written.graph.input[0], written.graph.output[0]):
         assert not any(dim.WhichOneof("value") for dim in value.type.tensor_type.shape.dim)
     assert (evaluated(written, x=-X) == 0).all()
+
+
+def test_the_weights_of_a_file_are_in_memory_once(tmp_path):
+    value = np.arange(5, dtype=np.int64)
+    fill = helper.make_node("ConstantOfShape", ["shape"], ["c"], value=onnx.TensorProto(
+        data_type=FLOAT, dims=[1], float_data=[2.5]))  # fmt: skip
+    path = tmp_path / "m.onnx"
+    onnx.save(proto([helper.make_node("MatMul", ["x", "w"], ["y"]), fill],
+                    [("w", WEIGHT), ("shape", value)]), path)  # fmt: skip
+    found = read(path)
+    weight = found.graph.initializers["w"].const_value
+    assert np.shares_memory(weight.numpy(), weight.numpy())  # a message would copy each time
+    again = read(found).graph.initializers["w"].const_value
+    assert np.shares_memory(weight.numpy(), again.numpy())
+    (number,) = (n.attributes["value"].value for n in found.graph if "value" in n.attributes)
+    assert number.numpy().tolist() == [2.5]
+    assert not isinstance(number, ir.serde.TensorProtoTensor)  # it would keep the whole message

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import onnx.parser
+import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onebyone.graph.read import read
+from onebyone.graph.shape_rules import Context, keeps_sizes
 from onebyone.graph.shapes import Sizes, infer
 
 
@@ -123,3 +125,45 @@ def test_unequal_symbols_broadcast_to_something_without_a_name() -> None:
     n, c, h = model.graph.outputs[0].shape
     assert (str(n), c) == ("N", 5)
     assert str(h) not in ("H", "A")
+
+
+WINDOWS = [
+    # kernel, pads, strides, dilations: kept or not
+    (1, (0, 0), 1, 1, True),
+    (3, (1, 1), 1, 1, True),
+    (3, (0, 2), 1, 1, True),
+    (3, (2, 2), 1, 2, True),
+    (3, (1, 1), 1, 2, False),
+    (3, (1, 1), 2, 1, False),
+    (1, (0, 0), 2, 1, False),
+    (1, (1, 0), 1, 1, False),
+    (4, (1, 1), 1, 1, False),
+]
+
+
+@pytest.mark.parametrize(("kernel", "pads", "stride", "dilation", "kept"), WINDOWS)
+def test_a_convolution_that_keeps_sizes_is_known_by_its_numbers(
+    kernel: int, pads: tuple[int, int], stride: int, dilation: int, kept: bool
+) -> None:
+    numbers = {"pads": list(pads), "strides": [stride], "dilations": [dilation]}
+    node = helper.make_node("Conv", ["x", "w"], ["y"], **numbers)
+    proto = model([node], {"w": np.ones((5, 3, kernel), np.float32)})
+    found = read(proto)
+    infer(found)
+    assert (str(found.graph.outputs[0].shape) == "[n,5,h]") is kept
+    for size in (8, 13):
+        inferred, actual = both(proto, (2, 3, size))
+        assert inferred == actual
+
+
+@pytest.mark.parametrize("odd", ["auto_pad", "a short kernel_shape", "short pads", "a flat weight"])
+def test_what_is_odd_about_a_convolution_is_left_to_the_library(odd: str) -> None:
+    numbers = {
+        "auto_pad": {"auto_pad": "SAME_UPPER"},
+        "a short kernel_shape": {"kernel_shape": []},
+        "short pads": {"pads": [0]},
+        "a flat weight": {},
+    }[odd]
+    x = ir.val("x", ir.DataType.FLOAT, ["n", 3, "h"])
+    w = ir.val("w", ir.DataType.FLOAT, [5, 3] if odd == "a flat weight" else [5, 3, 1])
+    assert not keeps_sizes(Context({"": 17}), ir.node("Conv", [x, w], numbers))

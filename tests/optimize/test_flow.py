@@ -84,6 +84,7 @@ def test_a_dense_kernel_mixes_with_the_sum_of_its_taps() -> None:
     assert found.mix is not None
     assert found.mix.weight[:, [1, 4]].tolist() == [[0, 0], [0, 5]]
     assert found.mix.used.nonzero()[1].tolist() == [1, 4]  # taps that cancel are still read
+    assert [read.tolist() for read in found.mix.lines] == [[True, True], [0, 1, 0, 0, 1, 0]]
     assert found.mix.zeros_only
 
 
@@ -135,6 +136,7 @@ def test_linear_layers_mix_the_last_axis() -> None:
     assert found is not None
     assert found.mix is not None
     assert (found.mix.axis, found.mix.weight.shape, found.mix.zeros_only) == (3, (5, 8), True)
+    assert [read.all() and len(read) for read in found.mix.lines] == [5, 8]
 
 
 UNKNOWN = {

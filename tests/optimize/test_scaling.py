@@ -15,6 +15,7 @@ from types import ModuleType
 import numpy as np
 import onnx_ir as ir
 import pytest
+from onnx import ModelProto, helper, numpy_helper
 
 from onebyone.optimize import optimize
 from onebyone.optimize.place import Names
@@ -47,6 +48,43 @@ def test_calls_grow_about_linearly(scaling: ModuleType, name: str) -> None:
     _calls(scaling, name, 20)  # caches that stay
     (few, small), (many, large) = (_calls(scaling, name, n) for n in (120, 480))
     assert np.log(many / few) / np.log(large / small) <= STEEPEST
+
+
+def _many_rewrites(nodes: int, kind: str) -> ModelProto:
+    """Blocks that are each rewritten on their own: a map of low rank, or channels picked."""
+    rng, wide, taken = np.random.default_rng(nodes), 32, 24 if kind == "permute" else 32
+    constants = {"order": rng.permutation(wide)[:taken]}
+    made, x = [], "x"
+    for k in range(nodes // 3):
+        low = rng.standard_normal((wide, 1)) * rng.standard_normal(taken)
+        full = rng.standard_normal((wide, taken))
+        constants[f"w{k}"] = np.float32(low if kind == "rank" else full)[..., None, None]
+        made.append(helper.make_node("Conv", [x, f"w{k}"], [f"m{k}"], f"m{k}"))
+        if kind == "permute":
+            made.append(helper.make_node("Gather", [f"m{k}", "order"], [f"g{k}"], f"g{k}", axis=1))
+        x = f"v{k}"
+        made.append(helper.make_node("Relu", made[-1].output, [x], x))
+    ends = [helper.make_tensor_value_info(name, 1, [1, taken, 64, 48]) for name in ("x", x)]
+    stored = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    graph = helper.make_graph(made, kind, ends[:1], ends[1:], stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("kind", ["rank", "permute"])
+def test_what_a_law_saves_is_counted_where_it_was_used(kind: str) -> None:
+    calls = []
+    for nodes in (30, 120, 480):
+        model = _many_rewrites(nodes, kind)
+        profile = cProfile.Profile()
+        profile.enable()
+        report = optimize(model, only=[kind], verify=False).report
+        profile.disable()
+        calls.append(sum(entry.callcount for entry in profile.getstats()))
+        assert len(report.laws) >= nodes // 3 - 1  # the last block may not touch the output
+        saved = [law.saved_macs for law in report.laws]
+        assert min(saved) > 0
+        assert report.before.macs - report.after.macs == sum(saved)
+    assert np.log(calls[2] / calls[1]) / np.log(4) <= STEEPEST
 
 
 def _graph(nodes: int) -> ir.Graph:

@@ -302,16 +302,12 @@ def _kept(a: _Analysis) -> dict[ir.Value, Array]:
     must = {v: _must_stay(v, a) for v in a.axes}
     if all(channels.all() for channels in must.values()):
         return must
-    from scipy.sparse import coo_array  # a quarter of a second, for the few models that need it
-    from scipy.sparse.csgraph import connected_components
-
     values = list(a.axes)
     ends = np.cumsum([0, *(len(a.needed[v]) for v in values)])
     starts = dict(zip(values, ends[:-1], strict=True))
     ties = [np.stack([starts[x] + s, starts[y] + o]) for x, s, y, o in _ties(a)]
     pairs = np.concatenate(ties, axis=1) if ties else np.zeros((2, 0), int)
-    matrix = coo_array((np.ones(pairs.shape[1], bool), tuple(pairs)), shape=(ends[-1],) * 2)
-    _, group = connected_components(matrix, directed=False)
+    group = _groups(ends[-1], *pairs)
     own = {v: group[starts[v] : starts[v] + len(a.needed[v])] for v in values}
     stays = np.zeros(ends[-1] + 1, bool)
     for value in values:
@@ -334,6 +330,20 @@ def _unequal(own: Mapping[ir.Value, Array], stays: Array, a: _Analysis) -> list[
             lacking = missing(stays[sides[0]], stays[sides[1]], mix.groups)
             found += [side[lack] for side, lack in zip(sides, lacking, strict=True)]
     return [groups for groups in found if groups.size]
+
+
+def _groups(count: int, a: Array, b: Array) -> Array:
+    """For each of 0 … count - 1 the smallest number that it is tied to, by pairs a[k], b[k].
+
+    >>> _groups(6, np.array([1, 3, 4]), np.array([3, 5, 2]))
+    array([0, 1, 2, 1, 2, 1])
+    """
+    group = np.arange(count)
+    while ((x := group[a]) != (y := group[b])).any():
+        np.minimum.at(group, np.maximum(x, y), np.minimum(x, y))
+        while ((above := group[group]) != group).any():
+            group = above
+    return group
 
 
 def _ties(a: _Analysis) -> Iterator[tuple[ir.Value, Array, ir.Value, Array]]:

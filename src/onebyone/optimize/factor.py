@@ -11,8 +11,8 @@ Both factors are rounded to the number format of W. With u its unit roundoff tha
 most u‖W‖_F + u√r·σ₁, which is what rounding W itself does, times 1 + √r at most.
 
 Most weights have full rank, and a decomposition of each would take longer than all else. So a
-square part of W is looked at first: σᵣ₊₁(W) is at least the smallest singular value of any part of
-r + 1 rows and columns, and that is at least 1/‖part⁻¹‖_F.
+square part of W is looked at first, of rows and columns that are not zero: σᵣ₊₁(W) is at least the
+smallest singular value of any part of r + 1 rows and columns, and that is at least 1/‖part⁻¹‖_F.
 """
 
 from __future__ import annotations
@@ -143,7 +143,10 @@ def _may_be_low(weight: Array) -> bool:
     size = _largest(weight) + 1
     if size < _LEAST:
         return False
-    part = weight[:size, :size].astype(np.float64)
+    rows, columns = (np.flatnonzero(weight.any(axis=k))[:size] for k in (1, 0))
+    if min(len(rows), len(columns)) < size:
+        return True
+    part = weight[np.ix_(rows, columns)].astype(np.float64)
     try:
         least = 1 / float(np.linalg.norm(np.linalg.inv(part)))
     except np.linalg.LinAlgError:

@@ -88,7 +88,7 @@ def place(
         names.forget(placer.initializers)
         raise
     if reads is not None:
-        for gone in inside:
+        for gone in sorted(inside, key=lambda value: value.name or ""):  # a set has no order
             placer.redirect(gone, reads)
     placer.commit(value)
     return placer.nodes
