@@ -25,6 +25,7 @@ from onebyone.graph.count_walk import FREE_VIEWS, name_of
 from onebyone.graph.shape_reads import ShapeReads, entries_used
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.cost import Cost, Profile
+from onebyone.optimize.merged import Rows
 from onebyone.optimize.picks import Order, Picks, chosen, join, within
 from onebyone.optimize.recut import Asked, Cutter, Key, key
 from onebyone.optimize.selectors import Selector, picks_of, selector
@@ -317,8 +318,13 @@ class _Prices:
         shape = self.sizes.shape(value)
         if shape is None or 0 in shape:
             return Fraction(1)
-        shares = (Fraction(picks.count(shape[k]), shape[k]) for k, picks in asked.items())
+        shares = (self._part(picks, shape[k]) for k, picks in asked.items())
         return prod(shares, start=Fraction(1))
+
+    def _part(self, picks: Picks, whole: int) -> Fraction:
+        if isinstance(picks, Rows):
+            return self._part(picks.inner, self.sizes.size(picks.length) or 1)
+        return Fraction(picks.count(whole), whole)
 
 
 # Carrying it out ---------------------------------------------------------------------------------

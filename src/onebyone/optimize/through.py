@@ -19,6 +19,7 @@ from onebyone.graph.axes import integers
 from onebyone.graph.constants import constant
 from onebyone.graph.operators import Role, role
 from onebyone.graph.views import view_axis
+from onebyone.optimize.merged import Rows, axis_of_rows, rows
 from onebyone.optimize.picks import Picks, picked
 from onebyone.optimize.selectors import selector
 
@@ -28,6 +29,9 @@ Needs = dict[int, tuple[int, Picks]]
 """Index of an operand -> one of its axes, and the positions there; of all other operands, all."""
 
 WINDOWS = frozenset({"AveragePool", "Conv", "LpPool", "MaxPool"})
+
+MAX_ON_ROWS = 8
+"""Nodes between the view that merges axes into rows and the one that tells them apart."""
 
 _ALONE = frozenset(
     {
@@ -216,18 +220,52 @@ def _reduced(node: ir.Node, axis: int, picks: Picks) -> Needs | None:
 # Views -------------------------------------------------------------------------------------------
 
 
-def _viewed(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
+def _viewed(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | None:
     x = node.inputs[0]
     if x is None or x.shape is None or node.outputs[0].shape is None:
         return None
     if node.op_type == "Squeeze" and integers(node, 1, "axes") is None:
         return None  # which would take an axis of one position, too
-    own = view_axis(node, axis)
-    if own is None or x.shape[own] != node.outputs[0].shape[axis]:
+    own, needed = view_axis(node, axis), picks
+    if node.op_type == "Reshape" and own is None:
+        own, needed = _regrouped(node, axis, picks, version)
+    elif own is not None and x.shape[own] != node.outputs[0].shape[axis]:
+        own = None
+    if own is None:
         return None
-    if node.op_type == "Reshape" and reshaped(node, {axis: picks}, {own: picks}) is None:
+    if node.op_type == "Reshape" and reshaped(node, {axis: picks}, {own: needed}) is None:
         return None
-    return {0: (own, picks)}
+    return {0: (own, needed)}
+
+
+def _regrouped(node: ir.Node, axis: int, picks: Picks, version: int) -> tuple[int | None, Picks]:
+    """Rows of several axes that are told apart, or axes that are merged into rows."""
+    if isinstance(picks, Rows):
+        return (axis_of_rows(node, picks) if axis == 0 else None), picks.inner
+    found = rows(node, axis, picks)
+    if found is None or node.inputs[0] is None or not _merges(node.inputs[0], found, version):
+        return None, picks
+    return 0, found
+
+
+def _merges(value: ir.Value, found: Rows, version: int) -> bool:
+    """Whether nothing but rows is made of what is merged, and nobody else reads it."""
+    axis = 0
+    for _ in range(MAX_ON_ROWS):
+        node = value.producer()
+        if node is None or value.is_graph_output() or len(value.uses()) != 1:
+            return False
+        needs = through(node, axis, found, version)
+        if needs is None or len(needs) != 1:
+            return False
+        ((index, (axis, taken)),) = needs.items()
+        x = node.inputs[index]
+        if x is None or constant(x) is not None:
+            return False
+        if taken is not found:
+            return node.op_type == "Reshape"
+        value = x
+    return False
 
 
 def reshaped(
@@ -284,7 +322,7 @@ def _windows(node: ir.Node, axis: int, picks: Picks) -> Needs | None:
 def window(node: ir.Node, axis: int, picks: Picks) -> Window | None:
     """How a convolution or pool computes `picks` along `axis` alone; None where it cannot."""
     x = node.inputs[0]
-    if x is None or x.shape is None or not _rounds_down(node):
+    if x is None or x.shape is None or isinstance(picks, Rows) or not _rounds_down(node):
         return None
     spatial, at = x.shape.rank() - 2, axis - 2
     kernel = _kernel(node)
