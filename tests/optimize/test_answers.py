@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from onebyone.graph.read import read
+from onebyone.optimize import answers, engine
 from onebyone.optimize.answers import Answer, Reference, noise
+from onebyone.optimize.engine import Array, Run
 from onebyone.optimize.inputs import Feed
+from onebyone.optimize.verify import verify
 
 from ..graphs.text import model
 
@@ -41,3 +47,36 @@ def test_a_tensor_joined_with_itself_again_and_again_is_looked_at_once() -> None
     names = ["x", *(f"v{k}" for k in range(69)), "y"]
     body = " ".join(f"{b} = Concat<axis = 0>({a}, {a})" for a, b in pairwise(names))
     assert floor(body, "float[0] x") == 0
+
+
+@pytest.mark.parametrize("scarce", [1, 2, 3])
+def test_where_memory_is_short(scarce: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs of our own choice may be too large for this machine, those of the caller's not."""
+    real = answers.opened
+
+    @contextmanager
+    def short(proto: ir.Model) -> Iterator[Run]:
+        with real(proto) as run:
+
+            def scarcely(inputs: Mapping[str, Array]) -> dict[str, Array]:
+                if len(inputs["x"]) == scarce:
+                    raise MemoryError
+                return run(inputs)
+
+            yield scarcely
+
+    proto = model("y = Relu(x)", "float[N,3] x")
+    monkeypatch.setattr(answers, "opened", short)
+    if scarce == 1:
+        with pytest.raises(MemoryError):
+            verify(proto, proto)
+        return
+    certificate = verify(proto, proto)
+    assert certificate.passed
+    assert (len(certificate.trials), len(certificate.skipped)) == (2, 1)
+
+
+@pytest.mark.parametrize("said", ["std::bad_alloc", "Failed to allocate memory for requested"])
+def test_an_engine_without_memory_refuses_nothing(said: str) -> None:
+    with pytest.raises(MemoryError, match="ONNX Runtime: "), engine._told():
+        raise RuntimeError(f"while running Pad node: {said}")

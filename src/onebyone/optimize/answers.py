@@ -88,8 +88,10 @@ def _answers(
     for number, feed in enumerate(feeds):
         try:
             found.append(_answer(run, feed, np.random.default_rng([seed, number])))
-        except (EngineRefuses, CannotEvaluate) as error:
+        except (EngineRefuses, CannotEvaluate, MemoryError) as error:
             if feed.kind == "random" and isinstance(error, CannotEvaluate):
+                raise
+            if feed.kind != "drawn" and isinstance(error, MemoryError):
                 raise
             if feed.kind == "given":
                 raise UsageError(f"A fails on the given data: {error}") from error

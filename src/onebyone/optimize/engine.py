@@ -43,6 +43,10 @@ _NATIVE: tuple[type[Exception], ...] = tuple(
 _FAILURES: tuple[type[Exception], ...] = (*_NATIVE, RuntimeError, ValueError, TypeError)
 
 
+# What its messages hold where memory is short, which is nobody's refusal.
+_NO_ROOM = ("bad_alloc", "Failed to allocate memory")
+
+
 class EngineRefuses(UnreadableModel):
     """ONNX Runtime cannot load the model, or fails on these inputs."""
 
@@ -153,6 +157,8 @@ def _told() -> Iterator[None]:
         yield
     except _FAILURES as error:
         text = " ".join(str(error).split())
+        if any(words in text for words in _NO_ROOM):
+            raise MemoryError(f"ONNX Runtime: {text[:300]}") from error
         raise EngineRefuses(f"ONNX Runtime cannot run this: {text[:300]}") from error
 
 
