@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 from onnx import ModelProto
 
+from onebyone.errors import CheckFailed
 from onebyone.graph.read import read
 from onebyone.optimize.choices import choices, parted
 from onebyone.optimize.verify import verify
@@ -93,3 +96,15 @@ def test_the_model_itself_is_left_as_it_was() -> None:
     assert [(node.op_type, len(node.outputs)) for node in whole.graph] == before
     assert [value.name for value in apart.graph.inputs] == ["x", "places picked as i"]
     assert [value.name for value in apart.graph.outputs] == ["y", "what i is picked from"]
+
+
+def test_where_the_parted_models_do_not_run_the_first_answer_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise CheckFailed("A runs and B does not")
+
+    monkeypatch.setattr(import_module("onebyone.optimize.verify"), "parted", refuse)
+    certificate = verify(detector(), detector(TIED))
+    assert not certificate.passed
+    assert "places that A picks" not in certificate.reference

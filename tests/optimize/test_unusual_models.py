@@ -300,3 +300,17 @@ def test_operators_that_do_nothing_go(nothing: str) -> None:
     _assert_equal(model(body, X, "z", {**weights, **constants}), after)
     kept, _ = _optimized(model(body, X, "z", {**weights, **constants}), without=["linear"])
     assert sum(_operators(kept).values()) == 5
+
+
+def test_sizes_that_become_known_when_a_value_goes_are_folded_at_once() -> None:
+    # As OPT reads the number of tokens off queries that are composed with what follows.
+    body = "t = MatMul(x, w) u = MatMul(t, v) s = Shape(t) d = Slice(s, second, third) "
+    body += "f = Concat<axis = 0>(all, d, four) y = Reshape(u, f)"
+    numbers = {"second": [-2], "third": [-1], "all": [-1], "four": [2, 2]}
+    constants = {"w": (8, 9), "v": (9, 4), **{k: np.array(n) for k, n in numbers.items()}}
+    proto = model(body, "float[N,5,8] x", "float[M,5,2,2] y", constants)
+    after, _ = _optimized(proto)
+    _assert_equal(proto, after, feed(proto, N=2), feed(proto, N=3))
+    again, told = _optimized(after)
+    assert told["laws"] == []
+    assert _operators(again) == _operators(after) == {"MatMul": 1, "Reshape": 1}

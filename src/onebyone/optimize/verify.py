@@ -89,19 +89,34 @@ def verify(
     picked = [] if certificate.passed else choices(first, second)
     if not picked:
         return certificate
-    with opened(exposed(first, picked)) as run:
-        results = [run(feed.inputs) for feed in fed_to_a]
-    one, other = parted(first, picked), parted(second, picked)
-    given = {name: f"places picked as {name}" for name in picked}
-    feeds = [
-        Feed(feed.kind, {**feed.inputs, **{to: result[name] for name, to in given.items()}})
-        for feed, result in zip(fed_to_a, results, strict=True)
-    ]
-    shared, _, _ = _compared(one, other, feeds, seed, progress)
-    if not shared.passed:
+    try:
+        shared = _of_same_choices(first, second, picked, fed_to_a, opened, seed, progress)
+    except (EngineRefuses, CannotEvaluate, CheckFailed, UsageError):
         return certificate
+    return replace(shared, skipped=certificate.skipped) if shared.passed else certificate
+
+
+def _of_same_choices(
+    first: ir.Model,
+    second: ir.Model,
+    picked: Sequence[str],
+    feeds: Sequence[Feed],
+    opened: Opened,
+    seed: int,
+    progress: Progress | None,
+) -> Certificate:
+    """The comparison with the places that A's TopKs pick given to both models."""
+    with opened(exposed(first, picked)) as run:
+        results = [run(feed.inputs) for feed in feeds]
+    given = {name: f"places picked as {name}" for name in picked}
+    more = [
+        Feed(feed.kind, {**feed.inputs, **{to: result[name] for name, to in given.items()}})
+        for feed, result in zip(feeds, results, strict=True)
+    ]
+    one, other = parted(first, picked), parted(second, picked)
+    shared, _, _ = _compared(one, other, more, seed, progress)
     trials = [replace(trial, reference=f"{trial.reference}; {_SHARED}") for trial in shared.trials]
-    return replace(shared, trials=tuple(trials), skipped=certificate.skipped)
+    return replace(shared, trials=tuple(trials))
 
 
 _SHARED = "TopK picks among ties, so both models were given the places that A picks"
