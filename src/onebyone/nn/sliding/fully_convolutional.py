@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 
 from onebyone.errors import UsageError
 from onebyone.nn.sliding.geometry import Geometry
+from onebyone.nn.sliding.inplace import written
 from onebyone.nn.sliding.trace import Traced, image, run_fake, trace
 from onebyone.nn.sliding.walk import Plan, plan
 
@@ -109,7 +110,8 @@ def fully_convolutional(
     Args:
         model: images (N, C, H, W) -> scores (N, classes). Its head flattens or pools over all
             positions, and has linear layers, norms, activations and dropout after that. It is
-            traced by `torch.fx` and left as it is.
+            traced by `torch.fx` and left as it is; what it decides by the size of the image is
+            decided as for one of the original size, as on a crop.
         size: of the images that it was made for: a side, (H, W), (C, H, W), or a batch of them.
         accept_approx: convert a model with padding, `ceil_mode`, or a pool or norm over the whole
             image all the same: `.exact` is then False.
@@ -144,7 +146,9 @@ def fully_convolutional(
     network = _cleaned(traced.network)
     _check(network, geometry, example)
     reasons = () if geometry.exact else tuple(found.remarks)
-    return FullyConvolutional(network, geometry, reasons).train(model.training)
+    sliding = FullyConvolutional(network, geometry, reasons)
+    sliding.training = network.training = model.training  # its layers have modes of their own
+    return sliding
 
 
 def _plan(traced: Traced) -> Plan:
@@ -161,7 +165,10 @@ def _plan(traced: Traced) -> Plan:
 
 def _cleaned(network: fx.GraphModule) -> fx.GraphModule:
     """Without what the edits left unused."""
-    network.graph.eliminate_dead_code()
+    modules = dict(network.named_modules())
+    network.graph.eliminate_dead_code(
+        lambda node: node.is_impure() or written(node, modules) is not None
+    )
     network.delete_all_unused_submodules()
     network.graph.lint()
     network.recompile()

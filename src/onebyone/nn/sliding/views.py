@@ -11,10 +11,10 @@ from math import prod
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from onebyone.nn.sliding.geometry import Axis
-from onebyone.nn.sliding.site import Maps, Other, Site, State
+from onebyone.nn.sliding.site import Maps, Other, Site, State, operation
 
 __all__ = ["entry", "index", "permute", "size", "transpose", "view"]
 
@@ -136,6 +136,8 @@ def _crop(site: Site, key: Any) -> Axis:
 
 def size(site: Site) -> State:
     """What reads a size, a type or a device. Batch and channels are the same for every image."""
+    if isinstance(site.traced.results[site.node], Tensor):
+        site.refuse(f"no rule says how {site.node.args[1]} acts on an image of another size")
     if site.name == "getattr" and site.node.args[1] != "shape":
         return Other.CONSTANT
     which = site.raw("dim") if site.name == "size" else None
@@ -143,13 +145,25 @@ def size(site: Site) -> State:
 
 
 def entry(site: Site) -> State:
-    """One number of a shape that `size` left whole."""
-    shape, which = site.operand, site.node.args[1]
+    """One number, or some, of a shape that `size` left whole, or of a part of it."""
+    keys, shape = [site.node.args[1]], site.operand
+    while operation(shape, None) == "getitem":
+        keys.append(shape.args[1])
+        shape = shape.args[0]  # type: ignore[assignment]
     read = shape.args[0]
-    if isinstance(read, fx.Node) and isinstance(which, int):
-        x, rank = site.states[read], len(site.traced.shape(read))
-        return _entry(x, which, rank) if isinstance(x, Maps) else Other.SIZE
-    return Other.SIZE
+    x = site.states[read] if isinstance(read, fx.Node) else None
+    if not isinstance(read, fx.Node) or not isinstance(x, Maps) or not all(map(_written_out, keys)):
+        return Other.SIZE
+    which: Any = range(len(site.traced.shape(read)))
+    for key in reversed(keys):
+        which = which[key]
+    return _entry(x, which, len(site.traced.shape(read))) if isinstance(which, int) else Other.SIZE
+
+
+def _written_out(key: object) -> bool:
+    """Whether an index or slice is known, not computed."""
+    parts = (key.start, key.stop, key.step) if isinstance(key, slice) else (key,)
+    return all(part is None or isinstance(part, int) for part in parts)
 
 
 def _entry(x: Maps, which: int, rank: int) -> Other:
