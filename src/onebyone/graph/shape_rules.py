@@ -67,7 +67,9 @@ def keeps_sizes(context: Context, node: ir.Node) -> bool:
     ones, get = (1,) * (len(x) - 2), node.attributes.get_ints
     kernel, dilations = get("kernel_shape", w[2:]), get("dilations", ones)
     pads, strides = get("pads", (0,) * 2 * len(ones)), get("strides", ones)
-    if "auto_pad" in node.attributes or tuple(strides) != ones or not ones:
+    if node.attributes.get_string("auto_pad", "NOTSET") != "NOTSET":
+        return False
+    if tuple(strides) != ones or not ones:
         return False
     if not len(w) - 2 == len(kernel) == len(dilations) == len(ones) == len(pads) / 2:
         return False
