@@ -142,7 +142,7 @@ def test_a_flatten_with_a_free_batch() -> None:
 
 def test_a_channel_stays_where_one_of_its_columns_is_read() -> None:
     v = integers("v", (4, 210)).reshape(4, 6, 35)
-    v[:, 2], v[:, 3, :34] = 0, 0
+    v[:, 2], v[:, 3, 1:], v[:, 4, :34] = 0, 0, 0
     body = "t = Conv(x, w) r = Relu(t) f = Flatten(r) y = Gemm<transB = 1>(f, v)"
     after = _pruned(body, w=(6, 3, 1, 1), v=v.reshape(4, 210))
     assert after.weights() == [[5, 3, 1, 1]]
@@ -296,6 +296,15 @@ def test_all_that_a_larger_position_is_made_of_goes(mode: str) -> None:
     rows = (1, 4, 7, 10) if mode == "DCR" else (4, 5, 6, 7)  # the second of three channels
     body = f't = Conv(x, w) d = DepthToSpace<blocksize = 2, mode = "{mode}">(t) y = Conv(d, v)'
     after = _pruned(body, w=killed("w", (12, 3, 1, 1), rows=rows), v=(4, 3, 1, 1))
+    assert after.weights() == [[8, 3, 1, 1], [4, 2, 1, 1]]
+
+
+def test_constants_that_make_a_pattern_stay() -> None:
+    """Of four equal constants comes a constant, of different ones a pattern of two by two."""
+    body = "t = Conv(x, w, b) d = DepthToSpace<blocksize = 2>(t) y = Conv(d, v)"
+    w = killed("w", (12, 3, 1, 1), rows=(1, 2, 4, 5, 7, 8, 10, 11))
+    bias = np.float32([1, 2, 3, 1, 2, 4, 1, 2, 3, 1, 2, 3])
+    after = _pruned(body, w=w, b=bias, v=(4, 3, 1, 1))
     assert after.weights() == [[8, 3, 1, 1], [4, 2, 1, 1]]
 
 

@@ -244,3 +244,14 @@ def test_exports_that_compute_their_bounds(free: str) -> None:
     proto = model(body, inputs, "y", constants)
     after = optimized(proto, "permute", {"N": 2, "H": 3, "W": 5}, {"N": 1, "H": 1, "W": 2})
     assert after.ops == ["Conv", "Relu", "Conv"]
+
+
+def test_a_shuffle_of_what_a_linear_layer_takes_for_positions_stays() -> None:
+    """The layer's channels are on the last axis; the shuffle moves those on the second."""
+    body = (
+        "t = MatMul(x, w) r = Relu(t) c = Add(r, r) a = Reshape(c, s) "
+        "b = Transpose<perm = [0, 2, 1, 3, 4]>(a) d = Reshape(b, e) y = Conv(d, v)"
+    )
+    sizes = {"s": np.array([0, 2, 5, 4, 2]), "e": np.array([0, 10, 4, 2])}
+    proto = model(body, "float[1,10,4,5] x", "y", {"w": (5, 2), "v": (3, 10, 1, 1), **sizes})
+    assert optimized(proto, "permute").laws == set()

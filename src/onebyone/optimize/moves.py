@@ -58,7 +58,7 @@ def moves(node: ir.Node, axes: dict[ir.Value, int]) -> Iterator[Move]:
     if node.op_type in ("Slice", "Gather"):
         found = _selected(node, axes)
     if node.op_type == "Reshape":
-        found = _shuffled(node)
+        found = _shuffled(node, axes)
     if found is not None:
         yield found
 
@@ -72,6 +72,8 @@ def _concat(node: ir.Node, axes: dict[ir.Value, int]) -> Move | None:
     if node.attributes.get_int("axis", 1) % out.shape.rank() != axis or None in counts:
         return None
     operands = tuple(v for v in node.inputs if v is not None)
+    if any(axes.get(v, axis) != axis for v in operands):
+        return None
     which = np.repeat(np.arange(len(counts)), [n or 0 for n in counts])
     sources = np.concatenate([np.arange(n or 0) for n in counts])
     return Move(out, axis, operands, which, sources, (node,), scatters=False)
@@ -118,7 +120,7 @@ def picked(node: ir.Node) -> tuple[int, Array] | None:
     return axis, np.asarray(how.sources(before, after))
 
 
-def _shuffled(node: ir.Node) -> Move | None:
+def _shuffled(node: ir.Node, axes: dict[ir.Value, int]) -> Move | None:
     """Reshape, Transpose of the two parts of the channels, Reshape back."""
     transpose = _maker(node.inputs[0], "Transpose")
     first = None if transpose is None else _maker(transpose.inputs[0], "Reshape")
@@ -126,6 +128,8 @@ def _shuffled(node: ir.Node) -> Move | None:
         return None
     x, parts, out = first.inputs[0], first.outputs[0].shape, node.outputs[0]
     if x is None or x.shape is None or parts is None or out.shape is None:
+        return None
+    if axes.get(x, 1) != 1:  # what is moved about are not channels
         return None
     rank = x.shape.rank()
     swapped = [0, 2, 1, *range(3, rank + 1)]
