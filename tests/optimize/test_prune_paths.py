@@ -149,6 +149,15 @@ def test_a_channel_stays_where_one_of_its_columns_is_read() -> None:
     assert after.weights("Gemm") == [[4, 175]]
 
 
+def test_what_the_first_column_of_a_channel_reads_is_computed() -> None:
+    v, k = integers("v", (4, 210)).reshape(4, 6, 35), integers("k", (6, 5, 1, 1))
+    v[:, 3, 1:] = 0
+    k[:3, 4], k[4:, 4] = 0, 0  # only channel 3 reads the last one
+    body = "t = Conv(x, w) r = Relu(t) u = Conv(r, k) f = Flatten(u) y = Gemm<transB = 1>(f, v)"
+    after = _pruned(body, w=(5, 3, 1, 1), k=k, v=v.reshape(4, 210))
+    assert after.laws == set()
+
+
 def test_a_size_that_is_copied_from_another_axis_is_written() -> None:
     """The zero copies the height, which is six like the channels in front of the reshape."""
     body = "t = MatMul(x, w) r = Relu(t) f = Reshape(r, s) y = MatMul(f, v)"
