@@ -94,6 +94,9 @@ def test_a_dense_kernel_mixes_with_the_sum_of_its_taps() -> None:
         ("y = Conv(x, w)", False),
         ("y = Conv<pads = [0, 1, 0, 0]>(x, w)", True),
         ('y = Conv<auto_pad = "SAME_UPPER">(x, w)', True),
+        ('y = Conv<auto_pad = "NOTSET">(x, w)', False),
+        ('y = Conv<auto_pad = "NOTSET", pads = [0, 1, 0, 0]>(x, w)', True),
+        ('y = Conv<auto_pad = "VALID">(x, w)', False),
     ],
 )
 def test_where_constants_cannot_enter_a_bias(body: str, zeros_only: bool) -> None:

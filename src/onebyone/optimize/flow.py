@@ -102,8 +102,10 @@ MAX_BLOCKS = 1 << 26
 
 def varies_at_borders(node: ir.Node) -> bool:
     """Whether a convolution may make several numbers of a constant: it pads, or is transposed."""
-    pads = any(node.attributes.get_ints("pads", ())) or "auto_pad" in node.attributes
-    return pads or node.op_type == "ConvTranspose"
+    pads = any(node.attributes.get_ints("pads", ()))
+    # Exporters name "NOTSET" too.
+    automatic = node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+    return pads or automatic or node.op_type == "ConvTranspose"
 
 
 def _same(node: ir.Node, axis: int) -> Flow | None:
