@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onebyone.errors import OnebyoneError, UnreadableModel
 from onebyone.graph.count import count
+from onebyone.graph.evaluate import CannotEvaluate, evaluate
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.write import write
@@ -432,3 +433,17 @@ def test_a_text_that_is_no_text() -> None:
     proto.graph.node[1].domain = "com.example"
     proto.opset_import.add(domain="com.example", version=1)
     read(proto)
+
+
+def test_as_many_repeats_as_axes() -> None:
+    """NumPy would add axes where a file gives more, and shape inference would not."""
+    given = {"x": np.zeros((2, 3)), "n": np.int64([1, 1, 4])}
+    node = helper.make_node("Tile", ["x", "n"], ["y"])
+    inputs = [helper.make_tensor_value_info("x", FLOAT, [2, 3])]
+    inputs.append(helper.make_tensor_value_info("n", TensorProto.INT64, [3]))
+    output = helper.make_tensor_value_info("y", FLOAT, None)
+    graph = helper.make_graph([node], "g", inputs, [output])
+    opsets = [helper.make_opsetid("", 17)]
+    proto = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    with pytest.raises(CannotEvaluate, match="3 repeats for 2 axes"):
+        evaluate(read(proto), given)

@@ -97,6 +97,8 @@ def _expand(call: Call, x: Array, shape: Array) -> Array:
 
 
 def _tile(call: Call, x: Array, repeats: Array) -> Array:
+    if len(repeats) != x.ndim:  # NumPy would add axes
+        raise ValueError(f"{len(repeats)} repeats for {x.ndim} axes")
     return np.tile(x, [int(n) for n in repeats])
 
 
