@@ -79,7 +79,7 @@ def runtime_memory(source: Path, shapes: Shapes) -> int:
     import onnxruntime
 
     import onebyone.optimize.run
-    import onebyone.optimize.verify  # noqa: F401  # loaded for its libraries' size
+    import onebyone.optimize.verification.verify  # noqa: F401  # loaded for its libraries' size
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -150,7 +150,7 @@ TOOLS: dict[str, Tool] = {
 
 _MODULES = {
     "onnxscript": ("onnxscript.optimizer",),
-    "onebyone": ("onnxruntime", "onebyone.optimize.run", "onebyone.optimize.verify"),
+    "onebyone": ("onnxruntime", "onebyone.optimize.run", "onebyone.optimize.verification.verify"),
 }
 """What a tool would import only when it is called."""
 

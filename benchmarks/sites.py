@@ -22,9 +22,9 @@ from onebyone.graph.operators import Role, role
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.write import to_proto
-from onebyone.optimize import siblings
 from onebyone.optimize.cost import DEFAULT, Profile
-from onebyone.optimize.lift import Context, regions
+from onebyone.optimize.maps import siblings
+from onebyone.optimize.regions.lift import Context, regions
 from onebyone.optimize.rewrite import rewrite
 
 __all__ = ["Site", "chosen", "forms", "sites"]

@@ -335,7 +335,7 @@ def endless() -> onnx.ModelProto:
 def test_a_loop_without_end_is_broken_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("onebyone.optimize.engine._LONGEST_RUN", 0.5)
+    monkeypatch.setattr("onebyone.optimize.verification.engine._LONGEST_RUN", 0.5)
     onnx.save(endless(), tmp_path / "model.onnx")
     code, message = said(capsys, "optimize", tmp_path / "model.onnx", "-o", tmp_path / "out.onnx")
     assert (code, "loop without end" in message) == (3, True)

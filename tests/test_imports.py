@@ -29,6 +29,15 @@ MAY = {
     "watch": set(),
     "__init__": {"algebra", "api", "graph", "optimize"},
 }
+# The stages inside optimize/, in the same way; each may use the files beside them too.
+STAGES = {
+    "regions": set(),
+    "positions": {"regions"},
+    "channels": {"regions"},
+    "maps": {"regions"},
+    "verification": set(),
+}
+SHARED = {"cost", "estimate", "names", "room"}
 FILES = sorted(ROOT.rglob("*.py"))
 
 
@@ -51,6 +60,15 @@ def imported(path: Path) -> Iterator[str]:
 def test_parts_import_only_what_lies_below_them(path: Path) -> None:
     inside = {name.split(".")[1] for name in imported(path) if name.startswith("onebyone.")}
     assert inside <= MAY[part(path)] | {part(path), "errors"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_verification_knows_no_law_and_laws_do_not_know_each_other(stage: str) -> None:
+    files = [path for path in FILES if path.parent == ROOT / "optimize" / stage]
+    assert files
+    names = [name.split(".") for path in files for name in imported(path)]
+    inside = {name[2] for name in names if name[:2] == ["onebyone", "optimize"]}
+    assert inside <= STAGES[stage] | SHARED | {stage}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from onebyone.graph.read import read
     from onebyone.graph.write import write
     from onebyone.optimize import optimize
-    from onebyone.optimize.verify import verify
+    from onebyone.optimize.verification.verify import verify
 
 __all__ = ["count", "errors", "optimize", "rank", "read", "verify", "write"]
 
@@ -40,7 +40,7 @@ _HOMES = {
     "optimize": ("onebyone.optimize", None),
     "rank": ("onebyone.api", "rank"),
     "read": ("onebyone.graph.read", "read"),
-    "verify": ("onebyone.optimize.verify", "verify"),
+    "verify": ("onebyone.optimize.verification.verify", "verify"),
     "write": ("onebyone.graph.write", "write"),
 }
 

@@ -207,7 +207,7 @@ def verify(
 ) -> None:
     """Do models A and B compute the same, but for rounding? Exit 0 if they do, 1 if not."""
     arrays = None if data is None else _load(data)
-    from onebyone.optimize.verify import verify as verify_models
+    from onebyone.optimize.verification.verify import verify as verify_models
 
     with _progress() as progress:
         certificate = verify_models(

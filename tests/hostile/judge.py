@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onebyone.graph import evaluate
-from onebyone.optimize import engine
+from onebyone.optimize.verification import engine
 
 __all__ = [
     "COMMANDS",
@@ -95,7 +95,7 @@ def load() -> None:
 
     import onebyone.cli
     import onebyone.graph.count
-    import onebyone.optimize.verify  # noqa: F401
+    import onebyone.optimize.verification.verify  # noqa: F401
 
 
 def attempt(command: str, folder: Path, limits: Limits) -> Verdict:

@@ -25,7 +25,7 @@ from onebyone.algebra.laws import LAWS
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
 from onebyone.optimize.cost import DEFAULT, Profile
-from onebyone.optimize.verify import verify
+from onebyone.optimize.verification.verify import verify
 
 from ..graphs.drawn import Drawn, drawn_models
 from ..graphs.reorder import reordered

@@ -12,7 +12,7 @@ import pytest
 from onebyone.errors import UnreadableModel
 from onebyone.optimize import optimize
 from onebyone.optimize.room import allowed
-from onebyone.optimize.verify import verify
+from onebyone.optimize.verification.verify import verify
 
 from ..graphs.text import model
 

@@ -18,7 +18,7 @@ import pytest
 from onnx import ModelProto, helper, numpy_helper
 
 from onebyone.optimize import optimize
-from onebyone.optimize.place import Names
+from onebyone.optimize.names import Names
 
 STEEPEST = 1.03  # of calls ~ nodes^k; 1.00 was measured, 1.05 with one loop over all for each unit
 

@@ -24,7 +24,7 @@ from onebyone.measure.machine import measure_machine, usable_cores
 from onebyone.measure.report import Bench, Row
 from onebyone.measure.spread import Interval, Spread, ratio
 from onebyone.measure.turns import take_turns
-from onebyone.optimize.inputs import random_inputs
+from onebyone.optimize.verification.inputs import random_inputs
 
 __all__ = ["CLOCKS", "bench", "chosen_clock"]
 

@@ -13,14 +13,14 @@ import onnx_ir as ir
 
 from onebyone.graph.count import macs
 from onebyone.graph.shapes import Sizes
+from onebyone.optimize.channels.prune import prune
+from onebyone.optimize.channels.relabel import relabel
 from onebyone.optimize.cost import Cost, Profile
-from onebyone.optimize.crop import crop
-from onebyone.optimize.demand import hoist_strides
-from onebyone.optimize.factor import factor_maps
-from onebyone.optimize.normalization import fold_normalizations
-from onebyone.optimize.prune import prune
-from onebyone.optimize.relabel import relabel
-from onebyone.optimize.stack import stack
+from onebyone.optimize.maps.factor import factor_maps
+from onebyone.optimize.maps.normalization import fold_normalizations
+from onebyone.optimize.maps.stack import stack
+from onebyone.optimize.positions.crop import crop
+from onebyone.optimize.positions.demand import hoist_strides
 
 __all__ = ["FIRST", "PASSES", "Pass", "Rewrite"]
 

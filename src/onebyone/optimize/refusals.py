@@ -17,10 +17,10 @@ from onebyone.graph.constants import constant, is_float
 from onebyone.graph.operators import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import spatial
-from onebyone.optimize.demand import stays
-from onebyone.optimize.flow import flow
-from onebyone.optimize.lift import Context, is_shared
-from onebyone.optimize.moves import moves
+from onebyone.optimize.channels.flow import flow
+from onebyone.optimize.channels.moves import moves
+from onebyone.optimize.positions.demand import stays
+from onebyone.optimize.regions.lift import Context, is_shared
 from onebyone.optimize.report import RefusedLaw
 
 __all__ = ["refusals"]

@@ -12,7 +12,7 @@ from onebyone.counting.value import Count
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from onebyone.optimize.verify import Certificate
+    from onebyone.optimize.verification.verify import Certificate
 
 __all__ = ["AppliedLaw", "RefusedLaw", "Report", "Side"]
 

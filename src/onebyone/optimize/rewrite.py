@@ -17,13 +17,14 @@ from onebyone.graph.fold import fold_sizes
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.simplify import simplify_shapes
 from onebyone.optimize.cost import Profile
-from onebyone.optimize.lift import Context, Region, regions
-from onebyone.optimize.operations import build
+from onebyone.optimize.names import Names
 from onebyone.optimize.passes import FIRST, PASSES, Rewrite
-from onebyone.optimize.place import Names, Unrepresentable, place
-from onebyone.optimize.plan import Plan
-from onebyone.optimize.price import Pricer
-from onebyone.optimize.search import Planner
+from onebyone.optimize.regions.lift import Context, Region, regions
+from onebyone.optimize.regions.operations import build
+from onebyone.optimize.regions.place import Unrepresentable, place
+from onebyone.optimize.regions.plan import Plan
+from onebyone.optimize.regions.price import Pricer
+from onebyone.optimize.regions.search import Planner
 
 __all__ = ["Rewrite", "rewrite"]
 

@@ -18,13 +18,13 @@ from onebyone.graph.count import tally
 from onebyone.graph.form import unshared
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
-from onebyone.optimize.certificate import Certificate
 from onebyone.optimize.cost import DEFAULT, Profile, load_profile
 from onebyone.optimize.estimate import estimate
 from onebyone.optimize.refusals import refusals
 from onebyone.optimize.report import AppliedLaw, RefusedLaw, Report, Side
 from onebyone.optimize.rewrite import Rewrite, rewrite
 from onebyone.optimize.room import check_room
+from onebyone.optimize.verification.certificate import Certificate
 
 __all__ = ["Optimized", "optimize"]
 
@@ -118,7 +118,7 @@ def _certified(
     data: Mapping[str, Array] | None,
     progress: Progress | None,
 ) -> Certificate:
-    from onebyone.optimize.verify import verify
+    from onebyone.optimize.verification.verify import verify
 
     return verify(a, b, shapes=shapes, data=data, progress=progress)
 

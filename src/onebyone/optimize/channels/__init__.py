@@ -1,0 +1,1 @@
+"""Channels through a whole graph: which become which, which are dead, how they are ordered."""

@@ -1,0 +1,365 @@
+"""Dead channels: those that hold a constant, and those that nobody reads.
+
+    known    forward:   y[o] is one number at every position, whatever the input
+    needed   backward:  some output of the graph depends on x[c]
+
+A channel that is known or not needed may go, if all channels that are tied to it by elementwise
+operators may go too: `removable` gives, for each value, the channels that stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.weights import Array
+from onebyone.graph.axes import Spatial
+from onebyone.graph.constants import constant
+from onebyone.graph.numeric import KERNELS
+from onebyone.graph.numeric.call import Call
+from onebyone.graph.operators import Role, role
+from onebyone.graph.shape_reads import entries_used
+from onebyone.graph.spatial import spatial
+from onebyone.optimize.channels.flow import flow, varies_at_borders
+from onebyone.optimize.channels.groups import missing
+from onebyone.optimize.channels.links import Flow, Mix, channels_of
+
+__all__ = ["Dead", "find"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dead:
+    """What is known of the channels of a graph.
+
+    Args:
+        axes: value -> its channel axis, for all values that take part.
+        flows: node -> how channels flow through it, for all nodes that take part.
+        known: value -> (C,) the constants, NaN where there is none.
+        kept: value -> (C,) which channels stay.
+    """
+
+    axes: Mapping[ir.Value, int]
+    flows: Mapping[ir.Node, Flow]
+    known: Mapping[ir.Value, Array]
+    kept: Mapping[ir.Value, Array]
+
+
+@dataclass(eq=False)
+class _Analysis:
+    axes: dict[ir.Value, int]
+    version: int
+    flows: dict[ir.Node, Flow] = field(default_factory=dict)
+    known: dict[ir.Value, Array] = field(default_factory=dict)
+    needed: dict[ir.Value, Array] = field(default_factory=dict)
+    locked: set[ir.Value] = field(default_factory=set)
+
+
+def find(
+    graph: ir.Graph, axes: Mapping[ir.Value, int], version: int, whole: Collection[ir.Value] = ()
+) -> Dead:
+    """Analyse a graph with shapes inferred.
+
+    Args:
+        graph: it is not changed.
+        axes: the channel axis of values; those that are not there take no part.
+        version: of the standard operators.
+        whole: values that have to keep all of their channels.
+    """
+    a = _Analysis({v: k for v, k in axes.items() if channels_of(v, k)}, version)
+    nodes = list(graph)
+    _admit(nodes, a)
+    for node in nodes:
+        _learn(node, a)
+    a.locked |= {v for v in whole if v in a.axes}
+    _lock(graph, a)
+    for node in reversed(nodes):
+        _ask(node, a)
+    return Dead(a.axes, a.flows, a.known, _kept(a))
+
+
+def _admit(nodes: Sequence[ir.Node], a: _Analysis) -> None:
+    """Enter the flows of nodes, where each value in them has its channels on one axis everywhere.
+
+    A value that has no axis of its own, an input say, gets that on which all mixes read it.
+    """
+    found = {
+        node: entry
+        for node in nodes
+        if node.outputs and node.outputs[0] in a.axes
+        if (entry := flow(node, a.axes[node.outputs[0]], a.axes)) is not None and _fits(node, entry)
+    }
+    read: dict[ir.Value, set[int]] = {}
+    for entry in found.values():
+        if entry.mix is not None and channels_of(entry.mix.operand, entry.mix.axis):
+            read.setdefault(entry.mix.operand, set()).add(entry.mix.axis)
+    for value, axes in read.items():
+        if len(axes) == 1:
+            a.axes.setdefault(value, *axes)
+    for node, entry in found.items():
+        if all(a.axes.get(value) == axis for value, axis in entry.operands.items()):
+            a.flows[node] = entry
+
+
+def _fits(node: ir.Node, entry: Flow) -> bool:
+    """Whether weights have as many channels as what they meet; else the file contradicts itself."""
+    if entry.mix is not None:
+        return bool(channels_of(entry.mix.operand, entry.mix.axis) == entry.mix.channels)
+    channels = channels_of(node.outputs[0], entry.axis)
+    return all(channels_of(v, k) in (1, channels) for v, k in entry.constants.items())
+
+
+# Forward: what is known -------------------------------------------------------------------------
+
+
+def _learn(node: ir.Node, a: _Analysis) -> None:
+    for value in node.outputs:
+        if value in a.axes:
+            a.known[value] = np.full(channels_of(value, a.axes[value]) or 0, np.nan)
+    found = a.flows.get(node)
+    if found is None:
+        return
+    for out in _results(node, found):
+        known = _of_mix(found.mix, a) if found.mix else _of_links(node, found, out, a)
+        a.known[out] = np.where(np.isfinite(known), known, np.nan)
+
+
+def _results(node: ir.Node, found: Flow) -> dict[ir.Value, None]:
+    """The values that channels go to."""
+    return dict.fromkeys([link.result for link in found.links] or node.outputs[:1])
+
+
+def _of(value: ir.Value, a: _Analysis) -> Array:
+    if value not in a.known:
+        a.known[value] = np.full(channels_of(value, a.axes[value]) or 0, np.nan)
+    return a.known[value]
+
+
+def _of_mix(mix: Mix, a: _Analysis) -> Array:
+    """W k + b where all that a row uses is known."""
+    k = _of(mix.operand, a)
+    if np.isnan(k).all():
+        return np.where(mix.lines[0], np.nan, 0 if mix.bias is None else mix.bias)
+    unknown = np.isnan(k) | ((k != 0) & mix.zeros_only)
+    row = (mix.used & unknown).any(axis=1)
+    total = mix.weight @ np.where(unknown, 0, k)
+    return np.where(row, np.nan, total if mix.bias is None else total + mix.bias)
+
+
+def _of_links(node: ir.Node, found: Flow, out: ir.Value, a: _Analysis) -> Array:
+    if role(node) is Role.CONVOLUTION:
+        return _of_depthwise(node, _of(found.links[0].operand, a))
+    if role(node) is Role.SPACE_MAP:
+        return _of_space(node, _of(found.links[0].operand, a))
+    if role(node) in _MOVES or node.op_type in _COPIES:
+        return _of_copies(found, out, a)
+    if node.op_type == "InstanceNormalization":
+        return _of_instances(node, _of(found.links[0].operand, a))
+    if node.op_type == "MatMul":  # a product for each channel: zero where a factor is
+        zero = [_of(link.operand, a)[link.sources] == 0 for link in found.links]
+        return np.where(np.any(zero, axis=0), 0, np.nan)
+    if node.op_type == "LpPool" or role(node) is Role.NORMALIZATION:
+        return np.full(channels_of(out, a.axes[out]) or 0, np.nan)
+    return _computed(node, found, a)
+
+
+_MOVES = {Role.CONCAT, Role.VIEW, Role.IDENTITY, Role.SELECTION}
+_COPIES = {"MaxPool", "GlobalMaxPool", "Cast", "Split", "DepthToSpace"}
+
+
+def _of_copies(found: Flow, out: ir.Value, a: _Analysis) -> Array:
+    """Channels that are made of others: what these hold, if all of them hold the same."""
+    least, most = (np.full(channels_of(out, a.axes[out]) or 0, k) for k in (np.inf, -np.inf))
+    for link in found.links:
+        if link.result is out:
+            held = _of(link.operand, a)[link.sources]
+            np.minimum.at(least, link.outs, np.where(np.isnan(held), -np.inf, held))
+            np.maximum.at(most, link.outs, np.where(np.isnan(held), np.inf, held))
+    return np.where((least == most) & (not found.constants), least, np.nan)
+
+
+def _of_instances(node: ir.Node, k: Array) -> Array:
+    """A scale of zero leaves the shift alone, and so does a mean of zeros."""
+    scale, shift = (constant(v) for v in node.inputs[1:])
+    assert scale is not None
+    assert shift is not None
+    positive = node.attributes.get_float("epsilon", 1e-5) > 0
+    return np.where(((scale == 0) | (k == 0)) & positive, shift, np.nan)
+
+
+def _of_depthwise(node: ir.Node, k: Array) -> Array:
+    weight, bias = constant(node.inputs[1]), constant(_input(node, 2))
+    assert weight is not None
+    taps = weight.reshape(len(weight), -1).astype(np.float64)
+    unknown = (np.isnan(k) | ((k != 0) & varies_at_borders(node))) & (taps != 0).any(axis=1)
+    total = taps.sum(axis=1) * np.where(np.isnan(k), 0, k)
+    return np.where(unknown, np.nan, total if bias is None else total + bias)
+
+
+def _input(node: ir.Node, at: int) -> ir.Value | None:
+    return node.inputs[at] if at < len(node.inputs) else None
+
+
+def _of_space(node: ir.Node, k: Array) -> Array:
+    found = spatial(node)
+    same = isinstance(found, Spatial) and found.preserves_constants
+    return k if same else np.where(k == 0, k, np.nan)
+
+
+def _computed(node: ir.Node, found: Flow, a: _Analysis) -> Array:
+    """An elementwise node, run on one position; what it makes of unknown operands is unknown."""
+    out = node.outputs[0]
+    unknown = np.full(channels_of(out, a.axes[out]) or 0, np.nan)
+    kernel = KERNELS.get(node.op_type)
+    if kernel is None:
+        return unknown
+    operands = [None if v is None else _at_one_position(v, found, a) for v in node.inputs]
+    arrays = [x for x in operands if x is not None]
+    if node.op_type != "Mul" and any(np.isnan(x).all() for x in arrays):
+        return unknown
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    call = Call(node.op_type, a.version, 1, attributes)
+    with np.errstate(all="ignore"):
+        result = kernel(
+            call, *(None if x is None else np.where(np.isnan(x), 0, x) for x in operands)
+        )
+    if result is None:
+        return unknown
+    missing = np.any([np.broadcast_to(np.isnan(x), unknown.shape) for x in arrays], axis=0)
+    if node.op_type == "Mul":
+        missing &= ~np.any([np.broadcast_to(x == 0, unknown.shape) for x in arrays], axis=0)
+    return np.where(missing, np.nan, np.broadcast_to(result, unknown.shape))
+
+
+def _at_one_position(value: ir.Value, found: Flow, a: _Analysis) -> Array:
+    """(C,) or a scalar: an operand at any position, NaN where it differs from place to place."""
+    array = constant(value)
+    if array is None:
+        linked = any(link.operand is value for link in found.links)
+        return _of(value, a) if linked else np.array(np.nan)
+    if array.size == 1:
+        return np.asarray(array, np.float64).reshape(())
+    axis = found.constants.get(value)
+    if axis is None or array.size != array.shape[axis]:
+        return np.array(np.nan)
+    return np.asarray(array, np.float64).reshape(-1)
+
+
+# Backward: what is needed ------------------------------------------------------------------------
+
+
+def _lock(graph: ir.Graph, a: _Analysis) -> None:
+    """Values that must keep all channels: the caller's, and those that other nodes read or make."""
+    a.locked |= {v for v in (*graph.inputs, *graph.outputs) if v in a.axes}
+    a.locked |= {v for v in a.axes if v.producer() is None or v.producer() not in a.flows}
+    for node in graph.all_nodes():
+        free = set(a.flows[node].operands) if node in a.flows else _sized(node, a)
+        a.locked |= {v for v in node.inputs if v is not None and v in a.axes and v not in free}
+    for value, axis in a.axes.items():
+        a.needed[value] = np.full(channels_of(value, axis) or 0, value in a.locked)
+
+
+def _sized(node: ir.Node, a: _Analysis) -> set[ir.Value]:
+    """The operand of a Shape whose number of channels nobody reads."""
+    x = node.inputs[0] if node.op_type == "Shape" and node.domain == "" else None
+    if x is None or x.shape is None or a.axes.get(x) in entries_used(node, x.shape.rank()):
+        return set()
+    return {x}
+
+
+def _ask(node: ir.Node, a: _Analysis) -> None:
+    found = a.flows.get(node)
+    if found is None:
+        return
+    if found.mix is not None:
+        computed = _computes(node.outputs[0], a)
+        read = found.mix.lines[1] if computed.all() else found.mix.used[computed].any(axis=0)
+        a.needed[found.mix.operand] |= read
+    for link in found.links:
+        read = _computes(link.result, a)[link.outs] | _is_partial(node)
+        np.logical_or.at(a.needed[link.operand], link.sources, read)
+
+
+def _computes(value: ir.Value, a: _Analysis) -> Array:
+    """Channels that are needed and vary."""
+    return np.asarray(a.needed[value] & np.isnan(a.known[value]))
+
+
+def _is_partial(node: ir.Node) -> bool:
+    """Whether a function has values that it is not defined, or too large, for: what is tied to
+    others but not needed is computed from what is left, and has to stay a number."""
+    divides = node.op_type == "Div" and constant(node.inputs[1]) is None
+    return divides or node.op_type in ("Exp", "Log", "Pow", "Reciprocal", "Sqrt")
+
+
+# What may go -------------------------------------------------------------------------------------
+
+
+def _kept(a: _Analysis) -> dict[ir.Value, Array]:
+    """Channels tied to each other stay or go together, and no value loses all of its own."""
+    must = {v: _must_stay(v, a) for v in a.axes}
+    if all(channels.all() for channels in must.values()):
+        return must
+    values = list(a.axes)
+    ends = np.cumsum([0, *(len(a.needed[v]) for v in values)])
+    starts = dict(zip(values, ends[:-1], strict=True))
+    ties = [np.stack([starts[x] + s, starts[y] + o]) for x, s, y, o in _ties(a)]
+    pairs = np.concatenate(ties, axis=1) if ties else np.zeros((2, 0), int)
+    group = _groups(ends[-1], *pairs)
+    own = {v: group[starts[v] : starts[v] + len(a.needed[v])] for v in values}
+    stays = np.zeros(ends[-1] + 1, bool)
+    for value in values:
+        stays[own[value][must[value]]] = True
+    # All at once: one after another, how many stay would depend on the order of the nodes.
+    empty = [groups[0] for groups in own.values() if not stays[groups].any()]
+    stays[empty] = True
+    while more := _unequal(own, stays, a):
+        for groups in more:
+            stays[groups] = True
+    return {v: stays[own[v]] for v in values}
+
+
+def _unequal(own: Mapping[ir.Value, Array], stays: Array, a: _Analysis) -> list[Array]:
+    """What has to stay so that the groups of each convolution are equally large."""
+    found = []
+    for node, mix in ((node, found.mix) for node, found in a.flows.items()):
+        if mix is not None and mix.groups > 1:
+            sides = own[mix.operand], own[node.outputs[0]]
+            lacking = missing(stays[sides[0]], stays[sides[1]], mix.groups)
+            found += [side[lack] for side, lack in zip(sides, lacking, strict=True)]
+    return [groups for groups in found if groups.size]
+
+
+def _groups(count: int, a: Array, b: Array) -> Array:
+    """For each of 0 … count - 1 the smallest number that it is tied to, by pairs a[k], b[k].
+
+    >>> _groups(6, np.array([1, 3, 4]), np.array([3, 5, 2]))
+    array([0, 1, 2, 1, 2, 1])
+    """
+    group = np.arange(count)
+    while ((x := group[a]) != (y := group[b])).any():
+        np.minimum.at(group, np.maximum(x, y), np.minimum(x, y))
+        while ((above := group[group]) != group).any():
+            group = above
+    return group
+
+
+def _ties(a: _Analysis) -> Iterator[tuple[ir.Value, Array, ir.Value, Array]]:
+    for found in a.flows.values():
+        for link in found.links:
+            yield link.operand, link.sources, link.result, link.outs
+
+
+def _must_stay(value: ir.Value, a: _Analysis) -> Array:
+    """Channels that are read and vary, or whose constant cannot be added where it is read."""
+    known, needed = _of(value, a), a.needed[value]
+    if value in a.locked:
+        return np.ones_like(needed)
+    stay = needed & np.isnan(known)
+    for use in value.uses():
+        mix = a.flows[use.node].mix if use.node in a.flows else None
+        if mix is not None and mix.zeros_only:
+            stay = stay | (needed & (known != 0) & mix.lines[1])
+    return stay

@@ -1,0 +1,230 @@
+"""How channels flow through the nodes of a graph, read off their operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.weights import Array
+from onebyone.graph.axes import Spatial
+from onebyone.graph.channels import ChannelNode, bias_of, channel_map
+from onebyone.graph.constants import constant, is_float
+from onebyone.graph.operators import Role, role
+from onebyone.graph.spatial import spatial
+from onebyone.graph.views import view_axis
+from onebyone.optimize.channels.groups import by_rows
+from onebyone.optimize.channels.links import Flow, Link, Mix, channels_of, straight
+from onebyone.optimize.channels.regroup import blocked, regrouped, selected, sized_freely, split
+
+__all__ = ["flow"]
+
+
+def flow(node: ir.Node, axis: int, axes: Mapping[ir.Value, int] | None = None) -> Flow | None:
+    """How channels reach axis `axis` of the node's results; None if that is not known.
+
+    Args:
+        node: with shapes inferred.
+        axis: of the channels in the results.
+        axes: of the channels in its operands: where a view merges them with others or cuts them
+            apart, that cannot be told from the result. Without it such views are not known.
+    """
+    if node.domain != "" or not node.outputs or not is_float(node.outputs[0]):
+        return None
+    if node.op_type == "Split":
+        return split(node, axis)
+    if any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
+        return None
+    x = node.inputs[0] if node.inputs else None
+    before = None if axes is None or x is None else axes.get(x)
+    if role(node) is Role.VIEW and before is not None and view_axis(node, axis) is None:
+        return regrouped(node, axis, before)
+    reader = _BY_TYPE.get(node.op_type, _READERS.get(role(node)))
+    return None if reader is None else reader(node, axis)
+
+
+def _mixed(node: ir.Node, axis: int) -> Flow | None:
+    if node.op_type == "BatchNormalization":
+        return _normalised(node, axis)
+    found = channel_map(node, axis)
+    if not isinstance(found, ChannelNode) or found.map.groups != 1:
+        return _product(node, axis) if node.op_type == "MatMul" else None
+    unbiased = node.op_type == "MatMul"
+    return _mix(found.operand, axis, found.map.weight, found.map.bias, unbiased, 1)
+
+
+def _mix(
+    x: ir.Value, axis: int, kernel: Array, bias: Array | None, zeros_only: bool, groups: int
+) -> Flow:
+    """`kernel`: (C_out, C_in / groups, ...)."""
+    taps = kernel.reshape(*kernel.shape[:2], prod(kernel.shape[2:]))
+    return Flow(axis, mix=Mix(x, axis, taps, bias, zeros_only, groups))
+
+
+def _product(node: ir.Node, axis: int) -> Flow | None:
+    """A product of matrices for each channel, the heads of an attention say."""
+    out = node.outputs[0]
+    return _same(node, axis) if out.shape is not None and axis < out.shape.rank() - 2 else None
+
+
+def _normalised(node: ir.Node, axis: int) -> Flow | None:
+    parameters = [v for v in node.inputs[1:] if v is not None]
+    x = node.inputs[0]
+    if axis != 1 or x is None or any(constant(v) is None for v in parameters):
+        return None
+    if node.attributes.get_int("training_mode", 0):
+        return None
+    link = straight(x, node.outputs[0], axis)
+    return None if link is None else Flow(axis, (link,), constants=dict.fromkeys(parameters, 0))
+
+
+def _convolved(node: ir.Node, axis: int) -> Flow | None:
+    weight, bias, x = constant(node.inputs[1]), bias_of(node, 2), node.inputs[0]
+    if axis != 1 or weight is None or x is None or isinstance(bias, Refusal):
+        return None
+    groups, channels = node.attributes.get_int("group", 1), channels_of(x, 1)
+    if groups == channels == channels_of(node.outputs[0], 1):
+        link = straight(x, node.outputs[0], 1)
+        held = {v: 0 for v in node.inputs[1:] if v is not None}
+        return None if link is None else Flow(axis, (link,), constants=held)
+    if channels is None or channels * (channels_of(node.outputs[0], 1) or 0) > MAX_BLOCKS:
+        return None
+    kernel = weight if node.op_type == "Conv" else by_rows(weight, groups)
+    return _mix(x, 1, kernel, bias, varies_at_borders(node), groups)
+
+
+MAX_BLOCKS = 1 << 26
+"""Entries of the largest matrix that a convolution's channels are laid out in, as 0.5 GB."""
+
+
+def varies_at_borders(node: ir.Node) -> bool:
+    """Whether a convolution may make several numbers of a constant: it pads, or is transposed."""
+    pads = any(node.attributes.get_ints("pads", ()))
+    # Exporters name "NOTSET" too.
+    automatic = node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+    return pads or automatic or node.op_type == "ConvTranspose"
+
+
+def _same(node: ir.Node, axis: int) -> Flow | None:
+    """Elementwise, with broadcasting."""
+    out = node.outputs[0]
+    links: list[Link] = []
+    held: dict[ir.Value, int] = {}
+    assert out.shape is not None
+    for x in dict.fromkeys(v for v in node.inputs if v is not None):
+        if x.shape is None:
+            return None
+        own = axis - out.shape.rank() + x.shape.rank()
+        if own < 0 or x.shape[own] == 1 != out.shape[axis]:
+            continue
+        if constant(x) is not None:
+            held[x] = own
+            continue
+        link = straight(x, out, own, axis)
+        if link is None:
+            return None
+        links.append(link)
+    return Flow(axis, tuple(links), constants=held) if links else None
+
+
+def _stacked(node: ir.Node, axis: int) -> Flow | None:
+    out = node.outputs[0]
+    if out.shape is None:
+        return None
+    if node.attributes.get_int("axis", 1) % out.shape.rank() != axis:
+        return _same(node, axis)
+    links, at = [], 0
+    for x in node.inputs:
+        channels = None if x is None else channels_of(x, axis)
+        if x is None or channels is None:
+            return None
+        links.append(Link(x, axis, out, np.arange(at, at + channels), np.arange(channels)))
+        at += channels
+    return Flow(axis, tuple(links))
+
+
+def _pooled(node: ir.Node, axis: int) -> Flow | None:
+    return _same(node, axis) if axis == 1 else None
+
+
+def _normalised_within(node: ir.Node, axis: int) -> Flow | None:
+    """A softmax or normalisation over axes behind the channels'."""
+    out, attribute = node.outputs[0], node.attributes.get("axis")
+    # Which axis is meant where none is named depends on the version.
+    if out.shape is None or attribute is None:
+        return None
+    return _same(node, axis) if axis < attribute.as_int() % out.shape.rank() else None
+
+
+def _normalised_channels(node: ir.Node, axis: int) -> Flow | None:
+    """An InstanceNormalization: each channel by itself."""
+    parameters = dict.fromkeys((v for v in node.inputs[1:] if v is not None), 0)
+    x = node.inputs[0]
+    link = None if x is None or axis != 1 else straight(x, node.outputs[0], 1)
+    if link is None or any(constant(v) is None for v in parameters):
+        return None
+    return Flow(axis, (link,), constants=parameters)
+
+
+def _viewed(node: ir.Node, axis: int) -> Flow | None:
+    x, before = node.inputs[0], view_axis(node, axis)
+    if x is None or before is None:
+        return None
+    if not sized_freely(node, axis, before):
+        return None
+    link = straight(x, node.outputs[0], before, axis)
+    return None if link is None else Flow(axis, (link,))
+
+
+def _spaced(node: ir.Node, axis: int) -> Flow | None:
+    """A space map, or a selection of positions or channels."""
+    found, x = spatial(node), node.inputs[0]
+    if isinstance(found, Spatial) and axis in found.maps and role(node) is Role.SELECTION:
+        return selected(node, axis)
+    if not isinstance(found, Spatial) or x is None or x.shape is None:
+        return None
+    if node.op_type in ("Expand", "Tile", "Resize", "Upsample") and _names_channels(node):
+        return None
+    kept = [k for k in range(x.shape.rank()) if k not in found.vanished]
+    if axis >= len(kept) or kept[axis] in found.maps:
+        return None
+    link = straight(x, node.outputs[0], kept[axis], axis)
+    return None if link is None else Flow(axis, (link,))
+
+
+def _names_channels(node: ir.Node) -> bool:
+    """Whether the number of channels may be written in an operand (sizes, not scales)."""
+    sizes = node.inputs[3] if node.op_type == "Resize" and len(node.inputs) > 3 else None
+    return node.op_type == "Expand" or sizes is not None
+
+
+def _identity(node: ir.Node, axis: int) -> Flow | None:
+    x = node.inputs[0]
+    link = None if x is None else straight(x, node.outputs[0], axis)
+    return None if link is None else Flow(axis, (link,))
+
+
+Reader = Callable[[ir.Node, int], Flow | None]
+
+_BY_TYPE: dict[str, Reader] = {
+    **dict.fromkeys(("LpPool", "MaxPool", "GlobalMaxPool"), _pooled),
+    **dict.fromkeys(("Max", "Min", "Mul", "Div", "Neg", "Cast"), _same),
+    **dict.fromkeys(("Softmax", "LogSoftmax", "LayerNormalization"), _normalised_within),
+    "InstanceNormalization": _normalised_channels,
+    "DepthToSpace": blocked,
+}
+
+_READERS: dict[Role, Reader] = {
+    Role.CHANNEL_MAP: _mixed,
+    Role.CONVOLUTION: _convolved,
+    Role.SUM: _same,
+    Role.ELEMENTWISE: _same,
+    Role.CONCAT: _stacked,
+    Role.VIEW: _viewed,
+    Role.SPACE_MAP: _spaced,
+    Role.SELECTION: _spaced,
+    Role.IDENTITY: _identity,
+}

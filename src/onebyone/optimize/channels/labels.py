@@ -1,0 +1,152 @@
+"""Where channels come from, and which values store theirs in one order: what `relabel` goes by.
+
+y[o] = x_{k(o)}[c(o)]          through all moves, down to the values that no move makes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.weights import Array
+from onebyone.graph.operators import Role, role
+from onebyone.optimize.channels.flow import flow
+from onebyone.optimize.channels.links import Flow, channels_of
+from onebyone.optimize.channels.moves import Move, moves
+from onebyone.optimize.regions.lift import channel_axes
+
+__all__ = ["Labels", "labels_of"]
+
+
+@dataclass(eq=False)
+class Labels:
+    """What is known of the channels of a graph.
+
+    Args:
+        axes: value -> channel axis.
+        flows: node -> how channels flow through it, for nodes that compute.
+        moves: value -> the move that makes it.
+        atoms: value -> for each channel the source's number and the channel there.
+        sources: the values that channels come from, with their numbers.
+        group: value -> the value that stands for all that must be stored in one order.
+        rank: node -> its place in the graph.
+    """
+
+    axes: dict[ir.Value, int]
+    flows: dict[ir.Node, Flow] = field(default_factory=dict)
+    moves: dict[ir.Value, Move] = field(default_factory=dict)
+    atoms: dict[ir.Value, tuple[Array, Array]] = field(default_factory=dict)
+    sources: dict[ir.Value, int] = field(default_factory=dict)
+    group: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    rank: dict[ir.Node, int] = field(default_factory=dict)
+
+    @cached_property
+    def numbered(self) -> list[ir.Value]:
+        """The sources by their numbers."""
+        return list(self.sources)
+
+    @cached_property
+    def inner(self) -> set[ir.Node]:
+        """The nodes that move channels."""
+        return {node for move in self.moves.values() for node in move.nodes}
+
+    @cached_property
+    def members(self) -> dict[ir.Value, list[ir.Value]]:
+        """The values of each group."""
+        found: dict[ir.Value, list[ir.Value]] = {}
+        for value in self.axes:
+            found.setdefault(self.of(value), []).append(value)
+        return found
+
+    @cached_property
+    def whole(self) -> set[ir.Value]:
+        """The groups of which a mix reads some value as it is."""
+        mixes = (found.mix for found in self.flows.values())
+        return {self.of(mix.operand) for mix in mixes if mix is not None}
+
+    def of(self, value: ir.Value) -> ir.Value:
+        """The value that stands for the group of `value`."""
+        while (above := self.group.get(value, value)) is not value:
+            # Every other step of the way is left out from now on, so that ways stay short.
+            self.group[value] = above = self.group.get(above, above)
+            value = above
+        return value
+
+    def tie(self, a: ir.Value, b: ir.Value) -> None:
+        self.group[self.of(a)] = self.of(b)
+
+
+def labels_of(graph: ir.Graph) -> Labels:
+    """The labels of a graph with shapes inferred; it is not changed."""
+    axes = channel_axes(graph)
+    for node in graph:
+        if node.op_type == "Split" and node.outputs[0] in axes:
+            axes.update(dict.fromkeys(node.outputs, axes[node.outputs[0]]))
+    labels = Labels(axes, rank={node: k for k, node in enumerate(graph)})
+    for node in graph:  # first those that fix an axis by themselves, so that order does not matter
+        if node.op_type != "Concat":
+            _note(moves(node, axes), axes)
+    for node in graph:
+        _carry(node, axes)
+        found = list(moves(node, axes))
+        if all(move.which.size for move in found):
+            labels.moves.update({move.value: move for move in found})
+    _note(labels.moves.values(), axes)
+    for node in graph:
+        if not any(value in labels.moves for value in node.outputs):
+            _admit(node, labels)
+    for move in labels.moves.values():
+        labels.atoms[move.value] = _atoms(move, labels)
+    return labels
+
+
+def _note(found: Iterable[Move], axes: dict[ir.Value, int]) -> None:
+    """Enter the channel axes of what moves read and make."""
+    for move in found:
+        for value in (move.value, *move.operands):
+            axes.setdefault(value, move.axis)
+
+
+def _carry(node: ir.Node, axes: dict[ir.Value, int]) -> None:
+    """Give the result of a node the channel axis of its operands, which moves may have fixed."""
+    out = node.outputs[0] if node.outputs else None
+    if out is None or out in axes or out.shape is None or role(node) is Role.VIEW:
+        return
+    rank = out.shape.rank()
+    known = [axes[v] for v in node.inputs if v in axes and v.shape and v.shape.rank() == rank]
+    if known:
+        axes[out] = known[0]
+
+
+def _admit(node: ir.Node, labels: Labels) -> None:
+    out = node.outputs[0] if node.outputs else None
+    found = flow(node, labels.axes[out]) if out is not None and out in labels.axes else None
+    if found is None or out is None or channels_of(out, found.axis) is None:
+        return
+    if any(labels.axes.get(v, axis) != axis for v, axis in found.operands.items()):
+        return
+    if found.picks or (found.mix is not None and found.mix.groups > 1):
+        return
+    if any(link.result is not out or not link.is_straight for link in found.links):
+        return
+    labels.flows[node] = found
+    for link in found.links:
+        labels.tie(link.operand, out)
+
+
+def _atoms(move: Move, labels: Labels) -> tuple[Array, Array]:
+    """For each channel of a moved value the number of its source, and its channel there."""
+    source, channel = np.zeros_like(move.which), np.zeros_like(move.which)
+    for k, operand in enumerate(move.operands):
+        here = move.which == k
+        if operand in labels.atoms:
+            source[here] = labels.atoms[operand][0][move.sources[here]]
+            channel[here] = labels.atoms[operand][1][move.sources[here]]
+        else:
+            source[here] = labels.sources.setdefault(operand, len(labels.sources))
+            channel[here] = move.sources[here]
+    return source, channel

@@ -1,0 +1,89 @@
+"""Prune: dead channels are taken out of the weights, and what they held goes into the next bias.
+
+W[x; k] = W₁x + W₂k           k constant: W₂k is part of the bias
+W[x; z] = W₁x                 z where W₂ = 0: nobody reads it, nobody computes it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.weights import Array
+from onebyone.graph.constants import constant
+from onebyone.optimize.channels.dead import Dead, find
+from onebyone.optimize.channels.links import Mix
+from onebyone.optimize.channels.reindex import narrow, reindex
+from onebyone.optimize.channels.tracks import tracks
+from onebyone.optimize.names import Names
+from onebyone.optimize.regions.place import Unrepresentable, rounded
+
+__all__ = ["Pruned", "prune"]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A node that lost channels: how many of its result, and of its weights."""
+
+    node: str
+    channels: int
+    weights: int
+
+
+def prune(graph: ir.Graph, version: int) -> Iterator[Pruned]:
+    """Take dead channels out, in place; `version` is the opset's.
+
+    Where a bias would not fit the number type, the channels that it would take in stay.
+    """
+    dead = _fitting(graph, version)
+    if all(kept.all() for kept in dead.kept.values()):
+        return
+    names = Names.of(graph)
+    orders = {v: np.flatnonzero(kept) for v, kept in dead.kept.items() if not kept.all()}
+    for node, found in dead.flows.items():
+        before = _stored(node)
+        bias = None if found.mix is None else _bias(found.mix, dead)
+        if reindex(node, found, orders, names, bias):
+            gone = sum(int((~dead.kept[v]).sum()) for v in node.outputs if v in dead.kept)
+            yield Pruned(node.name or node.op_type, gone, before - _stored(node))
+    for value, order in orders.items():
+        narrow(value, dead.axes[value], len(order))
+
+
+def _fitting(graph: ir.Graph, version: int) -> Dead:
+    """What is dead, less what no bias can be stored for."""
+    axes, whole = tracks(graph), set[ir.Value]()
+    while True:
+        dead = find(graph, axes, version, whole)
+        mixes = ((node, found.mix) for node, found in dead.flows.items() if found.mix is not None)
+        found = {mix.operand for node, mix in mixes if not _fits(_bias(mix, dead), node)}
+        if found <= whole:
+            return dead
+        whole |= found
+
+
+def _fits(bias: Array | None, node: ir.Node) -> bool:
+    """Whether a node can store a bias."""
+    dtype = node.outputs[0].dtype
+    try:
+        return bias is None or dtype is None or bool(rounded(bias, dtype).size)
+    except Unrepresentable:
+        return False
+
+
+def _stored(node: ir.Node) -> int:
+    return sum(array.size for v in node.inputs[1:] if (array := constant(v)) is not None)
+
+
+def _bias(mix: Mix, dead: Dead) -> Array | None:
+    """b + W₂k over the channels that go; None for none."""
+    known, kept = dead.known[mix.operand], dead.kept[mix.operand]
+    constants = np.where(kept | np.isnan(known), 0, known)
+    if not constants.any():
+        return mix.bias
+    if not (mix.used & (constants != 0)).any():
+        return mix.bias
+    return mix.weight @ constants + (0 if mix.bias is None else mix.bias)

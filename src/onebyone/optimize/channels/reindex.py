@@ -1,0 +1,181 @@
+"""Weights for other channels: some left out, or all in another order.
+
+(P_out W P_inᵀ)(P_in x) = P_out (W x)        P: rows of the identity, chosen and ordered
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.weights import Array
+from onebyone.graph.constants import constant
+from onebyone.optimize.channels.groups import by_rows, narrowed
+from onebyone.optimize.channels.links import Flow, Link, Mix
+from onebyone.optimize.names import Names, integers
+from onebyone.optimize.regions.place import rounded
+
+__all__ = ["Orders", "narrow", "reindex"]
+
+Orders = Mapping[ir.Value, Array]
+"""Value -> the channels that it has from now on, by their old numbers, in their new order."""
+
+
+def reindex(node: ir.Node, found: Flow, orders: Orders, names: Names, bias: Array | None) -> bool:
+    """Give a node weights for the new channels of its operands and its result; whether any changed.
+
+    Args:
+        node, found: the node, and how channels flow through it.
+        orders: for values that change; those that are not there stay as they are.
+        names: of the graph.
+        bias: (C_out,) in the old order, where the node's own is another one from now on.
+    """
+    out = orders.get(node.outputs[0])
+    if found.mix is not None:
+        return _mix(node, found.mix, out, orders.get(found.mix.operand), names, bias)
+    if found.picks:
+        return _pick(node, found.links, orders, names)
+    if out is None:
+        return False
+    for operand, axis in found.constants.items():
+        array = constant(operand)
+        assert array is not None
+        _replace(node, operand, np.take(array, out, axis), names)
+    if node.op_type in ("Conv", "ConvTranspose"):
+        node.attributes["group"] = ir.AttrInt64("group", len(out))
+    if node.op_type == "Reshape":
+        _resize(node, found.axis, len(out), names)
+    return True
+
+
+def _pick(node: ir.Node, links: Sequence[Link], orders: Orders, names: Names) -> bool:
+    """Pick the same channels out of others; the order is the old one, only some are missing."""
+    before = orders.get(links[0].operand)
+    if before is None:
+        return False
+    parts = [_picked(link, orders, before) for link in links]
+    assert isinstance(node.graph, ir.Graph)
+    if node.op_type == "Split":
+        _cut(node, [len(part) for part in parts], names)
+    elif node.op_type == "Gather":
+        node.replace_input_with(1, integers(parts[0], node.graph, names))
+    else:
+        ends = parts[0][0], parts[0][-1] + 1
+        for at, end in enumerate(ends, start=1):
+            node.replace_input_with(at, integers([end], node.graph, names))
+    return True
+
+
+def _picked(link: Link, orders: Orders, before: Array) -> Array:
+    """Where the channels that are picked stand from now on."""
+    after = orders.get(link.result, np.arange(len(link.outs)))
+    return np.searchsorted(before, link.sources[after])
+
+
+def _cut(node: ir.Node, counts: Sequence[int], names: Names) -> None:
+    assert isinstance(node.graph, ir.Graph)
+    if node.graph.opset_imports[""] < 13:
+        node.attributes["split"] = ir.AttrInt64s("split", counts)
+        return
+    node.attributes.pop("num_outputs", None)
+    if len(node.inputs) < 2:
+        node.resize_inputs(2)
+    node.replace_input_with(1, integers(counts, node.graph, names))
+
+
+def narrow(value: ir.Value, axis: int, channels: int) -> None:
+    """Note that a value has another number of channels."""
+    assert value.shape is not None
+    dims = list(value.shape.dims)
+    dims[axis] = channels
+    value.shape = ir.Shape(dims)
+
+
+def _resize(node: ir.Node, axis: int, channels: int, names: Names) -> None:
+    """Write another number of channels into the constant shape of a Reshape."""
+    shape = constant(node.inputs[1])
+    # A zero copies a size of the operand, which may be that of another axis.
+    if shape is not None and shape[axis] >= 0:
+        written = shape.copy()
+        written[axis] = channels
+        _replace(node, node.inputs[1], written, names)
+
+
+def _mix(
+    node: ir.Node,
+    mix: Mix,
+    out: Array | None,
+    into: Array | None,
+    names: Names,
+    bias: Array | None,
+) -> bool:
+    if out is None and into is None:
+        return False
+    at = 0 if node.op_type == "MatMul" and node.inputs[0] is not mix.operand else 1
+    weight = constant(node.inputs[at])
+    assert weight is not None
+    if mix.groups > 1:
+        weight = _narrowed(node, mix, weight, out, into)
+    else:
+        rows, columns = (1, 0) if _is_transposed(node, at) else (0, 1)
+        weight = weight if out is None else np.take(weight, out, rows)
+        weight = weight if into is None else np.take(weight, into, columns)
+    _replace(node, node.inputs[at], weight, names)
+    total = mix.bias if bias is None else bias
+    if total is not None and node.op_type != "MatMul":
+        _set_bias(node, total if out is None else total[out], names)
+    return True
+
+
+def _narrowed(
+    node: ir.Node, mix: Mix, weight: Array, out: Array | None, into: Array | None
+) -> Array:
+    """A grouped kernel for some channels; groups of which none is left go."""
+    rows = np.arange(mix.weight.shape[0]) if out is None else out
+    columns = np.arange(mix.weight.shape[1]) if into is None else into
+    groups = len(np.unique(rows // (mix.weight.shape[0] // mix.groups)))
+    node.attributes["group"] = ir.AttrInt64("group", groups)
+    if node.op_type == "Conv":
+        return narrowed(weight, mix.groups, rows, columns)
+    kernel = narrowed(by_rows(weight, mix.groups), mix.groups, rows, columns)
+    return by_rows(kernel, groups)  # transposing the blocks twice gives them back
+
+
+def _is_transposed(node: ir.Node, at: int) -> bool:
+    """Whether a weight is stored as (C_in, C_out)."""
+    if node.op_type == "ConvTranspose":
+        return True
+    if node.op_type == "Gemm":
+        return not node.attributes.get_int("transB", 0)
+    return node.op_type == "MatMul" and at == 1
+
+
+def _set_bias(node: ir.Node, bias: Array, names: Names) -> None:
+    if node.op_type == "Gemm":  # whose factor is in the bias already
+        node.attributes["beta"] = ir.AttrFloat32("beta", 1.0)
+    if len(node.inputs) < 3:
+        node.resize_inputs(3)
+    like = node.inputs[1] if node.inputs[2] is None else node.inputs[2]
+    node.replace_input_with(2, _initializer(node, bias, like, names))
+
+
+def _replace(node: ir.Node, old: ir.Value | None, array: Array, names: Names) -> None:
+    new = _initializer(node, array, old, names)
+    for at, operand in enumerate(node.inputs):
+        if operand is old:
+            node.replace_input_with(at, new)
+
+
+def _initializer(node: ir.Node, array: Array, like: ir.Value | None, names: Names) -> ir.Value:
+    """A new initialiser of the type of the one it stands in for."""
+    assert like is not None
+    assert like.dtype is not None
+    assert isinstance(node.graph, ir.Graph)
+    name = names.mint(f"{like.name}.channels")
+    stored = array.astype(np.int64) if array.dtype.kind in "iu" else rounded(array, like.dtype)
+    value = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(stored), name=name))
+    value.shape, value.dtype = ir.Shape(array.shape), like.dtype
+    node.graph.register_initializer(value)
+    return value

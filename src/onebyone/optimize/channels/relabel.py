@@ -1,0 +1,306 @@
+"""Relabel: channels are stored in the order in which they are asked for.
+
+    W(Px) = (WP)x,   P(Wx) = (PW)x,   f(Px) = P f(x)         P: a permutation, or a selection
+
+Moving channels about is a 0/1 matrix, and the weights before and after it can take it in. For each
+value that something other than a move reads, it is worked out which channels of which *sources*
+(values that no move makes) it holds. A source whose weights can be permuted stores its channels
+sorted by who reads them; each reader is then put together from whole stretches, in the order that
+comes cheapest, and has its own weights permuted to that. Channels that nobody reads are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.weights import Array
+from onebyone.graph.count import macs
+from onebyone.graph.shapes import Sizes
+from onebyone.optimize.channels.assemble import Builder, Piece
+from onebyone.optimize.channels.labels import Labels, labels_of
+from onebyone.optimize.channels.links import channels_of
+from onebyone.optimize.channels.moves import Move
+from onebyone.optimize.channels.reindex import narrow, reindex
+from onebyone.optimize.cost import Cost, Profile
+from onebyone.optimize.names import Names
+
+__all__ = ["Relabelled", "relabel"]
+
+
+@dataclass(frozen=True, eq=False)
+class Relabelled:
+    """Moves that went, by their nodes, and what moving costs before and after.
+
+    `saved` are the MACs of channels that were selected from, and that nobody read.
+    """
+
+    nodes: tuple[str, ...]
+    before: Cost
+    after: Cost
+    saved: int
+
+
+def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabelled]:
+    """Take shuffles and other moves of channels into the weights, in place, where that is cheaper.
+
+    Moves that are connected, through values or through orders, go together or stay together.
+    """
+    labels = labels_of(graph)
+    names, fixed = Names.of(graph), _fixed(graph, labels)
+    for component in _components(labels):
+        plan = _plan(component, labels, fixed)
+        before, after = _moving(component, sizes, profile), _placing(plan, labels, sizes, profile)
+        if after < before:
+            touched = _touched(plan, labels)
+            work = macs(graph, sizes, touched)
+            _carry_out(plan, labels, graph, names, touched)
+            gone = {n.name or n.op_type for move in component for n in move.nodes}
+            saved = work - macs(graph, sizes, touched)
+            yield Relabelled(tuple(sorted(gone)), before, after, saved)
+
+
+def _components(labels: Labels) -> list[list[Move]]:
+    """Moves connected through values and orders, where channels change places or are left out."""
+    joined = Labels({})
+    for value, move in labels.moves.items():
+        for operand in move.operands:
+            joined.tie(value, operand)
+    for value in (*labels.moves, *labels.sources):
+        joined.tie(value, labels.of(value))
+    found: dict[ir.Value, list[Move]] = {}
+    for value, move in labels.moves.items():
+        found.setdefault(joined.of(value), []).append(move)
+    return [component for component in found.values() if _reorders(component, labels)]
+
+
+def _reorders(component: Sequence[Move], labels: Labels) -> bool:
+    """Whether a value that is read holds a source in pieces, or nobody reads some channels."""
+    read: dict[int, list[Array]] = {}
+    for move in component:
+        if not _is_read(move.value, labels):
+            continue
+        source, channel = labels.atoms[move.value]
+        if move.scatters or len(_runs(source, channel)) > len(np.unique(source)):
+            return True
+        for k in np.unique(source):
+            read.setdefault(int(k), []).append(channel[source == k])
+    return any(
+        len(np.unique(np.concatenate(parts))) < (channels_of(labels.numbered[k], 1) or 0)
+        for k, parts in read.items()
+    )
+
+
+# The plan -----------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class _Plan:
+    """New orders, and how each value that is read is put together from stretches of sources."""
+
+    orders: dict[ir.Value, Array] = field(default_factory=dict)
+    pieces: dict[ir.Value, list[Piece]] = field(default_factory=dict)
+    gathers: dict[ir.Value, Array] = field(default_factory=dict)
+
+
+def _plan(component: Sequence[Move], labels: Labels, fixed: set[ir.Value]) -> _Plan:
+    wanted = [m.value for m in component if _is_read(m.value, labels)]
+    plan = _Plan()
+    made: dict[ir.Value, list[ir.Value]] = {}
+    for value in wanted:
+        made.setdefault(labels.of(value), []).append(value)
+    taken = _taken(wanted, labels)
+    for group, channels in taken.items():
+        if group not in fixed and group not in made:
+            plan.orders[group] = _sorted_by_reader(group, channels, labels)
+    for value in wanted:
+        group = labels.of(value)
+        free = group not in fixed and group not in taken and len(made[group]) == 1
+        _assemble(value, free, plan, labels)
+    return plan
+
+
+def _is_read(value: ir.Value, labels: Labels) -> bool:
+    """Whether something other than a move reads a value."""
+    return value.is_graph_output() or any(use.node not in labels.inner for use in value.uses())
+
+
+def _fixed(graph: ir.Graph, labels: Labels) -> set[ir.Value]:
+    """Groups with a value whose order somebody else counts on."""
+    fixed = {labels.of(v) for v in (*graph.inputs, *graph.outputs)}
+    for node in graph.all_nodes():
+        found = labels.flows.get(node)
+        free = set() if found is None else {link.operand for link in found.links}
+        if found is not None and found.mix is not None:
+            free = {found.mix.operand}
+        if node not in labels.inner:
+            fixed |= {labels.of(v) for v in node.inputs if v is not None and v not in free}
+        if node not in labels.inner and found is None:
+            fixed |= {labels.of(v) for v in node.outputs}
+    return fixed
+
+
+def _taken(wanted: Sequence[ir.Value], labels: Labels) -> dict[ir.Value, list[Array]]:
+    """For each group of sources the channels that are read of it, one reader after another."""
+    found: dict[ir.Value, list[Array]] = {}
+    for value in wanted:
+        source, channel = labels.atoms[value]
+        read: dict[ir.Value, list[Array]] = {}
+        for k in np.unique(source):
+            read.setdefault(labels.of(labels.numbered[k]), []).append(channel[source == k])
+        for group, parts in read.items():
+            found.setdefault(group, []).append(np.concatenate(parts))
+    return found
+
+
+def _sorted_by_reader(group: ir.Value, taken: Sequence[Array], labels: Labels) -> Array:
+    """The channels of a group of sources that are read, those with the same readers together."""
+    source = next(v for v in labels.members[group] if v in labels.sources)
+    channels = channels_of(source, labels.axes[source]) or 0
+    readers = np.zeros((len(taken) + 1, channels), bool)
+    for row, channel in enumerate(taken):
+        readers[row, channel] = True
+    readers[-1] = group in labels.whole
+    order = np.lexsort(readers[::-1])
+    return order[readers[:, order].any(axis=0)]
+
+
+def _assemble(value: ir.Value, free: bool, plan: _Plan, labels: Labels) -> None:
+    """Choose the order of a value that is read, and the stretches that it is put together from."""
+    source, channel = labels.atoms[value]
+    stored = np.empty_like(channel)
+    for k in np.unique(source):
+        order = plan.orders.get(labels.of(labels.numbered[k]))
+        here = source == k
+        stored[here] = channel[here] if order is None else _positions(order)[channel[here]]
+    sequence = np.lexsort((stored, source)) if free else np.arange(len(source))
+    runs = _runs(source[sequence], stored[sequence])
+    if not free and len(runs) > 2 * len(np.unique(source)):
+        ordered = np.lexsort((stored, source))
+        runs = _runs(source[ordered], stored[ordered])
+        plan.gathers[value] = np.argsort(ordered)
+    elif free:
+        plan.orders[labels.of(value)] = sequence
+    plan.pieces[value] = [(labels.numbered[k], a, b) for k, a, b in runs]
+
+
+def _positions(order: Array) -> Array:
+    """Old channel -> place in the new order."""
+    places = np.full(order.max(initial=0) + 1, -1)
+    places[order] = np.arange(len(order))
+    return places
+
+
+def _runs(source: Array, stored: Array) -> list[tuple[int, int, int]]:
+    """Stretches of neighbours: source's number, first and end."""
+    cuts = np.flatnonzero((np.diff(source) != 0) | (np.diff(stored) != 1)) + 1
+    return [
+        (int(source[part[0]]), int(stored[part[0]]), int(stored[part[-1]]) + 1)
+        for part in np.split(np.arange(len(source)), cuts)
+    ]
+
+
+# What it costs ------------------------------------------------------------------------------------
+
+
+def _elements(value: ir.Value, axis: int, channels: int, sizes: Sizes) -> int:
+    shape = sizes.shape(value) or ()
+    return channels * prod(n for k, n in enumerate(shape) if k != axis)
+
+
+def _moving(component: Sequence[Move], sizes: Sizes, profile: Profile) -> Cost:
+    """Of the moves as they stand."""
+    nodes = {node: move for move in component for node in move.nodes[-1:]}
+    total = Cost()
+    for node, move in nodes.items():
+        moved = 2 * sum(prod(sizes.shape(v) or ()) for v in node.outputs)
+        total += Cost(profile.time(elements=moved * (profile.transpose if move.scatters else 1)))
+    return total
+
+
+def _placing(plan: _Plan, labels: Labels, sizes: Sizes, profile: Profile) -> Cost:
+    """Of the splits, concats and gathers of a plan."""
+    total = Cost()
+    for value, pieces in plan.pieces.items():
+        count = sum(b - a for _, a, b in pieces)
+        moved = 2 * _elements(value, 1, count, sizes)
+        if len(pieces) > 1:
+            total += Cost(profile.time(elements=moved))
+        if value in plan.gathers:
+            total += Cost(profile.time(elements=moved * profile.transpose))
+    for source, cuts in _cuts(plan).items():
+        stored = len(plan.orders.get(labels.of(source), ())) or channels_of(source, 1)
+        if cuts != [0, stored]:
+            moved = 2 * _elements(source, 1, cuts[-1] - cuts[0], sizes)
+            total += Cost(profile.time(elements=moved))
+    return total
+
+
+# Carrying it out ----------------------------------------------------------------------------------
+
+
+def _touched(plan: _Plan, labels: Labels) -> list[ir.Node]:
+    """The nodes whose weights have another order from now on, or less channels."""
+    values = [v for group in plan.orders for v in labels.members[group]]
+    around = {n for v in values for n in (v.producer(), *(use.node for use in v.uses()))}
+    return sorted(labels.flows.keys() & around, key=labels.rank.__getitem__)
+
+
+def _carry_out(
+    plan: _Plan, labels: Labels, graph: ir.Graph, names: Names, touched: Sequence[ir.Node]
+) -> None:
+    orders = {v: order for g, order in plan.orders.items() for v in labels.members[g]}
+    assembled = _built(plan, labels, graph, names, orders)
+    for node in touched:
+        reindex(node, labels.flows[node], orders, names, None)
+    for value, order in orders.items():
+        if value not in labels.moves:
+            narrow(value, labels.axes[value], len(order))
+    for value, made in assembled.items():
+        _read_instead(value, made, labels, graph, names)
+
+
+def _read_instead(
+    value: ir.Value, made: ir.Value, labels: Labels, graph: ir.Graph, names: Names
+) -> None:
+    for use in list(value.uses()):
+        if use.node not in labels.inner:
+            use.node.replace_input_with(use.idx, made)
+    if value.is_graph_output():
+        if made.is_graph_input() or made.is_graph_output() or made.is_initializer():
+            copy = ir.Node("", "Identity", [made], num_outputs=1, name=names.mint("Identity"))
+            copy.outputs[0].type, copy.outputs[0].shape = made.type, made.shape
+            graph.insert_before(labels.moves[value].nodes[-1], copy)
+            made = copy.outputs[0]
+        name = value.name
+        value.name, made.name = f"{name}.moved", name
+        value.replace_all_uses_with(made, replace_graph_outputs=True)
+
+
+def _built(
+    plan: _Plan,
+    labels: Labels,
+    graph: ir.Graph,
+    names: Names,
+    orders: Mapping[ir.Value, Array],
+) -> dict[ir.Value, ir.Value]:
+    """New nodes for every value that is read, right behind the moves that made it."""
+    builder = Builder(graph, names, labels, orders)
+    cuts = _cuts(plan)
+    return {
+        value: builder.value(value, pieces, cuts, plan.gathers.get(value))
+        for value, pieces in plan.pieces.items()
+    }
+
+
+def _cuts(plan: _Plan) -> dict[ir.Value, list[int]]:
+    """Where the stretches of each source begin and end."""
+    cuts: dict[ir.Value, set[int]] = {}
+    for pieces in plan.pieces.values():
+        for source, a, b in pieces:
+            cuts.setdefault(source, set()).update((a, b))
+    return {source: sorted(found) for source, found in cuts.items()}

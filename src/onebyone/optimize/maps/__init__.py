@@ -1,0 +1,1 @@
+"""Single maps: siblings stacked or parted, low ranks factored, norms folded in."""

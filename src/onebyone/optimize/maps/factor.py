@@ -1,0 +1,235 @@
+"""Factor: a map of low rank as two.
+
+    W = BA,  A: (r, C_in), B: (C_out, r)          where W is of rank r and r(a + b) < ab
+
+The rank is the numerical one of `algebra.rank`: singular values that one rounding of W in its own
+number format could have made. What is approximately of low rank is not touched.
+
+    A = Vᵣᵀ,  B = Uᵣ diag(σᵣ)                      from W = U diag(σ) Vᵀ
+
+Both factors are rounded to the number format of W. With u its unit roundoff that moves BA by at
+most u‖W‖_F + u√r·σ₁, which is what rounding W itself does, times 1 + √r at most.
+
+Most weights have full rank, and a decomposition of each would take longer than all else. So a
+square part of W is looked at first, of rows and columns that are not zero: σᵣ₊₁(W) is at least the
+smallest singular value of any part of r + 1 rows and columns, and that is at least 1/‖part⁻¹‖_F.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.rank import threshold
+from onebyone.algebra.weights import Array
+from onebyone.graph.channels import is_pointwise_convolution
+from onebyone.graph.constants import constant, is_float
+from onebyone.graph.shapes import Sizes
+from onebyone.optimize.cost import Profile
+from onebyone.optimize.estimate import detour
+from onebyone.optimize.names import Names
+from onebyone.optimize.regions.place import Unrepresentable, rounded
+
+__all__ = ["Factored", "factor_maps"]
+
+_LEAST = 8
+"""What r(a + b) < ab must leave room for: r = 7, as 16×16 does and 14×14 does not.
+
+Two maps move 2r numbers a position more than one does. On the machines measured a number moved
+weighs as much as 6 or 7 multiply-accumulates, and ab/(a + b) has to be above that to pay at all.
+"""
+
+
+@dataclass(frozen=True)
+class Factored:
+    """A map that became two: its node, its sizes, and why it may.
+
+    Args:
+        node: the name of the node.
+        out_channels, in_channels, rank: of W.
+        positions: at how many it is applied.
+        next_value: the largest singular value that was taken for zero.
+        threshold: what it was compared with.
+    """
+
+    node: str
+    out_channels: int
+    in_channels: int
+    rank: int
+    positions: int
+    next_value: float
+    threshold: float
+
+    @property
+    def macs(self) -> int:
+        """Of the map as one."""
+        return self.positions * self.out_channels * self.in_channels
+
+    @property
+    def macs_left(self) -> int:
+        """Of the two that it became."""
+        return self.positions * self.rank * (self.out_channels + self.in_channels)
+
+    @property
+    def note(self) -> str:
+        """The numbers of the decision, for the report."""
+        return (
+            f"rank {self.rank} of {self.out_channels}×{self.in_channels}: the next singular value "
+            f"is {self.next_value:.2g}, one rounding of W could make {self.threshold:.2g}"
+        )
+
+
+def factor_maps(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Factored]:
+    """Factor, in place, every 1×1 and linear layer of low rank, where two are cheaper than one."""
+    placer = _Placer(graph, Names.of(graph))
+    for node in list(graph):
+        weight = _matrix(node)
+        if weight is None or not _pays(node, weight, 1, sizes, profile) or not _may_be_low(weight):
+            continue
+        u, sigma, vt = np.linalg.svd(weight.astype(np.float64), full_matrices=False)
+        tau = threshold(weight, sigma)
+        rank = int((sigma > tau).sum())
+        if not 0 < rank <= _largest(weight) or not _pays(node, weight, rank, sizes, profile):
+            continue
+        if placer.place(node, vt[:rank], u[:, :rank] * sigma[:rank]):
+            least = float(sigma[rank]) if rank < len(sigma) else 0.0
+            rows, columns = weight.shape
+            positions = prod(sizes.shape(node.outputs[0]) or ()) // rows
+            yield Factored(node.name or node.op_type, rows, columns, rank, positions, least, tau)
+
+
+def _matrix(node: ir.Node) -> Array | None:
+    """(C_out, C_in) as stored, of a dense channel map; None for any other node."""
+    if node.domain != "" or not node.outputs or not is_float(node.outputs[0]):
+        return None
+    weight = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    if weight is None or constant(node.inputs[0]) is not None:
+        return None
+    if is_pointwise_convolution(node) and node.attributes.get_int("group", 1) == 1:
+        matrix = weight.reshape(weight.shape[:2])
+    elif node.op_type == "MatMul" and weight.ndim == 2:
+        matrix = weight.T
+    elif node.op_type == "Gemm" and not node.attributes.get_int("transA", 0):
+        matrix = weight if node.attributes.get_int("transB", 0) else weight.T
+    else:
+        return None
+    usable = matrix.size > 0 and np.isfinite(matrix.astype(np.float64)).all()
+    return matrix if usable else None
+
+
+def _largest(weight: Array) -> int:
+    """The largest r with r(a + b) < ab."""
+    a, b = weight.shape
+    return int((a * b - 1) // (a + b))
+
+
+def _pays(node: ir.Node, weight: Array, rank: int, sizes: Sizes, profile: Profile) -> bool:
+    x = node.inputs[0]
+    into, out = None if x is None else sizes.shape(x), sizes.shape(node.outputs[0])
+    if into is None or out is None:
+        return False
+    (b, a), positions = weight.shape, prod(out) // len(weight)
+    whole = profile.time(positions * weight.size, prod(into) + prod(out) + weight.size)
+    inner = profile.time(positions * rank * a, prod(into) + positions * rank + rank * a)
+    outer = profile.time(positions * rank * b, positions * rank + prod(out) + rank * b)
+    return inner + outer + detour(node, profile) < whole
+
+
+def _may_be_low(weight: Array) -> bool:
+    """Whether r(a + b) < ab is possible: False only where some part of W shows that it is not."""
+    size = _largest(weight) + 1
+    if size < _LEAST:
+        return False
+    rows, columns = (np.flatnonzero(weight.any(axis=k))[:size] for k in (1, 0))
+    if min(len(rows), len(columns)) < size:
+        return True
+    part = weight[np.ix_(rows, columns)].astype(np.float64)
+    try:
+        least = 1 / float(np.linalg.norm(np.linalg.inv(part)))
+    except np.linalg.LinAlgError:
+        return True
+    # Twice: column by column the computed inverse is that of a part within p·ε·σ₁ of this one, so
+    # a part that is singular but for τ gives 1/‖part⁻¹‖_F ≤ τ + p·ε·σ₁ ≤ 2τ. ‖W‖_F stands for σ₁,
+    # which it bounds.
+    norm = float(np.linalg.norm(weight.astype(np.float64)))
+    return least <= 2 * threshold(weight, np.array([norm]))
+
+
+@dataclass
+class _Placer:
+    """Puts factors into a graph; nodes that share a weight share its factors."""
+
+    graph: ir.Graph
+    names: Names
+    stored: dict[tuple[object, ...], tuple[ir.Value, ir.Value]] = field(default_factory=dict)
+
+    def place(self, node: ir.Node, inner: Array, outer: Array) -> bool:
+        """Put A before the node, and B in it; False where they cannot be stored."""
+        factors = self._factors(node, inner, outer)
+        if factors is None:
+            return False
+        value = self._before(node, factors[0], len(inner))
+        node.replace_input_with(0, value)
+        node.replace_input_with(1, factors[1])
+        for name in _ONCE:
+            node.attributes.pop(name, None)
+        return True
+
+    def _factors(
+        self, node: ir.Node, inner: Array, outer: Array
+    ) -> tuple[ir.Value, ir.Value] | None:
+        dtype = node.outputs[0].dtype
+        assert dtype is not None
+        transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
+        key = node.inputs[1], node.op_type == "Conv" or transposed
+        if key not in self.stored:
+            try:
+                pair = rounded(inner, dtype), rounded(outer, dtype)
+            except Unrepresentable:
+                return None
+            first, second = (self._stored(_like(node, matrix), node) for matrix in pair)
+            self.stored[key] = first, second
+        return self.stored[key]
+
+    def _before(self, node: ir.Node, weight: ir.Value, rank: int) -> ir.Value:
+        """Ax, by an operator like the node, which keeps the bias and the factor alpha."""
+        y = node.outputs[0]
+        attributes = [a for a in node.attributes.values() if a.name not in ("alpha", "beta")]
+        name = self.names.mint(f"{y.name}.inner")
+        inputs = [node.inputs[0], weight]
+        first = ir.Node("", node.op_type, inputs, attributes, num_outputs=1, name=name)
+        value = first.outputs[0]
+        value.name, value.type = name, y.type
+        if y.shape is not None:
+            dims = list(y.shape.dims)
+            dims[-1 if node.op_type == "MatMul" else 1] = rank
+            value.shape = ir.Shape(dims)
+        self.graph.insert_before(node, first)
+        return value
+
+    def _stored(self, array: Array, node: ir.Node) -> ir.Value:
+        held = node.inputs[1]
+        name = self.names.mint(f"{held.name if held is not None else ''}.factor")
+        tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+        value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
+        value.dtype = tensor.dtype
+        self.graph.register_initializer(value)
+        return value
+
+
+_ONCE = ("strides", "pads", "auto_pad", "dilations")
+"""Attributes of a convolution that the first of two has done with."""
+
+
+def _like(node: ir.Node, matrix: Array) -> Array:
+    """A matrix (C_out, C_in) in the form that the node stores its weight in."""
+    if node.op_type == "Conv":
+        weight = constant(node.inputs[1])
+        assert weight is not None
+        return matrix.reshape(*matrix.shape, *(1,) * (weight.ndim - 2))
+    keep = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
+    return matrix if keep else matrix.T

@@ -1,0 +1,228 @@
+"""Stack: siblings on one input as one map, and apart again where that is cheaper.
+
+    [f(W₁x + b₁); f(W₂x + b₂)] = f([W₁; W₂]x + [b₁; b₂])          f elementwise, the same for all
+
+Where the siblings' results are concatenated, side by side, the stacked map takes the place of both
+and of the concat. Elsewhere its result has to be cut up again, and the cost decides: one operator
+less for each sibling but the first, x read once, against the copies of a Split. The same prices
+take apart a map that is only split, so neither of the two undoes the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from math import prod
+
+import onnx_ir as ir
+
+from onebyone.graph.shapes import Sizes
+from onebyone.optimize.cost import Cost, Profile
+from onebyone.optimize.estimate import detour
+from onebyone.optimize.maps.restack import Editor
+from onebyone.optimize.maps.siblings import Sibling, ending_at, forms, once
+
+__all__ = ["Stacked", "stack"]
+
+
+@dataclass(frozen=True, eq=False)
+class Stacked:
+    """Siblings that became one map, or the map that became siblings, and the modelled costs."""
+
+    root: str
+    nodes: tuple[str, ...]
+    before: Cost
+    after: Cost
+
+
+def stack(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Stacked]:
+    """Stack siblings and take stacks apart, in place, wherever it is cheaper."""
+    editor, prices = Editor.of(graph), _Prices(sizes, profile)
+    for node in _named(graph, "Concat"):
+        yield from _concatenated(node, editor, prices)
+    for node in _named(graph, "Split"):
+        yield from _taken_apart(node, editor, prices)
+    for value in dict.fromkeys(v for node in graph for v in node.inputs if v is not None):
+        for siblings in _readers(value, graph):
+            yield from _stacked(siblings, editor, prices)
+
+
+def _named(graph: ir.Graph, op_type: str) -> list[ir.Node]:
+    return [node for node in graph if node.op_type == op_type and node.domain == ""]
+
+
+_LANES = 16
+"""Output channels that a map computes together, two AVX2 vectors: 1×1s to 4 channels were measured
+to take as long as to 16, and to 24 as to 32, in ONNX Runtime and OpenVINO alike (decision 16)."""
+
+
+def _computed(channels: int) -> int:
+    """The channels that a map to so many computes."""
+    return -(-channels // _LANES) * _LANES
+
+
+@dataclass(frozen=True)
+class _Prices:
+    """What maps and copies cost; None where a size is unknown.
+
+    An elementwise operator behind a map costs nothing: engines fuse it, or it is a pass over the
+    same numbers either way. The addition of a bias, which no MatMul takes, is an operator.
+    """
+
+    sizes: Sizes
+    profile: Profile
+
+    def maps(self, like: Sibling, counts: Sequence[int]) -> Cost | None:
+        """Maps like one sibling, to so many channels each."""
+        into, positions = self.sizes.shape(like.operand), self._positions(like)
+        if into is None or positions is None:
+            return None
+        each = like.weight.size // like.channels
+        return sum((self._map(like, prod(into), positions, each, n) for n in counts), Cost())
+
+    def _map(self, like: Sibling, into: int, positions: int, each: int, channels: int) -> Cost:
+        weights = each * channels
+        done, moved = positions * each * _computed(channels), into + positions * channels + weights
+        added = 0 if like.shift is None else self.profile.time(elements=2 * positions * channels)
+        time = self.profile.time(done, moved) + added + detour(like.node, self.profile)
+        return Cost(time, positions * weights, weights)
+
+    def concat(self, like: Sibling, channels: int) -> Cost:
+        """Results of so many channels together, side by side."""
+        return Cost(self.profile.time(elements=2 * (self._positions(like) or 0) * channels))
+
+    def split(self, like: Sibling, channels: int) -> Cost:
+        """A result of so many channels, cut up."""
+        copied = 2 * (self._positions(like) or 0) * channels
+        return Cost(self.profile.time(elements=copied * self.profile.split))
+
+    def _positions(self, sibling: Sibling) -> int | None:
+        shape = self.sizes.shape(sibling.result)
+        return None if shape is None else prod(n for k, n in enumerate(shape) if k != sibling.axis)
+
+    def change(
+        self, siblings: Sequence[Sibling], *, apart: Cost, together: Cost
+    ) -> tuple[Cost, Cost] | None:
+        """What siblings and one map in their place cost, each with what else it takes."""
+        counts = [s.channels for s in siblings]
+        like = next((s for s in siblings if s.shift is not None), siblings[0])
+        several, one = self.maps(like, counts), self.maps(like, [sum(counts)])
+        return None if several is None or one is None else (several + apart, one + together)
+
+
+# Concat ------------------------------------------------------------------------------------------
+
+
+def _concatenated(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[Stacked]:
+    """Neighbours in a Concat that are siblings become one operand."""
+    values: list[ir.Value] = []
+    told: list[tuple[list[Sibling], Stacked]] = []
+    runs = list(_runs(node))
+    for operands, siblings in runs:
+        copy = (
+            Cost()
+            if len(runs) > 1 or not siblings
+            else prices.concat(siblings[0], _total(siblings))
+        )
+        stacked = _told(siblings, prices, apart=copy, together=Cost())
+        if stacked is None:
+            values += operands
+        else:
+            values.append(editor.merge(siblings))
+            told.append((siblings, stacked))
+    if told:
+        editor.concatenate(node, values)
+    for siblings, stacked in told:
+        editor.remove(n for s in siblings for n in reversed(s.nodes))
+        yield stacked
+
+
+def _runs(node: ir.Node) -> Iterator[tuple[list[ir.Value], list[Sibling]]]:
+    """The operands of a Concat; those side by side that are siblings together."""
+    operands = [v for v in node.inputs if v is not None]
+    found = [(v, _along(node, ending_at(v) if once(v) else None)) for v in operands]
+    for _, run in groupby(found, key=lambda pair: pair[1] and pair[1].key):
+        members = list(run)
+        yield [v for v, _ in members], [s for _, s in members if s is not None]
+
+
+def _along(node: ir.Node, sibling: Sibling | None) -> Sibling | None:
+    """The sibling, if the Concat or Split of its result goes along its channels."""
+    shape = None if sibling is None else sibling.result.shape
+    if sibling is None or shape is None:
+        return None
+    return sibling if node.attributes.get_int("axis", 0) % shape.rank() == sibling.axis else None
+
+
+def _total(siblings: Sequence[Sibling]) -> int:
+    return sum(s.channels for s in siblings)
+
+
+def _told(
+    siblings: Sequence[Sibling], prices: _Prices, *, apart: Cost, together: Cost
+) -> Stacked | None:
+    """What stacking would save; None if it saves nothing."""
+    costs = prices.change(siblings, apart=apart, together=together) if len(siblings) > 1 else None
+    if costs is None or not costs[1] < costs[0]:
+        return None
+    return Stacked(siblings[0].result.name or "", _names(siblings), *costs)
+
+
+def _names(siblings: Sequence[Sibling]) -> tuple[str, ...]:
+    return tuple(sorted(node.name or node.op_type for s in siblings for node in s.nodes))
+
+
+# Split -------------------------------------------------------------------------------------------
+
+
+def _taken_apart(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[Stacked]:
+    """A map that is only split, as siblings."""
+    x = node.inputs[0]
+    whole = _along(node, ending_at(x) if x is not None and once(x) else None)
+    counts = [] if whole is None else [_size(value, whole.axis) for value in node.outputs]
+    sizes = [n for n in counts if n is not None]
+    if whole is None or len(sizes) < len(counts) or any(_is_unread(v) for v in node.outputs):
+        return
+    one, several = prices.maps(whole, [whole.channels]), prices.maps(whole, sizes)
+    if one is None or several is None or not several < one + prices.split(whole, whole.channels):
+        return
+    before = one + prices.split(whole, whole.channels)
+    stacked = Stacked(whole.result.name or "", _names([whole]), before, several)
+    start = 0
+    for value, size in zip(node.outputs, sizes, strict=True):
+        editor.replace(value, editor.part(whole, start, start + size))
+        start += size
+    editor.remove([node, *reversed(whole.nodes)])
+    yield stacked
+
+
+def _is_unread(value: ir.Value) -> bool:
+    return not value.uses() and not value.is_graph_output()
+
+
+def _size(value: ir.Value, axis: int) -> int | None:
+    size = None if value.shape is None else value.shape[axis]
+    return size if isinstance(size, int) else None
+
+
+# Siblings ----------------------------------------------------------------------------------------
+
+
+def _readers(x: ir.Value, graph: ir.Graph) -> list[list[Sibling]]:
+    """The siblings that read x, those that can be stacked together."""
+    readers = dict.fromkeys(use.node for use in x.uses() if use.idx == 0)
+    groups: dict[tuple[object, ...], list[Sibling]] = {}
+    for node in readers:
+        for sibling in list(forms(node))[-1:] if node.graph is graph else ():
+            groups.setdefault(sibling.key, []).append(sibling)
+    return list(groups.values())
+
+
+def _stacked(siblings: list[Sibling], editor: Editor, prices: _Prices) -> Iterator[Stacked]:
+    """Siblings that are cheaper as one map and a Split."""
+    cut = prices.split(siblings[0], _total(siblings))
+    stacked = _told(siblings, prices, apart=Cost(), together=cut)
+    if stacked is not None:
+        editor.merge_and_split(siblings)
+        yield stacked

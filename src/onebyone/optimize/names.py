@@ -1,0 +1,58 @@
+"""What a rewrite adds to a graph, under names that are new there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+__all__ = ["Names", "integers"]
+
+
+@dataclass
+class Names:
+    """Mints names that no value or node of the graph has; remembers the integers it stored."""
+
+    taken: set[str]
+    integers: dict[tuple[int, ...], ir.Value] = field(default_factory=dict)
+    minted: dict[str, int] = field(default_factory=dict)  # the last number of each stem
+
+    @classmethod
+    def of(cls, graph: ir.Graph) -> Names:
+        """The names in a graph and in its subgraphs."""
+        taken = {v.name for v in graph.inputs if v.name}
+        graphs = {graph}
+        for node in graph.all_nodes():
+            taken |= {v.name for v in node.outputs if v.name} | {node.name or ""}
+            if isinstance(node.graph, ir.Graph):
+                graphs.add(node.graph)
+        return cls(taken.union(*(inner.initializers for inner in graphs)))
+
+    def forget(self, values: Collection[ir.Value]) -> None:
+        """Drop stored integers that will not enter the graph."""
+        gone = set(values)
+        self.integers = {k: v for k, v in self.integers.items() if v not in gone}
+
+    def mint(self, stem: str) -> str:
+        """`stem`, numbered if need be."""
+        name, count = stem, self.minted.get(stem, 0)
+        while name in self.taken:
+            count += 1
+            name = f"{stem}_{count}"
+        self.taken.add(name)
+        self.minted[stem] = count
+        return name
+
+
+def integers(numbers: Iterable[int], graph: ir.Graph, names: Names) -> ir.Value:
+    """An initialiser of a graph that holds these int64 numbers; one for equal ones."""
+    key = tuple(int(n) for n in numbers)
+    if key not in names.integers:
+        name = names.mint("integers")
+        value = ir.Value(name=name, const_value=ir.tensor(np.array(key, np.int64), name=name))
+        value.shape, value.dtype = ir.Shape([len(key)]), ir.DataType.INT64
+        graph.register_initializer(value)
+        names.integers[key] = value
+    return names.integers[key]

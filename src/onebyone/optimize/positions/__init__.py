@@ -1,0 +1,1 @@
+"""Demand: positions that nobody asks for, strides and crops, are not computed."""

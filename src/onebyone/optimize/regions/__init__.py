@@ -1,0 +1,1 @@
+"""Linear regions: lifted into expressions, searched for the cheapest plan, placed."""

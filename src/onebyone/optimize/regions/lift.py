@@ -1,0 +1,413 @@
+"""Lift: the linear regions of a graph, as terms of the algebra.
+
+A region grows backwards from its *root*, a linear value that something nonlinear (or several nodes,
+or the caller) consumes, through every node that is linear in it, to its leaves. Values with several
+consumers end a region, as leaves that cost nothing; it may also look through them, at the price of
+computing them again, so a shared value becomes a `Choice`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.channel import ChannelMap
+from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Sum, Term, collect
+from onebyone.algebra.word import Word
+from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
+from onebyone.graph.constants import constant, is_float
+from onebyone.graph.fused import fused_by_engines
+from onebyone.graph.operators import Role, role
+from onebyone.graph.shape_reads import ShapeReads, consumers
+from onebyone.graph.shapes import Sizes
+from onebyone.graph.spatial import Spatial, spatial
+from onebyone.graph.views import view, view_axis
+from onebyone.optimize.regions.parallel import sum_kernels
+from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Window
+
+__all__ = ["Context", "Region", "carried_axis", "channel_axes", "is_shared", "regions"]
+
+MAX_NODES = 96
+"""Nodes in one region: a longer chain is cut, and optimised piece by piece over several rounds."""
+
+MAX_DEPTH = 32
+"""Nodes between the root and a leaf."""
+
+MAX_LOOKS_THROUGH = 3
+"""Shared values between the root and a leaf that a region looks through."""
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A linear value as a term over leaves `(ir.Value, Layout)`, and the values between the two."""
+
+    root: ir.Value
+    term: Term
+    inside: frozenset[ir.Value]
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The names of the nodes that compute it, sorted."""
+        makers = (value.producer() for value in self.inside | {self.root})
+        return tuple(sorted(node.name or node.op_type for node in makers if node is not None))
+
+
+def is_shared(value: ir.Value, reads: ShapeReads) -> bool:
+    """Whether a value must exist whatever one of its consumers would like."""
+    users = list(islice(consumers(value, reads), 2))  # a value may have thousands
+    if value.is_graph_output() or len(users) != 1:
+        return True
+    producer = value.producer()
+    return producer is None or users[0].graph is not producer.graph
+
+
+@dataclass(frozen=True)
+class Context:
+    """What lifting needs to know of a graph.
+
+    Args:
+        sizes: what its dimensions are taken to be.
+        laws: the laws in force: without "linear", linear layers and views end a region.
+        reads: where shapes can be read, so that reading one does not make a value shared.
+        fused: nodes that engines fuse, so that they are left alone.
+    """
+
+    sizes: Sizes
+    laws: Collection[str]
+    reads: ShapeReads
+    fused: frozenset[ir.Node]
+
+    @classmethod
+    def of(cls, graph: ir.Graph, sizes: Sizes, laws: Collection[str]) -> Context:
+        """The context of a graph as it stands."""
+        return cls(sizes, laws, ShapeReads.of(graph), fused_by_engines(graph))
+
+
+def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
+    """The regions of a graph that hold something to optimise, last root first.
+
+    Args:
+        graph: with shapes inferred.
+        context: of the graph as it is now.
+    """
+    axes = channel_axes(graph)
+    inside: set[ir.Value] = set()
+    for node in reversed(list(graph)):
+        value = node.outputs[0]
+        if value in inside:
+            continue
+        lifter = _Lifter(context)
+        axis = axes.get(value)
+        term = lifter.root(value, axis) if axis is not None else None
+        # What a root that cannot be lifted has tried may still be lifted from further down.
+        inside |= lifter.inside if term is not None else set()
+        if term is not None and lifter.nodes > 1:
+            yield Region(value, term, frozenset(lifter.inside))
+
+
+def channel_axes(graph: ir.Graph) -> dict[ir.Value, int]:
+    """The channel axis of each value that has one, carried forward from where operators fix it."""
+    axes: dict[ir.Value, int] = {}
+    for node in graph:
+        axis = carried_axis(node, axes)
+        if axis is not None:
+            axes[node.outputs[0]] = axis
+    return axes
+
+
+def carried_axis(node: ir.Node, axes: dict[ir.Value, int]) -> int | None:
+    """The channel axis of a node's first result, from those of its operands."""
+    out = node.outputs[0] if node.outputs else None
+    if out is None or out.shape is None:
+        return None
+    axis = channel_axis(node)
+    if axis is not None:
+        return axis
+    if role(node) is Role.VIEW:
+        if node.inputs[0] not in axes:
+            return min(1, out.shape.rank() - 1) if out.shape.rank() else None
+        return next((k for k in range(out.shape.rank()) if _viewed(node, k, axes)), None)
+    found = spatial(node)
+    if isinstance(found, Spatial) and node.inputs[0] in axes:
+        return _axis_after(found, axes[node.inputs[0]])
+    known = [axes[v] for v in node.inputs if v in axes and v.shape is not None
+             and v.shape.rank() == out.shape.rank()]  # fmt: skip
+    return known[0] if known else None
+
+
+def _viewed(node: ir.Node, axis: int, axes: dict[ir.Value, int]) -> bool:
+    source = node.inputs[0]
+    return source in axes and view_axis(node, axis) == axes[source]
+
+
+class _Lifter:
+    """One region being grown; counts its nodes and remembers which values lie inside it."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.nodes = 0
+        self.depth = 0
+        self.looked_through = 0
+        self.inside: set[ir.Value] = set()
+        self.shared: dict[tuple[ir.Value, int], Term | None] = {}
+
+    def root(self, value: ir.Value, axis: int) -> Term | None:
+        """The region below `value`; None where `value` itself is not linear in anything."""
+        return self._expand(value, axis)
+
+    def layout(self, value: ir.Value, axis: int) -> Layout | None:
+        """The layout of a value with channels on `axis`; None if its rank or sizes are unknown."""
+        sizes = self.context.sizes.shape(value)
+        if sizes is None or value.shape is None or not 0 <= axis < len(sizes):
+            return None
+        if not isinstance(value.shape[axis], int) or 0 in sizes:
+            return None
+        shown = tuple(1 if k == axis else n for k, n in enumerate(sizes))
+        return Layout(tuple(value.shape), shown, axis)
+
+    def term(self, value: ir.Value, axis: int) -> Term | None:
+        """`value` as a term: expanded where it is linear, else a leaf; None if it has no layout."""
+        if self.nodes < MAX_NODES and not is_shared(value, self.context.reads):
+            expanded = self._expand(value, axis)
+            if expanded is not None:
+                self.inside.add(value)
+                return expanded
+        key = value, axis
+        if key not in self.shared:
+            self.shared[key] = self._shared(value, axis)
+        return self.shared[key]
+
+    def _shared(self, value: ir.Value, axis: int) -> Term | None:
+        """A value that exists anyway; one object, so that equal operands are seen to be equal."""
+        leaf = self._leaf(value, axis)
+        if (
+            leaf is None
+            or not is_shared(value, self.context.reads)
+            or role_of(value) is Role.CONVOLUTION
+        ):
+            return leaf
+        if self.nodes >= MAX_NODES or self.looked_through >= MAX_LOOKS_THROUGH:
+            return leaf
+        self.looked_through += 1
+        expanded = self._expand(value, axis)
+        self.looked_through -= 1
+        return leaf if expanded is None else Term(Word(), Choice((leaf, expanded)))
+
+    def _leaf(self, value: ir.Value, axis: int) -> Term | None:
+        layout = self.layout(value, axis)
+        channels = None if value.shape is None or layout is None else value.shape[axis]
+        return Term(Word(), Leaf((value, layout), channels)) if isinstance(channels, int) else None
+
+    def _expand(self, value: ir.Value, axis: int) -> Term | None:
+        node = value.producer()
+        if node is None or not is_float(value) or node.outputs[0] is not value:
+            return None
+        if node in self.context.fused:
+            return None
+        expander = _EXPANDERS.get(role(node))
+        if expander is None or self.depth >= MAX_DEPTH:
+            return None
+        nodes, inside = self.nodes, set(self.inside)
+        self.nodes += 1
+        self.depth += 1
+        term = expander(self, node, axis)
+        self.depth -= 1
+        if term is None:
+            self.nodes, self.inside = nodes, inside
+        return term
+
+    def channel_map(self, node: ir.Node, axis: int) -> Term | None:
+        """A channel map, after the stride and padding of the convolution that it may come from."""
+        found = channel_map(node, axis)
+        if not isinstance(found, ChannelNode):
+            return None
+        if node.op_type in ("MatMul", "Gemm") and "linear" not in self.context.laws:
+            return None
+        operand = self.term(found.operand, axis)
+        if operand is None:
+            return None
+        word = Word.of([found.map])
+        if not found.moves_positions:
+            return operand.then(word)
+        step = self._window(node, found)
+        return None if step is None else operand.then(Word((step,), (found.map,), (1,)))
+
+    def _window(self, node: ir.Node, found: ChannelNode) -> Step | None:
+        before, after = self.layout(found.operand, 1), self.layout(node.outputs[0], 1)
+        if before is None or after is None:
+            return None
+        window = Window(found.strides, found.pads)
+        return Step(node, before, after, window, not any(found.pads))
+
+    def convolution(self, node: ir.Node, axis: int) -> Term | None:
+        """A 1×1 as a channel map, any other kernel as a node of its own."""
+        pointwise = self.channel_map(node, axis)
+        if pointwise is not None or axis != 1 or node.inputs[0] is None:
+            return pointwise
+        kernel = self._kernel(node)
+        operand = None if kernel is None else self.term(node.inputs[0], 1)
+        if operand is None or kernel is None or operand.channels != kernel.in_channels:
+            return None
+        return Term(Word(), Convolution(kernel, kernel.out_channels, operand))
+
+    def _kernel(self, node: ir.Node) -> KernelNode | None:
+        weight = constant(node.inputs[1])
+        biased = len(node.inputs) > 2 and node.inputs[2] is not None
+        before = self.layout(node.inputs[0], 1) if node.inputs[0] is not None else None
+        after = self.layout(node.outputs[0], 1)
+        if weight is None or before is None or after is None:
+            return None
+        if biased and constant(node.inputs[2]) is None:
+            return None
+        groups, transposed = node.attributes.get_int("group", 1), node.op_type == "ConvTranspose"
+        ends = (weight.shape[0], weight.shape[1] * groups)
+        channels = ends if transposed else ends[::-1]
+        padded = transposed or _pads(node)
+        taps = int(np.prod(weight.shape[2:]))
+        return KernelNode(node, groups, *channels, taps, before, after, padded, biased)
+
+    def addition(self, node: ir.Node, axis: int) -> Term | None:
+        """Add, Sub, Sum: of a per-channel constant (a shift), or of several tensors."""
+        shift = self.channel_map(node, axis) if len(node.inputs) == 2 else None
+        if shift is not None:
+            return shift
+        layout = self.layout(node.outputs[0], axis)
+        if layout is None:
+            return None
+        terms = [
+            self._summand(v, node, layout, minus=k == 1 and node.op_type == "Sub")
+            for k, v in enumerate(node.inputs)
+        ]
+        known = [t for t in terms if t is not None]
+        if len(known) < len(terms):
+            return None
+        return self._sum(tuple(known))
+
+    def _sum(self, terms: tuple[Term, ...]) -> Term:
+        if len(terms) == 1:
+            return terms[0]
+        whole = Term(Word(), Sum(terms))
+        if "sum" not in self.context.laws:
+            return whole
+        collected = collect(Sum(terms), commute="commute" in self.context.laws)
+        last = Sum(terms) if collected is None else collected.node
+        merged = sum_kernels(last, self.context.laws) if isinstance(last, Sum) else None
+        offers = [offer for offer in (whole, collected, merged) if offer is not None]
+        return whole if len(offers) == 1 else Term(Word(), Choice(tuple(offers), "sum"))
+
+    def _summand(
+        self, value: ir.Value | None, node: ir.Node, layout: Layout, *, minus: bool
+    ) -> Term | None:
+        """An operand of an addition, broadcast to the layout of the result where it is smaller."""
+        channels = node.outputs[0].shape[layout.axis] if node.outputs[0].shape else None
+        if value is None or value.shape is None or value.shape.rank() != layout.rank:
+            return None
+        before = self.layout(value, layout.axis)
+        if before is None or value.shape[layout.axis] != channels:
+            return None
+        term = self.term(value, layout.axis)
+        if term is None or before.monomials is None or layout.monomials is None:
+            return None
+        if minus:
+            term = term.then(Word.of([ChannelMap.diagonal(-np.ones(term.channels))]))
+        if before.monomials == layout.monomials:
+            return term
+        if any(a != b and a != (1, ()) for a, b in
+               zip(before.monomials, layout.monomials, strict=True)):  # fmt: skip
+            return None
+        return term.then(Word((Step(None, before, layout, None),)))
+
+    def concat(self, node: ir.Node, axis: int) -> Term | None:
+        """Concat along the channels; along positions it ends the region."""
+        rank = node.outputs[0].shape.rank() if node.outputs[0].shape is not None else 0
+        if node.attributes.get_int("axis", 1) % max(rank, 1) != axis:
+            return None
+        terms = [None if v is None else self.term(v, axis) for v in node.inputs]
+        known = tuple(t for t in terms if t is not None)
+        if len(known) < len(terms):
+            return None
+        return known[0] if len(known) == 1 else Term(Word(), Concat(known))
+
+    def identity(self, node: ir.Node, axis: int) -> Term | None:
+        """Identity, and Dropout at inference."""
+        training = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+        if len(node.inputs) > 2 and node.inputs[2] is not None and training is None:
+            return None
+        if (training is not None and training.any()) or node.inputs[0] is None:
+            return None
+        if any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
+            return None
+        return self.term(node.inputs[0], axis)
+
+    def view(self, node: ir.Node, axis: int) -> Term | None:
+        """A view that leaves the channel axis whole."""
+        source = view_axis(node, axis) if "linear" in self.context.laws else None
+        return None if source is None else self._space(node, source, axis, view(node))
+
+    def space(self, node: ir.Node, axis: int) -> Term | None:
+        """A space map that leaves the channel axis alone."""
+        found = spatial(node)
+        if (
+            not isinstance(found, Spatial)
+            or node.inputs[0] is None
+            or node.outputs[0].shape is None
+        ):
+            return None
+        source = _axis_before(found, axis, node.outputs[0].shape.rank())
+        if source is None:
+            return None
+        return self._space(node, source, axis, found, found.preserves_constants)
+
+    def _space(
+        self, node: ir.Node, source: int, axis: int, meaning: Meaning, preserves: bool = True
+    ) -> Term | None:
+        operand = node.inputs[0]
+        if operand is None:
+            return None
+        before, after = self.layout(operand, source), self.layout(node.outputs[0], axis)
+        if before is None or after is None:
+            return None
+        step = Step(node, before, after, meaning, preserves)
+        term = self.term(operand, source) if step.movable else None
+        return None if term is None else term.then(Word((step,)))
+
+
+def role_of(value: ir.Value) -> Role:
+    """The role of the node that makes a value."""
+    node = value.producer()
+    return Role.OPAQUE if node is None else role(node)
+
+
+def _pads(node: ir.Node) -> bool:
+    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        return True
+    return any(node.attributes.get_ints("pads", ()))
+
+
+def _axis_before(found: Spatial, axis: int, rank: int) -> int | None:
+    """The operand's axis that the space map leaves as axis `axis` of its result of rank `rank`."""
+    kept = [k for k in range(rank + len(found.vanished)) if k not in found.vanished]
+    return kept[axis] if axis < len(kept) and kept[axis] not in found.maps else None
+
+
+def _axis_after(found: Spatial, axis: int) -> int | None:
+    """The axis of the result that the operand's axis `axis` becomes; None if it is mapped."""
+    return None if axis in found.maps else axis - sum(k < axis for k in found.vanished)
+
+
+Expander = Callable[[_Lifter, ir.Node, int], Term | None]
+
+_EXPANDERS: dict[Role, Expander] = {
+    Role.CHANNEL_MAP: _Lifter.channel_map,
+    Role.CONVOLUTION: _Lifter.convolution,
+    Role.SUM: _Lifter.addition,
+    Role.CONCAT: _Lifter.concat,
+    Role.VIEW: _Lifter.view,
+    Role.SPACE_MAP: _Lifter.space,
+    Role.SELECTION: _Lifter.space,
+    Role.IDENTITY: _Lifter.identity,
+}

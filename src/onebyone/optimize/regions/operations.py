@@ -1,0 +1,250 @@
+"""From a plan to the operators that carry it out, biases settled.
+
+A plan leaves open where a pending bias goes. Here each plan becomes an `Operation` together with
+the bias that is still pending on it and the `Carrier` that would take it up: the last convolution
+(or other map) since which only constant-preserving maps were applied. Weights are composed here,
+in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.channel import ChannelMap
+from onebyone.algebra.kernel import Kernel
+from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.transposed import TransposedKernel
+from onebyone.algebra.weights import Array, summed
+from onebyone.algebra.word import Pending, product
+from onebyone.optimize.regions.plan import (
+    Add,
+    Apply,
+    Cancel,
+    Convolve,
+    Flush,
+    Input,
+    Move,
+    Plan,
+    Stack,
+)
+from onebyone.optimize.regions.search import steps
+from onebyone.optimize.regions.steps import KernelNode, Layout, Step
+
+__all__ = ["Concatenate", "Convolution", "Mapped", "Moved", "Operation", "Source", "Total", "build"]
+
+
+@dataclass(eq=False)
+class Source:
+    """A value of the graph."""
+
+    value: ir.Value
+
+
+@dataclass(eq=False)
+class Mapped:
+    """A channel map applied in layout `before`; `window`: strided and padded first."""
+
+    operand: Operation
+    linear: ChannelMap
+    before: Layout
+    after: Layout
+    window: Step | None = None
+    bias: Pending = None
+
+
+@dataclass(eq=False)
+class Moved:
+    """A space map applied to a tensor of `channels` channels."""
+
+    operand: Operation
+    step: Step
+    channels: int
+
+
+@dataclass(eq=False)
+class Convolution:
+    """A K×K convolution with another weight."""
+
+    operand: Operation
+    kernel: KernelNode
+    weight: Array
+    channels: int
+    bias: Pending = None
+
+
+@dataclass(eq=False)
+class Total:
+    """A sum."""
+
+    operands: list[Operation]
+    layout: Layout
+    channels: int
+
+
+@dataclass(eq=False)
+class Concatenate:
+    """A concat along the channels."""
+
+    operands: list[Operation]
+    layout: Layout
+    channels: int
+
+
+Operation = Source | Mapped | Moved | Convolution | Total | Concatenate
+Carrier = Callable[[Array], None]
+
+
+@dataclass
+class Built:
+    """An operation, the bias pending on it, and what would take that up."""
+
+    operation: Operation
+    pending: Pending = None
+    carrier: Carrier | None = field(default=None)
+
+
+def build(plan: Plan) -> Operation:
+    """The operations of a plan that has nothing pending, or a carrier for what has."""
+    built = _build(plan)
+    _flush(built, plan)
+    return built.operation
+
+
+def _build(plan: Plan) -> Built:
+    how = plan.how
+    if isinstance(how, Input):
+        return Built(Source(how.leaf.value[0]))
+    if isinstance(how, Cancel):
+        return _build(how.before)
+    if isinstance(how, Flush):
+        built = _build(how.before)
+        _flush(built, how.before)
+        return built
+    if isinstance(how, Add | Stack):
+        return _joined(how, plan)
+    if isinstance(how, Convolve):
+        return _convolved(how, plan)
+    return _applied(how, plan) if isinstance(how, Apply) else _moved(how, plan)
+
+
+def _flush(built: Built, plan: Plan) -> None:
+    """Add the pending bias: into its carrier if it has one, else by an operator of its own."""
+    if built.pending is None or not built.pending.any():
+        built.pending = None
+        return
+    if built.carrier is None:
+        unit = ChannelMap.diagonal(np.ones(plan.channels))
+        shift = Mapped(built.operation, unit, plan.layout, plan.layout)
+        built.operation, built.carrier = shift, _carry(shift)
+    built.carrier(built.pending)
+    built.pending = None
+
+
+def _carry(operation: Mapped | Convolution) -> Carrier:
+    def take(bias: Array) -> None:
+        operation.bias = summed(operation.bias, bias)
+
+    return take
+
+
+def _moved(how: Move, plan: Plan) -> Built:
+    built, step = _build(how.before), steps(how.word)[how.i]
+    if not step.preserves_constants:
+        _flush(built, how.before)
+        built.pending, built.carrier = how.word.advance(None, how.i + 1, 0, how.j), None
+    if not step.broadcasts:
+        built.operation = Moved(built.operation, step, plan.channels)
+    return built
+
+
+def _applied(how: Apply, plan: Plan) -> Built:
+    built, word, i = _build(how.before), how.word, how.i
+    if how.window is not None:
+        i += 1
+        if not how.window.preserves_constants:
+            _flush(built, how.before)
+            built.pending = word.advance(None, i, 0, how.j)
+    built.pending = word.advance(built.pending, i, how.j, how.to)
+    maps = word.maps[how.j : how.to]
+    if how.window is None and all(f.is_shift for f in maps):
+        return built
+    linear = product([f.linear for f in maps])
+    mapped = Mapped(built.operation, linear, how.before.layout, plan.layout, how.window)
+    return Built(mapped, built.pending, _carry(mapped) if plan.carrier else None)
+
+
+def _joined(how: Add | Stack, plan: Plan) -> Built:
+    parts = [_build(term) for term in how.terms]
+    operations = [part.operation for part in parts]
+    if isinstance(how, Add):
+        pending: Pending = None
+        for part in parts:
+            pending = summed(pending, part.pending)
+        carrier = next((p.carrier for p in parts if p.carrier is not None), None)
+        return Built(Total(operations, plan.layout, plan.channels), pending, carrier)
+    if how.flushed:
+        for part, term in zip(parts, how.terms, strict=True):
+            _flush(part, term)
+        operations = [part.operation for part in parts]
+    stacked = Concatenate(operations, plan.layout, plan.channels)
+    widths = [term.channels for term in how.terms]
+    return Built(stacked, _stack([p.pending for p in parts], widths), _divide(parts, widths))
+
+
+def _stack(pendings: Sequence[Pending], widths: Sequence[int]) -> Pending:
+    if all(p is None for p in pendings):
+        return None
+    filled = [np.zeros(n) if p is None else p for p, n in zip(pendings, widths, strict=True)]
+    return np.concatenate(filled)
+
+
+def _divide(parts: Sequence[Built], widths: Sequence[int]) -> Carrier | None:
+    """The carrier of a concat: each operand's own takes its share."""
+    carriers = [part.carrier for part in parts if part.carrier is not None]
+    if len(carriers) < len(parts):
+        return None
+
+    def take(bias: Array) -> None:
+        for carrier, share in zip(carriers, np.split(bias, np.cumsum(widths)[:-1]), strict=True):
+            carrier(share)
+
+    return take
+
+
+def _convolved(how: Convolve, plan: Plan) -> Built:
+    built, node = _build(how.before), how.kernel
+    if node.padded:
+        _flush(built, how.before)
+    pending = built.pending
+    for f in how.inner:
+        pending = summed(None if pending is None else f.push(pending), f.bias)
+    kernel = _unpadded(node.kernel())
+    if pending is not None:
+        kernel = _composed(kernel.compose_right(np.ones(kernel.channels[0]), pending))
+    if how.inner:
+        kernel = _composed(kernel.compose_right(_matrix(product([f.linear for f in how.inner]))))
+    bias, outer = kernel.bias, how.word.maps[: how.to]
+    if outer:
+        kernel = _composed(kernel.compose_left(_matrix(product([f.linear for f in outer]))))
+    convolution = Convolution(built.operation, node, kernel.weight, plan.channels)
+    bias = how.word.advance(bias, 0, 0, how.to)
+    return Built(convolution, bias, _carry(convolution))
+
+
+def _unpadded(kernel: Kernel | TransposedKernel) -> Kernel | TransposedKernel:
+    """The kernel without pads: that they stop no bias has been seen to when planning."""
+    return replace(kernel, pads=((0, 0),) * len(kernel.stride))
+
+
+def _composed(
+    result: Kernel | TransposedKernel | Refusal,
+) -> Kernel | TransposedKernel:
+    assert not isinstance(result, Refusal), result
+    return result
+
+
+def _matrix(f: ChannelMap) -> Array:
+    return f.weight[:, 0] if f.is_diagonal else f.dense()

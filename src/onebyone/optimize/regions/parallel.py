@@ -1,0 +1,182 @@
+"""Parallel convolutions of one input, summed into one kernel: RepVGG's 3×3 + 1×1 + identity.
+
+    Kx + Wx + x = (K + W ⊗ T₀ + I ⊗ T₀)x        T₀: the tap that reads the centre
+
+Each branch is brought to one kernel first (what follows it, a batch normalisation say, multiplied
+in); where its taps fall among those of the largest kernel is for `algebra.kernel` to find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from onebyone.algebra.channel import ChannelMap
+from onebyone.algebra.expression import Convolution, Sum, Term, flatten
+from onebyone.algebra.kernel import Kernel
+from onebyone.algebra.laws import LAWS
+from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.word import Word, product
+from onebyone.optimize.regions.search import steps
+from onebyone.optimize.regions.steps import KernelNode
+
+__all__ = ["sum_kernels"]
+
+
+def sum_kernels(node: Sum, laws: Collection[str] = tuple(LAWS)) -> Term | None:
+    """The sum with the convolutions of one input made one; None if there are no two.
+
+    What multiplies maps into a kernel needs its own law: `affine` for a batch normalisation,
+    `compose` for a 1×1.
+    """
+    terms = flatten(node)
+    for term in sorted(terms, key=_taps, reverse=True):
+        if not isinstance(term.node, Convolution) or term.node.kernel.transposed:
+            continue
+        others = [t for t in terms if t is not term]
+        found = _absorb(term.node, _own(term, laws), others, laws)
+        if found is not None:
+            merged, rest = found
+            return merged if not rest else Term(Word(), Sum((merged, *rest)))
+    return None
+
+
+def _taps(term: Term) -> int:
+    """The weights of a convolution: what is small goes into what is large."""
+    if not isinstance(term.node, Convolution):
+        return 0
+    kernel: KernelNode = term.node.kernel
+    return kernel.taps * kernel.in_channels // kernel.groups
+
+
+def _absorb(
+    node: Convolution, kernel: Kernel | None, others: list[Term], laws: Collection[str]
+) -> tuple[Term, list[Term]] | None:
+    """`kernel` plus all branches that read what it reads, and the branches that do not."""
+    if kernel is None or node.term.word.spaces or node.term.word.maps:
+        return None
+    rest: list[Term] = []
+    for term in others:
+        total = _plus(kernel, _branch(term, node, kernel, laws))
+        if total is None or total.weight.shape != kernel.weight.shape:
+            rest.append(term)
+        else:
+            kernel = total
+    if len(rest) == len(others):
+        return None
+    known = replace(node.kernel, weights=kernel, biased=kernel.bias is not None)
+    return Term(Word(), Convolution(known, node.channels, node.term)), rest
+
+
+def _plus(kernel: Kernel, branch: Kernel | None) -> Kernel | None:
+    total = None if branch is None else kernel.plus(branch)
+    return None if isinstance(total, Refusal) else total
+
+
+def _branch(term: Term, node: Convolution, kernel: Kernel, laws: Collection[str]) -> Kernel | None:
+    """A summand as a kernel on the operand of `node`; None if it is none."""
+    if isinstance(term.node, Convolution):
+        below = term.node.term
+        same = below.node is node.term.node and not below.word.spaces and not below.word.maps
+        own = _own(term, laws) if same and not term.node.kernel.transposed else None
+        return None if own is None else _regrouped(own, kernel.groups)
+    if term.node is not node.term.node:
+        return None
+    return _pointwise(term, kernel, laws)
+
+
+def _own(term: Term, laws: Collection[str]) -> Kernel | None:
+    """A convolution with the channel maps after it multiplied in."""
+    assert isinstance(term.node, Convolution)
+    kernel = _kernel(term.node.kernel)
+    if kernel is None or term.word.spaces:
+        return None
+    if not term.word.maps:
+        return kernel
+    if not _needed(term.word.maps) <= set(laws):
+        return None
+    f = product(term.word.maps)
+    result = kernel.compose_left(f.weight[:, 0] if f.is_diagonal else f.dense(), f.bias)
+    return None if isinstance(result, Refusal) else result
+
+
+def _kernel(known: KernelNode) -> Kernel | None:
+    """The node's kernel with its real strides and pads; None where the engine works them out."""
+    plain = known.kernel()
+    attributes, axes = known.node.attributes, known.before.rank - 2
+    chosen = attributes.get_string("auto_pad", "NOTSET")
+    if not isinstance(plain, Kernel) or chosen not in ("NOTSET", "VALID"):
+        return None
+    none = (0,) * 2 * axes
+    pads = none if chosen == "VALID" else attributes.get_ints("pads", none)
+    return replace(
+        plain,
+        stride=tuple(attributes.get_ints("strides", (1,) * axes)),
+        dilation=tuple(attributes.get_ints("dilations", (1,) * axes)),
+        pads=tuple(zip(pads[:axes], pads[axes:], strict=True)),
+    )
+
+
+def _needed(maps: Sequence[ChannelMap]) -> set[str]:
+    """The laws that multiply maps into a kernel, or into another map."""
+    return {"affine" if f.is_diagonal else "compose" for f in maps}
+
+
+def _pointwise(term: Term, kernel: Kernel, laws: Collection[str]) -> Kernel | None:
+    """A 1×1 branch, or the identity, as a kernel of one tap with as many groups as `kernel` has."""
+    axes = len(kernel.stride)
+    stride = _stride(term.word, axes)
+    others = sorted(term.word.maps, key=lambda f: f.is_diagonal)[1:]
+    if stride is None or not _needed(others) <= set(laws):
+        return None
+    f = product(term.word.maps) if term.word.maps else _identity(term)
+    weight = f.weight.reshape(*f.weight.shape, *(1,) * axes)
+    own = Kernel(weight, f.bias, stride, (1,) * axes, ((0, 0),) * axes, f.groups)
+    return _regrouped(own, kernel.groups)
+
+
+def _stride(word: Word, axes: int) -> tuple[int, ...] | None:
+    """The stride of a 1×1 branch; None where it also pads, or maps positions otherwise."""
+    if not word.spaces:
+        return (1,) * axes
+    window = steps(word)[0].window if len(word.spaces) == 1 else None
+    return None if window is None or any(window.pads) else window.strides
+
+
+def _identity(term: Term) -> ChannelMap:
+    return ChannelMap.diagonal(np.ones(term.node.channels))
+
+
+def _regrouped(kernel: Kernel, groups: int) -> Kernel | None:
+    """The kernel in another number of groups, where its zeros allow that."""
+    if kernel.groups == groups:
+        return kernel
+    if kernel.groups % groups == 0:
+        return _joined(kernel, groups)
+    return _cut(kernel, groups) if kernel.groups == 1 else None
+
+
+def _joined(kernel: Kernel, groups: int) -> Kernel:
+    """Fewer groups, with zeros between those that become one."""
+    each = kernel.groups // groups
+    rows, (columns, *taps) = len(kernel.weight) // kernel.groups, kernel.weight.shape[1:]
+    blocks = kernel.weight.reshape(groups, each, rows, columns, *taps)
+    zeros = np.zeros((groups, each, rows, each, columns, *taps), blocks.dtype)
+    for k in range(each):
+        zeros[:, k, :, k] = blocks[:, k]
+    weight = zeros.reshape(len(kernel.weight), each * columns, *taps)
+    return replace(kernel, weight=weight, groups=groups)
+
+
+def _cut(kernel: Kernel, groups: int) -> Kernel | None:
+    """Groups in place of none: a sum of maps in different groups is stored as a dense one."""
+    (out, into, *taps) = kernel.weight.shape
+    if out % groups or into % groups:
+        return None
+    blocks = kernel.weight.reshape(groups, out // groups, groups, into // groups, *taps)
+    weight = np.concatenate([blocks[k, :, k] for k in range(groups)])
+    if np.count_nonzero(weight) < np.count_nonzero(blocks):
+        return None
+    return replace(kernel, weight=weight, groups=groups)

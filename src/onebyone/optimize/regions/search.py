@@ -1,0 +1,452 @@
+"""Search: the cheapest plan for a term.
+
+A word may be walked in many orders (`algebra.word`), so each node of a term gets a table: for every
+state (i, j) the cheapest plan for "S₁…S_i and W₁…W_j of the word above are applied to this node". A
+table begins with what the node offers by itself,
+
+    Leaf          (0, 0), for nothing
+    Sum           (i, j): every summand brought to (i, j), then added
+    Concat        (i, j): every operand brought to (i, j) and stacked, while W₁…W_j are diagonal;
+                  with a dense one among them, cut into columns and added: W[x₁; x₂] = W₁x₁ + W₂x₂
+    Convolution   (0, j): W₁…W_j multiplied into the kernel, and channel maps below it too
+    Choice        the better of its terms, state by state
+
+and is filled by walking on: multiply a run of maps into one and apply it, apply a space map, or
+drop a run of views that cancel. Runs of maps are multiplied whichever way is cheapest, so a chain
+comes out in matrix-chain order and stays factored where r(a + b) < ab."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import cast
+
+from onebyone.algebra.channel import ChannelMap, join_structure, split
+from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Node, Sum, Term
+from onebyone.algebra.layout import trace
+from onebyone.algebra.word import Word
+from onebyone.optimize.cost import Cost
+from onebyone.optimize.regions.plan import (
+    Add,
+    Apply,
+    Cancel,
+    Convolve,
+    Flush,
+    Input,
+    Move,
+    Plan,
+    Stack,
+)
+from onebyone.optimize.regions.price import Pricer
+from onebyone.optimize.regions.steps import KernelNode, Step
+
+__all__ = ["Planner", "Run", "cancels", "runs", "steps"]
+
+State = tuple[int, int]
+Table = dict[State, dict[str, Plan]]
+"""For each state the cheapest plan of each standing (`_standing`)."""
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Search under a set of laws; with none of them the plan is the graph as it stands."""
+
+    price: Pricer
+    laws: frozenset[str]
+
+    def best(self, term: Term) -> Plan | None:
+        """The cheapest plan for a term; None where no operator applies one of its factors."""
+        table = self._table(term.node, term.word)
+        end = len(term.word.spaces), len(term.word.maps)
+        plans = [self._flushed(plan) for plan in _at(table, *end)]
+        return min(plans, key=lambda plan: plan.cost, default=None)
+
+    def _flushed(self, plan: Plan) -> Plan:
+        if not plan.pending or plan.carrier:
+            return plan
+        cost = plan.cost + self.price.elementwise(plan.layout, plan.channels)
+        return replace(plan, cost=cost, how=Flush(plan), carrier=True, pending=False)
+
+    # What each kind of node offers -------------------------------------------------------------
+
+    def _table(self, node: Node, word: Word) -> Table:
+        if isinstance(node, Choice):
+            return self._choice(node, word)
+        table: Table = {}
+        for state, plan in self._sources(node, word):
+            _keep(table, state, plan)
+        self._walk(table, word)
+        return table
+
+    def _sources(self, node: Node, word: Word) -> Iterator[tuple[State, Plan]]:
+        if isinstance(node, Leaf):
+            yield (0, 0), Plan(Cost(), node.value[1], node.channels, Input(node))
+        elif isinstance(node, Sum):
+            yield from self._sum(node, word)
+        elif isinstance(node, Concat):
+            yield from self._concat(node, word)
+        elif isinstance(node, Convolution):
+            yield from self._convolution(node, word)
+
+    def _choice(self, node: Choice, word: Word) -> Table:
+        table: Table = {}
+        for k, term in enumerate(self._offered(node)):
+            inner = self._table(term.node, term.word.then(word))
+            spaces, maps = len(term.word.spaces), len(term.word.maps)
+            for (i, j), plan in ((state, p) for state in inner for p in inner[state].values()):
+                if i >= spaces and j >= maps:
+                    laws = _laws([plan], *[node.law] * bool(k and node.law))
+                    _keep(table, (i - spaces, j - maps), replace(plan, laws=laws))
+        return table
+
+    def _offered(self, node: Choice) -> tuple[Term, ...]:
+        """The terms to choose from under the laws in force; the first one is the graph's."""
+        free = node.law in self.laws if node.law else bool(self.laws)
+        return node.terms if free else node.terms[:1]
+
+    def _sum(self, node: Sum, word: Word) -> Iterator[tuple[State, Plan]]:
+        if "sum" not in self.laws:
+            word = Word()  # of the tables no other state is looked at
+        words = [word] + [word.linear] * (len(node.terms) - 1)
+        tables = self._operands(node.terms, words)
+        last = len(word.spaces), len(word.maps)
+        for i in _joints(word, last[0]):
+            for j in range(last[1] + 1):
+                yield from self._added(tables, i, j, is_split=False)
+
+    def _concat(self, node: Concat, word: Word) -> Iterator[tuple[State, Plan]]:
+        if "split" not in self.laws:
+            yield from self._stacked(self._operands(node.terms, [Word()] * len(node.terms)), 0, 0)
+            return
+        sizes = [term.channels for term in node.terms]
+        diagonal = next((k for k, f in enumerate(word.maps) if not f.is_diagonal), len(word.maps))
+        tables = self._operands(node.terms, _cut(word, sizes, diagonal))
+        for i in _joints(word, len(word.spaces)):
+            for j in range(len(word.maps) + 1):
+                if j <= diagonal:
+                    yield from self._stacked(tables, i, j)
+                else:
+                    yield from self._added(tables, i, j, is_split=True)
+
+    def _operands(self, terms: tuple[Term, ...], words: list[Word]) -> list[Table]:
+        """The operands' tables, in the states of the word above them."""
+        return [
+            self._choice(Choice((term,)), word) for term, word in zip(terms, words, strict=True)
+        ]
+
+    def _added(
+        self, tables: list[Table], i: int, j: int, *, is_split: bool
+    ) -> Iterator[tuple[State, Plan]]:
+        """The sum at state (i, j): cheapest, and cheapest with some operand as a carrier."""
+        cheapest = [_cheapest(table, i, j) for table in tables]
+        plans = [plan for plan in cheapest if plan is not None]
+        if len(plans) < len(tables):
+            return
+        carriers = [table.get((i, j), {}).get("carrier") for table in tables]
+        yield self._sum_of(plans, i, j, is_split)
+        for k, plan in enumerate(carriers):
+            if plan is not None and not any(p.carrier for p in plans):
+                yield self._sum_of([*plans[:k], plan, *plans[k + 1 :]], i, j, is_split)
+
+    def _sum_of(self, plans: list[Plan], i: int, j: int, is_split: bool) -> tuple[State, Plan]:
+        widest = max(plans, key=lambda plan: plan.layout.positions)
+        cost = sum((plan.cost for plan in plans), Cost())
+        cost += self.price.addition(widest.layout, widest.channels, len(plans))
+        carrier = any(plan.carrier for plan in plans)
+        pending = any(plan.pending for plan in plans)
+        how = Add(tuple(plans), is_split)
+        laws = _laws(plans, "split") if is_split else _laws(plans, *["sum"] * bool(i + j))
+        plan = Plan(cost, widest.layout, widest.channels, how, carrier, pending, laws)
+        return (i, j), plan
+
+    def _stacked(self, tables: list[Table], i: int, j: int) -> Iterator[tuple[State, Plan]]:
+        """The concat at state (i, j), with pending biases added before it or passed on."""
+        for flushed in (True, False):
+            found = [self._operand(table, i, j, flushed) for table in tables]
+            plans = [plan for plan in found if plan is not None]
+            if len(plans) < len(tables):
+                return
+            layout, channels = plans[0].layout, sum(plan.channels for plan in plans)
+            cost = sum((plan.cost for plan in plans), self.price.concat(layout, channels))
+            carrier = flushed and all(plan.carrier for plan in plans)
+            pending = not flushed and any(plan.pending for plan in plans)
+            how, laws = Stack(tuple(plans), flushed), _laws(plans)
+            plan = Plan(cost, layout, channels, how, carrier, pending, laws)
+            yield (i, j), plan
+
+    def _operand(self, table: Table, i: int, j: int, flushed: bool) -> Plan | None:
+        plans = _at(table, i, j)
+        if flushed:
+            plans = [self._flushed(plan) for plan in plans]
+        return min(plans, key=lambda plan: plan.cost, default=None)
+
+    def _convolution(self, node: Convolution, word: Word) -> Iterator[tuple[State, Plan]]:
+        kernel: KernelNode = node.kernel
+        below = node.term.word
+        table = self._table(node.term.node, below)
+        for inner in range(len(below.maps) + 1):
+            kept = len(below.maps) - inner
+            if not self._absorbs_inner(kernel, below, kept):
+                break
+            plan = _cheapest(table, len(below.spaces), kept)
+            if plan is None:
+                continue
+            plan = plan if not kernel.padded else self._flushed(plan)
+            for to in range(len(word.maps) + 1):
+                if self._multiplies(kernel, word.maps[:to]) and self._allows(word, 0, to):
+                    yield (0, to), self._convolved(plan, kernel, below.maps[kept:], word, to)
+
+    def _absorbs_inner(self, kernel: KernelNode, below: Word, kept: int) -> bool:
+        """Whether maps[kept:] below a kernel may be multiplied into it."""
+        inner = below.maps[kept:]
+        last = below.segments[-1]
+        for k, f in enumerate(inner, kept):
+            if f.bias is not None and (kernel.padded or below.segment_of(k) != last):
+                return False
+        return self._multiplies(kernel, inner)
+
+    def _multiplies(self, kernel: KernelNode, maps: tuple[ChannelMap, ...]) -> bool:
+        """Whether maps may enter the kernel: diagonal ones, others if it has no groups."""
+        if maps and "affine" not in self.laws and any(f.is_diagonal for f in maps):
+            return False
+        mixing = [f for f in maps if not f.is_diagonal]
+        return not mixing or ("compose" in self.laws and kernel.groups == 1)
+
+    def _convolved(
+        self, plan: Plan, kernel: KernelNode, inner: tuple[ChannelMap, ...], word: Word, to: int
+    ) -> Plan:
+        c_out = word.maps[to - 1].out_channels if to else kernel.out_channels
+        cost = plan.cost + self.price.convolution(kernel, (plan.channels, c_out))
+        how = Convolve(plan, kernel, inner, word, to)
+        pending = kernel.biased or plan.pending or any(f.bias is not None for f in inner)
+        pending = pending or word.biased(0, 0, to)
+        absorbed = _absorbed((*inner, *word.maps[:to]))
+        laws = _laws([plan], *absorbed, *self._crossed(word, 0, to))
+        return Plan(cost, kernel.after, c_out, how, carrier=True, pending=pending, laws=laws)
+
+    # Walking a word ----------------------------------------------------------------------------
+
+    def _walk(self, table: Table, word: Word) -> None:
+        """Fill a table: every edge leads to a larger i or j, so one pass in order suffices."""
+        for i in range(len(word.spaces) + 1):
+            for j in range(len(word.maps) + 1):
+                for standing in ("pending", "plain", "carrier"):
+                    plan = table.get((i, j), {}).get(standing)
+                    if plan is None or not _may_go_on(plan, word, i):
+                        continue
+                    if plan.pending:
+                        _keep(table, (i, j), self._flushed(plan))
+                    for state, further in self._onward(plan, word, i, j):
+                        if self._allows(word, state[0], state[1]):
+                            _keep(table, state, further)
+
+    def _allows(self, word: Word, i: int, j: int) -> bool:
+        if not word.allows(i, j):
+            return False
+        if "commute" in self.laws and "linear" in self.laws:
+            return True
+        return all(law in self.laws for law in self._crossed(word, i, j))
+
+    def _crossed(self, word: Word, i: int, j: int) -> Iterator[str]:
+        """The laws by which state (i, j) has spaces and maps out of their original order."""
+        for k in word.out_of_order(i, j):
+            yield "linear" if steps(word)[k].is_view else "commute"
+
+    def _onward(self, plan: Plan, word: Word, i: int, j: int) -> Iterator[tuple[State, Plan]]:
+        yield from self._applied(plan, word, i, j, None)
+        if i == len(word.spaces):
+            return
+        step = steps(word)[i]
+        if step.window is not None and plan.layout.channels_first and self._allows(word, i + 1, j):
+            flushed = plan if step.preserves_constants else self._flushed(plan)
+            yield from self._applied(flushed, word, i, j, step)
+        if step.window is None or ("commute" in self.laws and not any(step.window.pads)):
+            yield self._moved(plan, word, i, j, step)
+        if step.is_view and "linear" in self.laws:
+            yield from self._cancelled(plan, word, i, j)
+
+    def _moved(self, plan: Plan, word: Word, i: int, j: int, step: Step) -> tuple[State, Plan]:
+        preserves = step.preserves_constants
+        plan = plan if preserves else self._flushed(plan)
+        cost = plan.cost + self.price.step(step, plan.channels)
+        carrier = plan.carrier and preserves
+        pending = plan.pending if preserves else word.biased(i + 1, 0, j)
+        how, laws = Move(plan, word, i, j), _laws([plan], *self._crossed(word, i + 1, j))
+        after = Plan(cost, step.after, plan.channels, how, carrier, pending, laws)
+        return (i + 1, j), after
+
+    def _cancelled(self, plan: Plan, word: Word, i: int, j: int) -> Iterator[tuple[State, Plan]]:
+        run: list[Step] = []
+        for k, step in enumerate(steps(word)[i:], i):
+            if not step.is_view:
+                return
+            run.append(step)
+            if cancels(run):
+                how, laws = Cancel(plan, tuple(run)), _laws([plan], "linear")
+                cancelled = replace(plan, how=how, layout=step.after, laws=laws)
+                yield (k + 1, j), cancelled
+
+    def _applied(
+        self, plan: Plan, word: Word, i: int, j: int, window: Step | None
+    ) -> Iterator[tuple[State, Plan]]:
+        """The products of maps j … to − 1, for every `to` that the laws in force let reach."""
+        passes = window is not None and j < len(word.maps) and word.slots[j] <= i
+        if passes and "commute" not in self.laws:
+            return
+        for run in runs(word, j, plan.channels):
+            if not run.laws <= self.laws:
+                return
+            done = self._apply(plan, Apply(plan, word, i, j, run.to, window), run, passes)
+            if done is not None:
+                yield (i + (window is not None), run.to), done
+
+    def _apply(self, plan: Plan, how: Apply, run: Run, passes: bool) -> Plan | None:
+        """One product applied; None where no operator applies it in this layout."""
+        window = how.window
+        i = how.i + (window is not None)
+        same = window is None or window.preserves_constants
+        pending = (same and plan.pending) or how.word.biased(i, how.j if same else 0, how.to)
+        crossed = [*self._crossed(how.word, i, how.to), *["commute"] * passes]
+        laws = _laws([plan], *run.laws, *crossed)
+        if window is None and run.groups == plan.channels == run.channels:
+            return self._scaled(replace(plan, how=how, pending=pending, laws=laws), run)
+        if not plan.layout.takes_product(run.groups):
+            return None
+        after = plan.layout if window is None else window.after
+        channels = plan.channels, run.channels
+        price = self.price.linear(plan.layout, after, channels, run.groups, run.biased)
+        carrier = plan.layout.carries_bias
+        return Plan(plan.cost + price, after, run.channels, how, carrier, pending, laws)
+
+    def _scaled(self, plan: Plan, run: Run) -> Plan:
+        """A diagonal: elementwise; a mere shift becomes pending and costs nothing yet."""
+        if run.only_shifts and "affine" in self.laws:
+            return replace(plan, laws=plan.laws | {"affine"}) if plan.carrier else plan
+        cost = plan.cost + self.price.elementwise(plan.layout, plan.channels)
+        carrier = plan.layout.axis == 1 or "affine" not in self.laws
+        return replace(plan, cost=cost, carrier=carrier)
+
+
+@dataclass(frozen=True)
+class Run:
+    """maps[j:to] of a word as one product: what can be said of it without multiplying.
+
+    Args:
+        to: where it ends.
+        channels: of its result.
+        groups: of the product.
+        laws: by which its maps become one.
+        only_shifts: whether it does not scale.
+        biased: whether one of its maps has a bias.
+    """
+
+    to: int
+    channels: int
+    groups: int
+    laws: frozenset[str]
+    only_shifts: bool
+    biased: bool
+
+
+def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
+    """The runs of maps that begin at j, the shortest first, on a tensor of `channels` channels.
+
+    A run whose product is larger than its factors is left out: r(a + b) < ab stays factored, also
+    where one operator less would save time on paper.
+    """
+    groups = between = channels
+    mixing = diagonal = factored = 0
+    only_shifts, biased = True, False
+    for to, f in enumerate(word.maps[j:], j + 1):
+        groups = join_structure(groups, f.groups, (channels, between, f.out_channels))
+        between = f.out_channels
+        mixing += not f.is_diagonal
+        diagonal += f.is_diagonal
+        only_shifts = only_shifts and f.is_shift
+        biased = biased or f.bias is not None
+        factored += f.macs
+        if mixing > 1 and channels * between // groups > factored:
+            continue
+        laws = _NAMES[mixing > 1, diagonal > 0 and to > j + 1]
+        yield Run(to, between, groups, laws, only_shifts, biased)
+
+
+_NAMES = {
+    (False, False): frozenset[str](),
+    (True, False): frozenset({"compose"}),
+    (False, True): frozenset({"affine"}),
+    (True, True): frozenset({"compose", "affine"}),
+}
+
+
+def _absorbed(maps: tuple[ChannelMap, ...]) -> Iterator[str]:
+    """The laws by which maps enter a kernel."""
+    for f in maps:
+        yield "affine" if f.is_diagonal else "compose"
+
+
+def cancels(run: list[Step]) -> bool:
+    """Whether a run of views gives back what it was given."""
+    shape = run[0].before.monomials
+    views = [step.view for step in run]
+    known = [v for v in views if v is not None]
+    if shape is None or run[-1].after.monomials != shape or len(known) < len(run):
+        return False
+    followed = trace(shape, known)
+    return followed is not None and followed.is_identity
+
+
+def _cut(word: Word, sizes: list[int], diagonal: int) -> list[Word]:
+    """The word above a concat as words above its operands: diagonals cut by rows, then columns."""
+    words = [word] + [word.linear] * (len(sizes) - 1)
+    for at in range(min(diagonal + 1, len(word.maps))):
+        parts = split(word.maps[at], sizes)
+        words = [w.with_map(f, at) for w, f in zip(words, parts, strict=True)]
+    return words
+
+
+def _joints(word: Word, last: int) -> Iterator[int]:
+    """Where operands may be joined: not right after a broadcast, which only the Add above does."""
+    return (i for i in range(last + 1) if not (i and steps(word)[i - 1].broadcasts))
+
+
+def _is_broadcast(plan: Plan) -> bool:
+    return isinstance(plan.how, Move) and steps(plan.how.word)[plan.how.i].broadcasts
+
+
+def _may_go_on(plan: Plan, word: Word, i: int) -> bool:
+    """An Add broadcasts its operands itself, so nothing comes between a broadcast and its Add."""
+    return not _is_broadcast(plan) or (i < len(word.spaces) and steps(word)[i].broadcasts)
+
+
+def steps(word: Word) -> tuple[Step, ...]:
+    """The spaces of a word lifted from a graph."""
+    return cast(tuple[Step, ...], word.spaces)
+
+
+def _keep(table: Table, state: State, plan: Plan) -> None:
+    """Enter a plan if it is the cheapest; what a carrier can take is given to it at once."""
+    if plan.pending and plan.carrier:
+        plan = replace(plan, how=Flush(plan), pending=False)
+    plans, standing = table.setdefault(state, {}), _standing(plan)
+    if standing not in plans or plan.cost < plans[standing].cost:
+        plans[standing] = plan
+
+
+def _standing(plan: Plan) -> str:
+    """Whether a plan owes a bias, could take one for free, or neither."""
+    if plan.pending:
+        return "pending"
+    return "carrier" if plan.carrier else "plain"
+
+
+def _at(table: Table, i: int, j: int) -> list[Plan]:
+    return list(table.get((i, j), {}).values())
+
+
+def _cheapest(table: Table, i: int, j: int) -> Plan | None:
+    return min(_at(table, i, j), key=lambda plan: plan.cost, default=None)
+
+
+def _laws(plans: Iterable[Plan], *more: str) -> frozenset[str]:
+    return frozenset(more).union(*(plan.laws for plan in plans))

@@ -1,0 +1,1 @@
+"""Are two models equal? Knows no law, so that no fault of a law can hide here."""

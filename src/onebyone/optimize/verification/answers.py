@@ -1,0 +1,225 @@
+"""What the original gives: in the engine, on inputs moved by one rounding, and in float64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.errors import UsageError
+from onebyone.graph.evaluate import CannotEvaluate, evaluate
+from onebyone.graph.numeric.call import is_floating
+from onebyone.optimize.verification.bound import SAMPLES, Noise, half_of_the_digits, unit_roundoff
+from onebyone.optimize.verification.engine import ENGINE, Array, EngineRefuses, Run, flat, opened
+from onebyone.optimize.verification.inputs import Feed, nudged
+
+__all__ = ["NUMPY", "Answer", "Opened", "Reference", "noise", "original", "reference"]
+
+Opened = Callable[[ir.Model], AbstractContextManager[Run]]
+Outputs = Mapping[str, Array]
+NUMPY = "NumPy, every float as float64, weights as stored"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What A gives on one input, and what it gives on inputs moved by one rounding."""
+
+    feed: Feed
+    outputs: Outputs
+    others: tuple[Outputs, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What to compare with, where it comes from, and whether that is independent of A's answer."""
+
+    outputs: Outputs
+    told: str
+    independent: bool
+
+
+def original(
+    model: ir.Model, feeds: Sequence[Feed], seed: int, step: Callable[[], None]
+) -> tuple[list[Answer], list[str], Opened, str]:
+    """Run A: what it gives on each input, why inputs were skipped, what ran it and its name.
+
+    ONNX Runtime runs it, or where that cannot, NumPy.
+
+    Raises:
+        UsageError: A fails on the caller's inputs, or on all random ones.
+        CannotEvaluate: neither ONNX Runtime nor NumPy can run A.
+    """
+    with ExitStack() as stack:
+        run, opened_by, engine = _chosen(model, stack)
+        return *_answers(run, feeds, seed, step), opened_by, engine
+
+
+def _chosen(model: ir.Model, stack: ExitStack) -> tuple[Run, Opened, str]:
+    interface = (*model.graph.inputs, *model.graph.outputs)
+    # The Python interface of the engine has no NumPy type for it.
+    if any(value.dtype == ir.DataType.BFLOAT16 for value in interface):
+        refusal = "ONNX Runtime takes no bfloat16 inputs"
+    else:
+        try:
+            return stack.enter_context(opened(model)), opened, ENGINE
+        except EngineRefuses as error:
+            refusal = str(error)
+    return stack.enter_context(_in_numpy(model)), _in_numpy, f"{NUMPY}: {refusal}"
+
+
+@contextmanager
+def _in_numpy(model: ir.Model) -> Iterator[Run]:
+    yield partial(_evaluated, model)
+
+
+def _evaluated(model: ir.Model, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    return flat(evaluate(model, inputs).items())
+
+
+def _answers(
+    run: Run, feeds: Sequence[Feed], seed: int, step: Callable[[], None]
+) -> tuple[list[Answer], list[str]]:
+    found, skipped = [], []
+    for number, feed in enumerate(feeds):
+        try:
+            found.append(_answer(run, feed, np.random.default_rng([seed, number])))
+        except (EngineRefuses, CannotEvaluate, MemoryError) as error:
+            if feed.kind == "random" and isinstance(error, CannotEvaluate):
+                raise
+            if feed.kind != "drawn" and isinstance(error, MemoryError):
+                raise
+            if feed.kind == "given":
+                raise UsageError(f"A fails on the given data: {error}") from error
+            skipped.append(f"{feed.kind} input of shapes {feed.shapes}: {error}")
+        step()
+    if not any(answer.feed.kind != "drawn" for answer in found):
+        raise UsageError(
+            f"A fails on its own inputs; give sizes or data that it takes: {skipped[0]}"
+        )
+    return found, skipped
+
+
+def _answer(run: Run, feed: Feed, rng: np.random.Generator) -> Answer:
+    try:
+        outputs = run(feed.inputs)
+    except (EngineRefuses, CannotEvaluate):
+        # Integers may be indices into something small: 0 and 1 are the most modest.
+        feed = feed.modest()
+        outputs = run(feed.inputs)
+    return Answer(feed, outputs, tuple(_others(run, feed, outputs, rng)))
+
+
+def _others(run: Run, feed: Feed, outputs: Outputs, rng: np.random.Generator) -> Iterator[Outputs]:
+    """As many runs on moved inputs as it takes to see each slice of each output often enough."""
+    if not any(is_floating(x.dtype) for x in feed.inputs.values()):
+        return
+    slices = [_slice_size(x) for x in outputs.values() if is_floating(x.dtype)]
+    runs = math.ceil(SAMPLES / max(min(slices, default=SAMPLES), 1)) - 1
+    for _ in range(min(max(runs, 1), SAMPLES - 1)):
+        try:
+            other = run(nudged(feed.inputs, rng))
+        except (EngineRefuses, CannotEvaluate, MemoryError):
+            continue
+        if all(name in other and other[name].shape == x.shape for name, x in outputs.items()):
+            yield other
+
+
+def _slice_size(x: Array) -> int:
+    axes = {min(1, x.ndim - 1), x.ndim - 1} - {-1}
+    return min((x.size // max(x.shape[axis], 1) for axis in axes), default=1)
+
+
+def reference(model: ir.Model, answer: Answer, engine: str) -> Reference:
+    """A in float64; A's own answer where that cannot be had or cannot be trusted."""
+    if engine.startswith(NUMPY):
+        return Reference(answer.outputs, "A in float64", independent=False)
+    try:
+        outputs = _evaluated(model, answer.feed.inputs)
+    except (CannotEvaluate, MemoryError) as error:
+        told = f"A itself, for want of a float64 evaluation ({error})"
+        return Reference(answer.outputs, told, independent=False)
+    astray = [
+        name
+        for name, x in answer.outputs.items()
+        if name not in outputs or not _near(x, outputs[name], _floor(model, name, x))
+    ]
+    if astray:
+        told = f"A itself: more than half of the digits of {astray[0]!r} differ from float64"
+        return Reference(answer.outputs, told, independent=False)
+    return Reference(outputs, "A in float64", independent=True)
+
+
+def _near(x: Array, target: Array, floor: float) -> bool:
+    """Whether a float64 value can be what an output means."""
+    if not is_floating(x.dtype):
+        return True
+    if x.shape != target.shape:
+        return False
+    known = np.isfinite(x)
+    target = np.where(known, target, 0)
+    if not np.isfinite(target).all():
+        return False
+    error = np.abs(np.where(known, x, 0).astype(np.float64) - target)
+    return half_of_the_digits(error, target, unit_roundoff(x.dtype), floor)
+
+
+def noise(model: ir.Model, answer: Answer, against: Reference, name: str) -> Noise:
+    """What rounding does to one output of A: its error, and what moving its inputs does."""
+    x = answer.outputs[name]
+    others = [other[name].astype(np.float64) for other in answer.others]
+    if against.independent:
+        others.append(against.outputs[name])
+    size = np.zeros(x.shape)
+    for other in others:
+        known = np.isfinite(x) & np.isfinite(other)
+        np.maximum(
+            size, np.abs(np.subtract(x, other, where=known, out=np.zeros(x.shape))), out=size
+        )
+    unit, floor = _unit(model, name, x), _floor(model, name, x)
+    return Noise(size, len(others), len(model.graph), unit, floor)
+
+
+def _unit(model: ir.Model, name: str, x: Array) -> float:
+    """The unit roundoff of an output; of the weights, where their rounding is all there is."""
+    declared = [value.dtype for value in model.graph.outputs if value.name == name]
+    if x.dtype != np.float64 or declared == [ir.DataType.DOUBLE]:
+        # The engine ran it: what smaller floats inside do to it shows in the noise.
+        return unit_roundoff(x.dtype)
+    stored = [value.dtype for value in model.graph.initializers.values()]
+    kinds = {kind.numpy() for kind in (*declared, *stored) if kind is not None}
+    return max((unit_roundoff(kind) for kind in kinds if is_floating(kind)), default=2.0**-53)
+
+
+# ONNX Runtime's Sigmoid, a quotient of polynomials plus 0.5, is off by up to 1.5 of these wherever
+# it is small (measured): its results below 2^-25 are 0 or noise.
+_SIGMOID_FLOOR = 2.0**-24
+_LAYOUT = frozenset(
+    {"Cast", "Concat", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose",
+     "Unsqueeze"}
+)  # fmt: skip
+
+
+def _floor(model: ir.Model, name: str, x: Array) -> float:
+    """What the engine loses in an output at values of any size; float64 is done precisely."""
+    made = [value for node in model.graph for value in node.outputs if value.name == name]
+    return _SIGMOID_FLOOR if x.dtype != np.float64 and _holds_sigmoid(made) else 0.0
+
+
+def _holds_sigmoid(values: list[ir.Value]) -> bool:
+    """Whether one of these values, or a part of it, is what a Sigmoid gives."""
+    waiting, seen = [value.producer() for value in values], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:  # a tensor can be joined with itself, again and again
+            continue
+        seen.add(node)
+        if node.op_type == "Sigmoid":
+            return True
+        if node.op_type in _LAYOUT:
+            waiting += [value.producer() for value in node.inputs if value is not None]
+    return False

@@ -1,0 +1,263 @@
+"""`verify`: do two models compute the same, but for rounding?
+
+    A, B ── read, interfaces compared ──▶ inputs: random, the caller's, other sizes
+      A in ONNX Runtime, also on inputs moved by one rounding ──▶ a, a', ...
+      A in NumPy float64                                      ──▶ r
+      B in ONNX Runtime                                       ──▶ b
+    |b - r| against what rounding does to A (optimize.bound) ──▶ Certificate
+
+One model is in the engine at a time. docs/numerics.md says why each step is as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import count
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from onebyone.errors import CheckFailed, UsageError
+from onebyone.graph.evaluate import CannotEvaluate
+from onebyone.graph.numeric.call import is_floating
+from onebyone.graph.read import read
+from onebyone.graph.shapes import Sizes, name_inputs
+from onebyone.optimize.room import check_room
+from onebyone.optimize.verification.answers import (
+    Answer,
+    Opened,
+    Reference,
+    noise,
+    original,
+    reference,
+)
+from onebyone.optimize.verification.certificate import Certificate, OutputCheck, Trial
+from onebyone.optimize.verification.choices import choices, parted
+from onebyone.optimize.verification.engine import Array, EngineRefuses, Run
+from onebyone.optimize.verification.inputs import (
+    Feed,
+    drawn_shapes,
+    fed,
+    given_inputs,
+    random_inputs,
+)
+from onebyone.optimize.verification.judge import judge, judge_exact
+from onebyone.optimize.verification.ties import Tie, exposed, settled, ties
+
+__all__ = ["Certificate", "OutputCheck", "Trial", "verify"]
+
+Source = str | os.PathLike[str] | onnx.ModelProto | ir.Model
+Progress = Callable[[str, int, int], None]
+
+
+def verify(
+    a: Source,
+    b: Source,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    data: Mapping[str, Array] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Certificate:
+    """Run both models on the same inputs and compare what they give.
+
+    Args:
+        a: the original, by whose rounding noise `b` is measured. Neither is changed.
+        b: the other.
+        shapes: sizes of inputs that leave some open, by name; else batch 1 and 224.
+        data: the caller's own inputs, by name, compared in addition to random ones.
+        seed: draws the random inputs; the same seed gives the same certificate.
+        progress: called with ("verify", done, total).
+
+    Returns:
+        The certificate. It is a value: look at `passed`.
+
+    Raises:
+        UnreadableModel: one of them is no usable model, or nothing here can run A.
+        CheckFailed: inputs or outputs differ in name, type or rank.
+        UsageError: the shapes or the data do not fit, or A fails on them.
+
+    >>> import onnx.parser
+    >>> head = '<ir_version: 8, opset_import: ["": 13]>'
+    >>> twice = onnx.parser.parse_model(head + "g (float[3] x) => (float[3] y) {y = Add(x, x)}")
+    >>> thrice = onnx.parser.parse_model(head + "g (float[3] x) => (float[3] y) {y = Sum(x, x, x)}")
+    >>> verify(twice, twice).passed, verify(twice, thrice).passed
+    (True, False)
+    """
+    first, second = read(a), read(b)
+    _compare_interfaces(first.graph, second.graph)
+    feeds = _feeds(first, shapes, data, seed)
+    certificate, fed_to_a, opened = _compared(first, second, feeds, seed, progress)
+    picked = [] if certificate.passed else choices(first, second)
+    if not picked:
+        return certificate
+    try:
+        shared = _of_same_choices(first, second, picked, fed_to_a, opened, seed, progress)
+    except (EngineRefuses, CannotEvaluate, CheckFailed, UsageError):
+        return certificate
+    return replace(shared, skipped=certificate.skipped) if shared.passed else certificate
+
+
+def _of_same_choices(
+    first: ir.Model,
+    second: ir.Model,
+    picked: Sequence[str],
+    feeds: Sequence[Feed],
+    opened: Opened,
+    seed: int,
+    progress: Progress | None,
+) -> Certificate:
+    """The comparison with the places that A's TopKs pick given to both models."""
+    with opened(exposed(first, picked)) as run:
+        results = [run(feed.inputs) for feed in feeds]
+    given = {name: f"places picked as {name}" for name in picked}
+    more = [
+        Feed(feed.kind, {**feed.inputs, **{to: result[name] for name, to in given.items()}})
+        for feed, result in zip(feeds, results, strict=True)
+    ]
+    one, other = parted(first, picked), parted(second, picked)
+    shared, _, _ = _compared(one, other, more, seed, progress)
+    trials = [replace(trial, reference=f"{trial.reference}; {_SHARED}") for trial in shared.trials]
+    return replace(shared, trials=tuple(trials))
+
+
+_SHARED = "TopK picks among ties, so both models were given the places that A picks"
+
+
+def _compared(
+    first: ir.Model,
+    second: ir.Model,
+    feeds: Sequence[Feed],
+    seed: int,
+    progress: Progress | None,
+) -> tuple[Certificate, list[Feed], Opened]:
+    """The certificate, the inputs that A takes, and what runs them."""
+    pairs = ties(first, second)
+    declared = {str(value.name) for value in first.graph.outputs}
+    hidden = {pair.in_a for pair in pairs.values()} - declared
+    first = exposed(first, (pair.in_a for pair in pairs.values()))
+    second = exposed(second, (pair.in_b for pair in pairs.values()))
+    step = _steps(progress, 3 * len(feeds))
+    found, skipped, opened, engine = original(first, feeds, seed, step)
+    references = []
+    for answer in found:
+        references.append(reference(first, answer, engine))
+        step()
+    trials = []
+    with ExitStack() as stack:
+        run = _entered(stack, opened, second)
+        for answer, against in zip(found, references, strict=True):
+            names = [name for name in answer.outputs if name not in hidden]
+            checks = _checks(run, first, names, answer, against, pairs)
+            feed = answer.feed
+            trials.append(Trial(feed.kind, feed.shapes, against.told, tuple(checks)))
+            step()
+    certificate = Certificate(tuple(trials), engine, seed, tuple(skipped))
+    return certificate, [answer.feed for answer in found], opened
+
+
+def _steps(progress: Progress | None, total: int) -> Callable[[], None]:
+    """Call the result after each of `total` steps."""
+    done = count(1)
+
+    def step() -> None:
+        if progress is not None:
+            progress("verify", next(done), total)
+
+    return step
+
+
+def _compare_interfaces(a: ir.Graph, b: ir.Graph) -> None:
+    sides = ("input", fed(a), fed(b)), ("output", _outputs(a), _outputs(b))
+    for role, ours, theirs in sides:
+        if ours.keys() != theirs.keys():
+            raise CheckFailed(
+                f"A has {role}s {sorted(ours)}, B has {sorted(theirs)}: nothing to compare"
+            )
+        for name, value in ours.items():
+            one, other = _signature(value), _signature(theirs[name])
+            if any(x != y and None not in (x, y) for x, y in zip(one, other, strict=True)):
+                raise CheckFailed(
+                    f"{role} {name!r}: A has (type, rank) {one}, B {other}: nothing to compare"
+                )
+
+
+def _outputs(graph: ir.Graph) -> dict[str, ir.Value]:
+    return {str(value.name): value for value in graph.outputs}
+
+
+def _signature(value: ir.Value) -> tuple[str | None, int | None]:
+    kind = None if value.type is None else str(value.type)
+    return kind, None if value.shape is None else len(value.shape)
+
+
+def _feeds(
+    model: ir.Model,
+    shapes: Mapping[str, Sequence[int]] | None,
+    data: Mapping[str, Array] | None,
+    seed: int,
+) -> list[Feed]:
+    """The caller's data, the nominal sizes, and other sizes where some are free."""
+    feeds = [] if data is None else [Feed("given", given_inputs(model, data))]
+    if any(
+        not isinstance(n, int) for value in fed(model.graph).values() for n in value.shape or ()
+    ):
+        name_inputs(model.graph)
+    sizes = Sizes(model, shapes)
+    check_room(fed(model.graph).values(), sizes)
+    rng = np.random.default_rng(seed)
+    try:
+        feeds.append(Feed("random", random_inputs(model, sizes.inputs, rng)))
+    except UsageError:
+        # Inputs that nobody can draw: the caller's data must do.
+        if data is None:
+            raise
+        return feeds
+    for drawn in drawn_shapes(model, sizes, rng):
+        feeds.append(Feed("drawn", random_inputs(model, drawn, rng)))
+    return feeds
+
+
+def _entered(stack: ExitStack, opened: Opened, b: ir.Model) -> Run:
+    """B where A ran; if it cannot even start there, it is not the same model."""
+    try:
+        return stack.enter_context(opened(b))
+    except EngineRefuses as error:
+        raise CheckFailed(f"A runs and B does not: {error}") from error
+
+
+def _checks(
+    run: Run,
+    model: ir.Model,
+    names: Sequence[str],
+    answer: Answer,
+    against: Reference,
+    pairs: Mapping[str, Tie],
+) -> Iterator[OutputCheck]:
+    """Run B on the input and judge each output that the models declare."""
+    a = answer.outputs
+    try:
+        b = run(answer.feed.inputs)
+    except (EngineRefuses, CannotEvaluate) as error:
+        yield from (OutputCheck.failed(name, a[name], f"B fails: {error}") for name in names)
+        return
+    for name in names:
+        if name not in b:
+            yield OutputCheck.failed(name, a[name], "B gives no such element")
+            continue
+        if is_floating(a[name].dtype):
+            seen = noise(model, answer, against, name)
+            yield judge(name, a[name], b[name], against.outputs[name], seen)
+            continue
+        check = judge_exact(name, a[name], b[name])
+        if name in pairs and not check.passed and against.independent:
+            pair = pairs[name]
+            seen = noise(model, answer, against, pair.in_a)
+            check = settled(check, pair, a, b, against.outputs, seen)
+        yield check
+    for name in sorted(b.keys() - a.keys() - {pair.in_b for pair in pairs.values()}):
+        yield OutputCheck.failed(name, b[name], "A gives no such element")

@@ -1,0 +1,112 @@
+"""What a node takes of its operand: which positions, in which order."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onebyone.algebra.selection import Slice
+from onebyone.optimize.positions.selectors import selector
+
+from .test_through import last
+
+T = "float[2,7,3] x"
+FREE = "float[N,L,3] x"
+END = 2**31 - 1
+
+
+def orders(
+    body: str, inputs: str = T, opset: int = 17, **numbers: object
+) -> dict[int, object] | None:
+    """What the last node takes along each axis of which it does not take all."""
+    constants = {name: np.array(number) for name, number in numbers.items()}
+    node = last(body, inputs, opset, **constants)
+    found = selector(node)
+    if found is None:
+        return None
+    return {k: o if isinstance(o, Slice) else list(o) for k, o in found.orders.items()}
+
+
+SLICE = "y = Slice(x, s, e, a, t)"
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "step", "wanted"),
+    [
+        (1, 4, 1, [1, 2, 3]),
+        (-2, END, 1, [5, 6]),
+        (0, -1, 3, [0, 3]),
+        (-1, -(2**31), -2, [6, 4, 2, 0]),
+        (5, 99, 1, [5, 6]),
+    ],
+)
+def test_a_slice(start: int, stop: int, step: int, wanted: list[int]) -> None:
+    assert orders(SLICE, s=[start], e=[stop], a=[-2], t=[step]) == {1: wanted}
+
+
+def test_of_axes_of_which_all_is_taken_nothing_is_told() -> None:
+    assert orders(SLICE, s=[0, 1], e=[9, 2], a=[1, 2], t=[1, 1]) == {2: [1]}
+
+
+def test_nothing_at_all_is_no_selection() -> None:
+    assert orders(SLICE, s=[4], e=[2], a=[1], t=[1]) is None
+
+
+@pytest.mark.parametrize(("index", "wanted"), [(-1, [6]), ([3, -7, 3], [3, 0, 3])])
+def test_a_gather(index: object, wanted: list[int]) -> None:
+    assert orders("y = Gather<axis = 1>(x, i)", i=index) == {1: wanted}
+
+
+def test_an_index_that_is_computed_is_not_known() -> None:
+    assert orders("y = Gather<axis = 1>(x, i)", T + ", int64[2] i") is None
+    assert orders(SLICE, T + ", int64[1] s", e=[3], a=[1], t=[1]) is None
+
+
+def test_pads_that_crop() -> None:
+    assert orders("y = Pad(x, p)", p=[0, -1, 0, 0, -2, 0]) == {1: [1, 2, 3, 4]}
+    assert orders("y = Pad(x, p)", p=[0, -1, 0, 0, 1, 0]) is None
+    assert orders("y = Pad(x, p)", p=[0, -1, 0, 0, 0, 2]) is None
+
+
+def test_one_piece_of_a_split() -> None:
+    def taken(outputs: str, opset: int = 17) -> dict[int, object] | None:
+        return orders(f"{outputs} = Split<axis = 1>(x, s)", opset=opset, s=[1, 4, 2])
+
+    assert taken("a, y, b") == {1: [1, 2, 3, 4]}
+    assert taken("a, b, y") == {1: [5, 6]}
+    old = last("a, b, y = Split<axis = 1, split = [1, 4, 2]>(x)", T, 11)
+    found = selector(old)
+    assert found is not None
+    assert list(found.orders[1]) == [5, 6]  # type: ignore[arg-type]
+    uneven = last("a, b, y = Split<axis = 1, num_outputs = 3>(x)", T, 18)
+    found = selector(uneven)
+    assert found is not None
+    assert list(found.orders[1]) == [6]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("body", "numbers", "wanted"),
+    [
+        (SLICE, {"s": [2], "e": [5], "a": [1], "t": [1]}, Slice(2, 5, 1)),
+        (SLICE, {"s": [-2], "e": [END], "a": [1], "t": [1]}, Slice(-2, None, 1)),
+        (SLICE, {"s": [-1], "e": [-END], "a": [1], "t": [-1]}, None),
+        ("y = Gather<axis = 1>(x, i)", {"i": -1}, Slice(-1, None, 1)),
+        ("y = Gather<axis = 1>(x, i)", {"i": -2}, Slice(-2, -1, 1)),
+        ("y = Gather<axis = 1>(x, i)", {"i": [3]}, Slice(3, 4, 1)),
+        ("y = Gather<axis = 1>(x, i)", {"i": [0, 3]}, None),
+        ("y = Pad(x, i)", {"i": [0, -1, 0, 0, -2, 0]}, Slice(1, -2, 1)),
+        ("y = Pad(x, i)", {"i": [0, -1, 0, 0, 0, 0]}, Slice(1, None, 1)),
+    ],
+)
+def test_of_a_free_axis(body: str, numbers: dict[str, object], wanted: Slice | None) -> None:
+    assert orders(body, FREE, **numbers) == (None if wanted is None else {1: wanted})
+
+
+def test_a_huge_axis_is_not_listed() -> None:
+    x = ir.val("x", ir.DataType.FLOAT, (1, 2**40))
+    ends = [ir.val(name, const_value=ir.tensor(np.array([n]))) for name, n in (("s", 1), ("a", 1))]
+    stop = ir.val("e", const_value=ir.tensor(np.array([2**30])))
+    found = selector(ir.node("Slice", [x, ends[0], stop, ends[1]]))
+    assert found is not None
+    assert found.orders == {1: range(1, 2**30)}

@@ -1,0 +1,82 @@
+"""What the original gives, and what is known of how the engine computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import pairwise
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onebyone.graph.read import read
+from onebyone.optimize.verification import answers, engine
+from onebyone.optimize.verification.answers import Answer, Reference, noise
+from onebyone.optimize.verification.engine import Array, Run
+from onebyone.optimize.verification.inputs import Feed
+from onebyone.optimize.verification.verify import verify
+
+from ...graphs.text import model
+
+
+def floor(body: str, x: str = "float[1] x") -> float:
+    """What the engine loses in the output of these nodes, at values of any size."""
+    proto = model(body, x)
+    y = {"y": np.zeros(1, np.float32)}
+    answer = Answer(Feed("random", {}), y)
+    return noise(read(proto), answer, Reference(y, "", independent=False), "y").floor
+
+
+@pytest.mark.parametrize(
+    ("body", "holds"),
+    [
+        ("y = Sigmoid(x)", True),
+        ("s = Sigmoid(x) n = Neg(x) y = Concat<axis = 0>(n, s)", True),
+        ("s = Sigmoid(x) r = Identity(s) y = Identity(r)", True),
+        ("s = Sigmoid(x) y = Neg(s)", False),
+        ("y = Identity(x)", False),
+    ],
+)
+def test_a_sigmoid_is_seen_through_layout_alone(body: str, holds: bool) -> None:
+    assert (floor(body) > 0) == holds
+
+
+def test_a_tensor_joined_with_itself_again_and_again_is_looked_at_once() -> None:
+    """2^70 paths lead back to the input, which is empty."""
+    names = ["x", *(f"v{k}" for k in range(69)), "y"]
+    body = " ".join(f"{b} = Concat<axis = 0>({a}, {a})" for a, b in pairwise(names))
+    assert floor(body, "float[0] x") == 0
+
+
+@pytest.mark.parametrize("scarce", [1, 2, 3])
+def test_where_memory_is_short(scarce: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs of our own choice may be too large for this machine, those of the caller's not."""
+    real = answers.opened
+
+    @contextmanager
+    def short(proto: ir.Model) -> Iterator[Run]:
+        with real(proto) as run:
+
+            def scarcely(inputs: Mapping[str, Array]) -> dict[str, Array]:
+                if len(inputs["x"]) == scarce:
+                    raise MemoryError
+                return run(inputs)
+
+            yield scarcely
+
+    proto = model("y = Relu(x)", "float[N,3] x")
+    monkeypatch.setattr(answers, "opened", short)
+    if scarce == 1:
+        with pytest.raises(MemoryError):
+            verify(proto, proto)
+        return
+    certificate = verify(proto, proto)
+    assert certificate.passed
+    assert (len(certificate.trials), len(certificate.skipped)) == (2, 1)
+
+
+@pytest.mark.parametrize("said", ["std::bad_alloc", "Failed to allocate memory for requested"])
+def test_an_engine_without_memory_refuses_nothing(said: str) -> None:
+    with pytest.raises(MemoryError, match="ONNX Runtime: "), engine._told():
+        raise RuntimeError(f"while running Pad node: {said}")
