@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import resource
@@ -59,6 +60,24 @@ def written(folder: Path, scale: float, largest: int) -> dict[str, bytes]:
 # --- interrupted ----------------------------------------------------------------------------
 
 
+class _Stack(ctypes.Structure):
+    """`stack_t` of signal.h."""
+
+    _fields_ = (("at", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@pytest.fixture
+def usual_stack() -> None:
+    """Signals come on the usual stack.
+
+    Once OpenVINO has run in this process, a signal may save more registers than there is room for
+    on the alternative stack that pytest or a library has set up, and the kernel ends the process.
+    """
+    if sys.platform == "linux":
+        disabled = _Stack(None, 2, 0)  # SS_DISABLE
+        assert ctypes.CDLL(None).sigaltstack(ctypes.byref(disabled), None) == 0
+
+
 @contextmanager
 def interrupted_at(line: int, number: int) -> Iterator[list[int]]:
     """A signal arrives before the `line`-th line that `onebyone.graph.write` executes."""
@@ -82,6 +101,7 @@ def interrupted_at(line: int, number: int) -> Iterator[list[int]]:
         signal.signal(number, before)
 
 
+@pytest.mark.usefixtures("usual_stack")
 @pytest.mark.parametrize(
     ("there", "largest", "number"),
     [

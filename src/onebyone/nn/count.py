@@ -164,11 +164,9 @@ def _named(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Mapping[str, object]:
     """Arguments by name; where `forward` does not tell its names (TorchScript), by number."""
-    try:
-        signature = inspect.signature(module.forward)
-    except ValueError:
+    if isinstance(module, torch.jit.ScriptModule):
         return {**{f"input{i}": x for i, x in enumerate(args)}, **kwargs}
-    return signature.bind(*args, **kwargs).arguments
+    return inspect.signature(module.forward).bind(*args, **kwargs).arguments
 
 
 @contextmanager
