@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onebyone.errors import UsageError
 from onebyone.graph.read import read
 from onebyone.optimize.verification import answers, engine
 from onebyone.optimize.verification.answers import Answer, Reference, noise
@@ -74,6 +75,14 @@ def test_where_memory_is_short(scarce: int, monkeypatch: pytest.MonkeyPatch) -> 
     certificate = verify(proto, proto)
     assert certificate.passed
     assert (len(certificate.trials), len(certificate.skipped)) == (2, 1)
+
+
+def test_what_fails_is_told_in_one_line_however_long_the_names() -> None:
+    name = "longer" * 1000
+    proto = model(f"y = Reshape(x, {name})", f"float[2,3] x, int64[1] {name}", "float[k] y")
+    with pytest.raises(UsageError, match="A fails on its own inputs") as raised:
+        verify(proto, proto)
+    assert len(str(raised.value)) < 1000
 
 
 @pytest.mark.parametrize("said", ["std::bad_alloc", "Failed to allocate memory for requested"])

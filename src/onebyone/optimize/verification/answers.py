@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.errors import UsageError
+from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate, evaluate
 from onebyone.graph.numeric.call import is_floating
 from onebyone.optimize.verification.bound import SAMPLES, Noise, half_of_the_digits, unit_roundoff
@@ -95,7 +96,7 @@ def _answers(
                 raise
             if feed.kind == "given":
                 raise UsageError(f"A fails on the given data: {error}") from error
-            skipped.append(f"{feed.kind} input of shapes {feed.shapes}: {error}")
+            skipped.append(f"{feed.kind} input of shapes {one_line(feed.shapes)}: {error}")
         step()
     if not any(answer.feed.kind != "drawn" for answer in found):
         raise UsageError(
