@@ -24,6 +24,7 @@ from onebyone.optimize.cost import DEFAULT, Profile, load_profile
 
 SHAPE = (1, 12, 9, 7)
 KNOWN = Profile(peak=2e10, bandwidth=1e10, overhead=3e-6, transpose=4.0, resize=50.0, split=2.0)
+assert KNOWN.channels == 4
 
 
 def seconds(data: bytes) -> float:
@@ -45,6 +46,8 @@ def seconds(data: bytes) -> float:
             elements, work = 0, out * KNOWN.resize
         if node.op_type in ("Conv", "MatMul"):
             elements = 0
+        if node.op_type == "Conv" and (sizes.shape(node.inputs[0]) or ())[1] % KNOWN.channels:
+            work *= 1.3
         if node.op_type == "GlobalAveragePool":
             continue
         total += KNOWN.overhead + max(work / KNOWN.peak, 4 * elements / KNOWN.bandwidth)
@@ -63,11 +66,22 @@ def test_known_prices_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
     # median over all maps has 3%; and what of these two goes into the prices measured in them.
     for each in found.measured:
         assert each.value == pytest.approx(getattr(KNOWN, each.field), rel=0.11), each
+    assert found.profile.channels == 4
     for name in ("peak", "bandwidth", "transpose", "resize", "split"):
         assert getattr(found.profile, name) == pytest.approx(getattr(KNOWN, name), rel=0.03)
     assert {each.field for each in found.measured} == {field.name for field in fields(Profile)}
     about = found.to_dict()["about"]
     assert (about["engine"], about["threads"]) == ("onnxruntime", 1)
+
+
+@pytest.mark.parametrize(("slow", "least"), [(1, 1), (2, 2), (4, 4), (8, 8)])
+def test_channels_are_the_least_multiple_that_is_fast(
+    slow: int, least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = lambda _, shape, kernel: 1.0 + 0.2 * (shape[1] % slow > 0)  # noqa: E731
+    monkeypatch.setattr(module, "_conv_seconds", known)
+    found = list(module._channels(module._Stand("onnxruntime", 1, 0.0, lambda: 0.0)))
+    assert {each.value for each in found} == {least}
 
 
 def test_a_difference_is_the_median_of_single_rounds(monkeypatch: pytest.MonkeyPatch) -> None:

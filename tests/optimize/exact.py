@@ -15,10 +15,13 @@ from ..graphs.reorder import reordered
 from ..graphs.run import differences, run
 from ..graphs.text import feed, integers
 
-__all__ = ["COUNTING", "Outcome", "killed", "optimized"]
+__all__ = ["ANY_WIDTH", "COUNTING", "Outcome", "killed", "optimized"]
 
-COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9)
+COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9, channels=1)
 """A machine on which only multiply-accumulates cost anything to speak of."""
+
+ANY_WIDTH = Profile(channels=1)
+"""A machine on which one number of channels is as good as another."""
 
 
 class Outcome:
@@ -52,7 +55,7 @@ def optimized(proto: ModelProto, law: str, *sizes: dict[str, int], **options: An
 
     `sizes` are the values of symbolic dimensions, one dict for each run.
     """
-    options = {"only": [law], "verify": False, **options}
+    options = {"only": [law], "verify": False, "profile": ANY_WIDTH, **options}
     result = optimize(proto, **options)
     after = Outcome(to_proto(result.model), result.report.to_dict())
     feeds = [feed(proto, **each) for each in sizes or ({},)]

@@ -59,6 +59,7 @@ def test_where_the_numbers_come_from_may_stand_beside_them(tmp_path: Path) -> No
         ({"peak": "fast"}, "got peak = 'fast'"),
         ({"peak": True}, "got peak = True"),
         ('{"peak": NaN}', "got peak = nan"),
+        ({"channels": 2.5}, "got channels = 2.5 in"),
     ],
 )
 def test_a_bad_profile_is_named(tmp_path: Path, content: object, message: str) -> None:

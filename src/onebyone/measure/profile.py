@@ -6,6 +6,7 @@
     transpose  Δt · bandwidth / Δbytes              of moving elements to other places
     resize     Δt · peak / elements                 of bilinear interpolation between two maps
     split      (Δt + overhead of the nodes saved) · bandwidth / bytes      stacked less apart
+    channels   the least multiple at which more channels gain no more      convolutions of 45 … 48
 
 Differences, so that what a call costs, and what an engine does at the borders of a model, falls
 out. Each number is the median over several shapes; the two models of a difference run in turns.
@@ -32,7 +33,7 @@ from onebyone.measure.bench import chosen_clock
 from onebyone.measure.engines import Array, engine
 from onebyone.measure.machine import processor, usable_cores
 from onebyone.measure.turns import take_turns
-from onebyone.optimize.cost import Profile
+from onebyone.optimize.cost import DEFAULT, Profile
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -58,6 +59,11 @@ _SIBLINGS: tuple[tuple[Shape, int, int], ...] = (
     ((1, 192, 28, 28), 32, 3),
     ((1, 480, 14, 14), 64, 3),
 )
+# Multiples of 1, 2, 4 and 8, and as many convolutions of them, by kernel and side.
+_WIDTHS = (45, 46, 44, 48)
+_WIDTH_CONVS = ((1, 56), (3, 28), (3, 56))
+_GAIN = 1.05
+"""What more channels have to gain, to be worth more multiply-accumulates."""
 # From 200 KB to 3 MB: what a roofline's one bandwidth is for, caches and memory together.
 _SMALL, _LARGE = (1, 64, 28, 28), (1, 64, 112, 112)
 
@@ -120,7 +126,7 @@ def profile(
     seconds: float = 0.5,
     clock: str = "wall",
 ) -> Profiled:
-    """Measure an engine on this machine: about 40 differences of `seconds` each.
+    """Measure an engine on this machine: about 50 differences of `seconds` each.
 
     Args:
         name: "onnxruntime" or "openvino".
@@ -179,7 +185,7 @@ def _measured(stand: _Stand) -> tuple[Measured, ...]:
     found = [*_overhead(stand), *_peak(stand), *_bandwidth(stand)]
     base = _fitted(found)
     found += [*_transpose(stand, base), *_resize(stand, base), *_split(stand, base)]
-    return tuple(found)
+    return (*found, *_channels(stand))
 
 
 def _fitted(measured: Sequence[Measured]) -> Profile:
@@ -187,7 +193,9 @@ def _fitted(measured: Sequence[Measured]) -> Profile:
     values: dict[str, list[float]] = {}
     for each in measured:
         values.setdefault(each.field, []).append(math.log(each.value))
-    return Profile(**{field: math.exp(median(logs)) for field, logs in values.items()})
+    found = {field: math.exp(median(logs)) for field, logs in values.items()}
+    channels = round(found.pop("channels", DEFAULT.channels))
+    return Profile(**found, channels=channels)
 
 
 def _overhead(stand: _Stand) -> Iterator[Measured]:
@@ -254,6 +262,15 @@ def _split(stand: _Stand, base: Profile) -> Iterator[Measured]:
         dearer = max(0.1, (stand.difference(*models) + saved) / copied)
         name = f"{_of(shape)} to {parts} × {channels} channels, before 3 × 3s"
         yield Measured("split", name, dearer)
+
+
+def _channels(stand: _Stand) -> Iterator[Measured]:
+    for kernel, side in _WIDTH_CONVS:
+        seconds = {c: _conv_seconds(stand, (1, c, side, side), kernel) for c in _WIDTHS}
+        enough = _GAIN * seconds[max(_WIDTHS)]
+        least = min(c & -c for c in _WIDTHS if seconds[c] <= enough)
+        widths = f"{min(_WIDTHS)} to {max(_WIDTHS)} channels at {side} × {side}"
+        yield Measured("channels", f"Conv {kernel} × {kernel}, {widths}", min(least, 8))
 
 
 def _weight(channels: int) -> Array:

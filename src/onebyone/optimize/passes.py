@@ -61,9 +61,9 @@ def _fold(model: ir.Model, _sizes: Sizes, _profile: Profile) -> Iterator[Rewrite
         yield Rewrite(found.root, found.nodes, laws, Cost(), Cost(), {"affine": 0})
 
 
-def _prune(model: ir.Model, sizes: Sizes, _profile: Profile) -> Iterator[Rewrite]:
+def _prune(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
     before = macs(model.graph, sizes)
-    found = list(prune(model.graph, model.opset_imports[""]))
+    found = list(prune(model.graph, model.opset_imports[""], profile.channels))
     if found:
         after = macs(model.graph, sizes)
         nodes = tuple(sorted(pruned.node for pruned in found))

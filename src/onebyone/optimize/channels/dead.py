@@ -9,7 +9,7 @@ operators may go too: `removable` gives, for each value, the channels that stay.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,7 +58,11 @@ class _Analysis:
 
 
 def find(
-    graph: ir.Graph, axes: Mapping[ir.Value, int], version: int, whole: Collection[ir.Value] = ()
+    graph: ir.Graph,
+    axes: Mapping[ir.Value, int],
+    version: int,
+    whole: Collection[ir.Value] = (),
+    multiple: int = 1,
 ) -> Dead:
     """Analyse a graph with shapes inferred.
 
@@ -67,6 +71,8 @@ def find(
         axes: the channel axis of values; those that are not there take no part.
         version: of the standard operators.
         whole: values that have to keep all of their channels.
+        multiple: channels that a convolution reads stay, up to a multiple of this, where that adds
+            no more than a quarter.
     """
     a = _Analysis({v: k for v, k in axes.items() if channels_of(v, k)}, version)
     nodes = list(graph)
@@ -77,7 +83,7 @@ def find(
     _lock(graph, a)
     for node in reversed(nodes):
         _ask(node, a)
-    return Dead(a.axes, a.flows, a.known, _kept(a))
+    return Dead(a.axes, a.flows, a.known, _kept(a, multiple))
 
 
 def _admit(nodes: Sequence[ir.Node], a: _Analysis) -> None:
@@ -297,7 +303,7 @@ def _is_partial(node: ir.Node) -> bool:
 # What may go -------------------------------------------------------------------------------------
 
 
-def _kept(a: _Analysis) -> dict[ir.Value, Array]:
+def _kept(a: _Analysis, multiple: int) -> dict[ir.Value, Array]:
     """Channels tied to each other stay or go together, and no value loses all of its own."""
     must = {v: _must_stay(v, a) for v in a.axes}
     if all(channels.all() for channels in must.values()):
@@ -315,7 +321,7 @@ def _kept(a: _Analysis) -> dict[ir.Value, Array]:
     # All at once: one after another, how many stay would depend on the order of the nodes.
     empty = [groups[0] for groups in own.values() if not stays[groups].any()]
     stays[empty] = True
-    while more := _unequal(own, stays, a):
+    while more := [*_unequal(own, stays, a), *_ragged(own, stays, a, multiple)]:
         for groups in more:
             stays[groups] = True
     return {v: stays[own[v]] for v in values}
@@ -330,6 +336,30 @@ def _unequal(own: Mapping[ir.Value, Array], stays: Array, a: _Analysis) -> list[
             lacking = missing(stays[sides[0]], stays[sides[1]], mix.groups)
             found += [side[lack] for side, lack in zip(sides, lacking, strict=True)]
     return [groups for groups in found if groups.size]
+
+
+def _ragged(
+    own: Mapping[ir.Value, Array], stays: Array, a: _Analysis, multiple: int
+) -> list[Array]:
+    """What else has to stay so that convolutions read multiples of so many channels.
+
+    Engines compute them in blocks: 48 channels, three of them zero, are faster than 45. The
+    narrowest come first: what is concatenated may be wide enough once its parts are.
+    """
+    found: dict[int, list[Array]] = {}
+    for value in {v: None for node, entry in a.flows.items() for v in _convolved(node, entry)}:
+        here = stays[own[value]]
+        count = int(here.sum())
+        lacking = -count % multiple
+        if lacking and 4 * lacking <= count and lacking <= len(here) - count:
+            found.setdefault(count, []).append(own[value][np.flatnonzero(~here)[:lacking]])
+    return found[min(found)] if found else []
+
+
+def _convolved(node: ir.Node, found: Flow) -> Iterable[ir.Value]:
+    """What a convolution reads, dense or depthwise; of others each group has a width of its own."""
+    grouped = found.mix is not None and found.mix.groups > 1
+    return found.operands if node.op_type == "Conv" and not grouped else ()
 
 
 def _groups(count: int, a: Array, b: Array) -> Array:

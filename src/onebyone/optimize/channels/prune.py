@@ -33,12 +33,13 @@ class Pruned:
     weights: int
 
 
-def prune(graph: ir.Graph, version: int) -> Iterator[Pruned]:
+def prune(graph: ir.Graph, version: int, multiple: int = 1) -> Iterator[Pruned]:
     """Take dead channels out, in place; `version` is the opset's.
 
-    Where a bias would not fit the number type, the channels that it would take in stay.
+    Where a bias would not fit the number type, the channels that it would take in stay. So do a
+    few where a convolution would else read no multiple of `multiple` channels (`dead.find`).
     """
-    dead = _fitting(graph, version)
+    dead = _fitting(graph, version, multiple)
     if all(kept.all() for kept in dead.kept.values()):
         return
     names = Names.of(graph)
@@ -53,11 +54,11 @@ def prune(graph: ir.Graph, version: int) -> Iterator[Pruned]:
         narrow(value, dead.axes[value], len(order))
 
 
-def _fitting(graph: ir.Graph, version: int) -> Dead:
+def _fitting(graph: ir.Graph, version: int, multiple: int) -> Dead:
     """What is dead, less what no bias can be stored for."""
     axes, whole = tracks(graph), set[ir.Value]()
     while True:
-        dead = find(graph, axes, version, whole)
+        dead = find(graph, axes, version, whole, multiple)
         mixes = ((node, found.mix) for node, found in dead.flows.items() if found.mix is not None)
         found = {mix.operand for node, mix in mixes if not _fits(_bias(mix, dead), node)}
         if found <= whole:
