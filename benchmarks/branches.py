@@ -114,21 +114,23 @@ def _units(network: nn.Module) -> list[nn.Module]:
 
 
 @torch.no_grad()
-def remaining_macs(network: nn.Module, image: tuple[int, ...]) -> int:
+def remaining_macs(network: nn.Module, image: tuple[int, ...], multiple: int = 1) -> int:
     """The MACs of a pruned ResNet of pytorchcv with its zeroed filters taken out, at `image`.
 
     Counted from the weights alone, for a network with narrower layers and nothing else changed:
     a filter goes if it and its normalisation are zero. The results that a stage adds up must keep
-    one width, so there a channel goes only if it is zero in all of them.
+    one width, so there a channel goes only if it is zero in all of them. Widths are rounded up to
+    a multiple of `multiple`, if that is at most an eighth more and no more than there was.
     """
     positions = _positions(network, image)
     alive = {unit: _alive(unit) for unit in _units(network)}
-    stream = alive[network.features.init_block.conv]
+    filled = {unit: _filled(channels, multiple) for unit, channels in alive.items()}
+    stream = filled[network.features.init_block.conv]
     total = _macs(network.features.init_block.conv, torch.ones(image[1]), stream, positions)
     for stage in _stages(network):
-        joined = _joined(stage, alive)
+        joined = _filled(_joined(stage, alive), multiple)
         for block in stage:
-            total += _block_macs(block, stream, joined, alive, positions)
+            total += _block_macs(block, stream, joined, filled, positions)
             stream = joined
     return total + int(stream.sum()) * network.output.out_features
 
@@ -141,6 +143,15 @@ def _alive(unit: nn.Module) -> Tensor:
     """(C_out,): whether a filter gives anything but zero."""
     weights = (unit.conv.weight.flatten(1).abs().sum(1), unit.bn.weight.abs(), unit.bn.bias.abs())
     return sum(weights) > 0
+
+
+def _filled(alive: Tensor, multiple: int) -> Tensor:
+    """As many channels alive as the next multiple, where that is not much more."""
+    more = -int(alive.sum()) % multiple
+    if 8 * more > alive.sum() or more > (~alive).sum():
+        return alive
+    dead = torch.nonzero(~alive).flatten()
+    return alive.index_fill(0, dead[:more], True)
 
 
 def _joined(stage: nn.Module, alive: Mapping[nn.Module, Tensor]) -> Tensor:

@@ -67,8 +67,11 @@ def _prune(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]
     if found:
         after = macs(model.graph, sizes)
         nodes = tuple(sorted(pruned.node for pruned in found))
-        costs = Cost(0, before), Cost(0, after)
-        yield Rewrite(nodes[0], nodes, frozenset({"prune"}), *costs, {"prune": before - after})
+        costs, saved = (Cost(0, before), Cost(0, after)), {"prune": before - after}
+        spare = sum(pruned.spare for pruned in found)
+        note = f"{spare} dead channels stay to fill up multiples of {profile.channels}"
+        laws = frozenset({"prune"})
+        yield Rewrite(nodes[0], nodes, laws, *costs, saved, note if spare else "")
 
 
 def _permute(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:

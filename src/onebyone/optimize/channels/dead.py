@@ -3,13 +3,12 @@
     known    forward:   y[o] is one number at every position, whatever the input
     needed   backward:  some output of the graph depends on x[c]
 
-A channel that is known or not needed may go, if all channels that are tied to it by elementwise
-operators may go too: `removable` gives, for each value, the channels that stay.
+A channel that is known or not needed may go, if all channels that are tied to it may (`keep`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +23,7 @@ from onebyone.graph.operators import Role, role
 from onebyone.graph.shape_reads import entries_used
 from onebyone.graph.spatial import spatial
 from onebyone.optimize.channels.flow import flow, varies_at_borders
-from onebyone.optimize.channels.groups import missing
+from onebyone.optimize.channels.keep import keep
 from onebyone.optimize.channels.links import Flow, Mix, channels_of
 
 __all__ = ["Dead", "find"]
@@ -39,12 +38,14 @@ class Dead:
         flows: node -> how channels flow through it, for all nodes that take part.
         known: value -> (C,) the constants, NaN where there is none.
         kept: value -> (C,) which channels stay.
+        spare: value -> (C,) which of them could go, but fill up what a convolution reads.
     """
 
     axes: Mapping[ir.Value, int]
     flows: Mapping[ir.Node, Flow]
     known: Mapping[ir.Value, Array]
     kept: Mapping[ir.Value, Array]
+    spare: Mapping[ir.Value, Array]
 
 
 @dataclass(eq=False)
@@ -71,8 +72,7 @@ def find(
         axes: the channel axis of values; those that are not there take no part.
         version: of the standard operators.
         whole: values that have to keep all of their channels.
-        multiple: channels that a convolution reads stay, up to a multiple of this, where that adds
-            no more than a quarter.
+        multiple: of which convolutions are to read as many channels (`keep`).
     """
     a = _Analysis({v: k for v, k in axes.items() if channels_of(v, k)}, version)
     nodes = list(graph)
@@ -83,7 +83,8 @@ def find(
     _lock(graph, a)
     for node in reversed(nodes):
         _ask(node, a)
-    return Dead(a.axes, a.flows, a.known, _kept(a, multiple))
+    stays = keep({v: _must_stay(v, a) for v in a.axes}, a.flows, multiple)
+    return Dead(a.axes, a.flows, a.known, stays.kept, stays.spare)
 
 
 def _admit(nodes: Sequence[ir.Node], a: _Analysis) -> None:
@@ -298,88 +299,6 @@ def _is_partial(node: ir.Node) -> bool:
     others but not needed is computed from what is left, and has to stay a number."""
     divides = node.op_type == "Div" and constant(node.inputs[1]) is None
     return divides or node.op_type in ("Exp", "Log", "Pow", "Reciprocal", "Sqrt")
-
-
-# What may go -------------------------------------------------------------------------------------
-
-
-def _kept(a: _Analysis, multiple: int) -> dict[ir.Value, Array]:
-    """Channels tied to each other stay or go together, and no value loses all of its own."""
-    must = {v: _must_stay(v, a) for v in a.axes}
-    if all(channels.all() for channels in must.values()):
-        return must
-    values = list(a.axes)
-    ends = np.cumsum([0, *(len(a.needed[v]) for v in values)])
-    starts = dict(zip(values, ends[:-1], strict=True))
-    ties = [np.stack([starts[x] + s, starts[y] + o]) for x, s, y, o in _ties(a)]
-    pairs = np.concatenate(ties, axis=1) if ties else np.zeros((2, 0), int)
-    group = _groups(ends[-1], *pairs)
-    own = {v: group[starts[v] : starts[v] + len(a.needed[v])] for v in values}
-    stays = np.zeros(ends[-1] + 1, bool)
-    for value in values:
-        stays[own[value][must[value]]] = True
-    # All at once: one after another, how many stay would depend on the order of the nodes.
-    empty = [groups[0] for groups in own.values() if not stays[groups].any()]
-    stays[empty] = True
-    while more := [*_unequal(own, stays, a), *_ragged(own, stays, a, multiple)]:
-        for groups in more:
-            stays[groups] = True
-    return {v: stays[own[v]] for v in values}
-
-
-def _unequal(own: Mapping[ir.Value, Array], stays: Array, a: _Analysis) -> list[Array]:
-    """What has to stay so that the groups of each convolution are equally large."""
-    found = []
-    for node, mix in ((node, found.mix) for node, found in a.flows.items()):
-        if mix is not None and mix.groups > 1:
-            sides = own[mix.operand], own[node.outputs[0]]
-            lacking = missing(stays[sides[0]], stays[sides[1]], mix.groups)
-            found += [side[lack] for side, lack in zip(sides, lacking, strict=True)]
-    return [groups for groups in found if groups.size]
-
-
-def _ragged(
-    own: Mapping[ir.Value, Array], stays: Array, a: _Analysis, multiple: int
-) -> list[Array]:
-    """What else has to stay so that convolutions read multiples of so many channels.
-
-    Engines compute them in blocks: 48 channels, three of them zero, are faster than 45. The
-    narrowest come first: what is concatenated may be wide enough once its parts are.
-    """
-    found: dict[int, list[Array]] = {}
-    for value in {v: None for node, entry in a.flows.items() for v in _convolved(node, entry)}:
-        here = stays[own[value]]
-        count = int(here.sum())
-        lacking = -count % multiple
-        if lacking and 4 * lacking <= count and lacking <= len(here) - count:
-            found.setdefault(count, []).append(own[value][np.flatnonzero(~here)[:lacking]])
-    return found[min(found)] if found else []
-
-
-def _convolved(node: ir.Node, found: Flow) -> Iterable[ir.Value]:
-    """What a convolution reads, dense or depthwise; of others each group has a width of its own."""
-    grouped = found.mix is not None and found.mix.groups > 1
-    return found.operands if node.op_type == "Conv" and not grouped else ()
-
-
-def _groups(count: int, a: Array, b: Array) -> Array:
-    """For each of 0 … count - 1 the smallest number that it is tied to, by pairs a[k], b[k].
-
-    >>> _groups(6, np.array([1, 3, 4]), np.array([3, 5, 2]))
-    array([0, 1, 2, 1, 2, 1])
-    """
-    group = np.arange(count)
-    while ((x := group[a]) != (y := group[b])).any():
-        np.minimum.at(group, np.maximum(x, y), np.minimum(x, y))
-        while ((above := group[group]) != group).any():
-            group = above
-    return group
-
-
-def _ties(a: _Analysis) -> Iterator[tuple[ir.Value, Array, ir.Value, Array]]:
-    for found in a.flows.values():
-        for link in found.links:
-            yield link.operand, link.sources, link.result, link.outs
 
 
 def _must_stay(value: ir.Value, a: _Analysis) -> Array:

@@ -26,18 +26,22 @@ __all__ = ["Pruned", "prune"]
 
 @dataclass(frozen=True)
 class Pruned:
-    """A node that lost channels: how many of its result, and of its weights."""
+    """A node that lost channels: how many of its result, and of its weights.
+
+    `spare` are those of its result that could go too, but fill up what a convolution reads.
+    """
 
     node: str
     channels: int
     weights: int
+    spare: int
 
 
 def prune(graph: ir.Graph, version: int, multiple: int = 1) -> Iterator[Pruned]:
     """Take dead channels out, in place; `version` is the opset's.
 
     Where a bias would not fit the number type, the channels that it would take in stay. So do a
-    few where a convolution would else read no multiple of `multiple` channels (`dead.find`).
+    few where a convolution would else read no multiple of `multiple` channels (`keep`).
     """
     dead = _fitting(graph, version, multiple)
     if all(kept.all() for kept in dead.kept.values()):
@@ -49,7 +53,9 @@ def prune(graph: ir.Graph, version: int, multiple: int = 1) -> Iterator[Pruned]:
         bias = None if found.mix is None else _bias(found.mix, dead)
         if reindex(node, found, orders, names, bias):
             gone = sum(int((~dead.kept[v]).sum()) for v in node.outputs if v in dead.kept)
-            yield Pruned(node.name or node.op_type, gone, before - _stored(node))
+            makes = node.outputs[:1] if found.mix is not None else ()
+            spare = sum(int(dead.spare[v].sum()) for v in makes)
+            yield Pruned(node.name or node.op_type, gone, before - _stored(node), spare)
     for value, order in orders.items():
         narrow(value, dead.axes[value], len(order))
 

@@ -1,0 +1,130 @@
+"""Which channels stay: those that have to, those tied to them, and a few to fill up widths.
+
+Channels that elementwise operators tie to each other stay or go together. The groups of a
+convolution stay equally large. And engines compute channels in blocks: 48 of them, three dead, are
+faster than 45.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.weights import Array
+from onebyone.optimize.channels.groups import missing
+from onebyone.optimize.channels.links import Flow
+
+__all__ = ["Stays", "keep"]
+
+Flows = Mapping[ir.Node, Flow]
+
+
+@dataclass(frozen=True, eq=False)
+class Stays:
+    """What stays of values.
+
+    Args:
+        kept: value -> (C,) which channels stay.
+        spare: value -> (C,) which of them only fill up what a convolution reads.
+    """
+
+    kept: Mapping[ir.Value, Array]
+    spare: Mapping[ir.Value, Array]
+
+
+def keep(must: Mapping[ir.Value, Array], flows: Flows, multiple: int = 1) -> Stays:
+    """Which channels stay; no value loses all of its own.
+
+    Args:
+        must: value -> (C,) which have to, for all values of the flows.
+        flows: node -> how channels flow through it.
+        multiple: what convolutions read is filled up to a multiple of so many channels, where
+            enough could go and that adds no more than an eighth.
+    """
+    if all(channels.all() for channels in must.values()):
+        return Stays(must, {v: np.zeros_like(channels) for v, channels in must.items()})
+    ends = np.cumsum([0, *(len(channels) for channels in must.values())])
+    starts = dict(zip(must, ends[:-1], strict=True))
+    ties = [np.stack([starts[x] + s, starts[y] + o]) for x, s, y, o in _ties(flows)]
+    pairs = np.concatenate(ties, axis=1) if ties else np.zeros((2, 0), int)
+    group = _groups(ends[-1], *pairs)
+    own = {v: group[starts[v] : starts[v] + len(channels)] for v, channels in must.items()}
+    stays = np.zeros(ends[-1] + 1, bool)
+    for value, channels in must.items():
+        stays[own[value][channels]] = True
+    # All at once: one after another, how many stay would depend on the order of the nodes.
+    empty = [groups[0] for groups in own.values() if not stays[groups].any()]
+    stays[empty] = True
+    while more := _unequal(own, stays, flows):
+        for groups in more:
+            stays[groups] = True
+    least = stays.copy()
+    while more := [*_unequal(own, stays, flows), *_ragged(own, stays, flows, multiple)]:
+        for groups in more:
+            stays[groups] = True
+    spare = stays & ~least
+    return Stays({v: stays[own[v]] for v in must}, {v: spare[own[v]] for v in must})
+
+
+def _unequal(own: Mapping[ir.Value, Array], stays: Array, flows: Flows) -> list[Array]:
+    """What has to stay so that the groups of each convolution are equally large."""
+    found = []
+    for node, mix in ((node, found.mix) for node, found in flows.items()):
+        if mix is not None and mix.groups > 1:
+            sides = own[mix.operand], own[node.outputs[0]]
+            lacking = missing(stays[sides[0]], stays[sides[1]], mix.groups)
+            found += [side[lack] for side, lack in zip(sides, lacking, strict=True)]
+    return [groups for groups in found if groups.size]
+
+
+def _ragged(
+    own: Mapping[ir.Value, Array], stays: Array, flows: Flows, multiple: int
+) -> list[Array]:
+    """What else has to stay so that convolutions read multiples of so many channels.
+
+    The narrowest come first: what is concatenated may be wide enough once its parts are. Channels
+    that the fewest convolutions read stay first: others would make more widths odd again.
+    """
+    read = {v: None for node, found in flows.items() for v in _convolved(node, found)}
+    readers = np.zeros(len(stays), int)
+    for value in read:
+        readers[np.unique(own[value])] += 1
+    ragged: dict[int, list[Array]] = {}
+    for value in read:
+        here = stays[own[value]]
+        count = int(here.sum())
+        lacking = -count % multiple
+        if lacking and 8 * lacking <= count and lacking <= len(here) - count:
+            dead = own[value][~here]
+            order = np.argsort(readers[dead], kind="stable")
+            ragged.setdefault(count, []).append(dead[order[:lacking]])
+    return ragged[min(ragged)] if ragged else []
+
+
+def _convolved(node: ir.Node, found: Flow) -> Iterable[ir.Value]:
+    """What a convolution reads, dense or depthwise; of others each group has a width of its own."""
+    grouped = found.mix is not None and found.mix.groups > 1
+    return found.operands if node.op_type == "Conv" and not grouped else ()
+
+
+def _groups(count: int, a: Array, b: Array) -> Array:
+    """For each of 0 … count - 1 the smallest number that it is tied to, by pairs a[k], b[k].
+
+    >>> _groups(6, np.array([1, 3, 4]), np.array([3, 5, 2]))
+    array([0, 1, 2, 1, 2, 1])
+    """
+    group = np.arange(count)
+    while ((x := group[a]) != (y := group[b])).any():
+        np.minimum.at(group, np.maximum(x, y), np.minimum(x, y))
+        while ((above := group[group]) != group).any():
+            group = above
+    return group
+
+
+def _ties(flows: Flows) -> Iterator[tuple[ir.Value, Array, ir.Value, Array]]:
+    for found in flows.values():
+        for link in found.links:
+            yield link.operand, link.sources, link.result, link.outs
