@@ -101,7 +101,7 @@ def test_a_concat_is_wide_enough_if_its_parts_are() -> None:
 
 
 def test_channels_that_few_convolutions_read_stay_first() -> None:
-    """As in a DenseNet: with dead ones of t the width of t would be odd, and to be filled up too."""
+    """As in a DenseNet: with dead ones of t, t would be of odd width and to be filled up too."""
     body = "t = Conv(x, w) u = Conv(t, k) c = Concat<axis = 1>(t, u) y = Conv(c, v)"
     constants = {
         "w": killed("w", (24, 3, 1, 1), rows=(0, 1, 2, 3)),  # 20
