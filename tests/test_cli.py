@@ -12,7 +12,10 @@ import sys
 from pathlib import Path
 
 import click
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from onebyone.algebra.laws import LAWS
 from onebyone.cli import run
@@ -30,6 +33,7 @@ from tests.commands import (
     program,
     refused,
 )
+from tests.graphs.text import model as text_model
 
 
 @pytest.fixture
@@ -161,6 +165,33 @@ def test_a_folder_is_not_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_unreadable_second_model(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, "verify", model, "no-such-file.onnx")[0] == 3
+
+
+@pytest.mark.parametrize(
+    "command", [["optimize", "--dry-run"], ["verify", "self"], ["bench", *ONE_ENGINE]]
+)
+def test_a_model_that_contradicts_itself(
+    command: list[str], model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its second weight takes a channel more than the first gives: that shows when it is run."""
+    proto = onnx.load(model)
+    weight = np.ones((C_OUT, C_MID + 1, 1, 1), np.float32)
+    proto.graph.initializer[1].CopyFrom(numpy_helper.from_array(weight, "W2"))
+    onnx.save(proto, model)
+    arguments = [str(model) if word == "self" else word for word in command]
+    code, message = refused(capsys, *arguments, model)
+    assert (code, "17" in message) == (3, True), message
+
+
+@pytest.mark.parametrize("command", [["optimize", "--dry-run"], ["verify", "self"]])
+def test_sizes_that_the_model_cannot_take(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(text_model("y = MatMul(x, w)", "float[n,k] x", constants={"w": (C_IN, 2)}), path)
+    arguments = [str(path) if word == "self" else word for word in command]
+    code, message = refused(capsys, *arguments, path, "--shape", f"x=3,{C_IN + 1}")
+    assert (code, "give sizes or data" in message) == (2, True), message
 
 
 def test_names_in_messages_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

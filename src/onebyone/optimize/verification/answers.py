@@ -15,6 +15,7 @@ from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate, evaluate
 from onebyone.graph.numeric.call import is_floating
+from onebyone.optimize.verification.blame import blame
 from onebyone.optimize.verification.bound import SAMPLES, Noise, half_of_the_digits, unit_roundoff
 from onebyone.optimize.verification.engine import ENGINE, Array, EngineRefuses, Run, flat, opened
 from onebyone.optimize.verification.inputs import Feed, nudged
@@ -53,11 +54,21 @@ def original(
 
     Raises:
         UsageError: A fails on the caller's inputs, or on all random ones.
+        UnreadableModel: and other inputs could not help.
         CannotEvaluate: neither ONNX Runtime nor NumPy can run A.
     """
     with ExitStack() as stack:
         run, opened_by, engine = _chosen(model, stack)
-        return *_answers(run, feeds, seed, step), opened_by, engine
+        try:
+            return *_answers(run, feeds, seed, step), opened_by, engine
+        except UsageError as error:
+            blame(model, error)
+            raise
+        except CannotEvaluate as error:
+            # Why the engine does not load it mostly says better what is wrong with it.
+            raise CannotEvaluate(
+                f"{engine.removeprefix(f'{NUMPY}: ')}; in NumPy: {error}"
+            ) from error
 
 
 def _chosen(model: ir.Model, stack: ExitStack) -> tuple[Run, Opened, str]:
@@ -85,7 +96,7 @@ def _evaluated(model: ir.Model, inputs: Mapping[str, Array]) -> dict[str, Array]
 def _answers(
     run: Run, feeds: Sequence[Feed], seed: int, step: Callable[[], None]
 ) -> tuple[list[Answer], list[str]]:
-    found, skipped = [], []
+    found, skipped, errors = [], [], []
     for number, feed in enumerate(feeds):
         try:
             found.append(_answer(run, feed, np.random.default_rng([seed, number])))
@@ -95,13 +106,14 @@ def _answers(
             if feed.kind != "drawn" and isinstance(error, MemoryError):
                 raise
             if feed.kind == "given":
-                raise UsageError(f"A fails on the given data: {error}") from error
+                raise UsageError(f"the original fails on the given data: {error}") from error
             skipped.append(f"{feed.kind} input of shapes {one_line(feed.shapes)}: {error}")
+            errors.append(error)
         step()
     if not any(answer.feed.kind != "drawn" for answer in found):
         raise UsageError(
-            f"A fails on its own inputs; give sizes or data that it takes: {skipped[0]}"
-        )
+            f"the original fails; give sizes or data that it takes: {skipped[0]}"
+        ) from errors[0]
     return found, skipped
 
 
