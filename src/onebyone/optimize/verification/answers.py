@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -15,6 +14,7 @@ from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate, evaluate
 from onebyone.graph.numeric.call import is_floating
+from onebyone.graph.time_limit import TakesTooLong, time_limit
 from onebyone.optimize.verification.blame import blame
 from onebyone.optimize.verification.bound import SAMPLES, Noise, half_of_the_digits, unit_roundoff
 from onebyone.optimize.verification.engine import ENGINE, Array, EngineRefuses, Run, flat, opened
@@ -24,6 +24,8 @@ __all__ = ["NUMPY", "Answer", "Opened", "Reference", "noise", "original", "refer
 
 Opened = Callable[[ir.Model], AbstractContextManager[Run]]
 Outputs = Mapping[str, Array]
+# What the engine brought to an end in time may take so much longer in NumPy, node by node.
+_SLOWER = 10
 NUMPY = "NumPy, every float as float64, weights as stored"
 
 
@@ -55,6 +57,7 @@ def original(
     Raises:
         UsageError: A fails on the caller's inputs, or on all random ones.
         UnreadableModel: and other inputs could not help.
+        TakesTooLong: A does not come to an end.
         CannotEvaluate: neither ONNX Runtime nor NumPy can run A.
     """
     with ExitStack() as stack:
@@ -86,11 +89,12 @@ def _chosen(model: ir.Model, stack: ExitStack) -> tuple[Run, Opened, str]:
 
 @contextmanager
 def _in_numpy(model: ir.Model) -> Iterator[Run]:
-    yield partial(_evaluated, model)
+    longest = time_limit(model)
+    yield lambda inputs: _evaluated(model, inputs, longest)
 
 
-def _evaluated(model: ir.Model, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    return flat(evaluate(model, inputs).items())
+def _evaluated(model: ir.Model, inputs: Mapping[str, Array], longest: float) -> dict[str, Array]:
+    return flat(evaluate(model, inputs, longest=longest).items())
 
 
 def _answers(
@@ -100,10 +104,10 @@ def _answers(
     for number, feed in enumerate(feeds):
         try:
             found.append(_answer(run, feed, np.random.default_rng([seed, number])))
-        except (EngineRefuses, CannotEvaluate, MemoryError) as error:
+        except (EngineRefuses, CannotEvaluate, MemoryError, TakesTooLong) as error:
             if feed.kind == "random" and isinstance(error, CannotEvaluate):
                 raise
-            if feed.kind != "drawn" and isinstance(error, MemoryError):
+            if feed.kind != "drawn" and isinstance(error, MemoryError | TakesTooLong):
                 raise
             if feed.kind == "given":
                 raise UsageError(f"the original fails on the given data: {error}") from error
@@ -152,7 +156,7 @@ def reference(model: ir.Model, answer: Answer, engine: str) -> Reference:
     if engine.startswith(NUMPY):
         return Reference(answer.outputs, "A in float64", independent=False)
     try:
-        outputs = _evaluated(model, answer.feed.inputs)
+        outputs = _evaluated(model, answer.feed.inputs, _SLOWER * time_limit(model))
     except (CannotEvaluate, MemoryError) as error:
         told = f"A itself, for want of a float64 evaluation ({error})"
         return Reference(answer.outputs, told, independent=False)
