@@ -329,7 +329,7 @@ def test_the_memory_of_a_machine_and_of_a_container(tmp_path: Path) -> None:
     assert memory(machine, container) == 4096
 
 
-def endless() -> onnx.ModelProto:
+def endless(kind: int = TensorProto.FLOAT) -> onnx.ModelProto:
     """A Loop whose condition stays true."""
     info = helper.make_tensor_value_info
     body = helper.make_graph(
@@ -338,34 +338,49 @@ def endless() -> onnx.ModelProto:
         [
             info("i", TensorProto.INT64, []),
             info("go", TensorProto.BOOL, []),
-            info("v", TensorProto.FLOAT, [3]),
+            info("v", kind, [3]),
         ],
-        [info("on", TensorProto.BOOL, []), info("w", TensorProto.FLOAT, [3])],
+        [info("on", TensorProto.BOOL, []), info("w", kind, [3])],
     )
     graph = helper.make_graph(
         [helper.make_node("Loop", ["", "yes", "x"], ["y"], body=body)],
         "g",
-        [info("x", TensorProto.FLOAT, [3])],
-        [info("y", TensorProto.FLOAT, [3])],
+        [info("x", kind, [3])],
+        [info("y", kind, [3])],
         [helper.make_tensor("yes", TensorProto.BOOL, [], [True])],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["optimize", "-o", "out.onnx"], ["verify", "model.onnx"], ["bench", "--threads", "1"]],
+)
 def test_a_loop_without_end_is_broken_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("onebyone.optimize.verification.engine._LONGEST_RUN", 0.5)
-    onnx.save(endless(), tmp_path / "model.onnx")
-    code, message = said(capsys, "optimize", tmp_path / "model.onnx", "-o", tmp_path / "out.onnx")
-    assert (code, "loop without end" in message) == (3, True)
+    monkeypatch.setenv("ONEBYONE_TIME_LIMIT", "0.5")
+    monkeypatch.chdir(tmp_path)
+    onnx.save(endless(), "model.onnx")
+    code, message = said(capsys, *command, "model.onnx")
+    assert (code, "took over 0.5 s: is there a loop without end?" in message) == (3, True)
+    assert message.endswith("If not, set ONEBYONE_TIME_LIMIT=5\n")
     assert os.listdir(tmp_path) == ["model.onnx"]
 
 
-def test_a_loop_without_end_is_broken_off_in_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onebyone.graph.evaluate._LONGEST_LOOP", 0.2)
+def test_a_loop_without_end_is_broken_off_in_numpy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which runs what ONNX Runtime does not take."""
     with pytest.raises(CannotEvaluate, match="without end"):
-        evaluate(read(endless()), {"x": np.zeros(3, np.float32)})
+        evaluate(read(endless()), {"x": np.zeros(3, np.float32)}, longest=0.2)
+    monkeypatch.setenv("ONEBYONE_TIME_LIMIT", "0.2")
+    onnx.save(endless(TensorProto.BFLOAT16), tmp_path / "model.onnx")
+    code, message = said(capsys, "optimize", "--dry-run", tmp_path / "model.onnx")
+    assert (code, "a Loop in NumPy took over 0.2 s" in message) == (3, True)
 
 
 def test_what_libraries_write_to_stderr_is_not_seen() -> None:

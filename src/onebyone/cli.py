@@ -297,7 +297,8 @@ def _size(
     "--bottleneck",
     type=int,
     metavar="MID",
-    help="The inner width of the bottleneck; without it, the narrower end of the layer.",
+    help="The inner width of the bottleneck; without it, the narrower end of the layer, or a "
+    "quarter where both ends are equal.",
 )
 @click.option(
     "--size",

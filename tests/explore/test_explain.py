@@ -119,6 +119,46 @@ def test_the_screen() -> None:
     assert "3-tap" in str(explain(6, 4, size=(7,)))
 
 
+@pytest.mark.parametrize(
+    ("ends", "options", "said"),
+    [
+        ((256, 64), {}, "1×1 convolution, 256 → 64 channels, 56×56 → 56×56 positions"),
+        ((8, 12), {"groups": 4}, "convolution, 8 → 12 channels, in 4 groups, 56×56"),
+        ((4, 4), {"groups": 4}, "convolution, 4 → 4 channels, depthwise, 56×56"),
+        ((1, 1), {}, "1×1 convolution, 1 → 1 channel, 56×56"),
+        (
+            (256, 64),
+            {},
+            "16,384 products at each, of a weight with an input, are summed to 64 maps.",
+        ),
+        ((3, 1), {}, "3 products at each, of a weight with an input, are summed to 1 map."),
+        ((1, 1), {"kernel": 3}, "9 products at each, of a weight with an input, are summed to 1"),
+        ((1, 1), {}, "Its map is one input map times one weight, plus a bias."),
+        ((1, 1), {"bias": False}, "Its map is one input map times one weight."),
+        ((1, 64), {}, "Each of the 64 maps is one input map times one weight, plus a bias."),
+        ((4, 4), {"groups": 4}, "Each of the 4 maps is one input map times one weight"),
+        ((5, 3), {"size": (1, 1)}, "One matrix 3×5: a linear layer.\n15 products, of a weight"),
+        (
+            (5, 3),
+            {"size": (1, 2)},
+            "One matrix 3×5, the same at all 2 positions: a linear layer th",
+        ),
+        ((1, 3), {}, "so 1 output is a combination of the others"),
+        ((1, 64), {}, "3,692.80×"),
+        ((1, 1), {}, "\nno bottleneck: one channel cannot become fewer"),
+        ((1, 1), {"bottleneck": 5}, "a bottleneck this wide costs more than it saves"),
+        ((2, 2), {}, "bottleneck 2 → 1 → 1 → 2"),
+    ],
+)
+def test_one_is_not_many(ends: tuple[int, int], options: dict[str, object], said: str) -> None:
+    assert said in str(explain(*ends, **options))
+
+
+def test_where_there_is_no_bottleneck_nothing_is_said_of_what_it_saves() -> None:
+    assert "saves" not in str(explain(1, 1))
+    assert explain(1, 1).to_dict()["bottleneck"]["name"] == "1 → 1 → 1 → 1"
+
+
 def test_the_value_as_plain_data() -> None:
     value = explain(256, 64, size=(7, 5)).to_dict()
     assert value["layer"]["formula"] == "(1·1·256 + 1)·64"

@@ -292,6 +292,16 @@ def test_what_cannot_run_says_which_node() -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("sizes", [[2, 9], [2, 3], [6, 0, -1]])
+def test_a_split_takes_all_that_there_is(sizes: list[int]) -> None:
+    names = "abc"[: len(sizes)]
+    declared = ", ".join(f"float[3,size_{name}] {name}" for name in names)
+    body = f"{', '.join(names)} = Split<axis = 1>(x, s)"
+    proto = model(body, "float[3,6] x, int64[k] s", declared)
+    with pytest.raises(CannotEvaluate, match="on an axis of 6, wanted them to add up"):
+        evaluate(ir.from_proto(proto), {"x": np.zeros((3, 6), np.float32), "s": np.array(sizes)})
+
+
 def test_an_operator_without_kernel_runs_in_the_reference() -> None:
     assert "TopK" not in KERNELS
     proto = model(

@@ -19,8 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onebyone.graph import evaluate
-from onebyone.optimize.verification import engine
+from onebyone.graph.time_limit import VARIABLE
 
 __all__ = [
     "COMMANDS",
@@ -154,7 +153,7 @@ def _command(
         sys.argv = ["onebyone", *arguments]
         if limits is not None:
             limits.impose()
-            engine._LONGEST_RUN = evaluate._LONGEST_LOOP = limits.seconds / 40
+            os.environ[VARIABLE] = str(limits.seconds / 40)
         _begin(ready)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1

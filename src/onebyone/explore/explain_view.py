@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from onebyone.explore.layer import Stack, sizes, window
+from onebyone.explore.layer import Layer, Stack, sizes, window
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,37 +21,53 @@ def view(explanation: Explanation) -> RenderableType:
 
     >>> from onebyone.explore.explain import explain
     >>> print("\\n".join(str(explain(3, 5)).splitlines()[:2]))
-    1×1 3 → 5, 56×56 → 56×56
+    1×1 convolution, 3 → 5 channels, 56×56 → 56×56 positions
     One matrix 5×3, the same at all 3,136 positions: a linear layer there.
     """
     from rich.console import Group
 
-    dear = ["", "a bottleneck this wide costs more than it saves"]
     return Group(
+        _title(explanation),
         _meaning(explanation),
         _numbers(explanation),
         _redundant(explanation),
         _instead(explanation),
         "",
-        _bottleneck(explanation),
-        "",
-        _saving(explanation),
-        *(dear if explanation.block_saving < 1 else []),
+        *_narrowed(explanation),
     )
 
 
+def _title(explanation: Explanation) -> str:
+    layer = explanation.layer
+    parts = [
+        f"{window(layer.kernel)} convolution",
+        f"{layer.in_channels} → {_counted(layer.out_channels, 'channel')}",
+        layer.kind,
+        f"{sizes(explanation.size)} → {sizes(layer.output)} positions",
+    ]
+    return ", ".join(filter(None, parts))
+
+
 def _meaning(explanation: Explanation) -> str:
-    layer, out = explanation.layer, explanation.layer.output
+    layer, positions = explanation.layer, prod(explanation.layer.output)
     rows, columns = layer.weight[0] // layer.groups, prod(layer.weight[1:])
     matrix = f"matrix {rows}×{columns}"
     if layer.groups > 1:
         matrix = f"block-diagonal matrix, {layer.groups} blocks {rows}×{columns}"
-    linear = ": a linear layer there" if prod(layer.kernel) == 1 else ""
+    everywhere = f", the same at all {positions:,} positions" if positions > 1 else ""
+    linear = ": a linear layer" + " there" * (positions > 1) if prod(layer.kernel) == 1 else ""
+    return f"One {matrix}{everywhere}{linear}.\n{_products(layer, positions)}\n"
+
+
+def _products(layer: Layer, positions: int) -> str:
+    """How the maps come out of inputs and weights."""
+    if prod(layer.weight[1:]) == 1:
+        maps = f"Each of the {layer.out_channels:,} maps" if layer.out_channels > 1 else "Its map"
+        return f"{maps} is one input map times one weight{', plus a bias' * layer.bias}."
+    each = " at each" if positions > 1 else ""
     return (
-        f"{layer.name}, {sizes(explanation.size)} → {sizes(out)}\n"
-        f"One {matrix}, the same at all {_counted(prod(out), 'position')}{linear}.\n"
-        f"{_counted(prod(layer.weight), 'product')} at each, of a weight with an input, are "
-        f"summed to {_counted(layer.out_channels, 'map')}.\n"
+        f"{prod(layer.weight):,} products{each}, of a weight with an input, are summed to "
+        f"{_counted(layer.out_channels, 'map')}."
     )
 
 
@@ -77,17 +93,32 @@ def _redundant(explanation: Explanation) -> str:
     rest = explanation.layer.out_channels - explanation.layer.max_rank
     if not rest:
         return ""
-    return f"so {rest:,} outputs are combinations of the others until a nonlinearity follows\n"
+    are = "output is a combination" if rest == 1 else "outputs are combinations"
+    return f"so {rest:,} {are} of the others until a nonlinearity follows\n"
 
 
 def _instead(explanation: Explanation) -> RenderableType:
     layer = explanation.layer
     table = _table("in its place", "parameters", "", "MACs", "")
     for stack in (Stack(f"this {layer.name}", (layer,)), *explanation.instead):
-        times = f"{stack.parameters / layer.parameters:.2f}×"
-        macs_times = f"{stack.macs / layer.macs:.2f}×"
+        times = _times(stack.parameters, layer.parameters)
+        macs_times = _times(stack.macs, layer.macs)
         table.add_row(stack.name, f"{stack.parameters:,}", times, f"{stack.macs:,}", macs_times)
     return table
+
+
+def _narrowed(explanation: Explanation) -> list[RenderableType]:
+    """The bottleneck and what it saves, where there is one."""
+    middle = explanation.bottleneck.layers[1].in_channels
+    if middle == explanation.direct.in_channels == explanation.direct.out_channels == 1:
+        return ["no bottleneck: one channel cannot become fewer"]
+    dear = ["", "a bottleneck this wide costs more than it saves"]
+    return [
+        _bottleneck(explanation),
+        "",
+        _saving(explanation),
+        *(dear if explanation.block_saving < 1 else []),
+    ]
 
 
 def _bottleneck(explanation: Explanation) -> RenderableType:
@@ -107,9 +138,13 @@ def _saving(explanation: Explanation) -> RenderableType:
     table = _table("what it saves", "parameters", "", "MACs")
     for name, part in ((f"the {window(middle.kernel)} alone", middle), ("the whole block", block)):
         quotient = f"{direct.parameters:,} / {part.parameters:,} ="
-        times = f"{direct.parameters / part.parameters:.2f}×"
-        table.add_row(name, quotient, times, f"{direct.macs / part.macs:.2f}×")
+        times = _times(direct.parameters, part.parameters)
+        table.add_row(name, quotient, times, _times(direct.macs, part.macs))
     return table
+
+
+def _times(one: int, other: int) -> str:
+    return f"{one / other:,.2f}×"
 
 
 def _counted(number: int, thing: str) -> str:

@@ -48,12 +48,16 @@ class Layer:
         return min(self.out_channels, self.in_channels * prod(self.kernel) + self.bias)
 
     @property
+    def kind(self) -> str:
+        """What is said of its groups, if it has several."""
+        if self.groups == 1:
+            return ""
+        return "depthwise" if self.groups == self.in_channels else f"in {self.groups} groups"
+
+    @property
     def name(self) -> str:
-        kind = ""
-        if self.groups > 1:
-            depthwise = self.groups == self.in_channels
-            kind = " depthwise" if depthwise else f" in {self.groups} groups"
-        return f"{window(self.kernel)} {self.in_channels} → {self.out_channels}{kind}"
+        name = f"{window(self.kernel)} {self.in_channels} → {self.out_channels}"
+        return f"{name} {self.kind}" if self.kind else name
 
     @property
     def formula(self) -> str:

@@ -22,6 +22,7 @@ from onnx.reference import ReferenceEvaluator
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.numeric import KERNELS
 from onebyone.graph.numeric.call import Array, Call, is_floating
+from onebyone.graph.time_limit import TakesTooLong
 
 __all__ = ["CannotEvaluate", "evaluate"]
 
@@ -30,8 +31,6 @@ RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
      "RandomUniformLike"}
 )  # fmt: skip
-# Seconds: only one without end takes longer (decision 18).
-_LONGEST_LOOP = 600.0
 Outputs = list[Any]
 
 
@@ -45,6 +44,7 @@ class _Run:
 
     opsets: Mapping[str, int]
     dtype: np.dtype[Any]
+    longest: float
     known: dict[ir.Value, Any] = field(default_factory=dict)
 
     def wanted(self, array: Any) -> Any:
@@ -68,13 +68,18 @@ class _Run:
 
 
 def evaluate(
-    model: ir.Model, inputs: Mapping[str, Array], *, dtype: npt.DTypeLike = np.float64
+    model: ir.Model,
+    inputs: Mapping[str, Array],
+    *,
+    dtype: npt.DTypeLike = np.float64,
+    longest: float = 600.0,
 ) -> dict[str, Array]:
     """The outputs of a model by name, every floating tensor inside and outside in `dtype`.
 
     Integer, boolean and string tensors keep their type. A Cast to any of float16, bfloat16,
     float32 and float64 casts to `dtype`, so no intermediate is rounded to less. An initialiser
-    that is also a graph input may be given or left out.
+    that is also a graph input may be given or left out. A Loop may take `longest` seconds,
+    after which it counts as one that cannot be evaluated.
 
     Raises:
         UsageError: an input is missing, or one is given that the model does not have.
@@ -87,7 +92,7 @@ def evaluate(
     >>> evaluate(model, {"x": np.float32([-1, 2])})
     {'y': array([1., 2.])}
     """
-    run = _Run(model.graph.opset_imports, np.dtype(dtype))
+    run = _Run(model.graph.opset_imports, np.dtype(dtype), longest)
     run.known.update(_bound(model.graph, inputs, run))
     outputs = _graph(model.graph, run)
     return {str(v.name): array for v, array in zip(model.graph.outputs, outputs, strict=True)}
@@ -213,8 +218,8 @@ def _loop(node: ir.Node, inputs: list[Any], run: _Run) -> Outputs:
         for scan, item in zip(scans, items, strict=True):
             scan.append(item)
         iteration += 1
-        if time.monotonic() - begin > _LONGEST_LOOP:
-            raise CannotEvaluate(f"a Loop took over {_LONGEST_LOOP:.0f} s; is it without end?")
+        if time.monotonic() - begin > run.longest:
+            raise CannotEvaluate(str(TakesTooLong("a Loop in NumPy", run.longest)))
     return [*state, *map(_stacked, scans, body.outputs[1 + len(state) :])]
 
 

@@ -24,7 +24,8 @@ from onebyone.measure.machine import measure_machine, usable_cores
 from onebyone.measure.report import Bench, Row
 from onebyone.measure.spread import Interval, Spread, ratio
 from onebyone.measure.turns import take_turns
-from onebyone.optimize.verification.inputs import random_inputs
+from onebyone.optimize.verification.answers import original
+from onebyone.optimize.verification.inputs import Feed, random_inputs
 
 __all__ = ["CLOCKS", "bench", "chosen_clock"]
 
@@ -72,7 +73,8 @@ def bench(
             machine do not count in.
 
     Raises:
-        UsageError: an unknown engine, or one that is not installed; shapes that do not fit.
+        UsageError: an unknown engine, or one that is not installed; shapes that do not fit, or
+            with which no engine runs the model, though it leaves open others.
         UnreadableModel: a file is no usable model, or no engine runs it.
     """
     count = usable_cores() if threads is None else threads
@@ -145,7 +147,22 @@ def _require_times(subjects: Sequence[_Subject], rows: Sequence[Row]) -> None:
         mine = [row for row in rows if row.model == str(subject.path)]
         if all(row.time is None for row in mine):
             reasons = "; ".join(dict.fromkeys(row.reason for row in mine)) or "no engine reads it"
+            _require_sizes(subject, reasons)
             raise UnreadableModel(f"{subject.path}: not timed: {reasons}")
+
+
+def _require_sizes(subject: _Subject, reasons: str) -> None:
+    """Nothing, unless other sizes of its inputs might help: then the request is wrong."""
+    if subject.path.suffix == ".tflite":
+        return
+    try:
+        original(read(subject.path), [Feed("random", subject.inputs)], 0, lambda: None)
+    except UsageError:
+        raise UsageError(
+            f"{subject.path}: not timed: {reasons}; say --shape, with sizes that it takes"
+        ) from None
+    except UnreadableModel:
+        return
 
 
 # Timing -------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.checks import one_line
+from onebyone.graph.time_limit import TakesTooLong, time_limit
 
 __all__ = ["ENGINES", "Engine", "EngineRefuses", "Run", "engine", "installed"]
 
@@ -61,10 +62,13 @@ class Engine:
 
         Raises:
             EngineRefuses: the engine cannot load the model, or fails on the inputs.
+            TakesTooLong: ONNX Runtime does not come to an end; another engine is not asked.
         """
         try:
             run = self.loader(source, inputs, threads)
             run()
+        except (TakesTooLong, UsageError):
+            raise
         except Exception as error:  # each engine has exceptions of its own, without a common base
             name = source.name if isinstance(source, Path) else "the model"
             raise EngineRefuses(f"{self.title} cannot run {name}: {one_line(error)}") from error
@@ -73,6 +77,8 @@ class Engine:
 
 def _onnxruntime(source: Source, inputs: Mapping[str, Array], threads: int) -> Run:
     import onnxruntime
+
+    from onebyone.optimize.verification.engine import ended
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -86,6 +92,8 @@ def _onnxruntime(source: Source, inputs: Mapping[str, Array], threads: int) -> R
         providers=["CPUExecutionProvider"],
     )
     feeds = dict(inputs)
+    with ended(time_limit()) as first:
+        session.run(None, feeds, first)
     return lambda: list(session.run(None, feeds))
 
 

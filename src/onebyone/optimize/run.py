@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.laws import LAWS
 from onebyone.algebra.weights import Array
-from onebyone.errors import OnebyoneError, UsageError
+from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.checks import keep_kinds, kinds
 from onebyone.graph.constants import set_aside
 from onebyone.graph.count import tally
@@ -66,7 +66,7 @@ def optimize(
         The new model and the report; `report.certificate.passed` says whether it may be used.
 
     Raises:
-        UnreadableModel: the source is no usable ONNX model.
+        UnreadableModel: the source is no usable ONNX model, or contradicts itself.
         UsageError: an unknown law, a shape or data that do not fit, an unusable profile.
 
     >>> from onnx import TensorProto, helper, numpy_helper
@@ -98,12 +98,15 @@ def optimize(
         check_room((v for node in model.graph for v in node.outputs), sizes)
     try:
         report = _rewritten(model, sizes, laws, machine, progress)
-    except (OnebyoneError, MemoryError):
+    except (UnreadableModel, MemoryError):
         raise
-    except Exception:
-        # A model that contradicts itself is met anywhere. What it is that cannot be, the engine
-        # says best; only where the model runs is it our fault.
+    except Exception as error:
+        # A model that contradicts itself is met anywhere, in the algebra as a request that cannot
+        # be. What it is that cannot be, the engine says best; only where the model runs is it our
+        # fault.
         _certified(original, original, shapes, data, progress)
+        if isinstance(error, UsageError):
+            raise UnreadableModel(f"cannot rewrite this model: {error}") from error
         raise
     if verify:
         certificate = _certified(original, model, shapes, data, progress)

@@ -12,6 +12,7 @@ import pytest
 
 from onebyone.errors import UsageError
 from onebyone.graph.read import read
+from onebyone.graph.time_limit import TakesTooLong
 from onebyone.optimize.verification import answers, engine
 from onebyone.optimize.verification.answers import Answer, Reference, noise
 from onebyone.optimize.verification.engine import Array, Run
@@ -50,8 +51,11 @@ def test_a_tensor_joined_with_itself_again_and_again_is_looked_at_once() -> None
     assert floor(body, "float[0] x") == 0
 
 
+@pytest.mark.parametrize("error", [MemoryError(), TakesTooLong("a run", 60)])
 @pytest.mark.parametrize("scarce", [1, 2, 3])
-def test_where_memory_is_short(scarce: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_memory_or_time_is_short(
+    scarce: int, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Inputs of our own choice may be too large for this machine, those of the caller's not."""
     real = answers.opened
 
@@ -61,7 +65,7 @@ def test_where_memory_is_short(scarce: int, monkeypatch: pytest.MonkeyPatch) -> 
 
             def scarcely(inputs: Mapping[str, Array]) -> dict[str, Array]:
                 if len(inputs["x"]) == scarce:
-                    raise MemoryError
+                    raise error
                 return run(inputs)
 
             yield scarcely
@@ -69,7 +73,7 @@ def test_where_memory_is_short(scarce: int, monkeypatch: pytest.MonkeyPatch) -> 
     proto = model("y = Relu(x)", "float[N,3] x")
     monkeypatch.setattr(answers, "opened", short)
     if scarce == 1:
-        with pytest.raises(MemoryError):
+        with pytest.raises(type(error)):
             verify(proto, proto)
         return
     certificate = verify(proto, proto)
@@ -80,7 +84,7 @@ def test_where_memory_is_short(scarce: int, monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_fails_is_told_in_one_line_however_long_the_names() -> None:
     name = "longer" * 1000
     proto = model(f"y = Reshape(x, {name})", f"float[2,3] x, int64[1] {name}", "float[k] y")
-    with pytest.raises(UsageError, match="A fails on its own inputs") as raised:
+    with pytest.raises(UsageError, match="the original fails; give sizes or data") as raised:
         verify(proto, proto)
     assert len(str(raised.value)) < 1000
 

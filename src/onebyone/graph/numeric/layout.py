@@ -54,6 +54,10 @@ def _split(call: Call, x: Array, given: Array | None = None) -> tuple[Array, ...
         each = -(-x.shape[axis] // call.outputs)
         cuts = [each * i for i in range(1, call.outputs)]
     else:
+        if sum(sizes) != x.shape[axis]:  # np.split takes what there is
+            raise ValueError(
+                f"got sizes {sizes} on an axis of {x.shape[axis]}, wanted them to add up"
+            )
         cuts = [int(end) for end in np.cumsum(sizes)[:-1]]
     return tuple(np.split(x, cuts, axis))
 

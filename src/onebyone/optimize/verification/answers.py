@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -15,6 +14,8 @@ from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate, evaluate
 from onebyone.graph.numeric.call import is_floating
+from onebyone.graph.time_limit import TakesTooLong, time_limit
+from onebyone.optimize.verification.blame import blame
 from onebyone.optimize.verification.bound import SAMPLES, Noise, half_of_the_digits, unit_roundoff
 from onebyone.optimize.verification.engine import ENGINE, Array, EngineRefuses, Run, flat, opened
 from onebyone.optimize.verification.inputs import Feed, nudged
@@ -23,6 +24,8 @@ __all__ = ["NUMPY", "Answer", "Opened", "Reference", "noise", "original", "refer
 
 Opened = Callable[[ir.Model], AbstractContextManager[Run]]
 Outputs = Mapping[str, Array]
+# What the engine brought to an end in time may take so much longer in NumPy, node by node.
+_SLOWER = 10
 NUMPY = "NumPy, every float as float64, weights as stored"
 
 
@@ -53,11 +56,22 @@ def original(
 
     Raises:
         UsageError: A fails on the caller's inputs, or on all random ones.
+        UnreadableModel: and other inputs could not help.
+        TakesTooLong: A does not come to an end.
         CannotEvaluate: neither ONNX Runtime nor NumPy can run A.
     """
     with ExitStack() as stack:
         run, opened_by, engine = _chosen(model, stack)
-        return *_answers(run, feeds, seed, step), opened_by, engine
+        try:
+            return *_answers(run, feeds, seed, step), opened_by, engine
+        except UsageError as error:
+            blame(model, error)
+            raise
+        except CannotEvaluate as error:
+            # Why the engine does not load it mostly says better what is wrong with it.
+            raise CannotEvaluate(
+                f"{engine.removeprefix(f'{NUMPY}: ')}; in NumPy: {error}"
+            ) from error
 
 
 def _chosen(model: ir.Model, stack: ExitStack) -> tuple[Run, Opened, str]:
@@ -75,33 +89,35 @@ def _chosen(model: ir.Model, stack: ExitStack) -> tuple[Run, Opened, str]:
 
 @contextmanager
 def _in_numpy(model: ir.Model) -> Iterator[Run]:
-    yield partial(_evaluated, model)
+    longest = time_limit(model)
+    yield lambda inputs: _evaluated(model, inputs, longest)
 
 
-def _evaluated(model: ir.Model, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    return flat(evaluate(model, inputs).items())
+def _evaluated(model: ir.Model, inputs: Mapping[str, Array], longest: float) -> dict[str, Array]:
+    return flat(evaluate(model, inputs, longest=longest).items())
 
 
 def _answers(
     run: Run, feeds: Sequence[Feed], seed: int, step: Callable[[], None]
 ) -> tuple[list[Answer], list[str]]:
-    found, skipped = [], []
+    found, skipped, errors = [], [], []
     for number, feed in enumerate(feeds):
         try:
             found.append(_answer(run, feed, np.random.default_rng([seed, number])))
-        except (EngineRefuses, CannotEvaluate, MemoryError) as error:
+        except (EngineRefuses, CannotEvaluate, MemoryError, TakesTooLong) as error:
             if feed.kind == "random" and isinstance(error, CannotEvaluate):
                 raise
-            if feed.kind != "drawn" and isinstance(error, MemoryError):
+            if feed.kind != "drawn" and isinstance(error, MemoryError | TakesTooLong):
                 raise
             if feed.kind == "given":
-                raise UsageError(f"A fails on the given data: {error}") from error
+                raise UsageError(f"the original fails on the given data: {error}") from error
             skipped.append(f"{feed.kind} input of shapes {one_line(feed.shapes)}: {error}")
+            errors.append(error)
         step()
     if not any(answer.feed.kind != "drawn" for answer in found):
         raise UsageError(
-            f"A fails on its own inputs; give sizes or data that it takes: {skipped[0]}"
-        )
+            f"the original fails; give sizes or data that it takes: {skipped[0]}"
+        ) from errors[0]
     return found, skipped
 
 
@@ -140,7 +156,7 @@ def reference(model: ir.Model, answer: Answer, engine: str) -> Reference:
     if engine.startswith(NUMPY):
         return Reference(answer.outputs, "A in float64", independent=False)
     try:
-        outputs = _evaluated(model, answer.feed.inputs)
+        outputs = _evaluated(model, answer.feed.inputs, _SLOWER * time_limit(model))
     except (CannotEvaluate, MemoryError) as error:
         told = f"A itself, for want of a float64 evaluation ({error})"
         return Reference(answer.outputs, told, independent=False)

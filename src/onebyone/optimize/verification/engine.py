@@ -19,9 +19,10 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from onebyone.errors import UnreadableModel
+from onebyone.graph.time_limit import TakesTooLong, time_limit
 from onebyone.graph.write import to_proto, write
 
-__all__ = ["ENGINE", "Array", "EngineRefuses", "Run", "flat", "opened", "run"]
+__all__ = ["ENGINE", "Array", "EngineRefuses", "Run", "ended", "flat", "opened", "run"]
 
 Array = npt.NDArray[Any]
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
@@ -33,8 +34,6 @@ ENGINE = f"ONNX Runtime {ort.__version__}, graph optimisations off"
 _LARGEST_IN_MEMORY = 4 << 20
 # The engine refuses files newer than itself; it reads 4 and all later ones in the same way.
 _IR_VERSION = 10
-# Seconds for one run of a model: only a loop without end takes longer (decision 18).
-_LONGEST_RUN = 600.0
 _NATIVE: tuple[type[Exception], ...] = tuple(
     value
     for value in vars(native).values()
@@ -74,8 +73,9 @@ def opened(model: ir.Model, optimised: bool = False) -> Iterator[Run]:
 
     Raises:
         EngineRefuses: the engine cannot load the model, or, when called, fails on the inputs.
-        UnreadableModel: when called, it does not come to an end.
+        TakesTooLong: when called, it does not come to an end.
     """
+    seconds = time_limit(model)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         source = _source(model, Path(folder))
         with _told():
@@ -86,7 +86,7 @@ def opened(model: ir.Model, optimised: bool = False) -> Iterator[Run]:
         names = [output.name for output in session.get_outputs()]
 
         def answer(inputs: Mapping[str, Array]) -> dict[str, Array]:
-            with _told(), _ended(_LONGEST_RUN) as options:
+            with _told(), ended(seconds) as options:
                 values = session.run(names, dict(inputs), options)
             # Copies: an output of the engine keeps the engine's memory alive.
             return {n: np.array(x) for n, x in flat(zip(names, values, strict=True)).items()}
@@ -163,7 +163,7 @@ def _told() -> Iterator[None]:
 
 
 @contextmanager
-def _ended(seconds: float) -> Iterator[ort.RunOptions]:
+def ended(seconds: float) -> Iterator[ort.RunOptions]:
     """Options of a run that the engine breaks off, between two operators, after so many seconds."""
     options = ort.RunOptions()
     options.log_severity_level = 4
@@ -175,8 +175,6 @@ def _ended(seconds: float) -> Iterator[ort.RunOptions]:
     except _NATIVE as error:
         if not options.terminate:
             raise
-        raise UnreadableModel(
-            f"a run in ONNX Runtime took over {seconds:.0f} s; is there a loop without end?"
-        ) from error
+        raise TakesTooLong("a run in ONNX Runtime", seconds) from error
     finally:
         timer.cancel()

@@ -77,7 +77,8 @@ def verify(
         The certificate. It is a value: look at `passed`.
 
     Raises:
-        UnreadableModel: one of them is no usable model, or nothing here can run A.
+        UnreadableModel: one of them is no usable model, or nothing here can run A, or A fails
+            on inputs that leave no choice.
         CheckFailed: inputs or outputs differ in name, type or rank.
         UsageError: the shapes or the data do not fit, or A fails on them.
 
