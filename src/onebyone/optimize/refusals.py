@@ -14,6 +14,7 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.graph.axes import Spatial
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
 from onebyone.graph.constants import constant, is_float
+from onebyone.graph.count_walk import name_of
 from onebyone.graph.operators import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import spatial
@@ -35,7 +36,7 @@ def refusals(graph: ir.Graph, sizes: Sizes, laws: Collection[str]) -> list[Refus
     for node in graph:
         for refusal in _of_node(node, context):
             if refusal.law in laws:
-                name = node.name or (node.outputs[0].name if node.outputs else "") or node.op_type
+                name = name_of(node) or node.op_type
                 told.append(RefusedLaw(refusal.law, name, refusal.reason))
     return told
 
