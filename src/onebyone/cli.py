@@ -183,6 +183,10 @@ def optimize(
     if target is not None and passed:
         write(result.model, target)
     _emit(result.report, as_json)
+    if passed and not as_json:
+        click.echo(
+            "nothing was written" if target is None else f"written to {_escaped(str(target))}"
+        )
     if certificate is not None and not passed:
         raise CheckFailed(
             f"{model}: the certificate failed, nothing was written: {certificate.worst}; "
@@ -215,7 +219,7 @@ def verify(
         )
     _emit(certificate, as_json)
     if not certificate.passed:
-        raise CheckFailed(f"{a} and {b} do not compute the same")
+        raise CheckFailed(f"{a} and {b}: {certificate.verdict}")
 
 
 _threads = click.option("--threads", type=click.IntRange(min=1), help="Default: all usable cores.")

@@ -209,7 +209,7 @@ def test_shapes_that_do_not_fit(shapes, message):
 
 def test_strict_asks_for_what_is_free():
     model = inferred(chain([helper.make_node("Relu", ["x"], ["y"])], ["n", 3, "h", "w"]))
-    with pytest.raises(UsageError, match=r"input x .* --shape x=1,3,224,224"):
+    with pytest.raises(UsageError, match=r"input 'x' .* --shape x=1,3,224,224"):
         Sizes(model, strict=True)
     assert Sizes(model, {"x": (2, 3, 5, 7)}, strict=True).inputs == {"x": (2, 3, 5, 7)}
 

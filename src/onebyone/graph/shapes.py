@@ -312,8 +312,8 @@ def _default(value: ir.Value, bound: dict[str, int], strict: bool) -> None:
         free = [] if isinstance(dim, int) else _free(dim.value or "", bound)
         if free and strict:
             raise UsageError(
-                f"input {name} has the free dimension {one_line(free[0])}; "
-                f"say --shape {name}={_example(value)}"
+                f"input {name!r} leaves its size {one_line(free[0])!r} open: "
+                f"add --shape {name}={_example(value)}"
             )
         bound.update(dict.fromkeys(free, _usual(value, axis)))
 

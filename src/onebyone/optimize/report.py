@@ -127,11 +127,11 @@ class Report:
         from rich.console import Group
         from rich.text import Text
 
-        parts: list[RenderableType] = [self._totals()]
+        parts: list[RenderableType] = [self._totals(), Text(self._sizes())]
         if self.laws:
             parts += [self._laws(), self._regions()]
         else:
-            parts.append(Text("No law applies where it would pay."))
+            parts.append(Text(self._without_laws()))
         if self.refusals:
             parts.append(self._refusals())
         if self.certificate is not None:
@@ -150,6 +150,18 @@ class Report:
             saved = f"{1 - new / old:.1%}" if old else ""
             table.add_row(shown, _number(old), _number(new), saved)
         return table
+
+    def _sizes(self) -> str:
+        """What was counted: a model with open sizes has other numbers at others."""
+        inputs = self.before.count.inputs
+        told = [f"{name} {'×'.join(map(str, shape))}" for name, shape in inputs[:_SHOWN]]
+        return f"at {', '.join(told)}{', …' if len(inputs) > _SHOWN else ''}" if told else ""
+
+    def _without_laws(self) -> str:
+        text, fewer = "No law applies where it would pay.", self.before.nodes - self.after.nodes
+        if fewer > 0:
+            text += f" {fewer:,} nodes are gone that compute constants or change nothing."
+        return text
 
     def _laws(self) -> RenderableType:
         from rich.table import Table
