@@ -96,10 +96,7 @@ def _answers(
                 raise
             if feed.kind == "given":
                 raise UsageError(f"A fails on the given data: {error}") from error
-            shapes = one_line(feed.shapes)
-            skipped.append(
-                f"{feed.kind} input of shapes {shapes}, on which A itself fails: {error}"
-            )
+            skipped.append(f"{feed.kind} input of shapes {one_line(feed.shapes)}: {error}")
         step()
     if not any(answer.feed.kind != "drawn" for answer in found):
         raise UsageError(

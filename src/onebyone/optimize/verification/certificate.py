@@ -207,7 +207,7 @@ class Certificate:
 
         lines = [f"certificate: {self.verdict}", f"worst      {self.worst}",
                  f"reference  {self.reference}", f"engine     {self.engine}"]  # fmt: skip
-        lines += [f"skipped    {reason}" for reason in self.skipped]
+        lines += [f"skipped    A itself fails on a {reason}" for reason in self.skipped]
         return Group(self._table(), *map(Text, lines))
 
     def _table(self) -> Table:
