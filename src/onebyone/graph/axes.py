@@ -59,6 +59,7 @@ class Spatial:
     def reads(self, axis: int) -> int:
         """The axis of the input that axis `axis` of the output comes from.
 
+        >>> from onebyone.algebra.pool import Mean
         >>> Spatial({1: Mean()}, vanished=(1,)).reads(1)
         2
         """

@@ -108,6 +108,7 @@ class Report:
         """As JSON, schema 1 (docs/json.md)."""
         return {
             "schema": 1,
+            "inputs": [{"name": n, "shape": list(shape)} for n, shape in self.before.count.inputs],
             "before": self.before.to_dict(),
             "after": self.after.to_dict(),
             "laws": [law.to_dict() for law in self.laws],
