@@ -236,7 +236,7 @@ _clock = click.option(
 @click.option("--engine", "engines", multiple=True, metavar="NAME", help="Default: all installed.")
 @_shape
 @_threads
-@click.option("--seconds", type=click.FloatRange(min=0), default=10.0, help="For each engine.")
+@click.option("--seconds", type=click.FloatRange(min=0), default=10.0, help="10 for each engine.")
 @_clock
 @_json
 def bench(
@@ -262,7 +262,7 @@ def bench(
 
 
 @cli.command()
-@click.option("--engine", "name", default="onnxruntime", metavar="NAME", help="Or openvino.")
+@click.option("--engine", "name", default="onnxruntime", metavar="[onnxruntime|openvino]")
 @_threads
 @_clock
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write the profile.")
