@@ -264,6 +264,18 @@ def test_a_reader_that_goes_away_is_no_failed_check(model: Path) -> None:
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
+def test_a_reader_that_goes_away_later_is_none_either() -> None:
+    """Then the write fails outside of rich, and click makes it an exit without a reason."""
+    code = (
+        "import sys, onebyone.cli as cli\n"
+        "def gone(*_):\n    raise BrokenPipeError(32, 'Broken pipe')\n"
+        "cli._emit = gone\n"
+        "sys.exit(cli.run(['explain', '3', '4']))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
 # --- count ----------------------------------------------------------------------------------
 
 

@@ -10,6 +10,8 @@ A few functions and the errors they raise; each is imported when it is first ask
     verify(a, b)      do two models compute the same?
     read, write       ONNX files, checked on the way in, atomic on the way out
 
+`onebyone.nn` holds layers, blocks and conversions for PyTorch; it is imported by its name.
+
 `onebyone.optimize` is a package and the function in one: calling the package calls
 `onebyone.optimize.optimize`.
 

@@ -54,8 +54,9 @@ def count(
     """
     is_module = _is_torch(target, "nn.Module")
     if shapes is not None and (is_module or example is not None):
-        got = "a module" if is_module else "an example, and again"
-        raise UsageError(f"got shapes for {got}, wanted them once, for an ONNX model: count(x, …)")
+        if is_module:
+            raise UsageError("got shapes for a module, wanted an example: torch.empty(1, 3, 8, 8)")
+        raise UsageError("got an example and shapes, wanted them once: shapes={'input': (1, 3)}")
     if is_module:
         from onebyone.nn.count import count as count_module
 

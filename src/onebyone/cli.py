@@ -183,6 +183,10 @@ def optimize(
     if target is not None and passed:
         write(result.model, target)
     _emit(result.report, as_json)
+    if passed and not as_json:
+        click.echo(
+            "nothing was written" if target is None else f"written to {_escaped(str(target))}"
+        )
     if certificate is not None and not passed:
         raise CheckFailed(
             f"{model}: the certificate failed, nothing was written: {certificate.worst}; "
@@ -215,7 +219,7 @@ def verify(
         )
     _emit(certificate, as_json)
     if not certificate.passed:
-        raise CheckFailed(f"{a} and {b} do not compute the same")
+        raise CheckFailed(f"{a} and {b}: {certificate.verdict}")
 
 
 _threads = click.option("--threads", type=click.IntRange(min=1), help="Default: all usable cores.")
@@ -232,7 +236,7 @@ _clock = click.option(
 @click.option("--engine", "engines", multiple=True, metavar="NAME", help="Default: all installed.")
 @_shape
 @_threads
-@click.option("--seconds", type=click.FloatRange(min=0), default=10.0, help="For each engine.")
+@click.option("--seconds", type=click.FloatRange(min=0), default=10.0, help="10 for each engine.")
 @_clock
 @_json
 def bench(
@@ -258,7 +262,7 @@ def bench(
 
 
 @cli.command()
-@click.option("--engine", "name", default="onnxruntime", metavar="NAME", help="Or openvino.")
+@click.option("--engine", "name", default="onnxruntime", metavar="[onnxruntime|openvino]")
 @_threads
 @_clock
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write the profile.")
@@ -462,7 +466,7 @@ def _quiet() -> Iterator[None]:
 
 def _fail(error: BaseException) -> int:
     """Say what went wrong in one line on stderr; return the exit code."""
-    if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
+    if isinstance(error, BrokenPipeError | SystemExit):  # to which click and rich turn the former
         # Nobody reads stdout: point it elsewhere, or the interpreter fails when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

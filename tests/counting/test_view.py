@@ -12,8 +12,8 @@ from onebyone.counting.gaps import Uncounted
 from tests.counting.test_tree import COUNT
 
 
-def shown(renderable: object) -> str:
-    console = Console(file=io.StringIO(), width=120)
+def shown(renderable: object, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width)
     console.print(renderable)
     return console.file.getvalue()
 
@@ -38,3 +38,15 @@ def test_as_text() -> None:
     text = str(replace(COUNT, uncounted=(Uncounted("relu", 3, "why", "[bold]here"),)))
     for part in ("modules", "in total (1 MAC = 2 FLOPs)", "not counted", "relu", "[bold]here"):
         assert part in text
+
+
+def test_names_stay_readable_where_the_terminal_is_narrow() -> None:
+    """Columns go before names are broken into pieces of a few characters."""
+    flat = replace(COUNT, separator=None)
+    wide, narrow = shown(flat), shown(flat, 64)
+    assert "weights" in wide
+    assert "in a wider terminal" not in wide
+    assert "weights: in a wider terminal, or by --json" in narrow
+    for text in (wide, narrow):
+        assert "model.stage.0.conv " in text
+        assert "MACs" in text

@@ -15,6 +15,8 @@ from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.write import to_proto
 
+from ..graphs.text import model as proto
+
 torch = pytest.importorskip("torch")
 FLOAT = TensorProto.FLOAT
 
@@ -209,9 +211,17 @@ def test_shapes_that_do_not_fit(shapes, message):
 
 def test_strict_asks_for_what_is_free():
     model = inferred(chain([helper.make_node("Relu", ["x"], ["y"])], ["n", 3, "h", "w"]))
-    with pytest.raises(UsageError, match=r"input x .* --shape x=1,3,224,224"):
+    with pytest.raises(UsageError, match=r"input 'x' .* --shape x=1,3,224,224"):
         Sizes(model, strict=True)
     assert Sizes(model, {"x": (2, 3, 5, 7)}, strict=True).inputs == {"x": (2, 3, 5, 7)}
+
+
+def test_strict_asks_for_all_inputs_at_once():
+    model = inferred(proto("y = Add(x, z) t = Abs(w)", "float[n,3] x, float[n,m] z, float[2] w"))
+    with pytest.raises(UsageError, match=r"add --shape x=1,3 --shape z=1,224$"):
+        Sizes(model, strict=True)
+    with pytest.raises(UsageError, match=r"size 'm' open: add --shape z=1,224$"):
+        Sizes(model, {"x": (2, 3)}, strict=True)
 
 
 def test_an_input_of_unknown_rank():

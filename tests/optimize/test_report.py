@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -48,7 +49,8 @@ def test_the_saving_is_the_share_of_the_macs() -> None:
 
 def test_json_holds_everything() -> None:
     told = json.loads(json.dumps(REPORT.to_dict()))
-    assert set(told) == {"schema", "before", "after", "laws", "refusals", "certificate"}
+    assert told["inputs"] == [{"name": "x", "shape": [1, 3]}]
+    assert set(told) == {"schema", "inputs", "before", "after", "laws", "refusals", "certificate"}
     assert (told["schema"], told["certificate"]) == (1, None)
     assert (told["before"]["macs"], told["after"]["modelled_seconds"]) == (1000, 0.125)
     assert told["laws"][0] == {
@@ -107,7 +109,18 @@ def test_what_is_left_out_of_a_table_is_said() -> None:
 
 
 def test_no_law_is_said_too() -> None:
-    assert "No law applies where it would pay." in str(Report(side(9), side(9), (), ()))
+    assert "No law applies where it would pay.\n" in str(Report(side(9), side(9), (), ())) + "\n"
+
+
+def test_nodes_that_go_without_a_law_are_said() -> None:
+    """A user who reads that no law applies must not wonder where a third of the nodes went."""
+    fewer = replace(side(9), count=replace(side(9).count, nodes=1))
+    text = str(Report(side(9), fewer, (), ()))
+    assert "would pay. 2 nodes are gone that compute constants or change nothing." in text
+
+
+def test_the_sizes_that_were_counted_are_said() -> None:
+    assert "at x 1×3\n" in str(REPORT)
 
 
 @pytest.mark.parametrize("name", list(LAWS))

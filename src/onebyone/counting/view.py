@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -28,39 +29,66 @@ def view(count: Count, tree: Branch | None = None, depth: int | None = 2) -> Ren
     >>> "1 MAC = 2 FLOPs" in str(Console(width=80).render_lines(view(nothing)))
     True
     """
-    tables = []
+    tables: list[RenderableType] = []
     if count.layers:
-        tables.append(_layers(count) if tree is None else _modules(tree, depth))
+        tables.append(_Layers(count) if tree is None else _modules(tree, depth))
     tables.append(_totals(count))
     if count.uncounted:
         tables.append(_uncounted(count))
     return Group(*tables)
 
 
-def _layers(count: Count) -> Table:
-    table = Table(title="layers", title_justify="left", box=None, padding=(0, 1))
-    table.add_column("layer", overflow="fold")
-    table.add_column("operator", overflow="fold")
-    for heading in ("output", "parameters", "MACs", "1×1", "act.", "weights", "FLOP/B"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for layer in count.layers:
-        table.add_row(*_layer(layer))
-    return table
+class _Layers:
+    """The table of layers, with as many columns as leave the names room to be read."""
+
+    def __init__(self, count: Count) -> None:
+        self.rows = [_layer(layer) for layer in count.layers]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        last, names = len(_HEADINGS), min(_NAMES, max(len(cells[0]) for cells in self.rows))
+        while last > _KEPT and options.max_width - self._width(last) < names:
+            last -= 1
+        yield self._table(last)
+
+    def _width(self, last: int) -> int:
+        """Of the columns up to `last` without the names, with a space on both sides of each."""
+        lines = [_HEADINGS[:last], *(cells[:last] for cells in self.rows)]
+        return sum(2 + max(map(len, cells)) for cells in list(zip(*lines, strict=True))[1:]) + 2
+
+    def _table(self, last: int) -> Table:
+        table = Table(title="layers", title_justify="left", box=None, padding=(0, 1))
+        table.add_column("layer", overflow="fold")
+        table.add_column("operator", no_wrap=True)
+        for heading in _HEADINGS[2:last]:
+            table.add_column(heading, justify="right", no_wrap=True)
+        for cells in self.rows:
+            table.add_row(*map(Text, cells[:last]))
+        if last < len(_HEADINGS):
+            table.caption = f"{', '.join(_HEADINGS[last:])}: in a wider terminal, or by --json"
+        return table
 
 
-def _layer(layer: LayerCount) -> list[Text]:
-    cells = [
+_HEADINGS = (
+    "layer", "operator", "output", "parameters", "MACs", "1×1", "FLOP/B", "act.", "weights"
+)  # fmt: skip
+_KEPT = 5
+"""The columns that are always shown: up to the MACs."""
+_NAMES = 20
+"""Fewer characters a line, and the paths of an exported network run over many lines."""
+
+
+def _layer(layer: LayerCount) -> tuple[str, ...]:
+    return (
         layer.name,
         layer.op,
         "?" if layer.shape is None else "×".join(map(str, layer.shape)),
         f"{layer.parameters:,}",
         f"{layer.macs:,}",
         _percent(layer.pointwise_macs, layer.macs),
+        _ratio(layer.intensity),
         _bytes(layer.activation_bytes),
         _bytes(layer.weight_bytes),
-        _ratio(layer.intensity),
-    ]
-    return [Text(cell) for cell in cells]
+    )
 
 
 def _modules(tree: Branch, depth: int | None) -> Table:

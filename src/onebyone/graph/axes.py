@@ -56,6 +56,17 @@ class Spatial:
         """Whether every output position copies one input position, for every size."""
         return all(axis_map.is_selection for axis_map in self.maps.values())
 
+    def reads(self, axis: int) -> int:
+        """The axis of the input that axis `axis` of the output comes from.
+
+        >>> from onebyone.algebra.pool import Mean
+        >>> Spatial({1: Mean()}, vanished=(1,)).reads(1)
+        2
+        """
+        for gone in sorted(self.vanished):
+            axis += gone <= axis
+        return axis
+
     @property
     def keepdims(self) -> bool:
         """Whether the output has all axes of the input."""

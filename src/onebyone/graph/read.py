@@ -82,7 +82,10 @@ def _load(source: Source) -> ir.Model:
         check_tensors(source)
         return unshared(_cloned(source))
     if not isinstance(source, str | os.PathLike):
-        refuse("wanted a path, an onnx.ModelProto or an onnx_ir.Model")
+        refuse(
+            "wanted a path, an onnx.ModelProto or an onnx_ir.Model; "
+            "export a PyTorch module with torch.onnx.export first"
+        )
     path = os.path.abspath(os.fsdecode(source))
     return _deserialized(_parsed(path), os.path.dirname(path))
 

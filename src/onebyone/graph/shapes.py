@@ -25,6 +25,7 @@ __all__ = ["Sizes", "infer", "name_inputs"]
 
 # What a free dimension is taken to be when nobody says: one image, of the usual size.
 _BATCH, _SIZE, _EDGE, _VOLUME = 1, 224, 64, 5
+_TOLD = 8  # inputs in a message
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
@@ -213,9 +214,11 @@ class Sizes:
         self._known: dict[str, int | None] = {}
         for name, shape in given.items():
             _bind(inputs[name], shape, self._bound)
-        for name, value in inputs.items():
-            if name not in given:
-                _default(value, self._bound, strict)
+        others = [value for name, value in inputs.items() if name not in given]
+        if strict:
+            _refuse_open(others, self._bound)
+        for value in others:
+            _default(value, self._bound)
         self.inputs: dict[str, tuple[int, ...]] = dict(given)
         for name, value in inputs.items():
             self.inputs[name] = given[name] if name in given else self._of_input(value)
@@ -306,16 +309,24 @@ def _solved(text: str, name: str, size: int, bound: Mapping[str, int]) -> int:
     return max(0, (size - at[0]) // (at[1] - at[0]))
 
 
-def _default(value: ir.Value, bound: dict[str, int], strict: bool) -> None:
-    name = one_line(value.name)
+def _open(dim: int | ir.SymbolicDim, bound: Mapping[str, int]) -> list[str]:
+    return [] if isinstance(dim, int) else _free(dim.value or "", bound)
+
+
+def _refuse_open(values: Sequence[ir.Value], bound: Mapping[str, int]) -> None:
+    """Raise UsageError with what to type for all inputs that leave a size open."""
+    left = [v for v in values if any(_open(dim, bound) for dim in v.shape or ())]
+    if left:
+        size = next(found[0] for dim in left[0].shape or () if (found := _open(dim, bound)))
+        asked = " ".join(f"--shape {one_line(v.name)}={_example(v)}" for v in left[:_TOLD])
+        raise UsageError(
+            f"input {one_line(left[0].name)!r} leaves its size {one_line(size)!r} open: add {asked}"
+        )
+
+
+def _default(value: ir.Value, bound: dict[str, int]) -> None:
     for axis, dim in enumerate(value.shape or ()):
-        free = [] if isinstance(dim, int) else _free(dim.value or "", bound)
-        if free and strict:
-            raise UsageError(
-                f"input {name} has the free dimension {one_line(free[0])}; "
-                f"say --shape {name}={_example(value)}"
-            )
-        bound.update(dict.fromkeys(free, _usual(value, axis)))
+        bound.update(dict.fromkeys(_open(dim, bound), _usual(value, axis)))
 
 
 def _usual(value: ir.Value, axis: int) -> int:

@@ -115,7 +115,7 @@ class Bench:
 
         table = Table()
         for heading in ("engine", "model", "GMACs", "ms \\[quartiles]", "of peak", "ratio", ""):
-            table.add_column(heading, overflow="fold")
+            table.add_column(heading, overflow="fold", no_wrap=heading == "engine")
         names = {row.model for row in self.rows}
         for row in self.rows:
             cells = [row.engine, _short(row.model, names), *_cells(row, self.machine)]

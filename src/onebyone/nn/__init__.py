@@ -10,7 +10,10 @@
     FireBlock               squeeze by a 1×1, expand by 1×1 and 3×3 (SqueezeNet)
     MLPConv                 a small MLP slid over the image (network in network)
     SharedMLP               the same MLP for every point
-    PointNetClassifier, PointNetSegmenter, PointNetEncoder, TNet
+    PointNetClassifier      a class for a set of points (PointNet)
+    PointNetSegmenter       a class for each point of it
+    PointNetEncoder, TNet   their parts; PointFeatures is what an encoder gives
+    orthogonality_loss      what PointNet's training adds for the transforms of TNet
     ClassMaps               a map for each class, and scores that are their means
     pointwise_products      the products that a 1×1 convolution sums up
     convert                 exact conversions between layers, and of whole classifiers

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from onebyone.counting.value import Count
 from onebyone.graph.constants import is_float
+from onebyone.graph.count_walk import name_of
 from onebyone.graph.operators import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.cost import Profile
@@ -27,7 +28,7 @@ def estimate(graph: ir.Graph, sizes: Sizes, count: Count, profile: Profile) -> f
     macs = {layer.name: layer.macs for layer in count.layers}
     total = 0
     for node in graph:
-        name = node.name or (node.outputs[0].name if node.outputs else "") or ""
+        name = name_of(node)
         free = role(node) is Role.VIEW and node.op_type != "Transpose"
         values = [v for v in (*node.inputs, *node.outputs) if v is not None]
         moved = 0 if free else sum(_elements(value, sizes) for value in values)

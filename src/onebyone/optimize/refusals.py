@@ -14,6 +14,7 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.graph.axes import Spatial
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
 from onebyone.graph.constants import constant, is_float
+from onebyone.graph.count_walk import name_of
 from onebyone.graph.operators import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import spatial
@@ -35,7 +36,7 @@ def refusals(graph: ir.Graph, sizes: Sizes, laws: Collection[str]) -> list[Refus
     for node in graph:
         for refusal in _of_node(node, context):
             if refusal.law in laws:
-                name = node.name or (node.outputs[0].name if node.outputs else "") or node.op_type
+                name = name_of(node) or node.op_type
                 told.append(RefusedLaw(refusal.law, name, refusal.reason))
     return told
 
@@ -120,11 +121,13 @@ def _with_the_node_before(
         if isinstance(shift, ChannelNode):
             yield Refusal("affine", "zero padding does not commute with a shift")
         return
-    yield from _between(before, read is not None, is_shared(operand, context.reads))
+    axis = channel_axis(node)
+    shared = is_shared(operand, context.reads)
+    yield from _between(before, read is not None, shared, 1 if axis is None else axis)
 
 
-def _between(before: ir.Node, pointwise: bool, shared: bool) -> Iterator[Refusal]:
-    """Why a channel map (or a K×K) and the node before it stay apart."""
+def _between(before: ir.Node, pointwise: bool, shared: bool, axis: int) -> Iterator[Refusal]:
+    """Why a channel map (or a K×K) on `axis` of what `before` gives stays apart from it."""
     what = before.op_type
     kind = role(before)
     if kind in (Role.ELEMENTWISE, Role.NORMALIZATION) and pointwise:
@@ -132,7 +135,7 @@ def _between(before: ir.Node, pointwise: bool, shared: bool) -> Iterator[Refusal
     elif what == "MaxPool" and pointwise:
         yield Refusal("commute", "MaxPool is not linear: the largest of sums is no sum of largest")
     elif kind in (Role.SPACE_MAP, Role.SELECTION) and pointwise:
-        yield from _space(before)
+        yield from _space(before, axis)
     elif kind is Role.CONCAT and pointwise:
         yield Refusal("split", "it does not pay: the pieces and their sum would cost more")
     elif kind in _MIXES:
@@ -143,14 +146,14 @@ def _pads_zero(node: ir.Node) -> bool:
     return any(node.attributes.get_ints("pads", ())) or "auto_pad" in node.attributes
 
 
-def _space(before: ir.Node) -> Iterator[Refusal]:
+def _space(before: ir.Node, axis: int) -> Iterator[Refusal]:
     found = spatial(before)
     if isinstance(found, Refusal):
         yield found
     elif isinstance(found, Spatial) and not found.preserves_constants:
         yield _keeps_no_constants(before)
-    elif isinstance(found, Spatial) and 1 in found.maps and before.op_type in ("Slice", "Gather"):
-        yield Refusal("commute", f"{before.op_type} picks channels, not positions")
+    elif isinstance(found, Spatial) and found.reads(axis) in found.maps:
+        yield Refusal("commute", f"{before.op_type} acts on channels, not on positions")
     else:
         yield Refusal("commute", f"it does not pay to move a channel map past {before.op_type}")
 

@@ -108,6 +108,7 @@ class Report:
         """As JSON, schema 1 (docs/json.md)."""
         return {
             "schema": 1,
+            "inputs": [{"name": n, "shape": list(shape)} for n, shape in self.before.count.inputs],
             "before": self.before.to_dict(),
             "after": self.after.to_dict(),
             "laws": [law.to_dict() for law in self.laws],
@@ -127,11 +128,11 @@ class Report:
         from rich.console import Group
         from rich.text import Text
 
-        parts: list[RenderableType] = [self._totals()]
+        parts: list[RenderableType] = [self._totals(), Text(self._sizes())]
         if self.laws:
             parts += [self._laws(), self._regions()]
         else:
-            parts.append(Text("No law applies where it would pay."))
+            parts.append(Text(self._without_laws()))
         if self.refusals:
             parts.append(self._refusals())
         if self.certificate is not None:
@@ -150,6 +151,18 @@ class Report:
             saved = f"{1 - new / old:.1%}" if old else ""
             table.add_row(shown, _number(old), _number(new), saved)
         return table
+
+    def _sizes(self) -> str:
+        """What was counted: a model with open sizes has other numbers at others."""
+        inputs = self.before.count.inputs
+        told = [f"{name} {'×'.join(map(str, shape))}" for name, shape in inputs[:_SHOWN]]
+        return f"at {', '.join(told)}{', …' if len(inputs) > _SHOWN else ''}" if told else ""
+
+    def _without_laws(self) -> str:
+        text, fewer = "No law applies where it would pay.", self.before.nodes - self.after.nodes
+        if fewer > 0:
+            text += f" {fewer:,} nodes are gone that compute constants or change nothing."
+        return text
 
     def _laws(self) -> RenderableType:
         from rich.table import Table

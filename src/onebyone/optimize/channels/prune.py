@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
+from onebyone.graph.count_walk import name_of
 from onebyone.optimize.channels.dead import Dead, find
 from onebyone.optimize.channels.links import Mix
 from onebyone.optimize.channels.reindex import narrow, reindex
@@ -55,7 +56,7 @@ def prune(graph: ir.Graph, version: int, multiple: int = 1) -> Iterator[Pruned]:
             gone = sum(int((~dead.kept[v]).sum()) for v in node.outputs if v in dead.kept)
             makes = node.outputs[:1] if found.mix is not None else ()
             spare = sum(int(dead.spare[v].sum()) for v in makes)
-            yield Pruned(node.name or node.op_type, gone, before - _stored(node), spare)
+            yield Pruned(name_of(node), gone, before - _stored(node), spare)
     for value, order in orders.items():
         narrow(value, dead.axes[value], len(order))
 

@@ -20,6 +20,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.count import macs
+from onebyone.graph.count_walk import name_of
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.channels.assemble import Builder, Piece
 from onebyone.optimize.channels.labels import Labels, labels_of
@@ -59,7 +60,7 @@ def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabel
             touched = _touched(plan, labels)
             work = macs(graph, sizes, touched)
             _carry_out(plan, labels, graph, names, touched)
-            gone = {n.name or n.op_type for move in component for n in move.nodes}
+            gone = {name_of(n) for move in component for n in move.nodes}
             saved = work - macs(graph, sizes, touched)
             yield Relabelled(tuple(sorted(gone)), before, after, saved)
 

@@ -28,6 +28,7 @@ from onebyone.algebra.rank import threshold
 from onebyone.algebra.weights import Array
 from onebyone.graph.channels import is_pointwise_convolution
 from onebyone.graph.constants import constant, is_float
+from onebyone.graph.count_walk import name_of
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.cost import Profile
 from onebyone.optimize.estimate import detour
@@ -99,7 +100,7 @@ def factor_maps(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Fac
             least = float(sigma[rank]) if rank < len(sigma) else 0.0
             rows, columns = weight.shape
             positions = prod(sizes.shape(node.outputs[0]) or ()) // rows
-            yield Factored(node.name or node.op_type, rows, columns, rank, positions, least, tau)
+            yield Factored(name_of(node), rows, columns, rank, positions, least, tau)
 
 
 def _matrix(node: ir.Node) -> Array | None:

@@ -19,6 +19,7 @@ from onebyone.algebra.channel import ChannelMap, compose
 from onebyone.algebra.weights import Array
 from onebyone.graph.channels import ChannelNode, channel_map
 from onebyone.graph.constants import constant
+from onebyone.graph.count_walk import name_of
 from onebyone.optimize.names import Names
 from onebyone.optimize.regions.place import Unrepresentable, rounded
 
@@ -59,7 +60,7 @@ def fold_normalizations(graph: ir.Graph) -> Iterator[Folded]:
             _take(graph, reader, f, names)
         _strip(graph, node, names)
         made = tuple(reader.product.name or reader.product.op_type for reader in readers)
-        yield Folded(node.outputs[0].name or "", (node.name or node.op_type, *made))
+        yield Folded(node.outputs[0].name or "", (name_of(node), *made))
 
 
 def _fits(f: ChannelMap, dtype: ir.DataType | None) -> bool:

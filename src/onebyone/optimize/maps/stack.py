@@ -17,6 +17,7 @@ from math import prod
 
 import onnx_ir as ir
 
+from onebyone.graph.count_walk import name_of
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.estimate import detour
@@ -170,7 +171,7 @@ def _told(
 
 
 def _names(siblings: Sequence[Sibling]) -> tuple[str, ...]:
-    return tuple(sorted(node.name or node.op_type for s in siblings for node in s.nodes))
+    return tuple(sorted(name_of(node) for s in siblings for node in s.nodes))
 
 
 # Split -------------------------------------------------------------------------------------------

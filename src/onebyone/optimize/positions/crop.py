@@ -108,7 +108,7 @@ def crop(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Cropped]:
         del demand.results[node]
     _carry_out(model.graph, demand)
     for part, before, after in chosen:
-        names = tuple(sorted(node.name or node.op_type for node in part))
+        names = tuple(sorted(name_of(node) for node in part))
         yield Cropped(part[0].outputs[0].name or "", names, before, after)
 
 

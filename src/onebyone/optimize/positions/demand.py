@@ -20,6 +20,7 @@ import onnx_ir as ir
 from onebyone.algebra.refusal import Refusal
 from onebyone.graph.channels import is_pointwise_convolution
 from onebyone.graph.constants import constant, is_float
+from onebyone.graph.count_walk import name_of
 from onebyone.graph.operators import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.cost import Cost, Profile
@@ -74,7 +75,7 @@ def hoist_strides(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[H
             before, after = _costs(cone, sizes, profile)
             if after < before and after.macs <= before.macs:
                 _take(cone, graph, names)
-                changed = (n.name or n.op_type for n in (*cone.inside, *cone.strided))
+                changed = (name_of(n) for n in (*cone.inside, *cone.strided))
                 yield Hoisted(value.name or "", tuple(sorted(changed)), before, after)
 
 

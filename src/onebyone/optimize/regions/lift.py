@@ -20,6 +20,7 @@ from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Sum, 
 from onebyone.algebra.word import Word
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
 from onebyone.graph.constants import constant, is_float
+from onebyone.graph.count_walk import name_of
 from onebyone.graph.fused import fused_by_engines
 from onebyone.graph.operators import Role, role
 from onebyone.graph.shape_reads import ShapeReads, consumers
@@ -53,7 +54,7 @@ class Region:
     def nodes(self) -> tuple[str, ...]:
         """The names of the nodes that compute it, sorted."""
         makers = (value.producer() for value in self.inside | {self.root})
-        return tuple(sorted(node.name or node.op_type for node in makers if node is not None))
+        return tuple(sorted(name_of(node) for node in makers if node is not None))
 
 
 def is_shared(value: ir.Value, reads: ShapeReads) -> bool:

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-__all__ = ["Certificate", "OutputCheck", "Trial"]
+__all__ = ["ALL_NAN", "DIGITS_LOST", "Certificate", "OutputCheck", "Trial"]
+
+# Reasons that say something of A and nothing of B.
+DIGITS_LOST = "A itself loses more than half of its digits on this input, so nothing can be said"
+ALL_NAN = "all of A is NaN, so nothing was compared: give inputs it can digest by data"
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,11 @@ class OutputCheck:
     def passed(self) -> bool:
         """Whether there is no reason against it."""
         return not self.reason
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it failed for a reason that says nothing of B."""
+        return self.reason in (DIGITS_LOST, ALL_NAN)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -121,10 +130,23 @@ class Certificate:
         return all(trial.passed for trial in self.trials)
 
     @property
+    def undecided(self) -> bool:
+        """Whether it failed, but for reasons alone that say nothing of B."""
+        failed = [row for trial in self.trials for row in trial.outputs if not row.passed]
+        return bool(failed) and all(row.undecided for row in failed)
+
+    @property
+    def verdict(self) -> str:
+        """In a few words: the same, different, or that it cannot be told."""
+        if self.undecided:
+            return "it cannot be told whether the models compute the same"
+        return f"the models {'' if self.passed else 'do not '}compute the same"
+
+    @property
     def _hardest(self) -> tuple[Trial, OutputCheck] | None:
         """The output that came closest to failing, or failed by most."""
         pairs = [(trial, output) for trial in self.trials for output in trial.outputs]
-        return max(pairs, key=lambda pair: (not pair[1].passed, pair[1].used), default=None)
+        return max(pairs, key=lambda pair: _severity(pair[1]), default=None)
 
     @property
     def max_abs_error(self) -> float:
@@ -183,10 +205,9 @@ class Certificate:
         from rich.console import Group
         from rich.text import Text
 
-        verdict = "the models compute the same" if self.passed else "the models DIFFER"
-        lines = [f"certificate: {verdict}", f"worst      {self.worst}",
+        lines = [f"certificate: {self.verdict}", f"worst      {self.worst}",
                  f"reference  {self.reference}", f"engine     {self.engine}"]  # fmt: skip
-        lines += [f"skipped    {reason}" for reason in self.skipped]
+        lines += [f"skipped    A itself fails on a {reason}" for reason in self.skipped]
         return Group(self._table(), *map(Text, lines))
 
     def _table(self) -> Table:
@@ -201,9 +222,14 @@ class Certificate:
             for output in trial.outputs[:_SHOWN]:
                 numbers = (output.max_abs_error, output.error_of_a, output.bound)
                 cells = [f"{trial.kind} {sizes}", output.name, *(f"{n:.2g}" for n in numbers)]
-                verdict = "ok" if output.passed else "FAILED"
+                verdict = "ok" if output.passed else "not told" if output.undecided else "FAILED"
                 table.add_row(*map(Text, (*cells, f"{output.used:.1%}", verdict)))
         return table
+
+
+def _severity(output: OutputCheck) -> tuple[bool, bool, float]:
+    """What orders outputs: a difference before what cannot be told, that before what passed."""
+    return not output.passed and not output.undecided, not output.passed, output.used
 
 
 _SHOWN = 8

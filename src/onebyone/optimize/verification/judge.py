@@ -8,7 +8,7 @@ import numpy as np
 
 from onebyone.graph.numeric.call import is_floating
 from onebyone.optimize.verification.bound import Noise, half_of_the_digits, limits
-from onebyone.optimize.verification.certificate import OutputCheck
+from onebyone.optimize.verification.certificate import ALL_NAN, DIGITS_LOST, OutputCheck
 from onebyone.optimize.verification.engine import Array
 
 __all__ = ["judge", "judge_exact", "same"]
@@ -72,7 +72,7 @@ def _incomparable(a: Array, b: Array) -> str:
     if odd.any():
         return _told(odd, a, b)
     if a.size and np.isnan(a).all():
-        return "all of A is NaN, so nothing was compared: give inputs it can digest by data"
+        return ALL_NAN
     return ""
 
 
@@ -108,7 +108,7 @@ def _reason(check: OutputCheck, equal: bool, target: Array, noise: Noise) -> str
     if equal:
         return ""
     if not half_of_the_digits(noise.size, target, noise.unit, noise.floor):
-        return "A itself loses more than half of its digits on this input, so nothing can be said"
+        return DIGITS_LOST
     return "" if check.used <= 1 else "further from the reference than rounding explains"
 
 
