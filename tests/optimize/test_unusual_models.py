@@ -314,3 +314,14 @@ def test_sizes_that_become_known_when_a_value_goes_are_folded_at_once() -> None:
     again, told = _optimized(after)
     assert told["laws"] == []
     assert _operators(again) == _operators(after) == {"MatMul": 1, "Reshape": 1}
+
+
+@pytest.mark.parametrize(
+    "view", ["u = Unsqueeze(x, one)", "u = Flatten<axis = 2>(x)", "u = Squeeze(x, one)"]
+)
+def test_one_channel_among_axes_of_one_position(view: str) -> None:
+    body = f"{view} m = MatMul(u, w) y = Add(m, b)"
+    known = {"one": np.array([1]), "w": (1, 6), "b": (6,)}
+    used = {k: v for k, v in known.items() if k != "one" or "one" in view}
+    proto = model(body, "float[2,1,1] x", constants=used)
+    _assert_equal(proto, _optimized(proto)[0])
