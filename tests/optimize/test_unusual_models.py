@@ -325,3 +325,11 @@ def test_one_channel_among_axes_of_one_position(view: str) -> None:
     used = {k: v for k, v in known.items() if k != "one" or "one" in view}
     proto = model(body, "float[2,1,1] x", constants=used)
     _assert_equal(proto, _optimized(proto)[0])
+
+
+def test_a_shape_that_is_a_result_keeps_its_operand() -> None:
+    body = "t = Conv(x, w) s = Shape(t) y = Conv(t, v)"
+    known = {"w": (8, 5, 1, 1), "v": (4, 8, 1, 1)}
+    outputs = "float[2,4,N,8] y, int64[4] s"
+    proto = model(body, "float[2,5,N,8] x", outputs, known)
+    _assert_equal(proto, _optimized(proto)[0], feed(proto, N=3))
