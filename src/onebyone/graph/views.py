@@ -77,8 +77,10 @@ def view_axis(node: ir.Node, axis: int) -> int | None:
     before = dims_of(node.inputs[0])
     if move is None or before is None:
         return None
-    if node.op_type in ("Squeeze", "Unsqueeze") and (named := integers(node, 1, "axes")):
-        return _named_axis(node, axis, named)
+    if node.op_type in ("Squeeze", "Unsqueeze"):
+        named = integers(node, 1, "axes")
+        # A Squeeze that names no axis would take one of channels too, where they become one.
+        return None if named is None else _named_axis(node, axis, named)
     found = channel_axis_after(move.shape, before, axis)
     return None if node.op_type == "Flatten" and not _flattens(node, found, axis) else found
 

@@ -224,8 +224,6 @@ def _viewed(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | Non
     x = node.inputs[0]
     if x is None or x.shape is None or node.outputs[0].shape is None:
         return None
-    if node.op_type == "Squeeze" and integers(node, 1, "axes") is None:
-        return None  # which would take an axis of one position, too
     own, needed = view_axis(node, axis), picks
     if node.op_type == "Reshape" and own is None:
         own, needed = _regrouped(node, axis, picks, version)
