@@ -62,8 +62,7 @@ def test_views_say_what_they_do_to_axes() -> None:
         ("Reshape", (2, "h*w", 8), (2, "h", "w", 8), 1, None),
         ("Reshape", (2, 8, "h"), (2, 4, 2, "h"), 1, None),
         ("Flatten", (2, 8, 1, 1), (2, 8), 1, 1),
-        ("Squeeze", (2, 1, 8), (2, 8), 1, 2),
-        ("Unsqueeze", (2, 8), (2, 1, 8), 2, 1),
+        ("Squeeze", (2, 1, 8), (2, 8), 1, None),  # it names no axis
     ],
 )
 def test_the_axis_that_a_view_leaves_whole(
@@ -79,3 +78,25 @@ def test_the_axis_that_a_view_leaves_whole(
 def test_a_transpose_says_where_an_axis_came_from() -> None:
     swap = node("Transpose", (2, 8, "h"), (2, "h", 8), perm=[0, 2, 1])
     assert [view_axis(swap, axis) for axis in range(3)] == [0, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("op", "before", "after", "named", "sources"),
+    [
+        ("Unsqueeze", (2, 1, 1), (2, 1, 1, 1), {"axes": [1]}, [0, None, 1, 2]),
+        ("Unsqueeze", (2, 1, 1), (2, 1, 1, 1), {"axes": [-2]}, [0, 1, None, 2]),
+        ("Squeeze", (2, 1, 1, 1), (2, 1), {"axes": [1, -1]}, [0, 2]),
+        ("Flatten", (2, 1, 1), (2, 1), {"axis": 2}, [0, None]),
+        ("Flatten", (2, 1, 1), (2, 1), {"axis": -2}, [0, 1]),
+        ("Flatten", (1, 1, 3), (1, 3), {"axis": 1}, [0, 2]),
+    ],
+)
+def test_axes_of_one_position_are_told_apart_by_name(
+    op: str,
+    before: tuple[int, ...],
+    after: tuple[int, ...],
+    named: dict[str, object],
+    sources: list[int | None],
+) -> None:
+    seen = node(op, before, after, **named)
+    assert [view_axis(seen, axis) for axis in range(len(after))] == sources

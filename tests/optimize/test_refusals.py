@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -118,6 +120,58 @@ def test_a_stride_that_stays_says_why(reason: str) -> None:
     used = {name: shape for name, shape in weights.items() if f" {name})" in body}
     inputs = f"{X}, float[2,3,5,4] q"
     assert ("demand", "y", reason) in told(body, outputs="y, z", inputs=inputs, **used)
+
+
+CROP = {"s": np.array([1]), "e": np.array([3]), "a": np.array([2])}
+BEFORE_A_CROP = {
+    "the result of Relu is read at other positions too": "r = Relu(t) z = Abs(r)",
+    "Resize does more than one position at a time along this axis": "z = Abs(q) "
+    'r = Resize<mode = "linear">(t, , f)',
+    "Softmax does more than one position at a time along this axis": "z = Abs(q) "
+    "m = Softmax<axis = 2>(t) r = Neg(m)",
+    "Concat joins positions along this axis": "z = Abs(q) r = Concat<axis = 2>(t, q)",
+    "to select on the way costs more than is saved": "m = Add(t, q) r = Relu(m) z = Abs(q)",
+}
+
+
+@pytest.mark.parametrize("reason", BEFORE_A_CROP)
+def test_a_crop_that_stays_says_why(reason: str) -> None:
+    body = f"t = Conv(x, w) {BEFORE_A_CROP[reason]} y = Slice(r, s, e, a)"
+    scales = {"f": np.float32([1, 1, 2, 1])} if ", f)" in body else {}
+    inputs = f"{X}, float[2,3,5,4] q"
+    found = told(body, "demand", outputs="y, z", inputs=inputs, w=W["w"], **CROP, **scales)
+    assert found == [("demand", "y", reason)]
+
+
+def test_a_crop_behind_a_kernel_on_a_free_axis_says_why() -> None:
+    body = "t = Conv<pads = [1, 1, 1, 1]>(x, k) r = Relu(t) y = Slice(r, s, e, a)"
+    found = told(body, "demand", inputs="float[2,3,H,4] x", **KERNEL, **CROP)
+    assert found == [("demand", "y", "the size of this axis is free, and Conv hangs on it")]
+
+
+NOTHING_LOST = {
+    "of channels": ("t = Conv(x, w) y = Slice(t, s, e, one)", "y"),
+    "of an input": ("r = Relu(x) y = Slice(r, s, e, a) z = Abs(r)", "y, z"),
+    "several that share out what there is": (
+        "t = Conv(x, w) r = Relu(t) y = Slice(r, s, e, a) z = Slice(r, e, far, a)",
+        "y, z",
+    ),
+    "a query of a packed one": (
+        "t = Conv(x, u) p = Reshape(t, n) c = Transpose<perm = [2, 0, 1, 3, 4]>(p) "
+        "y = Slice(c, s, e, zero) z = Abs(c)",
+        "y, z",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOTHING_LOST)
+def test_nothing_is_told_of_crops_that_lose_nothing(name: str) -> None:
+    body, outputs = NOTHING_LOST[name]
+    known = {**CROP, "w": W["w"], "u": (6, 3, 1, 1), "one": np.array([1]), "zero": np.array([0])}
+    known |= {"far": np.array([9]), "n": np.array([2, 2, 3, 5, 4])}
+    words = re.findall(r"\w+", body)
+    used = {key: given for key, given in known.items() if key in words}
+    assert told(body, "demand", outputs=outputs, **used) == []
 
 
 def test_zeros_that_stay_say_why() -> None:

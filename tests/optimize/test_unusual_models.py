@@ -314,3 +314,39 @@ def test_sizes_that_become_known_when_a_value_goes_are_folded_at_once() -> None:
     again, told = _optimized(after)
     assert told["laws"] == []
     assert _operators(again) == _operators(after) == {"MatMul": 1, "Reshape": 1}
+
+
+@pytest.mark.parametrize(
+    "view", ["u = Unsqueeze(x, one)", "u = Flatten<axis = 2>(x)", "u = Squeeze(x, one)"]
+)
+def test_one_channel_among_axes_of_one_position(view: str) -> None:
+    body = f"{view} m = MatMul(u, w) y = Add(m, b)"
+    known = {"one": np.array([1]), "w": (1, 6), "b": (6,)}
+    used = {k: v for k, v in known.items() if k != "one" or "one" in view}
+    proto = model(body, "float[2,1,1] x", constants=used)
+    _assert_equal(proto, _optimized(proto)[0])
+
+
+def test_a_shape_that_is_a_result_keeps_its_operand() -> None:
+    body = "t = Conv(x, w) s = Shape(t) y = Conv(t, v)"
+    known = {"w": (8, 5, 1, 1), "v": (4, 8, 1, 1)}
+    outputs = "float[2,4,N,8] y, int64[4] s"
+    proto = model(body, "float[2,5,N,8] x", outputs, known)
+    _assert_equal(proto, _optimized(proto)[0], feed(proto, N=3))
+
+
+def test_a_squeeze_that_names_no_axis_keeps_its_channels() -> None:
+    known = {"b": (8,), "w": (1, 2)}
+    body = "a = Add(x, b) z = Squeeze(a) m = MatMul(w, z) y = Relu(m)"
+    proto = model(body, "float[1,8,2,8] x", constants=known)
+    _assert_equal(proto, _optimized(proto)[0])
+
+
+def test_a_pruned_channel_is_not_squeezed() -> None:
+    weight = integers("w", (3, 5, 1, 1))
+    weight[1:] = 0
+    body = "a = Conv(x, w) r = Relu(a) z = Squeeze(r) p = Transpose<perm = [1, 2, 0]>(z) "
+    proto = model(
+        body + "y = MatMul(p, v)", "float[1,5,4,8] x", constants={"w": weight, "v": (3, 2)}
+    )
+    _assert_equal(proto, _optimized(proto)[0])

@@ -6,11 +6,13 @@ split into `h` and `w` is a reshape whatever the numbers will be.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import onnx_ir as ir
 
 from onebyone.algebra.layout import Dim, Reshape, Transpose, View, channel_axis_after, dim
+from onebyone.graph.axes import integers
 from onebyone.graph.simplify import expression_of
 
 __all__ = ["dims_of", "monomial", "view", "view_axis"]
@@ -75,4 +77,31 @@ def view_axis(node: ir.Node, axis: int) -> int | None:
     before = dims_of(node.inputs[0])
     if move is None or before is None:
         return None
-    return channel_axis_after(move.shape, before, axis)
+    if node.op_type in ("Squeeze", "Unsqueeze"):
+        named = integers(node, 1, "axes")
+        # A Squeeze that names no axis would take one of channels too, where they become one.
+        return None if named is None else _named_axis(node, axis, named)
+    found = channel_axis_after(move.shape, before, axis)
+    return None if node.op_type == "Flatten" and not _flattens(node, found, axis) else found
+
+
+def _named_axis(node: ir.Node, axis: int, named: Sequence[int]) -> int | None:
+    """By its number, which tells apart axes of one position that their sizes do not."""
+    longer = node.inputs[0] if node.op_type == "Squeeze" else node.outputs[0]
+    assert longer is not None
+    assert longer.shape is not None
+    rank = longer.shape.rank()
+    kept = [k for k in range(rank) if k not in {n % rank for n in named}]
+    if node.op_type == "Squeeze":
+        return kept[axis]
+    return kept.index(axis) if axis in kept else None
+
+
+def _flattens(node: ir.Node, source: int | None, axis: int) -> bool:
+    """Whether an axis of the operand is among those that a Flatten merges into `axis`."""
+    x = node.inputs[0]
+    assert x is not None
+    assert x.shape is not None
+    start = node.attributes.get_int("axis", 1)
+    start += x.shape.rank() if start < 0 else 0
+    return source is not None and (source >= start) == (axis == 1)

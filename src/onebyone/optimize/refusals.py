@@ -21,6 +21,7 @@ from onebyone.graph.spatial import spatial
 from onebyone.optimize.channels.flow import flow
 from onebyone.optimize.channels.moves import moves
 from onebyone.optimize.positions.demand import stays
+from onebyone.optimize.positions.stops import Stops
 from onebyone.optimize.regions.lift import Context, is_shared
 from onebyone.optimize.report import RefusedLaw
 
@@ -32,9 +33,11 @@ _MIXES = (Role.CHANNEL_MAP, Role.CONVOLUTION)
 def refusals(graph: ir.Graph, sizes: Sizes, laws: Collection[str]) -> list[RefusedLaw]:
     """Each near miss of a graph, in the order of its nodes."""
     context = Context.of(graph, sizes, laws)
+    stops = Stops.of(graph, sizes) if "demand" in laws else None
     told: list[RefusedLaw] = []
     for node in graph:
-        for refusal in _of_node(node, context):
+        stop = None if stops is None else stops.at(node)
+        for refusal in (*_of_node(node, context), *filter(None, [stop])):
             if refusal.law in laws:
                 name = name_of(node) or node.op_type
                 told.append(RefusedLaw(refusal.law, name, refusal.reason))

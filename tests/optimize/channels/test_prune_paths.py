@@ -83,6 +83,13 @@ def test_a_slice_names_other_channels() -> None:
     assert (_held(after, "Slice", 1), _held(after, "Slice", 2)) == ([[1]], [[3]])
 
 
+def test_a_slice_of_one_channel_backwards() -> None:
+    body = "t = Conv(x, w) r = Relu(t) a = Slice(r, i, j, e, m) y = Conv(a, v) z = Conv(r, k)"
+    after = _pruned(body, outputs="y, z", w=DEAD, i=_vector(2), j=_vector(1), e=_vector(1),
+                    m=_vector(-1), v=(4, 1, 1, 1), k=(5, 6, 1, 1))  # fmt: skip
+    assert (_held(after, "Slice", 1), _held(after, "Slice", 2)) == ([[1]], [[2]])
+
+
 def test_a_gather_of_all_channels_names_those_that_are_left() -> None:
     body = "t = Conv(x, w) r = Relu(t) a = Gather<axis = 1>(r, i) y = Conv(a, v)"
     after = _pruned(body, w=DEAD, i=np.arange(6), v=(4, 6, 1, 1))

@@ -10,7 +10,7 @@ from onnx import ModelProto
 
 from ...graphs.laws.case import batch_norm, norm
 from ...graphs.text import model
-from ..exact import optimized
+from ..exact import COUNTING, optimized
 
 X = "float[2,3,4,7] x"
 IN = "t = Conv(x, w, b) r = Relu(t)"
@@ -255,3 +255,13 @@ def test_a_shuffle_of_what_a_linear_layer_takes_for_positions_stays() -> None:
     sizes = {"s": np.array([0, 2, 5, 4, 2]), "e": np.array([0, 10, 4, 2])}
     proto = model(body, "float[1,10,4,5] x", "y", {"w": (5, 2), "v": (3, 10, 1, 1), **sizes})
     assert optimized(proto, "permute").laws == set()
+
+
+def test_stretches_of_an_input_that_each_take_an_operator_stay() -> None:
+    body = "f = Slice(x, n1, n2, n1) g = Slice(x, n2, n3, n1) y = Concat<axis = 1>(g, f)"
+    assert optimized(_model(body), "permute", profile=COUNTING).laws == set()
+
+
+def test_a_stretch_within_another_stays_if_a_concat_would_join_its_parts() -> None:
+    body = "f = Slice(x, n1, n3, n1) g = Slice(x, n1, n2, n1) y = Relu(f) z = Abs(g)"
+    assert optimized(_model(body, "y, z"), "permute", profile=COUNTING).laws == set()

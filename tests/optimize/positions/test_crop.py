@@ -370,7 +370,7 @@ PRODUCERS: dict[str, str] = {
     "sizes rounded up": "r = MaxPool<kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1>(t)",
     "padding by itself": 'r = MaxPool<kernel_shape = [2, 2], auto_pad = "SAME_UPPER">(t)',
     "a softmax over positions": "r = Hardmax<axis = 2>(t)",
-    "a resize": "r = Resize(t, , n)",
+    "a linear resize": 'r = Resize<mode = "linear">(t, , n)',
     "a normalisation over positions": "r = LayerNormalization<axis = 2>(t, k)",
 }
 

@@ -113,7 +113,7 @@ CASES: dict[str, tuple[str, str, dict[str, object], list[dict[int, int] | None]]
         "y = Resize(x, , s)",
         T,
         {"s": np.array([1, 2, 1], np.float32)},
-        [None, None, None],
+        [{0: 0}, None, {0: 2}],
     ),
     "a cumulative sum": ("y = CumSum(x, s)", T, {"s": np.array(1)}, [None, None, None]),
     "Dropout": ("y = Dropout(x)", T, {}, [{0: 0}, {0: 1}, {0: 2}]),

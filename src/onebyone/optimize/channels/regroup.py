@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.layout import divide, product
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import entries
+from onebyone.graph.axes import entries, integers
 from onebyone.graph.constants import constant
 from onebyone.graph.views import dims_of
 from onebyone.optimize.channels.links import Flow, Link, channels_of
@@ -107,6 +107,8 @@ def _headed(node: ir.Node, axis: int, before: int) -> tuple[Array, Array] | None
 def sized_freely(node: ir.Node, axis: int, before: int | None = None) -> bool:
     """Whether a view's number of channels, on `axis`, can change: it is written in a constant, or
     what is left, or copied from the same axis `before`."""
+    if node.op_type == "Squeeze" and integers(node, 1, "axes") is None:
+        return False  # it would take an axis of one channel, too
     if node.op_type != "Reshape" or constant(node.inputs[1]) is not None:
         return True
     asked = entries(node.inputs[1])

@@ -62,9 +62,11 @@ def _pick(node: ir.Node, links: Sequence[Link], orders: Orders, names: Names) ->
     elif node.op_type == "Gather":
         node.replace_input_with(1, integers(parts[0], node.graph, names))
     else:
-        ends = parts[0][0], parts[0][-1] + 1
-        for at, end in enumerate(ends, start=1):
-            node.replace_input_with(at, integers([end], node.graph, names))
+        ends = [parts[0][0]], [parts[0][-1] + 1]
+        # One channel is a stretch of step 1, whatever the step that left no other.
+        steps = ([1],) if len(node.inputs) > 4 else ()
+        for at, bound in zip((1, 2, 4), (*ends, *steps), strict=False):
+            node.replace_input_with(at, integers(bound, node.graph, names))
     return True
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -225,20 +226,43 @@ def _moving(component: Sequence[Move], sizes: Sizes, profile: Profile) -> Cost:
 
 def _placing(plan: _Plan, labels: Labels, sizes: Sizes, profile: Profile) -> Cost:
     """Of the splits, concats and gathers of a plan."""
-    total = Cost()
+    total, cuts = Cost(), _cuts(plan)
+    stored = {x: len(plan.orders.get(labels.of(x), ())) or channels_of(x, 1) or 0 for x in cuts}
+    parts = {v: _parts(pieces, cuts, stored) for v, pieces in plan.pieces.items()}
     for value, pieces in plan.pieces.items():
         count = sum(b - a for _, a, b in pieces)
         moved = 2 * _elements(value, 1, count, sizes)
-        if len(pieces) > 1:
+        if len(parts[value]) > 1:
             total += Cost(profile.time(elements=moved))
         if value in plan.gathers:
             total += Cost(profile.time(elements=moved * profile.transpose))
-    for source, cuts in _cuts(plan).items():
-        stored = len(plan.orders.get(labels.of(source), ())) or channels_of(source, 1)
-        if cuts != [0, stored]:
-            moved = 2 * _elements(source, 1, cuts[-1] - cuts[0], sizes)
-            total += Cost(profile.time(elements=moved))
+    for source, a, b in _made({part for each in parts.values() for part in each}, cuts, stored):
+        moved = 2 * _elements(source, 1, b - a, sizes)
+        total += Cost(profile.time(elements=moved))
     return total
+
+
+def _parts(
+    pieces: Sequence[Piece], cuts: Mapping[ir.Value, list[int]], stored: Mapping[ir.Value, int]
+) -> list[Piece]:
+    """What a value is put together from, where the stretches of others cut its own."""
+    parts: list[Piece] = []
+    for source, a, b in pieces:
+        ends = [a, b] if (a, b) == (0, stored[source]) else [k for k in cuts[source] if a <= k <= b]
+        parts += [(source, first, end) for first, end in pairwise(ends)]
+    return parts
+
+
+def _made(
+    parts: set[Piece], cuts: Mapping[ir.Value, list[int]], stored: Mapping[ir.Value, int]
+) -> Iterator[Piece]:
+    """The stretches that operators copy: a Split of a whole source, a Slice for any other part."""
+    copied = {part for part in parts if part[1:] != (0, stored[part[0]])}
+    for source in {source: None for source, _, _ in copied}:
+        if (cuts[source][0], cuts[source][-1]) == (0, stored[source]):
+            yield source, 0, stored[source]
+        else:
+            yield from (part for part in copied if part[0] is source)
 
 
 # Carrying it out ----------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from onebyone.optimize.positions.recut import Asked, Cutter, Key, key
 from onebyone.optimize.positions.selectors import Selector, picks_of, selector
 from onebyone.optimize.positions.through import through
 
-__all__ = ["Cropped", "crop"]
+__all__ = ["Cropped", "Demand", "asked_of", "crop"]
 
 
 _MOST_AXES = 64
@@ -48,7 +48,7 @@ class Cropped:
 
 
 @dataclass(eq=False)
-class _Demand:
+class Demand:
     """What is asked of the nodes of a graph.
 
     Args:
@@ -66,6 +66,14 @@ class _Demand:
     operands: dict[ir.Node, dict[int, dict[int, Picks]]] = field(default_factory=dict)
     selectors: dict[ir.Node, Selector] = field(default_factory=dict)
     dead: set[ir.Node] = field(default_factory=set)
+
+    @classmethod
+    def on(cls, graph: ir.Graph) -> Demand:
+        """Backwards, each node after all that read it."""
+        demand = cls(graph.opset_imports[""], _sizes_of_inputs(graph))
+        for node in reversed(list(graph)):
+            _ask(node, demand)
+        return demand
 
     def of(self, value: ir.Value | None) -> Asked:
         """What is asked of a value."""
@@ -90,7 +98,7 @@ class _Demand:
 
 def crop(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Cropped]:
     """Compute fewer positions, in place, wherever that saves."""
-    demand = _demand(model)
+    demand = Demand.on(model.graph)
     if not demand.results:
         return
     macs = {layer.name: layer.macs for layer in tally(model, sizes).layers}
@@ -115,15 +123,6 @@ def crop(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Cropped]:
 # What is asked for -------------------------------------------------------------------------------
 
 
-def _demand(model: ir.Model) -> _Demand:
-    """Backwards, each node after all that read it."""
-    graph = model.graph
-    demand = _Demand(model.opset_imports[""], _sizes_of_inputs(graph))
-    for node in reversed(list(graph)):
-        _ask(node, demand)
-    return demand
-
-
 def _sizes_of_inputs(graph: ir.Graph) -> ShapeReads:
     """Free sizes can be read where nothing is ever cropped."""
     made = {value: k for k, node in enumerate(graph) for value in node.outputs}
@@ -135,11 +134,11 @@ def _sizes_of_inputs(graph: ir.Graph) -> ShapeReads:
     return ShapeReads(sources, {**dict.fromkeys(graph.inputs, -1), **made})
 
 
-def _ask(node: ir.Node, demand: _Demand) -> None:
+def _ask(node: ir.Node, demand: Demand) -> None:
     """What is asked of a node, and what it asks of its operands."""
     needs: dict[int, dict[int, Picks]] = {}
     results: dict[int, Picks] = {}
-    asked = _asked(node, demand)
+    asked = asked_of(node, demand)
     if node in demand.dead:
         return
     found = selector(node)
@@ -164,7 +163,7 @@ def _own(found: Selector, axis: int) -> Sequence[int] | None:
     return None if isinstance(order, Slice) else order
 
 
-def _asked(node: ir.Node, demand: _Demand) -> dict[int, Picks]:
+def asked_of(node: ir.Node, demand: Demand) -> dict[int, Picks]:
     """What all readers of a node's results ask for, together."""
     asked: list[Asked] = []
     whole: set[int] = set()
@@ -192,7 +191,7 @@ def _together(asked: Sequence[Picks]) -> Picks | None:
     return joined
 
 
-def _sized(node: ir.Node, value: ir.Value, demand: _Demand) -> set[int]:
+def _sized(node: ir.Node, value: ir.Value, demand: Demand) -> set[int]:
     """The axes whose sizes a Shape node must find in the value itself."""
     if value.shape is None or node.graph is not value.graph:
         return set(range(_MOST_AXES))
@@ -224,7 +223,7 @@ def _orders(found: Selector, results: Asked) -> dict[int, Order]:
     return orders
 
 
-def _parts(demand: _Demand) -> list[list[ir.Node]]:
+def _parts(demand: Demand) -> list[list[ir.Node]]:
     """The nodes that compute less, apart where none of the one reads from the other."""
     root = {node: node for node in demand.results}
 
@@ -249,7 +248,7 @@ def _parts(demand: _Demand) -> list[list[ir.Node]]:
 
 @dataclass(frozen=True, eq=False)
 class _Prices:
-    demand: _Demand
+    demand: Demand
     sizes: Sizes
     profile: Profile
     macs: Mapping[str, int]
@@ -330,7 +329,7 @@ class _Prices:
 # Carrying it out ---------------------------------------------------------------------------------
 
 
-def _carry_out(graph: ir.Graph, demand: _Demand) -> None:
+def _carry_out(graph: ir.Graph, demand: Demand) -> None:
     """Readers before what they read, so that each finds the shapes of all positions."""
     cutter = Cutter.of(graph)
     for node in demand.results:

@@ -15,6 +15,7 @@ from onebyone.graph.shape_reads import ShapeReads, entries_used
 from onebyone.optimize.names import Names, integers
 from onebyone.optimize.positions.demand import drop
 from onebyone.optimize.positions.picks import Order, Picks, even, within
+from onebyone.optimize.positions.resized import sizes_of
 from onebyone.optimize.positions.selectors import Selector
 from onebyone.optimize.positions.through import WINDOWS, reshaped, window
 
@@ -116,6 +117,9 @@ class Cutter:
             node.attributes.pop("allowzero", None)
         if node.op_type in WINDOWS:
             self._window(node, results)
+        sizes = sizes_of(node, results)
+        if sizes is not None:
+            node.replace_input_with(3, integers(sizes, self.graph, self.names))
         for value in node.outputs:
             if value.shape is not None:
                 dims = list(value.shape)

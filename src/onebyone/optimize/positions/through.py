@@ -21,6 +21,7 @@ from onebyone.graph.operators import Role, role
 from onebyone.graph.views import view_axis
 from onebyone.optimize.positions.merged import Rows, axis_of_rows, rows
 from onebyone.optimize.positions.picks import Picks, picked
+from onebyone.optimize.positions.resized import resized
 from onebyone.optimize.positions.selectors import selector
 
 __all__ = ["WINDOWS", "Needs", "Window", "reshaped", "through", "window"]
@@ -224,8 +225,6 @@ def _viewed(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | Non
     x = node.inputs[0]
     if x is None or x.shape is None or node.outputs[0].shape is None:
         return None
-    if node.op_type == "Squeeze" and integers(node, 1, "axes") is None:
-        return None  # which would take an axis of one position, too
     own, needed = view_axis(node, axis), picks
     if node.op_type == "Reshape" and own is None:
         own, needed = _regrouped(node, axis, picks, version)
@@ -294,6 +293,11 @@ def reshaped(
             target.append(-1)
     sizes = [d for d in (*x.shape, *out.shape) if isinstance(d, int)]
     return None if target.count(-1) > 1 or 0 in sizes else tuple(target)
+
+
+def _resized(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
+    found = None if isinstance(picks, Rows) else resized(node, axis, picks)
+    return None if found is None else {0: found}
 
 
 # Windows -----------------------------------------------------------------------------------------
@@ -392,10 +396,12 @@ _READERS: dict[str, Callable[[ir.Node, int, Picks, int], Needs | None]] = {
     "Pad": _selected,
     "RMSNormalization": _layer_norm,
     "Reshape": _viewed,
+    "Resize": _resized,
     "Slice": _selected,
     "Softmax": _softmax,
     "Split": _split,
     "Squeeze": _viewed,
     "Transpose": _viewed,
     "Unsqueeze": _viewed,
+    "Upsample": _resized,
 }

@@ -1,0 +1,136 @@
+"""Stops: why a crop or a pick stays where it is, although all positions are computed behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onebyone.algebra.layout import divide, product
+from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.selection import Slice
+from onebyone.graph.constants import is_float
+from onebyone.graph.count import macs
+from onebyone.graph.operators import Role, role
+from onebyone.graph.shapes import Sizes
+from onebyone.graph.views import dims_of, view_axis
+from onebyone.optimize.positions.crop import Demand, asked_of
+from onebyone.optimize.positions.picks import Picks
+from onebyone.optimize.positions.through import WINDOWS, through
+from onebyone.optimize.regions.lift import channel_axes
+
+__all__ = ["Stops"]
+
+MAX_PASSED = 64
+"""Nodes that one crop is followed back through."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stops:
+    """What is asked of a graph as it stands, to tell where that goes no further.
+
+    Args:
+        demand: of the graph.
+        axes: the channel axis of each value that has one.
+        works: the nodes that multiply and accumulate.
+        behind: the values that such work is behind.
+    """
+
+    demand: Demand
+    axes: Mapping[ir.Value, int]
+    works: frozenset[ir.Node]
+    behind: frozenset[ir.Value]
+
+    @classmethod
+    def of(cls, graph: ir.Graph, sizes: Sizes) -> Stops:
+        """The stops of a graph with shapes inferred."""
+        demand = Demand.on(graph)
+        works = {n for n in graph if macs(graph, sizes, [n])} if demand.selectors else set()
+        behind: set[ir.Value] = set()
+        for node in graph if demand.selectors else ():
+            if node in works or any(v in behind for v in node.inputs):
+                behind.update(node.outputs)
+        return cls(demand, channel_axes(graph), frozenset(works), frozenset(behind))
+
+    def at(self, node: ir.Node) -> Refusal | None:
+        """Why a selector did not move back; None if it is none, or there is nothing to save."""
+        asked, x = self.demand.operands.get(node, {}), node.inputs[0] if node.inputs else None
+        if (
+            node not in self.demand.selectors
+            or x is None
+            or not is_float(x)
+            or x not in self.behind
+        ):
+            return None
+        orders = self.demand.selectors[node].orders
+        told = (self._back(x, axis, asked[0][axis]) for axis in orders if axis in asked.get(0, {}))
+        reason = next(filter(None, told), None)
+        return None if reason is None else Refusal("demand", reason)
+
+    def _back(self, x: ir.Value, axis: int, picks: Picks) -> str | None:
+        """Follow a selection through all that it could pass, to the first thing it could not."""
+        left, passed, stops = [(x, axis, picks)], set[ir.Node](), list[str]()
+        while left and len(passed) < MAX_PASSED:
+            value, axis, picks = left.pop()
+            node = value.producer()
+            if node is None or node in passed or value not in self.behind:
+                continue
+            if self.demand.of(value).get(axis) != picks:
+                stops += self._why(value, node, axis, picks)
+                continue
+            passed.add(node)
+            needs = through(node, axis, picks, self.demand.version) or {}
+            operands = ((node.inputs[k], own, taken) for k, (own, taken) in needs.items())
+            left += [(v, own, taken) for v, own, taken in operands if v is not None]
+        if passed & self.works:
+            return "to select on the way costs more than is saved"
+        return next(iter(stops), None)
+
+    def _why(self, value: ir.Value, node: ir.Node, axis: int, picks: Picks) -> Iterator[str]:
+        """What all of a value is needed for; nothing where it is channels, or is shared out."""
+        if self._is_channel(value, axis) or self._is_shared_out(value):
+            return
+        if value.is_graph_output() or asked_of(node, self.demand).get(axis) != picks:
+            yield f"the result of {node.op_type} is read at other positions too"
+        elif node.op_type == "Concat":
+            yield "Concat joins positions along this axis"
+        elif isinstance(picks.taken, Slice) and (node.op_type in WINDOWS or _is_view(node)):
+            yield f"the size of this axis is free, and {node.op_type} hangs on it"
+        else:
+            yield f"{node.op_type} does more than one position at a time along this axis"
+
+    def _is_shared_out(self, value: ir.Value) -> bool:
+        """Whether several crops take what there is: the windows of a shift, every second token."""
+        readers = [use.node for use in value.uses()]
+        taken = not value.is_graph_output() and all(n in self.demand.selectors for n in readers)
+        return taken and len(readers) > 1
+
+    def _is_channel(self, value: ir.Value | None, axis: int) -> bool:
+        """Whether an axis is the channels', or a piece of it, such as (query, key, value)."""
+        for _ in range(MAX_PASSED):
+            node = None if value is None else value.producer()
+            if value is None or self.axes.get(value) == axis:
+                return value is not None
+            if node is None or not _is_view(node):
+                return False
+            own = view_axis(node, axis)
+            if own is None:
+                return self._cuts_channels(node, axis)
+            value, axis = node.inputs[0], own
+        return False
+
+    def _cuts_channels(self, node: ir.Node, axis: int) -> bool:
+        """Whether an axis of a view is a piece of the channels of its operand."""
+        x = node.inputs[0]
+        own = None if x is None else self.axes.get(x)
+        before, after = dims_of(x), dims_of(node.outputs[0])
+        if own is None or before is None or after is None:
+            return False
+        starts = divide(product(after[:axis]), product(before[:own])) is not None
+        ends = divide(product(before[: own + 1]), product(after[: axis + 1])) is not None
+        return starts and ends
+
+
+def _is_view(node: ir.Node) -> bool:
+    return role(node) is Role.VIEW
