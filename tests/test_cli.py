@@ -269,7 +269,7 @@ def test_a_reader_that_goes_away_later_is_none_either() -> None:
     code = (
         "import sys, onebyone.cli as cli\n"
         "def gone(*_):\n    raise BrokenPipeError(32, 'Broken pipe')\n"
-        "cli._emit = gone\n"
+        "cli.emit = gone\n"
         "sys.exit(cli.run(['explain', '3', '4']))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)

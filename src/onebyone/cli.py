@@ -12,32 +12,22 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from onebyone.errors import CheckFailed, OnebyoneError, UnreadableModel, UsageError
 from onebyone.process import bound_memory, interruptible, own_stderr
+from onebyone.terminal import emit, escaped, progress_bar
 from onebyone.watch import watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
-    from rich.console import Console, ConsoleOptions, RenderResult
-
-    Progress = Callable[[str, int, int], None]
 
 __all__ = ["cli", "main", "run"]
 
-# Wide enough for the tables when stdout is a pipe or a file and has no width of its own.
-PIPE_WIDTH = 120
 # Bytes of inputs to verify on: a small file may unpack to a thousand times its size.
 LARGEST_DATA = 4 << 30
-
-
-class _Result(Protocol):
-    def to_dict(self) -> dict[str, Any]: ...
 
 
 def main() -> None:
@@ -127,7 +117,7 @@ def count(model: str, shapes: Mapping[str, Sequence[int]], as_json: bool) -> Non
     """Count the parameters, multiply-accumulates and bytes of MODEL, layer by layer."""
     from onebyone.graph.count import count as count_model
 
-    _emit(count_model(model, shapes or None), as_json)
+    emit(count_model(model, shapes or None), as_json)
 
 
 @cli.command()
@@ -168,7 +158,7 @@ def optimize(
     from onebyone.graph.write import write
     from onebyone.optimize import optimize as optimize_model
 
-    with _progress() as progress:
+    with progress_bar() as progress:
         result = optimize_model(
             model,
             only=only or None,
@@ -182,10 +172,10 @@ def optimize(
     passed = certificate is None or certificate.passed
     if target is not None and passed:
         write(result.model, target)
-    _emit(result.report, as_json)
+    emit(result.report, as_json)
     if passed and not as_json:
         click.echo(
-            "nothing was written" if target is None else f"written to {_escaped(str(target))}"
+            "nothing was written" if target is None else f"written to {escaped(str(target))}"
         )
     if certificate is not None and not passed:
         raise CheckFailed(
@@ -213,11 +203,11 @@ def verify(
     arrays = None if data is None else _load(data)
     from onebyone.optimize.verification.verify import verify as verify_models
 
-    with _progress() as progress:
+    with progress_bar() as progress:
         certificate = verify_models(
             a, b, shapes=shapes or None, data=arrays, seed=seed, progress=progress
         )
-    _emit(certificate, as_json)
+    emit(certificate, as_json)
     if not certificate.passed:
         raise CheckFailed(f"{a} and {b}: {certificate.verdict}")
 
@@ -258,7 +248,7 @@ def bench(
     found = time_models(
         models, engines, shapes=shapes, threads=threads, seconds=seconds, clock=clock
     )
-    _emit(found, as_json)
+    emit(found, as_json)
 
 
 @cli.command()
@@ -275,7 +265,7 @@ def profile(name: str, threads: int | None, clock: str, output: Path | None, as_
 
     found = measure(name, threads=threads, clock=clock)
     save(found, target)
-    _emit(found, as_json)
+    emit(found, as_json)
 
 
 def _size(
@@ -340,7 +330,7 @@ def explain(
         bias=not no_bias,
         bottleneck=bottleneck,
     )
-    _emit(explanation, as_json)
+    emit(explanation, as_json)
 
 
 def _target(output: Path | None, usual: str = "model.onnx") -> Path:
@@ -378,79 +368,6 @@ def _load(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         raise UnreadableModel(f"{path}: wanted an .npz file of plain arrays: {error}") from error
 
 
-def _emit(result: _Result, as_json: bool) -> None:
-    """Print a result on stdout, for a program or for a person."""
-    if as_json:
-        import json
-
-        click.echo(json.dumps(_finite(result.to_dict()), indent=2, allow_nan=False))
-    else:
-        _print(result)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity and no NaN: they become null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not abs(value) < float("inf") else value
-
-
-def _print(result: object) -> None:
-    from rich.console import Console
-
-    if hasattr(sys.stdout, "reconfigure"):
-        # A terminal that cannot show × shows its escape instead of failing.
-        sys.stdout.reconfigure(errors="backslashreplace")
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    Console(width=width, emoji=False, highlight=False).print(_Shown(result))
-
-
-class _Shown:
-    """A rich renderable whose text cannot steer the terminal: control characters are escaped."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for segment in console.render(self.inner, options):
-            text = segment.text if segment.control else _escaped(segment.text, keep="\n")
-            yield segment._replace(text=text)
-
-
-def _escaped(text: str, keep: str = "") -> str:
-    r"""Every character that does not print becomes its escape.
-
-    >>> print(_escaped("conv\x1b[2J\n"))
-    conv\x1b[2J\n
-    """
-    return "".join(
-        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
-    )
-
-
-@contextmanager
-def _progress() -> Iterator[Progress | None]:
-    """A progress bar on stderr, only where somebody is looking."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import Progress as Bars
-
-    tasks = {}
-    with Bars(console=Console(stderr=True), transient=True) as bars:
-
-        def advance(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(escape(_escaped(stage)))
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield advance
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep what libraries warn and log off stderr, which is for one line; -W brings it back."""
@@ -473,7 +390,7 @@ def _fail(error: BaseException) -> int:
     if os.environ.get("ONEBYONE_TRACEBACK"):
         raise error
     message, code = _outcome(error)
-    click.echo(f"onebyone: {_escaped(' '.join(message.split()))}", err=True)
+    click.echo(f"onebyone: {escaped(' '.join(message.split()))}", err=True)
     return code
 
 
