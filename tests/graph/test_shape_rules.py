@@ -127,6 +127,19 @@ def test_unequal_symbols_broadcast_to_something_without_a_name() -> None:
     assert str(h) not in ("H", "A")
 
 
+@pytest.mark.parametrize("operator", ["Add", "Less", "Max"])
+@pytest.mark.parametrize("operands", ["a, x", "x, a", "a, a"])
+def test_what_is_cut_to_one_position_is_broadcast(operator: str, operands: str) -> None:
+    """x[:, :1] has Min(L, 1) positions, which beside L others are one."""
+    text = (
+        f"g (float[N,L,5] x) => (y) {{ a = Slice(x, i, j, j) y = {operator}({operands}) }}"
+    ).replace("(y)", "(float[n,l,c] y) <int64[1] i = {0}, int64[1] j = {1}>")
+    model = read(onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 17]>' + text))
+    infer(model)
+    expected = "[N,Min(L, 1),5]" if operands == "a, a" else "[N,L,5]"
+    assert [str(v.shape) for v in model.graph.outputs] == [expected]
+
+
 WINDOWS = [
     # kernel, pads, strides, dilations: kept or not
     (1, (0, 0), 1, 1, True),

@@ -11,6 +11,8 @@ from typing import TypeAlias
 import onnx_ir as ir
 from onnx_shape_inference import ShapeInferenceContext
 
+from onebyone.graph.dimensions import evaluated, names
+
 __all__ = ["LONGEST", "Context", "complete", "keeps_sizes"]
 
 Element: TypeAlias = int | ir.SymbolicDim
@@ -215,7 +217,7 @@ def _broadcast(context: Context, node: ir.Node) -> None:
     """Two free names broadcast to whichever is not 1, so their result has no name yet.
 
     The library takes the first. For expressions that is right: they come from one image, and sizes
-    that differ there are an error when the model runs.
+    that differ there are an error when the model runs. Unless one is 1: x[:, :1] + x.
     """
     shape = node.outputs[0].shape
     operands = [v.shape for v in node.inputs if v is not None and v.shape is not None]
@@ -224,17 +226,25 @@ def _broadcast(context: Context, node: ir.Node) -> None:
     rank, dims = len(shape), list(shape)
     for axis in range(rank):
         found = [s[axis - rank + len(s)] for s in operands if axis - rank + len(s) >= 0]
-        symbols = {d.value or "" for d in found if isinstance(d, ir.SymbolicDim)}
+        symbols = {d.value or "": d for d in found if isinstance(d, ir.SymbolicDim)}
+        wide = [d for text, d in symbols.items() if not _is_one(text)]
+        if wide and len(wide) < len(symbols) and not isinstance(dims[axis], int):
+            dims[axis] = wide[0]
         free = {s for s in symbols if s.isidentifier() and not context.is_generated_symbol(s)}
         if not isinstance(dims[axis], int) and len(free) > 1:
             dims[axis] = context.new_symbolic_dim()
     node.outputs[0].shape = ir.Shape(dims)
 
 
+def _is_one(text: str) -> bool:
+    """Whether an expression is 1 for images of any size, as `Min(n, 1)` is."""
+    return all(evaluated(text, dict.fromkeys(names(text), n)) == 1 for n in (1, 2, 5040))
+
+
 _BROADCASTS = frozenset(
     {
-        *("Add", "And", "Div", "Equal", "Max", "Mean", "Min", "Mod"),
-        *("Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor"),
+        *("Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max"),
+        *("Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor"),
     }
 )
 

@@ -281,11 +281,15 @@ class _Placer:
     def redirect(self, gone: ir.Value, reads: ShapeReads) -> None:
         """Give the `Shape` nodes of a value that goes another source."""
         for user in [use.node for use in gone.uses() if reads.serves(use.node)]:
-            kept, self.nodes = self.nodes, []
+            kept, self.nodes, old = self.nodes, [], user.outputs[0]
             shape = reads.rebuild(user, self._sizes, self._integers)
+            if old.is_graph_output():  # which keeps its name, and may be no constant
+                shape = self._bare("Identity", [shape])
+                shape.shape, shape.dtype, shape.name = old.shape, old.dtype, old.name
+                old.name = self.names.mint(f"{old.name}.before")
             self.graph.insert_before(user, self.nodes)
             self.nodes = kept
-            user.outputs[0].replace_all_uses_with(shape)
+            old.replace_all_uses_with(shape, replace_graph_outputs=True)
 
     def commit(self, value: ir.Value) -> None:
         """Put everything into the graph, in place of the root."""
