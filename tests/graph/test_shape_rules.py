@@ -78,7 +78,7 @@ def test_a_crop_to_a_size(shape, start):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("step", [1, 3])
 @pytest.mark.parametrize("start", [0, 2, 9, -1, -3])
-@pytest.mark.parametrize("end", [1, 4, 9, -1, -2, 2**31 - 1])
+@pytest.mark.parametrize("end", [1, 4, 9, -1, -2, 2**31 - 1, 2**31, 2**62, 2**63 - 1])
 def test_a_crop_that_the_axis_may_be_too_short_for(shape, start, end, step):
     constants = {"start": [start], "end": [end], "step": [step]}
     node = helper.make_node("Slice", ["x", "start", "end", "last", "step"], ["y"])

@@ -21,8 +21,9 @@ Element: TypeAlias = int | ir.SymbolicDim
 LONGEST = 400
 # A longer list of elements is data, not a shape.
 _MOST_ELEMENTS = 1000
-# Exporters write "to the end" as an end of at least this.
+# Exporters write "to the end" as an end of at least this; the library knows two such numbers.
 _FAR = 2**31 - 1
+_KNOWN_FAR = (2**31 - 1, 2**63 - 1)
 
 
 class Context(ShapeInferenceContext):  # type: ignore[misc]  # the library is untyped
@@ -192,7 +193,9 @@ def _between(size: int | ir.SymbolicDim, start: int, end: int, step: int) -> ir.
     The library takes the axis to be long enough, and does not count from its end.
     """
     far = end >= _FAR
-    if isinstance(size, int) or size.value is None or step < 1 or (start >= 0 and (far or end < 0)):
+    if isinstance(size, int) or size.value is None or step < 1:
+        return None
+    if start >= 0 and (end in _KNOWN_FAR or end < 0):
         return None
     stop = size.value if far else f"Min({size.value}, {end})"
     if end < 0:

@@ -65,6 +65,8 @@ def _pick(node: ir.Node, links: Sequence[Link], orders: Orders, names: Names) ->
         ends = parts[0][0], parts[0][-1] + 1
         for at, end in enumerate(ends, start=1):
             node.replace_input_with(at, integers([end], node.graph, names))
+        if len(node.inputs) > 4:  # one channel may have been picked with any step
+            node.replace_input_with(4, integers([1], node.graph, names))
     return True
 
 
