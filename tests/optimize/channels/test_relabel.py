@@ -255,3 +255,14 @@ def test_a_shuffle_of_what_a_linear_layer_takes_for_positions_stays() -> None:
     sizes = {"s": np.array([0, 2, 5, 4, 2]), "e": np.array([0, 10, 4, 2])}
     proto = model(body, "float[1,10,4,5] x", "y", {"w": (5, 2), "v": (3, 10, 1, 1), **sizes})
     assert optimized(proto, "permute").laws == set()
+
+
+def test_a_choice_of_channels_on_both_sides_of_a_product() -> None:
+    """What the product is known to read goes before its weight is reindexed."""
+    body = (
+        "a = Gather<axis = 1>(x, both) b = Gather<axis = 1>(a, n0) m = MatMul(b, w) "
+        "y = Slice(m, n0, n6, n1, n2)"
+    )
+    numbers = {f"n{k}": ints(k) for k in (0, 1, 2, 6)}
+    proto = model(body, "float[3,2] x", "y", {"both": ints(0, 1), "w": (1, 5), **numbers})
+    assert optimized(proto, "permute").weights("MatMul") == [[1, 3]]

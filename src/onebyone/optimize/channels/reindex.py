@@ -115,7 +115,9 @@ def _mix(
 ) -> bool:
     if out is None and into is None:
         return False
-    at = 0 if node.op_type == "MatMul" and node.inputs[0] is not mix.operand else 1
+    # The operand may be another value by now: what moved its channels went just before.
+    right = node.inputs[1]
+    at = 0 if node.op_type == "MatMul" and (right is mix.operand or constant(right) is None) else 1
     weight = constant(node.inputs[at])
     assert weight is not None
     if mix.groups > 1:
