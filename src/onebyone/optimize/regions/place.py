@@ -108,7 +108,9 @@ class _Placer:
         order = sorted(ranked, key=lambda pair: isinstance(pair[0], Mapped | Convolution))
         total = order[0][1]
         for _, operand in order[1:]:
-            total = self._node("Add", [total, operand], operation.layout, operation.channels)
+            parts = [total, operand]
+            total = self._node("Add", parts, operation.layout, operation.channels)
+            total.shape = _broadcast(parts) or total.shape
         return total
 
     # Channel maps ------------------------------------------------------------------------------
@@ -319,6 +321,16 @@ def rounded(array: Array, dtype: ir.DataType) -> Array:
     if not np.isfinite(stored.astype(np.float64)).all() and np.isfinite(array).all():
         raise Unrepresentable(f"a composed weight overflows {dtype.name.lower()}")
     return stored
+
+
+def _broadcast(values: Sequence[ir.Value]) -> ir.Shape | None:
+    """The shape of a sum of values, each of which may have 1 where others have more."""
+    shapes = [tuple(value.shape) for value in values if value.shape is not None]
+    if len(shapes) < len(values):
+        return None
+    rank = max(map(len, shapes))
+    every = zip(*((1,) * (rank - len(shape)) + shape for shape in shapes), strict=True)
+    return ir.Shape([next((d for d in dims if d != 1), 1) for dims in every])
 
 
 def _copied(node: ir.Node) -> list[ir.Attr]:
