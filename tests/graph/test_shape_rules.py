@@ -140,6 +140,18 @@ def test_what_is_cut_to_one_position_is_broadcast(operator: str, operands: str) 
     assert [str(v.shape) for v in model.graph.outputs] == [expected]
 
 
+def test_what_is_cut_to_one_position_of_half_of_them_is_broadcast() -> None:
+    text = (
+        "g (float[N,L,5] x) => (float[n,l,c] y) "
+        "<int64[1] i = {0}, int64[1] j = {1}, int64[1] k = {2}, int64[1] e = {99999}> "
+    )
+    body = "{ h = Slice(x, i, e, j, k) a = Slice(h, i, j, j) y = Mul(a, h) }"
+    model = read(onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 17]>' + text + body))
+    infer(model)
+    h, _, y = (node.outputs[0].shape for node in model.graph)
+    assert str(y) == str(h)
+
+
 WINDOWS = [
     # kernel, pads, strides, dilations: kept or not
     (1, (0, 0), 1, 1, True),

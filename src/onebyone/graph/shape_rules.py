@@ -240,8 +240,8 @@ def _broadcast(context: Context, node: ir.Node) -> None:
 
 
 def _is_one(text: str) -> bool:
-    """Whether an expression is 1 for images of any size, as `Min(n, 1)` is."""
-    return all(evaluated(text, dict.fromkeys(names(text), n)) == 1 for n in (1, 2, 5040))
+    """Whether an expression is 1 for images of any size but the smallest: `Min(floor(n/2), 1)`."""
+    return all(evaluated(text, dict.fromkeys(names(text), n)) == 1 for n in (5040, 10080))
 
 
 _BROADCASTS = frozenset(
