@@ -287,7 +287,7 @@ class _Placer:
             shape = reads.rebuild(user, self._sizes, self._integers)
             if old.is_graph_output():  # which keeps its name, and may be no constant
                 shape = self._bare("Identity", [shape])
-                shape.shape, shape.dtype, shape.name = old.shape, old.dtype, old.name
+                shape.shape, shape.type, shape.name = old.shape, old.type, old.name
                 old.name = self.names.mint(f"{old.name}.before")
             self.graph.insert_before(user, self.nodes)
             self.nodes = kept
