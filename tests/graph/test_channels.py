@@ -126,6 +126,8 @@ def test_a_strided_padded_convolution_says_so() -> None:
         ("y = MatMul(x, z)", X3 + ", float[2,3,4] z", {}, None),
         ("y = LayerNormalization(x, s)", X3, {"s": (3,)}, 2),
         ("y = Relu(x)", X4, {}, None),
+        ("y = PRelu(x, s)", X4, {"s": (3, 1, 1)}, 1),
+        ("y = PRelu(x, s)", "float[3] x", {"s": (1,)}, None),
     ],
 )
 def test_where_an_operator_puts_its_channels(

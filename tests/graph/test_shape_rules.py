@@ -78,7 +78,7 @@ def test_a_crop_to_a_size(shape, start):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("step", [1, 3])
 @pytest.mark.parametrize("start", [0, 2, 9, -1, -3])
-@pytest.mark.parametrize("end", [1, 4, 9, -1, -2, 2**31 - 1])
+@pytest.mark.parametrize("end", [1, 4, 9, -1, -2, 2**31 - 1, 2**31, 2**62, 2**63 - 1])
 def test_a_crop_that_the_axis_may_be_too_short_for(shape, start, end, step):
     constants = {"start": [start], "end": [end], "step": [step]}
     node = helper.make_node("Slice", ["x", "start", "end", "last", "step"], ["y"])
@@ -125,6 +125,31 @@ def test_unequal_symbols_broadcast_to_something_without_a_name() -> None:
     n, c, h = model.graph.outputs[0].shape
     assert (str(n), c) == ("N", 5)
     assert str(h) not in ("H", "A")
+
+
+@pytest.mark.parametrize("operator", ["Add", "Less", "Max"])
+@pytest.mark.parametrize("operands", ["a, x", "x, a", "a, a"])
+def test_what_is_cut_to_one_position_is_broadcast(operator: str, operands: str) -> None:
+    """x[:, :1] has Min(L, 1) positions, which beside L others are one."""
+    text = (
+        f"g (float[N,L,5] x) => (y) {{ a = Slice(x, i, j, j) y = {operator}({operands}) }}"
+    ).replace("(y)", "(float[n,l,c] y) <int64[1] i = {0}, int64[1] j = {1}>")
+    model = read(onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 17]>' + text))
+    infer(model)
+    expected = "[N,Min(L, 1),5]" if operands == "a, a" else "[N,L,5]"
+    assert [str(v.shape) for v in model.graph.outputs] == [expected]
+
+
+def test_what_is_cut_to_one_position_of_half_of_them_is_broadcast() -> None:
+    text = (
+        "g (float[N,L,5] x) => (float[n,l,c] y) "
+        "<int64[1] i = {0}, int64[1] j = {1}, int64[1] k = {2}, int64[1] e = {99999}> "
+    )
+    body = "{ h = Slice(x, i, e, j, k) a = Slice(h, i, j, j) y = Mul(a, h) }"
+    model = read(onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 17]>' + text + body))
+    infer(model)
+    h, _, y = (node.outputs[0].shape for node in model.graph)
+    assert str(y) == str(h)
 
 
 WINDOWS = [

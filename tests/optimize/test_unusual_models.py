@@ -188,6 +188,16 @@ def test_an_intermediate_value_that_is_an_output_is_still_there() -> None:
     assert told["after"]["macs"] <= CHAIN_MACS
 
 
+@pytest.mark.parametrize("x", [X, "float[N,5,H,W] x"])
+def test_a_shape_that_is_an_output_is_still_there(x: str) -> None:
+    """Of a value that goes: its sizes are known, or read off the input."""
+    body = "t = Conv(x, w, b) s = Shape(t) y = Conv(t, v, c)"
+    proto = model(body, x, "float[n,c,h,w] y, int64[4] s", constants=WEIGHTS)
+    after, told = _optimized(proto, shapes={"x": (2, 5, 4, 8)})
+    _assert_equal(proto, after, feed(proto, N=2, H=4, W=8))
+    assert told["after"]["macs"] == COMPOSED_MACS
+
+
 def test_a_value_with_two_readers_serves_both() -> None:
     body = "t = Conv(x, w, b) y = Conv(t, v, c) z = Relu(t)"
     proto = model(body, X, "y, z", WEIGHTS)

@@ -62,7 +62,8 @@ def channel_axis(node: ir.Node) -> int | None:
         if rank >= 2 and constant(node.inputs[0]) is not None:
             return rank - 2
         return rank - 1 if constant(node.inputs[1]) is not None else None
-    return {"LayerNormalization": rank - 1}.get(node.op_type, _CHANNELS_FIRST.get(node.op_type))
+    axis = {"LayerNormalization": rank - 1}.get(node.op_type, _CHANNELS_FIRST.get(node.op_type))
+    return axis if axis is not None and axis < rank else None  # a PRelu takes a vector, too
 
 
 _CHANNELS_FIRST = dict.fromkeys(

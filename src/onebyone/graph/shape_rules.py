@@ -11,6 +11,8 @@ from typing import TypeAlias
 import onnx_ir as ir
 from onnx_shape_inference import ShapeInferenceContext
 
+from onebyone.graph.dimensions import evaluated, names
+
 __all__ = ["LONGEST", "Context", "complete", "keeps_sizes"]
 
 Element: TypeAlias = int | ir.SymbolicDim
@@ -19,8 +21,9 @@ Element: TypeAlias = int | ir.SymbolicDim
 LONGEST = 400
 # A longer list of elements is data, not a shape.
 _MOST_ELEMENTS = 1000
-# Exporters write "to the end" as an end of at least this.
+# Exporters write "to the end" as an end of at least this; the library knows two such numbers.
 _FAR = 2**31 - 1
+_KNOWN_FAR = (2**31 - 1, 2**63 - 1)
 
 
 class Context(ShapeInferenceContext):  # type: ignore[misc]  # the library is untyped
@@ -190,7 +193,9 @@ def _between(size: int | ir.SymbolicDim, start: int, end: int, step: int) -> ir.
     The library takes the axis to be long enough, and does not count from its end.
     """
     far = end >= _FAR
-    if isinstance(size, int) or size.value is None or step < 1 or (start >= 0 and (far or end < 0)):
+    if isinstance(size, int) or size.value is None or step < 1:
+        return None
+    if start >= 0 and (end in _KNOWN_FAR or end < 0):
         return None
     stop = size.value if far else f"Min({size.value}, {end})"
     if end < 0:
@@ -215,7 +220,7 @@ def _broadcast(context: Context, node: ir.Node) -> None:
     """Two free names broadcast to whichever is not 1, so their result has no name yet.
 
     The library takes the first. For expressions that is right: they come from one image, and sizes
-    that differ there are an error when the model runs.
+    that differ there are an error when the model runs. Unless one is 1: x[:, :1] + x.
     """
     shape = node.outputs[0].shape
     operands = [v.shape for v in node.inputs if v is not None and v.shape is not None]
@@ -224,17 +229,25 @@ def _broadcast(context: Context, node: ir.Node) -> None:
     rank, dims = len(shape), list(shape)
     for axis in range(rank):
         found = [s[axis - rank + len(s)] for s in operands if axis - rank + len(s) >= 0]
-        symbols = {d.value or "" for d in found if isinstance(d, ir.SymbolicDim)}
+        symbols = {d.value or "": d for d in found if isinstance(d, ir.SymbolicDim)}
+        wide = [d for text, d in symbols.items() if not _is_one(text)]
+        if wide and len(wide) < len(symbols) and not isinstance(dims[axis], int):
+            dims[axis] = wide[0]
         free = {s for s in symbols if s.isidentifier() and not context.is_generated_symbol(s)}
         if not isinstance(dims[axis], int) and len(free) > 1:
             dims[axis] = context.new_symbolic_dim()
     node.outputs[0].shape = ir.Shape(dims)
 
 
+def _is_one(text: str) -> bool:
+    """Whether an expression is 1 for images of any size but the smallest: `Min(floor(n/2), 1)`."""
+    return all(evaluated(text, dict.fromkeys(names(text), n)) == 1 for n in (5040, 10080))
+
+
 _BROADCASTS = frozenset(
     {
-        *("Add", "And", "Div", "Equal", "Max", "Mean", "Min", "Mod"),
-        *("Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor"),
+        *("Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max"),
+        *("Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor"),
     }
 )
 

@@ -44,6 +44,7 @@ def rewrite(
     refused: dict[str, Refusal] = {}
     if "" not in model.opset_imports:  # no operator that any law knows
         return [], []
+    RemoveUnusedNodesPass()(model)  # what nobody reads shares nothing
     simplify_shapes(model.graph)
     version = model.opset_imports[""]
     folded = fold_sizes(model.graph, version)

@@ -90,6 +90,15 @@ def test_a_slice_of_one_channel_backwards() -> None:
     assert (_held(after, "Slice", 1), _held(after, "Slice", 2)) == ([[1]], [[2]])
 
 
+@pytest.mark.parametrize("step", [-2, -9, 9])
+def test_a_slice_of_one_channel_takes_it_by_any_step(step: int) -> None:
+    body = "t = Conv(x, w) r = Relu(t) a = Slice(r, i, j, k, s) y = Conv(a, v)"
+    ends = (2, 3) if step > 0 else (2, 1)
+    after = _pruned(body, w=DEAD, i=_vector(ends[0]), j=_vector(ends[1]), k=_vector(1),
+                    s=_vector(step), v=(4, 1, 1, 1))  # fmt: skip
+    assert after.weights() == [[1, 3, 1, 1], [4, 1, 1, 1]]
+
+
 def test_a_gather_of_all_channels_names_those_that_are_left() -> None:
     body = "t = Conv(x, w) r = Relu(t) a = Gather<axis = 1>(r, i) y = Conv(a, v)"
     after = _pruned(body, w=DEAD, i=np.arange(6), v=(4, 6, 1, 1))

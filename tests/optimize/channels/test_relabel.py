@@ -265,3 +265,14 @@ def test_stretches_of_an_input_that_each_take_an_operator_stay() -> None:
 def test_a_stretch_within_another_stays_if_a_concat_would_join_its_parts() -> None:
     body = "f = Slice(x, n1, n3, n1) g = Slice(x, n1, n2, n1) y = Relu(f) z = Abs(g)"
     assert optimized(_model(body, "y, z"), "permute", profile=COUNTING).laws == set()
+
+
+def test_a_choice_of_channels_on_both_sides_of_a_product() -> None:
+    """What the product is known to read goes before its weight is reindexed."""
+    body = (
+        "a = Gather<axis = 1>(x, both) b = Gather<axis = 1>(a, n0) m = MatMul(b, w) "
+        "y = Slice(m, n0, n6, n1, n2)"
+    )
+    numbers = {f"n{k}": ints(k) for k in (0, 1, 2, 6)}
+    proto = model(body, "float[3,2] x", "y", {"both": ints(0, 1), "w": (1, 5), **numbers})
+    assert optimized(proto, "permute").weights("MatMul") == [[1, 3]]

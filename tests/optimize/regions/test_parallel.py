@@ -293,6 +293,20 @@ def test_a_1x1_behind_a_branch_needs_compose() -> None:
     assert _left(proto, without=["compose"]) == ["Add", "Conv", "Conv", "Conv"]
 
 
+def test_1x1s_behind_branches_may_change_the_channels() -> None:
+    """What follows the sum is planned for as many as it has: 5, not the 4 of the branches."""
+    body = (
+        f"a = Conv<{SAME}>(x, k) c = Conv(a, v) b = Conv<{SAME}>(x, l) d = Conv(b, w) "
+        "s = Add(c, d) y = GlobalAveragePool(s)"
+    )
+    weights = {"k": (4, 6, 3, 3), "v": (5, 4, 1, 1), "l": (4, 6, 3, 3), "w": (5, 4, 1, 1)}
+    proto = model(body, X, constants=weights)
+    after, _ = _optimized(proto)
+    assert _left(proto) == ["Conv", "GlobalAveragePool"]
+    shapes = {v.name: v.type.tensor_type.shape.dim for v in after.graph.value_info}
+    assert [d.dim_value for d in shapes[after.graph.node[0].output[0]]] == [2, 5, 5, 7]
+
+
 # Chains -------------------------------------------------------------------------------------------
 
 

@@ -128,6 +128,16 @@ def test_sums_put_convolutions_last_and_share_what_they_share() -> None:
     assert np.array_equal(run(to_proto(model), {"x": array})[0]["y"], expected)
 
 
+def test_what_is_broadcast_is_noted_as_small_until_it_is() -> None:
+    model = graph_of(IMAGE, 4)
+    x = Source(model.graph.inputs[0])
+    mean = ir.node("GlobalAveragePool", [x.value], name="mean")
+    mean.outputs[0].name, mean.outputs[0].shape = "m", ir.Shape([2, 4, 1, 1])
+    model.graph.insert_before(next(iter(model.graph)), mean)
+    first, second = placed(Total([Source(mean.outputs[0])] * 2 + [x], IMAGE, 4), model)
+    assert [str(node.outputs[0].shape) for node in (first, second)] == ["[2,4,1,1]", "[2,4,5,3]"]
+
+
 def test_concats_stack_along_the_channel_axis() -> None:
     model = graph_of(TOKENS, 8)
     x = Source(model.graph.inputs[0])

@@ -62,11 +62,11 @@ def _pick(node: ir.Node, links: Sequence[Link], orders: Orders, names: Names) ->
     elif node.op_type == "Gather":
         node.replace_input_with(1, integers(parts[0], node.graph, names))
     else:
-        ends = [parts[0][0]], [parts[0][-1] + 1]
-        # One channel is a stretch of step 1, whatever the step that left no other.
-        steps = ([1],) if len(node.inputs) > 4 else ()
-        for at, bound in zip((1, 2, 4), (*ends, *steps), strict=False):
-            node.replace_input_with(at, integers(bound, node.graph, names))
+        ends = parts[0][0], parts[0][-1] + 1
+        for at, end in enumerate(ends, start=1):
+            node.replace_input_with(at, integers([end], node.graph, names))
+        if len(node.inputs) > 4:  # one channel may have been picked with any step
+            node.replace_input_with(4, integers([1], node.graph, names))
     return True
 
 
@@ -115,7 +115,9 @@ def _mix(
 ) -> bool:
     if out is None and into is None:
         return False
-    at = 0 if node.op_type == "MatMul" and node.inputs[0] is not mix.operand else 1
+    # The operand may be another value by now: what moved its channels went just before.
+    right = node.inputs[1]
+    at = 0 if node.op_type == "MatMul" and (right is mix.operand or constant(right) is None) else 1
     weight = constant(node.inputs[at])
     assert weight is not None
     if mix.groups > 1:

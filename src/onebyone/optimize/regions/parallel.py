@@ -66,8 +66,10 @@ def _absorb(
             kernel = total
     if len(rest) == len(others):
         return None
-    known = replace(node.kernel, weights=kernel, biased=kernel.bias is not None)
-    return Term(Word(), Convolution(known, node.channels, node.term)), rest
+    # A 1×1 that was multiplied in may have changed the channels.
+    channels, biased = kernel.channels[1], kernel.bias is not None
+    known = replace(node.kernel, weights=kernel, out_channels=channels, biased=biased)
+    return Term(Word(), Convolution(known, channels, node.term)), rest
 
 
 def _plus(kernel: Kernel, branch: Kernel | None) -> Kernel | None:

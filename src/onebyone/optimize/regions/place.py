@@ -108,7 +108,9 @@ class _Placer:
         order = sorted(ranked, key=lambda pair: isinstance(pair[0], Mapped | Convolution))
         total = order[0][1]
         for _, operand in order[1:]:
-            total = self._node("Add", [total, operand], operation.layout, operation.channels)
+            parts = [total, operand]
+            total = self._node("Add", parts, operation.layout, operation.channels)
+            total.shape = _broadcast(parts) or total.shape
         return total
 
     # Channel maps ------------------------------------------------------------------------------
@@ -281,11 +283,15 @@ class _Placer:
     def redirect(self, gone: ir.Value, reads: ShapeReads) -> None:
         """Give the `Shape` nodes of a value that goes another source."""
         for user in [use.node for use in gone.uses() if reads.serves(use.node)]:
-            kept, self.nodes = self.nodes, []
+            kept, self.nodes, old = self.nodes, [], user.outputs[0]
             shape = reads.rebuild(user, self._sizes, self._integers)
+            if old.is_graph_output():  # which keeps its name, and may be no constant
+                shape = self._bare("Identity", [shape])
+                shape.shape, shape.type, shape.name = old.shape, old.type, old.name
+                old.name = self.names.mint(f"{old.name}.before")
             self.graph.insert_before(user, self.nodes)
             self.nodes = kept
-            user.outputs[0].replace_all_uses_with(shape)
+            old.replace_all_uses_with(shape, replace_graph_outputs=True)
 
     def commit(self, value: ir.Value) -> None:
         """Put everything into the graph, in place of the root."""
@@ -315,6 +321,16 @@ def rounded(array: Array, dtype: ir.DataType) -> Array:
     if not np.isfinite(stored.astype(np.float64)).all() and np.isfinite(array).all():
         raise Unrepresentable(f"a composed weight overflows {dtype.name.lower()}")
     return stored
+
+
+def _broadcast(values: Sequence[ir.Value]) -> ir.Shape | None:
+    """The shape of a sum of values, each of which may have 1 where others have more."""
+    shapes = [tuple(value.shape) for value in values if value.shape is not None]
+    if len(shapes) < len(values):
+        return None
+    rank = max(map(len, shapes))
+    every = zip(*((1,) * (rank - len(shape)) + shape for shape in shapes), strict=True)
+    return ir.Shape([next((d for d in dims if d != 1), 1) for dims in every])
 
 
 def _copied(node: ir.Node) -> list[ir.Attr]:
