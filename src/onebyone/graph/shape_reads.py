@@ -55,8 +55,8 @@ class ShapeReads:
     def serves(self, node: ir.Node) -> bool:
         """Whether `node` is a Shape whose used entries can be had without its operand."""
         value = node.inputs[0] if node.op_type == "Shape" and node.domain == "" else None
-        if value is None or value.shape is None or node.outputs[0].is_graph_output():
-            return False  # a result of the model has its own node
+        if value is None or value.shape is None:
+            return False
         used = entries_used(node, value.shape.rank())
         return all(self._known(value, value.shape[axis]) for axis in used)
 

@@ -490,9 +490,8 @@ def test_other_sequences_are_no_equals(other: ModelProto, said: str) -> None:
 
 
 def test_sequences_that_are_longer_or_shorter_are_no_equals() -> None:
-    short, long = parts(5), parts(5, 0)
-    assert "A gives no such element" in verify(short, long).worst
-    assert "B gives no such element" in verify(long, short).worst
+    for told, a, b in (("A", parts(5), parts(5, 0)), ("B", parts(5, 0), parts(5))):
+        assert f"{told} gives no such element" in verify(a, b).worst
 
 
 def test_a_sequence_cannot_be_drawn() -> None:
