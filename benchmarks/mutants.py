@@ -24,10 +24,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from faults import MUTANTS, Mutant
+from mutant import Mutant
+from pass_faults import PASS_FAULTS
+from region_faults import REGION_FAULTS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path("src/onebyone")
+
+MUTANTS = (*REGION_FAULTS, *PASS_FAULTS)
 
 KILLED, SURVIVED, BROKEN = "killed", "survived", "broken"
 
