@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from onebyone.graph.numeric.call import is_floating
 from onebyone.optimize.verification.bound import Noise, half_of_the_digits, limits
 from onebyone.optimize.verification.certificate import ALL_NAN, DIGITS_LOST, OutputCheck
 from onebyone.optimize.verification.engine import Array
@@ -48,13 +47,12 @@ def judge_exact(name: str, a: Array, b: Array) -> OutputCheck:
 
 
 def same(a: Array, b: Array) -> Array:
-    """Where two arrays hold the very same; NaN is the same as NaN.
+    """Where two arrays hold the very same; NaN, which alone differs from itself, is one with NaN.
 
     >>> same(np.array([1, np.nan]), np.array([1, np.nan]))
     array([ True,  True])
     """
-    equal = np.asarray(a == b)
-    return equal | ((a != a) & (b != b)) if is_floating(a.dtype) else equal
+    return np.asarray((a == b) | ((a != a) & (b != b)))
 
 
 def _unlike(a: Array, b: Array) -> str:
