@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from onebyone.errors import OnebyoneError
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
 from onebyone.optimize.cost import Profile
@@ -236,6 +237,25 @@ def test_operators_of_other_domains_are_left_as_they_are() -> None:
     after, _ = _optimized(helper.make_model(graph, ir_version=8, opset_imports=opsets))
     kept = [node for node in after.graph.node if node.op_type == "Mystery"]
     assert [(node.domain, node.attribute[0].i) for node in kept] == [("example.org", 3)]
+
+
+def _of_another_domain(op: str) -> ModelProto:
+    x, y = (helper.make_tensor_value_info(k, TensorProto.FLOAT, (2, 5)) for k in "xy")
+    nodes = [helper.make_node(op, ["x"], ["y"], domain="example.org")]
+    graph = helper.make_graph(nodes, "g", [x], [y])
+    opsets = [helper.make_opsetid("example.org", 1)]
+    return helper.make_model(graph, ir_version=8, opset_imports=opsets)
+
+
+def test_a_model_without_standard_operators_is_left_as_it_is() -> None:
+    report = optimize(_of_another_domain("Mystery"), verify=False).report
+    assert (report.laws, report.after) == ((), report.before)
+
+
+def test_names_that_engines_repeat_do_not_make_messages_long() -> None:
+    with pytest.raises(OnebyoneError) as caught:
+        optimize(_of_another_domain("Long" * 10_000))
+    assert len(str(caught.value)) < 1000
 
 
 DYNAMIC = """

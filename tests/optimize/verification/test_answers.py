@@ -30,6 +30,17 @@ def floor(body: str, x: str = "float[1] x") -> float:
     return noise(read(proto), answer, Reference(y, "", independent=False), "y").floor
 
 
+def test_weights_of_no_type_do_not_set_the_unit() -> None:
+    """Written by a damaged file; no node reads it."""
+    proto = model("y = Identity(x)", "float[1] x")
+    read_model = read(proto)
+    odd = ir.Value(name="odd", type=ir.TensorType(ir.DataType.UNDEFINED))
+    read_model.graph.initializers["odd"] = odd
+    y = {"y": np.zeros(1)}
+    found = noise(read_model, Answer(Feed("random", {}), y), Reference(y, "", False), "y")
+    assert found.unit == 2.0**-24
+
+
 @pytest.mark.parametrize(
     ("body", "holds"),
     [

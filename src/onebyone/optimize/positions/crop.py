@@ -70,7 +70,7 @@ class Demand:
     @classmethod
     def on(cls, graph: ir.Graph) -> Demand:
         """Backwards, each node after all that read it."""
-        demand = cls(graph.opset_imports[""], _sizes_of_inputs(graph))
+        demand = cls(graph.opset_imports.get("", 0), _sizes_of_inputs(graph))
         for node in reversed(list(graph)):
             _ask(node, demand)
         return demand

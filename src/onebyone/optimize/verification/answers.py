@@ -70,7 +70,7 @@ def original(
         except CannotEvaluate as error:
             # Why the engine does not load it mostly says better what is wrong with it.
             raise CannotEvaluate(
-                f"{engine.removeprefix(f'{NUMPY}: ')}; in NumPy: {error}"
+                f"{engine.removeprefix(f'{NUMPY}: ')}; in NumPy: {one_line(str(error))}"
             ) from error
 
 
@@ -208,7 +208,8 @@ def _unit(model: ir.Model, name: str, x: Array) -> float:
         # The engine ran it: what smaller floats inside do to it shows in the noise.
         return unit_roundoff(x.dtype)
     stored = [value.dtype for value in model.graph.initializers.values()]
-    kinds = {kind.numpy() for kind in (*declared, *stored) if kind is not None}
+    known = {kind for kind in (*declared, *stored) if kind not in (None, ir.DataType.UNDEFINED)}
+    kinds = {kind.numpy() for kind in known if kind is not None}
     return max((unit_roundoff(kind) for kind in kinds if is_floating(kind)), default=2.0**-53)
 
 

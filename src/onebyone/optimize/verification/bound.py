@@ -32,6 +32,8 @@ __all__ = ["FACTOR", "SAMPLES", "Noise", "half_of_the_digits", "limits", "unit_r
 FACTOR = 16.0
 # Fewer samples of the noise than this say too little about its size.
 SAMPLES = 8
+# Of more slices than this one more sample of each, for each time that they are twice as many.
+_MANY = 1024
 # A sum that cancels in one order of its additions leaves some units of its terms in another, and
 # its terms may be of the size of the largest value: a slice below this many units of it is dust.
 _DUST = 4.0
@@ -96,9 +98,19 @@ def limits(reference: Array, noise: Noise) -> Array:
     bound = np.full((1,) * reference.ndim, FACTOR * largest)
     dust = _DUST * noise.unit * top
     for axis in sorted({min(1, reference.ndim - 1), reference.ndim - 1} - {-1}):
-        if reference.size * noise.samples >= SAMPLES * reference.shape[axis] > 0:
+        slices = reference.shape[axis]
+        if reference.size * noise.samples >= _samples(slices) * slices > 0:
             bound = np.minimum(bound, _slices(reference, noise, axis, dust))
     return bound
+
+
+def _samples(slices: int) -> float:
+    """How much noise has to be seen of each slice: of very many, some have little by chance.
+
+    >>> _samples(64), _samples(1000), _samples(2**20)
+    (8.0, 8.0, 18.0)
+    """
+    return SAMPLES + max(0.0, math.log2(max(slices, 1) / _MANY))
 
 
 def _slices(reference: Array, noise: Noise, axis: int, dust: float) -> Array:
