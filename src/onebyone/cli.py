@@ -177,6 +177,10 @@ def optimize(
         click.echo(
             "nothing was written" if target is None else f"written to {escaped(str(target))}"
         )
+    if certificate is not None and certificate.undecided:
+        raise CheckFailed(
+            f"{model}: {certificate.verdict}, nothing was written: {certificate.worst}"
+        )
     if certificate is not None and not passed:
         raise CheckFailed(
             f"{model}: the certificate failed, nothing was written: {certificate.worst}; "
@@ -209,7 +213,8 @@ def verify(
         )
     emit(certificate, as_json)
     if not certificate.passed:
-        raise CheckFailed(f"{a} and {b}: {certificate.verdict}")
+        why = f": {certificate.worst}" if certificate.undecided else ""
+        raise CheckFailed(f"{a} and {b}: {certificate.verdict}{why}")
 
 
 _threads = click.option("--threads", type=click.IntRange(min=1), help="Default: all usable cores.")
