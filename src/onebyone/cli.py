@@ -132,7 +132,9 @@ def count(model: str, shapes: Mapping[str, Sequence[int]], as_json: bool) -> Non
     "--profile",
     type=click.Path(path_type=Path),
     metavar="FILE.json",
-    help="The machine to optimise for: its peak, bandwidth and cost per operator.",
+    help="The machine to optimise for, as `onebyone profile` writes it; any of its keys "
+    '(docs/json.md). Of a pruned network {"channels": 1} takes all dead channels out, where else a '
+    "few stay to fill up widths.",
 )
 @_json
 def optimize(
@@ -177,6 +179,10 @@ def optimize(
         click.echo(
             "nothing was written" if target is None else f"written to {escaped(str(target))}"
         )
+    if certificate is not None and certificate.undecided:
+        raise CheckFailed(
+            f"{model}: {certificate.verdict}, nothing was written: {certificate.worst}"
+        )
     if certificate is not None and not passed:
         raise CheckFailed(
             f"{model}: the certificate failed, nothing was written: {certificate.worst}; "
@@ -209,7 +215,8 @@ def verify(
         )
     emit(certificate, as_json)
     if not certificate.passed:
-        raise CheckFailed(f"{a} and {b}: {certificate.verdict}")
+        why = f": {certificate.worst}" if certificate.undecided else ""
+        raise CheckFailed(f"{a} and {b}: {certificate.verdict}{why}")
 
 
 _threads = click.option("--threads", type=click.IntRange(min=1), help="Default: all usable cores.")

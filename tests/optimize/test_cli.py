@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from tests.commands import C_IN, C_MID, C_OUT, H, W, chain, refused
+from tests.graphs.text import model as parsed
 
 from onebyone.cli import run
 from onebyone.optimize.rewrite import rewrite
@@ -151,3 +152,16 @@ def test_data_that_is_no_archive(
     assert refused(capsys, "verify", model, model, "--data", tmp_path / "one.npy")[0] == 2
     assert refused(capsys, "verify", model, model, "--data", tmp_path / "cut.npz")[0] == 3
     assert refused(capsys, "verify", model, model, "--data", tmp_path / "none.npz")[0] == 3
+
+
+def test_optimize_and_verify_say_alike_that_nothing_was_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "nan.onnx"
+    onnx.save(parsed("h = Abs(x) n = Neg(h) y = Sqrt(n)", "float[4] x"), path)
+    for command in (["optimize", str(path), "--dry-run"], ["verify", str(path), str(path)]):
+        assert run(command) == 1
+        err = capsys.readouterr().err
+        assert "it cannot be told whether the models compute the same" in err
+        assert "all of A is NaN, so nothing was compared: give inputs of its domain" in err
+        assert "report it" not in err

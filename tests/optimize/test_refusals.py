@@ -180,8 +180,16 @@ def test_zeros_that_stay_say_why() -> None:
     body = "t = Conv(x, w, b) y = Conv<pads = [1, 1, 1, 1]>(t, v) z = Abs(t)"
     found = told(body, "prune", outputs="y, z", w=rows, b=(6,), v=columns)
     assert found == [
-        ("prune", "t", "2 rows of zeros stay: others add to, pad or need them"),
-        ("prune", "y", "1 columns of zeros stay: others read what they meet"),
+        (
+            "prune",
+            "t",
+            "2 rows of zeros stay: they fill up a width, or others add to, pad or need them",
+        ),
+        (
+            "prune",
+            "y",
+            "1 columns of zeros stay: they fill up a width, or others read what they meet",
+        ),
     ]
 
 

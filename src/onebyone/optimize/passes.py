@@ -69,7 +69,10 @@ def _prune(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]
         nodes = tuple(sorted(pruned.node for pruned in found))
         costs, saved = (Cost(0, before), Cost(0, after)), {"prune": before - after}
         spare = sum(pruned.spare for pruned in found)
-        note = f"{spare} dead channels stay to fill up multiples of {profile.channels}"
+        note = (
+            f"{spare} dead channels stay to fill up multiples of {profile.channels}: "
+            'a profile of {"channels": 1} takes them out'
+        )
         laws = frozenset({"prune"})
         yield Rewrite(nodes[0], nodes, laws, *costs, saved, note if spare else "")
 

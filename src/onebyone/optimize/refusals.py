@@ -73,9 +73,15 @@ def _zeros(node: ir.Node) -> Refusal | None:
         return None
     rows, columns = (int((~read).sum()) for read in found.mix.lines)
     if rows and not node.outputs[0].is_graph_output():
-        return Refusal("prune", f"{rows} rows of zeros stay: others add to, pad or need them")
+        return Refusal(
+            "prune",
+            f"{rows} rows of zeros stay: they fill up a width, or others add to, pad or need them",
+        )
     if columns and found.mix.operand.producer() is not None:
-        return Refusal("prune", f"{columns} columns of zeros stay: others read what they meet")
+        return Refusal(
+            "prune",
+            f"{columns} columns of zeros stay: they fill up a width, or others read what they meet",
+        )
     return None
 
 

@@ -39,7 +39,10 @@ def test_convolutions_read_multiples(reader: str, live: int, left: int) -> None:
     assert after.weights()[0] == [left, 3, 1, 1]
     assert {shape[0] if shape[1] == 1 else shape[1] for shape in after.weights()[1:]} == {left}
     notes = {row["note"] for row in after.told["laws"]}
-    said = f"{left - live} dead channels stay to fill up multiples of 4"
+    said = (
+        f"{left - live} dead channels stay to fill up multiples of 4: "
+        'a profile of {"channels": 1} takes them out'
+    )
     assert notes == {said if left > live else ""}
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import onnx_ir as ir
 import pytest
+from onnx import ModelProto
 
 from onebyone.errors import UsageError
 from onebyone.graph.read import read
@@ -104,3 +105,100 @@ def test_what_fails_is_told_in_one_line_however_long_the_names() -> None:
 def test_an_engine_without_memory_refuses_nothing(said: str) -> None:
     with pytest.raises(MemoryError, match="ONNX Runtime: "), engine._told():
         raise RuntimeError(f"while running Pad node: {said}")
+
+
+# --- outputs that do not depend on the inputs -------------------------------------------------
+
+FAR = {"x": np.full((2, 3), 100, np.float32) + np.float32([[0, 1, 2], [3, 4, 5]])}
+
+
+def dead(low: float = -50) -> ModelProto:
+    """Zero for all that a standard normal gives."""
+    return model("h = Add(x, k) y = Relu(h)", "float[2,3] x", constants={"k": np.float32([low])})
+
+
+def test_an_output_that_is_always_zero_is_no_proof() -> None:
+    other = dead(-60)  # another function, and equal where it is 0
+    certificate = verify(dead(), other)
+    assert certificate.passed
+    assert certificate.constants == ("y",)
+    assert certificate.verdict.startswith("the models give the same constants")
+    assert "compute the same" not in str(certificate)
+    assert all(words in str(certificate) for words in ("constants  'y'", "as data"))
+    told = certificate.to_dict()
+    assert (told["constants"], told["verdict"]) == (["y"], certificate.verdict)
+    assert told["trials"][0]["outputs"][0]["constant"]
+    assert not verify(dead(), other, data=FAR).passed
+
+
+def test_data_on_which_it_varies_make_it_one() -> None:
+    certificate = verify(dead(), dead(), data=FAR)
+    assert [trial.outputs[0].constant for trial in certificate.trials] == [False, True]
+    assert certificate.constants == ()
+    assert certificate.verdict == "the models compute the same"
+
+
+@pytest.mark.parametrize(
+    ("body", "x", "y"),
+    [
+        # 1 + 2^-26 x is 1, or a neighbour of it.
+        ("s = Mul(x, k) y = Add(s, one)", "float[2,3] x", "float[2,3] y"),
+        ("h = Abs(x) y = ArgMin(h)", "float[1,1] x", "int64[1,1] y"),
+        ("n = Less(x, x) y = NonZero(n)", "float[2,3] x", "int64[2,k] y"),
+        ("c = Cast<to = 1>(x) s = Mul(c, zero) y = Add(s, one)", "int64[2,3] x", "float[2,3] y"),
+    ],
+)
+def test_a_constant_but_for_rounding_an_index_nothing_at_all(body: str, x: str, y: str) -> None:
+    init = {"k": np.float32([2**-26]), "zero": np.float32([0]), "one": np.float32([1])}
+    proto = model(body, x, y, {name: value for name, value in init.items() if name in body})
+    assert verify(proto, proto).constants == ("y",)
+
+
+@pytest.mark.parametrize(
+    ("body", "x", "y"),
+    [
+        ("y = Neg(x)", "float[2,3] x", "float[2,3] y"),
+        ("y = Neg(x)", "int64[2,3] x", "int64[2,3] y"),
+        ("y = ArgMax<axis = 1>(x)", "float[40,9] x", "int64[40,1] y"),
+        ("y = Greater(x, k)", "float[2,3] x", "bool[2,3] y"),
+        ("y = Mul(x, tiny)", "float[20,30] x", "float[20,30] y"),
+    ],
+)
+def test_what_varies_is_no_constant(body: str, x: str, y: str) -> None:
+    """Nor is what varies among the smallest numbers there are."""
+    init = {"k": np.float32([0]), "tiny": np.float32([1e-43])}
+    proto = model(body, x, y, {name: value for name, value in init.items() if f"{name})" in body})
+    certificate = verify(proto, proto)
+    assert certificate.constants == ()
+    assert certificate.verdict == "the models compute the same"
+
+
+def test_one_constant_among_others_is_told_apart() -> None:
+    proto = dead()
+    proto.graph.node.extend(model("z = Neg(x)", "float[2,3] x", "float[2,3] z").graph.node)
+    proto.graph.output.extend(model("z = Neg(x)", "float[2,3] x", "float[2,3] z").graph.output)
+    certificate = verify(proto, proto)
+    assert certificate.constants == ("y",)
+    assert certificate.verdict.startswith("the models compute the same, but")
+
+
+def test_a_model_without_inputs_is_compared_whole() -> None:
+    proto = model("y = Neg(k)", "", "float[1] y", {"k": np.float32([3])})
+    assert verify(proto, proto).constants == ()
+
+
+def test_data_say_which_inputs_are_in_the_domain() -> None:
+    """Random inputs on which A is NaN fail by themselves, and prove nothing against B's."""
+    proto = model("h = Add(x, k) y = Sqrt(h)", "float[2,3] x", constants={"k": np.float32([-50])})
+    assert verify(proto, proto).undecided
+    certificate = verify(proto, proto, data=FAR)
+    assert certificate.passed
+    assert [trial.kind for trial in certificate.trials] == ["given"]
+    assert "NaN" in certificate.skipped[0]
+    # B may not be another number where A is NaN, data or not.
+    other = model(
+        "g = Add(x, k) h = Abs(g) y = Sqrt(h)", "float[2,3] x", constants={"k": np.float32([-50])}
+    )
+    for data in (None, FAR):
+        assert not verify(proto, other, data=data).passed
+        assert not verify(proto, other, data=data).undecided

@@ -18,7 +18,8 @@ from onebyone.graph.time_limit import TakesTooLong, time_limit
 from onebyone.optimize.verification.blame import blame
 from onebyone.optimize.verification.bound import SAMPLES, Noise, half_of_the_digits, unit_roundoff
 from onebyone.optimize.verification.engine import ENGINE, Array, EngineRefuses, Run, flat, opened
-from onebyone.optimize.verification.inputs import Feed, nudged
+from onebyone.optimize.verification.inputs import Feed, nudged, random_inputs
+from onebyone.optimize.verification.judge import same
 
 __all__ = ["NUMPY", "Answer", "Opened", "Reference", "noise", "original", "reference"]
 
@@ -26,16 +27,28 @@ Opened = Callable[[ir.Model], AbstractContextManager[Run]]
 Outputs = Mapping[str, Array]
 # What the engine brought to an end in time may take so much longer in NumPy, node by node.
 _SLOWER = 10
+# Other inputs that an output has to be the same on before it counts as a constant: a class or a
+# flag is often the same on two of them by chance.
+_OTHER_INPUTS = 4
 NUMPY = "NumPy, every float as float64, weights as stored"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What A gives on one input, and what it gives on inputs moved by one rounding."""
+    """What A gives on one input.
+
+    Args:
+        feed: the input.
+        outputs: what it gives.
+        others: what it gives on inputs moved by one rounding.
+        elsewhere: what it gives on unrelated inputs of the same sizes, of the outputs alone that
+            had not changed till then: with most networks none.
+    """
 
     feed: Feed
     outputs: Outputs
     others: tuple[Outputs, ...] = ()
+    elsewhere: tuple[Outputs, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +76,7 @@ def original(
     with ExitStack() as stack:
         run, opened_by, engine = _chosen(model, stack)
         try:
-            return *_answers(run, feeds, seed, step), opened_by, engine
+            return *_answers(model, run, feeds, seed, step), opened_by, engine
         except UsageError as error:
             blame(model, error)
             raise
@@ -98,12 +111,12 @@ def _evaluated(model: ir.Model, inputs: Mapping[str, Array], longest: float) -> 
 
 
 def _answers(
-    run: Run, feeds: Sequence[Feed], seed: int, step: Callable[[], None]
+    model: ir.Model, run: Run, feeds: Sequence[Feed], seed: int, step: Callable[[], None]
 ) -> tuple[list[Answer], list[str]]:
     found, skipped, errors = [], [], []
     for number, feed in enumerate(feeds):
         try:
-            found.append(_answer(run, feed, np.random.default_rng([seed, number])))
+            found.append(_answer(model, run, feed, np.random.default_rng([seed, number])))
         except (EngineRefuses, CannotEvaluate, MemoryError, TakesTooLong) as error:
             if feed.kind == "random" and isinstance(error, CannotEvaluate):
                 raise
@@ -121,14 +134,50 @@ def _answers(
     return found, skipped
 
 
-def _answer(run: Run, feed: Feed, rng: np.random.Generator) -> Answer:
+def _answer(model: ir.Model, run: Run, feed: Feed, rng: np.random.Generator) -> Answer:
     try:
         outputs = run(feed.inputs)
     except (EngineRefuses, CannotEvaluate):
         # Integers may be indices into something small: 0 and 1 are the most modest.
         feed = feed.modest()
         outputs = run(feed.inputs)
-    return Answer(feed, outputs, tuple(_others(run, feed, outputs, rng)))
+    others = tuple(_others(run, feed, outputs, rng))
+    still = _same(outputs, outputs, *others)
+    elsewhere = tuple(_elsewhere(model, run, feed, outputs, still, rng))
+    return Answer(feed, outputs, others, elsewhere)
+
+
+def _same(outputs: Outputs, *others: Outputs) -> set[str]:
+    """The outputs that are the same, to the bit, in all the others."""
+    return {
+        name
+        for name, x in outputs.items()
+        if all(name in y and x.shape == y[name].shape and same(x, y[name]).all() for y in others)
+    }
+
+
+def _elsewhere(
+    model: ir.Model,
+    run: Run,
+    feed: Feed,
+    outputs: Outputs,
+    still: set[str],
+    rng: np.random.Generator,
+) -> Iterator[Outputs]:
+    """Runs on unrelated inputs, until each output has changed."""
+    largest = max(
+        (int(x.max(initial=0)) for x in feed.inputs.values() if x.dtype.kind in "iu"), default=9
+    )
+    for _ in range(_OTHER_INPUTS if feed.inputs else 0):
+        if not still:
+            return
+        try:
+            # Larger integers than A took may be indices into nothing.
+            other = run(random_inputs(model, feed.shapes, rng, min(max(largest, 1), 9) + 1))
+        except (UsageError, EngineRefuses, CannotEvaluate, MemoryError, TakesTooLong):
+            return
+        yield {name: other[name] for name in still if name in other}
+        still = still & _same(outputs, other)
 
 
 def _others(run: Run, feed: Feed, outputs: Outputs, rng: np.random.Generator) -> Iterator[Outputs]:

@@ -16,7 +16,7 @@ __all__ = ["ALL_NAN", "DIGITS_LOST", "Certificate", "OutputCheck", "Trial"]
 
 # Reasons that say something of A and nothing of B.
 DIGITS_LOST = "A itself loses more than half of its digits on this input, so nothing can be said"
-ALL_NAN = "all of A is NaN, so nothing was compared: give inputs it can digest by data"
+ALL_NAN = "all of A is NaN, so nothing was compared: give inputs of its domain as data"
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class OutputCheck:
             passed means that it is at most 1.
         element: the element that uses most of its bound, in words.
         reason: why the output failed; empty if it passed.
+        constant: whether A gives the same, but for rounding, on unrelated inputs. B is then only
+            known to give the same constant.
     """
 
     name: str
@@ -45,6 +47,7 @@ class OutputCheck:
     used: float = 0.0
     element: str = ""
     reason: str = ""
+    constant: bool = False
 
     @classmethod
     def failed(cls, name: str, a: npt.NDArray[Any], reason: str) -> OutputCheck:
@@ -74,6 +77,7 @@ class OutputCheck:
             "used": self.used,
             "element": self.element,
             "reason": self.reason,
+            "constant": self.constant,
         }
 
 
@@ -140,7 +144,27 @@ class Certificate:
         """In a few words: the same, different, or that it cannot be told."""
         if self.undecided:
             return "it cannot be told whether the models compute the same"
-        return f"the models {'' if self.passed else 'do not '}compute the same"
+        if not self.passed:
+            return "the models do not compute the same"
+        if not self.constants:
+            return "the models compute the same"
+        if len(self.constants) == len(self._names):
+            return f"the models give the same constants; {_CONSTANTS}"
+        return "the models compute the same, but of some outputs only constants were seen"
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """The outputs that passed, and that A gives the same of whatever its inputs were."""
+        if not self.passed:
+            return ()
+        rows = [row for trial in self.trials for row in trial.outputs]
+        varied = {row.name for row in rows if not row.constant}
+        return tuple(name for name in self._names if name not in varied)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        """The outputs, each once."""
+        return tuple(dict.fromkeys(row.name for trial in self.trials for row in trial.outputs))
 
     @property
     def _hardest(self) -> tuple[Trial, OutputCheck] | None:
@@ -170,7 +194,8 @@ class Certificate:
             return "the models have no outputs"
         trial, output = self._hardest
         text = "; ".join(part for part in (output.reason, output.element) if part)
-        return f"{trial.kind} input, output {output.name!r}: {text or 'all elements equal'}"
+        equal = "all elements equal" + (", constants" if output.constant else "")
+        return f"{trial.kind} input, output {output.name!r}: {text or equal}"
 
     @property
     def reference(self) -> str:
@@ -190,6 +215,8 @@ class Certificate:
             "engine": self.engine,
             "seed": self.seed,
             "skipped": list(self.skipped),
+            "verdict": self.verdict,
+            "constants": list(self.constants),
             "trials": [trial.to_dict() for trial in self.trials],
         }
 
@@ -208,6 +235,10 @@ class Certificate:
         lines = [f"certificate: {self.verdict}", f"worst      {self.worst}",
                  f"reference  {self.reference}", f"engine     {self.engine}"]  # fmt: skip
         lines += [f"skipped    A itself fails on a {reason}" for reason in self.skipped]
+        if self.constants:
+            names = ", ".join(map(repr, self.constants[:_SHOWN]))
+            more = ", …" if len(self.constants) > _SHOWN else ""
+            lines.append(f"constants  {names}{more}: {_ADVICE}")
         return Group(self._table(), *map(Text, lines))
 
     def _table(self) -> Table:
@@ -222,9 +253,16 @@ class Certificate:
             for output in trial.outputs[:_SHOWN]:
                 numbers = (output.max_abs_error, output.error_of_a, output.bound)
                 cells = [f"{trial.kind} {sizes}", output.name, *(f"{n:.2g}" for n in numbers)]
-                verdict = "ok" if output.passed else "not told" if output.undecided else "FAILED"
-                table.add_row(*map(Text, (*cells, f"{output.used:.1%}", verdict)))
+                used = f"{output.used:.1%}" if math.isfinite(output.used) else ""
+                table.add_row(*map(Text, (*cells, used, _told(output))))
         return table
+
+
+def _told(output: OutputCheck) -> str:
+    """The check in a word or two."""
+    if output.passed:
+        return "constant" if output.constant else "ok"
+    return "not told" if output.undecided else "FAILED"
 
 
 def _severity(output: OutputCheck) -> tuple[bool, bool, float]:
@@ -232,5 +270,10 @@ def _severity(output: OutputCheck) -> tuple[bool, bool, float]:
     return not output.passed and not output.undecided, not output.passed, output.used
 
 
+_CONSTANTS = "no output depends on the inputs that were tried"
+_ADVICE = (
+    "the same on all inputs that were tried, compared as constants; give inputs on which they vary "
+    "as data"
+)
 _SHOWN = 8
 """Outputs of a trial in the table; --json lists them all."""

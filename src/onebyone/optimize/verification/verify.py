@@ -22,6 +22,7 @@ import onnx
 import onnx_ir as ir
 
 from onebyone.errors import CheckFailed, UsageError
+from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate
 from onebyone.graph.numeric.call import is_floating
 from onebyone.graph.read import read
@@ -35,7 +36,12 @@ from onebyone.optimize.verification.answers import (
     original,
     reference,
 )
-from onebyone.optimize.verification.certificate import Certificate, OutputCheck, Trial
+from onebyone.optimize.verification.certificate import (
+    ALL_NAN,
+    Certificate,
+    OutputCheck,
+    Trial,
+)
 from onebyone.optimize.verification.choices import choices, parted
 from onebyone.optimize.verification.engine import Array, EngineRefuses, Run
 from onebyone.optimize.verification.inputs import (
@@ -157,8 +163,25 @@ def _compared(
             feed = answer.feed
             trials.append(Trial(feed.kind, feed.shapes, against.told, tuple(checks)))
             step()
-    certificate = Certificate(tuple(trials), engine, seed, tuple(skipped))
+    trials, outside = _in_the_domain(trials)
+    certificate = Certificate(tuple(trials), engine, seed, (*skipped, *outside))
     return certificate, [answer.feed for answer in found], opened
+
+
+def _in_the_domain(trials: Sequence[Trial]) -> tuple[list[Trial], list[str]]:
+    """The trials that count, and why others do not.
+
+    Where the caller's data pass, they say what inputs are like: random ones on which an output of A
+    is nothing but NaN are none such.
+    """
+    if not any(trial.kind == "given" and trial.passed for trial in trials):
+        return list(trials), []
+    outside = [
+        t for t in trials if {row.reason for row in t.outputs if not row.passed} == {ALL_NAN}
+    ]
+    return [t for t in trials if t not in outside], [
+        f"{t.kind} input of shapes {one_line(t.shapes)}: all of an output is NaN" for t in outside
+    ]
 
 
 def _steps(progress: Progress | None, total: int) -> Callable[[], None]:
@@ -250,15 +273,29 @@ def _checks(
         if name not in b:
             yield OutputCheck.failed(name, a[name], "B gives no such element")
             continue
-        if is_floating(a[name].dtype):
-            seen = noise(model, answer, against, name)
-            yield judge(name, a[name], b[name], against.outputs[name], seen)
-            continue
-        check = judge_exact(name, a[name], b[name])
+        check = _judged(model, name, b, answer, against)
         if name in pairs and not check.passed and against.independent:
             pair = pairs[name]
             seen = noise(model, answer, against, pair.in_a)
             check = settled(check, pair, a, b, against.outputs, seen)
-        yield check
+        yield replace(check, constant=check.passed and _constant(model, name, answer, against))
     for name in sorted(b.keys() - a.keys() - {pair.in_b for pair in pairs.values()}):
         yield OutputCheck.failed(name, b[name], "A gives no such element")
+
+
+def _judged(
+    model: ir.Model, name: str, b: Mapping[str, Array], answer: Answer, against: Reference
+) -> OutputCheck:
+    """One output of B next to A's."""
+    x = answer.outputs[name]
+    if not is_floating(x.dtype):
+        return judge_exact(name, x, b[name])
+    return judge(name, x, b[name], against.outputs[name], noise(model, answer, against, name))
+
+
+def _constant(model: ir.Model, name: str, answer: Answer, against: Reference) -> bool:
+    """Would a model pass that gives here what A gives on other inputs?"""
+    elsewhere = [other for other in answer.elsewhere if name in other]
+    return bool(elsewhere) and all(
+        _judged(model, name, other, answer, against).passed for other in elsewhere
+    )
