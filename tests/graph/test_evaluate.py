@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -116,6 +117,8 @@ CONVOLUTIONS = [
     ("ConvTranspose", (2, 4, 3, 5), (4, 2, 3, 2), "strides=[2,3], pads=[1,0,0,1]"),
     ("ConvTranspose", (1, 4, 3, 2), (4, 3, 2, 2), "group=2, output_padding=[1,0], strides=[2,1]"),
     ("ConvTranspose", (1, 2, 4), (2, 3, 3), "dilations=[2], strides=[2], output_padding=[1]"),
+    ("ConvTranspose", (1, 2, 4, 3), (2, 3, 2, 4), 'auto_pad="SAME_UPPER", strides=[3,3]'),
+    ("ConvTranspose", (1, 2, 4), (2, 3, 2), 'auto_pad="SAME_LOWER", strides=[4], dilations=[2]'),
 ]
 
 
@@ -134,6 +137,30 @@ def test_convolutions_of_integers_are_exact(
     got = evaluate(ir.from_proto(proto), inputs)["y"]
     assert got.dtype == np.float64
     assert np.array_equal(got, wanted["y"])
+
+
+@pytest.mark.parametrize(
+    ("size", "node"),
+    [
+        (5, "Slice(x, before, least, axis, minus)"),
+        (3, "AveragePool<kernel_shape = [5], strides = [3]>(x)"),
+        (2, "AveragePool<kernel_shape = [5], strides = [3], pads = [1, 0]>(x)"),
+        (2, "MaxPool<kernel_shape = [5], strides = [4]>(x)"),
+    ],
+)
+def test_what_starts_or_ends_outside_is_read_as_the_engine_does(size: int, node: str) -> None:
+    """A slice from before the first position on takes it; a window larger than all takes all."""
+    constants = (
+        "int64[1] before = {-9}, int64[1] least = {-9223372036854775808}, "
+        "int64[1] axis = {2}, int64[1] minus = {-1}"
+    )
+    text = f"g (float[1,2,{size}] x) => (float[n,c,l] y) <{constants}> {{ y = {node} }}"
+    proto = onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 17]>' + text)
+    # Multiples of 6: the averages are integers.
+    inputs = {"x": 6 * np.arange(2.0 * size, dtype=np.float32).reshape(1, 2, size) - 12}
+    (wanted,) = run(proto, inputs)
+    assert wanted["y"].shape == (1, 2, 1)
+    assert np.array_equal(evaluate(read(proto), inputs)["y"], wanted["y"])
 
 
 def test_columns_come_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,83 @@ def test_a_crop_that_the_axis_may_be_too_short_for(shape, start, end, step):
     assert inferred == actual or (actual[2] == 0 and inferred is None)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("step", [-1, -3])
+@pytest.mark.parametrize("start", [-1, -2, -9, 0, 3, 9])
+@pytest.mark.parametrize("end", [-(2**31), 1 - 2**63, -(2**63)])
+def test_a_crop_from_the_end_to_the_first(shape, start, end, step):
+    """Two axes at once: the channels, of known size, and the free one."""
+    constants = {"start": [start, start], "end": [end, end], "step": [-2, step]}
+    node = helper.make_node("Slice", ["x", "start", "end", "axes", "step"], ["y"])
+    inferred, actual = both(model([node], {**constants, "axes": [1, 2]}), shape)
+    assert inferred == actual
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("end", [-(2**31), 1 - 2**63, -(2**63)])
+def test_the_least_end_is_before_the_first(shape, end):
+    constants = {"start": [0, 0], "end": [end, end], "axes": [1, 2], "step": [1, 1]}
+    node = helper.make_node("Slice", ["x", "start", "end", "axes", "step"], ["y"])
+    assert both(model([node], constants), shape) == ((shape[0], 0, 0),) * 2
+
+
+def inferred(text):
+    """The shapes of the results of a graph, by name."""
+    found = read(onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 17]>' + text))
+    infer(found)
+    values = [value for node in found.graph for value in node.outputs]
+    return {value.name: tuple(value.shape) for value in values}
+
+
+@pytest.mark.parametrize("pool", ["AveragePool", "LpPool", "MaxPool"])
+@pytest.mark.parametrize("sizes", [(5, 2), (5, 3)])
+def test_a_window_larger_than_the_axis_has_no_size(pool, sizes):
+    """No part of one fits: ONNX Runtime makes one position of it, or fails; ONNX none.
+
+    Nor do the sizes say it that the file declares, there and behind.
+    """
+    attributes = "<kernel_shape = [3, 5], strides = [2, 3], pads = [0, 1, 0, 1]>"
+    found = inferred(
+        f"g (float[1,2,{sizes[0]},{sizes[1]}] x) => (float[1,2,2,7] z) "
+        f"<float[1,2,2,7] y> {{ y = {pool} {attributes} (x) z = Relu(y) }}"
+    )
+    assert found["y"][:3] == (1, 2, 2)
+    assert found["y"] == found["z"]
+    assert (found["y"][3] == 1) is (sizes[1] == 3)
+    assert isinstance(found["y"][3], int) is (sizes[1] == 3)
+
+
+@pytest.mark.parametrize("side", ["UPPER", "LOWER"])
+@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize(
+    ("kernel", "attributes", "known"),
+    [
+        ((2, 3), "", (False, True)),
+        ((2, 2), "dilations = [2, 1]", (True, False)),
+        ((1, 2), "output_padding = [1, 1]", (False, True)),
+        ((1, 1), "output_shape = [9, 8]", (True, True)),
+    ],
+)
+def test_taps_that_do_not_reach_one_another_leave_the_size_open(
+    side, free, kernel, attributes, known
+):
+    """ONNX Runtime makes (n - 1)·s + k positions, ONNX n·s."""
+    h, w = ("h", "w") if free else (4, 5)
+    more = f", {attributes}" if attributes else ""
+    k = ",".join(map(str, kernel))
+    found = inferred(
+        f"g (float[1,2,{h},{w}] x, float[2,3,{k}] u) => (float[1,3,7,7] z) <float[1,3,7,7] y> "
+        f'{{ y = ConvTranspose <auto_pad = "SAME_{side}", strides = [3, 3]{more}> (x, u) '
+        "z = Relu(y) }"
+    )
+    whole = ("3*h", "3*w") if free else ("12", "15")
+    whole = ("9", "8") if "output_shape" in attributes else whole
+    assert found["y"] == found["z"]
+    for size, want, is_known in zip(found["y"][2:], whole, known, strict=True):
+        assert (str(size) == want) is is_known
+        assert str(size) != "7"
+
+
 def picked(cases):
     """y of the sizes (h, *tail), but 1 where the two cases are equal."""
     return [

@@ -95,6 +95,12 @@ def test_dilated_average_pool(count: int) -> None:
     )
 
 
+def test_average_pool_of_a_window_that_does_not_fit() -> None:
+    assert "larger than the padded" in refusal(
+        "AveragePool", kernel_shape=[1, 7], pads=[0, 1, 0, 0]
+    )
+
+
 def test_average_pool_in_one_and_three_dimensions() -> None:
     check("AveragePool", shape=(2, 3, 7), kernel_shape=[2], strides=[2])
     check("AveragePool", shape=(1, 3, 3, 5, 2), kernel_shape=[2, 4, 1])

@@ -83,6 +83,12 @@ def test_totals_are_shown_before_and_after() -> None:
     assert "1 MAC = 2 FLOPs" in str(REPORT)
 
 
+def test_a_loss_too_small_to_show_has_no_sign() -> None:
+    after = side(250, 0.5001)
+    shown = rows(str(replace(REPORT, after=after)), "before and after")
+    assert shown[-1][-1] == "0.0%"
+
+
 def test_laws_are_added_up_and_regions_ranked() -> None:
     text = str(REPORT)
     laws = {row[0]: row[-2:] for row in rows(text, "laws applied")}

@@ -115,11 +115,19 @@ class AveragePool(AxisMap):
         less, more = total // 2, total - total // 2
         return (less, more) if self.auto_pad == "SAME_UPPER" else (more, less)
 
+    def fits(self, n_in: int) -> bool:
+        """Whether there is a whole window in a padded axis of n_in; where not, engines differ.
+
+        >>> AveragePool(3, before=1).fits(2), AveragePool(3, before=1).fits(1)
+        (True, False)
+        """
+        return n_in + sum(self.pads(n_in)) >= self._extent
+
     def out_size(self, n_in: int) -> int:
         before, after = self.pads(n_in)
         room = n_in + before + after - self._extent
-        if not self.ceil_mode:
-            return max(room // self.stride + 1, 0)
+        if not self.ceil_mode:  # rounded to zero where no window fits, as ONNX Runtime does
+            return max((room if room >= 0 else room + self.stride - 1) // self.stride + 1, 0)
         windows = -(-room // self.stride) + 1
         return max(windows - ((windows - 1) * self.stride >= n_in + before), 0)
 

@@ -47,6 +47,8 @@ class SourceMap(AxisMap):
 class Slice(SourceMap):
     """start:stop:step as in Python and ONNX Slice: crop, subsample; a negative step flips.
 
+    One that starts before the first position takes the first, as ONNX has it; Python takes none.
+
     >>> Slice(step=-2).sources(5, 3)
     array([4, 2, 0])
     """
@@ -56,7 +58,9 @@ class Slice(SourceMap):
     step: int = 1
 
     def _range(self, n_in: int) -> range:
-        return range(*slice(self.start, self.stop, self.step).indices(n_in))
+        before = self.step < 0 and self.start is not None and self.start < -n_in
+        start = -n_in if before else self.start
+        return range(*slice(start, self.stop, self.step).indices(n_in))
 
     def out_size(self, n_in: int) -> int:
         return len(self._range(n_in))

@@ -6,12 +6,14 @@ comparison are 0 and 1.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import onnx_ir as ir
 from onnx_shape_inference import ShapeInferenceContext
 
+from onebyone.algebra.selection import Slice
 from onebyone.graph.dimensions import evaluated, names
+from onebyone.graph.spatial import windows
 
 __all__ = ["LONGEST", "Context", "complete", "keeps_sizes"]
 
@@ -30,6 +32,11 @@ class Context(ShapeInferenceContext):  # type: ignore[misc]  # the library is un
     """Shape inference whose knowledge of tensors' elements is bounded, whatever the file says."""
 
     made_up = 0  # symbols for the node at hand
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        # Names of sizes in which engines differ: what a file says of them may not be so either.
+        self.unsure: set[str] = set()
 
     def new_symbolic_dim(self) -> ir.SymbolicDim:
         self.made_up += 1
@@ -163,7 +170,10 @@ def _paired(a: list[Element] | None, b: list[Element] | None) -> list[tuple[Elem
 
 
 def _crop(context: Context, node: ir.Node) -> None:
-    """The shape of `x[a:b:c]`, c > 0, on an axis of free size, or where b is an expression."""
+    """The shape of `x[a:b:c]` on an axis of free size, or where b is an expression.
+
+    And on one of known size, where the library reads the least of all integers as the far end.
+    """
     starts, ends = _elements(context, node, 1), _elements(context, node, 2)
     data, found = node.inputs[0], node.outputs[0].shape
     if starts is None or ends is None or found is None or data is None or data.shape is None:
@@ -174,10 +184,15 @@ def _crop(context: Context, node: ir.Node) -> None:
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         if not (isinstance(axis, int) and isinstance(start, int) and isinstance(step, int)):
             continue
-        if isinstance(end, int):
-            dims[axis] = _between(data.shape[axis], start, end, step) or dims[axis]
+        size = data.shape[axis]
+        if isinstance(end, int) and isinstance(size, int) and step:
+            dims[axis] = Slice(start, None if end < -size and step < 0 else end, step).out_size(
+                size
+            )
+        elif isinstance(end, int):
+            dims[axis] = _between(size, start, end, step) or dims[axis]
         elif start >= 0 and step == 1:
-            dims[axis] = _cropped(data.shape[axis], start, end)
+            dims[axis] = _cropped(size, start, end)
     node.outputs[0].shape = ir.Shape(dims)
 
 
@@ -193,9 +208,11 @@ def _between(size: int | ir.SymbolicDim, start: int, end: int, step: int) -> ir.
     The library takes the axis to be long enough, and does not count from its end.
     """
     far = end >= _FAR
-    if isinstance(size, int) or size.value is None or step < 1:
+    if isinstance(size, int) or size.value is None or step == 0:
         return None
-    if start >= 0 and (end in _KNOWN_FAR or end < 0):
+    if step < 0:
+        return _backwards(size.value, start, -step) if end <= -_FAR else None
+    if start >= 0 and (end in _KNOWN_FAR or -_FAR < end < 0):
         return None
     stop = size.value if far else f"Min({size.value}, {end})"
     if end < 0:
@@ -208,6 +225,55 @@ def _between(size: int | ir.SymbolicDim, start: int, end: int, step: int) -> ir.
     elif start < 0:
         count = f"Max(0, {stop} - Max(0, {size.value} - {-start}))"
     return ir.SymbolicDim(count if step == 1 else f"floor(({count} + {step - 1})/{step})")
+
+
+def _backwards(size: str, start: int, step: int) -> ir.SymbolicDim:
+    """How many positions there are from `start` down to the first, by `step`."""
+    count = f"Min({size}, {start + 1})"
+    if start < 0:
+        count = f"Max(1, {size} - {-start - 1})" if start < -1 else size
+    return ir.SymbolicDim(count if step == 1 else f"floor(({count} + {step - 1})/{step})")
+
+
+def _pool(context: Context, node: ir.Node) -> None:
+    """Leave open what a window makes of an axis that it does not fit in: ONNX has no word for it.
+
+    By its formula nothing is left; ONNX Runtime rounds to zero, to one position, or refuses.
+    """
+    x = node.inputs[0]
+    sizes = () if x is None or x.shape is None else tuple(x.shape)[2:]
+    every = zip(sizes, windows(node), strict=False)
+    _leave_open(context, node, [isinstance(n, int) and not pool.fits(n) for n, pool in every])
+
+
+def _transposed(context: Context, node: ir.Node) -> None:
+    """Leave open what automatic padding makes of taps that do not reach one another.
+
+    ONNX wants n·s positions, ONNX Runtime makes no more than the taps reach: (n - 1)·s + k.
+    """
+    if node.attributes.get_string("auto_pad", "NOTSET") not in ("SAME_UPPER", "SAME_LOWER"):
+        return
+    w, get = node.inputs[1], node.attributes.get_ints
+    kernel = get("kernel_shape", () if w is None or w.shape is None else tuple(w.shape)[2:])
+    ones = (1,) * len(kernel)
+    every = zip(
+        kernel,
+        get("strides", ones),
+        get("dilations", ones),
+        get("output_padding", (0,) * len(kernel)),
+        strict=False,
+    )
+    short = [not isinstance(k, int) or (k - 1) * d + 1 + more < s for k, s, d, more in every]
+    _leave_open(context, node, [] if "output_shape" in node.attributes else short)
+
+
+def _leave_open(context: Context, node: ir.Node, which: list[bool]) -> None:
+    """Let those of the axes behind the channels have sizes that nothing is known of."""
+    free = {axis: context.new_symbolic_dim() for axis, is_open in enumerate(which, 2) if is_open}
+    context.unsure |= {size.value or "" for size in free.values()}
+    for value in node.outputs:
+        if value.shape is not None:
+            value.shape = ir.Shape([free.get(axis, n) for axis, n in enumerate(value.shape)])
 
 
 def _elements(context: Context, node: ir.Node, index: int) -> list[Element] | None:
@@ -252,7 +318,9 @@ _BROADCASTS = frozenset(
 )
 
 _RULES = {
+    **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), _pool),
     "ConstantOfShape": _fill,
+    "ConvTranspose": _transposed,
     "Div": _divide,
     "Equal": _equal,
     "Slice": _crop,

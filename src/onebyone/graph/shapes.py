@@ -168,6 +168,7 @@ def _merged(
     dims: list[int | ir.SymbolicDim] = []
     for new, old in zip(inferred, declared, strict=True):
         made_up = any(context.is_generated_symbol(name) for name in _names(new))
+        made_up = made_up and not _names(new) & context.unsure
         if made_up and (isinstance(old, int) or _names(old) <= known):
             dims.append(old)
         elif not _bounded(new):

@@ -32,7 +32,7 @@ from onebyone.graph.axes import (
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.resizing import resize, upsample
 
-__all__ = ["Spatial", "spatial"]
+__all__ = ["Spatial", "spatial", "windows"]
 
 _FAR = 2**31 - 1
 """Exporters write "to the end" as a stop of at least this."""
@@ -56,7 +56,21 @@ def spatial(node: ir.Node) -> Spatial | Refusal | None:
     return reader(node) if rank(node) else None
 
 
-def _average_pool(node: ir.Node) -> Spatial:
+def _average_pool(node: ir.Node) -> Spatial | Refusal:
+    pools = dict(enumerate(windows(node), start=2))
+    sizes = {axis: size(node.inputs[0], axis) for axis in pools}
+    if any(n is not None and not pools[axis].fits(n) for axis, n in sizes.items()):
+        return refused("its window is larger than the padded input")
+    return Spatial(dict(pools))
+
+
+def windows(node: ir.Node) -> list[AveragePool]:
+    """The windows of a pool of any kind, axis by axis.
+
+    >>> node = ir.node("MaxPool", [ir.val("x")], {"kernel_shape": [3, 2], "strides": [2, 1]})
+    >>> [(window.kernel, window.stride) for window in windows(node)]
+    [(3, 2), (2, 1)]
+    """
     a = node.attributes
     kernels = a.get_ints("kernel_shape", ())
     n = len(kernels)
@@ -68,8 +82,7 @@ def _average_pool(node: ir.Node) -> Spatial:
         "auto_pad": a.get_string("auto_pad", "NOTSET"),
     }
     every = zip(kernels, strides, pads, dilations, strict=False)
-    pools = (AveragePool(k, s, p[0], p[1], d, **shared) for k, s, p, d in every)
-    return Spatial(dict(enumerate(pools, start=2)))
+    return [AveragePool(k, s, p[0], p[1], d, **shared) for k, s, p, d in every]
 
 
 def _global_average_pool(node: ir.Node) -> Spatial:

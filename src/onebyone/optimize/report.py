@@ -148,7 +148,8 @@ class Report:
         before, after = self.before.to_dict(), self.after.to_dict()
         for key, shown in _TOTALS.items():
             old, new = before[key], after[key]
-            saved = f"{1 - new / old:.1%}" if old else ""
+            # The tenths that are shown, plus 0.0: a loss that rounds to none has no sign.
+            saved = f"{round(1 - new / old, 3) + 0.0:.1%}" if old else ""
             table.add_row(shown, _number(old), _number(new), saved)
         return table
 

@@ -209,7 +209,9 @@ def _transposed_pads(
     rank, auto = len(full), call.get("auto_pad", "NOTSET")
     wanted = call.get("output_shape")
     if wanted is None and auto.startswith("SAME"):
-        wanted = [n * s for n, s in zip(sizes, call.get("strides") or [1] * rank, strict=True)]
+        # No more than the taps reach, as ONNX Runtime has it.
+        steps = call.get("strides") or [1] * rank
+        wanted = [min(n * s, f) for n, s, f in zip(sizes, steps, full, strict=True)]
     if wanted is None:
         pads = (call.get("pads") if auto == "NOTSET" else None) or [0] * (2 * rank)
         return list(zip(pads[:rank], pads[rank:], strict=True))

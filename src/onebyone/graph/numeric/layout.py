@@ -81,10 +81,13 @@ def _slice(
 
 
 def _range(start: int, end: int, step: int, size: int) -> slice:
-    """ONNX counts an end below -size as -1, "before the first"; Python needs None for it."""
-    if step < 0 and end < -size:
-        return slice(start, None, step)
-    return slice(start, end, step)
+    """ONNX counts an end below -size as -1, "before the first"; Python needs None for it.
+
+    And it takes the first position where a negative step starts before that; Python takes none.
+    """
+    if step > 0:
+        return slice(start, end, step)
+    return slice(max(start, -size), end if end >= -size else None, step)
 
 
 def _gather(call: Call, x: Array, indices: Array) -> Array:

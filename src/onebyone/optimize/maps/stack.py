@@ -5,7 +5,8 @@
 Where the siblings' results are concatenated, side by side, the stacked map takes the place of both
 and of the concat. Elsewhere its result has to be cut up again, and the cost decides: one operator
 less for each sibling but the first, x read once, against the copies of a Split. The same prices
-take apart a map that is only split, so neither of the two undoes the other.
+take apart a map that is only split, so neither of the two undoes the other. Siblings that are also
+concatenated may be split by the one and put together by the other: then the stack is the Concat.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class Stacked:
 def stack(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Stacked]:
     """Stack siblings and take stacks apart, in place, wherever it is cheaper."""
     editor, prices = Editor.of(graph), _Prices(sizes, profile)
+    for node in _named(graph, "Concat"):
+        yield from _put_together(node, editor, prices)
     for node in _named(graph, "Concat"):
         yield from _concatenated(node, editor, prices)
     for node in _named(graph, "Split"):
@@ -111,6 +114,10 @@ class _Prices:
         several, one = self.maps(like, counts), self.maps(like, [sum(counts)])
         return None if several is None or one is None else (several + apart, one + together)
 
+    def copied(self, value: ir.Value) -> Cost:
+        """A value read and written once; an operator's time where its size is unknown."""
+        return Cost(self.profile.time(elements=2 * prod(self.sizes.shape(value) or (0,))))
+
 
 # Concat ------------------------------------------------------------------------------------------
 
@@ -137,6 +144,25 @@ def _concatenated(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[St
     for siblings, stacked in told:
         editor.remove(n for s in siblings for n in reversed(s.nodes))
         yield stacked
+
+
+def _put_together(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[Stacked]:
+    """A Concat of all parts of a Split, in order, is what was split, whoever else reads parts."""
+    parts, made = [v for v in node.inputs if v is not None], node.outputs[0]
+    split = parts[0].producer() if parts else None
+    if split is None or split.op_type != "Split" or split.domain != "":
+        return
+    x = split.inputs[0]
+    if x is None or x.shape is None or parts != list(split.outputs):
+        return
+    axes = {n.attributes.get_int("axis", 0) % x.shape.rank() for n in (split, node)}
+    # An output of the graph gives its name to what takes its place; that may have to keep its own.
+    named = x.producer() is None or x.is_graph_output()
+    if len(axes) > 1 or (made.is_graph_output() and named):
+        return
+    yield Stacked(made.name or "", (name_of(node),), prices.copied(made), Cost())
+    editor.replace(made, x)
+    editor.remove([node])
 
 
 def _runs(node: ir.Node) -> Iterator[tuple[list[ir.Value], list[Sibling]]]:
