@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from onebyone.errors import OnebyoneError
+from onebyone.errors import CheckFailed, OnebyoneError
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
 from onebyone.optimize.cost import Profile
+from onebyone.optimize.verification.verify import verify
 
 from ..graphs.run import differences, run
 from ..graphs.text import feed, integers, model
@@ -257,6 +258,25 @@ def test_names_that_engines_repeat_do_not_make_messages_long() -> None:
         optimize(_of_another_domain("Long" * 10_000))
     assert len(str(caught.value)) < 1000
 
+
+def test_one_value_as_two_outputs_stays_two() -> None:
+    """PyTorch's TorchScript exporter writes `return y, y` so."""
+    types = "float[2,4,5,7] y, float[2,4,5,7] y"
+    proto = model("h = Conv(x, w) y = Conv(h, v)", "float[2,5,5,7] x", types, PAIR)
+    once = model(
+        "h = Conv(x, w) y = Conv(h, v)", "float[2,5,5,7] x", types[: types.index(", float")], PAIR
+    )
+    result = optimize(proto)
+    assert result.report.certificate is not None
+    assert result.report.certificate.passed
+    after = to_proto(result.model)
+    assert [output.name for output in after.graph.output] == ["y", "y"]
+    assert _operators(after) == {"Conv": 1}
+    with pytest.raises(CheckFailed, match=r"A has outputs \['y', 'y'\], B has \['y'\]"):
+        verify(proto, once)
+
+
+PAIR = {"w": (6, 5, 1, 1), "v": (4, 6, 1, 1)}
 
 DYNAMIC = """
     d = Shape(z)

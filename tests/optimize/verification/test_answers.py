@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from onebyone.errors import UsageError
 from onebyone.graph.read import read
@@ -202,3 +203,28 @@ def test_data_say_which_inputs_are_in_the_domain() -> None:
     for data in (None, FAR):
         assert not verify(proto, other, data=data).passed
         assert not verify(proto, other, data=data).undecided
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "kind", "fault"),
+    [("FLOAT", "double", np.float32, 1e-3), ("FLOAT16", "float", np.float16, 0.3)],
+)
+def test_a_model_that_is_coarser_inside_than_at_its_border(
+    inside: str, outside: str, kind: type[np.floating], fault: float
+) -> None:
+    """Its outputs hold what it rounds inside, and a rewrite rounds otherwise."""
+    rng = np.random.default_rng(0)
+    first, second = rng.standard_normal((2, 9, 9, 1, 1)).astype(kind)
+    down, up = (TensorProto.DataType.Value(k) for k in (inside, outside.upper()))
+
+    def made(body: str, **weights: np.ndarray) -> onnx.ModelProto:
+        cast = f"c = Cast<to = {down}>(x) {body} y = Cast<to = {up}>(s)"
+        border = f"{outside}[2,9,3,5]"
+        return model(cast, f"{border} x", f"{border} y", weights)
+
+    original = made("h = Conv(c, w) s = Conv(h, v)", w=first, v=second)
+    product = second[..., 0, 0].astype(np.float64) @ first[..., 0, 0]
+    honest, wrong = product.astype(kind)[..., None, None], (product + fault).astype(kind)
+    once = verify(original, made("s = Conv(c, w)", w=honest))
+    assert once.passed, once.worst
+    assert not verify(original, made("s = Conv(c, w)", w=wrong[..., None, None])).passed

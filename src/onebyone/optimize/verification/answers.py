@@ -212,7 +212,8 @@ def reference(model: ir.Model, answer: Answer, engine: str) -> Reference:
     astray = [
         name
         for name, x in answer.outputs.items()
-        if name not in outputs or not _near(x, outputs[name], _floor(model, name, x))
+        if name not in outputs
+        or not _near(x, outputs[name], _coarsest(model, name, x), _floor(model, name, x))
     ]
     if astray:
         told = f"A itself: more than half of the digits of {astray[0]!r} differ from float64"
@@ -220,7 +221,7 @@ def reference(model: ir.Model, answer: Answer, engine: str) -> Reference:
     return Reference(outputs, "A in float64", independent=True)
 
 
-def _near(x: Array, target: Array, floor: float) -> bool:
+def _near(x: Array, target: Array, unit: float, floor: float) -> bool:
     """Whether a float64 value can be what an output means."""
     if not is_floating(x.dtype):
         return True
@@ -231,7 +232,7 @@ def _near(x: Array, target: Array, floor: float) -> bool:
     if not np.isfinite(target).all():
         return False
     error = np.abs(np.where(known, x, 0).astype(np.float64) - target)
-    return half_of_the_digits(error, target, unit_roundoff(x.dtype), floor)
+    return half_of_the_digits(error, target, unit, floor)
 
 
 def noise(model: ir.Model, answer: Answer, against: Reference, name: str) -> Noise:
@@ -254,13 +255,39 @@ def _unit(model: ir.Model, name: str, x: Array) -> float:
     """The unit roundoff of an output; of the weights, where their rounding is all there is."""
     declared = [value.dtype for value in model.graph.outputs if value.name == name]
     if x.dtype != np.float64 or declared == [ir.DataType.DOUBLE]:
-        # The engine ran it: what smaller floats inside do to it shows in the noise.
-        return unit_roundoff(x.dtype)
+        return _coarsest(model, name, x)
     stored = [value.dtype for value in model.graph.initializers.values()]
     known = {kind for kind in (*declared, *stored) if kind not in (None, ir.DataType.UNDEFINED)}
     kinds = {kind.numpy() for kind in known if kind is not None}
     return max((unit_roundoff(kind) for kind in kinds if is_floating(kind)), default=2.0**-53)
 
+
+def _coarsest(model: ir.Model, name: str, x: Array) -> float:
+    """The unit roundoff of the coarsest float on the way from the inputs to an output.
+
+    A model in float16 may take and give float32, one in float32 float64: what it rounds to on the
+    way is seen in the output, and nothing of a rounding of the inputs is left behind a Cast.
+    """
+    units = [unit_roundoff(x.dtype)] if is_floating(x.dtype) else [0.0]
+    waiting = [value for node in model.graph for value in node.outputs if value.name == name]
+    seen = set(waiting)
+    while waiting:
+        value = waiting.pop()
+        node = value.producer()
+        if node is None:
+            kind = value.dtype if value.is_graph_input() else None
+        else:
+            cast = node.attributes.get_int("to", 0) if node.op_type == "Cast" else 0
+            kind = ir.DataType(cast) if cast else None
+            read = {v for v in node.inputs if v is not None and node.op_type not in _SIZES} - seen
+            seen |= read
+            waiting += read
+        if kind not in (None, ir.DataType.STRING) and is_floating(kind.numpy()):
+            units.append(unit_roundoff(kind.numpy()))
+    return max(units)
+
+
+_SIZES = frozenset({"Shape", "Size"})
 
 # ONNX Runtime's Sigmoid, a quotient of polynomials plus 0.5, is off by up to 1.5 of these wherever
 # it is small (measured): its results below 2^-25 are 0 or noise.

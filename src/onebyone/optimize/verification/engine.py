@@ -83,7 +83,9 @@ def opened(model: ir.Model, optimised: bool = False) -> Iterator[Run]:
                 source, _options(optimised), providers=["CPUExecutionProvider"]
             )
         del source
-        names = [output.name for output in session.get_outputs()]
+        # PyTorch's TorchScript exporter writes a tensor that is returned twice as two outputs of
+        # one name: they are one value.
+        names = list(dict.fromkeys(output.name for output in session.get_outputs()))
 
         def answer(inputs: Mapping[str, Array]) -> dict[str, Array]:
             with _told(), ended(seconds) as options:

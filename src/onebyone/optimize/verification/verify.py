@@ -196,22 +196,24 @@ def _steps(progress: Progress | None, total: int) -> Callable[[], None]:
 
 
 def _compare_interfaces(a: ir.Graph, b: ir.Graph) -> None:
-    sides = ("input", fed(a), fed(b)), ("output", _outputs(a), _outputs(b))
+    sides = ("input", fed(a).values(), fed(b).values()), ("output", a.outputs, b.outputs)
     for role, ours, theirs in sides:
-        if ours.keys() != theirs.keys():
-            raise CheckFailed(
-                f"A has {role}s {sorted(ours)}, B has {sorted(theirs)}: nothing to compare"
-            )
-        for name, value in ours.items():
-            one, other = _signature(value), _signature(theirs[name])
-            if any(x != y and None not in (x, y) for x, y in zip(one, other, strict=True)):
+        # Not by a dict: a value can be two outputs, and then it has to be two of the other's.
+        one, other = sorted(map(_named, ours)), sorted(map(_named, theirs))
+        if one != other:
+            raise CheckFailed(f"A has {role}s {one}, B has {other}: nothing to compare")
+        pairs = zip(sorted(ours, key=_named), sorted(theirs, key=_named), strict=True)
+        for name, pair in zip(one, pairs, strict=True):
+            kinds = _signature(pair[0]), _signature(pair[1])
+            if any(x != y and None not in (x, y) for x, y in zip(*kinds, strict=True)):
                 raise CheckFailed(
-                    f"{role} {name!r}: A has (type, rank) {one}, B {other}: nothing to compare"
+                    f"{role} {name!r}: A has (type, rank) {kinds[0]}, B {kinds[1]}: nothing to "
+                    "compare"
                 )
 
 
-def _outputs(graph: ir.Graph) -> dict[str, ir.Value]:
-    return {str(value.name): value for value in graph.outputs}
+def _named(value: ir.Value) -> str:
+    return str(value.name)
 
 
 def _signature(value: ir.Value) -> tuple[str | None, int | None]:
