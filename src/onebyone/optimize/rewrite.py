@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
-from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
 from onebyone.algebra.refusal import Refusal
 from onebyone.graph.fold import fold_sizes
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.simplify import simplify_shapes
+from onebyone.graph.unused import remove_unused
 from onebyone.optimize.cost import Profile
 from onebyone.optimize.names import Names
 from onebyone.optimize.passes import FIRST, PASSES, Rewrite
@@ -44,14 +45,14 @@ def rewrite(
     refused: dict[str, Refusal] = {}
     if "" not in model.opset_imports:  # no operator that any law knows
         return [], []
-    RemoveUnusedNodesPass()(model)  # what nobody reads shares nothing
+    remove_unused(model.graph)  # what nobody reads shares nothing
     simplify_shapes(model.graph)
     version = model.opset_imports[""]
     folded = fold_sizes(model.graph, version)
     for row in FIRST:
         done += row.run(model, sizes, profile) if row.law in laws else ()
     if folded or done:
-        RemoveUnusedNodesPass()(model)
+        remove_unused(model.graph)
     for round_number in range(MAX_ROUNDS):
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)
@@ -62,7 +63,7 @@ def rewrite(
         done += changed
         if not changed and not (done and _tidied(model, version)):
             break
-        RemoveUnusedNodesPass()(model)
+        remove_unused(model.graph)
     return done, list(refused.items())
 
 
