@@ -463,42 +463,9 @@ def test_random_siblings_in_any_order(data: st.DataObject) -> None:
         assert other["after"] == told["after"]
 
 
-PARTS = {"n": np.array([2, 3], np.int64), "m": np.array([1, 3, 1], np.int64)}
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        "a = Sin(x) p, q = Split<axis = 1>(a, n) c = Concat<axis = -3>(p, q) y = Abs(c)",
-        "a = Sin(x) p, q = Split<axis = 1>(a, n) y = Concat<axis = 1>(p, q)",
-        "p, q = Split<axis = 1>(x, n) c = Concat<axis = 1>(p, q) y = Abs(c)",
-    ],
-)
-def test_a_split_and_its_concat_are_nothing(body: str) -> None:
-    proto = model(body, X, constants={"n": PARTS["n"]})
-    left = [name for name in ("Sin", "Abs") if name in body]
-    assert _stacked(proto) == left
-
-
 def test_siblings_that_are_read_apart_and_together_are_stacked_once() -> None:
     """Whichever of Concat and siblings is found first, and however the nodes are listed."""
     body = "p = Conv(x, v) q = Conv(x, w) y = Concat<axis = 1>(p, q) z = Abs(q)"
     proto = model(body, X, "y, z", {"v": (2, 5, 1, 1), "w": (3, 5, 1, 1)})
     assert _stacked(proto) == ["Conv", "Split", "Abs"]
     assert sorted(_stacked(reordered(proto, 1))) == ["Abs", "Conv", "Split"]
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        "a = Sin(x) p, q = Split<axis = 1>(a, n) y = Concat<axis = 1>(q, p)",
-        "a = Sin(x) p, q = Split<axis = 1>(a, n) y = Concat<axis = 1>(p, q, q)",
-        "a = Sin(x) p, q, r = Split<axis = 1>(a, m) y = Concat<axis = 1>(p, q, r, r)",
-        "a = Sin(x) p, q = Split<axis = 2>(a) y = Concat<axis = 3>(p, q)",
-        "p, q = Split<axis = 1>(x, n) y = Concat<axis = 1>(p, q)",
-    ],
-)
-def test_a_concat_of_anything_else_stays(body: str) -> None:
-    """Another order, parts twice, other axes; an input as an output."""
-    proto = model(body, X, constants={k: v for k, v in PARTS.items() if f", {k})" in body})
-    assert _stacked(proto) == _operators(proto)

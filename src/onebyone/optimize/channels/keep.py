@@ -61,8 +61,8 @@ def keep(must: Mapping[ir.Value, Array], flows: Flows, multiple: int = 1) -> Sta
     while more := _unequal(own, stays, flows):
         for groups in more:
             stays[groups] = True
-    least = stays.copy()
-    while more := [*_unequal(own, stays, flows), *_ragged(own, stays, flows, multiple)]:
+    least, read = stays.copy(), _read(own, flows, len(stays))
+    while more := [*_unequal(own, stays, flows), *_ragged(read, stays, multiple)]:
         for groups in more:
             stays[groups] = True
     spare = stays & ~least
@@ -80,27 +80,30 @@ def _unequal(own: Mapping[ir.Value, Array], stays: Array, flows: Flows) -> list[
     return [groups for groups in found if groups.size]
 
 
-def _ragged(
-    own: Mapping[ir.Value, Array], stays: Array, flows: Flows, multiple: int
-) -> list[Array]:
+def _read(own: Mapping[ir.Value, Array], flows: Flows, count: int) -> list[Array]:
+    """Of each value that convolutions read its channels, those first that the fewest read.
+
+    Filled up with these, the fewest other widths become odd.
+    """
+    values = {v: None for node, found in flows.items() for v in _convolved(node, found)}
+    readers = np.zeros(count, int)
+    for value in values:
+        readers[np.unique(own[value])] += 1
+    return [own[v][np.argsort(readers[own[v]], kind="stable")] for v in values]
+
+
+def _ragged(read: Iterable[Array], stays: Array, multiple: int) -> list[Array]:
     """What else has to stay so that convolutions read multiples of so many channels.
 
-    The narrowest come first: what is concatenated may be wide enough once its parts are. Channels
-    that the fewest convolutions read stay first: others would make more widths odd again.
+    The narrowest come first: what is concatenated may be wide enough once its parts are.
     """
-    read = {v: None for node, found in flows.items() for v in _convolved(node, found)}
-    readers = np.zeros(len(stays), int)
-    for value in read:
-        readers[np.unique(own[value])] += 1
     ragged: dict[int, list[Array]] = {}
-    for value in read:
-        here = stays[own[value]]
+    for channels in read:
+        here = stays[channels]
         count = int(here.sum())
         lacking = -count % multiple
         if lacking and 8 * lacking <= count and lacking <= len(here) - count:
-            dead = own[value][~here]
-            order = np.argsort(readers[dead], kind="stable")
-            ragged.setdefault(count, []).append(dead[order[:lacking]])
+            ragged.setdefault(count, []).append(channels[~here][:lacking])
     return ragged[min(ragged)] if ragged else []
 
 

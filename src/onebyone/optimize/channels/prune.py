@@ -13,7 +13,6 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
-from onebyone.graph.constants import constant
 from onebyone.graph.count_walk import name_of
 from onebyone.optimize.channels.dead import Dead, find
 from onebyone.optimize.channels.links import Mix
@@ -27,14 +26,9 @@ __all__ = ["Pruned", "prune"]
 
 @dataclass(frozen=True)
 class Pruned:
-    """A node that lost channels: how many of its result, and of its weights.
-
-    `spare` are those of its result that could go too, but fill up what a convolution reads.
-    """
+    """A node that lost channels; `spare` of its result could go too, but fill up a width."""
 
     node: str
-    channels: int
-    weights: int
     spare: int
 
 
@@ -50,13 +44,10 @@ def prune(graph: ir.Graph, version: int, multiple: int = 1) -> Iterator[Pruned]:
     names = Names.of(graph)
     orders = {v: np.flatnonzero(kept) for v, kept in dead.kept.items() if not kept.all()}
     for node, found in dead.flows.items():
-        before = _stored(node)
         bias = None if found.mix is None else _bias(found.mix, dead)
         if reindex(node, found, orders, names, bias):
-            gone = sum(int((~dead.kept[v]).sum()) for v in node.outputs if v in dead.kept)
             makes = node.outputs[:1] if found.mix is not None else ()
-            spare = sum(int(dead.spare[v].sum()) for v in makes)
-            yield Pruned(name_of(node), gone, before - _stored(node), spare)
+            yield Pruned(name_of(node), sum(int(dead.spare[v].sum()) for v in makes))
     for value, order in orders.items():
         narrow(value, dead.axes[value], len(order))
 
@@ -80,10 +71,6 @@ def _fits(bias: Array | None, node: ir.Node) -> bool:
         return bias is None or dtype is None or bool(rounded(bias, dtype).size)
     except Unrepresentable:
         return False
-
-
-def _stored(node: ir.Node) -> int:
-    return sum(array.size for v in node.inputs[1:] if (array := constant(v)) is not None)
 
 
 def _bias(mix: Mix, dead: Dead) -> Array | None:

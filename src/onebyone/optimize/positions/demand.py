@@ -26,7 +26,7 @@ from onebyone.graph.shapes import Sizes
 from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.names import Names, integers
 
-__all__ = ["Hoisted", "drop", "hoist_strides", "stays"]
+__all__ = ["Hoisted", "drop", "hoist_strides", "rounds_down", "stays"]
 
 _POINTWISE = (Role.ELEMENTWISE, Role.SUM, Role.IDENTITY, Role.CONCAT)
 _MORE = {"BatchNormalization", "Cast", "Div", "Max", "Mean", "Min", "Mul", "Neg", "Where"}
@@ -87,7 +87,7 @@ def stays(node: ir.Node) -> Refusal | None:
         return None
     if value.is_graph_output() or len({_asked(use.node, value) for use in value.uses()}) > 1:
         return Refusal("demand", f"the result of {maker.op_type} is read at other positions too")
-    if maker.op_type in _STRIDED and not _plain(maker):
+    if maker.op_type in _STRIDED and not rounds_down(maker):
         return Refusal("demand", f"{maker.op_type} rounds its sizes up, or pads by itself")
     if _cone(value) is None:
         return Refusal("demand", f"no stride behind {maker.op_type} to move to")
@@ -140,10 +140,10 @@ def _is_subsampling(node: ir.Node) -> bool:
 
 
 def _unpadded(node: ir.Node) -> bool:
-    return not any(node.attributes.get_ints("pads", ())) and _plain(node)
+    return not any(node.attributes.get_ints("pads", ())) and rounds_down(node)
 
 
-def _plain(node: ir.Node) -> bool:
+def rounds_down(node: ir.Node) -> bool:
     """Whether sizes are rounded down, so that a stride of a stride is their product."""
     automatic = node.attributes.get_string("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER")
     return not automatic and not node.attributes.get_int("ceil_mode", 0)
@@ -157,7 +157,7 @@ def _grow(cone: _Cone, value: ir.Value) -> bool:
     if len(node.outputs) > 1 and any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
         return False
     if node.op_type in _STRIDED:
-        if not _plain(node) or len(cone.stride) != len(_strides(node, len(cone.stride))):
+        if not rounds_down(node) or len(cone.stride) != len(_strides(node, len(cone.stride))):
             return False
         cone.strided.append(node)
         return True

@@ -19,6 +19,7 @@ from onebyone.graph.axes import integers
 from onebyone.graph.constants import constant
 from onebyone.graph.operators import Role, role
 from onebyone.graph.views import view_axis
+from onebyone.optimize.positions.demand import rounds_down
 from onebyone.optimize.positions.merged import Rows, axis_of_rows, rows
 from onebyone.optimize.positions.picks import Picks, picked
 from onebyone.optimize.positions.resized import resized
@@ -326,7 +327,7 @@ def _windows(node: ir.Node, axis: int, picks: Picks) -> Needs | None:
 def window(node: ir.Node, axis: int, picks: Picks) -> Window | None:
     """How a convolution or pool computes `picks` along `axis` alone; None where it cannot."""
     x = node.inputs[0]
-    if x is None or x.shape is None or isinstance(picks, Rows) or not _rounds_down(node):
+    if x is None or x.shape is None or isinstance(picks, Rows) or not rounds_down(node):
         return None
     spatial, at = x.shape.rank() - 2, axis - 2
     kernel = _kernel(node)
@@ -368,11 +369,6 @@ def _kernel(node: ir.Node) -> list[int] | None:
     shape = None if node.inputs[1] is None else node.inputs[1].shape
     sizes = [] if shape is None else [n for n in shape[2:] if isinstance(n, int)]
     return sizes if shape is not None and len(sizes) == len(shape) - 2 else None
-
-
-def _rounds_down(node: ir.Node) -> bool:
-    automatic = node.attributes.get_string("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER")
-    return not automatic and not node.attributes.get_int("ceil_mode", 0)
 
 
 def _rank(node: ir.Node) -> int:

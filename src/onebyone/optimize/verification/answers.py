@@ -16,7 +16,7 @@ from onebyone.graph.evaluate import CannotEvaluate, evaluate
 from onebyone.graph.numeric.call import is_floating
 from onebyone.graph.time_limit import TakesTooLong, time_limit
 from onebyone.optimize.verification.blame import blame
-from onebyone.optimize.verification.bound import SAMPLES, Noise, half_of_the_digits, unit_roundoff
+from onebyone.optimize.verification.bound import Noise, half_of_the_digits, samples, unit_roundoff
 from onebyone.optimize.verification.engine import ENGINE, Array, EngineRefuses, Run, flat, opened
 from onebyone.optimize.verification.inputs import Feed, nudged, random_inputs
 from onebyone.optimize.verification.judge import same
@@ -25,6 +25,8 @@ __all__ = ["NUMPY", "Answer", "Opened", "Reference", "noise", "original", "refer
 
 Opened = Callable[[ir.Model], AbstractContextManager[Run]]
 Outputs = Mapping[str, Array]
+# Values seen of an element at most: eighteen are asked for of each of a million slices.
+_MOST_RUNS = 18
 # What the engine brought to an end in time may take so much longer in NumPy, node by node.
 _SLOWER = 10
 # Other inputs that an output has to be the same on before it counts as a constant: a class or a
@@ -184,9 +186,8 @@ def _others(run: Run, feed: Feed, outputs: Outputs, rng: np.random.Generator) ->
     """As many runs on moved inputs as it takes to see each slice of each output often enough."""
     if not any(is_floating(x.dtype) for x in feed.inputs.values()):
         return
-    slices = [_slice_size(x) for x in outputs.values() if is_floating(x.dtype)]
-    runs = math.ceil(SAMPLES / max(min(slices, default=SAMPLES), 1)) - 1
-    for _ in range(min(max(runs, 1), SAMPLES - 1)):
+    wanted = [_wanted(x) for x in outputs.values() if is_floating(x.dtype)]
+    for _ in range(min(max([2, *wanted]), _MOST_RUNS) - 1):
         try:
             other = run(nudged(feed.inputs, rng))
         except (EngineRefuses, CannotEvaluate, MemoryError):
@@ -195,9 +196,10 @@ def _others(run: Run, feed: Feed, outputs: Outputs, rng: np.random.Generator) ->
             yield other
 
 
-def _slice_size(x: Array) -> int:
-    axes = {min(1, x.ndim - 1), x.ndim - 1} - {-1}
-    return min((x.size // max(x.shape[axis], 1) for axis in axes), default=1)
+def _wanted(x: Array) -> int:
+    """Values to be seen of each element, for as many of each slice as the bound asks for."""
+    counts = {x.shape[axis] for axis in {min(1, x.ndim - 1), x.ndim - 1} - {-1}} or {1}
+    return max(math.ceil(samples(n) * n / x.size) for n in counts) if x.size else 1
 
 
 def reference(model: ir.Model, answer: Answer, engine: str) -> Reference:

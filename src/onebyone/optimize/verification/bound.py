@@ -26,7 +26,15 @@ import numpy.typing as npt
 
 from onebyone.optimize.verification.engine import Array
 
-__all__ = ["FACTOR", "SAMPLES", "Noise", "half_of_the_digits", "limits", "unit_roundoff"]
+__all__ = [
+    "FACTOR",
+    "SAMPLES",
+    "Noise",
+    "half_of_the_digits",
+    "limits",
+    "samples",
+    "unit_roundoff",
+]
 
 # How far two draws of the same rounding noise may lie apart.
 FACTOR = 16.0
@@ -99,15 +107,15 @@ def limits(reference: Array, noise: Noise) -> Array:
     dust = _DUST * noise.unit * top
     for axis in sorted({min(1, reference.ndim - 1), reference.ndim - 1} - {-1}):
         slices = reference.shape[axis]
-        if reference.size * noise.samples >= _samples(slices) * slices > 0:
+        if reference.size * noise.samples >= samples(slices) * slices > 0:
             bound = np.minimum(bound, _slices(reference, noise, axis, dust))
     return bound
 
 
-def _samples(slices: int) -> float:
+def samples(slices: int) -> float:
     """How much noise has to be seen of each slice: of very many, some have little by chance.
 
-    >>> _samples(64), _samples(1000), _samples(2**20)
+    >>> samples(64), samples(1000), samples(2**20)
     (8.0, 8.0, 18.0)
     """
     return SAMPLES + max(0.0, math.log2(max(slices, 1) / _MANY))
