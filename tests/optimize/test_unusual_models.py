@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 from typing import Any
 
 import ml_dtypes
@@ -27,7 +28,7 @@ CHAIN_MACS, COMPOSED_MACS = 64 * (40 + 32), 64 * 20
 
 
 def _optimized(proto: ModelProto, **options: Any) -> tuple[ModelProto, dict[str, Any]]:
-    result = optimize(proto, profile=COUNTING, verify=False, **options)
+    result = optimize(proto, profile=COUNTING, verify=False, lost_bits=inf, **options)
     return to_proto(result.model), result.report.to_dict()
 
 
