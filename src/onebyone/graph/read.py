@@ -29,6 +29,8 @@ from onebyone.graph.checks import (
     tensors,
 )
 from onebyone.graph.form import normalised, unshared
+from onebyone.graph.write import SOURCE
+from onebyone.graph.write import Source as Files
 
 __all__ = ["read"]
 
@@ -62,7 +64,7 @@ def read(source: Source) -> ir.Model:
     where = _where(source)
     try:
         with quiet("onnx_ir"):
-            return normalised(_load(source))
+            return normalised(_remembered(_load(source), source))
     except UnreadableModel as error:
         raise UnreadableModel(f"{where}: {error}") from error.__cause__
     except Exception as error:  # the libraries raise whatever comes to hand on damaged models
@@ -88,6 +90,16 @@ def _load(source: Source) -> ir.Model:
         )
     path = os.path.abspath(os.fsdecode(source))
     return _deserialized(_parsed(path), os.path.dirname(path))
+
+
+def _remembered(model: ir.Model, source: Source) -> ir.Model:
+    """`model` with a note of the files that it comes from, for `write` to spare."""
+    external = (tensor for tensor in tensors(model) if isinstance(tensor, ir.ExternalTensor))
+    data = {os.path.realpath(tensor.path) for tensor in external}
+    path = os.path.abspath(os.fsdecode(source)) if isinstance(source, str | os.PathLike) else ""
+    before = model.graph.meta.get(SOURCE, Files())
+    model.graph.meta[SOURCE] = Files(path or before.path, before.data | data)
+    return model
 
 
 def _parsed(path: str) -> onnx.ModelProto:
