@@ -174,11 +174,11 @@ def test_data_beside_the_target_may_be_those_of_the_source(tmp_path, loaded):
     for before in (False, True):  # whether there is another model of the name
         if before:
             (tmp_path / "t.onnx").write_bytes(b"another")
-        with pytest.raises(UsageError, match="t.onnx.data is the data of the model"):
+        with pytest.raises(UsageError, match=r"t\.onnx\.data is the data of the model"):
             write(model, tmp_path / "t.onnx", largest=1000)
     (tmp_path / "t.onnx").unlink()
     os.link(tmp_path / "s.onnx", tmp_path / "t.onnx")  # whose other name still needs the data
-    with pytest.raises(UsageError, match="t.onnx.data is the data of the model"):
+    with pytest.raises(UsageError, match=r"t\.onnx\.data is the data of the model"):
         write(model, tmp_path / "t.onnx", largest=1000)
     assert (run(tmp_path / "s.onnx") == EXPECTED).all()
 

@@ -1,4 +1,4 @@
-"""One form for all models: sorted, inlined, constants as initialisers, a known opset.
+"""One form for all models: sorted, inlined, constants as initialisers.
 
 What the other modules may rely on is said in `onebyone.graph.read`.
 """
@@ -10,7 +10,6 @@ from functools import partial
 
 import onnx
 import onnx.checker
-import onnx.version_converter
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
@@ -18,10 +17,8 @@ from onebyone.errors import UnreadableModel
 from onebyone.graph.checks import all_nodes, check_interface, one_line, refuse
 from onebyone.graph.write import INTERFACE, shell
 
-__all__ = ["OLDEST_OPSET", "normalised", "unshared"]
+__all__ = ["normalised", "unshared"]
 
-# Older models are converted to this opset; from here to onnx's newest they are kept as they are.
-OLDEST_OPSET = 11
 # Functions that call functions can grow a small file without bound when inlined.
 _MOST_NODES = 1_000_000
 
@@ -29,7 +26,7 @@ _MOST_NODES = 1_000_000
 def normalised(model: ir.Model) -> ir.Model:
     """`model`, changed in place, in the form that `onebyone.graph.read.read` promises.
 
-    A model of an opset before 11 comes back as a new one. Raises `UnreadableModel`.
+    Raises `UnreadableModel`.
     """
     _check_opset(model)
     _free_unknown_dims(model.graph)
@@ -41,7 +38,7 @@ def normalised(model: ir.Model) -> ir.Model:
     _lift_constants(model)
     _load_inner_external(model)
     _check(model)
-    return _converted(model)
+    return model
 
 
 def _check_opset(model: ir.Model) -> None:
@@ -214,26 +211,6 @@ def _load_inner_external(model: ir.Model) -> None:
 
 def _in_memory(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
     return ir.Tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=tensor.name)
-
-
-def _converted(model: ir.Model) -> ir.Model:
-    """`model` at an opset that this package knows."""
-    opset = model.opset_imports.get("")
-    if opset is None or opset >= OLDEST_OPSET:
-        return model
-    if opset < 9 and any(n.op_type == "Scan" and n.domain == "" for n in all_nodes(model)):
-        # Before opset 9 a Scan goes over the second axis, for each batch; onnx converts the number
-        # of the opset and leaves the operator as it is.
-        refuse(f"opset {opset} has a Scan with a batch axis; export it with opset 9 or newer")
-    try:
-        proto = ir.serde.serialize_model(model)
-        newer = onnx.version_converter.convert_version(proto, OLDEST_OPSET)
-    except Exception as error:
-        raise UnreadableModel(
-            f"opset {opset} and onnx cannot convert it to {OLDEST_OPSET}: {one_line(error)}; "
-            f"export it with opset {OLDEST_OPSET} or newer"
-        ) from error
-    return normalised(ir.serde.deserialize_model(newer))
 
 
 def _check(model: ir.Model) -> None:

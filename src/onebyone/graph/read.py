@@ -49,8 +49,7 @@ def read(source: Source) -> ir.Model:
     for another opset are left as they are); Constant nodes of the main graph are initialisers;
     the IR version is at least 4, in which an initialiser that is also an input is a default that
     a caller may override (in older files it is a constant, and no longer listed as an input);
-    opsets older than 11 are converted; a declared dimension of -1 or "?" is a free one of its
-    own. Names are kept.
+    a declared dimension of -1 or "?" is a free one of its own. Opsets and names are kept.
 
     Raises `UnreadableModel`, with one line, for anything that is not such a model.
 

@@ -16,8 +16,9 @@ from onebyone.graph.checks import keep_kinds, kinds
 from onebyone.graph.constants import set_aside
 from onebyone.graph.count import tally
 from onebyone.graph.form import unshared
+from onebyone.graph.opset import modernise
 from onebyone.graph.read import read
-from onebyone.graph.shapes import Sizes, infer
+from onebyone.graph.shapes import Sizes
 from onebyone.optimize.cost import DEFAULT, Profile, load_profile
 from onebyone.optimize.estimate import estimate
 from onebyone.optimize.refusals import refusals
@@ -91,13 +92,16 @@ def optimize(
     model = read(source)
     original = unshared(model.clone())  # of the weights only the names are copied
     declared = kinds(model.graph)
-    infer(model)
+    old = modernise(model)
     keep_kinds(declared, model.graph)
     sizes = Sizes(model, shapes)
     if verify:
         check_room((v for node in model.graph for v in node.outputs), sizes)
     try:
-        report = _rewritten(model, sizes, laws, machine, progress)
+        if old is not None:
+            report = _left_alone(model, sizes, machine, RefusedLaw("compose", *old))
+        else:
+            report = _rewritten(model, sizes, laws, machine, progress)
     except (UnreadableModel, MemoryError):
         raise
     except Exception as error:
@@ -111,7 +115,7 @@ def optimize(
     if verify:
         certificate = _certified(original, model, shapes, data, progress)
         report = replace(report, certificate=certificate)
-    return Optimized(model, report)
+    return Optimized(model if old is None else original, report)
 
 
 def _certified(
@@ -141,6 +145,11 @@ def _rewritten(
     told = [RefusedLaw(r.law, node, r.reason) for node, r in overflowed]
     told += refusals(model.graph, sizes, laws)
     return Report(before, after, _applied(done), tuple(told))
+
+
+def _left_alone(model: ir.Model, sizes: Sizes, machine: Profile, why: RefusedLaw) -> Report:
+    side = _side(model, sizes, machine)
+    return Report(side, side, (), (why,))
 
 
 def _laws(only: Collection[str] | None, without: Collection[str]) -> tuple[str, ...]:
