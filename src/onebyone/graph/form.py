@@ -15,7 +15,7 @@ from onnx_ir.passes.common import InlinePass
 
 from onebyone.errors import UnreadableModel
 from onebyone.graph.checks import all_nodes, check_interface, one_line, refuse
-from onebyone.graph.write import INTERFACE, shell
+from onebyone.graph.write import DESCRIBED, INTERFACE, shell
 
 __all__ = ["normalised", "unshared"]
 
@@ -74,6 +74,8 @@ def _record_interface(model: ir.Model) -> None:
     ends = [*model.graph.inputs, *model.graph.outputs]
     declared = {v.name: tuple(v.shape) for v in ends if v.shape is not None}
     model.graph.meta.setdefault(INTERFACE, declared)
+    described = {v.name for node in model.graph for v in node.outputs if v.type is not None}
+    model.graph.meta.setdefault(DESCRIBED, frozenset(described))
 
 
 def _sort(model: ir.Model) -> None:

@@ -21,11 +21,14 @@ from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line, quiet
 from onebyone.graph.files import beside, publish
 
-__all__ = ["INTERFACE", "SOURCE", "Source", "shell", "to_proto", "write"]
+__all__ = ["DESCRIBED", "INTERFACE", "SOURCE", "Source", "shell", "to_proto", "write"]
 
 # `graph.meta[INTERFACE]`: the dimensions of inputs and outputs as the source declared them, by
 # name. Shape inference refines them in place; what is written declares them as the source did.
 INTERFACE = "onebyone.interface"
+# `graph.meta[DESCRIBED]`: the values between them of which the source says types and shapes. Of
+# others nothing is written either: it would be bytes, and where inference errs, a wrong file.
+DESCRIBED = "onebyone.described"
 # `graph.meta[SOURCE]`: the files that the model was read from. Its weights may all be in memory by
 # the time that it is written; what it was read from is not to be destroyed all the same.
 SOURCE = "onebyone.source"
@@ -101,6 +104,7 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
     with quiet("onnx_ir"):
         proto = ir.serde.serialize_model(model)
     _restore_interface(proto.graph, model.graph.meta.get(INTERFACE, {}))
+    _restore_silence(proto.graph, model.graph.meta.get(DESCRIBED))
     return proto
 
 
@@ -145,6 +149,14 @@ def _restore_interface(
                 dim.ClearField("dim_param")
                 if want.value is not None:
                     dim.dim_param = want.value
+
+
+def _restore_silence(graph: onnx.GraphProto, described: frozenset[str] | None) -> None:
+    """Say nothing of values of which the source said nothing."""
+    if described is not None:
+        kept = [info for info in graph.value_info if info.name in described]
+        del graph.value_info[:]
+        graph.value_info.extend(kept)
 
 
 # --- the message, in parts -------------------------------------------------------------------
@@ -204,7 +216,7 @@ def _without_large(model: ir.Model) -> ir.Model:
     large = set(_large(model))
     small = [v for v in model.graph.initializers.values() if v not in large]
     rest = shell(model, model.graph.inputs, small)
-    rest.graph.meta[INTERFACE] = model.graph.meta.get(INTERFACE, {})
+    rest.graph.meta.update(model.graph.meta)
     return rest
 
 
