@@ -19,6 +19,9 @@ from onebyone.graph.write import DESCRIBED, INTERFACE, shell
 
 __all__ = ["normalised", "unshared"]
 
+_STANDARD = ("", "ai.onnx")
+# Operators that ONNX Runtime's own tools write in that domain, the first at any opset.
+_RUNTIME = ("SimplifiedLayerNormalization", "LayerNormalization")
 # Functions that call functions can grow a small file without bound when inlined.
 _MOST_NODES = 1_000_000
 
@@ -28,6 +31,7 @@ def normalised(model: ir.Model) -> ir.Model:
 
     Raises `UnreadableModel`.
     """
+    _name_standard(model)
     _check_opset(model)
     _free_unknown_dims(model.graph)
     check_interface(model)
@@ -39,6 +43,13 @@ def normalised(model: ir.Model) -> ir.Model:
     _load_inner_external(model)
     _check(model)
     return model
+
+
+def _name_standard(model: ir.Model) -> None:
+    """The standard's domain has two names, "" and "ai.onnx"; here it has one."""
+    version = model.opset_imports.get("ai.onnx")
+    if version is not None and model.opset_imports.setdefault("", version) == version:
+        del model.opset_imports["ai.onnx"]
 
 
 def _check_opset(model: ir.Model) -> None:
@@ -129,8 +140,30 @@ def _inline(model: ir.Model) -> None:
         return
     if _expanded(model) > _MOST_NODES:
         refuse(f"its functions call one another; inlined they make over {_MOST_NODES} nodes")
+    _name_results(model)
     InlinePass(criteria=partial(_same_opsets, model))(model)
     model.graph.sort()
+
+
+def _name_results(model: ir.Model) -> None:
+    """A name for each result that a call leaves out: it becomes that of a node inside.
+
+    Calls that stay need one as well: the last ones would not be written, and engines count them.
+    """
+    taken = {value.name for node in all_nodes(model) for value in node.outputs}
+    for graph in model.graphs():
+        taken |= {value.name for value in (*graph.inputs, *graph.initializers.values())}
+    for node in all_nodes(model):
+        for k, value in enumerate(node.outputs):
+            if node.op_identifier() in model.functions and not value.name:
+                value.name = _unused(f"{node.name or node.op_type}.{k}", taken)
+
+
+def _unused(stem: str, taken: set[str | None]) -> str:
+    while stem in taken:
+        stem += "_"
+    taken.add(stem)
+    return stem
 
 
 def _same_opsets(model: ir.Model, function: ir.Function) -> bool:
@@ -223,6 +256,9 @@ def _check(model: ir.Model) -> None:
             refuse(f"a node uses {one_line(value.name, 100)}, which nothing makes")
     inputs = [*graph.inputs, *(v for v in graph.initializers.values() if not v.is_graph_input())]
     proto = ir.serde.serialize_model(shell(model, inputs, []))
+    if "" in model.opset_imports:
+        _exempt(proto.graph, model.opset_imports[""])
+        proto.opset_import.add(domain="unknown", version=1)
     for info in (*proto.graph.input, *proto.graph.output):
         if info.type.HasField("tensor_type"):  # an unknown rank is in use, though not in the rules
             info.type.tensor_type.shape.SetInParent()
@@ -230,3 +266,14 @@ def _check(model: ir.Model) -> None:
         onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:
         raise UnreadableModel(f"not a valid ONNX model: {one_line(error)}") from error
+
+
+def _exempt(graph: onnx.GraphProto, opset: int) -> None:
+    """Let pass as foreign what ONNX Runtime has in the standard's domain, and the standard not."""
+    for node in graph.node:
+        absent = node.op_type in _RUNTIME and not onnx.defs.has(node.op_type, opset, "")
+        if absent and node.domain in _STANDARD:
+            node.domain = "unknown"
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _exempt(inner, opset)

@@ -84,6 +84,8 @@ def _form(node: ir.Node, opset: int) -> _Form | str | None:
         return None
     if opset < _FIRST_OPSET:
         return f"{node.op_type} may mean something else than from opset {_FIRST_OPSET} on"
+    if not onnx.defs.has(node.op_type, opset, ""):
+        return f"{node.op_type} is no operator of it"
     versions = (onnx.defs.get_schema(node.op_type, v).since_version for v in (opset, OLDEST_OPSET))
     if opset >= _LIKE_11.get(node.op_type, OLDEST_OPSET) or len(set(versions)) == 1:
         return None

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 
 import onnx
 import onnx_ir as ir
@@ -135,6 +136,8 @@ def _deserialized(proto: onnx.ModelProto, folder: str) -> ir.Model:
         refuse("not an ONNX model: no graph, IR version or opset in it")
     if proto.graph.sparse_initializer:
         refuse("sparse initialisers are not supported; store them densely")
+    if any(a.HasField("sparse_tensor") for node in _nodes(proto.graph) for a in node.attribute):
+        refuse("sparse constants are not supported; store them densely")
     model = ir.serde.deserialize_model(proto)
     for tensor in tensors(model):
         if isinstance(tensor, ir.ExternalTensor):
@@ -147,6 +150,15 @@ def _deserialized(proto: onnx.ModelProto, folder: str) -> ir.Model:
     check_tensors(model)
     check_attributes(model)
     return _unpacked(model) if folder else model
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph and of the graphs in them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
 
 
 def _unpacked(model: ir.Model) -> ir.Model:
