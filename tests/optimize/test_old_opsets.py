@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, version_converter
 
+from onebyone.errors import UnreadableModel
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
 from onebyone.optimize.verification.verify import verify
@@ -108,3 +109,16 @@ def test_before_opset_7_nothing_is_touched(opset: int) -> None:
     (refusal,) = result.report.refusals
     assert refusal.reason.startswith(f"opset {opset}: ")
     assert to_proto(result.model).graph.node == proto.graph.node
+
+
+def test_what_nothing_here_runs_comes_back_too() -> None:
+    proto = network(10, "nearest", [1.0, 1.0, 2.0, 2.0])
+    arrays = {name: integers(name, shape) for name, shape in WEIGHTS.items()}
+    proto.graph.node[1].CopyFrom(helper.make_node("Add", ["t", "b"], ["u"], broadcast=1, axis=1))
+    proto = wrapped(list(proto.graph.node), arrays, 6)
+    result = optimize(proto)
+    assert to_proto(result.model).graph.node == proto.graph.node
+    assert result.report.certificate is None
+    assert result.report.refusals[0].reason.startswith("opset 6: ")
+    with pytest.raises(UnreadableModel):
+        verify(proto, proto)

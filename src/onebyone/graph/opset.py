@@ -9,7 +9,7 @@ asymmetric, and nearest rounded down where the axis grows), and lets Clip pass i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +46,8 @@ _Rule = Callable[[ir.Node], _Form | str]
 def modernise(model: ir.Model) -> tuple[str, str] | None:
     """Infer shapes and, from an opset before 11, go to 11, in place; a node and why it cannot be.
 
-    Its subgraphs are changed too; functions have opsets of their own and stay.
+    Its subgraphs are changed too. Functions are inlined before; those with an opset of their own
+    keep the model as it is.
 
     >>> from onnx import parser
     >>> text = "g (float[1,2,5] x) => (float[1,2,3] y) {y = Slice<axes=[2],starts=[0],ends=[3]>(x)}"
@@ -60,7 +61,7 @@ def modernise(model: ir.Model) -> tuple[str, str] | None:
         return None
     forms: dict[ir.Node, _Form] = {}
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
-        form = _form(node, opset)
+        form = _form(node, opset, model.functions)
         if isinstance(form, str):
             text = (
                 f"opset {opset}: {form}; the model stays as it is: export it with opset 11 or newer"
@@ -78,8 +79,12 @@ def modernise(model: ir.Model) -> tuple[str, str] | None:
     return None
 
 
-def _form(node: ir.Node, opset: int) -> _Form | str | None:
+def _form(
+    node: ir.Node, opset: int, functions: Container[ir.OperatorIdentifier]
+) -> _Form | str | None:
     """What to write for a node; None where that is what stands there, a text if nothing will do."""
+    if node.op_identifier() in functions:
+        return f"function {node.op_type} is written for another opset"
     if node.domain != "":
         return None
     if opset < _FIRST_OPSET:

@@ -102,11 +102,14 @@ def optimize(
     sizes = Sizes(model, shapes)
     if verify:
         check_room((v for node in model.graph for v in node.outputs), sizes)
+    if old is not None:
+        side = _side(model, sizes, machine)
+        report = Report(side, side, (), (RefusedLaw("compose", *old),))
+        if verify:
+            report = replace(report, certificate=_unchanged(original, shapes, data, progress))
+        return Optimized(original, report)
     try:
-        if old is not None:
-            report = _left_alone(model, sizes, machine, RefusedLaw("compose", *old))
-        else:
-            report = _rewritten(model, sizes, laws, machine, _limit(lost_bits), progress)
+        report = _rewritten(model, sizes, laws, machine, _limit(lost_bits), progress)
     except (UnreadableModel, MemoryError):
         raise
     except Exception as error:
@@ -120,7 +123,7 @@ def optimize(
     if verify:
         certificate = _certified(original, model, shapes, data, progress)
         report = replace(report, certificate=certificate)
-    return Optimized(model if old is None else original, report)
+    return Optimized(model, report)
 
 
 def _certified(
@@ -133,6 +136,22 @@ def _certified(
     from onebyone.optimize.verification.verify import verify
 
     return verify(a, b, shapes=shapes, data=data, progress=progress)
+
+
+def _unchanged(
+    model: ir.Model,
+    shapes: Mapping[str, Sequence[int]] | None,
+    data: Mapping[str, Array] | None,
+    progress: Progress | None,
+) -> Certificate | None:
+    """That a model is itself; None where nothing here runs it, and no proof is needed."""
+    from onebyone.graph.evaluate import CannotEvaluate
+    from onebyone.optimize.verification.engine import EngineRefuses
+
+    try:
+        return _certified(model, model, shapes, data, progress)
+    except (EngineRefuses, CannotEvaluate):
+        return None
 
 
 def _rewritten(
@@ -151,11 +170,6 @@ def _rewritten(
     told = [RefusedLaw(r.law, node, r.reason) for node, r in overflowed]
     told += refusals(model.graph, sizes, laws, lost_bits)
     return Report(before, after, _applied(done), tuple(told))
-
-
-def _left_alone(model: ir.Model, sizes: Sizes, machine: Profile, why: RefusedLaw) -> Report:
-    side = _side(model, sizes, machine)
-    return Report(side, side, (), (why,))
 
 
 def _laws(only: Collection[str] | None, without: Collection[str]) -> tuple[str, ...]:
