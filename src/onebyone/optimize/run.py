@@ -17,8 +17,9 @@ from onebyone.graph.checks import keep_kinds, kinds
 from onebyone.graph.constants import set_aside
 from onebyone.graph.count import tally
 from onebyone.graph.form import unshared
+from onebyone.graph.opset import modernise
 from onebyone.graph.read import read
-from onebyone.graph.shapes import Sizes, infer
+from onebyone.graph.shapes import Sizes
 from onebyone.optimize.cost import DEFAULT, Profile, load_profile
 from onebyone.optimize.estimate import estimate
 from onebyone.optimize.refusals import refusals
@@ -96,11 +97,17 @@ def optimize(
     model = read(source)
     original = unshared(model.clone())  # of the weights only the names are copied
     declared = kinds(model.graph)
-    infer(model)
+    old = modernise(model)
     keep_kinds(declared, model.graph)
     sizes = Sizes(model, shapes)
     if verify:
         check_room((v for node in model.graph for v in node.outputs), sizes)
+    if old is not None:
+        side = _side(model, sizes, machine)
+        report = Report(side, side, (), (RefusedLaw("compose", *old),))
+        if verify:
+            report = replace(report, certificate=_unchanged(original, shapes, data, progress))
+        return Optimized(original, report)
     try:
         report = _rewritten(model, sizes, laws, machine, limit, progress)
     except (UnreadableModel, MemoryError):
@@ -129,6 +136,22 @@ def _certified(
     from onebyone.optimize.verification.verify import verify
 
     return verify(a, b, shapes=shapes, data=data, progress=progress)
+
+
+def _unchanged(
+    model: ir.Model,
+    shapes: Mapping[str, Sequence[int]] | None,
+    data: Mapping[str, Array] | None,
+    progress: Progress | None,
+) -> Certificate | None:
+    """That a model is itself; None where nothing here runs it, and no proof is needed."""
+    from onebyone.graph.evaluate import CannotEvaluate
+    from onebyone.optimize.verification.engine import EngineRefuses
+
+    try:
+        return _certified(model, model, shapes, data, progress)
+    except (EngineRefuses, CannotEvaluate):
+        return None
 
 
 def _rewritten(
