@@ -35,14 +35,14 @@ def count(
     Args:
         target: an ONNX model (a path, an `onnx.ModelProto`, an `onnx_ir.Model`), or a
             `torch.nn.Module`.
-        example: for ONNX the shapes of inputs by name, of those at least that leave some size
-            open. For a module what to call it with: a tensor, a tuple of arguments or a dictionary
-            of keyword arguments (`onebyone.nn.count.count`).
+        example: for ONNX the shapes of inputs by name; what is left open then is of the usual
+            size: batch 1, sequence 128, image 224. For a module what to call it with: a tensor, a
+            tuple of arguments or a dictionary of keyword arguments (`onebyone.nn.count.count`).
         shapes: for ONNX, another name of `example`, that of `optimize` and `verify`.
 
     Raises:
         UnreadableModel: the target is no usable ONNX model.
-        UsageError: sizes are missing, or do not fit; shapes are given for a module, or twice.
+        UsageError: sizes do not fit; shapes are given for a module, or twice.
 
     >>> from onnx import parser
     >>> model = parser.parse_model('''<ir_version: 8, opset_import: ["": 17]>

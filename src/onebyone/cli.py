@@ -98,7 +98,8 @@ _shape = click.option(
     multiple=True,
     callback=_shapes,
     metavar="NAME=SIZES",
-    help="Sizes of an input that leaves some open: input=1,3,224,224. Repeatable.",
+    help="Sizes of an input that leaves some open: input=1,3,224,224. Repeatable. Otherwise batch "
+    "1, sequence 128, image 224.",
 )
 _data = click.option(
     "--data",

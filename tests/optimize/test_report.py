@@ -50,7 +50,16 @@ def test_the_saving_is_the_share_of_the_macs() -> None:
 def test_json_holds_everything() -> None:
     told = json.loads(json.dumps(REPORT.to_dict()))
     assert told["inputs"] == [{"name": "x", "shape": [1, 3]}]
-    assert set(told) == {"schema", "inputs", "before", "after", "laws", "refusals", "certificate"}
+    assert set(told) == {
+        "schema",
+        "inputs",
+        "assumed",
+        "before",
+        "after",
+        "laws",
+        "refusals",
+        "certificate",
+    }
     assert (told["schema"], told["certificate"]) == (1, None)
     assert (told["before"]["macs"], told["after"]["modelled_seconds"]) == (1000, 0.125)
     assert told["laws"][0] == {

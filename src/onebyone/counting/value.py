@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from onebyone.counting.assumed import Assumed, said
 from onebyone.counting.formulas import Shape
 from onebyone.counting.gaps import Uncounted
 from onebyone.counting.tree import Branch, grow
@@ -62,8 +63,9 @@ class Count:
 
     The sums are over `layers`, except `activation_bytes` (over all nodes) and `weight_bytes`
     (shared weights once). `nodes` are those of the main graph, or for a PyTorch module the
-    operators that ran and were no views; `inputs` are the shapes counted for. `separator` is what
-    stands between the parts of the layers' names where these are paths: a dot for PyTorch modules.
+    operators that ran and were no views; `inputs` are the shapes counted for, and `assumed` which
+    of their sizes a file leaves open and nobody gave. `separator` is what stands between the parts
+    of the layers' names where these are paths: a dot for PyTorch modules.
     """
 
     parameters: int
@@ -78,6 +80,12 @@ class Count:
     layers: tuple[LayerCount, ...]
     uncounted: tuple[Uncounted, ...]
     separator: str | None = None
+    assumed: tuple[Assumed, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """What was assumed of the inputs' sizes, in a line; empty where nothing was."""
+        return said(self.assumed, dict(self.inputs))
 
     @property
     def flops(self) -> int:
@@ -124,6 +132,7 @@ class Count:
             "unit": "1 MAC = 2 FLOPs",
             **self.totals(),
             "inputs": [{"name": name, "shape": list(shape)} for name, shape in self.inputs],
+            "assumed": [size.to_dict() for size in self.assumed],
             "layers": [layer.to_dict() for layer in self.layers],
             "uncounted": [asdict(row) for row in self.uncounted],
             **({"tree": self.tree().to_dict()} if self.separator else {}),
@@ -159,6 +168,7 @@ def total(
     inputs: tuple[tuple[str, Shape], ...],
     uncounted: tuple[Uncounted, ...],
     separator: str | None = None,
+    assumed: tuple[Assumed, ...] = (),
 ) -> Count:
     """The count of a whole model: the sums over its layers, and what is not a sum of them."""
     return Count(
@@ -174,6 +184,7 @@ def total(
         layers=tuple(layers),
         uncounted=uncounted,
         separator=separator,
+        assumed=assumed,
     )
 
 

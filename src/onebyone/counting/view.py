@@ -29,7 +29,7 @@ def view(count: Count, tree: Branch | None = None, depth: int | None = 2) -> Ren
     >>> "1 MAC = 2 FLOPs" in str(Console(width=80).render_lines(view(nothing)))
     True
     """
-    tables: list[RenderableType] = []
+    tables: list[RenderableType] = [Text(count.told)] if count.told else []
     if count.layers:
         tables.append(_Layers(count) if tree is None else _modules(tree, depth))
     tables.append(_totals(count))

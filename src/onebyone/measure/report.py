@@ -84,12 +84,14 @@ class Bench:
         clock: "wall" or "cpu".
         rows: engine by engine, in each the models in the order given.
         notes: engines that were left out, and why.
+        told: which sizes the models leave open and nobody gave, a line each.
     """
 
     machine: Machine
     clock: str
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, schema 1 (docs/json.md)."""
@@ -107,7 +109,7 @@ class Bench:
 
         told = [_told(list(rows)) for _, rows in groupby(self.rows, lambda row: row.engine)]
         lines = [_machine(self.machine, self.clock), *(line for line in told if line), *self.notes]
-        return Group(self._table(), *(Text(line) for line in lines))
+        return Group(*map(Text, self.told), self._table(), *map(Text, lines))
 
     def _table(self) -> RenderableType:
         from rich.table import Table

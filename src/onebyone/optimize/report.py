@@ -109,6 +109,7 @@ class Report:
         return {
             "schema": 1,
             "inputs": [{"name": n, "shape": list(shape)} for n, shape in self.before.count.inputs],
+            "assumed": [size.to_dict() for size in self.before.count.assumed],
             "before": self.before.to_dict(),
             "after": self.after.to_dict(),
             "laws": [law.to_dict() for law in self.laws],
@@ -128,7 +129,9 @@ class Report:
         from rich.console import Group
         from rich.text import Text
 
-        parts: list[RenderableType] = [self._totals(), Text(self._sizes())]
+        told = self.before.count.told
+        parts: list[RenderableType] = [Text(told)] if told else []
+        parts += [self._totals(), Text(self._sizes())]
         if self.laws:
             parts += [self._laws(), self._regions()]
         else:

@@ -17,7 +17,7 @@ from onebyone.graph.constants import set_aside
 from onebyone.graph.count import tally
 from onebyone.graph.form import unshared
 from onebyone.graph.read import read
-from onebyone.graph.shapes import Sizes, infer
+from onebyone.graph.shapes import Sizes, infer, shapes_of
 from onebyone.optimize.cost import DEFAULT, Profile, load_profile
 from onebyone.optimize.estimate import estimate
 from onebyone.optimize.refusals import refusals
@@ -56,7 +56,7 @@ def optimize(
         source: a path, a ModelProto or an onnx_ir.Model; it is not changed.
         only, without: names of laws to use alone, or to leave out.
         shapes: sizes to decide for, by input name, where an input is dynamic; the result is valid
-            for all sizes. Otherwise batch 1 and 224 along free axes.
+            for all sizes. Otherwise those of `data`, or batch 1, sequence 128, image 224.
         data: the caller's own inputs, by name, for verification.
         profile: the machine to decide for, or the path of its JSON.
         verify: whether to run both models and compare; without it there is no certificate.
@@ -93,7 +93,7 @@ def optimize(
     declared = kinds(model.graph)
     infer(model)
     keep_kinds(declared, model.graph)
-    sizes = Sizes(model, shapes)
+    sizes = Sizes(model, shapes, shapes_of(data))
     if verify:
         check_room((v for node in model.graph for v in node.outputs), sizes)
     try:
@@ -123,7 +123,8 @@ def _certified(
 ) -> Certificate:
     from onebyone.optimize.verification.verify import verify
 
-    return verify(a, b, shapes=shapes, data=data, progress=progress)
+    certificate = verify(a, b, shapes=shapes, data=data, progress=progress)
+    return replace(certificate, told="")  # the report says it already
 
 
 def _rewritten(

@@ -121,12 +121,14 @@ class Certificate:
         engine: what ran the two models.
         seed: drew the random inputs.
         skipped: drawn inputs on which A itself fails, and how.
+        told: which sizes were left open and nobody gave, in a line.
     """
 
     trials: tuple[Trial, ...]
     engine: str
     seed: int
     skipped: tuple[str, ...] = ()
+    told: str = ""
 
     @property
     def passed(self) -> bool:
@@ -239,7 +241,8 @@ class Certificate:
             names = ", ".join(map(repr, self.constants[:_SHOWN]))
             more = ", …" if len(self.constants) > _SHOWN else ""
             lines.append(f"constants  {names}{more}: {_ADVICE}")
-        return Group(self._table(), *map(Text, lines))
+        first = [Text(self.told)] if self.told else []
+        return Group(*first, self._table(), *map(Text, lines))
 
     def _table(self) -> Table:
         from rich.table import Table
