@@ -29,6 +29,7 @@ from onebyone.graph.checks import (
     tensors,
 )
 from onebyone.graph.form import normalised, unshared
+from onebyone.graph.formats import foreign
 
 __all__ = ["read"]
 
@@ -98,8 +99,11 @@ def _parsed(path: str) -> onnx.ModelProto:
         proto.ParseFromString(data)
     except Exception as error:
         raise UnreadableModel(
-            "not an ONNX model, or cut short or damaged; export or download it again"
+            foreign(path)
+            or "not an ONNX model, or cut short or damaged; export or download it again"
         ) from error
+    if not proto.HasField("graph") and (known := foreign(path)):
+        refuse(known)  # a message by chance
     return proto
 
 
@@ -107,10 +111,12 @@ def _bytes(path: str) -> bytes:
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            refuse("not a file; give the path of an .onnx file")
+            known = foreign(path) if stat.S_ISDIR(status.st_mode) else None
+            refuse(known or "not a file; give the path of an .onnx file")
         if not 0 < status.st_size <= _LARGEST_MESSAGE:
             refuse(
-                f"{status.st_size} bytes; an ONNX file has between 1 byte and 2 GiB "
+                foreign(path)
+                or f"{status.st_size} bytes; an ONNX file has between 1 byte and 2 GiB "
                 "(larger models keep their weights in external data)"
             )
         with open(path, "rb") as file:
