@@ -42,6 +42,9 @@ Source = str | os.PathLike[str] | onnx.ModelProto | ir.Model
 def read(source: Source) -> ir.Model:
     """The model of a file, a `ModelProto` or an `onnx_ir.Model`, as a new `onnx_ir.Model`.
 
+    What carries an `onnx_ir.Model` as its `model`, as PyTorch's `ONNXProgram` and an `Optimized`
+    do, is taken for that model.
+
     What holds for the result: every tensor has the bytes its shape asks for; external data lies
     inside the model's folder (a `ModelProto` has no folder, so it may not use external data);
     nodes are in topological order and pass `onnx.checker`; functions are inlined (those written
@@ -77,6 +80,9 @@ def _where(source: object) -> str:
 
 
 def _load(source: Source) -> ir.Model:
+    carried = getattr(source, "model", None)
+    if isinstance(carried, ir.Model):  # an ONNXProgram of PyTorch, or an Optimized
+        source = carried
     if isinstance(source, onnx.ModelProto):
         return unshared(_deserialized(source, ""))
     if isinstance(source, ir.Model):
@@ -84,7 +90,7 @@ def _load(source: Source) -> ir.Model:
         return unshared(_cloned(source))
     if not isinstance(source, str | os.PathLike):
         refuse(
-            "wanted a path, an onnx.ModelProto or an onnx_ir.Model; "
+            "wanted a path, an onnx.ModelProto, an onnx_ir.Model or a torch.onnx.ONNXProgram; "
             "export a PyTorch module with torch.onnx.export first"
         )
     path = os.path.abspath(os.fsdecode(source))
