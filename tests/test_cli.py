@@ -101,7 +101,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["optimize", "m", "-o", os.devnull], "not a file"),
         (["optimize", "m", "-o", "no/such/folder/out.onnx"], "create it first"),
         (["verify", "a", "b", "--seed", "x"], "not a valid integer"),
-        (["bench"], "Missing argument 'A [B …]'"),
+        (["bench"], "Missing argument 'A [B ...]'"),
         (["bench", "m", "--engine", "magic"], "wanted one of onnxruntime, openvino, litert"),
         (["bench", "m", "--threads", "0"], "0 is not in the range x>=1"),
         (["bench", "m", "--threads", "2", "--clock", "cpu"], "say --threads 1, or --clock wall"),

@@ -6,10 +6,11 @@ can be pasted behind any of them.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from onebyone.show.text import shape_option
 
 __all__ = ["Assumed", "said"]
 
@@ -50,13 +51,9 @@ def said(assumed: Sequence[Assumed], inputs: Mapping[str, Sequence[int]]) -> str
     sizes = ", ".join(dict.fromkeys(f"{each.kind} {each.size}" for each in assumed))
     names = list(dict.fromkeys(each.input for each in assumed))
     most = "" if len(names) <= _SHOWN else f", of {len(names)} inputs like"
-    options = " ".join(_option(name, inputs[name]) for name in names[:_SHOWN])
+    options = " ".join(shape_option(name, inputs[name]) for name in names[:_SHOWN])
     return f"open sizes: {sizes}; for others add{most} {options}"
 
 
 _SHOWN = 8
 """Inputs in the line."""
-
-
-def _option(name: str, shape: Sequence[int]) -> str:
-    return "--shape " + shlex.quote(f"{name}={','.join(map(str, shape))}")

@@ -13,6 +13,7 @@ from onebyone.counting.assumed import Assumed, said
 from onebyone.counting.formulas import Shape
 from onebyone.counting.gaps import Uncounted
 from onebyone.counting.tree import Branch, grow
+from onebyone.show.shown import Shown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -57,8 +58,8 @@ class LayerCount:
         return {**asdict(self), "intensity": self.intensity}
 
 
-@dataclass(frozen=True)
-class Count:
+@dataclass(frozen=True, repr=False)
+class Count(Shown):
     """What a model holds, computes and moves; 1 MAC = 2 FLOPs.
 
     The sums are over `layers`, except `activation_bytes` (over all nodes) and `weight_bytes`
@@ -86,6 +87,12 @@ class Count:
     def told(self) -> str:
         """What was assumed of the inputs' sizes, in a line; empty where nothing was."""
         return said(self.assumed, dict(self.inputs))
+
+    @property
+    def summary(self) -> str:
+        """Parameters, MACs, and the share of them in 1×1s."""
+        share = f"{self.pointwise_share:.0%} in 1×1s"
+        return f"{self.parameters:,} parameters, {self.macs:,} MACs, {share}"
 
     @property
     def flops(self) -> int:
@@ -149,14 +156,6 @@ class Count:
         from onebyone.counting.view import view
 
         return view(self, self.tree() if self.separator else None)
-
-    def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(width=120, no_color=True, highlight=False, emoji=False)
-        with console.capture() as shown:
-            console.print(self)
-        return shown.get().rstrip()
 
 
 def total(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import onnx
 import onnx_ir as ir
@@ -26,18 +27,30 @@ from onebyone.optimize.report import AppliedLaw, RefusedLaw, Report, Side
 from onebyone.optimize.rewrite import Rewrite, rewrite
 from onebyone.optimize.room import check_room
 from onebyone.optimize.verification.certificate import Certificate
+from onebyone.show.shown import Shown
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 __all__ = ["Optimized", "optimize"]
 
 Progress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
-class Optimized:
+@dataclass(frozen=True, repr=False)
+class Optimized(Shown):
     """An optimised model and what there is to say about it."""
 
     model: ir.Model
     report: Report
+
+    @property
+    def summary(self) -> str:
+        """That of the report."""
+        return self.report.summary
+
+    def __rich__(self) -> RenderableType:
+        return self.report
 
 
 def optimize(
