@@ -36,6 +36,7 @@ def optimize(
     shapes: Mapping[str, Sequence[int]] | None = None,
     data: Mapping[str, np.ndarray] | None = None,
     profile: Profile | str | os.PathLike[str] | None = None,
+    lost_bits: float | None = None,
     verify: bool = True,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Optimized:
@@ -54,6 +55,8 @@ def optimize(
             for all sizes. Otherwise those of `data`, or batch 1, sequence 128, image 224.
         data: the caller's own inputs, by name, for verification.
         profile: the machine to decide for, or the path of its JSON.
+        lost_bits: the digits, in bits, that a rewrite may lose where the original cancels exactly
+            (docs/numerics.md); what would lose more is refused. 4 if not given.
         verify: whether to run both models and compare; without it there is no certificate.
         progress: called with (stage, done, total).
 
@@ -83,6 +86,7 @@ def optimize(
         shapes=shapes,
         data=data,
         profile=profile,
+        lost_bits=lost_bits,
         verify=verify,
         progress=progress,
     )
