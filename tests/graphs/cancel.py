@@ -40,7 +40,7 @@ def _note(g: Sketch, x: Value, centre: np.ndarray, scale: float) -> None:
 
 
 def centred(g: Sketch, x: Value) -> Value | None:
-    """(x - c), (x - c)/s or (x - c)·(1/s), where c is anything up to 1e9 and s may be far smaller."""
+    """x - c, (x - c)/s or (x - c)·(1/s), where c is anything up to 1e9 and s may be far smaller."""
     size = 10.0 ** g.integer(0, g.decades)
     scale = float(max(1.0, size * 10.0 ** -g.integer(0, 5)))
     centre = _per_channel(g, x, size * g.pick([1, -1, 0.5, 2]), scale)

@@ -50,7 +50,7 @@ def outlined(model: ModelProto, rng: np.random.Generator) -> ModelProto:
 
 
 def branched(model: ModelProto, rng: np.random.Generator) -> ModelProto:
-    """Some nodes in a row stand in both branches of an If, with a constant or a run-time question."""
+    """Some nodes in a row stand in both branches of an If whose condition is a constant."""
     made = _copy(model)
     start, stop = _stretch(made, rng)
     nodes = [made.graph.node[k] for k in range(start, stop)]

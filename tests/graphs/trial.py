@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
-from onnx import ModelProto, checker
+from onnx import ModelProto
 
 from onebyone.errors import OnebyoneError
 from onebyone.graph.evaluate import CannotEvaluate
@@ -19,6 +18,7 @@ from onebyone.optimize import optimize
 
 from .noise import Model, excess
 from .run import differences, run
+from .valid import faults, refusal
 
 __all__ = ["KINDS", "Fault", "Subject", "Verdict", "trial"]
 
@@ -62,10 +62,8 @@ class Verdict:
 
 def trial(subject: Subject, certify: bool, seed: int) -> Verdict:
     """Optimise a model and judge the result on all of its inputs."""
-    try:
-        checker.check_model(subject.model, full_check=True)
-    except Exception as error:  # the checker raises what it likes
-        return Verdict(skipped=f"not valid: {_short(error)}")
+    if wrong := faults(subject.model):
+        return Verdict(skipped=f"not valid: {wrong[0][:240]}")
     answers, why = _answers(subject.model, subject.feeds)
     if why and not _is_missing_kernel(why):
         return Verdict(skipped=f"the engine: {why}")
@@ -86,15 +84,15 @@ def trial(subject: Subject, certify: bool, seed: int) -> Verdict:
     except Exception as error:
         return Verdict(engine=engine, faults=(Fault("crash", _where(error)),))
     told = result.report.to_dict()
-    faults = [
-        *_valid(after),
+    found = [
+        *(Fault("invalid", why[:240]) for why in faults(after)),
         *_larger(subject.model, after, told),
         *_again(after, options),
         *_certified(result),
         *_judged(subject, after, answers, engine, np.random.default_rng(seed)),
     ]
     laws = tuple(dict.fromkeys(row["law"] for row in told["laws"]))
-    return Verdict("", engine, laws, tuple(faults))
+    return Verdict("", engine, laws, tuple(found))
 
 
 def _short(error: Exception) -> str:
@@ -116,13 +114,6 @@ def _answers(model: ModelProto, feeds: tuple[tuple[str, Arrays], ...]) -> tuple[
         return run(model, *(inputs for _, inputs in feeds)), ""
     except Exception as error:  # the engine's exceptions have no common type
         return [], _short(error)
-
-
-def _valid(after: ModelProto) -> Iterator[Fault]:
-    try:
-        checker.check_model(after, full_check=True)
-    except Exception as error:
-        yield Fault("invalid", _short(error))
 
 
 def _larger(before: ModelProto, after: ModelProto, told: Mapping[str, Any]) -> Iterator[Fault]:
@@ -174,20 +165,9 @@ def _judged(
     if why:
         yield Fault("engine", why)
         return
-    if (why := _refused(after)) and not _refused(subject.model):
-        yield Fault("engine", f"with optimisations: {why}")
+    if (why := refusal(after, True)) and not refusal(subject.model, True):
+        yield Fault("engine", f"with optimisations: {why[:240]}")
     yield from _compared(subject, answers, results, rng)
-
-
-def _refused(model: ModelProto) -> str:
-    """Why the engine does not load a model with all of its optimisations on; empty if it does."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 4
-    try:
-        ort.InferenceSession(model.SerializeToString(), options)
-    except Exception as error:
-        return _short(error)
-    return ""
 
 
 def _compared(

@@ -1,4 +1,4 @@
-"""A node as older opsets write it: what is an input today was an attribute, or could not be said."""
+"""A node as older opsets write it: an input of today was an attribute, or could not be said."""
 
 from __future__ import annotations
 
