@@ -69,7 +69,7 @@ PASS_FAULTS: tuple[Mutant, ...] = (
            "optimize/channels/moves",
            "at += count or 0", ""),
     Mutant("permute", "_fixed", "graph outputs are permuted", "optimize/channels/relabel",
-           "(*graph.inputs, *graph.outputs)", "graph.inputs"),
+           "(*given, *graph.outputs)", "given"),
     Mutant("permute", "_assemble", "a Gather permutes the wrong way", "optimize/channels/relabel",
            "np.argsort(ordered)", "ordered"),
     Mutant("permute", "_runs", "repeated channels are taken for a stretch",
