@@ -4,6 +4,7 @@
     python benchmarks/fuzz.py --count 500 --seed 7         others
     python benchmarks/fuzz.py --source drawn --only 1234   one of them again, told in full
     python benchmarks/fuzz.py --out fuzz.jsonl             goes on where it was stopped
+    ONEBYONE_EXPORTS=folder python benchmarks/fuzz.py      exported files are kept there
 
 A number makes a model: drawn (tests/graphs/wild.py: opsets 7 to the newest, four types, constants
 computed in the graph, masks, shifts up to 1e9, quantised parts, ...), or a PyTorch module out of a
@@ -37,8 +38,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.graphs.trial import KINDS, Fault, Subject, Verdict, trial
 
-LIMIT = 120  # seconds for one model
+TOGETHER = 40  # tests/graphs/exported.py's; importing that takes seconds
+LIMIT = 300  # seconds for one model
 SHARE = {"drawn": 17_000, "dynamo": 1_500, "torchscript": 1_500}  # of 20,000
+EXPORTS = "ONEBYONE_EXPORTS"  # a folder where exported files are kept for the next time
 Row = dict[str, Any]
 
 
@@ -69,7 +72,8 @@ def subject(task: Task, choices: bytes | None = None) -> tuple[Subject, frozense
         return Subject(drawn.model, feeds, drawn.exact, str(NUMPY[drawn.dtype])), drawn.marks
     from tests.graphs.exported import exported
 
-    return exported(task.number, dynamo=task.source == "dynamo")
+    folder = Path(kept) if (kept := os.environ.get(EXPORTS)) else None
+    return exported(task.number, task.source == "dynamo", folder)
 
 
 def tried(task: Task, choices: bytes | None = None) -> tuple[Verdict, frozenset[str]]:
@@ -165,7 +169,9 @@ def _lane(tasks: Sequence[Task], path: Path) -> None:
 
 def run(tasks: Sequence[Task], path: Path, jobs: int) -> list[Row]:
     """All of the verdicts; each of the `jobs` lanes has its own file beside `path`."""
-    lanes = [(tasks[k::jobs], path.with_suffix(f".{k}of{jobs}.jsonl")) for k in range(jobs)]
+    # What is exported together stays in one lane.
+    parts = [[t for t in tasks if t.number // TOGETHER % jobs == k] for k in range(jobs)]
+    lanes = [(part, path.with_suffix(f".{k}of{jobs}.jsonl")) for k, part in enumerate(parts)]
     context = multiprocessing.get_context("fork")
     running = [context.Process(target=_lane, args=lane) for lane in lanes]
     for process in running:
