@@ -99,6 +99,12 @@ def _pool(op: str) -> Rule:
     return rule
 
 
+def _gemm(opset: int, constants: Any, inputs: list[str], given: Attributes) -> Written:
+    if len(inputs) < 3:
+        raise Unwritable("a Gemm without a bias before opset 11")
+    return "Gemm", inputs, given
+
+
 def _resize(opset: int, constants: Any, inputs: list[str], given: Attributes) -> Written:
     """Resize of opset 10 and Upsample before: asymmetric, nearest by rounding down."""
     mode, scales = given.get("mode", "nearest"), _known(constants, inputs[2])
@@ -125,6 +131,7 @@ OLDER: dict[str, Rule] = {
     "Clip": _clip,
     "DepthToSpace": _depth_to_space,
     "Gather": _gather,
+    "Gemm": _gemm,
     "MaxPool": _pool("MaxPool"),
     "Pad": _pad,
     "Resize": _resize,

@@ -116,7 +116,10 @@ def wild(number: int, choices: bytes | None = None) -> Wild:
     opset = int(rng.integers(OLDEST_OF.get(dtype, OLDEST), NEWEST + 1))
     rough = bool(rng.random() < 0.6)
     g = Sketch(stream, opset, bool(rng.random() < 0.2), rng, rough=rough)
-    g.constant_nodes, g.computed = bool(rng.random() < 0.25), bool(rng.random() < 0.4)
+    g.constant_nodes, g.computed = (
+        bool(rng.random() < 0.25) and opset >= 9,
+        bool(rng.random() < 0.4),
+    )
     g.dtype = dtype
     g.limit = EXACT_UP_TO.get(dtype, g.limit)
     if dtype == TensorProto.FLOAT16:
@@ -165,6 +168,7 @@ def _with_initialisers_as_inputs(model: ModelProto) -> None:
     for tensor in model.graph.initializer:
         info = model.graph.input.add(name=tensor.name)
         info.type.tensor_type.elem_type = tensor.data_type
+        info.type.tensor_type.shape.SetInParent()  # a scalar has one, too
         for size in tensor.dims:
             info.type.tensor_type.shape.dim.add(dim_value=size)
 
