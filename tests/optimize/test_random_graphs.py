@@ -17,6 +17,7 @@ from onebyone.optimize import optimize
 from onebyone.optimize.cost import DEFAULT, Profile
 
 from ..graphs.drawn import Drawn, drawn_models, sample
+from ..graphs.older import older
 from ..graphs.reorder import reordered
 from ..graphs.retyped import cast, retyped
 from ..graphs.run import differences, run
@@ -128,3 +129,21 @@ def test_other_numbers_run_where_the_original_does(kind: int) -> None:
             for before, now in zip(run(proto, *feeds), run(after, *feeds), strict=True):
                 assert differences(before, now) == []
     assert min(taken, rewritten) >= 10
+
+
+def test_older_opsets_keep_their_answers() -> None:
+    met: set[str] = set()
+    for drawn in sample(400, number=21):
+        for opset in (7, 8, 9, 10) if drawn.model.opset_import[0].version == 11 else ():
+            proto = older(drawn.model, opset)
+            if proto is None:
+                continue
+            same = zip(run(drawn.model, *drawn.feeds), run(proto, *drawn.feeds), strict=True)
+            assert [differences(a, b) for a, b in same if differences(a, b)] == []
+            after, _ = _optimized(proto, profile=COUNTING)
+            assert after.opset_import[0].version == 11
+            assert refused(proto, after) == []
+            for before, now in zip(run(proto, *drawn.feeds), run(after, *drawn.feeds), strict=True):
+                assert differences(before, now) == []
+            met |= {node.op_type for node in proto.graph.node}
+    assert met >= {"BatchNormalization", "Clip", "Pad", "Slice"}
