@@ -37,11 +37,11 @@ def count(
     source: str | os.PathLike[str] | onnx.ModelProto | ir.Model,
     shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Count:
-    """Count a model for the input shapes `shapes`, by input name; a dynamic input must be given.
+    """Count a model for the input shapes `shapes`, by input name; else for the usual sizes.
 
     Raises:
         UnreadableModel: the source is no usable ONNX model.
-        UsageError: an input leaves a dimension open, or a shape does not fit.
+        UsageError: a shape does not fit, or an input is of unknown rank and not given.
 
     >>> from onnx import TensorProto, helper
     >>> x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 5, 7])
@@ -55,7 +55,7 @@ def count(
     """
     model = read(source)
     modernise(model)
-    return tally(model, Sizes(model, shapes, strict=True))
+    return tally(model, Sizes(model, shapes))
 
 
 def tally(model: ir.Model, sizes: Sizes) -> Count:
@@ -74,6 +74,7 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
         weight_bytes=weight_bytes,
         nodes=len(walk.graph),
         inputs=tuple(sizes.inputs.items()),
+        assumed=sizes.assumed,
         uncounted=uncounted([node for node in others if node not in work], walk),
     )
 

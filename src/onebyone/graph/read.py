@@ -30,6 +30,7 @@ from onebyone.graph.checks import (
     tensors,
 )
 from onebyone.graph.form import normalised, unshared
+from onebyone.graph.formats import foreign
 from onebyone.graph.write import SOURCE
 from onebyone.graph.write import Source as Files
 
@@ -43,6 +44,9 @@ Source = str | os.PathLike[str] | onnx.ModelProto | ir.Model
 
 def read(source: Source) -> ir.Model:
     """The model of a file, a `ModelProto` or an `onnx_ir.Model`, as a new `onnx_ir.Model`.
+
+    What carries an `onnx_ir.Model` as its `model`, as PyTorch's `ONNXProgram` and an `Optimized`
+    do, is taken for that model.
 
     What holds for the result: every tensor has the bytes its shape asks for; external data lies
     inside the model's folder (a `ModelProto` has no folder, so it may not use external data);
@@ -78,6 +82,9 @@ def _where(source: object) -> str:
 
 
 def _load(source: Source) -> ir.Model:
+    carried = getattr(source, "model", None)
+    if isinstance(carried, ir.Model):  # an ONNXProgram of PyTorch, or an Optimized
+        source = carried
     if isinstance(source, onnx.ModelProto):
         return unshared(_deserialized(source, ""))
     if isinstance(source, ir.Model):
@@ -85,7 +92,7 @@ def _load(source: Source) -> ir.Model:
         return unshared(_cloned(source))
     if not isinstance(source, str | os.PathLike):
         refuse(
-            "wanted a path, an onnx.ModelProto or an onnx_ir.Model; "
+            "wanted a path, an onnx.ModelProto, an onnx_ir.Model or a torch.onnx.ONNXProgram; "
             "export a PyTorch module with torch.onnx.export first"
         )
     path = os.path.abspath(os.fsdecode(source))
@@ -110,8 +117,11 @@ def _parsed(path: str) -> onnx.ModelProto:
         proto.ParseFromString(data)
     except Exception as error:
         raise UnreadableModel(
-            "not an ONNX model, or cut short or damaged; export or download it again"
+            foreign(path)
+            or "not an ONNX model, or cut short or damaged; export or download it again"
         ) from error
+    if not proto.HasField("graph") and (known := foreign(path)):
+        refuse(known)  # a message by chance
     return proto
 
 
@@ -119,10 +129,12 @@ def _bytes(path: str) -> bytes:
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            refuse("not a file; give the path of an .onnx file")
+            known = foreign(path) if stat.S_ISDIR(status.st_mode) else None
+            refuse(known or "not a file; give the path of an .onnx file")
         if not 0 < status.st_size <= _LARGEST_MESSAGE:
             refuse(
-                f"{status.st_size} bytes; an ONNX file has between 1 byte and 2 GiB "
+                foreign(path)
+                or f"{status.st_size} bytes; an ONNX file has between 1 byte and 2 GiB "
                 "(larger models keep their weights in external data)"
             )
         with open(path, "rb") as file:

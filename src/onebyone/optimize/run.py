@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import onnx
 import onnx_ir as ir
@@ -19,7 +20,7 @@ from onebyone.graph.count import tally
 from onebyone.graph.form import unshared
 from onebyone.graph.opset import modernise
 from onebyone.graph.read import read
-from onebyone.graph.shapes import Sizes
+from onebyone.graph.shapes import Sizes, shapes_of
 from onebyone.optimize.cost import DEFAULT, Profile, load_profile
 from onebyone.optimize.estimate import estimate
 from onebyone.optimize.refusals import refusals
@@ -27,18 +28,30 @@ from onebyone.optimize.report import AppliedLaw, RefusedLaw, Report, Side
 from onebyone.optimize.rewrite import Rewrite, rewrite
 from onebyone.optimize.room import check_room
 from onebyone.optimize.verification.certificate import Certificate
+from onebyone.show.shown import Shown
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 __all__ = ["Optimized", "optimize"]
 
 Progress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
-class Optimized:
+@dataclass(frozen=True, repr=False)
+class Optimized(Shown):
     """An optimised model and what there is to say about it."""
 
     model: ir.Model
     report: Report
+
+    @property
+    def summary(self) -> str:
+        """That of the report."""
+        return self.report.summary
+
+    def __rich__(self) -> RenderableType:
+        return self.report
 
 
 def optimize(
@@ -59,7 +72,7 @@ def optimize(
         source: a path, a ModelProto or an onnx_ir.Model; it is not changed.
         only, without: names of laws to use alone, or to leave out.
         shapes: sizes to decide for, by input name, where an input is dynamic; the result is valid
-            for all sizes. Otherwise batch 1 and 224 along free axes.
+            for all sizes. Otherwise those of `data`, or batch 1, sequence 128, image 224.
         data: the caller's own inputs, by name, for verification.
         profile: the machine to decide for, or the path of its JSON.
         lost_bits: the digits, in bits, that a rewrite may lose where the original cancels exactly
@@ -92,14 +105,14 @@ def optimize(
     >>> result.report.certificate.passed
     True
     """
-    laws = _laws(only, without)
+    laws, limit = _laws(only, without), _limit(lost_bits)
     machine = _profile(profile)
     model = read(source)
     original = unshared(model.clone())  # of the weights only the names are copied
     declared = kinds(model.graph)
     old = modernise(model)
     keep_kinds(declared, model.graph)
-    sizes = Sizes(model, shapes)
+    sizes = Sizes(model, shapes, shapes_of(data))
     if verify:
         check_room((v for node in model.graph for v in node.outputs), sizes)
     if old is not None:
@@ -109,7 +122,7 @@ def optimize(
             report = replace(report, certificate=_unchanged(original, shapes, data, progress))
         return Optimized(original, report)
     try:
-        report = _rewritten(model, sizes, laws, machine, _limit(lost_bits), progress)
+        report = _rewritten(model, sizes, laws, machine, limit, progress)
     except (UnreadableModel, MemoryError):
         raise
     except Exception as error:
@@ -135,7 +148,8 @@ def _certified(
 ) -> Certificate:
     from onebyone.optimize.verification.verify import verify
 
-    return verify(a, b, shapes=shapes, data=data, progress=progress)
+    certificate = verify(a, b, shapes=shapes, data=data, progress=progress)
+    return replace(certificate, told="")  # the report says it already
 
 
 def _unchanged(
@@ -165,10 +179,10 @@ def _rewritten(
     """Rewrite a model with known shapes in place; the report has no certificate yet."""
     set_aside(model.graph)
     before = _side(model, sizes, machine)
-    done, overflowed = rewrite(model, sizes, laws, machine, progress, lost_bits)
+    done, refused = rewrite(model, sizes, laws, machine, progress, lost_bits)
     after = _side(model, sizes, machine)
-    told = [RefusedLaw(r.law, node, r.reason) for node, r in overflowed]
-    told += refusals(model.graph, sizes, laws, lost_bits)
+    told = [RefusedLaw(r.law, node, r.reason) for node, r in refused]
+    told += refusals(model.graph, sizes, laws)
     return Report(before, after, _applied(done), tuple(told))
 
 
