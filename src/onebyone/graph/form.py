@@ -20,8 +20,9 @@ from onebyone.graph.write import DESCRIBED, INTERFACE, shell
 __all__ = ["normalised", "unshared"]
 
 _STANDARD = ("", "ai.onnx")
-# Operators that ONNX Runtime's own tools write in that domain, the first at any opset.
-_RUNTIME = ("SimplifiedLayerNormalization", "LayerNormalization")
+# Operators that ONNX Runtime takes in that domain, and the standard does not: its own at any opset,
+# one before opset 17, and the first form of one, which the standard withdrew.
+_RUNTIME = ("SimplifiedLayerNormalization", "LayerNormalization", "GroupNormalization")
 # Functions that call functions can grow a small file without bound when inlined.
 _MOST_NODES = 1_000_000
 
@@ -271,9 +272,13 @@ def _check(model: ir.Model) -> None:
 def _exempt(graph: onnx.GraphProto, opset: int) -> None:
     """Let pass as foreign what ONNX Runtime has in the standard's domain, and the standard not."""
     for node in graph.node:
-        absent = node.op_type in _RUNTIME and not onnx.defs.has(node.op_type, opset, "")
-        if absent and node.domain in _STANDARD:
+        if node.op_type in _RUNTIME and node.domain in _STANDARD and not _has(node.op_type, opset):
             node.domain = "unknown"
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 _exempt(inner, opset)
+
+
+def _has(op_type: str, opset: int) -> bool:
+    known = onnx.defs.has(op_type, opset, "")
+    return known and not onnx.defs.get_schema(op_type, opset).deprecated
