@@ -295,9 +295,16 @@ def bench(
     """
     from onebyone.measure.bench import bench as time_models
 
-    found = time_models(
-        models, engines, shapes=shapes, threads=threads, seconds=seconds, clock=clock
-    )
+    with progress_bar(timed=True) as progress:
+        found = time_models(
+            models,
+            engines,
+            shapes=shapes,
+            threads=threads,
+            seconds=seconds,
+            clock=clock,
+            progress=progress,
+        )
     emit(found, as_json)
 
 
@@ -313,7 +320,8 @@ def profile(name: str, threads: int | None, clock: str, output: Path | None, as_
     from onebyone.measure.profile import profile as measure
     from onebyone.measure.save import save
 
-    found = measure(name, threads=threads, clock=clock)
+    with progress_bar(timed=True) as progress:
+        found = measure(name, threads=threads, clock=clock, progress=progress)
     with unbroken():
         save(found, target)
     emit(found, as_json)
