@@ -173,7 +173,7 @@ def optimize(
     """
     if output is None and not dry_run:
         raise UsageError("no output given: add -o OUT.onnx, or --dry-run to write nothing")
-    target = None if dry_run else _target(output)
+    target = None if dry_run else _target(output, read=(data, profile))
     arrays = None if data is None else _load(data)
     from onebyone.graph.copy import copy
     from onebyone.graph.write import write
@@ -392,10 +392,18 @@ def explain(
     emit(explanation, as_json)
 
 
-def _target(output: Path | None, usual: str = "model.onnx") -> Path:
-    """The file to write, known to be writable before any work begins; raises UsageError."""
+def _target(
+    output: Path | None, usual: str = "model.onnx", read: Sequence[Path | None] = ()
+) -> Path:
+    """The file to write, known to be writable before any work begins; raises UsageError.
+
+    It is none of those that the command reads, apart from the model.
+    """
     if output is None:
         raise UsageError(f"no output given: add -o FILE, like {usual}")
+    for path in read:
+        if path is not None and path.exists() and output.exists() and output.samefile(path):
+            raise UsageError(f"-o {output} is {path}, which is read: choose another name")
     if output.exists() and not output.is_file():
         raise UsageError(f"-o {output} is not a file: name one, like {output / usual}")
     if not output.parent.is_dir():

@@ -26,8 +26,9 @@ from onebyone.graph.count_formulas import PRODUCTS, Product, Site
 from onebyone.graph.count_gaps import uncounted
 from onebyone.graph.count_walk import Walk, name_of, operand, traffic
 from onebyone.graph.count_weights import Reading, operator, readings, trace
+from onebyone.graph.opset import modernise
 from onebyone.graph.read import read
-from onebyone.graph.shapes import Sizes, infer
+from onebyone.graph.shapes import Sizes
 
 __all__ = ["count", "macs", "tally"]
 
@@ -53,12 +54,12 @@ def count(
     (12, 420, 1.0)
     """
     model = read(source)
-    infer(model)
+    modernise(model)
     return tally(model, Sizes(model, shapes))
 
 
 def tally(model: ir.Model, sizes: Sizes) -> Count:
-    """Count a model that has been through `read` and `infer`; it is not changed."""
+    """Count a model that has been through `read` and `modernise`; it is not changed."""
     walk = Walk(model.graph, sizes, trace(model.graph))
     biases = {node: layer for node in walk.graph if (layer := _layer_of_bias(node, walk))}
     work = {node: found for node in walk.graph if (found := _work(node, walk))}

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 
 import onnx
 import onnx_ir as ir
@@ -30,6 +31,8 @@ from onebyone.graph.checks import (
 )
 from onebyone.graph.form import normalised, unshared
 from onebyone.graph.formats import foreign
+from onebyone.graph.write import SOURCE
+from onebyone.graph.write import Source as Files
 
 __all__ = ["read"]
 
@@ -51,8 +54,7 @@ def read(source: Source) -> ir.Model:
     for another opset are left as they are); Constant nodes of the main graph are initialisers;
     the IR version is at least 4, in which an initialiser that is also an input is a default that
     a caller may override (in older files it is a constant, and no longer listed as an input);
-    opsets older than 11 are converted; a declared dimension of -1 or "?" is a free one of its
-    own. Names are kept.
+    a declared dimension of -1 or "?" is a free one of its own. Opsets and names are kept.
 
     Raises `UnreadableModel`, with one line, for anything that is not such a model.
 
@@ -66,7 +68,7 @@ def read(source: Source) -> ir.Model:
     where = _where(source)
     try:
         with quiet("onnx_ir"):
-            return normalised(_load(source))
+            return normalised(_remembered(_load(source), source))
     except UnreadableModel as error:
         raise UnreadableModel(f"{where}: {error}") from error.__cause__
     except Exception as error:  # the libraries raise whatever comes to hand on damaged models
@@ -95,6 +97,16 @@ def _load(source: Source) -> ir.Model:
         )
     path = os.path.abspath(os.fsdecode(source))
     return _deserialized(_parsed(path), os.path.dirname(path))
+
+
+def _remembered(model: ir.Model, source: Source) -> ir.Model:
+    """`model` with a note of the files that it comes from, for `write` to spare."""
+    external = (tensor for tensor in tensors(model) if isinstance(tensor, ir.ExternalTensor))
+    data = {os.path.realpath(tensor.path) for tensor in external}
+    path = os.path.abspath(os.fsdecode(source)) if isinstance(source, str | os.PathLike) else ""
+    before = model.graph.meta.get(SOURCE, Files())
+    model.graph.meta[SOURCE] = Files(path or before.path, before.data | data)
+    return model
 
 
 def _parsed(path: str) -> onnx.ModelProto:
@@ -136,6 +148,8 @@ def _deserialized(proto: onnx.ModelProto, folder: str) -> ir.Model:
         refuse("not an ONNX model: no graph, IR version or opset in it")
     if proto.graph.sparse_initializer:
         refuse("sparse initialisers are not supported; store them densely")
+    if any(a.HasField("sparse_tensor") for node in _nodes(proto.graph) for a in node.attribute):
+        refuse("sparse constants are not supported; store them densely")
     model = ir.serde.deserialize_model(proto)
     for tensor in tensors(model):
         if isinstance(tensor, ir.ExternalTensor):
@@ -148,6 +162,15 @@ def _deserialized(proto: onnx.ModelProto, folder: str) -> ir.Model:
     check_tensors(model)
     check_attributes(model)
     return _unpacked(model) if folder else model
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph and of the graphs in them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
 
 
 def _unpacked(model: ir.Model) -> ir.Model:

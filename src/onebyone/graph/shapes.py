@@ -109,6 +109,7 @@ def _settle_initializers(graph: ir.Graph) -> None:
 
 def _infer_node(context: Context, node: ir.Node, known: frozenset[str]) -> None:
     declared = [value.shape for value in node.outputs]
+    types = [value.type for value in node.outputs]
     for value in node.outputs:
         value.shape = None
     context.made_up = 0
@@ -125,6 +126,20 @@ def _infer_node(context: Context, node: ir.Node, known: frozenset[str]) -> None:
     for value, old in zip(node.outputs, declared, strict=True):
         inferred = _usable(context, value.shape) if inner else value.shape
         value.shape = _merged(context, inferred, _usable(context, old), known)
+    if _is_foreign_quantised(node):
+        for value, kind in zip(node.outputs, types, strict=True):
+            value.type = kind
+
+
+def _is_foreign_quantised(node: ir.Node) -> bool:
+    """Whether a node's results may be bytes or floats, and only its runtime knows: a QGemm's.
+
+    Inference says float of some that are bytes; of what it says, such a file would be refused.
+    """
+    kinds = {value.dtype for value in node.inputs if value is not None}
+    return node.domain != "" and any(
+        kind is not None and kind.is_integer() and kind.bitwidth <= 8 for kind in kinds
+    )
 
 
 def _evaluate(context: Context, node: ir.Node, numbers: dict[ir.Value, Array]) -> None:

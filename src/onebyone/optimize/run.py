@@ -18,8 +18,9 @@ from onebyone.graph.checks import keep_kinds, kinds
 from onebyone.graph.constants import set_aside
 from onebyone.graph.count import tally
 from onebyone.graph.form import unshared
+from onebyone.graph.opset import modernise
 from onebyone.graph.read import read
-from onebyone.graph.shapes import Sizes, infer, shapes_of
+from onebyone.graph.shapes import Sizes, shapes_of
 from onebyone.optimize.cost import DEFAULT, Profile, load_profile
 from onebyone.optimize.estimate import estimate
 from onebyone.optimize.refusals import refusals
@@ -104,18 +105,24 @@ def optimize(
     >>> result.report.certificate.passed
     True
     """
-    laws = _laws(only, without)
+    laws, limit = _laws(only, without), _limit(lost_bits)
     machine = _profile(profile)
     model = read(source)
     original = unshared(model.clone())  # of the weights only the names are copied
     declared = kinds(model.graph)
-    infer(model)
+    old = modernise(model)
     keep_kinds(declared, model.graph)
     sizes = Sizes(model, shapes, shapes_of(data))
     if verify:
         check_room((v for node in model.graph for v in node.outputs), sizes)
+    if old is not None:
+        side = _side(model, sizes, machine)
+        report = Report(side, side, (), (RefusedLaw("compose", *old),))
+        if verify:
+            report = replace(report, certificate=_unchanged(original, shapes, data, progress))
+        return Optimized(original, report)
     try:
-        report = _rewritten(model, sizes, laws, machine, _limit(lost_bits), progress)
+        report = _rewritten(model, sizes, laws, machine, limit, progress)
     except (UnreadableModel, MemoryError):
         raise
     except Exception as error:
@@ -145,6 +152,22 @@ def _certified(
     return replace(certificate, told="")  # the report says it already
 
 
+def _unchanged(
+    model: ir.Model,
+    shapes: Mapping[str, Sequence[int]] | None,
+    data: Mapping[str, Array] | None,
+    progress: Progress | None,
+) -> Certificate | None:
+    """That a model is itself; None where nothing here runs it, and no proof is needed."""
+    from onebyone.graph.evaluate import CannotEvaluate
+    from onebyone.optimize.verification.engine import EngineRefuses
+
+    try:
+        return _certified(model, model, shapes, data, progress)
+    except (EngineRefuses, CannotEvaluate):
+        return None
+
+
 def _rewritten(
     model: ir.Model,
     sizes: Sizes,
@@ -156,10 +179,10 @@ def _rewritten(
     """Rewrite a model with known shapes in place; the report has no certificate yet."""
     set_aside(model.graph)
     before = _side(model, sizes, machine)
-    done, overflowed = rewrite(model, sizes, laws, machine, progress, lost_bits)
+    done, refused = rewrite(model, sizes, laws, machine, progress, lost_bits)
     after = _side(model, sizes, machine)
-    told = [RefusedLaw(r.law, node, r.reason) for node, r in overflowed]
-    told += refusals(model.graph, sizes, laws, lost_bits)
+    told = [RefusedLaw(r.law, node, r.reason) for node, r in refused]
+    told += refusals(model.graph, sizes, laws)
     return Report(before, after, _applied(done), tuple(told))
 
 
