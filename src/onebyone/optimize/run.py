@@ -13,7 +13,6 @@ from onebyone.algebra.laws import LAWS
 from onebyone.algebra.weights import Array
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.checks import keep_kinds, kinds
-from onebyone.graph.constants import set_aside
 from onebyone.graph.count import tally
 from onebyone.graph.form import unshared
 from onebyone.graph.read import read
@@ -134,7 +133,6 @@ def _rewritten(
     progress: Progress | None,
 ) -> Report:
     """Rewrite a model with known shapes in place; the report has no certificate yet."""
-    set_aside(model.graph)
     before = _side(model, sizes, machine)
     done, overflowed = rewrite(model, sizes, laws, machine, progress)
     after = _side(model, sizes, machine)
