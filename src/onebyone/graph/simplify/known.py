@@ -39,8 +39,8 @@ _BY_ROUNDING = {
     _Rounds.NEVER: "Abs And BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Clip Compress "
     "Concat ConstantOfShape DepthToSpace Dropout Expand EyeLike Flatten Gather GatherElements "
     "GatherND Identity Max Min Neg Not OneHot Or Pad ReduceMax ReduceMin Relu Reshape "
-    "ReverseSequence ScatterElements ScatterND Shape Size Slice SpaceToDepth Split Squeeze Tile Transpose Trilu "
-    "Unsqueeze Where Xor",
+    "ReverseSequence ScatterElements ScatterND Shape Size Slice SpaceToDepth Split Squeeze "
+    "Tile Transpose Trilu Unsqueeze Where Xor",
     _Rounds.ONCE: "Add Cast CastLike Div Mul Reciprocal Sqrt Sub",
     _Rounds.SMOOTHLY: "Acos Acosh Asin Asinh Atan Atanh AveragePool BatchNormalization Celu Conv "
     "ConvTranspose Cos Cosh CumSum Det Einsum Elu Erf Exp Gelu Gemm GlobalAveragePool "
