@@ -2,6 +2,7 @@
 
     constants    what is computed from constants alone is computed once
     noops        operators that give back what they were given
+    sizes        sizes that are known, or computed elsewhere
     pairs        two operators that are one, or none
     same         equal subexpressions and equal weights, once each
 
@@ -17,6 +18,7 @@ import onnx_ir as ir
 from onebyone.graph.simplify.constants import fold_constants
 from onebyone.graph.simplify.noops import drop_noops
 from onebyone.graph.simplify.same import merge_constants, merge_nodes
+from onebyone.graph.simplify.sizes import fix_targets, merge_sizes
 from onebyone.graph.unused import remove_unused
 
 __all__ = ["simplify"]
@@ -44,7 +46,8 @@ def simplify(graph: ir.Graph, version: int) -> Counter[str]:
     for _ in range(_ROUNDS):
         found = fold_constants(graph, version)
         found += drop_noops(graph)
-        merged = merge_constants(graph)
+        merged = merge_constants(graph) + fix_targets(graph)
+        found += merge_sizes(graph)
         found += merge_nodes(graph)
         remove_unused(graph)
         gone += found

@@ -21,6 +21,8 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.fold import known_numbers
 from onebyone.graph.form import constant_tensor
 from onebyone.graph.simplify.known import Known, computed, stored
+from onebyone.graph.simplify.noops import same_shape
+from onebyone.graph.simplify.sizes import Entries, entries_of
 
 __all__ = ["fold_constants"]
 
@@ -50,7 +52,7 @@ def fold_constants(graph: ir.Graph, version: int) -> Counter[str]:
     >>> fold_constants(graph, 17)
     Counter({'Transpose': 1})
     """
-    walk = _Walk(graph, version)
+    walk = _Walk(graph, version, entries_of(graph))
     walk.graph(graph)
     walk.refuse()
     return walk.store(graph)
@@ -60,6 +62,7 @@ def fold_constants(graph: ir.Graph, version: int) -> Counter[str]:
 class _Walk:
     top: ir.Graph
     version: int
+    entries: dict[ir.Value, Entries] = field(default_factory=dict)
     known: dict[ir.Value, Known] = field(default_factory=dict)
     sizes: dict[ir.Value, Array] = field(default_factory=dict)
     nodes: dict[ir.Node, None] = field(default_factory=dict)  # those that are known, in order
@@ -76,17 +79,31 @@ class _Walk:
     def _results(self, node: ir.Node) -> tuple[Known, ...] | None:
         if node.domain != "":
             return None
-        # What subgraphs declare about their shapes is not inferred, and may be wrong.
-        top = node.graph is self.top
-        size = known_numbers(node, self.sizes, self.version) if top else None
+        size = self._size(node)
         if size is not None:
-            self.sizes[node.outputs[0]] = size
-        if size is not None and size.dtype.kind in "iu":
             return (Known(size),)
         if not all(value is None or self._is_known(value) for value in node.inputs):
             return None
         operands = [None if value is None else self._operand(value) for value in node.inputs]
         return computed(node, operands, self.version) if _affordable(node, operands) else None
+
+    def _size(self, node: ir.Node) -> Array | None:
+        """The sizes that a node hands on; those that subgraphs declare may be wrong."""
+        if node.graph is not self.top:
+            return None
+        size = known_numbers(node, self.sizes, self.version)
+        if size is not None:
+            self.sizes[node.outputs[0]] = size
+            return size if size.dtype.kind in "iu" else None
+        value = node.outputs[0] if len(node.outputs) == 1 else None
+        entries = None if value is None else self.entries.get(value)
+        if value is None or entries is None or value.dtype is None or value.shape is None:
+            return None
+        numbers = [n for n in entries if isinstance(n, int)]
+        if len(numbers) < len(entries) or value.shape.rank() > 1:
+            return None
+        array = np.array(numbers, value.dtype.numpy())
+        return array if value.shape.rank() else array.reshape(())
 
     def _is_known(self, value: ir.Value) -> bool:
         return value in self.known or _tensor(value) is not None
@@ -104,7 +121,7 @@ class _Walk:
         """Let nodes stay whose results would make the file larger."""
         for wave in range(_WAVES):
             last = wave == _WAVES - 1
-            grown = [node for part in self._parts() for node in part.growing(self.known, last)]
+            grown = [node for part in self._parts() for node in part.growing(last)]
             if not grown:
                 return
             for node in grown:
@@ -124,7 +141,8 @@ class _Walk:
         for node in self.nodes:
             part = parts.setdefault(labels.of(node), _Part())
             part.nodes.append(node)
-            part.asked += [value for value in node.outputs if self._is_asked(value)]
+            asked = (value for value in node.outputs if self._is_asked(value))
+            part.asked |= {value: self._stored(value).nbytes for value in asked}
         for value in seen:
             gone = all(use.node in self.nodes for use in value.uses())
             if value not in self.known and gone and not value.is_graph_output():
@@ -138,11 +156,19 @@ class _Walk:
             return False
         return value.is_graph_output() or any(use.node not in self.nodes for use in value.uses())
 
+    def _stored(self, value: ir.Value) -> Array:
+        """What is stored of it: once what repeats along an axis, where its readers widen it."""
+        array = stored(self.known[value])
+        if array.nbytes <= _ALWAYS or value.is_graph_output():
+            return array
+        readers = [use.node for use in value.uses() if use.node not in self.nodes]
+        return _once(array) if all(_widens(node, value) for node in readers) else array
+
     def store(self, graph: ir.Graph) -> Counter[str]:
         """Replace the nodes by what they compute."""
         asked = [value for node in self.nodes for value in node.outputs if self._is_asked(value)]
         for value in asked:
-            _replace(graph, value, stored(self.known[value]))
+            _replace(graph, value, self._stored(value))
         for node in reversed(self.nodes):
             assert node.graph is not None
             node.graph.remove(node, safe=True)
@@ -151,26 +177,39 @@ class _Walk:
 
 @dataclass
 class _Part:
-    """Values that are asked for, the bytes of the initialisers that go, and the nodes that do."""
+    """Values that are asked for and their bytes, the bytes of initialisers that go, the nodes."""
 
-    asked: list[ir.Value] = field(default_factory=list)
+    asked: dict[ir.Value, int] = field(default_factory=dict)
     freed: int = 0
     nodes: list[ir.Node] = field(default_factory=list)
 
-    def growing(self, known: dict[ir.Value, Known], all_of_them: bool) -> list[ir.Node]:
+    def growing(self, all_of_them: bool) -> list[ir.Node]:
         """The nodes that stay: those with the largest result, or all, where the part would grow."""
-        if all_of_them:  # whose operands may be asked for next: nothing of the part is replaced
-            return self.nodes if self._grows(known) else []
-        if not self._grows(known):
+        stored = sum(size for size in self.asked.values() if size > _ALWAYS)
+        if stored <= self.freed + _NODE * len(self.nodes):
             return []
-        most = max(known[value].array.nbytes for value in self.asked)
-        nodes = (value.producer() for value in self.asked if known[value].array.nbytes == most)
+        if all_of_them:
+            return self.nodes
+        most = max(self.asked.values())
+        nodes = (value.producer() for value, size in self.asked.items() if size == most)
         return [node for node in nodes if node is not None]
 
-    def _grows(self, known: dict[ir.Value, Known]) -> bool:
-        sizes = (known[value].array.nbytes for value in self.asked)
-        stored = sum(size for size in sizes if size > _ALWAYS)
-        return stored > self.freed + _NODE * len(self.nodes)
+
+def _widens(node: ir.Node, value: ir.Value) -> bool:
+    """Whether a node broadcasts this operand against one that has all axes of the result."""
+    if node.domain != "" or node.op_type not in ("Add", "Div", "Mul", "Sub", "Where"):
+        return False
+    others = [x for x in node.inputs if x is not value]
+    return any(same_shape(x, node.outputs[0]) for x in others)
+
+
+def _once(array: Array) -> Array:
+    """Axes along which nothing changes cut to one position."""
+    for axis in range(array.ndim):
+        first = np.take(array, [0], axis)
+        if array.shape[axis] > 1 and bool((array == first).all()):
+            array = first
+    return array
 
 
 class _Labels:
