@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from onebyone.graph.simplify.constants import fold_constants
 from onebyone.graph.simplify.noops import drop_noops
+from onebyone.graph.simplify.pairs import join_pairs
 from onebyone.graph.simplify.same import merge_constants, merge_nodes
 from onebyone.graph.simplify.sizes import fix_targets, merge_sizes
 from onebyone.graph.unused import remove_unused
@@ -48,6 +49,7 @@ def simplify(graph: ir.Graph, version: int) -> Counter[str]:
         found += drop_noops(graph)
         merged = merge_constants(graph) + fix_targets(graph)
         found += merge_sizes(graph)
+        found += join_pairs(graph)
         found += merge_nodes(graph)
         remove_unused(graph)
         gone += found

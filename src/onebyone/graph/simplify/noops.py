@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from onebyone.graph.axes import integers, numbers, operand
 from onebyone.graph.constants import constant
-from onebyone.graph.simplify.bypass import bypass
+from onebyone.graph.simplify.edit import bypass
 
 __all__ = ["drop_noops", "same_shape"]
 

@@ -9,7 +9,7 @@ from hashlib import sha256
 import onnx_ir as ir
 
 from onebyone.graph.evaluate import RANDOM
-from onebyone.graph.simplify.bypass import bypass
+from onebyone.graph.simplify.edit import bypass
 
 __all__ = ["merge_constants", "merge_nodes"]
 

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
 
-import numpy as np
 import onnx_ir as ir
 
 from onebyone.graph.axes import integers
 from onebyone.graph.constants import constant
-from onebyone.graph.simplify.bypass import bypass
+from onebyone.graph.simplify.edit import Integers, bypass
 
-__all__ = ["Entries", "entries_of", "fix_targets", "merge_sizes"]
+__all__ = ["Entries", "entries_of", "fix_targets", "merge_sizes", "reshape_target"]
 
 Entries = tuple[int | str, ...]
 """Of a vector or scalar of integers: each entry as a number, or as the name of a free size."""
@@ -128,46 +126,20 @@ def fix_targets(graph: ir.Graph) -> int:
     Args:
         graph: with shapes inferred; changed in place, what computed the targets is left standing.
     """
-    targets = _Targets(graph)
-    return sum(targets.fix(node) for node in graph if node.domain == "")
+    numbers = Integers(graph)
+    return sum(_fix(node, numbers) for node in graph if node.domain == "")
 
 
-@dataclass
-class _Targets:
-    graph: ir.Graph
-    made: dict[Entries, ir.Value] = field(default_factory=dict)
-    taken: set[str | None] = field(default_factory=set)
-
-    def fix(self, node: ir.Node) -> bool:
-        planned = _PLANS.get(node.op_type)
-        if planned is None or len(node.inputs) < 2 or constant(node.inputs[1]) is not None:
-            return False
-        target = planned(node)
-        if target is None:
-            return False
-        node.replace_input_with(1, self._value(tuple(target)))
-        node.attributes.pop("allowzero", None)
-        return True
-
-    def _value(self, target: tuple[int, ...]) -> ir.Value:
-        if target not in self.made:
-            name = self._name("sizes")
-            value = ir.Value(
-                name=name, const_value=ir.tensor(np.array(target, np.int64), name=name)
-            )
-            value.type, value.shape = ir.TensorType(ir.DataType.INT64), ir.Shape([len(target)])
-            self.graph.register_initializer(value)
-            self.made[target] = value
-        return self.made[target]
-
-    def _name(self, stem: str) -> str:
-        if not self.taken:
-            self.taken = {v.name for node in self.graph.all_nodes() for v in node.outputs}
-            self.taken |= {v.name for v in self.graph.inputs}
-        count = len(self.made)
-        while (name := f"{stem}_{count}") in self.taken or name in self.graph.initializers:
-            count += 1
-        return name
+def _fix(node: ir.Node, numbers: Integers) -> bool:
+    planned = _PLANS.get(node.op_type)
+    if planned is None or len(node.inputs) < 2 or constant(node.inputs[1]) is not None:
+        return False
+    target = planned(node)
+    if target is None:
+        return False
+    node.replace_input_with(1, numbers.value(target))
+    node.attributes.pop("allowzero", None)
+    return True
 
 
 def _dims(value: ir.Value | None) -> list[int | str] | None:
@@ -177,9 +149,14 @@ def _dims(value: ir.Value | None) -> list[int | str] | None:
     return None if None in names else [n for n in names if n is not None]
 
 
-def _reshape_target(node: ir.Node) -> list[int] | None:
-    """Numbers, 0 for an axis that stays where it is, and -1 for one other."""
-    before, after = _dims(node.inputs[0]), _dims(node.outputs[0])
+def reshape_target(x: ir.Value | None, y: ir.Value) -> list[int] | None:
+    """What to reshape x to for the shape of y: 0 for an axis that stays, -1 for one that is free.
+
+    >>> x, y = ir.val("x", None, ["n", "h", 6]), ir.val("y", None, ["n", "h", 2, 3])
+    >>> reshape_target(x, y), reshape_target(y, ir.val("z", None, [6, "h*n"]))
+    ([0, 0, 2, 3], [6, -1])
+    """
+    before, after = _dims(x), _dims(y)
     if after is None or 0 in after:
         return None
     free = [k for k, size in enumerate(after) if isinstance(size, str)]
@@ -209,5 +186,5 @@ def _expand_target(node: ir.Node) -> list[int] | None:
 
 _PLANS: dict[str, Callable[[ir.Node], list[int] | None]] = {
     "Expand": _expand_target,
-    "Reshape": _reshape_target,
+    "Reshape": lambda node: reshape_target(node.inputs[0], node.outputs[0]),
 }
