@@ -218,14 +218,83 @@ def _axis(node: ir.Node) -> int | None:
     return None if shape is None else node.attributes.get_int("axis", 0) % shape.rank()
 
 
+def _pads(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+    """Zeros around the map are a convolution's own padding."""
+    x, pads = before.inputs[0], integers(before, 1, "pads")
+    if before.op_type != "Pad" or x is None or pads is None or not _is_read_once(before):
+        return False
+    axes = [v for v in before.inputs[3:] if v is not None]
+    half = len(pads) // 2
+    inner = [*pads[2:half], *pads[half + 2 :]]
+    edges = [*pads[:2], *pads[half : half + 2]]
+    if axes or not _fills_with_zeros(before) or any(edges) or any(n < 0 for n in inner):
+        return False
+    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        return False
+    own = node.attributes.get_ints("pads", [0] * len(inner))
+    node.replace_input_with(0, x)
+    node.attributes.pop("auto_pad", None)
+    node.attributes.add(ir.AttrInt64s("pads", [a + b for a, b in zip(own, inner, strict=True)]))
+    return True
+
+
+def _fills_with_zeros(node: ir.Node) -> bool:
+    fill = node.inputs[2] if len(node.inputs) > 2 else None
+    array = constant(fill)
+    zero = fill is None or (array is not None and not array.any())
+    constant_mode = node.attributes.get_string("mode", "constant") == "constant"
+    return zero and constant_mode and not node.attributes.get_float("value", 0.0)
+
+
+def _transposed(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+    """A Gemm takes its first operand either way round."""
+    x = before.inputs[0]
+    if before.op_type != "Transpose" or _perm(before) != (1, 0) or not _is_read_once(before):
+        return False
+    node.replace_input_with(0, x)
+    node.attributes.add(ir.AttrInt64("transA", 1 - node.attributes.get_int("transA", 0)))
+    return True
+
+
+def _reduced(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+    """A reduction says itself whether its axes stay: no Squeeze drops them, no Unsqueeze adds."""
+    stays = node.op_type == "Unsqueeze"
+    has = before.attributes.get_int("keepdims", 1) == 1
+    if not before.op_type.startswith("Reduce") or has == stays:
+        return _views(node, before, numbers)
+    x, axes, named = before.inputs[0], integers(before, 1, "axes"), integers(node, 1, "axes")
+    rank = None if x is None or x.shape is None else x.shape.rank()
+    if not axes or not named or rank is None or not _is_read_once(before):
+        return False
+    if {axis % rank for axis in axes} != {axis % rank for axis in named}:
+        return False
+    attributes = {k: a.value for k, a in before.attributes.items()}
+    replace(node, before.op_type, before.inputs, {**attributes, "keepdims": int(stays)})
+    return True
+
+
+def _other_way(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+    """Where(not c, a, b) is Where(c, b, a)."""
+    if before.op_type != "Not" or not _is_read_once(before):
+        return False
+    a, b = node.inputs[1], node.inputs[2]
+    node.replace_input_with(0, before.inputs[0])
+    node.replace_input_with(1, b)
+    node.replace_input_with(2, a)
+    return True
+
+
 ROWS: dict[str, Row] = {
     "Cast": _casts,
+    "Conv": _pads,
     "Flatten": _views,
+    "Gemm": _transposed,
     "Neg": _negations,
     "Not": _negations,
     "Reshape": _views,
     "Slice": _slices,
-    "Squeeze": _views,
+    "Squeeze": _reduced,
     "Transpose": _transposes,
-    "Unsqueeze": _views,
+    "Unsqueeze": _reduced,
+    "Where": _other_way,
 }
