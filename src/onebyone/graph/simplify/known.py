@@ -180,9 +180,9 @@ def _typed(array: Array, value: ir.Value) -> bool:
 
 
 def _known(own: Array, wide: Array, determined: bool, rounds: _Rounds) -> Known:
-    if not is_floating(own.dtype) or own.dtype == np.float64 or rounds is _Rounds.STEPS:
+    if not is_floating(own.dtype) or rounds is _Rounds.STEPS:
         return Known(own, None, determined)
-    return Known(own, np.asarray(wide, np.float64), determined)
+    return _both(own, wide, determined)
 
 
 def _agree(own: Array, wide: Array) -> bool:
@@ -232,21 +232,17 @@ def _cast(node: ir.Node, operands: Sequence[Known | None]) -> tuple[Known, ...] 
 
 
 def _cast_float(x: Known, target: np.dtype[Any]) -> tuple[Known, ...] | None:
-    array = x.array.astype(target)
-    if _holds(target, x.array.dtype):
-        return (Known(array, x.exact, x.determined),)
-    rounded = x.wide.astype(target)
-    if (np.isinf(rounded) != np.isinf(x.array)).any() or np.isnan(rounded).any():
+    """Whoever stores the result rounds it: what is cast to less is remembered as it was."""
+    array, wide = x.array.astype(target), x.wide
+    if (np.isinf(array) != np.isinf(wide)).any() or np.isnan(array).any():
         return None
-    return (Known(array if x.determined else rounded, None, x.determined),)
+    return (_both(array, wide, x.determined),)
 
 
-_WIDTHS = {"float16": 1, "bfloat16": 1, "float32": 2, "float64": 3}
-
-
-def _holds(target: np.dtype[Any], source: np.dtype[Any]) -> bool:
-    """Whether every number of `source` is one of `target`."""
-    return target == source or _WIDTHS[target.name] > _WIDTHS[source.name]
+def _both(array: Array, wide: Array, determined: bool) -> Known:
+    """A floating tensor in its own type and in float64, kept apart where they differ."""
+    same = bool((array.astype(np.float64) == wide).all())
+    return Known(array, None if same else np.asarray(wide, np.float64), determined)
 
 
 def _in_range(x: Known, target: np.dtype[Any]) -> bool:
