@@ -95,7 +95,7 @@ def _totals(count: Count) -> RenderableType:
         ("intensity", _ratio(count.intensity), "FLOPs per byte"),
         ("nodes", f"{count.nodes:,}", ""),
     ]
-    rows += [("input", "×".join(map(str, shape)), name) for name, shape in count.inputs]
+    rows += [("input", "×".join(map(str, shape)) or "scalar", name) for name, shape in count.inputs]
     title = "in total (1 MAC = 2 FLOPs)"
     return Columns(title, ("", "", ""), rows, names=(), words=(0, 2), boxed=False)
 

@@ -152,7 +152,7 @@ def _number(value: float) -> str:
 def _sizes(report: Report) -> str:
     """What was counted: a model with open sizes has other numbers at others."""
     inputs = report.before.count.inputs
-    told = [f"{name} {'×'.join(map(str, shape))}" for name, shape in inputs[:_SHOWN]]
+    told = [f"{name} {'×'.join(map(str, shape)) or 'scalar'}" for name, shape in inputs[:_SHOWN]]
     return f"at {', '.join(told)}{', …' if len(inputs) > _SHOWN else ''}" if told else ""
 
 
