@@ -346,6 +346,11 @@ def test_progress_only_on_a_terminal(model: Path) -> None:
     assert json.loads(shown.stdout)["passed"] is True
 
 
+def test_a_check_that_says_no_is_told_in_json_through_a_pipe(model: Path, tmp_path: Path) -> None:
+    shown = program("verify", model, chain(tmp_path / "other.onnx", bump=1), "--json")
+    assert (shown.returncode, json.loads(shown.stdout)["passed"]) == (1, False)
+
+
 def test_an_ascii_terminal_shows_the_report(model: Path) -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
     shown = program("optimize", model, "--dry-run", env=environment)

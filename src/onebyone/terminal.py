@@ -58,6 +58,7 @@ def emit(result: _Result, as_json: bool) -> None:
         print(json.dumps(_finite(result.to_dict()), indent=2, allow_nan=False))
     else:
         _print(result)
+    sys.stdout.flush()
 
 
 def _finite(value: Any) -> Any:
