@@ -288,6 +288,12 @@ def test_a_reader_that_goes_away_is_no_failed_check(model: Path) -> None:
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
+def test_a_stdout_that_was_closed_hears_nothing() -> None:
+    command = f"'{PROGRAM}' explain 3 4 >&-"
+    ended = subprocess.run(command, shell=True, stderr=subprocess.PIPE, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
 def test_a_reader_that_goes_away_later_is_none_either() -> None:
     """Then the write fails outside of rich, and click makes it an exit without a reason."""
     code = (

@@ -36,7 +36,12 @@ class _Result(Protocol):
 
 
 def readable() -> None:
-    """From now on a character that stdout or stderr cannot show has a stand-in there."""
+    """From now on a character that stdout or stderr cannot show has a stand-in there.
+
+    What goes to a stdout that was closed goes nowhere.
+    """
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=READABLE)
