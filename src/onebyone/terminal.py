@@ -103,9 +103,13 @@ def progress_bar(timed: bool = False) -> Iterator[Progress | None]:
     tasks, drawn = {}, 0.0
     console = Console(stderr=True)
     with Bars(*moving, *columns, console=console, transient=True, auto_refresh=not timed) as bars:
+        reading = bars.add_task(
+            "reading", total=None
+        )  # until the first stage: nobody knows how long
 
         def advance(stage: str, done: int, total: int) -> None:
             nonlocal drawn
+            bars.update(reading, visible=False)
             if stage not in tasks:
                 tasks[stage] = bars.add_task(escape(escaped(stage)))
             bars.update(tasks[stage], completed=done, total=total)
