@@ -232,6 +232,8 @@ class Certificate(Shown):
         from rich.console import Group
         from rich.text import Text
 
+        from onebyone.show.table import Words
+
         lines = [f"certificate: {self.verdict}", f"worst      {self.worst}",
                  f"reference  {self.reference}", f"engine     {self.engine}"]  # fmt: skip
         lines += [f"skipped    A itself fails on a {reason}" for reason in self.skipped]
@@ -240,7 +242,7 @@ class Certificate(Shown):
             more = ", …" if len(self.constants) > _SHOWN else ""
             lines.append(f"constants  {names}{more}: {_ADVICE}")
         first = [Text(self.told)] if self.told else []
-        return Group(*first, self._table(), *map(Text, lines))
+        return Group(*first, self._table(), *map(Words, lines))
 
     def _table(self) -> RenderableType:
         from onebyone.show.table import Columns
