@@ -17,7 +17,7 @@ from onebyone.errors import UnreadableModel
 from onebyone.graph.checks import all_nodes, check_interface, one_line, refuse
 from onebyone.graph.write import DESCRIBED, INTERFACE, shell
 
-__all__ = ["normalised", "unshared"]
+__all__ = ["constant_tensor", "normalised", "unshared"]
 
 _STANDARD = ("", "ai.onnx")
 # Operators that ONNX Runtime takes in that domain, and the standard does not: its own at any opset,
@@ -205,7 +205,7 @@ def _lift_constants(model: ir.Model) -> None:
     for node in list(model.graph):
         if not _is_constant(node) or node.outputs[0].is_graph_output():
             continue
-        tensor = _constant_tensor(node)
+        tensor = constant_tensor(node)
         if tensor is None:
             continue
         old = node.outputs[0]
@@ -220,7 +220,8 @@ def _lift_constants(model: ir.Model) -> None:
         model.graph.register_initializer(new)
 
 
-def _constant_tensor(node: ir.Node) -> ir.TensorProtocol | None:
+def constant_tensor(node: ir.Node) -> ir.TensorProtocol | None:
+    """What a Constant node holds; None for strings and sparse values."""
     name = node.outputs[0].name
     for key, attribute in node.attributes.items():
         if key == "value":
