@@ -27,6 +27,9 @@ __all__ = ["FACTOR", "Model", "excess"]
 
 FACTOR = 16.0
 FEW, MANY = 4, 48
+FLOAT64_IS_ROUNDED = 44
+"""Where so many bits are asked for, a float64 that has more was rounded when it was computed."""
+
 BITS = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
 CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"})
 AVERAGES = frozenset({"AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum", "Resize",
@@ -50,10 +53,7 @@ class Model:
     def sample(
         self, inputs: Arrays, rng: np.random.Generator, coarser: int = 0
     ) -> dict[str, np.ndarray]:
-        """The outputs with random rounding, to `coarser` bits less than there are.
-
-        What is played in float64 has to be coarser than that: there all is rounded already.
-        """
+        """The outputs with random rounding, to `coarser` bits less than there are."""
         return self._played(inputs, rng, BITS[self.dtype] - coarser)
 
     def _played(
@@ -117,10 +117,11 @@ def _either_way(result: np.ndarray, rng: np.random.Generator, bits: int) -> np.n
     if not isinstance(result, np.ndarray) or result.dtype != np.float64:
         return result
     unit = np.ldexp(1.0, np.frexp(result)[1] - bits)
-    steps = result / unit
-    down = np.floor(steps)
+    fine = unit if bits < FLOAT64_IS_ROUNDED else unit * 2.0 ** (bits - FLOAT64_IS_ROUNDED)
+    down = np.floor(result / unit)
     up = rng.random(result.shape) < 0.5
-    rounded = np.where(steps == down, result, (down + up) * unit)
+    other = (down + up) * unit if fine is unit else result + (2.0 * up - 1) * unit
+    rounded = np.where(result / fine == np.floor(result / fine), result, other)
     return np.where(np.isfinite(result), rounded, result)
 
 
@@ -150,8 +151,7 @@ def excess(
     """
     truth = model.truth(inputs)
     noise = {name: _error(a[name], truth[name]) for name in truth}
-    least = 4 if model.dtype == "float64" else 0
-    for count, coarser in ((0, 0), (FEW, least), (MANY, least), (MANY, 4)):
+    for count, coarser in ((0, 0), (FEW, 0), (MANY, 0), (MANY, 4)):
         for _ in range(count):
             played = model.sample(inputs, rng, coarser)
             more = {name: _error(played[name], truth[name]) for name in truth}
