@@ -100,3 +100,15 @@ def test_the_report_as_json_is_not_followed_by_words(
 ) -> None:
     assert run(["optimize", str(model), "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["schema"] == 1
+
+
+def test_small_external_data_are_seen_by_the_engine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In bytes their place is lost: the certificate was then of NumPy alone."""
+    path = tmp_path / "model.onnx"
+    proto = text_model("y = MatMul(x, w)", "float[n,3] x", constants={"w": (3, 2)})
+    onnx.save(proto, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    assert run(["optimize", str(path), "--dry-run", "--json"]) == 0
+    engine = json.loads(capsys.readouterr().out)["certificate"]["engine"]
+    assert engine.startswith("ONNX Runtime")

@@ -22,7 +22,7 @@ MAY = {
     "measure": {"counting", "graph", "optimize", "show"},
     "nn": {"algebra", "counting"},
     "explore": {"algebra", "counting", "show"},
-    "demo": {"algebra", "graph", "optimize"},
+    "demo": {"algebra", "graph", "measure", "optimize", "terminal"},
     # Of the package `optimize` that is called, the door alone: its stages know nothing above them.
     "optimize/__init__": {"api", "optimize"},
     "api": {"algebra", "counting", "graph", "nn", "optimize"},

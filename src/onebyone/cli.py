@@ -21,7 +21,7 @@ from onebyone.errors import CheckFailed, OnebyoneError, UnreadableModel, UsageEr
 from onebyone.process import bound_memory, interruptible, own_stderr
 from onebyone.show.text import shape_option
 from onebyone.terminal import emit, progress_bar, readable, say
-from onebyone.watch import watched
+from onebyone.watch import said_all, unbroken, watched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,15 +38,19 @@ def main() -> None:
     """Run the command line of this process and exit with its code."""
     interruptible()
     bound_memory()
+    alone = True
     if not os.environ.get("ONEBYONE_TRACEBACK"):
         own_stderr()
-        watched()
+        alone = not watched()
     readable()
     try:
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # another one, while the first was told
         code = 130
-    sys.exit(code)
+    said_all()
+    if alone:
+        sys.exit(code)
+    os._exit(code)  # an engine that is still at work would be waited for
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -188,12 +192,10 @@ def optimize(
         )
     certificate = result.report.certificate
     passed = certificate is None or certificate.passed
-    if (
-        target is not None
-        and passed
-        and not (result.report.unchanged and copy(model, target, result.model))
-    ):
-        write(result.model, target)
+    if target is not None and passed:
+        with unbroken():
+            if not (result.report.unchanged and copy(model, target, result.model)):
+                write(result.model, target)
     emit(result.report, as_json)
     if passed and not as_json:
         for line in _next(result.report, model, target, shapes):
@@ -293,9 +295,16 @@ def bench(
     """
     from onebyone.measure.bench import bench as time_models
 
-    found = time_models(
-        models, engines, shapes=shapes, threads=threads, seconds=seconds, clock=clock
-    )
+    with progress_bar(timed=True) as progress:
+        found = time_models(
+            models,
+            engines,
+            shapes=shapes,
+            threads=threads,
+            seconds=seconds,
+            clock=clock,
+            progress=progress,
+        )
     emit(found, as_json)
 
 
@@ -311,8 +320,10 @@ def profile(name: str, threads: int | None, clock: str, output: Path | None, as_
     from onebyone.measure.profile import profile as measure
     from onebyone.measure.save import save
 
-    found = measure(name, threads=threads, clock=clock)
-    save(found, target)
+    with progress_bar(timed=True) as progress:
+        found = measure(name, threads=threads, clock=clock, progress=progress)
+    with unbroken():
+        save(found, target)
     emit(found, as_json)
 
 

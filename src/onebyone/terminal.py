@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -25,6 +26,8 @@ __all__ = ["emit", "progress_bar", "readable", "say"]
 
 # Wide enough for the tables when stdout is a pipe or a file and has no width of its own.
 PIPE_WIDTH = 120
+# Seconds between two looks of a bar that is drawn between timed rounds.
+_REDRAWN = 0.2
 
 
 class _Result(Protocol):
@@ -74,21 +77,34 @@ def _print(result: RenderableType) -> None:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress | None]:
-    """A progress bar on stderr, only where somebody is looking."""
+def progress_bar(timed: bool = False) -> Iterator[Progress | None]:
+    """A progress bar on stderr, only where somebody is looking.
+
+    It moves by itself, by a thread of its own; where something is `timed`, which that thread would
+    disturb, only when it is told something.
+    """
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
     from rich.markup import escape
+    from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bars
+    from rich.progress import TimeElapsedColumn as Elapsed
 
-    tasks = {}
-    with Bars(console=Console(stderr=True), transient=True) as bars:
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), Elapsed()
+    moving = () if timed else (SpinnerColumn("line"),)  # of ASCII
+    tasks, drawn = {}, 0.0
+    console = Console(stderr=True)
+    with Bars(*moving, *columns, console=console, transient=True, auto_refresh=not timed) as bars:
 
         def advance(stage: str, done: int, total: int) -> None:
+            nonlocal drawn
             if stage not in tasks:
                 tasks[stage] = bars.add_task(escape(escaped(stage)))
             bars.update(tasks[stage], completed=done, total=total)
+            if timed and time.monotonic() - drawn > _REDRAWN:
+                bars.refresh()
+                drawn = time.monotonic()
 
         yield advance

@@ -83,3 +83,45 @@ def test_what_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(UsageError, match="No space left on device; choose another path"):
         copy(source, tmp_path / "b" / "out.onnx", read(source))
     assert held(tmp_path / "b") == {}
+
+
+def inner(folder: Path) -> Path:
+    """A model of which only a branch has external data: they are in memory once it is read."""
+    folder.mkdir(exist_ok=True)
+    branches = "".join(
+        f"{side}_branch = {side} () => (float[64,64] {side}_w) {{ {side}_w = Neg({side}_k) }}, "
+        for side in ("then", "else")
+    )
+    proto = model(f"y = If (go) <{branches[:-2]}>", "bool go", "float[64,64] y",
+                  {"then_k": BIG, "else_k": BIG})  # fmt: skip
+    for attribute in proto.graph.node[0].attribute:
+        kept = [t for t in proto.graph.initializer if t.name.startswith(attribute.name[:4])]
+        attribute.g.initializer.extend(kept)
+    del proto.graph.initializer[:]
+    path = folder / "model.onnx"
+    onnx.save(proto, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    return path
+
+
+def test_data_of_a_branch_go_too_and_are_spared(tmp_path: Path) -> None:
+    source = inner(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    before = held(tmp_path / "a")
+    assert set(before) == {"model.onnx", "weights.bin"}
+    assert copy(source, tmp_path / "b" / "out.onnx", read(source))
+    assert set(held(tmp_path / "b")) == {"out.onnx", "weights.bin"}
+    read(tmp_path / "b" / "out.onnx")
+    assert not copy(source, tmp_path / "a" / "weights.bin", read(source))
+    assert held(tmp_path / "a") == before
+
+
+def test_the_data_lie_beside_the_link_by_which_a_model_is_read(tmp_path: Path) -> None:
+    source = saved(tmp_path / "a", external=True)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "c").mkdir()
+    source.rename(tmp_path / "b" / "model.onnx")
+    source.symlink_to(tmp_path / "b" / "model.onnx")
+    assert copy(source, tmp_path / "c" / "out.onnx", read(source))
+    assert set(held(tmp_path / "c")) == {"out.onnx", "weights.bin"}
+    assert copy(source, tmp_path / "b" / "out.onnx", read(source))
+    assert set(held(tmp_path / "b")) == {"model.onnx", "out.onnx", "weights.bin"}

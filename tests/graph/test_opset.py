@@ -332,3 +332,19 @@ def test_float64_has_the_old_meaning_too(case: Case) -> None:
             continue
         for number, engine in zip(exact, run(proto, case.x), strict=True):
             np.testing.assert_allclose(number, engine, rtol=1e-4, atol=1e-3)
+
+
+def test_types_are_known_behind_old_forms() -> None:
+    """Our inference has no rule for a Slice of opset 7; onnx's has."""
+    sizes = {"x": 5, "y": 3}
+    ends = [helper.make_tensor_value_info(k, TensorProto.FLOAT, [2, n]) for k, n in sizes.items()]
+    nodes = [
+        helper.make_node("Slice", ["x"], ["s"], starts=[1], ends=[4], axes=[1]),
+        helper.make_node("Clip", ["s"], ["y"], min=0.0, max=6.0),
+    ]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 7)], ir_version=4)
+    model, reason = modern(proto)
+    assert reason is None
+    x = draw(2, 5) * 9
+    np.testing.assert_array_equal(run(to_proto(model), x)[0], run(proto, x)[0])

@@ -439,6 +439,10 @@ CONTRIB: dict[str, Callable[[], ModelProto]] = {
         [n("SkipLayerNormalization", "z x k l", "n - - u", MS)], {"k": (8,), "l": (8,)}),
     "LayerNormalization before opset 17": lambda: _with_opset(13, _tokens(
         [n("LayerNormalization", "z k l", "u")], {"k": (8,), "l": (8,)})),
+    **{f"GroupNormalization of opset {k}": lambda k=k: built(
+        [*BEHIND, n("GroupNormalization", "z g h", "y", num_groups=2)],
+        constants={**WEIGHTS, "g": (2 if k < 21 else 4,), "h": (2 if k < 21 else 4,)},
+        opsets={"": k}, ir_version=10) for k in (18, 20, 21)},
     "SimplifiedLayerNormalization": lambda: _tokens(
         [n("SimplifiedLayerNormalization", "z k", "u")], {"k": (8,)}),
     "MatMulIntegerToFloat": lambda: _tokens(

@@ -31,7 +31,8 @@ def _feeds(proto: ModelProto) -> list[dict[str, np.ndarray]]:
 # Softmax, sigmoid, erf, quotients: their results are rounded, and sums of these in any order.
 ROUNDED = ("LSTM", "GRU", "RNN", "FusedConv Sigmoid", "Gelu", "FastGelu", "QuickGelu", "BiasGelu",
            "SkipLayerNormalization", "LayerNormalization", "SimplifiedLayerNormalization",
-           "Attention", "MultiHeadAttention", "MatMulIntegerToFloat", "DynamicQ")  # fmt: skip
+           "Attention", "MultiHeadAttention", "GroupNormalization", "MatMulIntegerToFloat",
+           "DynamicQ")  # fmt: skip
 
 
 def _assert_same(now: np.ndarray, before: np.ndarray, exact: bool) -> None:

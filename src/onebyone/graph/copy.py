@@ -6,14 +6,15 @@ source, and the data files that it names ──▶ bytes beside the target ─�
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from contextlib import suppress
 
 import onnx_ir as ir
 
 from onebyone.errors import UsageError
-from onebyone.graph.checks import one_line, tensors
+from onebyone.graph.checks import one_line
+from onebyone.graph.files import beside, publish
+from onebyone.graph.write import SOURCE, Source
 
 __all__ = ["copy"]
 
@@ -31,7 +32,7 @@ def copy(source: str | os.PathLike[str], target: str | os.PathLike[str], model: 
     origin, end = (os.path.realpath(os.fsdecode(path)) for path in (source, target))
     if os.path.exists(end) and os.path.samefile(origin, end):
         return True
-    pairs = _data(origin, end, model)
+    pairs = _data(os.path.dirname(os.path.abspath(os.fsdecode(source))), end, model)
     if pairs is None:
         return False
     made = [new for _, new in pairs]
@@ -51,11 +52,15 @@ def copy(source: str | os.PathLike[str], target: str | os.PathLike[str], model: 
     return True
 
 
-def _data(origin: str, end: str, model: ir.Model) -> list[tuple[str, str]] | None:
-    """The data files to copy, from where to where; None where another file is in the way."""
-    names = {os.fspath(t.location) for t in tensors(model) if isinstance(t, ir.ExternalTensor)}
-    here, there = os.path.dirname(origin), os.path.dirname(end)
-    if here == there:
+def _data(here: str, end: str, model: ir.Model) -> list[tuple[str, str]] | None:
+    """The data files to copy, from where to where; None where another file is in the way.
+
+    They are those that the file in the folder `here` names, though the model may hold them all in
+    memory by now.
+    """
+    there = os.path.dirname(end)
+    names = {os.path.relpath(path, here) for path in model.graph.meta.get(SOURCE, Source()).data}
+    if os.path.realpath(here) == there:
         return None if os.path.basename(end) in names else []
     pairs = [(os.path.join(here, name), os.path.join(there, name)) for name in sorted(names)]
     free = all(os.path.dirname(name) == "" for name in names) and os.path.basename(end) not in names
@@ -64,14 +69,6 @@ def _data(origin: str, end: str, model: ir.Model) -> list[tuple[str, str]] | Non
 
 def _put(old: str, new: str) -> None:
     """The whole of `old` takes the name `new`, or nothing does."""
-    folder, name = os.path.split(new)
-    beside = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(old, "rb") as source, open(beside, "xb") as file:
-            shutil.copyfileobj(source, file, 1 << 20)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, new)
-    finally:
-        with suppress(OSError):
-            os.unlink(beside)
+    with open(old, "rb") as source, beside(new) as file:
+        shutil.copyfileobj(source, file, 1 << 20)
+        publish(file, new)

@@ -17,11 +17,12 @@ from onebyone.errors import UnreadableModel
 from onebyone.graph.checks import all_nodes, check_interface, one_line, refuse
 from onebyone.graph.write import DESCRIBED, INTERFACE, shell
 
-__all__ = ["normalised", "unshared"]
+__all__ = ["constant_tensor", "normalised", "unshared"]
 
 _STANDARD = ("", "ai.onnx")
-# Operators that ONNX Runtime's own tools write in that domain, the first at any opset.
-_RUNTIME = ("SimplifiedLayerNormalization", "LayerNormalization")
+# Operators that ONNX Runtime takes in that domain, and the standard does not: its own at any opset,
+# one before opset 17, and the first form of one, which the standard withdrew.
+_RUNTIME = ("SimplifiedLayerNormalization", "LayerNormalization", "GroupNormalization")
 # Functions that call functions can grow a small file without bound when inlined.
 _MOST_NODES = 1_000_000
 
@@ -204,7 +205,7 @@ def _lift_constants(model: ir.Model) -> None:
     for node in list(model.graph):
         if not _is_constant(node) or node.outputs[0].is_graph_output():
             continue
-        tensor = _constant_tensor(node)
+        tensor = constant_tensor(node)
         if tensor is None:
             continue
         old = node.outputs[0]
@@ -219,7 +220,8 @@ def _lift_constants(model: ir.Model) -> None:
         model.graph.register_initializer(new)
 
 
-def _constant_tensor(node: ir.Node) -> ir.TensorProtocol | None:
+def constant_tensor(node: ir.Node) -> ir.TensorProtocol | None:
+    """What a Constant node holds; None for strings and sparse values."""
     name = node.outputs[0].name
     for key, attribute in node.attributes.items():
         if key == "value":
@@ -271,9 +273,13 @@ def _check(model: ir.Model) -> None:
 def _exempt(graph: onnx.GraphProto, opset: int) -> None:
     """Let pass as foreign what ONNX Runtime has in the standard's domain, and the standard not."""
     for node in graph.node:
-        absent = node.op_type in _RUNTIME and not onnx.defs.has(node.op_type, opset, "")
-        if absent and node.domain in _STANDARD:
+        if node.op_type in _RUNTIME and node.domain in _STANDARD and not _has(node.op_type, opset):
             node.domain = "unknown"
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 _exempt(inner, opset)
+
+
+def _has(op_type: str, opset: int) -> bool:
+    known = onnx.defs.has(op_type, opset, "")
+    return known and not onnx.defs.get_schema(op_type, opset).deprecated

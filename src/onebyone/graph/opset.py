@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.shape_inference
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
 from onebyone.graph.shapes import infer
+from onebyone.graph.write import shell
 
 __all__ = ["OLDEST_OPSET", "modernise"]
 
@@ -59,6 +61,7 @@ def modernise(model: ir.Model) -> tuple[str, str] | None:
     opset = model.opset_imports.get("")
     if opset is None or opset >= OLDEST_OPSET:
         return None
+    _infer_types(model)
     forms: dict[ir.Node, _Form] = {}
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         form = _form(node, opset, model.functions)
@@ -77,6 +80,20 @@ def modernise(model: ir.Model) -> tuple[str, str] | None:
             graph.opset_imports[""] = OLDEST_OPSET
     infer(model)
     return None
+
+
+def _infer_types(model: ir.Model) -> None:
+    """Element types by onnx's own inference, which knows the old forms, where ours knew none."""
+    graph = model.graph
+    inputs = [*graph.inputs, *(v for v in graph.initializers.values() if not v.is_graph_input())]
+    try:
+        found = onnx.shape_inference.infer_shapes(ir.to_proto(shell(model, inputs, [])))
+    except onnx.shape_inference.InferenceError:  # a model that contradicts itself: left as it is
+        return
+    types = {info.name: info.type.tensor_type.elem_type for info in found.graph.value_info}
+    for value in (value for node in graph for value in node.outputs):
+        if value.dtype is None and types.get(value.name):
+            value.dtype = ir.DataType(types[value.name])
 
 
 def _form(

@@ -102,7 +102,7 @@ def _load(source: Source) -> ir.Model:
 def _remembered(model: ir.Model, source: Source) -> ir.Model:
     """`model` with a note of the files that it comes from, for `write` to spare."""
     external = (tensor for tensor in tensors(model) if isinstance(tensor, ir.ExternalTensor))
-    data = {os.path.realpath(tensor.path) for tensor in external}
+    data = {os.path.abspath(tensor.path) for tensor in external}
     path = os.path.abspath(os.fsdecode(source)) if isinstance(source, str | os.PathLike) else ""
     before = model.graph.meta.get(SOURCE, Files())
     model.graph.meta[SOURCE] = Files(path or before.path, before.data | data)

@@ -16,6 +16,7 @@ several times faster than at a model's border: where a map goes before a resize,
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -29,7 +30,7 @@ import onnx
 
 from onebyone.errors import UsageError
 from onebyone.measure import operators
-from onebyone.measure.bench import chosen_clock
+from onebyone.measure.bench import Progress, chosen_clock
 from onebyone.measure.engines import Array, engine
 from onebyone.measure.machine import processor, usable_cores
 from onebyone.measure.turns import take_turns
@@ -68,6 +69,10 @@ _GAIN = 1.05
 """What more channels have to gain, to be worth more multiply-accumulates."""
 # From 200 KB to 3 MB: what a roofline's one bandwidth is for, caches and memory together.
 _SMALL, _LARGE = (1, 64, 28, 28), (1, 64, 112, 112)
+
+
+_DIFFERENCES = 45
+"""How many are measured for the whole profile."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,7 @@ def profile(
     threads: int | None = None,
     seconds: float = 0.5,
     clock: str = "wall",
+    progress: Progress | None = None,
 ) -> Profiled:
     """Measure an engine on this machine: about 50 differences of `seconds` each.
 
@@ -144,6 +150,7 @@ def profile(
         threads: of the engine; otherwise every core that this process may use.
         seconds: for each difference.
         clock: "wall" or "cpu" (`bench`).
+        progress: called with (stage, done, total), never while something is timed.
 
     Raises:
         UsageError: an engine that is unknown, not installed, or does not run ONNX files.
@@ -152,11 +159,22 @@ def profile(
     if row.suffix != ".onnx":
         raise UsageError(f"got engine {name!r}, wanted one that runs ONNX: onnxruntime or openvino")
     count = usable_cores() if threads is None else threads
-    stand = _Stand(name, count, seconds, chosen_clock(clock, count))
+    stand = _Stand(name, count, seconds, chosen_clock(clock, count), _counted(progress))
     measured = _measured(stand)
     found = _fitted(measured)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return Profiled(found, measured, name, row.version, processor(), count, clock, now)
+
+
+def _counted(progress: Progress | None) -> Callable[[], None]:
+    """Call the result at the beginning of each difference."""
+    done = itertools.count()
+
+    def begun() -> None:
+        if progress is not None:
+            progress("profile", next(done), _DIFFERENCES)
+
+    return begun
 
 
 # One field after the other ------------------------------------------------------------------------
@@ -170,9 +188,11 @@ class _Stand:
     threads: int
     seconds: float
     clock: Callable[[], float]
+    begun: Callable[[], None] = lambda: None
 
     def difference(self, short: bytes, long: bytes) -> float:
         """How many seconds longer the second takes: the median over the rounds."""
+        self.begun()
         runs = [engine(self.engine).load(m, _inputs(m), self.threads) for m in (short, long)]
         first, second = take_turns(runs, self.seconds, clock=self.clock)
         return median(b - a for a, b in zip(first, second, strict=True))

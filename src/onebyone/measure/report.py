@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onebyone.measure.machine import Machine
-from onebyone.measure.spread import Interval, Spread, verdict
+from onebyone.measure.spread import Interval, Spread, at_odds, verdict
 from onebyone.show.shown import Shown
 from onebyone.show.table import Columns
 
@@ -114,8 +114,9 @@ class Bench(Shown):
         from rich.console import Group
         from rich.text import Text
 
-        told = [_told(list(rows)) for _, rows in groupby(self.rows, lambda row: row.engine)]
-        lines = [_machine(self.machine, self.clock), *(line for line in told if line), *self.notes]
+        engines = [list(rows) for _, rows in groupby(self.rows, lambda row: row.engine)]
+        told = [line for rows in engines for line in (_told(rows), *_at_odds(rows)) if line]
+        lines = [_machine(self.machine, self.clock), *told, *self.notes]
         return Group(*map(Text, self.told), self._table(), *map(Text, lines))
 
     def _table(self) -> RenderableType:
@@ -124,7 +125,7 @@ class Bench(Shown):
             (row.engine, _short(row.model, names), *_cells(row, self.machine)) for row in self.rows
         ]
         headings = ("engine", "model", "ms", "ratio", "", "GMACs", "of peak", "quartiles, ms")
-        return Columns("", headings, rows, names=(1,), words=(4,), kept=4)
+        return Columns("", headings, rows, names=(0, 1), words=(4,), kept=4)
 
 
 def _line(row: Row) -> str:
@@ -164,6 +165,16 @@ def _machine(machine: Machine, clock: str) -> str:
         f"{machine.peak / 1e9:.0f} GFLOP/s in matrix products, "
         f"{machine.bandwidth / 1e9:.1f} GB/s copying (1 MAC = 2 FLOPs)"
     )
+
+
+def _at_odds(rows: list[Row]) -> Iterator[str]:
+    """Where the ratio is not that of the medians beside it: why."""
+    first = next((row.time for row in rows if row.time is not None), None)
+    for row in rows:
+        if first is not None and row.time is not None and row.ratio is not None:
+            why = at_odds(row.ratio, first.median, row.time.median)
+            if why:
+                yield f"{Path(row.model).name}: {why}"
 
 
 def _told(rows: list[Row]) -> str:

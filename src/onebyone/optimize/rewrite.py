@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from math import inf
 
 import onnx_ir as ir
-from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
 from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.refusal import Refusal
+from onebyone.graph.constants import set_aside
 from onebyone.graph.count_walk import name_of
-from onebyone.graph.fold import fold_sizes
 from onebyone.graph.shapes import Sizes
-from onebyone.graph.simplify import simplify_shapes
+from onebyone.graph.simplify import simplify
+from onebyone.graph.symbolic import simplify_shapes
 from onebyone.graph.unused import remove_unused
 from onebyone.optimize.cost import Profile
 from onebyone.optimize.names import Names
@@ -54,13 +54,11 @@ def rewrite(
     refused: dict[str, Refusal] = {}
     if "" not in model.opset_imports:  # no operator that any law knows
         return [], []
-    remove_unused(model.graph)  # what nobody reads shares nothing
     simplify_shapes(model.graph)
-    version = model.opset_imports[""]
-    folded = fold_sizes(model.graph, version)
+    _simplified(model)
     for row in FIRST:
         done += row.run(model, sizes, profile, lost_bits) if row.law in laws else ()
-    if folded or done:
+    if done:
         remove_unused(model.graph)
     for round_number in range(MAX_ROUNDS):
         if progress is not None:
@@ -71,7 +69,7 @@ def rewrite(
             if not changed and row.law in laws:
                 changed = list(row.run(model, sizes, profile, lost_bits))
         done += changed
-        if not changed and not (done and _tidied(model, version)):
+        if not changed and not (done and _simplified(model)):
             break
         remove_unused(model.graph)
     kept = _kept_for_digits(model.graph, Context.of(model.graph, sizes, laws, lost_bits), profile)
@@ -93,10 +91,11 @@ def _kept_for_digits(
             yield from ((name_of(node), context.cancelling[node]) for node in met)
 
 
-def _tidied(model: ir.Model, version: int) -> bool:
-    """Whether sizes became known, or nodes that several regions placed alike were made one."""
-    folded = fold_sizes(model.graph, version)
-    return bool(CommonSubexpressionEliminationPass()(model).modified) or bool(folded)
+def _simplified(model: ir.Model) -> bool:
+    """Whether there was anything to take out that computes nothing."""
+    gone = simplify(model.graph, model.opset_imports[""])
+    set_aside(model.graph)
+    return bool(gone)
 
 
 def _round(

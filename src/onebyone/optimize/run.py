@@ -15,7 +15,6 @@ from onebyone.algebra.laws import LAWS
 from onebyone.algebra.weights import Array
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.checks import keep_kinds, kinds
-from onebyone.graph.constants import set_aside
 from onebyone.graph.count import tally
 from onebyone.graph.form import unshared
 from onebyone.graph.opset import modernise
@@ -177,7 +176,6 @@ def _rewritten(
     progress: Progress | None,
 ) -> Report:
     """Rewrite a model with known shapes in place; the report has no certificate yet."""
-    set_aside(model.graph)
     before = _side(model, sizes, machine)
     done, refused = rewrite(model, sizes, laws, machine, progress, lost_bits)
     after = _side(model, sizes, machine)

@@ -68,6 +68,16 @@ def _group_norm(call: Call, x: Array, scale: Array, bias: Array) -> Array:
     return y.reshape(x.shape) * _along(scale, x.ndim) + _along(bias, x.ndim)
 
 
+def _lrn(call: Call, x: Array) -> Array:
+    """x / (bias + α/size · Σ x²)^β over a window of channels, the longer half behind."""
+    size = call.get("size")
+    before, after = (size - 1) // 2, size // 2
+    squares = np.pad(np.square(x), [(0, 0), (before, after), *[(0, 0)] * (x.ndim - 2)])
+    total = sum(squares[:, k : k + x.shape[1]] for k in range(size))
+    scale = call.get("bias", 1.0) + call.get("alpha", 1e-4) / size * total
+    return np.asarray(x / scale ** call.get("beta", 0.75))
+
+
 def _mean_variance(call: Call, x: Array) -> Array:
     axes = tuple(call.ints("axes") or (0, 2, 3))
     centred = x - x.mean(axis=axes, keepdims=True)
@@ -151,6 +161,7 @@ KERNELS: dict[str, Kernel] = {
     "GroupNormalization": _group_norm,
     "InstanceNormalization": _instance_norm,
     "LayerNormalization": _layer_norm,
+    "LRN": _lrn,
     "Hardmax": _over_axis(_hardmax),
     "LogSoftmax": _over_axis(_log_softmax),
     "MeanVarianceNormalization": _mean_variance,
