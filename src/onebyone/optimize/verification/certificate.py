@@ -121,22 +121,28 @@ class Certificate:
         engine: what ran the two models.
         seed: drew the random inputs.
         skipped: drawn inputs on which A itself fails, and how.
+        trouble: one for each input that looks for trouble and of which something can be said.
+        unproved: what was asked on such inputs and is not proved, because A itself fails, loses its
+            digits or gives numbers that are none.
     """
 
     trials: tuple[Trial, ...]
     engine: str
     seed: int
     skipped: tuple[str, ...] = ()
+    trouble: tuple[Trial, ...] = ()
+    unproved: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether every output passed in every trial."""
-        return all(trial.passed for trial in self.trials)
+        """Whether every output passed in every trial, those that look for trouble too."""
+        return all(trial.passed for trial in (*self.trials, *self.trouble))
 
     @property
     def undecided(self) -> bool:
         """Whether it failed, but for reasons alone that say nothing of B."""
-        failed = [row for trial in self.trials for row in trial.outputs if not row.passed]
+        asked = (*self.trials, *self.trouble)
+        failed = [row for trial in asked for row in trial.outputs if not row.passed]
         return bool(failed) and all(row.undecided for row in failed)
 
     @property
@@ -168,8 +174,12 @@ class Certificate:
 
     @property
     def _hardest(self) -> tuple[Trial, OutputCheck] | None:
-        """The output that came closest to failing, or failed by most."""
-        pairs = [(trial, output) for trial in self.trials for output in trial.outputs]
+        """The output that came closest to failing, or failed by most.
+
+        Of inputs that look for trouble only one that failed: their bounds are of another kind.
+        """
+        failed = [trial for trial in self.trouble if not trial.passed]
+        pairs = [(trial, row) for trial in (*self.trials, *failed) for row in trial.outputs]
         return max(pairs, key=lambda pair: _severity(pair[1]), default=None)
 
     @property
@@ -218,6 +228,8 @@ class Certificate:
             "verdict": self.verdict,
             "constants": list(self.constants),
             "trials": [trial.to_dict() for trial in self.trials],
+            "trouble": [trial.to_dict() for trial in self.trouble],
+            "unproved": list(self.unproved),
         }
 
     def __str__(self) -> str:

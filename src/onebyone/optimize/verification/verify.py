@@ -36,6 +36,7 @@ from onebyone.optimize.verification.answers import (
     original,
     reference,
 )
+from onebyone.optimize.verification.asked import ask
 from onebyone.optimize.verification.certificate import (
     ALL_NAN,
     Certificate,
@@ -52,7 +53,9 @@ from onebyone.optimize.verification.inputs import (
     random_inputs,
 )
 from onebyone.optimize.verification.judge import judge, judge_exact
+from onebyone.optimize.verification.strict import Finding, Ordinary, ordinary, strict
 from onebyone.optimize.verification.ties import Tie, exposed, settled, ties
+from onebyone.optimize.verification.trouble import VARIED
 
 __all__ = ["Certificate", "OutputCheck", "Trial", "verify"]
 
@@ -97,8 +100,9 @@ def verify(
     """
     first, second = read(a), read(b)
     _compare_interfaces(first.graph, second.graph)
-    feeds = _feeds(first, shapes, data, seed)
-    certificate, fed_to_a, opened = _compared(first, second, feeds, seed, progress)
+    sizes = _sizes(first, shapes)
+    feeds = _feeds(first, sizes, data, seed)
+    certificate, fed_to_a, opened = _compared(first, second, sizes, feeds, seed, progress)
     picked = [] if certificate.passed else choices(first, second)
     if not picked:
         return certificate
@@ -127,7 +131,7 @@ def _of_same_choices(
         for feed, result in zip(feeds, results, strict=True)
     ]
     one, other = parted(first, picked), parted(second, picked)
-    shared, _, _ = _compared(one, other, more, seed, progress)
+    shared, _, _ = _compared(one, other, None, more, seed, progress)
     trials = [replace(trial, reference=f"{trial.reference}; {_SHARED}") for trial in shared.trials]
     return replace(shared, trials=tuple(trials))
 
@@ -138,23 +142,38 @@ _SHARED = "TopK picks among ties, so both models were given the places that A pi
 def _compared(
     first: ir.Model,
     second: ir.Model,
+    sizes: Sizes | None,
     feeds: Sequence[Feed],
     seed: int,
     progress: Progress | None,
 ) -> tuple[Certificate, list[Feed], Opened]:
-    """The certificate, the inputs that A takes, and what runs them."""
+    """The certificate, the inputs that A takes, and what runs them.
+
+    Without `sizes`, no troublesome inputs are asked.
+    """
     pairs = ties(first, second)
     declared = {str(value.name) for value in first.graph.outputs}
     hidden = {pair.in_a for pair in pairs.values()} - declared
     first = exposed(first, (pair.in_a for pair in pairs.values()))
     second = exposed(second, (pair.in_b for pair in pairs.values()))
     step = _steps(progress, 3 * len(feeds))
-    found, skipped, opened, engine = original(first, feeds, seed, step)
+
+    asked: list[Answer] = []
+    unproved: list[str] = []
+
+    def on(run: Run, answers: Sequence[Answer], engine: str) -> None:
+        if sizes is not None:
+            more, untold = ask(first, sizes, run, answers, engine, seed)
+            asked.extend(more)
+            unproved.extend(untold)
+
+    found, skipped, opened, engine = original(first, feeds, seed, step, on)
     references = []
     for answer in found:
         references.append(reference(first, answer, engine))
         step()
-    trials = []
+    usual = _usual(first, found, references, asked)
+    trials, trouble = [], []
     with ExitStack() as stack:
         run = _entered(stack, opened, second)
         for answer, against in zip(found, references, strict=True):
@@ -163,9 +182,48 @@ def _compared(
             feed = answer.feed
             trials.append(Trial(feed.kind, feed.shapes, against.told, tuple(checks)))
             step()
+        for number, answer in enumerate(asked):
+            names = [name for name in answer.outputs if name not in hidden]
+            rng = np.random.default_rng([seed, number])
+            finding = _found(run, first, names, answer, usual, engine, rng)
+            kind, shapes = answer.feed.kind, answer.feed.shapes
+            unproved += [f"{kind}: {reason}" for reason in finding.unproved]
+            if finding.checks:
+                trouble.append(Trial(kind, shapes, finding.reference, finding.checks))
     trials, outside = _in_the_domain(trials)
-    certificate = Certificate(tuple(trials), engine, seed, (*skipped, *outside))
+    certificate = Certificate(
+        tuple(trials), engine, seed, (*skipped, *outside), tuple(trouble), tuple(unproved)
+    )
     return certificate, [answer.feed for answer in found], opened
+
+
+def _usual(
+    model: ir.Model,
+    found: Sequence[Answer],
+    references: Sequence[Reference],
+    asked: Sequence[Answer],
+) -> dict[str, Ordinary]:
+    """What our own random inputs tell of the outputs; the caller's may be trouble themselves."""
+    pairs = [pair for pair in zip(found, references, strict=True) if pair[0].feed.kind != "given"]
+    return ordinary(model, pairs, [a for a in asked if a.feed.kind.startswith(VARIED)])
+
+
+def _found(
+    run: Run,
+    model: ir.Model,
+    names: Sequence[str],
+    answer: Answer,
+    usual: Mapping[str, Ordinary],
+    engine: str,
+    rng: np.random.Generator,
+) -> Finding:
+    """B run on a troublesome input and judged."""
+    try:
+        b = run(answer.feed.inputs)
+    except (EngineRefuses, CannotEvaluate) as error:
+        checks = [OutputCheck.failed(n, answer.outputs[n], f"B fails: {error}") for n in names]
+        return Finding(tuple(checks), "A itself")
+    return strict(model, answer, b, names, usual, engine, rng)
 
 
 def _in_the_domain(trials: Sequence[Trial]) -> tuple[list[Trial], list[str]]:
@@ -221,20 +279,22 @@ def _signature(value: ir.Value) -> tuple[str | None, int | None]:
     return kind, None if value.shape is None else len(value.shape)
 
 
-def _feeds(
-    model: ir.Model,
-    shapes: Mapping[str, Sequence[int]] | None,
-    data: Mapping[str, Array] | None,
-    seed: int,
-) -> list[Feed]:
-    """The caller's data, the nominal sizes, and other sizes where some are free."""
-    feeds = [] if data is None else [Feed("given", given_inputs(model, data))]
+def _sizes(model: ir.Model, shapes: Mapping[str, Sequence[int]] | None) -> Sizes:
+    """The nominal sizes; free dimensions of the model have names from then on."""
     if any(
         not isinstance(n, int) for value in fed(model.graph).values() for n in value.shape or ()
     ):
         name_inputs(model.graph)
     sizes = Sizes(model, shapes)
     check_room(fed(model.graph).values(), sizes)
+    return sizes
+
+
+def _feeds(
+    model: ir.Model, sizes: Sizes, data: Mapping[str, Array] | None, seed: int
+) -> list[Feed]:
+    """The caller's data, the nominal sizes, and other sizes where some are free."""
+    feeds = [] if data is None else [Feed("given", given_inputs(model, data))]
     rng = np.random.default_rng(seed)
     try:
         feeds.append(Feed("random", random_inputs(model, sizes.inputs, rng)))
