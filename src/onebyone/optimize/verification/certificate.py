@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,8 @@ class Trial:
     """Both models on one input.
 
     Args:
-        kind: "random" (the nominal sizes), "given" (the caller's data) or "drawn" (other sizes).
+        kind: "random" (the nominal sizes), "given" (the caller's data), "drawn" (other sizes), or
+            what looks for trouble: "near 2000", "offset", "ones", "mask" and others.
         shapes: of the inputs, by name.
         reference: what the outputs were compared with.
         outputs: what was found for each.
@@ -163,7 +164,7 @@ class Certificate:
         """The outputs that passed, and that A gives the same of whatever its inputs were."""
         if not self.passed:
             return ()
-        rows = [row for trial in self.trials for row in trial.outputs]
+        rows = [row for trial in (*self.trials, *self.trouble) for row in trial.outputs]
         varied = {row.name for row in rows if not row.constant}
         return tuple(name for name in self._names if name not in varied)
 
@@ -247,6 +248,10 @@ class Certificate:
         lines = [f"certificate: {self.verdict}", f"worst      {self.worst}",
                  f"reference  {self.reference}", f"engine     {self.engine}"]  # fmt: skip
         lines += [f"skipped    A itself fails on a {reason}" for reason in self.skipped]
+        if self.trouble:
+            kinds = ", ".join(dict.fromkeys(trial.kind for trial in self.trouble))
+            lines.append(f"asked      also where it could go wrong: {kinds}")
+        lines += [f"not proved {reason}" for reason in self.unproved]
         if self.constants:
             names = ", ".join(map(repr, self.constants[:_SHOWN]))
             more = ", …" if len(self.constants) > _SHOWN else ""
@@ -267,7 +272,21 @@ class Certificate:
                 cells = [f"{trial.kind} {sizes}", output.name, *(f"{n:.2g}" for n in numbers)]
                 used = f"{output.used:.1%}" if math.isfinite(output.used) else ""
                 table.add_row(*map(Text, (*cells, used, _told(output))))
+        for row in _hardest_of(self.trouble)[:_SHOWN]:
+            numbers = row.max_abs_error, row.error_of_a, row.bound
+            cells = ["trouble", row.name, *(f"{n:.2g}" for n in numbers)]
+            used = f"{row.used:.1%}" if math.isfinite(row.used) else ""
+            table.add_row(*map(Text, (*cells, used, _told(row))))
         return table
+
+
+def _hardest_of(trials: Sequence[Trial]) -> list[OutputCheck]:
+    """Of each output the check that came closest to failing."""
+    hardest: dict[str, OutputCheck] = {}
+    for row in (row for trial in trials for row in trial.outputs):
+        other = hardest.get(row.name, row)
+        hardest[row.name] = max(other, row, key=_severity)
+    return list(hardest.values())
 
 
 def _told(output: OutputCheck) -> str:

@@ -5,7 +5,9 @@
 u is the unit roundoff of the tensor. A number that the type holds was not rounded, and stays: the
 difference of two neighbours, a mask of 0 and 1, an integer below 2²⁴. So |ã - r| is the noise of A
 alone, on inputs that are what they are; moving the inputs themselves would add what the author's
-subtraction of a constant takes away again (docs/numerics.md).
+subtraction of a constant takes away again (docs/numerics.md). Where all inputs are special numbers,
+zeros or ones, much is exact by luck that is not in another order of the same sums: there all that
+is computed is moved.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from onebyone.optimize.verification.engine import Array, flat
 
 __all__ = ["disturbed"]
 
-# What these give is one of their operands' numbers; only in float64 does that have to be known.
+# What these give is one of their operands' numbers.
 _CHOOSE = frozenset(
     {"Abs", "Clip", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "Identity", "Max",
      "MaxPool", "Min", "Neg", "Pad", "ReduceMax", "ReduceMin", "Relu", "Reshape", "Slice", "Split",
@@ -31,9 +33,20 @@ _CHOOSE = frozenset(
 
 
 def disturbed(
-    model: ir.Model, inputs: Mapping[str, Array], rng: np.random.Generator, longest: float
+    model: ir.Model,
+    inputs: Mapping[str, Array],
+    rng: np.random.Generator,
+    longest: float,
+    lucky: bool = False,
 ) -> dict[str, Array]:
     """The outputs of one such evaluation, by name, in float64.
+
+    Args:
+        model: A.
+        inputs: by name.
+        rng: draws the roundings.
+        longest: seconds that a Loop may take.
+        lucky: whether what is exact is so by luck, and moved as well.
 
     Raises:
         CannotEvaluate: as `evaluate`.
@@ -51,7 +64,7 @@ def disturbed(
 
     def rounded(value: ir.Value, array: Array) -> Array:
         kinds[value] = kind = _kind(value.producer(), kinds)
-        return _moved(array, kind, value.producer(), rng)
+        return _moved(array, kind, value.producer(), rng, lucky)
 
     outputs = evaluate(model, inputs, longest=longest, rounded=rounded)
     return flat(outputs.items())
@@ -77,14 +90,20 @@ def _declared(value: ir.Value) -> np.dtype[np.generic] | None:
 
 
 def _moved(
-    array: Array, kind: np.dtype[np.generic], node: ir.Node | None, rng: np.random.Generator
+    array: Array,
+    kind: np.dtype[np.generic],
+    node: ir.Node | None,
+    rng: np.random.Generator,
+    lucky: bool,
 ) -> Array:
-    unit = unit_roundoff(kind)
-    signs = rng.integers(0, 2, array.shape) * 2.0 - 1
-    if kind != np.float64:
-        exact = array.astype(kind).astype(np.float64) == array
-    elif node is not None and node.op_type in _CHOOSE:
+    if node is not None and node.op_type in _CHOOSE:
         return array
-    else:
-        exact = array == np.rint(array)
-    return np.asarray(np.where(exact | ~np.isfinite(array), array, array * (1 + unit * signs)))
+    signs = rng.integers(0, 2, array.shape) * 2.0 - 1
+    moved = array * (1 + unit_roundoff(kind) * signs)
+    if node is not None and node.op_type == "Cast":
+        lucky = False  # of an integer: there is no other order
+    held = array.astype(kind).astype(np.float64) == array
+    if kind == np.float64:  # which holds all that is evaluated here
+        held = array == np.rint(array)
+    stays = ~np.isfinite(array) if lucky else held | ~np.isfinite(array)
+    return np.asarray(np.where(stays, array, moved))

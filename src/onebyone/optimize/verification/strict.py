@@ -25,9 +25,11 @@ from onebyone.optimize.verification.bound import FACTOR, SAMPLES, Noise, half_of
 from onebyone.optimize.verification.certificate import OutputCheck
 from onebyone.optimize.verification.disturbed import disturbed
 from onebyone.optimize.verification.engine import Array
+from onebyone.optimize.verification.inputs import Feed
 from onebyone.optimize.verification.judge import described, same, unlike
+from onebyone.optimize.verification.trouble import VARIED
 
-__all__ = ["FURTHER", "LOSABLE", "Finding", "Ordinary", "ordinary", "strict"]
+__all__ = ["FURTHER", "LOSABLE", "Finding", "Known", "Ordinary", "measured", "strict"]
 
 # A rewrite may lose four bits, and what it then has left is another draw of noise: as far apart
 # as two draws may be where many were seen.
@@ -51,6 +53,15 @@ class Ordinary:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What other runs tell: of each output by name, and by which engine; the seed of all."""
+
+    outputs: Mapping[str, Ordinary]
+    engine: str
+    seed: int
+
+
+@dataclass(frozen=True)
 class Finding:
     """What was found on one input, what it was compared with, and why no more can be said."""
 
@@ -70,7 +81,7 @@ class _Case:
     noise: Noise
 
 
-def ordinary(
+def measured(
     model: ir.Model, pairs: Iterable[tuple[Answer, Reference]], varied: Iterable[Answer]
 ) -> dict[str, Ordinary]:
     """What is known of each float output from inputs whose noise was measured, and others."""
@@ -94,9 +105,7 @@ def strict(
     answer: Answer,
     b: Mapping[str, Array],
     names: Iterable[str],
-    usual: Mapping[str, Ordinary],
-    engine: str,
-    rng: np.random.Generator,
+    known: Known,
     against: Reference | None = None,
 ) -> Finding:
     """Judge B's outputs on an input that is exactly what it is.
@@ -106,9 +115,7 @@ def strict(
         answer: what A gives.
         b: what B gives.
         names: of the outputs to judge.
-        usual: what ordinary inputs tell of them.
-        engine: what ran A.
-        rng: draws the roundings.
+        known: what other runs tell.
         against: A in float64, if it is known already.
     """
     checks, told, open_cases = [], [], []
@@ -125,17 +132,17 @@ def strict(
         elif not is_floating(a.dtype):
             checks.append(OutputCheck(name, a.dtype.name, a.shape))
         else:
-            known = noise(model, answer, itself, name)
-            case = _Case(name, a, b[name], usual.get(name, Ordinary()), known)
+            usual = known.outputs.get(name, Ordinary())
+            case = _Case(name, a, b[name], usual, noise(model, answer, itself, name))
             quick = _quick(case)
             checks += [quick] if quick else []
             open_cases += [] if quick else [case]
     if not open_cases:
         return Finding(tuple(checks), QUICK, tuple(told))
-    against = against or reference(model, answer, engine)
-    if not (against.independent or engine.startswith(NUMPY)):
+    against = against or reference(model, answer, known.engine)
+    if not (against.independent or known.engine.startswith(NUMPY)):
         return Finding(tuple(checks), QUICK, (*told, f"compared with {against.told}"))
-    for found in _settled(open_cases, against.outputs, _draws(model, answer, rng)):
+    for found in _settled(open_cases, against.outputs, _draws(model, answer, known.seed)):
         checks += [found] if isinstance(found, OutputCheck) else []
         told += [found] if isinstance(found, str) else []
     return Finding(tuple(checks), STRICT, tuple(told))
@@ -216,12 +223,16 @@ def _widened(size: Array, draw: Array, target: Array) -> Array:
     return np.maximum(size, np.abs(draw - target)) if fits else np.full(size.shape, np.inf)
 
 
-def _draws(
-    model: ir.Model, answer: Answer, rng: np.random.Generator
-) -> Iterator[Mapping[str, Array]]:
+def _varies(feed: Feed) -> bool:
+    return feed.kind == "given" or feed.kind.startswith(VARIED)
+
+
+def _draws(model: ir.Model, answer: Answer, seed: int) -> Iterator[Mapping[str, Array]]:
+    rng = np.random.default_rng([seed, 4])
     for _ in range(_DRAWS):
         try:
-            yield disturbed(model, answer.feed.inputs, rng, _SLOWER * time_limit(model))
+            longest = _SLOWER * time_limit(model)
+            yield disturbed(model, answer.feed.inputs, rng, longest, not _varies(answer.feed))
         except (OnebyoneError, MemoryError):
             return
 

@@ -20,7 +20,7 @@ from onebyone.optimize.verification.cancel import Cancellation, added_inputs, ca
 from onebyone.optimize.verification.engine import Array
 from onebyone.optimize.verification.inputs import Feed, chosen_shapes, random_inputs
 
-__all__ = ["VARIED", "affordable", "bases", "smallest", "troubles"]
+__all__ = ["VARIED", "affordable", "bases", "general", "pointed", "smallest"]
 
 # Kinds whose outputs are of their usual size: constants alone may give 0 where A is exact.
 VARIED = ("near", "offset")
@@ -51,25 +51,29 @@ def smallest(model: ir.Model, sizes: Sizes, seed: int) -> Feed | None:
 
 
 def affordable(model: ir.Model, base: Feed, ordinary: Sequence[Feed]) -> int:
-    """How many troublesome inputs of the sizes of `base` may be asked.
+    """How many troublesome inputs of the sizes of `base` take a fifth of the other runs.
 
     An ordinary input is run six times over, the float64 evaluation counted as three, a troublesome
-    one twice; a third of that work is a fifth of `optimize`.
+    one twice.
     """
     weights = sum(v.const_value.size for v in model.graph.initializers.values() if v.const_value)
     largest = max((x.size for x in base.inputs.values()), default=1)
     if weights * largest <= _CHEAP:
         return _MOST
-    return sum(map(_elements, ordinary)) // max(_elements(base), 1)
+    return min(_MOST, sum(map(_elements, ordinary)) * 6 // (5 * 2 * max(_elements(base), 1)))
 
 
 _MOST = 32
 
 
-def troubles(model: ir.Model, base: Feed, seed: int) -> Iterator[Feed]:
-    """Troublesome inputs of the sizes of `base`, what finds most first; each of a kind."""
+def pointed(model: ir.Model, base: Feed, seed: int) -> Iterator[Feed]:
+    """Inputs of the sizes of `base` near the constants that the graph shows."""
+    yield from _near(cancellations(model, base.inputs), base, np.random.default_rng([seed, 5]))
+
+
+def general(model: ir.Model, base: Feed, seed: int) -> Iterator[Feed]:
+    """Inputs of the sizes of `base` that trouble many a model, what finds most first."""
     rng = np.random.default_rng([seed, 2])
-    yield from _near(cancellations(model, base.inputs), base, rng)
     added = added_inputs(model.graph)
     for kind, make in _KINDS.items():
         where = added if kind == "smallest float" else base.inputs.keys()
