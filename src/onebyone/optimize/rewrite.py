@@ -6,16 +6,20 @@ on the order in which nodes are listed.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 
 import onnx_ir as ir
-from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
+from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.refusal import Refusal
-from onebyone.graph.fold import fold_sizes
+from onebyone.graph.constants import set_aside
+from onebyone.graph.count_walk import name_of
 from onebyone.graph.shapes import Sizes
-from onebyone.graph.simplify import simplify_shapes
+from onebyone.graph.simplify import simplify
+from onebyone.graph.symbolic import simplify_shapes
 from onebyone.graph.unused import remove_unused
 from onebyone.optimize.cost import Profile
 from onebyone.optimize.names import Names
@@ -39,48 +43,65 @@ def rewrite(
     laws: Collection[str],
     profile: Profile,
     progress: Callable[[str, int, int], None] | None = None,
+    lost_bits: float = LOST_BITS,
 ) -> tuple[list[Rewrite], list[tuple[str, Refusal]]]:
-    """Rewrite a model in place; returns what was replaced, and what could not be stored."""
+    """Rewrite a model in place; returns what was replaced, and what for its numbers was not.
+
+    Weights that the number type cannot hold, and folds that would lose digits: no rewrite loses
+    more than `lost_bits` of what its original computes (`algebra.digits`).
+    """
     done: list[Rewrite] = []
     refused: dict[str, Refusal] = {}
     if "" not in model.opset_imports:  # no operator that any law knows
         return [], []
-    remove_unused(model.graph)  # what nobody reads shares nothing
     simplify_shapes(model.graph)
-    version = model.opset_imports[""]
-    folded = fold_sizes(model.graph, version)
+    _simplified(model)
     for row in FIRST:
-        done += row.run(model, sizes, profile) if row.law in laws else ()
-    if folded or done:
+        done += row.run(model, sizes, profile, lost_bits) if row.law in laws else ()
+    if done:
         remove_unused(model.graph)
     for round_number in range(MAX_ROUNDS):
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)
-        changed = list(_round(model, sizes, laws, Pricer(profile), refused))
+        context = Context.of(model.graph, sizes, laws, lost_bits)
+        changed = list(_round(model, context, Pricer(profile), refused))
         for row in PASSES:
             if not changed and row.law in laws:
-                changed = list(row.run(model, sizes, profile))
+                changed = list(row.run(model, sizes, profile, lost_bits))
         done += changed
-        if not changed and not (done and _tidied(model, version)):
+        if not changed and not (done and _simplified(model)):
             break
         remove_unused(model.graph)
-    return done, list(refused.items())
+    kept = _kept_for_digits(model.graph, Context.of(model.graph, sizes, laws, lost_bits), profile)
+    return done, [*refused.items(), *kept]
 
 
-def _tidied(model: ir.Model, version: int) -> bool:
-    """Whether sizes became known, or nodes that several regions placed alike were made one."""
-    folded = fold_sizes(model.graph, version)
-    return bool(CommonSubexpressionEliminationPass()(model).modified) or bool(folded)
+def _kept_for_digits(
+    graph: ir.Graph, context: Context, profile: Profile
+) -> Iterator[tuple[str, Refusal]]:
+    """The steps that cancel and stay apart, where a rewrite would pay if they did not."""
+    deque(regions(graph, context), maxlen=0)  # which meets them
+    if not context.cancelling:
+        return
+    folding = replace(context, lost_bits=inf, cancelling={})
+    for region in regions(graph, folding):
+        makers = {value.producer() for value in region.inside}
+        met = [node for node in context.cancelling if node in makers]
+        if met and _change(region, context.laws, Pricer(profile)) is not None:
+            yield from ((name_of(node), context.cancelling[node]) for node in met)
+
+
+def _simplified(model: ir.Model) -> bool:
+    """Whether there was anything to take out that computes nothing."""
+    gone = simplify(model.graph, model.opset_imports[""])
+    set_aside(model.graph)
+    return bool(gone)
 
 
 def _round(
-    model: ir.Model,
-    sizes: Sizes,
-    laws: Collection[str],
-    price: Pricer,
-    refused: dict[str, Refusal],
+    model: ir.Model, context: Context, price: Pricer, refused: dict[str, Refusal]
 ) -> Iterator[Rewrite]:
-    context = Context.of(model.graph, sizes, laws)
+    laws = context.laws
     found = list(regions(model.graph, context))
     chosen = [(region, change) for region in found if (change := _change(region, laws, price))]
     names = Names.of(model.graph)
@@ -94,7 +115,8 @@ def _round(
             refused[name] = Refusal("compose", str(error))
             continue
         cost = change.now.cost, change.best.cost
-        yield Rewrite(name, region.nodes, change.best.laws, *cost, change.saved)
+        lost = region.lost_bits
+        yield Rewrite(name, region.nodes, change.best.laws, *cost, change.saved, lost_bits=lost)
 
 
 @dataclass(frozen=True, eq=False)

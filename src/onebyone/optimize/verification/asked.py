@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 
@@ -28,7 +28,7 @@ from onebyone.optimize.verification.trouble import (
     smallest,
 )
 
-__all__ = ["ask", "compared", "usual"]
+__all__ = ["answered", "ask", "compared", "usual"]
 
 # NumPy is slow where the engine cannot run a model, as one with loops in it.
 _MOST_IN_NUMPY = 4
@@ -53,14 +53,20 @@ def ask(
     near = list(islice(pointed(model, base, seed), max(most, 1)))
     others = chain(general(model, base, seed), () if extreme is None else (extreme,))
     feeds = [*near, *islice(others, most - len(near) if most else 0)]
+    found, unproved = answered(feeds, run)
+    if next(others, None) is not None:
+        unproved.append(_NOT_ASKED)
+    return found, unproved
+
+
+def answered(feeds: Iterable[Feed], run: Run) -> tuple[list[Answer], list[str]]:
+    """What A gives on each of these, and why not on others."""
     found, unproved = [], []
-    for feed in islice(feeds, most):
+    for feed in feeds:
         try:
             found.append(Answer(feed, run(feed.inputs)))
         except _FAILS as error:
             unproved.append(f"{feed.kind}: A itself fails: {one_line(str(error), 200)}")
-    if next(others, None) is not None:
-        unproved.append(_NOT_ASKED)
     return found, unproved
 
 

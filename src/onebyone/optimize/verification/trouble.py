@@ -30,6 +30,7 @@ _MEETINGS = 3
 _DIFFERENCE = 16.0
 # An image axis of the small sizes: what five halvings leave one of.
 _EDGE = 32
+_TINY = 2.0**-100
 # Weights times elements: below so many, two runs take less than a session takes to open.
 _CHEAP = 2e9
 
@@ -75,7 +76,8 @@ def general(model: ir.Model, base: Feed, seed: int) -> Iterator[Feed]:
     """Inputs of the sizes of `base` that trouble many a model, what finds most first."""
     rng = np.random.default_rng([seed, 2])
     added = added_inputs(model.graph)
-    for kind, make in _KINDS.items():
+    kinds = {**_KINDS, "offset": _offset(_coarsest(model, base))}
+    for kind, make in kinds.items():
         where = added if kind == "smallest float" else base.inputs.keys()
         changed = {n: make(x, rng) for n, x in base.inputs.items() if n in where}
         changed = {n: x for n, x in changed.items() if x is not base.inputs[n]}
@@ -104,7 +106,9 @@ def _near(found: Sequence[Cancellation], base: Feed, rng: np.random.Generator) -
 def _around(x: Array, one: Cancellation, rng: np.random.Generator) -> Array:
     """An input whose elements lie around where a constant cancels them."""
     spread = np.minimum(one.spread, np.maximum(1.0, np.abs(one.centre)))
-    values = one.centre + spread * rng.standard_normal(x.shape)
+    # Of few bits, so that a Cast to a narrower type holds them.
+    step = np.exp2(np.floor(np.log2(np.maximum(spread, _TINY)))) / _DIFFERENCE
+    values = step * np.rint((one.centre + spread * rng.standard_normal(x.shape)) / step)
     return _typed(np.where(np.isnan(one.centre), x.astype(np.float64), values), x.dtype)
 
 
@@ -138,10 +142,24 @@ def _floats(make: Callable[[Array, np.random.Generator], Array]) -> Make:
     return made
 
 
-def _offset(x: Array, rng: np.random.Generator) -> Array:
-    """16 of one, times the root of the number of digits, in all inputs; differences of 16."""
-    centre = _DIFFERENCE / np.sqrt(unit_roundoff(x.dtype))
-    return np.asarray(centre + _DIFFERENCE * rng.standard_normal(x.shape))
+def _offset(unit: float) -> Make:
+    """The same in all inputs, with differences of 16 that half of the digits are left for."""
+
+    def made(x: Array, rng: np.random.Generator) -> Array:
+        differences = np.rint(_DIFFERENCE * rng.standard_normal(x.shape))
+        return np.asarray(_DIFFERENCE / np.sqrt(unit) + differences)
+
+    return _floats(made)
+
+
+def _coarsest(model: ir.Model, base: Feed) -> float:
+    """The unit roundoff of the coarsest float among inputs and weights."""
+    stored = [v.dtype for v in model.graph.initializers.values() if v.dtype in _FLOATS]
+    kinds = [*(k.numpy() for k in stored if k), *(x.dtype for x in base.inputs.values())]
+    return max((unit_roundoff(kind) for kind in kinds if is_floating(kind)), default=2.0**-24)
+
+
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
 
 
 def _image(x: Array, rng: np.random.Generator) -> Array:
@@ -162,7 +180,7 @@ def _denormal(x: Array, rng: np.random.Generator) -> Array:
 _MASKED = 0.25
 _KINDS: Mapping[str, Make] = {
     "smallest float": _floats(_smallest),
-    "offset": _floats(_offset),
+    "offset": _offset(2.0**-24),
     "ones": lambda x, _: np.ones_like(x),
     "mask": lambda x, rng: _typed(rng.integers(0, 2, x.shape).astype(np.float64), x.dtype),
     "image 0..255": _image,
