@@ -391,3 +391,14 @@ def test_where_sizes_are_fixed_and_large_only_what_the_graph_shows_is_asked() ->
     centred = model("c = Sub(x, m) y = MatMul(c, w)", "float[512,4096] x", constants={
         "w": numpy_helper.to_array(weight), "m": np.float32([1000])})  # fmt: skip
     assert kinds(verify(centred, centred)) == ["near 1000"]
+
+
+def test_a_size_at_which_nothing_is_left_proves_nothing() -> None:
+    """Engines compute a convolution of nothing, or refuse to: B may ask for it where A does not."""
+    ends = {"a": np.array([1]), "b": np.array([9999]), "c": np.array([3])}
+    weights = {"w": W[:2, :3].T.reshape(3, 2, 1, 1).copy(), **ends}
+    first = model("h = Conv(x, w) y = Slice(h, a, b, c)", "float[N,2,5,H] x", constants=weights)
+    other = model("s = Slice(x, a, b, c) y = Conv(s, w)", "float[N,2,5,H] x", constants=weights)
+    certificate = verify(first, other)
+    assert certificate.passed, certificate.worst
+    assert any(reason.startswith("size 1: ") for reason in certificate.unproved)

@@ -64,9 +64,15 @@ def answered(feeds: Iterable[Feed], run: Run) -> tuple[list[Answer], list[str]]:
     found, unproved = [], []
     for feed in feeds:
         try:
-            found.append(Answer(feed, run(feed.inputs)))
+            outputs = run(feed.inputs)
         except _FAILS as error:
             unproved.append(f"{feed.kind}: A itself fails: {one_line(str(error), 200)}")
+            continue
+        if all(x.size for x in outputs.values()):
+            found.append(Answer(feed, outputs))
+        else:
+            # An engine may refuse to compute nothing in one order and not in another.
+            unproved.append(f"{feed.kind}: A gives an empty output")
     return found, unproved
 
 

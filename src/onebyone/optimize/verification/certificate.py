@@ -265,17 +265,17 @@ class Certificate(Shown):
         rows = []
         for trial in self.trials:
             sizes = " ".join("x".join(map(str, shape)) for shape in trial.shapes.values())
-            for output in trial.outputs[:_SHOWN]:
-                numbers = (output.max_abs_error, output.error_of_a, output.bound)
-                used = f"{output.used:.1%}" if math.isfinite(output.used) else ""
-                cells = (output.name, _told(output), used, *(f"{n:.2g}" for n in numbers))
-                rows.append((f"{trial.kind} {sizes}", *cells))
-        for row in _hardest_of(self.trouble)[:_SHOWN]:
-            numbers = row.max_abs_error, row.error_of_a, row.bound
-            used = f"{row.used:.1%}" if math.isfinite(row.used) else ""
-            rows.append(("trouble", row.name, _told(row), used, *(f"{n:.2g}" for n in numbers)))
+            rows += [(f"{trial.kind} {sizes}", *_cells(row)) for row in trial.outputs[:_SHOWN]]
+        rows += [("trouble", *_cells(row)) for row in _hardest_of(self.trouble)[:_SHOWN]]
         headings = ("input", "output", "", "used", "|B - ref|", "bound", "|A - ref|")
         return Columns("certificate", headings, rows, names=(0, 1), words=(2,), kept=3)
+
+
+def _cells(row: OutputCheck) -> tuple[str, ...]:
+    """The row of the table, but for the input."""
+    used = f"{row.used:.1%}" if math.isfinite(row.used) else ""
+    numbers = row.max_abs_error, row.bound, row.error_of_a
+    return row.name, _told(row), used, *(f"{n:.2g}" for n in numbers)
 
 
 def _hardest_of(trials: Sequence[Trial]) -> list[OutputCheck]:
