@@ -9,7 +9,7 @@ computing them again, so a shared value becomes a `Choice`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -28,7 +28,8 @@ from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
 from onebyone.graph.views import view, view_axis
 from onebyone.optimize.regions.parallel import sum_kernels
-from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Window
+from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Stored, Window
+from onebyone.optimize.sharing import is_kept, origin
 
 __all__ = ["Context", "Region", "carried_axis", "channel_axes", "is_shared", "regions"]
 
@@ -44,17 +45,26 @@ MAX_LOOKS_THROUGH = 3
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A linear value as a term over leaves `(ir.Value, Layout)`, and the values between the two."""
+    """A linear value as a term over leaves `(ir.Value, Layout)`, and the values between the two.
+
+    `weights` are the initialisers among its weights that others read too.
+    """
 
     root: ir.Value
     term: Term
     inside: frozenset[ir.Value]
+    weights: frozenset[ir.Value] = frozenset()
+
+    @property
+    def makers(self) -> frozenset[ir.Node]:
+        """The nodes that compute it."""
+        found = (value.producer() for value in self.inside | {self.root})
+        return frozenset(node for node in found if node is not None)
 
     @property
     def nodes(self) -> tuple[str, ...]:
         """The names of the nodes that compute it, sorted."""
-        makers = (value.producer() for value in self.inside | {self.root})
-        return tuple(sorted(name_of(node) for node in makers if node is not None))
+        return tuple(sorted(map(name_of, self.makers)))
 
 
 def is_shared(value: ir.Value, reads: ShapeReads) -> bool:
@@ -107,7 +117,7 @@ def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
         # What a root that cannot be lifted has tried may still be lifted from further down.
         inside |= lifter.inside if term is not None else set()
         if term is not None and lifter.nodes > 1:
-            yield Region(value, term, frozenset(lifter.inside))
+            yield Region(value, term, frozenset(lifter.inside), frozenset(lifter.weights))
 
 
 def channel_axes(graph: ir.Graph) -> dict[ir.Value, int]:
@@ -154,6 +164,7 @@ class _Lifter:
         self.depth = 0
         self.looked_through = 0
         self.inside: set[ir.Value] = set()
+        self.weights: set[ir.Value] = set()
         self.shared: dict[tuple[ir.Value, int], Term | None] = {}
 
     def root(self, value: ir.Value, axis: int) -> Term | None:
@@ -231,11 +242,32 @@ class _Lifter:
         operand = self.term(found.operand, axis)
         if operand is None:
             return None
-        word = Word.of([found.map])
+        word = Word.of([self._stored(node, found.map)])
         if not found.moves_positions:
             return operand.then(word)
         step = self._window(node, found)
-        return None if step is None else operand.then(Word((step,), (found.map,), (1,)))
+        return None if step is None else operand.then(Word((step,), word.maps, (1,)))
+
+    def _stored(self, node: ir.Node, f: ChannelMap) -> ChannelMap:
+        """A map that remembers how its weight is stored; a diagonal is too small to matter."""
+        if f.is_diagonal or node.op_type not in ("Conv", "MatMul", "Gemm"):
+            return f
+        at = int(node.op_type != "MatMul" or constant(node.inputs[0]) is None)
+        value = node.inputs[at]
+        if value is None:
+            return f
+        turned: bool | None = node.op_type == "MatMul" and at == 1
+        if node.op_type == "Gemm":
+            scaled = node.attributes.get_float("alpha", 1.0) != 1
+            turned = None if scaled else not node.attributes.get_int("transB", 0)
+        stored = Stored(value, turned, self._is_shared(value, node))
+        return replace(f, stored=stored)
+
+    def _is_shared(self, weight: ir.Value, node: ir.Node) -> bool:
+        kept = is_kept(weight, [node])
+        if kept:
+            self.weights.add(origin(weight))
+        return kept
 
     def _window(self, node: ir.Node, found: ChannelNode) -> Step | None:
         before, after = self.layout(found.operand, 1), self.layout(node.outputs[0], 1)
@@ -269,7 +301,8 @@ class _Lifter:
         channels = ends if transposed else ends[::-1]
         padded = transposed or _pads(node)
         taps = int(np.prod(weight.shape[2:]))
-        return KernelNode(node, groups, *channels, taps, before, after, padded, biased)
+        shared = node.inputs[1] is not None and self._is_shared(node.inputs[1], node)
+        return KernelNode(node, groups, *channels, taps, before, after, padded, biased, shared)
 
     def addition(self, node: ir.Node, axis: int) -> Term | None:
         """Add, Sub, Sum: of a per-channel constant (a shift), or of several tensors."""

@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from onebyone.algebra.layout import Transpose
 from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.regions.steps import KernelNode, Layout, Step
 
-__all__ = ["Pricer"]
+__all__ = ["Pricer", "Weight"]
 
 _SIZE_NODES = 3
 """Slice, Slice and Concat write another number of channels into sizes known at run time."""
 
 
+class Weight(Enum):
+    """What becomes of a stored weight."""
+
+    OWN = "its operator alone reads it, and stores another in its place"
+    KEPT = "others read it too, and it serves as it is"
+    COPIED = "others read it too, and one made of it is stored beside it"
+
+
 @dataclass(frozen=True)
 class Pricer:
-    """Costs of operators under a profile; each method prices one ONNX operator (or a few alike)."""
+    """Costs of operators under a profile; each method prices one ONNX operator (or a few alike).
+
+    Args:
+        profile: the engine and machine.
+        copies: picoseconds for each number of a weight that is stored beside a shared one; None
+            takes every weight for its operator's own.
+    """
 
     profile: Profile
+    copies: int | None = None
+
+    def weight(self, numbers: int, kind: Weight) -> Cost:
+        """What it takes to store a weight."""
+        if kind is Weight.KEPT:
+            return Cost()
+        return Cost((self.copies or 0) * numbers * (kind is Weight.COPIED), 0, numbers)
 
     def elementwise(self, layout: Layout, channels: int) -> Cost:
         """A per-channel Mul or Add, or a batch normalisation."""
@@ -26,7 +48,13 @@ class Pricer:
         return Cost(self.profile.time(elements=moved), 0, channels)
 
     def linear(
-        self, before: Layout, after: Layout, channels: tuple[int, int], groups: int, shift: bool
+        self,
+        before: Layout,
+        after: Layout,
+        channels: tuple[int, int],
+        groups: int,
+        shift: bool,
+        kind: Weight = Weight.OWN,
     ) -> Cost:
         """A 1×1 convolution or a matrix product; `before` differs from `after` where it strides."""
         c_in, c_out = channels
@@ -35,14 +63,18 @@ class Pricer:
         moved = before.positions * c_in + after.positions * c_out + weights
         # Engines have their best kernels for images: (N, C, L) is turned into one and back.
         detour = self.profile.time() if before.channels_first and before.rank != 4 else 0
-        return Cost(self.profile.time(macs, moved) + detour, macs, weights + c_out * shift)
+        cost = Cost(self.profile.time(macs, moved) + detour, macs, c_out * shift)
+        return cost + self.weight(weights, kind)
 
-    def convolution(self, kernel: KernelNode, channels: tuple[int, int]) -> Cost:
+    def convolution(
+        self, kernel: KernelNode, channels: tuple[int, int], kind: Weight = Weight.OWN
+    ) -> Cost:
         """A K×K convolution between `channels` (in, out)."""
         weights = channels[0] * channels[1] // kernel.groups * kernel.taps
         macs = kernel.positions * weights
         moved = kernel.before.positions * channels[0] + kernel.after.positions * channels[1]
-        return Cost(self.profile.time(macs, moved + weights), macs, weights)
+        cost = Cost(self.profile.time(macs, moved + weights), macs)
+        return cost + self.weight(weights, kind)
 
     def addition(self, layout: Layout, channels: int, operands: int) -> Cost:
         """The sum of `operands` tensors, two at a time."""

@@ -37,8 +37,8 @@ from onebyone.optimize.regions.plan import (
     Plan,
     Stack,
 )
-from onebyone.optimize.regions.price import Pricer
-from onebyone.optimize.regions.steps import KernelNode, Step
+from onebyone.optimize.regions.price import Pricer, Weight
+from onebyone.optimize.regions.steps import KernelNode, Layout, Step, Stored
 
 __all__ = ["Planner", "Run", "cancels", "runs", "steps"]
 
@@ -216,7 +216,9 @@ class Planner:
         self, plan: Plan, kernel: KernelNode, inner: tuple[ChannelMap, ...], word: Word, to: int
     ) -> Plan:
         c_out = word.maps[to - 1].out_channels if to else kernel.out_channels
-        cost = plan.cost + self.price.convolution(kernel, (plan.channels, c_out))
+        unchanged = kernel.weights is None and all(f.is_shift for f in (*inner, *word.maps[:to]))
+        kind = self._kind(kernel.shared, unchanged)
+        cost = plan.cost + self.price.convolution(kernel, (plan.channels, c_out), kind)
         how = Convolve(plan, kernel, inner, word, to)
         pending = kernel.biased or plan.pending or any(f.bias is not None for f in inner)
         pending = pending or word.biased(0, 0, to)
@@ -314,9 +316,16 @@ class Planner:
             return None
         after = plan.layout if window is None else window.after
         channels = plan.channels, run.channels
-        price = self.price.linear(plan.layout, after, channels, run.groups, run.biased)
+        kind = self._kind(run.shared, run.serves(plan.layout))
+        price = self.price.linear(plan.layout, after, channels, run.groups, run.biased, kind)
         carrier = plan.layout.carries_bias
         return Plan(plan.cost + price, after, run.channels, how, carrier, pending, laws)
+
+    def _kind(self, shared: bool, serves: bool) -> Weight:
+        """What becomes of the weights of a product; the graph as it stands makes none."""
+        if not shared or self.price.copies is None:
+            return Weight.OWN
+        return Weight.KEPT if serves or not self.laws else Weight.COPIED
 
     def _scaled(self, plan: Plan, run: Run) -> Plan:
         """A diagonal: elementwise; a mere shift becomes pending and costs nothing yet."""
@@ -338,6 +347,8 @@ class Run:
         laws: by which its maps become one.
         only_shifts: whether it does not scale.
         biased: whether one of its maps has a bias.
+        shared: whether others read the weight of one of its maps.
+        stored: how the weight is stored, if it is that of one map.
     """
 
     to: int
@@ -346,6 +357,12 @@ class Run:
     laws: frozenset[str]
     only_shifts: bool
     biased: bool
+    shared: bool
+    stored: Stored | None
+
+    def serves(self, layout: Layout) -> bool:
+        """Whether its weight can be read as it is stored."""
+        return self.stored is not None and self.stored.serves(layout)
 
 
 def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
@@ -356,7 +373,7 @@ def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
     """
     groups = between = channels
     mixing = diagonal = factored = 0
-    only_shifts, biased = True, False
+    only_shifts, biased, shared = True, False, False
     for to, f in enumerate(word.maps[j:], j + 1):
         groups = join_structure(groups, f.groups, (channels, between, f.out_channels))
         between = f.out_channels
@@ -365,10 +382,13 @@ def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
         only_shifts = only_shifts and f.is_shift
         biased = biased or f.bias is not None
         factored += f.macs
+        held: Stored | None = f.stored
+        shared = shared or (held is not None and held.shared)
         if mixing > 1 and channels * between // groups > factored:
             continue
         laws = _NAMES[mixing > 1, diagonal > 0 and to > j + 1]
-        yield Run(to, between, groups, laws, only_shifts, biased)
+        alone = held if to == j + 1 else None
+        yield Run(to, between, groups, laws, only_shifts, biased, shared, alone)
 
 
 _NAMES = {

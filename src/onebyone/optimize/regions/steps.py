@@ -19,7 +19,7 @@ from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import constant
 from onebyone.graph.views import monomial
 
-__all__ = ["KernelNode", "Layout", "Meaning", "Size", "Step", "Window"]
+__all__ = ["KernelNode", "Layout", "Meaning", "Size", "Step", "Stored", "Window"]
 
 Size = int | ir.SymbolicDim
 
@@ -71,6 +71,30 @@ class Layout:
         dims = [CHANNEL if k == self.axis else monomial(d) for k, d in enumerate(self.dims)]
         known = tuple(d for d in dims if d is not None and d[0] > 0)
         return known if len(known) == len(dims) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """The weight of a channel map as the graph keeps it.
+
+    Args:
+        value: what the operator reads.
+        transposed: whether it is (C_in, C_out); None if the operator also scales it.
+        shared: whether it stays though this operator reads another one.
+    """
+
+    value: ir.Value
+    transposed: bool | None
+    shared: bool
+
+    def serves(self, layout: Layout) -> bool:
+        """Whether the operator that mixes channels in a layout reads it as it is."""
+        rank = 0 if self.value.shape is None else self.value.shape.rank()
+        if layout.channels_first:
+            return rank == layout.rank
+        if rank != 2 or self.transposed is None:
+            return False
+        return layout.rank == 2 or self.transposed == (layout.axis == layout.rank - 1)
 
 
 @dataclass(frozen=True)
@@ -202,6 +226,7 @@ class KernelNode:
         before, after: the layouts of its operand and of its result.
         padded: whether a constant at the borders is not seen as one (zero padding, transposition).
         biased: whether it has a bias.
+        shared: whether its weight stays though this node reads another one.
         weights: its kernel, if that is not the node's own; strides and pads are the node's.
     """
 
@@ -214,6 +239,7 @@ class KernelNode:
     after: Layout
     padded: bool
     biased: bool
+    shared: bool = False
     weights: Kernel | None = None
 
     def kernel(self) -> Kernel | TransposedKernel:
