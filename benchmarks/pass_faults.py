@@ -24,7 +24,7 @@ PASS_FAULTS: tuple[Mutant, ...] = (
            "vt[:rank], u", "vt[-rank:], u"),
     Mutant("rank", "optimize/maps/factor.py", "two maps are placed whatever they cost",
            "optimize/maps/factor",
-           "return inner + outer + detour(node, profile) < whole", "return True"),
+           "return inner + outer + detour(node, profile) + profile.reading(copied) < whole", "return True"),
     Mutant("rank", "optimize/maps/factor.py", "groups are ignored", "optimize/maps/factor",
            'is_pointwise_convolution(node) and node.attributes.get_int("group", 1) == 1:',
            "is_pointwise_convolution(node):"),

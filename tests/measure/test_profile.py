@@ -23,7 +23,15 @@ from onebyone.measure.save import save
 from onebyone.optimize.cost import DEFAULT, Profile, load_profile
 
 SHAPE = (1, 12, 9, 7)
-KNOWN = Profile(peak=2e10, bandwidth=1e10, overhead=3e-6, transpose=4.0, resize=50.0, split=2.0)
+KNOWN = Profile(
+    peak=2e10,
+    bandwidth=1e10,
+    overhead=3e-6,
+    transpose=4.0,
+    resize=50.0,
+    split=2.0,
+    channels_last=0.25,
+)
 assert KNOWN.channels == 4
 
 
@@ -33,7 +41,7 @@ def seconds(data: bytes) -> float:
     infer(model)
     sizes = Sizes(model)
     macs = {layer.name: layer.macs for layer in tally(model, sizes).layers}
-    total = 1e-3
+    total, convolves = 1e-3, any(node.op_type == "Conv" for node in model.graph)
     for node in model.graph:
         into = sum(prod(sizes.shape(v) or ()) for v in node.inputs if v is not None and v.shape)
         out = sum(prod(sizes.shape(v) or ()) for v in node.outputs)
@@ -50,7 +58,9 @@ def seconds(data: bytes) -> float:
             work *= 1.3
         if node.op_type == "GlobalAveragePool":
             continue
-        total += KNOWN.overhead + max(work / KNOWN.peak, 4 * elements / KNOWN.bandwidth)
+        share = KNOWN.channels_last if convolves and node.op_type == "Transpose" else 1
+        time = KNOWN.overhead + max(work / KNOWN.peak, 4 * elements / KNOWN.bandwidth)
+        total += share * time
     return total
 
 
@@ -67,7 +77,7 @@ def test_known_prices_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
     for each in found.measured:
         assert each.value == pytest.approx(getattr(KNOWN, each.field), rel=0.11), each
     assert found.profile.channels == 4
-    for name in ("peak", "bandwidth", "transpose", "resize", "split"):
+    for name in ("peak", "bandwidth", "transpose", "resize", "split", "channels_last"):
         assert getattr(found.profile, name) == pytest.approx(getattr(KNOWN, name), rel=0.03)
     assert {each.field for each in found.measured} == {field.name for field in fields(Profile)}
     about = found.to_dict()["about"]

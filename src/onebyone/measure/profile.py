@@ -5,6 +5,7 @@
     bandwidth  Δbytes / Δt                          an operator on a large and on a small tensor
     transpose  Δt · bandwidth / Δbytes              of moving elements to other places
     resize     Δt · peak / elements                 of bilinear interpolation between two maps
+    channels_last  (Δt of layers with transposes − Δt without) / those of the transposes alone
     split      (Δt + overhead of the nodes saved) · bandwidth / bytes      stacked less apart
     channels   the least multiple at which more channels gain no more      convolutions of 45 … 48
 
@@ -185,7 +186,7 @@ def _measured(stand: _Stand) -> tuple[Measured, ...]:
     found = [*_overhead(stand), *_peak(stand), *_bandwidth(stand)]
     base = _fitted(found)
     found += [*_transpose(stand, base), *_resize(stand, base), *_split(stand, base)]
-    return (*found, *_channels(stand))
+    return (*found, *_channels_last(stand, _fitted(found)), *_channels(stand))
 
 
 def _fitted(measured: Sequence[Measured]) -> Profile:
@@ -249,6 +250,18 @@ def _resize(stand: _Stand, base: Profile) -> Iterator[Measured]:
         worth = max(1.0, seconds * base.peak / prod(large))
         name = f"bilinear, {_of(small)} to {_of(large)} between 1 × 1s"
         yield Measured("resize", name, worth)
+
+
+def _channels_last(stand: _Stand, base: Profile) -> Iterator[Measured]:
+    for shape, _ in _TWICE:
+        first, last = (
+            stand.step(*(operators.channels_last(shape, depth, is_last) for depth in (1, _DEEP)))
+            for is_last in (False, True)
+        )
+        alone = base.time(elements=2 * prod(shape) * base.transpose) / 1e12
+        # A hundredth at least: where all of them cancel, what is left is noise.
+        share = max(0.01, (last - first) / (2 * (_DEEP - 1) * alone))
+        yield Measured("channels_last", f"1 × 1s between transposes, {_of(shape)}", share)
 
 
 def _split(stand: _Stand, base: Profile) -> Iterator[Measured]:

@@ -33,6 +33,8 @@ class Profile:
             model's border, in the file's own layout, engines take several times as long).
         split: how many times dearer than a copy it is to cut the result of a channel map up
             (a Split before other maps: some engines leave their own layout for it).
+        channels_last: the share of a transpose's price that is left between two convolutions of a
+            network that keeps its channels last (engines cancel such transposes).
         channels: convolutions that read a multiple of so many channels are fast (engines keep
             them in blocks; others they compute in a slower way). A whole number.
 
@@ -46,6 +48,7 @@ class Profile:
     transpose: float = 5.0
     resize: float = 30.0
     split: float = 1.0
+    channels_last: float = 0.02
     channels: int = 4
 
     def time(self, macs: float = 0, elements: float = 0) -> int:
@@ -73,7 +76,8 @@ DEFAULT = Profile()
 
 Measured there: 1×1 convolutions 43–57 GMAC/s, additions 35 GB/s, transposes 6 GB/s, bilinear
 resizing 1.8 ns an element, nearest 0.1 ns. OpenVINO: 80–150 GMAC/s, bilinear 1.1 ns. 3×3s of 45
-channels took 17% longer than of 48, depthwise ones of 58 70% longer than of 60.
+channels took 17% longer than of 48, depthwise ones of 58 70% longer than of 60. Of transposes
+between convolutions 1–3% is left, in OpenVINO 33–49%.
 """
 
 

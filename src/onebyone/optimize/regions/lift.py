@@ -27,6 +27,7 @@ from onebyone.graph.shape_reads import ShapeReads, consumers
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
 from onebyone.graph.views import view, view_axis
+from onebyone.optimize.regions.channels_last import Islands
 from onebyone.optimize.regions.parallel import sum_kernels
 from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Stored, Window
 from onebyone.optimize.sharing import is_kept, origin
@@ -85,17 +86,20 @@ class Context:
         laws: the laws in force: without "linear", linear layers and views end a region.
         reads: where shapes can be read, so that reading one does not make a value shared.
         fused: nodes that engines fuse, so that they are left alone.
+        islands: the transposes that engines cancel, and what lies between them.
     """
 
     sizes: Sizes
     laws: Collection[str]
     reads: ShapeReads
     fused: frozenset[ir.Node]
+    islands: Islands
 
     @classmethod
     def of(cls, graph: ir.Graph, sizes: Sizes, laws: Collection[str]) -> Context:
         """The context of a graph as it stands."""
-        return cls(sizes, laws, ShapeReads.of(graph), fused_by_engines(graph))
+        fused, islands = fused_by_engines(graph), Islands.of(graph)
+        return cls(sizes, laws, ShapeReads.of(graph), fused, islands)
 
 
 def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
@@ -179,7 +183,8 @@ class _Lifter:
         if not isinstance(value.shape[axis], int) or 0 in sizes:
             return None
         shown = tuple(1 if k == axis else n for k, n in enumerate(sizes))
-        return Layout(tuple(value.shape), shown, axis)
+        inland = axis == len(sizes) - 1 and value in self.context.islands.values
+        return Layout(tuple(value.shape), shown, axis, inland)
 
     def term(self, value: ir.Value, axis: int) -> Term | None:
         """`value` as a term: expanded where it is linear, else a leaf; None if it has no layout."""
@@ -405,7 +410,8 @@ class _Lifter:
         before, after = self.layout(operand, source), self.layout(node.outputs[0], axis)
         if before is None or after is None:
             return None
-        step = Step(node, before, after, meaning, preserves)
+        cancelled = node in self.context.islands.transposes
+        step = Step(node, before, after, meaning, preserves, cancelled)
         term = self.term(operand, source) if step.movable else None
         return None if term is None else term.then(Word((step,)))
 

@@ -63,6 +63,9 @@ class Pricer:
         moved = before.positions * c_in + after.positions * c_out + weights
         # Engines have their best kernels for images: (N, C, L) is turned into one and back.
         detour = self.profile.time() if before.channels_first and before.rank != 4 else 0
+        if before.in_island:  # the transposes around it do not cancel any more
+            kept = 1 - self.profile.channels_last
+            detour += round(kept * sum(self._transpose(n * before.positions) for n in channels))
         cost = Cost(self.profile.time(macs, moved) + detour, macs, c_out * shift)
         return cost + self.weight(weights, kind)
 
@@ -97,10 +100,15 @@ class Pricer:
         inputs, outputs = step.before.positions * channels, step.after.positions * channels
         scattered = 2 * outputs * self.profile.transpose
         if step.is_view and not step.stays:
-            moved = scattered if isinstance(step.meaning, Transpose) else 0
-            return Cost(self.profile.time(elements=moved))
+            if not isinstance(step.meaning, Transpose):
+                return Cost(self.profile.time())
+            kept = self.profile.channels_last if step.cancelled else 1
+            return Cost(round(kept * self._transpose(outputs)))
         if step.op_type in ("Slice", "Gather") or step.window is not None:
             return Cost(self.profile.time(elements=scattered))
         interpolates = step.op_type in ("Resize", "Upsample") and not step.selects
         work = outputs * self.profile.resize if interpolates else 0
         return Cost(self.profile.time(work, inputs + outputs))
+
+    def _transpose(self, elements: int) -> int:
+        return self.profile.time(elements=2 * elements * self.profile.transpose)
