@@ -4,12 +4,13 @@ A region is decided on the graph as it stands. Only of weights that several oper
 say alone what a fold costs: folded the same way by all of them a weight is still stored once; by
 one of them it is stored again. So regions that share weights are planned as if nothing were shared,
 and that is done if all readers of the weights change and no more numbers are stored than before.
-Else each is planned by itself, with a copy priced as what is read of it from memory in every run,
+Else each is planned by itself: what others keep anyway is free as it is, and a weight of its own
+costs what it takes to read it from memory in every run,
 
-    time(copy) = bytes / bandwidth
+    time(own weight) = bytes / bandwidth
 
-beside the roofline, for the shared weight is in a cache by then; and a copy has to save
-multiply-accumulates. A few operators less are not worth a larger file.
+beside the roofline, for a shared one is in a cache by then. And to store more than before, a plan
+has to save multiply-accumulates. A few operators less are not worth a larger file.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ from onebyone.optimize.sharing import origin, readers
 
 __all__ = ["Change", "changes"]
 
-_NEVER = 10**12
-"""Picoseconds for a number that is copied, where no copy is wanted: a second."""
+_NO_MORE = 10**12
+"""Picoseconds for a number that is stored, where none shall be stored beyond what is: a second."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ class Change:
 
 def changes(found: Sequence[Region], laws: Collection[str], price: Pricer) -> Iterator[Change]:
     """What to do with regions, where something is cheaper than what stands."""
-    alone = replace(price, copies=max(1, price.profile.reading(1)))
+    alone = replace(price, stored=max(1, price.profile.reading(1)))
     for group in _sharing(found):
         made = [_change(region, laws, price) for region in group]
         if group[0].weights and not _stay_shared(group, made):
@@ -95,8 +96,8 @@ def _change(region: Region, laws: Collection[str], price: Pricer) -> Change | No
 
 
 def _by_itself(region: Region, laws: Collection[str], price: Pricer) -> Change | None:
-    """The same where weights are shared: copies of them have to save MACs."""
-    without = _change(region, laws, replace(price, copies=_NEVER))
+    """The same where weights are shared: to store more has to save MACs."""
+    without = _change(region, laws, replace(price, stored=_NO_MORE))
     copied = _change(region, laws, price)
     if copied is None or without is None:
         saves = copied is not None and copied.best.cost.macs < copied.now.cost.macs

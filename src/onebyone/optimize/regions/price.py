@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
 from onebyone.algebra.layout import Transpose
 from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.regions.steps import KernelNode, Layout, Step
 
-__all__ = ["Pricer", "Weight"]
+__all__ = ["Pricer"]
 
 _SIZE_NODES = 3
 """Slice, Slice and Concat write another number of channels into sizes known at run time."""
-
-
-class Weight(Enum):
-    """What becomes of a stored weight."""
-
-    OWN = "its operator alone reads it, and stores another in its place"
-    KEPT = "others read it too, and it serves as it is"
-    COPIED = "others read it too, and one made of it is stored beside it"
 
 
 @dataclass(frozen=True)
@@ -29,18 +20,18 @@ class Pricer:
 
     Args:
         profile: the engine and machine.
-        copies: picoseconds for each number of a weight that is stored beside a shared one; None
-            takes every weight for its operator's own.
+        stored: picoseconds for each number of a weight that is stored for its operator alone; what
+            others keep anyway is free. None takes every weight for its operator's own.
     """
 
     profile: Profile
-    copies: int | None = None
+    stored: int | None = None
 
-    def weight(self, numbers: int, kind: Weight) -> Cost:
-        """What it takes to store a weight."""
-        if kind is Weight.KEPT:
+    def weight(self, numbers: int, is_kept: bool) -> Cost:
+        """What it takes to store a weight, or to read one that others keep."""
+        if is_kept and self.stored is not None:
             return Cost()
-        return Cost((self.copies or 0) * numbers * (kind is Weight.COPIED), 0, numbers)
+        return Cost((self.stored or 0) * numbers, 0, numbers)
 
     def elementwise(self, layout: Layout, channels: int) -> Cost:
         """A per-channel Mul or Add, or a batch normalisation."""
@@ -54,7 +45,7 @@ class Pricer:
         channels: tuple[int, int],
         groups: int,
         shift: bool,
-        kind: Weight = Weight.OWN,
+        is_kept: bool = False,
     ) -> Cost:
         """A 1×1 convolution or a matrix product; `before` differs from `after` where it strides."""
         c_in, c_out = channels
@@ -67,17 +58,17 @@ class Pricer:
             kept = 1 - self.profile.channels_last
             detour += round(kept * sum(self._transpose(n * before.positions) for n in channels))
         cost = Cost(self.profile.time(macs, moved) + detour, macs, c_out * shift)
-        return cost + self.weight(weights, kind)
+        return cost + self.weight(weights, is_kept)
 
     def convolution(
-        self, kernel: KernelNode, channels: tuple[int, int], kind: Weight = Weight.OWN
+        self, kernel: KernelNode, channels: tuple[int, int], is_kept: bool = False
     ) -> Cost:
         """A K×K convolution between `channels` (in, out)."""
         weights = channels[0] * channels[1] // kernel.groups * kernel.taps
         macs = kernel.positions * weights
         moved = kernel.before.positions * channels[0] + kernel.after.positions * channels[1]
         cost = Cost(self.profile.time(macs, moved + weights), macs)
-        return cost + self.weight(weights, kind)
+        return cost + self.weight(weights, is_kept)
 
     def addition(self, layout: Layout, channels: int, operands: int) -> Cost:
         """The sum of `operands` tensors, two at a time."""

@@ -37,7 +37,7 @@ from onebyone.optimize.regions.plan import (
     Plan,
     Stack,
 )
-from onebyone.optimize.regions.price import Pricer, Weight
+from onebyone.optimize.regions.price import Pricer
 from onebyone.optimize.regions.steps import KernelNode, Layout, Step, Stored
 
 __all__ = ["Planner", "Run", "cancels", "runs", "steps"]
@@ -217,8 +217,8 @@ class Planner:
     ) -> Plan:
         c_out = word.maps[to - 1].out_channels if to else kernel.out_channels
         unchanged = kernel.weights is None and all(f.is_shift for f in (*inner, *word.maps[:to]))
-        kind = self._kind(kernel.shared, unchanged)
-        cost = plan.cost + self.price.convolution(kernel, (plan.channels, c_out), kind)
+        kept = kernel.shared and unchanged
+        cost = plan.cost + self.price.convolution(kernel, (plan.channels, c_out), kept)
         how = Convolve(plan, kernel, inner, word, to)
         pending = kernel.biased or plan.pending or any(f.bias is not None for f in inner)
         pending = pending or word.biased(0, 0, to)
@@ -316,16 +316,10 @@ class Planner:
             return None
         after = plan.layout if window is None else window.after
         channels = plan.channels, run.channels
-        kind = self._kind(run.shared, run.serves(plan.layout))
-        price = self.price.linear(plan.layout, after, channels, run.groups, run.biased, kind)
+        kept = run.is_shared and (not self.laws or run.serves(plan.layout))
+        price = self.price.linear(plan.layout, after, channels, run.groups, run.biased, kept)
         carrier = plan.layout.carries_bias
         return Plan(plan.cost + price, after, run.channels, how, carrier, pending, laws)
-
-    def _kind(self, shared: bool, serves: bool) -> Weight:
-        """What becomes of the weights of a product; the graph as it stands makes none."""
-        if not shared or self.price.copies is None:
-            return Weight.OWN
-        return Weight.KEPT if serves or not self.laws else Weight.COPIED
 
     def _scaled(self, plan: Plan, run: Run) -> Plan:
         """A diagonal: elementwise; a mere shift becomes pending and costs nothing yet."""
@@ -347,7 +341,6 @@ class Run:
         laws: by which its maps become one.
         only_shifts: whether it does not scale.
         biased: whether one of its maps has a bias.
-        shared: whether others read the weight of one of its maps.
         stored: how the weight is stored, if it is that of one map.
     """
 
@@ -357,8 +350,12 @@ class Run:
     laws: frozenset[str]
     only_shifts: bool
     biased: bool
-    shared: bool
     stored: Stored | None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether others read its weight, too."""
+        return self.stored is not None and self.stored.shared
 
     def serves(self, layout: Layout) -> bool:
         """Whether its weight can be read as it is stored."""
@@ -373,7 +370,7 @@ def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
     """
     groups = between = channels
     mixing = diagonal = factored = 0
-    only_shifts, biased, shared = True, False, False
+    only_shifts, biased = True, False
     for to, f in enumerate(word.maps[j:], j + 1):
         groups = join_structure(groups, f.groups, (channels, between, f.out_channels))
         between = f.out_channels
@@ -382,13 +379,11 @@ def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
         only_shifts = only_shifts and f.is_shift
         biased = biased or f.bias is not None
         factored += f.macs
-        held: Stored | None = f.stored
-        shared = shared or (held is not None and held.shared)
         if mixing > 1 and channels * between // groups > factored:
             continue
         laws = _NAMES[mixing > 1, diagonal > 0 and to > j + 1]
-        alone = held if to == j + 1 else None
-        yield Run(to, between, groups, laws, only_shifts, biased, shared, alone)
+        stored = f.stored if to == j + 1 else None
+        yield Run(to, between, groups, laws, only_shifts, biased, stored)
 
 
 _NAMES = {
