@@ -5,7 +5,8 @@
     bandwidth  Δbytes / Δt                          an operator on a large and on a small tensor
     transpose  Δt · bandwidth / Δbytes              of moving elements to other places
     resize     Δt · peak / elements                 of bilinear interpolation between two maps
-    channels_last  (Δt of layers with transposes − Δt without) / those of the transposes alone
+    channels_last  (Δt of layers with transposes − Δt without) / their price by themselves
+    beside_product  (Δt of every second layer a product − Δt of either kind) / the same
     split      (Δt + overhead of the nodes saved) · bandwidth / bytes      stacked less apart
     channels   the least multiple at which more channels gain no more      convolutions of 45 … 48
 
@@ -254,14 +255,21 @@ def _resize(stand: _Stand, base: Profile) -> Iterator[Measured]:
 
 def _channels_last(stand: _Stand, base: Profile) -> Iterator[Measured]:
     for shape, _ in _TWICE:
-        first, last = (
-            stand.step(*(operators.channels_last(shape, depth, is_last) for depth in (1, _DEEP)))
-            for is_last in (False, True)
-        )
+        first, last = (_layers(stand, shape, is_last) for is_last in (False, True))
+        mixed, products = (_layers(stand, shape, True, some) for some in (1, 2))
         alone = base.time(elements=2 * prod(shape) * base.transpose) / 1e12
         # A hundredth at least: where all of them cancel, what is left is noise.
-        share = max(0.01, (last - first) / (2 * (_DEEP - 1) * alone))
-        yield Measured("channels_last", f"1 × 1s between transposes, {_of(shape)}", share)
+        left, brought = last - first, 2 * mixed - first - products
+        share, product = (max(0.01, extra / (2 * alone)) for extra in (left, brought))
+        of = _of(shape)
+        yield Measured("channels_last", f"1 × 1s between transposes, {of}", share)
+        yield Measured("beside_product", f"products and 1 × 1s between transposes, {of}", product)
+
+
+def _layers(stand: _Stand, shape: Shape, is_last: bool, products: int = 0) -> float:
+    """The seconds of a layer; of the chain of one, which is taken off, each has its own kind."""
+    chains = [operators.channels_last(shape, n, is_last, products) for n in (1, _DEEP)]
+    return stand.step(*chains) / (_DEEP - 1)
 
 
 def _split(stand: _Stand, base: Profile) -> Iterator[Measured]:

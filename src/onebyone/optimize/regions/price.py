@@ -55,8 +55,10 @@ class Pricer:
         # Engines have their best kernels for images: (N, C, L) is turned into one and back.
         detour = self.profile.time() if before.channels_first and before.rank != 4 else 0
         if before.in_island:  # the transposes around it do not cancel any more
-            kept = 1 - self.profile.channels_last
-            detour += round(kept * sum(self._transpose(n * before.positions) for n in channels))
+            detour += round(
+                self.profile.beside_product
+                * sum(self._transpose(n * before.positions) for n in channels)
+            )
         cost = Cost(self.profile.time(macs, moved) + detour, macs, c_out * shift)
         return cost + self.weight(weights, is_kept)
 
