@@ -32,7 +32,7 @@ from onebyone.optimize.regions.parallel import sum_kernels
 from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Stored, Window
 from onebyone.optimize.sharing import is_kept, origin
 
-__all__ = ["Context", "Region", "carried_axis", "channel_axes", "is_shared", "regions"]
+__all__ = ["Context", "Region", "carried_axis", "channel_axes", "is_shared", "pads", "regions"]
 
 MAX_NODES = 96
 """Nodes in one region: a longer chain is cut, and optimised piece by piece over several rounds."""
@@ -304,7 +304,7 @@ class _Lifter:
         groups, transposed = node.attributes.get_int("group", 1), node.op_type == "ConvTranspose"
         ends = (weight.shape[0], weight.shape[1] * groups)
         channels = ends if transposed else ends[::-1]
-        padded = transposed or _pads(node)
+        padded = transposed or pads(node)
         taps = int(np.prod(weight.shape[2:]))
         shared = node.inputs[1] is not None and self._is_shared(node.inputs[1], node)
         return KernelNode(node, groups, *channels, taps, before, after, padded, biased, shared)
@@ -422,7 +422,8 @@ def role_of(value: ir.Value) -> Role:
     return Role.OPAQUE if node is None else role(node)
 
 
-def _pads(node: ir.Node) -> bool:
+def pads(node: ir.Node) -> bool:
+    """Whether a convolution reads zeros beyond the borders, or may."""
     if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         return True
     return any(node.attributes.get_ints("pads", ()))

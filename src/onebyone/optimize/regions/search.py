@@ -223,7 +223,7 @@ class Planner:
         pending = kernel.biased or plan.pending or any(f.bias is not None for f in inner)
         pending = pending or word.biased(0, 0, to)
         absorbed = _absorbed((*inner, *word.maps[:to]))
-        laws = _laws([plan], *absorbed, *self._crossed(word, 0, to))
+        laws = _laws([plan], *absorbed, *self._crossed(word, 0, to), *self._taken(plan))
         return Plan(cost, kernel.after, c_out, how, carrier=True, pending=pending, laws=laws)
 
     # Walking a word ----------------------------------------------------------------------------
@@ -309,7 +309,7 @@ class Planner:
         same = window is None or window.preserves_constants
         pending = (same and plan.pending) or how.word.biased(i, how.j if same else 0, how.to)
         crossed = [*self._crossed(how.word, i, how.to), *["commute"] * passes]
-        laws = _laws([plan], *run.laws, *crossed)
+        laws = _laws([plan], *run.laws, *crossed, *self._taken(plan))
         if window is None and run.groups == plan.channels == run.channels:
             return self._scaled(replace(plan, how=how, pending=pending, laws=laws), run)
         if not plan.layout.takes_product(run.groups):
@@ -320,6 +320,11 @@ class Planner:
         price = self.price.linear(plan.layout, after, channels, run.groups, run.biased, kept)
         carrier = plan.layout.carries_bias
         return Plan(plan.cost + price, after, run.channels, how, carrier, pending, laws)
+
+    def _taken(self, plan: Plan) -> Iterator[str]:
+        """The law by which a product takes a shift that is pending before it into its own bias."""
+        if plan.pending and "affine" in self.laws:
+            yield "affine"
 
     def _scaled(self, plan: Plan, run: Run) -> Plan:
         """A diagonal: elementwise; a mere shift becomes pending and costs nothing yet."""
