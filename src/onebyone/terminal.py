@@ -9,18 +9,19 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-import click
+from onebyone.show.shown import Clean
+from onebyone.show.text import READABLE, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.console import RenderableType
 
     Progress = Callable[[str, int, int], None]
 
-__all__ = ["emit", "escaped", "progress_bar"]
+__all__ = ["emit", "progress_bar", "readable", "say"]
 
 # Wide enough for the tables when stdout is a pipe or a file and has no width of its own.
 PIPE_WIDTH = 120
@@ -28,6 +29,22 @@ PIPE_WIDTH = 120
 
 class _Result(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
+    def __rich__(self) -> RenderableType: ...
+
+
+def readable() -> None:
+    """From now on a character that stdout or stderr cannot show has a stand-in there."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=READABLE)
+
+
+def say(line: str, stream: TextIO | None = None) -> None:
+    """One line, which cannot steer the terminal; nothing where the stream was closed."""
+    out = sys.stdout if stream is None else stream
+    if out is not None:
+        out.write(escaped(line) + "\n")
+        out.flush()
 
 
 def emit(result: _Result, as_json: bool) -> None:
@@ -35,7 +52,7 @@ def emit(result: _Result, as_json: bool) -> None:
     if as_json:
         import json
 
-        click.echo(json.dumps(_finite(result.to_dict()), indent=2, allow_nan=False))
+        print(json.dumps(_finite(result.to_dict()), indent=2, allow_nan=False))
     else:
         _print(result)
 
@@ -49,37 +66,11 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
-def _print(result: object) -> None:
+def _print(result: RenderableType) -> None:
     from rich.console import Console
 
-    if hasattr(sys.stdout, "reconfigure"):
-        # A terminal that cannot show × shows its escape instead of failing.
-        sys.stdout.reconfigure(errors="backslashreplace")
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    Console(width=width, emoji=False, highlight=False).print(_Shown(result))
-
-
-class _Shown:
-    """A rich renderable whose text cannot steer the terminal: control characters are escaped."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for segment in console.render(self.inner, options):
-            text = segment.text if segment.control else escaped(segment.text, keep="\n")
-            yield segment._replace(text=text)
-
-
-def escaped(text: str, keep: str = "") -> str:
-    r"""Every character that does not print becomes its escape.
-
-    >>> print(escaped("conv\x1b[2J\n"))
-    conv\x1b[2J\n
-    """
-    return "".join(
-        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
-    )
+    Console(width=width, emoji=False, highlight=False).print(Clean(result))
 
 
 @contextmanager

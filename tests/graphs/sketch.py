@@ -111,8 +111,17 @@ class Sketch:
         """Append a node; give its first output's name (the others follow in `nodes[-1]`)."""
         names = [self.name("t") for _ in range(outputs)]
         given = {key: value for key, value in attributes.items() if value is not None}
+        if op in ("Slice", "Gather"):
+            inputs = [inputs[0], *self.narrow(inputs[1:])]
         self.nodes.append(helper.make_node(op, list(inputs), names, self.name(op), **given))
         return names[0]
+
+    def narrow(self, indices: Sequence[str]) -> Sequence[str]:
+        """The same indices as int32, now and then, where all are constants: they share a type."""
+        if not all(name in self.constants for name in indices) or not self.chance(4):
+            return indices
+        self.mark("int32 indices")
+        return [self.constant(self.constants[name].astype(np.int32)) for name in indices]
 
     def constant(self, array: np.ndarray) -> str:
         """Store a constant: an initialiser, or a Constant node when the model likes those."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from math import inf
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, event, given, note, settings
@@ -17,6 +18,7 @@ from onebyone.optimize.cost import DEFAULT, Profile
 from ..graphs.drawn import Drawn, drawn_models, sample
 from ..graphs.reorder import reordered
 from ..graphs.run import differences, run
+from ..graphs.valid import faults, refusal
 
 COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9)
 DEPTH = int(os.environ.get("ONEBYONE_EXAMPLES", "1"))  # times as many examples, for a long search
@@ -35,12 +37,15 @@ def _examples(number: int) -> Any:
 
 
 def _optimized(model: ModelProto, **options: Any) -> tuple[ModelProto, dict[str, Any]]:
-    result = optimize(model, verify=False, **options)
-    return to_proto(result.model), result.report.to_dict()
+    result = optimize(model, verify=False, lost_bits=inf, **options)
+    after = to_proto(result.model)
+    assert faults(after) == []
+    return after, result.report.to_dict()
 
 
 def _assert_equal(drawn: Drawn, after: ModelProto) -> None:
     note(drawn)  # shows the model in words when it is the last, smallest one that fails
+    assert refusal(after, optimised=True) == ""
     pairs = zip(run(drawn.model, *drawn.feeds), run(after, *drawn.feeds), strict=True)
     for before, now in pairs:
         assert differences(before, now) == []

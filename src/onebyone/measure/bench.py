@@ -41,6 +41,7 @@ class _Subject:
     path: Path
     inputs: Mapping[str, Array]
     macs: int | None
+    told: str = ""
 
     def file(self, engine: Engine) -> Path | None:
         """What an engine reads: the file itself, or its twin beside it with the right suffix."""
@@ -65,8 +66,8 @@ def bench(
         models: paths of ONNX files, and of .tflite files, which only LiteRT runs. For an ONNX
             file LiteRT runs the .tflite file of the same name beside it, if there is one.
         engines: names; if there are none, every one that is installed and has a file to run.
-        shapes: sizes of inputs by name, for the models that have them; otherwise batch 1, and 224
-            along free axes.
+        shapes: sizes of inputs by name, for the models that have them; otherwise batch 1,
+            sequence 128, image 224.
         threads: of each engine; otherwise every core that this process may use.
         seconds: for the rounds of one engine; at least 9 rounds are run.
         clock: "wall", or "cpu" for the processor time of one thread, which other programs on the
@@ -86,7 +87,8 @@ def bench(
     rows = [row for n in names for row in _timed(engine(n), subjects, count, seconds, tick)]
     _require_times(subjects, rows)
     machine = machine.best(measure_machine(count, names, clock=tick))
-    return Bench(machine, clock, tuple(rows), tuple(notes))
+    told = tuple(dict.fromkeys(subject.told for subject in subjects if subject.told))
+    return Bench(machine, clock, tuple(rows), tuple(notes), told)
 
 
 def chosen_clock(name: str, threads: int) -> Callable[[], float]:
@@ -131,7 +133,7 @@ def _subject(path: Path, shapes: Shapes) -> _Subject:
     sizes = Sizes(model, {name: shape for name, shape in shapes.items() if name in names})
     # Integers may be indices into something small: 0 and 1 are the most modest.
     inputs = random_inputs(model, sizes.inputs, np.random.default_rng(0), below=2)
-    return _Subject(path, inputs, tally(model, sizes).macs)
+    return _Subject(path, inputs, tally(model, sizes).macs, sizes.told)
 
 
 def _engines(subjects: Sequence[_Subject]) -> tuple[list[str], list[str]]:

@@ -36,6 +36,8 @@ from onebyone.measure.engines import Array, engine
 from onebyone.measure.machine import processor, usable_cores
 from onebyone.measure.turns import take_turns
 from onebyone.optimize.cost import DEFAULT, Profile
+from onebyone.show.shown import Shown
+from onebyone.show.table import Columns
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -79,8 +81,8 @@ class Measured:
     value: float
 
 
-@dataclass(frozen=True)
-class Profiled:
+@dataclass(frozen=True, repr=False)
+class Profiled(Shown):
     """A measured profile.
 
     Args:
@@ -108,17 +110,26 @@ class Profiled:
         about["measured"] = [asdict(each) for each in self.measured]
         return {**asdict(self.profile), "about": {"schema": 1, **about}}
 
+    @property
+    def summary(self) -> str:
+        """The numbers by name, and where they come from."""
+        numbers = ", ".join(f"{name} {value:.3g}" for name, value in asdict(self.profile).items())
+        return f"{numbers}; {self._where}"
+
+    @property
+    def _where(self) -> str:
+        return f"{self.engine} {self.version} on {self.threads} threads of {self.processor}"
+
     def __rich__(self) -> RenderableType:
         from rich.console import Group
-        from rich.table import Table
         from rich.text import Text
 
-        table = Table("field", "value", "what was measured")
+        rows = []
         for field, value in asdict(self.profile).items():
             found = [f"{m.operator}: {m.value:.3g}" for m in self.measured if m.field == field]
-            table.add_row(field, f"{value:.3g}", Text("\n".join(found)))
-        where = f"{self.engine} {self.version} on {self.threads} threads of {self.processor}"
-        return Group(table, Text(where))
+            rows.append((field, f"{value:.3g}", "\n".join(found)))
+        headings = ("field", "value", "what was measured")
+        return Group(Columns("", headings, rows, words=(2,), kept=3), Text(self._where))
 
 
 def profile(

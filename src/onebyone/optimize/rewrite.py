@@ -6,12 +6,17 @@ on the order in which nodes are listed.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from math import inf
 
 import onnx_ir as ir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
+from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.refusal import Refusal
+from onebyone.graph.count_walk import name_of
 from onebyone.graph.fold import fold_sizes
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.simplify import simplify_shapes
@@ -19,7 +24,7 @@ from onebyone.graph.unused import remove_unused
 from onebyone.optimize.cost import Profile
 from onebyone.optimize.names import Names
 from onebyone.optimize.passes import FIRST, PASSES, Rewrite
-from onebyone.optimize.regions.change import changes
+from onebyone.optimize.regions.change import change_of, changes
 from onebyone.optimize.regions.lift import Context, regions
 from onebyone.optimize.regions.place import Unrepresentable, place
 from onebyone.optimize.regions.price import Pricer
@@ -36,8 +41,13 @@ def rewrite(
     laws: Collection[str],
     profile: Profile,
     progress: Callable[[str, int, int], None] | None = None,
+    lost_bits: float = LOST_BITS,
 ) -> tuple[list[Rewrite], list[tuple[str, Refusal]]]:
-    """Rewrite a model in place; returns what was replaced, and what could not be stored."""
+    """Rewrite a model in place; returns what was replaced, and what for its numbers was not.
+
+    Weights that the number type cannot hold, and folds that would lose digits: no rewrite loses
+    more than `lost_bits` of what its original computes (`algebra.digits`).
+    """
     done: list[Rewrite] = []
     refused: dict[str, Refusal] = {}
     if "" not in model.opset_imports:  # no operator that any law knows
@@ -47,21 +57,38 @@ def rewrite(
     version = model.opset_imports[""]
     folded = fold_sizes(model.graph, version)
     for row in FIRST:
-        done += row.run(model, sizes, profile) if row.law in laws else ()
+        done += row.run(model, sizes, profile, lost_bits) if row.law in laws else ()
     if folded or done:
         remove_unused(model.graph)
     for round_number in range(MAX_ROUNDS):
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)
-        changed = list(_round(model, sizes, laws, Pricer(profile), refused))
+        context = Context.of(model.graph, sizes, laws, lost_bits)
+        changed = list(_round(model, context, Pricer(profile), refused))
         for row in PASSES:
             if not changed and row.law in laws:
-                changed = list(row.run(model, sizes, profile))
+                changed = list(row.run(model, sizes, profile, lost_bits))
         done += changed
         if not changed and not (done and _tidied(model, version)):
             break
         remove_unused(model.graph)
-    return done, list(refused.items())
+    kept = _kept_for_digits(model.graph, Context.of(model.graph, sizes, laws, lost_bits), profile)
+    return done, [*refused.items(), *kept]
+
+
+def _kept_for_digits(
+    graph: ir.Graph, context: Context, profile: Profile
+) -> Iterator[tuple[str, Refusal]]:
+    """The steps that cancel and stay apart, where a rewrite would pay if they did not."""
+    deque(regions(graph, context), maxlen=0)  # which meets them
+    if not context.cancelling:
+        return
+    folding = replace(context, lost_bits=inf, cancelling={})
+    for region in regions(graph, folding):
+        makers = {value.producer() for value in region.inside}
+        met = [node for node in context.cancelling if node in makers]
+        if met and change_of(region, context.laws, Pricer(profile)) is not None:
+            yield from ((name_of(node), context.cancelling[node]) for node in met)
 
 
 def _tidied(model: ir.Model, version: int) -> bool:
@@ -71,13 +98,9 @@ def _tidied(model: ir.Model, version: int) -> bool:
 
 
 def _round(
-    model: ir.Model,
-    sizes: Sizes,
-    laws: Collection[str],
-    price: Pricer,
-    refused: dict[str, Refusal],
+    model: ir.Model, context: Context, price: Pricer, refused: dict[str, Refusal]
 ) -> Iterator[Rewrite]:
-    context = Context.of(model.graph, sizes, laws)
+    laws = context.laws
     found = list(regions(model.graph, context))
     chosen = [c for c in changes(found, laws, price) if (c.region.root.name or "") not in refused]
     names = Names.of(model.graph)
@@ -89,4 +112,5 @@ def _round(
             refused[name] = Refusal("compose", str(error))
             continue
         cost = change.now.cost, change.best.cost
-        yield Rewrite(name, region.nodes, change.best.laws, *cost, change.saved)
+        lost = region.lost_bits
+        yield Rewrite(name, region.nodes, change.best.laws, *cost, change.saved, lost_bits=lost)

@@ -77,7 +77,7 @@ def _mean_variance(call: Call, x: Array) -> Array:
 
 
 def _over_axis(function: Callable[..., Any]) -> Kernel:
-    """Before opset 13 softmax runs over all axes from `axis` on, taken as one."""
+    """Before opset 13 a softmax runs over all axes from `axis` on, taken as one."""
 
     def kernel(call: Call, x: Array) -> Array:
         if call.version >= 13:
@@ -93,6 +93,12 @@ def _softmax(x: Array, axis: int) -> Array:
     y: Array = x - x.max(axis=axis, keepdims=True)
     np.exp(y, out=y)
     y /= y.sum(axis=axis, keepdims=True)
+    return y
+
+
+def _hardmax(x: Array, axis: int) -> Array:
+    y = np.zeros_like(x)
+    np.put_along_axis(y, np.argmax(x, axis, keepdims=True), 1, axis)
     return y
 
 
@@ -145,6 +151,7 @@ KERNELS: dict[str, Kernel] = {
     "GroupNormalization": _group_norm,
     "InstanceNormalization": _instance_norm,
     "LayerNormalization": _layer_norm,
+    "Hardmax": _over_axis(_hardmax),
     "LogSoftmax": _over_axis(_log_softmax),
     "MeanVarianceNormalization": _mean_variance,
     "RMSNormalization": _rms_norm,

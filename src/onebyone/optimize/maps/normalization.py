@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap, compose
+from onebyone.algebra.digits import LOST_BITS, Behind, bits
 from onebyone.algebra.weights import Array
 from onebyone.graph.channels import ChannelNode, channel_map
 from onebyone.graph.constants import constant
@@ -29,10 +30,11 @@ __all__ = ["Folded", "fold_normalizations"]
 
 @dataclass(frozen=True)
 class Folded:
-    """A normalisation whose affine part was taken by `nodes`."""
+    """A normalisation whose affine part was taken by `nodes`, and the bits that can be lost."""
 
     root: str
     nodes: tuple[str, ...]
+    lost_bits: float
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,13 @@ class _Reader:
     map: ChannelMap
 
 
-def fold_normalizations(graph: ir.Graph) -> Iterator[Folded]:
-    """Fold, in place, every normalisation whose readers can all take its affine part."""
+def fold_normalizations(graph: ir.Graph, limit: float = LOST_BITS) -> Iterator[Folded]:
+    """Fold, in place, every normalisation whose readers can all take its affine part.
+
+    A shift that folding would lose more than `limit` bits of stays where it is.
+    """
     names = Names.of(graph)
-    for node, affine, takers in _alike([each for n in graph for each in _foldable(n)]):
+    for node, affine, takers in _alike([each for n in graph for each in _foldable(n, limit)]):
         composed = [compose(taker.map, affine) for taker in takers]
         if not all(_fits(f, node.outputs[0].dtype) for f in composed):
             continue
@@ -55,20 +60,29 @@ def fold_normalizations(graph: ir.Graph) -> Iterator[Folded]:
             _take(graph, taker, f, names)
         _strip(graph, node, names)
         made = tuple(taker.product.name or taker.product.op_type for taker in takers)
-        yield Folded(node.outputs[0].name or "", (name_of(node), *made))
+        lost = max(_lost_bits(affine, taker.map) for taker in takers)
+        yield Folded(node.outputs[0].name or "", (name_of(node), *made), lost)
+
+
+def _lost_bits(affine: ChannelMap, reader: ChannelMap) -> float:
+    if affine.bias is None:
+        return 0.0
+    return bits(Behind().mixed(reader.weight, reader.groups).condition(affine.bias))
 
 
 _Foldable = tuple[ir.Node, ChannelMap, list[_Reader]]
 """A normalisation, its affine part, and those who are to take it."""
 
 
-def _foldable(node: ir.Node) -> Iterator[_Foldable]:
-    """A normalisation, if all its readers can take its affine part."""
+def _foldable(node: ir.Node, limit: float) -> Iterator[_Foldable]:
+    """A normalisation, if all its readers can take its affine part without losing more bits."""
     affine = _affine(node)
     takers = None if affine is None else _readers(node.outputs[0])
     if affine is None or takers is None:
         return
-    if affine.bias is None or all(taker.map.bias is not None for taker in takers):
+    if affine.bias is not None and any(taker.map.bias is None for taker in takers):
+        return
+    if all(_lost_bits(affine, taker.map) <= limit for taker in takers):
         yield node, affine, takers
 
 

@@ -39,7 +39,7 @@ from onebyone.optimize.regions.price import Pricer
 from onebyone.optimize.regions.search import Planner
 from onebyone.optimize.sharing import origin, readers
 
-__all__ = ["Change", "changes"]
+__all__ = ["Change", "change_of", "changes"]
 
 _NO_MORE = 10**12
 """Picoseconds for a number that is stored, where none shall be stored beyond what is: a second."""
@@ -64,7 +64,7 @@ def changes(found: Sequence[Region], laws: Collection[str], price: Pricer) -> It
     """What to do with regions, where something is cheaper than what stands."""
     alone = replace(price, stored=max(1, price.profile.reading(1)))
     for group in _sharing(found):
-        made = [_change(region, laws, price) for region in group]
+        made = [change_of(region, laws, price) for region in group]
         if group[0].weights and not _stay_shared(group, made):
             made = [_by_itself(region, laws, alone) for region in group]
         yield from filter(None, made)
@@ -84,7 +84,7 @@ def _sharing(found: Sequence[Region]) -> list[list[Region]]:
     return groups
 
 
-def _change(region: Region, laws: Collection[str], price: Pricer) -> Change | None:
+def change_of(region: Region, laws: Collection[str], price: Pricer) -> Change | None:
     """What to do with a region; None if nothing is cheaper than what stands."""
     now = Planner(price, frozenset()).best(region.term)
     best = Planner(price, frozenset(laws)).best(region.term)
@@ -97,8 +97,8 @@ def _change(region: Region, laws: Collection[str], price: Pricer) -> Change | No
 
 def _by_itself(region: Region, laws: Collection[str], price: Pricer) -> Change | None:
     """The same where weights are shared: to store more has to save MACs."""
-    without = _change(region, laws, replace(price, stored=_NO_MORE))
-    copied = _change(region, laws, price)
+    without = change_of(region, laws, replace(price, stored=_NO_MORE))
+    copied = change_of(region, laws, price)
     if copied is None or without is None:
         saves = copied is not None and copied.best.cost.macs < copied.now.cost.macs
         return copied if saves else without

@@ -119,9 +119,9 @@ class _Placer:
         x, f = self.value(m.operand), m.linear
         if f.is_diagonal and m.window is None:
             return self._diagonal(m, x)
-        if m.before.channels_first:
+        if m.before.channels_first and self._has_convolutions(m):
             return self._pointwise(m, x)
-        held = self._held(m)
+        held = None if m.before.channels_first else self._held(m)
         if m.before.rank == 2:
             weight = self._constant(f.dense(), "weight") if held is None else held
             turned = held is not None and f.stored.transposed
@@ -139,6 +139,20 @@ class _Placer:
         held: Stored | None = m.linear.stored
         serves = held is not None and held.serves(m.before) and held.value.dtype == self.dtype
         return held.value if held is not None and serves else None
+
+    def _has_convolutions(self, m: Mapped) -> bool:
+        """Whether an engine that runs the graph has a convolution of its numbers' type.
+
+        ONNX Runtime has none of float64. With channels before one more axis a product will do.
+
+        Raises:
+            Unrepresentable: nothing will do.
+        """
+        if self.dtype != ir.DataType.DOUBLE or any(n.op_type == "Conv" for n in self.graph):
+            return True
+        if m.before.rank == 3 and m.window is None:
+            return False
+        raise Unrepresentable("a 1×1 convolution of float64, which ONNX Runtime has not")
 
     def _pointwise(self, m: Mapped, x: ir.Value) -> ir.Value:
         f, axes = m.linear, m.before.rank - 2
@@ -245,7 +259,7 @@ class _Placer:
 
     def _integers(self, numbers: Sequence[int]) -> ir.Value:
         """A vector of sizes or indices; equal ones are stored once."""
-        key = tuple(numbers)
+        key = tuple(numbers), ir.DataType.INT64
         if key not in self.names.integers:
             self.names.integers[key] = self._stored(np.array(numbers, np.int64), "sizes")
         return self.names.integers[key]
