@@ -53,7 +53,7 @@ STAGES = {
     "maps": {"regions"},
     "verification": set(),
 }
-SHARED = {"cost", "estimate", "names", "room"}
+SHARED = {"cost", "estimate", "names", "room", "sharing"}
 FILES = sorted(ROOT.rglob("*.py"))
 
 

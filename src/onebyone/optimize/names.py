@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 import numpy as np
 import onnx_ir as ir
 
-__all__ = ["Names", "integers"]
+from onebyone.algebra.weights import Array
+
+__all__ = ["Names", "content", "integers"]
 
 
 @dataclass
@@ -17,6 +20,7 @@ class Names:
 
     taken: set[str]
     integers: dict[tuple[tuple[int, ...], ir.DataType], ir.Value] = field(default_factory=dict)
+    arrays: dict[tuple[object, ...], ir.Value] = field(default_factory=dict)
     minted: dict[str, int] = field(default_factory=dict)  # the last number of each stem
 
     @classmethod
@@ -31,9 +35,10 @@ class Names:
         return cls(taken.union(*(inner.initializers for inner in graphs)))
 
     def forget(self, values: Collection[ir.Value]) -> None:
-        """Drop stored integers that will not enter the graph."""
+        """Drop stored numbers that will not enter the graph."""
         gone = set(values)
         self.integers = {k: v for k, v in self.integers.items() if v not in gone}
+        self.arrays = {k: v for k, v in self.arrays.items() if v not in gone}
 
     def mint(self, stem: str) -> str:
         """`stem`, numbered if need be."""
@@ -44,6 +49,31 @@ class Names:
         self.taken.add(name)
         self.minted[stem] = count
         return name
+
+    def constant(self, array: Array, stem: str) -> ir.Value:
+        """A value that holds an array, named after `stem`; one for equal arrays.
+
+        So operators that share a weight still share it when each of them was given a new one. The
+        caller puts the value into the graph.
+        """
+        key = content(array)
+        if key not in self.arrays:
+            name = self.mint(stem)
+            tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+            value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
+            value.dtype = tensor.dtype
+            self.arrays[key] = value
+        return self.arrays[key]
+
+
+def content(array: Array) -> tuple[object, ...]:
+    """Equal for arrays of one type, one shape and the same bytes.
+
+    >>> content(np.zeros(3)) == content(np.zeros(3)), content(np.zeros(3)) == content(np.ones(3))
+    (True, False)
+    """
+    data = np.ascontiguousarray(array).tobytes()
+    return array.dtype.str, array.dtype.name, array.shape, blake2b(data, digest_size=16).digest()
 
 
 def integers(

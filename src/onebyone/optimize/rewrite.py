@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 
 import onnx_ir as ir
@@ -24,12 +24,10 @@ from onebyone.graph.unused import remove_unused
 from onebyone.optimize.cost import Profile
 from onebyone.optimize.names import Names
 from onebyone.optimize.passes import FIRST, PASSES, Rewrite
-from onebyone.optimize.regions.lift import Context, Region, regions
-from onebyone.optimize.regions.operations import build
+from onebyone.optimize.regions.change import change_of, changes
+from onebyone.optimize.regions.lift import Context, regions
 from onebyone.optimize.regions.place import Unrepresentable, place
-from onebyone.optimize.regions.plan import Plan
 from onebyone.optimize.regions.price import Pricer
-from onebyone.optimize.regions.search import Planner
 
 __all__ = ["Rewrite", "rewrite"]
 
@@ -87,7 +85,7 @@ def _kept_for_digits(
     for region in regions(graph, folding):
         makers = {value.producer() for value in region.inside}
         met = [node for node in context.cancelling if node in makers]
-        if met and _change(region, context.laws, Pricer(profile)) is not None:
+        if met and change_of(region, context.laws, Pricer(profile)) is not None:
             yield from ((name_of(node), context.cancelling[node]) for node in met)
 
 
@@ -103,54 +101,15 @@ def _round(
 ) -> Iterator[Rewrite]:
     laws = context.laws
     found = list(regions(model.graph, context))
-    chosen = [(region, change) for region in found if (change := _change(region, laws, price))]
+    chosen = [c for c in changes(found, laws, price) if (c.region.root.name or "") not in refused]
     names = Names.of(model.graph)
-    for region, change in chosen:
-        name = region.root.name or ""
-        if name in refused:
-            continue
+    for change in chosen:
+        region, name = change.region, change.region.root.name or ""
         try:
-            place(region.root, build(change.best), names, region.inside, context.reads)
+            place(region.root, change.operation, names, region.inside, context.reads)
         except Unrepresentable as error:
             refused[name] = Refusal("compose", str(error))
             continue
         cost = change.now.cost, change.best.cost
         lost = region.lost_bits
         yield Rewrite(name, region.nodes, change.best.laws, *cost, change.saved, lost_bits=lost)
-
-
-@dataclass(frozen=True, eq=False)
-class _Change:
-    """A region's plan as it stands, a cheaper one, and the MACs that each law saves."""
-
-    now: Plan
-    best: Plan
-    saved: dict[str, int]
-
-
-def _change(region: Region, laws: Collection[str], price: Pricer) -> _Change | None:
-    """What to do with a region; None if nothing is cheaper than what stands."""
-    now = Planner(price, frozenset()).best(region.term)
-    best = Planner(price, frozenset(laws)).best(region.term)
-    if now is None or best is None or not best.cost < now.cost:
-        return None
-    if best.cost.macs > now.cost.macs:  # a few operators less are not worth more arithmetic
-        return None
-    return _Change(now, best, _saved(region, now, best, price))
-
-
-def _saved(region: Region, now: Plan, best: Plan, price: Pricer) -> dict[str, int]:
-    """MACs saved, law by law: what each adds to those before it, in the order of `ORDER`."""
-    saved: dict[str, int] = {}
-    used = [law for law in ORDER if law in best.laws]
-    macs = now.cost.macs
-    for k, law in enumerate(used, 1):
-        partial = Planner(price, frozenset(used[:k])).best(region.term) if k < len(used) else best
-        reached = macs if partial is None else partial.cost.macs
-        saved[law] = macs - reached
-        macs = reached
-    return saved
-
-
-ORDER = ("linear", "affine", "sum", "split", "commute", "compose")
-"""The laws of regions, in the order in which their savings are told apart."""
