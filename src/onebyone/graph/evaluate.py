@@ -20,6 +20,7 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
 from onebyone.errors import UnreadableModel, UsageError
+from onebyone.graph.exact import numbers
 from onebyone.graph.numeric import KERNELS
 from onebyone.graph.numeric.call import Array, Call, is_floating
 from onebyone.graph.time_limit import TakesTooLong
@@ -64,7 +65,7 @@ class _Run:
             return self.known[value]
         if value.const_value is None:
             raise CannotEvaluate(f"value {value.name!r} is used before it is computed")
-        return self.wanted(value.const_value.numpy())
+        return self.wanted(numbers(value.const_value))
 
 
 def evaluate(

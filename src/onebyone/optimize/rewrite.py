@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
 from onebyone.algebra.refusal import Refusal
+from onebyone.graph.exact import Unrepresentable, settle
 from onebyone.graph.fold import fold_sizes
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.simplify import simplify_shapes
@@ -22,7 +23,7 @@ from onebyone.optimize.names import Names
 from onebyone.optimize.passes import FIRST, PASSES, Rewrite
 from onebyone.optimize.regions.lift import Context, Region, regions
 from onebyone.optimize.regions.operations import build
-from onebyone.optimize.regions.place import Unrepresentable, place
+from onebyone.optimize.regions.place import place
 from onebyone.optimize.regions.plan import Plan
 from onebyone.optimize.regions.price import Pricer
 from onebyone.optimize.regions.search import Planner
@@ -64,6 +65,7 @@ def rewrite(
         if not changed and not (done and _tidied(model, version)):
             break
         remove_unused(model.graph)
+    settle(model.graph)
     return done, list(refused.items())
 
 

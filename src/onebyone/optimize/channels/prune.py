@@ -14,12 +14,12 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.exact import Unrepresentable, rounded
 from onebyone.optimize.channels.dead import Dead, find
 from onebyone.optimize.channels.links import Mix
 from onebyone.optimize.channels.reindex import narrow, reindex
 from onebyone.optimize.channels.tracks import tracks
 from onebyone.optimize.names import Names
-from onebyone.optimize.regions.place import Unrepresentable, rounded
 
 __all__ = ["Pruned", "prune"]
 

@@ -12,10 +12,10 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
+from onebyone.graph.exact import initializer
 from onebyone.optimize.channels.groups import by_rows, narrowed
 from onebyone.optimize.channels.links import Flow, Link, Mix
 from onebyone.optimize.names import Names, integers
-from onebyone.optimize.regions.place import rounded
 
 __all__ = ["Orders", "narrow", "reindex"]
 
@@ -177,9 +177,6 @@ def _initializer(node: ir.Node, array: Array, like: ir.Value | None, names: Name
     assert like is not None
     assert like.dtype is not None
     assert isinstance(node.graph, ir.Graph)
-    name = names.mint(f"{like.name}.channels")
-    stored = array.astype(np.int64) if array.dtype.kind in "iu" else rounded(array, like.dtype)
-    value = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(stored), name=name))
-    value.shape, value.dtype = ir.Shape(array.shape), like.dtype
+    value = initializer(names.mint(f"{like.name}.channels"), array, like.dtype)
     node.graph.register_initializer(value)
     return value

@@ -29,11 +29,11 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.channels import is_pointwise_convolution
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.exact import Unrepresentable, initializer
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.cost import Profile
 from onebyone.optimize.estimate import detour
 from onebyone.optimize.names import Names
-from onebyone.optimize.regions.place import Unrepresentable, rounded
 
 __all__ = ["Factored", "factor_maps"]
 
@@ -89,10 +89,13 @@ def factor_maps(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Fac
     placer = _Placer(graph, Names.of(graph))
     for node in list(graph):
         weight = _matrix(node)
-        if weight is None or not _pays(node, weight, 1, sizes, profile) or not _may_be_low(weight):
+        if weight is None or not _pays(node, weight, 1, sizes, profile):
+            continue
+        stored = _as_stored(weight, node)
+        if not _may_be_low(stored):
             continue
         u, sigma, vt = np.linalg.svd(weight.astype(np.float64), full_matrices=False)
-        tau = threshold(weight, sigma)
+        tau = threshold(stored, sigma)
         rank = int((sigma > tau).sum())
         if not 0 < rank <= _largest(weight) or not _pays(node, weight, rank, sizes, profile):
             continue
@@ -120,6 +123,13 @@ def _matrix(node: ir.Node) -> Array | None:
         return None
     usable = matrix.size > 0 and np.isfinite(matrix.astype(np.float64)).all()
     return matrix if usable else None
+
+
+def _as_stored(weight: Array, node: ir.Node) -> Array:
+    """W as it is or will be rounded: its number type tells what one rounding could have made."""
+    dtype = node.outputs[0].dtype
+    assert dtype is not None
+    return weight.astype(dtype.numpy(), copy=False)
 
 
 def _largest(weight: Array) -> int:
@@ -188,11 +198,17 @@ class _Placer:
         transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
         key = node.inputs[1], node.op_type == "Conv" or transposed
         if key not in self.stored:
+            held = node.inputs[1]
+            stem = f"{held.name if held is not None else ''}.factor"
             try:
-                pair = rounded(inner, dtype), rounded(outer, dtype)
+                first, second = (
+                    initializer(self.names.mint(stem), _like(node, matrix), dtype)
+                    for matrix in (inner, outer)
+                )
             except Unrepresentable:
                 return None
-            first, second = (self._stored(_like(node, matrix), node) for matrix in pair)
+            self.graph.register_initializer(first)
+            self.graph.register_initializer(second)
             self.stored[key] = first, second
         return self.stored[key]
 
@@ -210,15 +226,6 @@ class _Placer:
             dims[-1 if node.op_type == "MatMul" else 1] = rank
             value.shape = ir.Shape(dims)
         self.graph.insert_before(node, first)
-        return value
-
-    def _stored(self, array: Array, node: ir.Node) -> ir.Value:
-        held = node.inputs[1]
-        name = self.names.mint(f"{held.name if held is not None else ''}.factor")
-        tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-        value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
-        value.dtype = tensor.dtype
-        self.graph.register_initializer(value)
         return value
 
 

@@ -20,8 +20,8 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.channels import ChannelNode, channel_map
 from onebyone.graph.constants import constant
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.exact import Unrepresentable, initializer, rounded
 from onebyone.optimize.names import Names
-from onebyone.optimize.regions.place import Unrepresentable, rounded
 
 __all__ = ["Folded", "fold_normalizations"]
 
@@ -173,9 +173,6 @@ def _initializer(graph: ir.Graph, array: Array, like: ir.Value | None, names: Na
     """A new initialiser named after, and of the type of, the one it stands in for."""
     assert like is not None
     assert like.dtype is not None
-    name = names.mint(f"{like.name}.folded")
-    tensor = ir.tensor(np.ascontiguousarray(rounded(array, like.dtype)), name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
-    value.dtype = like.dtype
+    value = initializer(names.mint(f"{like.name}.folded"), array, like.dtype)
     graph.register_initializer(value)
     return value

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.exact import initializer
 from onebyone.optimize.maps.siblings import Sibling
 from onebyone.optimize.names import Names
 
@@ -124,7 +125,9 @@ class Editor:
             attributes.append(ir.AttrInt64s("split", counts))
         else:
             sizes = np.array(counts, np.int64)
-            inputs.append(self._constant(sizes, self.names.mint(f"{x.name}.sizes")))
+            inputs.append(
+                self._constant(sizes, ir.DataType.INT64, self.names.mint(f"{x.name}.sizes"))
+            )
         name = self.names.mint(f"{x.name}.Split")
         node = ir.Node("", "Split", inputs, attributes, num_outputs=len(counts), name=name)
         self._insert(node, spot.before)
@@ -152,11 +155,9 @@ class Editor:
         """A constant in the type of the result; the numbers are of that type already."""
         dtype = spot.like.dtype
         assert dtype is not None
-        return self._constant(array.astype(dtype.numpy()), self.names.mint(spot.stem))
+        return self._constant(array, dtype, self.names.mint(spot.stem))
 
-    def _constant(self, array: Array, name: str) -> ir.Value:
-        tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-        value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
-        value.dtype = tensor.dtype
+    def _constant(self, array: Array, dtype: ir.DataType, name: str) -> ir.Value:
+        value = initializer(name, array, dtype)
         self.graph.register_initializer(value)
         return value

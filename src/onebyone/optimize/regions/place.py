@@ -1,7 +1,7 @@
 """Place: operations back into the graph as standard ONNX nodes.
 
 New nodes stand right before the root they replace, so the order stays topological; every new name
-is minted; weights are rounded once, from float64 to the type of the tensors they meet."""
+is minted; weights are of the type of the tensors they meet, and stay in float64 beside it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
+from onebyone.graph.exact import Unrepresentable, initializer
 from onebyone.graph.shape_reads import ShapeReads
 from onebyone.optimize.names import Names
 from onebyone.optimize.regions.operations import (
@@ -26,11 +27,7 @@ from onebyone.optimize.regions.operations import (
 )
 from onebyone.optimize.regions.steps import Layout, Step
 
-__all__ = ["Unrepresentable", "place", "rounded"]
-
-
-class Unrepresentable(Exception):
-    """A composed weight does not fit the number type: float16 ends at 65504."""
+__all__ = ["place"]
 
 
 def place(
@@ -229,21 +226,20 @@ class _Placer:
     # Making nodes ------------------------------------------------------------------------------
 
     def _constant(self, array: Array, what: str) -> ir.Value:
-        """A new initialiser, rounded, once, to the root's type."""
-        return self._stored(rounded(array, self.dtype), what)
+        """A new initialiser of the root's type."""
+        return self._stored(array, self.dtype, what)
 
     def _integers(self, numbers: Sequence[int]) -> ir.Value:
         """A vector of sizes or indices; equal ones are stored once."""
         key = tuple(numbers)
         if key not in self.names.integers:
-            self.names.integers[key] = self._stored(np.array(numbers, np.int64), "sizes")
+            self.names.integers[key] = self._stored(
+                np.array(numbers, np.int64), ir.DataType.INT64, "sizes"
+            )
         return self.names.integers[key]
 
-    def _stored(self, array: Array, what: str) -> ir.Value:
-        name = self.names.mint(f"{self.root.name}.{what}")
-        tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-        value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
-        value.dtype = tensor.dtype
+    def _stored(self, array: Array, dtype: ir.DataType, what: str) -> ir.Value:
+        value = initializer(self.names.mint(f"{self.root.name}.{what}"), array, dtype)
         self.initializers.append(value)
         return value
 
@@ -297,8 +293,8 @@ class _Placer:
         """Put everything into the graph, in place of the root."""
         graph, old = self.graph, self.root.producer()
         assert old is not None
-        for initializer in self.initializers:
-            graph.register_initializer(initializer)
+        for constant_value in self.initializers:
+            graph.register_initializer(constant_value)
         made = bool(self.nodes) and value is self.nodes[-1].outputs[0]
         if not made and self.root.is_graph_output():
             value = self._bare("Identity", [value])
@@ -308,19 +304,6 @@ class _Placer:
         graph.remove(old, safe=True)
         if value.producer() in self.nodes:
             value.name, value.shape, value.dtype = name, shape, dtype
-
-
-def rounded(array: Array, dtype: ir.DataType) -> Array:
-    """A composed weight in the number type of the graph, rounded once.
-
-    Raises:
-        Unrepresentable: it is finite, and too large for the type.
-    """
-    with np.errstate(over="ignore"):
-        stored = np.asarray(array).astype(dtype.numpy())
-    if not np.isfinite(stored.astype(np.float64)).all() and np.isfinite(array).all():
-        raise Unrepresentable(f"a composed weight overflows {dtype.name.lower()}")
-    return stored
 
 
 def _broadcast(values: Sequence[ir.Value]) -> ir.Shape | None:
