@@ -1,0 +1,134 @@
+"""A closed piece: what computes a value, before and after, from values that mean the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from onebyone.graph.constants import is_float
+from onebyone.optimize.proof.claims import Claim, Meanings
+from onebyone.optimize.proof.snapshot import Record, Snapshot
+
+__all__ = ["Piece", "Side", "piece"]
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One of the two graphs of a piece.
+
+    Args:
+        graph: the whole one, as it stood.
+        target: the value that the piece computes.
+        records: the nodes that compute it, in order.
+        border: values that are given to the piece -> a number, the same on the other side for
+            values that mean the same.
+    """
+
+    graph: Snapshot
+    target: ir.Value
+    records: tuple[Record, ...]
+    border: Mapping[ir.Value, int]
+
+    def built(self, order: Sequence[int]) -> tuple[ir.Graph, dict[int, ir.Value]]:
+        """A graph of its own, and its inputs by these numbers."""
+        inputs = {number: ir.Value(name=f"given_{number}") for number in order}
+        values = {value: inputs[number] for value, number in self.border.items()}
+        nodes = [self._copied(record, values) for record in self.records]
+        output = self._read(self.target, values)
+        assert output is not None
+        graph = ir.Graph(
+            list(inputs.values()), [output], nodes=nodes, opset_imports=dict(self.graph.opsets)
+        )
+        return graph, inputs
+
+    def _copied(self, record: Record, values: dict[ir.Value, ir.Value]) -> ir.Node:
+        operands = [self._read(value, values) for value in record.inputs]
+        count = len(record.outputs)
+        node = ir.Node(record.domain, record.op_type, operands, record.attributes,
+                       num_outputs=count, name=record.name)  # fmt: skip
+        for old, new in zip(record.outputs, node.outputs, strict=True):
+            values[old], new.name = new, old.name
+        return node
+
+    def _read(self, value: ir.Value | None, values: dict[ir.Value, ir.Value]) -> ir.Value | None:
+        if value is None:
+            return None
+        if value not in values:  # a constant
+            values[value] = ir.Value(name=value.name, const_value=value.const_value)
+        return values[value]
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """What computed a value, and what computes it now."""
+
+    old: Side
+    new: Side
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        return self.old, self.new
+
+    @property
+    def border(self) -> dict[int, tuple[Side, ir.Value]]:
+        """By its number each value that is given, as one of the sides has it."""
+        given = [(side, value) for side in self.sides for value in side.border]
+        return {side.border[value]: (side, value) for side, value in given}
+
+    @property
+    def last(self) -> int | None:
+        """The number of the value that is given and computed last; None if none is computed."""
+        made = [(maker.place, number) for number, (side, value) in self.border.items()
+                if (maker := side.graph.makers.get(value)) is not None]  # fmt: skip
+        return max(made)[1] if made else None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the nodes on both sides."""
+        return frozenset(record.name for side in self.sides for record in side.records)
+
+
+def piece(
+    claim: Claim, m: Meanings, old: Snapshot, new: Snapshot, opened: Collection[int] = ()
+) -> Piece:
+    """The smallest piece for a claim; values of the numbers `opened` are computed, not given."""
+    before = _Walk(old, lambda v: m.find(m.of(v, m.old)), m.known, opened)
+    after = _Walk(new, lambda v: m.find(m.of(v, m.new)), m.known, opened)
+    return Piece(before.side(claim.old), after.side(claim.new))
+
+
+@dataclass(eq=False)
+class _Walk:
+    graph: Snapshot
+    number: Callable[[ir.Value], int]
+    known: Collection[int]
+    opened: Collection[int]
+    border: dict[ir.Value, int] = field(default_factory=dict)
+    found: dict[ir.Node, Record] = field(default_factory=dict)
+
+    def side(self, target: ir.Value) -> Side:
+        waiting, seen = [target], {target}
+        while waiting:
+            for value in self._operands(waiting.pop()):
+                if value not in seen:
+                    seen.add(value)
+                    waiting.append(value)
+        records = tuple(sorted(self.found.values(), key=lambda record: record.place))
+        return Side(self.graph, target, records, self.border)
+
+    def _operands(self, value: ir.Value) -> Iterator[ir.Value]:
+        """What a value is computed from; nothing of what is given, or constant."""
+        maker = self.graph.makers.get(value)
+        if maker is None:
+            if value.const_value is None or value.is_graph_input():
+                self.border[value] = self.number(value)
+            return
+        number = self.number(value)
+        given = number in self.known and number not in self.opened
+        if given and (is_float(value) or value.dtype is None):
+            self.border[value] = number
+            return
+        self.found[maker.node] = maker
+        yield from (v for v in maker.inputs if v is not None)

@@ -1,0 +1,178 @@
+"""Prove: what a rewrite claims, evaluated in float64 with weights that are not rounded yet.
+
+    |new − old| ≤ 2⁻⁴⁰ · m          m: old with every term without its sign (graph.magnitude)
+
+2⁻⁴⁰ ≈ 10⁻¹² is 8192 units of roundoff: room for the additions of both, and nothing beside what a
+fault in a weight does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.weights import Array
+from onebyone.graph.evaluate import CannotEvaluate, Run, outputs_of
+from onebyone.graph.magnitude import magnitudes
+from onebyone.graph.numeric.call import is_floating
+from onebyone.graph.shapes import Sizes
+from onebyone.optimize.proof.claims import Claim, Meanings, claims
+from onebyone.optimize.proof.draw import Shapes, drawn, fits, own_shapes, small_shapes
+from onebyone.optimize.proof.piece import Piece, piece
+from onebyone.optimize.proof.snapshot import Snapshot
+
+__all__ = ["TOLERANCE", "Proof", "Proved", "prove"]
+
+TOLERANCE = 2.0**-40
+MAX_OPENED = 12
+"""Values that are computed instead of given, the last first, before a claim counts as false."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was found of a claim.
+
+    Args:
+        holds: whether it is true; None where it could not be evaluated.
+        used: the largest share of its bound that an element uses.
+        reason: why it could not be evaluated, or what differs.
+    """
+
+    holds: bool | None
+    used: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Proved:
+    """A piece, by the names of its nodes before and after, and what was found of it."""
+
+    names: frozenset[str]
+    proof: Proof
+
+
+def prove(
+    old: Snapshot,
+    new: Snapshot,
+    sizes: Sizes,
+    moved: Collection[ir.Value] = (),
+    left: float = 0.0,
+    small: bool = True,
+) -> Iterator[Proved]:
+    """Prove a graph to mean what it meant before, piece by piece.
+
+    Args:
+        old, new: the graph before and after.
+        sizes: that it is optimised for.
+        moved: values that are there with another meaning, which their shapes do not tell.
+        left: what a law leaves out by itself, as the largest factor ‖y‖/‖x‖ of it.
+        small: whether the pieces are the same for fewer positions.
+    """
+    for claim, m in claims(old, new, moved):
+        yield _proved(claim, m, old, new, sizes, left, small)
+
+
+def _proved(
+    claim: Claim,
+    m: Meanings,
+    old: Snapshot,
+    new: Snapshot,
+    sizes: Sizes,
+    left: float,
+    small: bool,
+) -> Proved:
+    opened: list[int] = []
+    found = piece(claim, m, old, new)
+    names = found.names
+    proof = Proof(None)
+    while True:
+        proof = _judged(found, sizes, left, small)
+        last = found.last
+        if proof.holds is not False or last is None or len(opened) == MAX_OPENED:
+            return Proved(names, proof)
+        opened.append(last)
+        found = piece(claim, m, old, new, opened)
+
+
+def _judged(found: Piece, sizes: Sizes, left: float, small: bool) -> Proof:
+    """At small sizes if they will do, else at its own."""
+    for side in found.sides:
+        for record in side.records:
+            if record.captured or any(_holds_graph(a) for a in record.attributes):
+                return Proof(None, reason=f"{record.op_type} {record.name!r} holds a graph")
+    own = own_shapes(found, sizes)
+    if own is None:
+        return Proof(None, reason=f"a size next to {found.new.target.name!r} is unknown")
+    few = small_shapes(found, own) if small else None
+    proof = Proof(None) if few is None else _evaluated(found, few, left)
+    if proof.holds:
+        return proof
+    if fits(found, sizes):
+        return _evaluated(found, own, left)
+    told = f"too large at its own sizes, up to {found.new.target.name!r}"
+    return Proof(
+        None, reason=f"{told}; at smaller ones it differs" if proof.holds is False else told
+    )
+
+
+def _holds_graph(attribute: ir.Attr) -> bool:
+    return attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+
+
+def _evaluated(found: Piece, shapes: Shapes, left: float) -> Proof:
+    """Both sides on the same numbers; on positive ones where the others give NaN."""
+    for positive in (False, True):
+        given = drawn(found, shapes, np.random.default_rng(0), positive)
+        try:
+            proof = _compared(found, given, left)
+        except (CannotEvaluate, MemoryError) as error:
+            return Proof(None, reason=str(error) or "memory is short")
+        if proof is not None:
+            return proof
+    return Proof(None, reason=f"{found.new.target.name!r} is nothing but NaN on what was drawn")
+
+
+def _compared(found: Piece, given: dict[int, Array], left: float) -> Proof | None:
+    order = sorted(given)
+    before, inputs = found.old.built(order)
+    (reference,) = magnitudes(before, {inputs[k]: given[k] for k in order})
+    after, inputs = found.new.built(order)
+    run = Run(after.opset_imports, np.dtype(np.float64), 600.0)
+    run.known.update({inputs[k]: given[k] for k in order})
+    (result,) = outputs_of(after, run)
+    spread = left * sum(_longest(x) for x in given.values()) if left else 0.0
+    return _judgement(found, reference.value, reference.size, result, spread)
+
+
+def _judgement(found: Piece, r: Array, size: Array, y: Array, spread: float) -> Proof | None:
+    name = found.new.target.name
+    if not isinstance(r, np.ndarray) or not isinstance(y, np.ndarray):
+        return Proof(None, reason=f"{name!r} is no tensor")
+    if r.shape != y.shape:
+        return Proof(False, np.inf, f"{name!r} is of shape {y.shape} where {r.shape} was")
+    if not is_floating(r.dtype):
+        same = np.array_equal(r, y)
+        return Proof(same, 0.0, "" if same else f"{name!r} has other numbers")
+    known = np.isfinite(r) & np.isfinite(y)
+    if r.size and not known.any():
+        return None
+    if not r.size:
+        return Proof(None, reason=f"{name!r} is empty")
+    odd = ~known & (r != y) & ~(np.isnan(r) & np.isnan(y))
+    error = np.abs(np.where(known, y, 0) - np.where(known, r, 0))
+    bound = TOLERANCE * np.where(np.isfinite(size), size, 0) + spread + 1e-300
+    used = float((error / bound).max())
+    if used <= 1 and not odd.any():
+        return Proof(True, used)
+    told = f"{name!r} differs by {float(error.max()):.2g}, {used:.2g} times its bound"
+    return Proof(False, used, f"{name!r} is infinite or NaN elsewhere" if odd.any() else told)
+
+
+def _longest(x: Array) -> float:
+    """The length of the longest vector that x holds, along any axis."""
+    if not is_floating(x.dtype) or not x.size:
+        return 0.0
+    return max((float(np.linalg.norm(x, axis=k).max()) for k in range(x.ndim)), default=0.0)

@@ -1,0 +1,98 @@
+"""A graph as it stood: passes change nodes in place, so what they changed is remembered here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onebyone.graph.count_walk import name_of
+
+__all__ = ["Record", "Snapshot", "snapshot"]
+
+_GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """A node as it stood.
+
+    Args:
+        node: itself; it may have changed, or left the graph.
+        name: as reports call it.
+        domain, op_type: of its operator.
+        inputs, outputs, attributes: of the node.
+        captured: values of the graph that its subgraphs read.
+        place: where it stands among the nodes.
+    """
+
+    node: ir.Node
+    name: str
+    domain: str
+    op_type: str
+    inputs: tuple[ir.Value | None, ...]
+    outputs: tuple[ir.Value, ...]
+    attributes: tuple[ir.Attr, ...]
+    captured: tuple[ir.Value, ...]
+    place: int
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A graph as it stood.
+
+    Args:
+        opsets: of the model.
+        records: of its nodes, in order.
+        makers: value -> the node that computes it.
+        shapes: of all values that nodes compute.
+        named: name -> the value that nodes compute under it.
+        outputs: of the graph.
+    """
+
+    opsets: Mapping[str, int]
+    records: Mapping[ir.Node, Record]
+    makers: Mapping[ir.Value, Record]
+    shapes: Mapping[ir.Value, ir.Shape | None]
+    named: Mapping[str, ir.Value]
+    outputs: tuple[ir.Value, ...]
+
+    def shape(self, value: ir.Value) -> ir.Shape | None:
+        """The shape that a value had; of an input or a constant, the one that it has."""
+        return self.shapes.get(value, value.shape)
+
+
+def snapshot(graph: ir.Graph) -> Snapshot:
+    """A graph as it stands; O(nodes), and nothing is copied but lists of operands."""
+    records = {node: _record(node, graph, k) for k, node in enumerate(graph)}
+    made = {value: record for record in records.values() for value in record.outputs}
+    shapes = {value: value.shape for value in made}
+    named = {value.name: value for value in made if value.name}
+    return Snapshot(dict(graph.opset_imports), records, made, shapes, named, tuple(graph.outputs))
+
+
+def _record(node: ir.Node, graph: ir.Graph, place: int) -> Record:
+    attributes = tuple(node.attributes.values())
+    captured = tuple(dict.fromkeys(_captured(attributes, graph)))
+    return Record(
+        node,
+        name_of(node),
+        node.domain,
+        node.op_type,
+        tuple(node.inputs),
+        tuple(node.outputs),
+        attributes,
+        captured,
+        place,
+    )
+
+
+def _captured(attributes: tuple[ir.Attr, ...], graph: ir.Graph) -> Iterator[ir.Value]:
+    for attribute in attributes:
+        if attribute.type in _GRAPHS:
+            held = attribute.value
+            for inner in [held] if attribute.type == ir.AttributeType.GRAPH else held:
+                nodes = ir.traversal.RecursiveGraphIterator(inner)
+                read = (v for node in nodes for v in node.inputs if v is not None)
+                yield from (v for v in (*read, *inner.outputs) if v.graph is graph)
