@@ -129,6 +129,13 @@ def count(model: str, shapes: Mapping[str, Sequence[int]], as_json: bool) -> Non
 @_shape
 @_data
 @click.option(
+    "--lost-bits",
+    type=float,
+    metavar="BITS",
+    help="Digits that a fold may lose where the model cancels exactly (x − mean, masks, stencils); "
+    "4 if not given.",
+)
+@click.option(
     "--profile",
     type=click.Path(path_type=Path),
     metavar="FILE.json",
@@ -145,6 +152,7 @@ def optimize(
     without: tuple[str, ...],
     shapes: Mapping[str, Sequence[int]],
     data: Path | None,
+    lost_bits: float | None,
     profile: Path | None,
     as_json: bool,
 ) -> None:
@@ -168,6 +176,7 @@ def optimize(
             shapes=shapes or None,
             data=arrays,
             profile=profile,
+            lost_bits=lost_bits,
             progress=progress,
         )
     certificate = result.report.certificate

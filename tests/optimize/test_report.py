@@ -60,6 +60,7 @@ def test_json_holds_everything() -> None:
         "nodes": ["a", "b"],
         "saved_macs": 600,
         "note": "",
+        "lost_bits": 0.0,
     }
     assert told["laws"][-1]["note"] == "rank 1 [of 2]"
     assert told["refusals"][2] == {

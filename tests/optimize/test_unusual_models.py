@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 from typing import Any
 
 import ml_dtypes
@@ -27,7 +28,7 @@ CHAIN_MACS, COMPOSED_MACS = 64 * (40 + 32), 64 * 20
 
 
 def _optimized(proto: ModelProto, **options: Any) -> tuple[ModelProto, dict[str, Any]]:
-    result = optimize(proto, profile=COUNTING, verify=False, **options)
+    result = optimize(proto, profile=COUNTING, verify=False, lost_bits=inf, **options)
     return to_proto(result.model), result.report.to_dict()
 
 
@@ -266,7 +267,7 @@ def test_one_value_as_two_outputs_stays_two() -> None:
     once = model(
         "h = Conv(x, w) y = Conv(h, v)", "float[2,5,5,7] x", types[: types.index(", float")], PAIR
     )
-    result = optimize(proto)
+    result = optimize(proto, lost_bits=inf)
     assert result.report.certificate is not None
     assert result.report.certificate.passed
     after = to_proto(result.model)

@@ -56,6 +56,7 @@ class AppliedLaw:
         nodes: the names of the nodes that were replaced.
         saved_macs: what it saved, after the laws told before it.
         note: the numbers that the decision hangs on, if there are any.
+        lost_bits: the digits that the whole rewrite can lose where the original cancels, at most.
     """
 
     law: str
@@ -63,6 +64,7 @@ class AppliedLaw:
     nodes: tuple[str, ...]
     saved_macs: int
     note: str = ""
+    lost_bits: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """With the law's equation."""
@@ -73,6 +75,7 @@ class AppliedLaw:
             "nodes": list(self.nodes),
             "saved_macs": self.saved_macs,
             "note": self.note,
+            "lost_bits": self.lost_bits,
         }
 
 
@@ -130,7 +133,7 @@ class Report:
 
         parts: list[RenderableType] = [self._totals(), Text(self._sizes())]
         if self.laws:
-            parts += [self._laws(), self._regions()]
+            parts += [self._laws(), Text(self._digits()), self._regions()]
         else:
             parts.append(Text(self._without_laws()))
         if self.refusals:
@@ -178,6 +181,12 @@ class Report:
                 saved = sum(row.saved_macs for row in rows)
                 table.add_row(name, Text(law.equation), str(len(rows)), f"{saved:,}")
         return table
+
+    def _digits(self) -> str:
+        lost = max(row.lost_bits for row in self.laws)
+        if not lost:
+            return "digits: nothing was folded that cancels"
+        return f"digits: where the original cancels, a fold can lose {lost:.1f} bits at most"
 
     def _regions(self) -> RenderableType:
         from rich.table import Table

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
+from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.refusal import Refusal
 from onebyone.graph.exact import Unrepresentable, settle
 from onebyone.graph.fold import fold_sizes
@@ -40,8 +41,12 @@ def rewrite(
     laws: Collection[str],
     profile: Profile,
     progress: Callable[[str, int, int], None] | None = None,
+    lost_bits: float = LOST_BITS,
 ) -> tuple[list[Rewrite], list[tuple[str, Refusal]]]:
-    """Rewrite a model in place; returns what was replaced, and what could not be stored."""
+    """Rewrite a model in place; returns what was replaced, and what could not be stored.
+
+    No rewrite loses more than `lost_bits` of what its original computes (`algebra.digits`).
+    """
     done: list[Rewrite] = []
     refused: dict[str, Refusal] = {}
     if "" not in model.opset_imports:  # no operator that any law knows
@@ -51,16 +56,17 @@ def rewrite(
     version = model.opset_imports[""]
     folded = fold_sizes(model.graph, version)
     for row in FIRST:
-        done += row.run(model, sizes, profile) if row.law in laws else ()
+        done += row.run(model, sizes, profile, lost_bits) if row.law in laws else ()
     if folded or done:
         remove_unused(model.graph)
     for round_number in range(MAX_ROUNDS):
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)
-        changed = list(_round(model, sizes, laws, Pricer(profile), refused))
+        context = Context.of(model.graph, sizes, laws, lost_bits)
+        changed = list(_round(model, context, Pricer(profile), refused))
         for row in PASSES:
             if not changed and row.law in laws:
-                changed = list(row.run(model, sizes, profile))
+                changed = list(row.run(model, sizes, profile, lost_bits))
         done += changed
         if not changed and not (done and _tidied(model, version)):
             break
@@ -76,13 +82,9 @@ def _tidied(model: ir.Model, version: int) -> bool:
 
 
 def _round(
-    model: ir.Model,
-    sizes: Sizes,
-    laws: Collection[str],
-    price: Pricer,
-    refused: dict[str, Refusal],
+    model: ir.Model, context: Context, price: Pricer, refused: dict[str, Refusal]
 ) -> Iterator[Rewrite]:
-    context = Context.of(model.graph, sizes, laws)
+    laws = context.laws
     found = list(regions(model.graph, context))
     chosen = [(region, change) for region in found if (change := _change(region, laws, price))]
     names = Names.of(model.graph)
@@ -96,7 +98,8 @@ def _round(
             refused[name] = Refusal("compose", str(error))
             continue
         cost = change.now.cost, change.best.cost
-        yield Rewrite(name, region.nodes, change.best.laws, *cost, change.saved)
+        lost = region.lost_bits
+        yield Rewrite(name, region.nodes, change.best.laws, *cost, change.saved, lost_bits=lost)
 
 
 @dataclass(frozen=True, eq=False)

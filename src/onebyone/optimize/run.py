@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import onnx
 import onnx_ir as ir
 
+from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.laws import LAWS
 from onebyone.algebra.weights import Array
 from onebyone.errors import UnreadableModel, UsageError
@@ -47,6 +48,7 @@ def optimize(
     shapes: Mapping[str, Sequence[int]] | None = None,
     data: Mapping[str, Array] | None = None,
     profile: Profile | str | os.PathLike[str] | None = None,
+    lost_bits: float | None = None,
     verify: bool = True,
     progress: Progress | None = None,
 ) -> Optimized:
@@ -59,6 +61,8 @@ def optimize(
             for all sizes. Otherwise batch 1 and 224 along free axes.
         data: the caller's own inputs, by name, for verification.
         profile: the machine to decide for, or the path of its JSON.
+        lost_bits: the digits, in bits, that a rewrite may lose where the original cancels exactly
+            (docs/numerics.md); what would lose more is refused. 4 if not given.
         verify: whether to run both models and compare; without it there is no certificate.
         progress: called with (stage, done, total).
 
@@ -67,7 +71,8 @@ def optimize(
 
     Raises:
         UnreadableModel: the source is no usable ONNX model, or contradicts itself.
-        UsageError: an unknown law, a shape or data that do not fit, an unusable profile.
+        UsageError: an unknown law, a shape or data that do not fit, an unusable profile, bits
+            below zero.
 
     >>> from onnx import TensorProto, helper, numpy_helper
     >>> import numpy as np
@@ -97,7 +102,7 @@ def optimize(
     if verify:
         check_room((v for node in model.graph for v in node.outputs), sizes)
     try:
-        report = _rewritten(model, sizes, laws, machine, progress)
+        report = _rewritten(model, sizes, laws, machine, _limit(lost_bits), progress)
     except (UnreadableModel, MemoryError):
         raise
     except Exception as error:
@@ -131,15 +136,16 @@ def _rewritten(
     sizes: Sizes,
     laws: tuple[str, ...],
     machine: Profile,
+    lost_bits: float,
     progress: Progress | None,
 ) -> Report:
     """Rewrite a model with known shapes in place; the report has no certificate yet."""
     set_aside(model.graph)
     before = _side(model, sizes, machine)
-    done, overflowed = rewrite(model, sizes, laws, machine, progress)
+    done, overflowed = rewrite(model, sizes, laws, machine, progress, lost_bits)
     after = _side(model, sizes, machine)
     told = [RefusedLaw(r.law, node, r.reason) for node, r in overflowed]
-    told += refusals(model.graph, sizes, laws)
+    told += refusals(model.graph, sizes, laws, lost_bits)
     return Report(before, after, _applied(done), tuple(told))
 
 
@@ -148,6 +154,14 @@ def _laws(only: Collection[str] | None, without: Collection[str]) -> tuple[str, 
     if unknown:
         raise UsageError(f"got law {unknown[0]!r}, wanted one of {', '.join(sorted(LAWS))}")
     return tuple(law for law in LAWS if (not only or law in only) and law not in without)
+
+
+def _limit(lost_bits: float | None) -> float:
+    if lost_bits is None:
+        return LOST_BITS
+    if not lost_bits >= 0:
+        raise UsageError(f"got lost_bits = {lost_bits}, wanted 0 or more")
+    return lost_bits
 
 
 def _profile(profile: Profile | str | os.PathLike[str] | None) -> Profile:
@@ -163,7 +177,7 @@ def _side(model: ir.Model, sizes: Sizes, profile: Profile) -> Side:
 
 def _applied(done: Sequence[Rewrite]) -> tuple[AppliedLaw, ...]:
     return tuple(
-        AppliedLaw(law, step.root, step.nodes, saved, step.note)
+        AppliedLaw(law, step.root, step.nodes, saved, step.note, step.lost_bits)
         for step in done
         for law, saved in step.saved.items()
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from functools import cache
+from math import inf
 
 import numpy as np
 import onnx_ir as ir
@@ -51,7 +52,7 @@ def lifted(
     proto: ModelProto, laws: Collection[str] = LAWS, shapes: Mapping[str, tuple] | None = None
 ) -> dict[str, Region]:
     found = prepared(proto)
-    context = Context.of(found.graph, Sizes(found, shapes), laws)
+    context = Context.of(found.graph, Sizes(found, shapes), laws, inf)
     return {region.root.name: region for region in regions(found.graph, context)}
 
 
@@ -306,7 +307,7 @@ def test_arithmetic_that_engines_fuse_is_left_alone() -> None:
 def test_who_else_reads_a_value_decides_whether_it_is_shared() -> None:
     body = "a = Neg(x) b = Neg(a) c = Neg(b) d = Neg(c) s = Shape(b) y = Add(d, d)"
     found = prepared(model(body, X, outputs="float y, float c, int64[k] s"))
-    context = Context.of(found.graph, Sizes(found), LAWS)
+    context = Context.of(found.graph, Sizes(found), LAWS, inf)
     values = {node.outputs[0].name: node.outputs[0] for node in found.graph}
     shared = [name for name in "abcdy" if is_shared(values[name], context.reads)]
     assert shared == ["c", "d", "y"]  # c is an output, d is read twice; b is only measured

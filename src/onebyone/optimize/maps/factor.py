@@ -24,6 +24,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.digits import LOST_BITS, bits
 from onebyone.algebra.rank import threshold
 from onebyone.algebra.weights import Array
 from onebyone.graph.channels import is_pointwise_convolution
@@ -55,6 +56,7 @@ class Factored:
         positions: at how many it is applied.
         next_value: the largest singular value that was taken for zero.
         threshold: what it was compared with.
+        lost_bits: by how many the factors' products can be larger than those of W, at most.
     """
 
     node: str
@@ -64,6 +66,7 @@ class Factored:
     positions: int
     next_value: float
     threshold: float
+    lost_bits: float = 0.0
 
     @property
     def macs(self) -> int:
@@ -84,8 +87,13 @@ class Factored:
         )
 
 
-def factor_maps(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Factored]:
-    """Factor, in place, every 1×1 and linear layer of low rank, where two are cheaper than one."""
+def factor_maps(
+    graph: ir.Graph, sizes: Sizes, profile: Profile, limit: float = LOST_BITS
+) -> Iterator[Factored]:
+    """Factor, in place, every 1×1 and linear layer of low rank, where two are cheaper than one.
+
+    One whose factors would lose more than `limit` bits stays.
+    """
     placer = _Placer(graph, Names.of(graph))
     for node in list(graph):
         weight = _matrix(node)
@@ -99,11 +107,20 @@ def factor_maps(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Fac
         rank = int((sigma > tau).sum())
         if not 0 < rank <= _largest(weight) or not _pays(node, weight, rank, sizes, profile):
             continue
-        if placer.place(node, vt[:rank], u[:, :rank] * sigma[:rank]):
+        inner, outer = vt[:rank], u[:, :rank] * sigma[:rank]
+        lost = _lost_bits(weight, inner, outer)
+        if lost <= limit and placer.place(node, inner, outer):
             least = float(sigma[rank]) if rank < len(sigma) else 0.0
             rows, columns = weight.shape
             positions = prod(sizes.shape(node.outputs[0]) or ()) // rows
-            yield Factored(name_of(node), rows, columns, rank, positions, least, tau)
+            yield Factored(name_of(node), rows, columns, rank, positions, least, tau, lost)
+
+
+def _lost_bits(weight: Array, inner: Array, outer: Array) -> float:
+    """Of (|B||A|1)_r beside (|W|1)_r: what rounds is the size of the products, row by row."""
+    before = np.abs(weight.astype(np.float64)).sum(axis=1)
+    after = np.abs(outer) @ np.abs(inner).sum(axis=1)
+    return bits(float(np.max(after[before > 0] / before[before > 0], initial=0.0)))
 
 
 def _matrix(node: ir.Node) -> Array | None:

@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap, compose
+from onebyone.algebra.digits import LOST_BITS, Behind, bits
 from onebyone.algebra.weights import Array
 from onebyone.graph.channels import ChannelNode, channel_map
 from onebyone.graph.constants import constant
@@ -28,10 +29,11 @@ __all__ = ["Folded", "fold_normalizations"]
 
 @dataclass(frozen=True)
 class Folded:
-    """A normalisation whose affine part was taken by `nodes`."""
+    """A normalisation whose affine part was taken by `nodes`, and the bits that can be lost."""
 
     root: str
     nodes: tuple[str, ...]
+    lost_bits: float
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,11 @@ class _Reader:
     map: ChannelMap
 
 
-def fold_normalizations(graph: ir.Graph) -> Iterator[Folded]:
-    """Fold, in place, every normalisation whose readers can all take its affine part."""
+def fold_normalizations(graph: ir.Graph, limit: float = LOST_BITS) -> Iterator[Folded]:
+    """Fold, in place, every normalisation whose readers can all take its affine part.
+
+    A shift that folding would lose more than `limit` bits of stays where it is.
+    """
     names = Names.of(graph)
     for node in list(graph):
         affine = _affine(node)
@@ -54,13 +59,20 @@ def fold_normalizations(graph: ir.Graph) -> Iterator[Folded]:
         if affine.bias is not None and any(reader.map.bias is None for reader in readers):
             continue
         composed = [compose(reader.map, affine) for reader in readers]
-        if not all(_fits(f, node.outputs[0].dtype) for f in composed):
+        lost = max(_lost_bits(affine, reader.map) for reader in readers)
+        if lost > limit or not all(_fits(f, node.outputs[0].dtype) for f in composed):
             continue
         for reader, f in zip(readers, composed, strict=True):
             _take(graph, reader, f, names)
         _strip(graph, node, names)
         made = tuple(reader.product.name or reader.product.op_type for reader in readers)
-        yield Folded(node.outputs[0].name or "", (name_of(node), *made))
+        yield Folded(node.outputs[0].name or "", (name_of(node), *made), lost)
+
+
+def _lost_bits(affine: ChannelMap, reader: ChannelMap) -> float:
+    if affine.bias is None:
+        return 0.0
+    return bits(Behind().mixed(reader.weight, reader.groups).condition(affine.bias))
 
 
 def _fits(f: ChannelMap, dtype: ir.DataType | None) -> bool:

@@ -9,14 +9,16 @@ computing them again, so a shared value becomes a `Choice`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
+from itertools import accumulate, islice
 
 import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap
+from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Sum, Term, collect
+from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.word import Word
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
 from onebyone.graph.constants import constant, is_float
@@ -27,6 +29,7 @@ from onebyone.graph.shape_reads import ShapeReads, consumers
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
 from onebyone.graph.views import view, view_axis
+from onebyone.optimize.regions.exact import Digits
 from onebyone.optimize.regions.parallel import sum_kernels
 from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Window
 
@@ -44,11 +47,15 @@ MAX_LOOKS_THROUGH = 3
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A linear value as a term over leaves `(ir.Value, Layout)`, and the values between the two."""
+    """A linear value as a term over leaves `(ir.Value, Layout)`, and the values between the two.
+
+    `lost_bits`: the digits that folding it can lose (`algebra.digits`), at most.
+    """
 
     root: ir.Value
     term: Term
     inside: frozenset[ir.Value]
+    lost_bits: float = 0.0
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -75,17 +82,23 @@ class Context:
         laws: the laws in force: without "linear", linear layers and views end a region.
         reads: where shapes can be read, so that reading one does not make a value shared.
         fused: nodes that engines fuse, so that they are left alone.
+        lost_bits: the digits that folding a region may lose.
+        cancelling: the nodes that were left apart because folding them would lose more, and why.
     """
 
     sizes: Sizes
     laws: Collection[str]
     reads: ShapeReads
     fused: frozenset[ir.Node]
+    lost_bits: float = LOST_BITS
+    cancelling: dict[ir.Node, Refusal] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, graph: ir.Graph, sizes: Sizes, laws: Collection[str]) -> Context:
+    def of(
+        cls, graph: ir.Graph, sizes: Sizes, laws: Collection[str], lost_bits: float = LOST_BITS
+    ) -> Context:
         """The context of a graph as it stands."""
-        return cls(sizes, laws, ShapeReads.of(graph), fused_by_engines(graph))
+        return cls(sizes, laws, ShapeReads.of(graph), fused_by_engines(graph), lost_bits)
 
 
 def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
@@ -107,7 +120,7 @@ def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
         # What a root that cannot be lifted has tried may still be lifted from further down.
         inside |= lifter.inside if term is not None else set()
         if term is not None and lifter.nodes > 1:
-            yield Region(value, term, frozenset(lifter.inside))
+            yield Region(value, term, frozenset(lifter.inside), lifter.digits.lost)
 
 
 def channel_axes(graph: ir.Graph) -> dict[ir.Value, int]:
@@ -155,6 +168,7 @@ class _Lifter:
         self.looked_through = 0
         self.inside: set[ir.Value] = set()
         self.shared: dict[tuple[ir.Value, int], Term | None] = {}
+        self.digits = Digits(context.lost_bits)
 
     def root(self, value: ir.Value, axis: int) -> Term | None:
         """The region below `value`; None where `value` itself is not linear in anything."""
@@ -221,6 +235,12 @@ class _Lifter:
             self.nodes, self.inside = nodes, inside
         return term
 
+    def _cancels(self, node: ir.Node, refusal: Refusal | None) -> bool:
+        """Whether a node cancels exactly, so that what is behind it keeps out of it."""
+        if refusal is not None and self.digits.behind.reads:  # else nothing would be folded
+            self.context.cancelling[node] = refusal
+        return refusal is not None
+
     def channel_map(self, node: ir.Node, axis: int) -> Term | None:
         """A channel map, after the stride and padding of the convolution that it may come from."""
         found = channel_map(node, axis)
@@ -228,8 +248,11 @@ class _Lifter:
             return None
         if node.op_type in ("MatMul", "Gemm") and "linear" not in self.context.laws:
             return None
-        operand = self.term(found.operand, axis)
-        if operand is None:
+        with self.digits.read_by(found.map):
+            operand = self.term(found.operand, axis)
+        if operand is None or self._cancels(
+            node, self.digits.of_map(found.map, operand, shared=self.looked_through > 0)
+        ):
             return None
         word = Word.of([found.map])
         if not found.moves_positions:
@@ -250,8 +273,13 @@ class _Lifter:
         if pointwise is not None or axis != 1 or node.inputs[0] is None:
             return pointwise
         kernel = self._kernel(node)
-        operand = None if kernel is None else self.term(node.inputs[0], 1)
-        if operand is None or kernel is None or operand.channels != kernel.in_channels:
+        if kernel is None:
+            return None
+        with self.digits.read_by(kernel):
+            operand = self.term(node.inputs[0], 1)
+        if operand is None or operand.channels != kernel.in_channels:
+            return None
+        if self._cancels(node, self.digits.of_kernel(kernel, operand)):
             return None
         return Term(Word(), Convolution(kernel, kernel.out_channels, operand))
 
@@ -279,14 +307,15 @@ class _Lifter:
         layout = self.layout(node.outputs[0], axis)
         if layout is None:
             return None
-        terms = [
-            self._summand(v, node, layout, minus=k == 1 and node.op_type == "Sub")
-            for k, v in enumerate(node.inputs)
-        ]
-        known = [t for t in terms if t is not None]
-        if len(known) < len(terms):
+        with self.digits.added():
+            terms = [
+                self._summand(v, node, layout, minus=k == 1 and node.op_type == "Sub")
+                for k, v in enumerate(node.inputs)
+            ]
+        known = tuple(t for t in terms if t is not None)
+        if len(known) < len(terms) or self._cancels(node, self.digits.of_sum(known)):
             return None
-        return self._sum(tuple(known))
+        return self._sum(known)
 
     def _sum(self, terms: tuple[Term, ...]) -> Term:
         if len(terms) == 1:
@@ -327,11 +356,20 @@ class _Lifter:
         rank = node.outputs[0].shape.rank() if node.outputs[0].shape is not None else 0
         if node.attributes.get_int("axis", 1) % max(rank, 1) != axis:
             return None
-        terms = [None if v is None else self.term(v, axis) for v in node.inputs]
+        terms = list(self._stacked([v for v in node.inputs if v is not None], axis))
         known = tuple(t for t in terms if t is not None)
-        if len(known) < len(terms):
+        if len(known) < len(node.inputs):
             return None
         return known[0] if len(known) == 1 else Term(Word(), Concat(known))
+
+    def _stacked(self, values: list[ir.Value], axis: int) -> Iterator[Term | None]:
+        """The operands of a concat, each meeting its own channels of what is behind."""
+        sizes = [0 if v.shape is None else v.shape[axis] for v in values]
+        known = [n for n in sizes if isinstance(n, int)]
+        ends = list(accumulate(known, initial=0))
+        for k, value in enumerate(values if len(known) == len(values) else ()):
+            with self.digits.stacked(ends[k], ends[k + 1]):
+                yield self.term(value, axis)
 
     def identity(self, node: ir.Node, axis: int) -> Term | None:
         """Identity, and Dropout at inference."""

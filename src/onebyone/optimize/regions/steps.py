@@ -10,11 +10,13 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.kernel import Kernel
 from onebyone.algebra.layout import CHANNEL, Dim, Reshape, Transpose, View
 from onebyone.algebra.transposed import TransposedKernel
+from onebyone.algebra.weights import Array
 from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import constant
 from onebyone.graph.views import monomial
@@ -228,6 +230,14 @@ class KernelNode:
         if self.transposed:
             return TransposedKernel(weight, bias, ones, ones, none, (0,) * axes, self.groups)
         return Kernel(weight, bias, ones, ones, none, self.groups)
+
+    def by_output(self) -> Array:
+        """The weights as (C_out, C_in / groups, taps…), however the node stores them."""
+        weight = self.kernel().weight
+        if not self.transposed:
+            return weight
+        blocks = weight.reshape(self.groups, -1, *weight.shape[1:])
+        return np.moveaxis(blocks, 1, 2).reshape(self.out_channels, -1, *weight.shape[2:])
 
     @property
     def transposed(self) -> bool:
