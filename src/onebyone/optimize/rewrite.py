@@ -7,13 +7,14 @@ on the order in which nodes are listed.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
 from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.refusal import Refusal
+from onebyone.graph.count_walk import name_of
 from onebyone.graph.exact import Unrepresentable, settle
 from onebyone.graph.fold import fold_sizes
 from onebyone.graph.shapes import Sizes
@@ -22,6 +23,7 @@ from onebyone.graph.unused import remove_unused
 from onebyone.optimize.cost import Profile
 from onebyone.optimize.names import Names
 from onebyone.optimize.passes import FIRST, PASSES, Rewrite
+from onebyone.optimize.proof.ledger import Ledger, of_nodes
 from onebyone.optimize.regions.lift import Context, Region, regions
 from onebyone.optimize.regions.operations import build
 from onebyone.optimize.regions.place import place
@@ -42,10 +44,12 @@ def rewrite(
     profile: Profile,
     progress: Callable[[str, int, int], None] | None = None,
     lost_bits: float = LOST_BITS,
+    ledger: Ledger | None = None,
 ) -> tuple[list[Rewrite], list[tuple[str, Refusal]]]:
     """Rewrite a model in place; returns what was replaced, and what could not be stored.
 
-    No rewrite loses more than `lost_bits` of what its original computes (`algebra.digits`).
+    No rewrite loses more than `lost_bits` of what its original computes (`algebra.digits`). What
+    each does is proved in a `ledger` of the graph.
     """
     done: list[Rewrite] = []
     refused: dict[str, Refusal] = {}
@@ -55,8 +59,11 @@ def rewrite(
     simplify_shapes(model.graph)
     version = model.opset_imports[""]
     folded = fold_sizes(model.graph, version)
+    _proved(ledger, [])
     for row in FIRST:
-        done += row.run(model, sizes, profile, lost_bits) if row.law in laws else ()
+        if row.law in laws:
+            changed = list(_told(model.graph, row.run(model, sizes, profile, lost_bits)))
+            done += _proved(ledger, changed)
     if folded or done:
         remove_unused(model.graph)
     for round_number in range(MAX_ROUNDS):
@@ -66,13 +73,42 @@ def rewrite(
         changed = list(_round(model, context, Pricer(profile), refused))
         for row in PASSES:
             if not changed and row.law in laws:
-                changed = list(row.run(model, sizes, profile, lost_bits))
-        done += changed
+                changed = list(_told(model.graph, row.run(model, sizes, profile, lost_bits)))
+        done += _proved(ledger, changed)
         if not changed and not (done and _tidied(model, version)):
             break
+        if not changed:
+            _proved(ledger, [])
         remove_unused(model.graph)
     settle(model.graph)
     return done, list(refused.items())
+
+
+def _told(graph: ir.Graph, rewrites: Iterator[Rewrite]) -> Iterator[Rewrite]:
+    """Rewrites with the names of the nodes that they made, and of those that they changed."""
+    before, made = set(graph), tuple[str, ...]()
+    for rewrite in rewrites:
+        now = list(graph)
+        standing = set(rewrite.nodes) & {name_of(node) for node in now}
+        added = [name_of(node) for node in now if node not in before]
+        # Several that were made at one place are told one after another.
+        made = (*added, *sorted(standing - {*added})) or made
+        before = set(now)
+        yield replace(rewrite, made=made)
+
+
+def _proved(ledger: Ledger | None, rewrites: list[Rewrite]) -> list[Rewrite]:
+    """The rewrites of a step with what was found of each by itself."""
+    if ledger is None:
+        return rewrites
+    moved = {value for rewrite in rewrites for value in rewrite.moved}
+    left = max((rewrite.left for rewrite in rewrites), default=0.0)
+    small = not any("demand" in rewrite.laws for rewrite in rewrites)
+    pieces = ledger.step(moved, left, small)
+    return [
+        replace(rewrite, proof=of_nodes(pieces, {*rewrite.nodes, *rewrite.made}))
+        for rewrite in rewrites
+    ]
 
 
 def _tidied(model: ir.Model, version: int) -> bool:
@@ -93,13 +129,15 @@ def _round(
         if name in refused:
             continue
         try:
-            place(region.root, build(change.best), names, region.inside, context.reads)
+            made = place(region.root, build(change.best), names, region.inside, context.reads)
         except Unrepresentable as error:
             refused[name] = Refusal("compose", str(error))
             continue
         cost = change.now.cost, change.best.cost
         lost = region.lost_bits
-        yield Rewrite(name, region.nodes, change.best.laws, *cost, change.saved, lost_bits=lost)
+        told = tuple(node.name or "" for node in made)
+        laws = change.best.laws
+        yield Rewrite(name, region.nodes, laws, *cost, change.saved, lost_bits=lost, made=told)
 
 
 @dataclass(frozen=True, eq=False)

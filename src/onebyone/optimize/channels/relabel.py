@@ -38,13 +38,15 @@ __all__ = ["Relabelled", "relabel"]
 class Relabelled:
     """Moves that went, by their nodes, and what moving costs before and after.
 
-    `saved` are the MACs of channels that were selected from, and that nobody read.
+    `saved` are the MACs of channels that were selected from, and that nobody read; `moved` the
+    values whose channels have another order.
     """
 
     nodes: tuple[str, ...]
     before: Cost
     after: Cost
     saved: int
+    moved: tuple[ir.Value, ...]
 
 
 def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabelled]:
@@ -63,7 +65,8 @@ def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabel
             _carry_out(plan, labels, graph, names, touched)
             gone = {name_of(n) for move in component for n in move.nodes}
             saved = work - macs(graph, sizes, touched)
-            yield Relabelled(tuple(sorted(gone)), before, after, saved)
+            moved = tuple(v for group in plan.orders for v in labels.members[group])
+            yield Relabelled(tuple(sorted(gone)), before, after, saved, moved)
 
 
 def _components(labels: Labels) -> list[list[Move]]:

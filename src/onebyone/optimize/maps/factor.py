@@ -57,6 +57,7 @@ class Factored:
         next_value: the largest singular value that was taken for zero.
         threshold: what it was compared with.
         lost_bits: by how many the factors' products can be larger than those of W, at most.
+        factor: by which the node multiplies Wx.
     """
 
     node: str
@@ -67,6 +68,7 @@ class Factored:
     next_value: float
     threshold: float
     lost_bits: float = 0.0
+    factor: float = 1.0
 
     @property
     def macs(self) -> int:
@@ -77,6 +79,11 @@ class Factored:
     def macs_left(self) -> int:
         """Of the two that it became."""
         return self.positions * self.rank * (self.out_channels + self.in_channels)
+
+    @property
+    def left(self) -> float:
+        """‖(W − BA)x‖ is at most so many times ‖x‖: σᵣ₊₁, and what float64 does to it."""
+        return self.factor * (self.next_value + 2.0**-20 * self.threshold)
 
     @property
     def note(self) -> str:
@@ -109,11 +116,12 @@ def factor_maps(
             continue
         inner, outer = vt[:rank], u[:, :rank] * sigma[:rank]
         lost = _lost_bits(weight, inner, outer)
+        alpha = abs(node.attributes.get_float("alpha", 1.0))
         if lost <= limit and placer.place(node, inner, outer):
             least = float(sigma[rank]) if rank < len(sigma) else 0.0
             rows, columns = weight.shape
             positions = prod(sizes.shape(node.outputs[0]) or ()) // rows
-            yield Factored(name_of(node), rows, columns, rank, positions, least, tau, lost)
+            yield Factored(name_of(node), rows, columns, rank, positions, least, tau, lost, alpha)
 
 
 def _lost_bits(weight: Array, inner: Array, outer: Array) -> float:

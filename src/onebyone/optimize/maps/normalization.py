@@ -29,11 +29,15 @@ __all__ = ["Folded", "fold_normalizations"]
 
 @dataclass(frozen=True)
 class Folded:
-    """A normalisation whose affine part was taken by `nodes`, and the bits that can be lost."""
+    """A normalisation whose affine part was taken by `nodes`, and the bits that can be lost.
+
+    `moved` are the values in between, which do not hold it any more.
+    """
 
     root: str
     nodes: tuple[str, ...]
     lost_bits: float
+    moved: tuple[ir.Value, ...]
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,10 @@ def fold_normalizations(graph: ir.Graph, limit: float = LOST_BITS) -> Iterator[F
         for reader, f in zip(readers, composed, strict=True):
             _take(graph, reader, f, names)
         _strip(graph, node, names)
+        products = (r.product.outputs[0] for r in readers if r.shift is not None)
+        moved = (node.outputs[0], *products)
         made = tuple(reader.product.name or reader.product.op_type for reader in readers)
-        yield Folded(node.outputs[0].name or "", (name_of(node), *made), lost)
+        yield Folded(node.outputs[0].name or "", (name_of(node), *made), lost, moved)
 
 
 def _lost_bits(affine: ChannelMap, reader: ChannelMap) -> float:

@@ -78,11 +78,29 @@ class Piece:
         return {side.border[value]: (side, value) for side, value in given}
 
     @property
+    def lopsided(self) -> bool:
+        """Whether each side is given what the other is not: two values that hang together."""
+        old, new = ({*side.border.values()} for side in self.sides)
+        return bool(old - new) and bool(new - old)
+
+    @property
     def last(self) -> int | None:
-        """The number of the value that is given and computed last; None if none is computed."""
-        made = [(maker.place, number) for number, (side, value) in self.border.items()
-                if (maker := side.graph.makers.get(value)) is not None]  # fmt: skip
-        return max(made)[1] if made else None
+        """The number of the value that is given and computed last; None if none is computed.
+
+        Of those that one side alone is given, if there are any.
+        """
+        old, new = ({*side.border.values()} for side in self.sides)
+        made = [
+            (number in old ^ new, place, number)
+            for number, (side, value) in self.border.items()
+            if (place := self._place(side, value)) is not None
+        ]
+        return max(made)[2] if made else None
+
+    def _place(self, side: Side, value: ir.Value) -> int | None:
+        """Where a value is computed, in the old graph if it was there."""
+        makers = self.old.graph.makers if value in self.old.graph.makers else side.graph.makers
+        return makers[value].place if value in makers else None
 
     @property
     def names(self) -> frozenset[str]:

@@ -27,7 +27,7 @@ from onebyone.optimize.proof.snapshot import Snapshot
 __all__ = ["TOLERANCE", "Proof", "Proved", "prove"]
 
 TOLERANCE = 2.0**-40
-MAX_OPENED = 12
+MAX_OPENED = 32
 """Values that are computed instead of given, the last first, before a claim counts as false."""
 
 
@@ -84,38 +84,44 @@ def _proved(
     left: float,
     small: bool,
 ) -> Proved:
-    opened: list[int] = []
+    """Of pieces that begin further and further back, the first for which the claim holds.
+
+    Values that were taken as given may hang together: a map is the same as two for what one of them
+    gives, and not for what anything gives.
+    """
     found = piece(claim, m, old, new)
-    names = found.names
-    proof = Proof(None)
-    while True:
-        proof = _judged(found, sizes, left, small)
-        last = found.last
-        if proof.holds is not False or last is None or len(opened) == MAX_OPENED:
-            return Proved(names, proof)
-        opened.append(last)
-        found = piece(claim, m, old, new, opened)
+    names, proof = found.names, Proof(None)
+    for few in (True, False) if small else (False,):
+        opened: list[int] = []
+        found = piece(claim, m, old, new)
+        while True:
+            last = None if len(opened) == MAX_OPENED else found.last
+            if last is None or not found.lopsided:
+                proof = _judged(found, sizes, left, few)
+                if proof.holds or last is None:
+                    break
+            opened.append(last)
+            found = piece(claim, m, old, new, opened)
+        if proof.holds:
+            break
+    return Proved(names, proof)
 
 
-def _judged(found: Piece, sizes: Sizes, left: float, small: bool) -> Proof:
-    """At small sizes if they will do, else at its own."""
+def _judged(found: Piece, sizes: Sizes, left: float, few: bool) -> Proof:
+    """At few positions, or at the piece's own sizes."""
     for side in found.sides:
         for record in side.records:
             if record.captured or any(_holds_graph(a) for a in record.attributes):
                 return Proof(None, reason=f"{record.op_type} {record.name!r} holds a graph")
-    own = own_shapes(found, sizes)
-    if own is None:
-        return Proof(None, reason=f"a size next to {found.new.target.name!r} is unknown")
-    few = small_shapes(found, own) if small else None
-    proof = Proof(None) if few is None else _evaluated(found, few, left)
-    if proof.holds:
-        return proof
-    if fits(found, sizes):
-        return _evaluated(found, own, left)
-    told = f"too large at its own sizes, up to {found.new.target.name!r}"
-    return Proof(
-        None, reason=f"{told}; at smaller ones it differs" if proof.holds is False else told
-    )
+    name = found.new.target.name
+    shapes = own_shapes(found, sizes)
+    if shapes is None:
+        return Proof(None, reason=f"a size next to {name!r} is unknown")
+    if few:
+        shapes = small_shapes(found, shapes)
+    elif not fits(found, sizes):
+        return Proof(None, reason=f"what computes {name!r} is too large to be evaluated")
+    return Proof(None) if shapes is None else _evaluated(found, shapes, left)
 
 
 def _holds_graph(attribute: ir.Attr) -> bool:
