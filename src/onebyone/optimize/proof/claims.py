@@ -81,7 +81,13 @@ class Meanings:
         operands = tuple(self.of(v, numbers) for v in (*record.inputs, *record.captured))
         drawn = id(record.node) if record.op_type in RANDOM else 0
         outputs = len(record.outputs)
-        return record.domain, record.op_type, _attributes(record), drawn, outputs, operands
+        return record.domain, record.op_type, record.said, drawn, outputs, operands
+
+    def stay(self, record: Record) -> None:
+        """Take the results of a node for what they were."""
+        numbers = [self.of(v, self.old) for v in record.outputs]
+        self.new.update(zip(record.outputs, numbers, strict=True))
+        self.known.update(map(self.find, numbers))
 
     def join(self, o: ir.Value, n: ir.Value) -> None:
         """Take a claim for true from now on."""
@@ -106,9 +112,12 @@ def claims(
     for record in old.records.values():
         key = m.key(record, m.old)
         m.old.update({v: m.number((key, k)) for k, v in enumerate(record.outputs)})
-    standing = set(m.old.values())
+    standing, changed = set(m.old.values()), set[ir.Value | None]()
     for record in new.records.values():
         before = old.records.get(record.node)
+        if before is record and changed.isdisjoint((*record.inputs, *record.captured)):
+            m.stay(record)
+            continue
         for o, n in zip(before.inputs, record.inputs, strict=False) if before else ():
             if o is None or n is None or m.same(o, n):
                 continue
@@ -116,7 +125,8 @@ def claims(
                 yield Claim(o, n), m
                 m.join(o, n)
         if before is not None and _stayed(before, record, m):
-            m.new.update({v: m.old[v] for v in record.outputs})
+            m.stay(record)
+            continue
         key = m.key(record, m.new)
         for k, v in enumerate(record.outputs):
             m.new.setdefault(v, m.number((key, k)))
@@ -127,6 +137,8 @@ def claims(
             if partner is not None and _stands_for(v, partner, old, new, moved):
                 yield Claim(partner, v), m
                 m.join(partner, v)
+            if partner is not v or not m.same(v, v):
+                changed.add(v)
     for o, n in zip(old.outputs, new.outputs, strict=True):
         if not m.same(o, n):
             yield Claim(o, n), m
@@ -140,7 +152,7 @@ def _stayed(before: Record, after: Record, m: Meanings) -> bool:
     pairs = zip((*before.inputs, *before.captured), (*after.inputs, *after.captured), strict=False)
     same = len(before.captured) == len(after.captured) and all(m.same(o, n) for o, n in pairs)
     kinds = (before.domain, before.op_type) == (after.domain, after.op_type)
-    return same and kinds and _attributes(before) == _attributes(after)
+    return same and kinds and before.said == after.said
 
 
 def _partner(value: ir.Value, old: Snapshot, new: Snapshot) -> ir.Value | None:
@@ -183,15 +195,3 @@ def _leaf(value: ir.Value) -> Hashable:
         return "constant", id(tensor)
     array = np.asarray(tensor.numpy())
     return "numbers", tensor.dtype, array.shape, array.tobytes()
-
-
-def _attributes(record: Record) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((a.name, _said(a)) for a in record.attributes))
-
-
-def _said(attribute: ir.Attr) -> str:
-    """What an attribute says, as text; tensors and graphs by their identity."""
-    value = attribute.value
-    plain = isinstance(value, int | float | str | bytes)
-    many = isinstance(value, tuple | list) and all(isinstance(v, int | float | str) for v in value)
-    return repr(tuple(value)) if many else repr(value) if plain else str(id(value))

@@ -37,7 +37,7 @@ class Ledger:
         self, moved: Collection[ir.Value] = (), left: float = 0.0, small: bool = True
     ) -> list[Proved]:
         """Prove what was done since the last step; the arguments are those of `prove`."""
-        now = snapshot(self.graph)
+        now = snapshot(self.graph, self.last)
         found = list(prove(self.last, now, self.sizes, moved, left, small))
         self.last = now
         self.pieces += found

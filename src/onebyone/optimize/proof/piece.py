@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx_ir as ir
 
 from onebyone.graph.constants import is_float
 from onebyone.optimize.proof.claims import Claim, Meanings
 from onebyone.optimize.proof.snapshot import Record, Snapshot
 
-__all__ = ["Piece", "Side", "piece"]
+TARGETS = {"Reshape": 1, "Resize": 3}
+"""The operand that lists the sizes of the result."""
+
+__all__ = ["TARGETS", "Piece", "Side", "piece"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +35,13 @@ class Side:
     records: tuple[Record, ...]
     border: Mapping[ir.Value, int]
 
-    def built(self, order: Sequence[int]) -> tuple[ir.Graph, dict[int, ir.Value]]:
-        """A graph of its own, and its inputs by these numbers."""
+    def built(
+        self, order: Sequence[int], small: Mapping[int, int]
+    ) -> tuple[ir.Graph, dict[int, ir.Value]]:
+        """A graph of its own, and its inputs by these numbers; nodes ask for `small` sizes."""
         inputs = {number: ir.Value(name=f"given_{number}") for number in order}
         values = {value: inputs[number] for value, number in self.border.items()}
-        nodes = [self._copied(record, values) for record in self.records]
+        nodes = [self._copied(record, values, small) for record in self.records]
         output = self._read(self.target, values)
         assert output is not None
         graph = ir.Graph(
@@ -43,8 +49,13 @@ class Side:
         )
         return graph, inputs
 
-    def _copied(self, record: Record, values: dict[ir.Value, ir.Value]) -> ir.Node:
+    def _copied(
+        self, record: Record, values: dict[ir.Value, ir.Value], small: Mapping[int, int]
+    ) -> ir.Node:
         operands = [self._read(value, values) for value in record.inputs]
+        at = TARGETS.get(record.op_type, len(operands))
+        if small and at < len(operands):
+            operands[at] = _smaller(operands[at], small)
         count = len(record.outputs)
         node = ir.Node(record.domain, record.op_type, operands, record.attributes,
                        num_outputs=count, name=record.name)  # fmt: skip
@@ -58,6 +69,14 @@ class Side:
         if value not in values:  # a constant
             values[value] = ir.Value(name=value.name, const_value=value.const_value)
         return values[value]
+
+
+def _smaller(target: ir.Value | None, small: Mapping[int, int]) -> ir.Value | None:
+    """A constant list of sizes, with other ones."""
+    if target is None or target.const_value is None:
+        return target
+    sizes = [small.get(int(n), int(n)) for n in target.const_value.numpy()]
+    return ir.Value(name=target.name, const_value=ir.tensor(np.array(sizes, np.int64)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +118,8 @@ class Piece:
 
     def _place(self, side: Side, value: ir.Value) -> int | None:
         """Where a value is computed, in the old graph if it was there."""
-        makers = self.old.graph.makers if value in self.old.graph.makers else side.graph.makers
-        return makers[value].place if value in makers else None
+        graph = self.old.graph if value in self.old.graph.makers else side.graph
+        return graph.places[graph.makers[value].node] if value in graph.makers else None
 
     @property
     def names(self) -> frozenset[str]:
@@ -133,7 +152,7 @@ class _Walk:
                 if value not in seen:
                     seen.add(value)
                     waiting.append(value)
-        records = tuple(sorted(self.found.values(), key=lambda record: record.place))
+        records = tuple(sorted(self.found.values(), key=lambda r: self.graph.places[r.node]))
         return Side(self.graph, target, records, self.border)
 
     def _operands(self, value: ir.Value) -> Iterator[ir.Value]:

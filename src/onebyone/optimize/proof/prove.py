@@ -8,7 +8,7 @@ fault in a weight does.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,7 +98,7 @@ def _proved(
             last = None if len(opened) == MAX_OPENED else found.last
             if last is None or not found.lopsided:
                 proof = _judged(found, sizes, left, few)
-                if proof.holds or last is None:
+                if proof.holds is not False or last is None:
                     break
             opened.append(last)
             found = piece(claim, m, old, new, opened)
@@ -114,12 +114,11 @@ def _judged(found: Piece, sizes: Sizes, left: float, few: bool) -> Proof:
             if record.captured or any(_holds_graph(a) for a in record.attributes):
                 return Proof(None, reason=f"{record.op_type} {record.name!r} holds a graph")
     name = found.new.target.name
-    shapes = own_shapes(found, sizes)
-    if shapes is None:
+    own = own_shapes(found, sizes)
+    if own is None:
         return Proof(None, reason=f"a size next to {name!r} is unknown")
-    if few:
-        shapes = small_shapes(found, shapes)
-    elif not fits(found, sizes):
+    shapes = small_shapes(found, own) if few else own
+    if not few and not fits(found, sizes):
         return Proof(None, reason=f"what computes {name!r} is too large to be evaluated")
     return Proof(None) if shapes is None else _evaluated(found, shapes, left)
 
@@ -133,7 +132,7 @@ def _evaluated(found: Piece, shapes: Shapes, left: float) -> Proof:
     for positive in (False, True):
         given = drawn(found, shapes, np.random.default_rng(0), positive)
         try:
-            proof = _compared(found, given, left)
+            proof = _compared(found, given, shapes.small, left)
         except (CannotEvaluate, MemoryError) as error:
             return Proof(None, reason=str(error) or "memory is short")
         if proof is not None:
@@ -141,11 +140,13 @@ def _evaluated(found: Piece, shapes: Shapes, left: float) -> Proof:
     return Proof(None, reason=f"{found.new.target.name!r} is nothing but NaN on what was drawn")
 
 
-def _compared(found: Piece, given: dict[int, Array], left: float) -> Proof | None:
+def _compared(
+    found: Piece, given: dict[int, Array], small: Mapping[int, int], left: float
+) -> Proof | None:
     order = sorted(given)
-    before, inputs = found.old.built(order)
+    before, inputs = found.old.built(order, small)
     (reference,) = magnitudes(before, {inputs[k]: given[k] for k in order})
-    after, inputs = found.new.built(order)
+    after, inputs = found.new.built(order, small)
     run = Run(after.opset_imports, np.dtype(np.float64), 600.0)
     run.known.update({inputs[k]: given[k] for k in order})
     (result,) = outputs_of(after, run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import onnx_ir as ir
 
@@ -24,7 +25,6 @@ class Record:
         domain, op_type: of its operator.
         inputs, outputs, attributes: of the node.
         captured: values of the graph that its subgraphs read.
-        place: where it stands among the nodes.
     """
 
     node: ir.Node
@@ -35,7 +35,11 @@ class Record:
     outputs: tuple[ir.Value, ...]
     attributes: tuple[ir.Attr, ...]
     captured: tuple[ir.Value, ...]
-    place: int
+
+    @cached_property
+    def said(self) -> tuple[tuple[str, str], ...]:
+        """Its attributes as text, by name; tensors and graphs by their identity."""
+        return tuple(sorted((a.name, _said(a)) for a in self.attributes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +49,7 @@ class Snapshot:
     Args:
         opsets: of the model.
         records: of its nodes, in order.
+        places: node -> where it stands among them.
         makers: value -> the node that computes it.
         shapes: of all values that nodes compute.
         named: name -> the value that nodes compute under it.
@@ -53,6 +58,7 @@ class Snapshot:
 
     opsets: Mapping[str, int]
     records: Mapping[ir.Node, Record]
+    places: Mapping[ir.Node, int]
     makers: Mapping[ir.Value, Record]
     shapes: Mapping[ir.Value, ir.Shape | None]
     named: Mapping[str, ir.Value]
@@ -63,28 +69,41 @@ class Snapshot:
         return self.shapes.get(value, value.shape)
 
 
-def snapshot(graph: ir.Graph) -> Snapshot:
-    """A graph as it stands; O(nodes), and nothing is copied but lists of operands."""
-    records = {node: _record(node, graph, k) for k, node in enumerate(graph)}
+def snapshot(graph: ir.Graph, last: Snapshot | None = None) -> Snapshot:
+    """A graph as it stands; O(nodes), and nothing is copied but lists of operands.
+
+    Nodes that stand as in the `last` one have the same records.
+    """
+    known = {} if last is None else last.records
+    records = {node: _record(node, graph, known.get(node)) for node in graph}
     made = {value: record for record in records.values() for value in record.outputs}
     shapes = {value: value.shape for value in made}
     named = {value.name: value for value in made if value.name}
-    return Snapshot(dict(graph.opset_imports), records, made, shapes, named, tuple(graph.outputs))
+    outputs = tuple(graph.outputs)
+    places = {node: k for k, node in enumerate(records)}
+    return Snapshot(dict(graph.opset_imports), records, places, made, shapes, named, outputs)
 
 
-def _record(node: ir.Node, graph: ir.Graph, place: int) -> Record:
-    attributes = tuple(node.attributes.values())
+def _record(node: ir.Node, graph: ir.Graph, last: Record | None) -> Record:
+    attributes, inputs = tuple(node.attributes.values()), tuple(node.inputs)
     captured = tuple(dict.fromkeys(_captured(attributes, graph)))
+    stands = last is not None and (inputs, tuple(node.outputs), attributes, captured) == (
+        last.inputs,
+        last.outputs,
+        last.attributes,
+        last.captured,
+    )
+    if last is not None and stands:
+        return last
     return Record(
         node,
         name_of(node),
         node.domain,
         node.op_type,
-        tuple(node.inputs),
+        inputs,
         tuple(node.outputs),
         attributes,
         captured,
-        place,
     )
 
 
@@ -96,3 +115,10 @@ def _captured(attributes: tuple[ir.Attr, ...], graph: ir.Graph) -> Iterator[ir.V
                 nodes = ir.traversal.RecursiveGraphIterator(inner)
                 read = (v for node in nodes for v in node.inputs if v is not None)
                 yield from (v for v in (*read, *inner.outputs) if v.graph is graph)
+
+
+def _said(attribute: ir.Attr) -> str:
+    value = attribute.value
+    plain = isinstance(value, int | float | str | bytes)
+    many = isinstance(value, tuple | list) and all(isinstance(v, int | float | str) for v in value)
+    return repr(tuple(value)) if many else repr(value) if plain else str(id(value))
