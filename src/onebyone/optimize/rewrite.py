@@ -6,8 +6,9 @@ on the order in which nodes are listed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import onnx_ir as ir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass
@@ -59,13 +60,13 @@ def rewrite(
     simplify_shapes(model.graph)
     version = model.opset_imports[""]
     folded = fold_sizes(model.graph, version)
-    _proved(ledger, [])
+    if folded:
+        remove_unused(model.graph)
+    settled = partial(_settled, model.graph, ledger)
+    settled([])
     for row in FIRST:
         if row.law in laws:
-            changed = list(_told(model.graph, row.run(model, sizes, profile, lost_bits)))
-            done += _proved(ledger, changed)
-    if folded or done:
-        remove_unused(model.graph)
+            done += settled(_told(model.graph, row.run(model, sizes, profile, lost_bits)))
     for round_number in range(MAX_ROUNDS):
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)
@@ -74,12 +75,11 @@ def rewrite(
         for row in PASSES:
             if not changed and row.law in laws:
                 changed = list(_told(model.graph, row.run(model, sizes, profile, lost_bits)))
-        done += _proved(ledger, changed)
+        done += settled(changed)
         if not changed and not (done and _tidied(model, version)):
             break
         if not changed:
-            _proved(ledger, [])
-        remove_unused(model.graph)
+            settled([])
     settle(model.graph)
     return done, list(refused.items())
 
@@ -97,18 +97,19 @@ def _told(graph: ir.Graph, rewrites: Iterator[Rewrite]) -> Iterator[Rewrite]:
         yield replace(rewrite, made=made)
 
 
-def _proved(ledger: Ledger | None, rewrites: list[Rewrite]) -> list[Rewrite]:
-    """The rewrites of a step with what was found of each by itself."""
+def _settled(graph: ir.Graph, ledger: Ledger | None, rewrites: Iterable[Rewrite]) -> list[Rewrite]:
+    """The rewrites of a step, each by itself proved; what nobody reads any more goes."""
+    rewrites = list(rewrites)
+    remove_unused(graph)
+    names = {name_of(node) for node in graph}
+    rewrites = [replace(r, made=tuple(n for n in r.made if n in names)) for r in rewrites]
     if ledger is None:
         return rewrites
     moved = {value for rewrite in rewrites for value in rewrite.moved}
     left = max((rewrite.left for rewrite in rewrites), default=0.0)
     small = not any("demand" in rewrite.laws for rewrite in rewrites)
     pieces = ledger.step(moved, left, small)
-    return [
-        replace(rewrite, proof=of_nodes(pieces, {*rewrite.nodes, *rewrite.made}))
-        for rewrite in rewrites
-    ]
+    return [replace(r, proof=of_nodes(pieces, {*r.nodes, *r.made})) for r in rewrites]
 
 
 def _tidied(model: ir.Model, version: int) -> bool:
