@@ -9,8 +9,8 @@ evaluated at its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import gcd
 
 import numpy as np
@@ -31,11 +31,12 @@ class Shapes:
 
     Args:
         given: by its number, of each value that is given to the piece.
-        small: what sizes of positions are smaller, also where a node asks for them.
+        small: what makes them smaller than they are in the network, also where a node asks for
+            them; None if nothing does.
     """
 
     given: Mapping[int, tuple[int, ...]]
-    small: Mapping[int, int] = field(default_factory=dict)
+    small: Small | None = None
 
 
 MOST_ENTRIES = 64
@@ -52,6 +53,17 @@ _PICKING = frozenset(
     }
 )
 """Operators whose operands say which positions, or how many: there are others at other sizes."""
+
+_WEIGHING = frozenset(
+    {
+        *("BatchNormalization", "Conv", "ConvTranspose", "Gemm", "GroupNormalization"),
+        *("InstanceNormalization", "LayerNormalization", "MatMul", "RMSNormalization", "Resize"),
+    }
+)
+"""Operators whose constants have the sizes of channels and kernels, and none of positions."""
+
+_KEEPING = frozenset({"BatchNormalization", "Conv", "ConvTranspose", "Gemm", "LayerNormalization"})
+"""Operators that read channels on the axis on which they give them."""
 
 _STRIDING = frozenset(
     {
@@ -75,18 +87,46 @@ def own_shapes(piece: Piece, sizes: Sizes) -> Shapes | None:
 
 def small_shapes(piece: Piece, own: Shapes) -> Shapes | None:
     """Shapes with few positions; None where these would not be the same piece."""
-    records = [record for side in piece.sides for record in side.records]
-    if any(record.op_type in _PICKING for record in records):
+    records = [(side, record) for side in piece.sides for record in side.records]
+    if any(record.op_type in _PICKING for _, record in records):
         return None
-    met = {n for shape in own.given.values() for n in shape}
-    fixed = {-1, 0, 1, *(n for record in records for n in _fixed(record))}
-    free = (met | {n for record in records for n in _targets(record)}) - fixed
-    free -= {a for a in free for b in free if a * b in fixed}  # channels, cut into heads
-    least = max([_FEWEST, *(2 * _reach(record) for record in records)])
-    strided = any(record.op_type in _STRIDING and _strides(record) for record in records)
-    small = _smaller(sorted(free), least, strided)
-    found = {k: tuple(small.get(n, n) for n in shape) for k, shape in own.given.items()}
-    return Shapes(found, small) if found != own.given else None
+    met = {n for _, record in records for n in _met(record)}
+    stay = {-1, 0, 1, *(n for side, record in records for n in _placed(side, record))}
+    shapes = [(own.given[k], _axis(side, v)) for k, (side, v) in piece.border.items()]
+    shapes += [(_target(r), side.graph.axes.get(r.outputs[0])) for side, r in records]
+    free = {n for shape, axis in shapes for n in _positions(shape, axis, met)} - stay
+    least = max([_FEWEST, *(2 * _reach(record) for _, record in records)])
+    strided = any(r.op_type in _STRIDING and _strides(r) for _, r in records)
+    found = _smaller(sorted(free), least, strided)
+
+    def small(sizes: Sequence[int], axis: int | None) -> tuple[int, ...]:
+        moving = set(_positions(sizes, axis, met))
+        return tuple(
+            found.get(n, n) if n in moving and k != axis else n for k, n in enumerate(sizes)
+        )
+
+    border = piece.border.items()
+    given = {k: small(own.given[k], _axis(side, value)) for k, (side, value) in border}
+    return Shapes(given, small) if given != own.given else None
+
+
+def _axis(side: Side, value: ir.Value) -> int | None:
+    """The channel axis of a value; of one that no node makes, that on which it meets weights."""
+    if value in side.graph.axes:
+        return side.graph.axes[value]
+    readers = (r for r in side.records if value in r.inputs and r.outputs[0] in side.graph.axes)
+    first = next(readers, None)
+    if first is None or first.op_type not in _KEEPING:
+        return None
+    return side.graph.axes[first.outputs[0]]
+
+
+def _positions(sizes: Sequence[int], axis: int | None, met: Collection[int]) -> list[int]:
+    """The sizes that are of positions; where the axis of channels is unknown, that no weight has."""
+    if axis is not None:
+        return [n for k, n in enumerate(sizes) if k != axis]
+    free = [n for n in sizes if n not in met]
+    return [n for n in free if not any(n * other in met for other in free)]  # channels, cut up
 
 
 def _smaller(free: list[int], least: int, strided: bool) -> dict[int, int]:
@@ -106,24 +146,43 @@ def _smaller(free: list[int], least: int, strided: bool) -> dict[int, int]:
     return small
 
 
-def _fixed(record: Record) -> Iterator[int]:
-    """Sizes that constants of a node have, and short lists of integers hold."""
+def _constants(record: Record) -> Iterator[tuple[int, ir.TensorProtocol]]:
     for at, value in enumerate(record.inputs):
-        tensor = None if value is None else value.const_value
-        if tensor is None or value is None or value.is_graph_input():
-            continue
+        if value is not None and value.const_value is not None and not value.is_graph_input():
+            yield at, value.const_value
+
+
+def _met(record: Record) -> Iterator[int]:
+    """Sizes that constants of a node have, and short lists of integers hold."""
+    for at, tensor in _constants(record):
         if tensor.dtype.is_floating_point():
             yield from tensor.shape.numpy()
         elif tensor.size <= MOST_ENTRIES and TARGETS.get(record.op_type) != at:
             yield from (int(n) for n in np.ravel(tensor.numpy()))
 
 
-def _targets(record: Record) -> Iterator[int]:
+def _placed(side: Side, record: Record) -> Iterator[int]:
+    """Sizes of positions that the constants of a node have: what is added to each, say."""
+    axis, out = side.graph.axes.get(record.outputs[0]), side.graph.shape(record.outputs[0])
+    for at, tensor in _constants(record):
+        weighs = record.op_type in _WEIGHING and (
+            record.op_type != "MatMul" or tensor.shape.rank() == 2
+        )
+        if weighs or TARGETS.get(record.op_type) == at:
+            continue
+        if not tensor.dtype.is_floating_point():
+            yield from _met(record)
+            continue
+        dims = tensor.shape.numpy()
+        skipped = None if axis is None or out is None else axis - out.rank() + len(dims)
+        yield from (n for k, n in enumerate(dims) if k != skipped)
+
+
+def _target(record: Record) -> list[int]:
     """The sizes that a node asks for by a constant."""
-    at = TARGETS.get(record.op_type, len(record.inputs))
-    target = record.inputs[at] if at < len(record.inputs) else None
-    if target is not None and target.const_value is not None:
-        yield from (int(n) for n in target.const_value.numpy())
+    wanted = TARGETS.get(record.op_type)
+    found = [tensor.numpy() for at, tensor in _constants(record) if at == wanted]
+    return [int(n) for n in found[0]] if found else []
 
 
 def _reach(record: Record) -> int:

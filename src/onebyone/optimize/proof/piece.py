@@ -12,10 +12,13 @@ from onebyone.graph.constants import is_float
 from onebyone.optimize.proof.claims import Claim, Meanings
 from onebyone.optimize.proof.snapshot import Record, Snapshot
 
+Small = Callable[[Sequence[int], int | None], tuple[int, ...]]
+"""Sizes, and the axis of them that is of channels, if that is known -> smaller ones."""
+
 TARGETS = {"Reshape": 1, "Resize": 3}
 """The operand that lists the sizes of the result."""
 
-__all__ = ["TARGETS", "Piece", "Side", "piece"]
+__all__ = ["TARGETS", "Piece", "Side", "Small", "piece"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,7 @@ class Side:
     border: Mapping[ir.Value, int]
 
     def built(
-        self, order: Sequence[int], small: Mapping[int, int]
+        self, order: Sequence[int], small: Small | None
     ) -> tuple[ir.Graph, dict[int, ir.Value]]:
         """A graph of its own, and its inputs by these numbers; nodes ask for `small` sizes."""
         inputs = {number: ir.Value(name=f"given_{number}") for number in order}
@@ -50,12 +53,13 @@ class Side:
         return graph, inputs
 
     def _copied(
-        self, record: Record, values: dict[ir.Value, ir.Value], small: Mapping[int, int]
+        self, record: Record, values: dict[ir.Value, ir.Value], small: Small | None
     ) -> ir.Node:
         operands = [self._read(value, values) for value in record.inputs]
         at = TARGETS.get(record.op_type, len(operands))
-        if small and at < len(operands):
-            operands[at] = _smaller(operands[at], small)
+        if small is not None and at < len(operands):
+            axis = self.graph.axes.get(record.outputs[0])
+            operands[at] = _smaller(operands[at], axis, small)
         count = len(record.outputs)
         node = ir.Node(record.domain, record.op_type, operands, record.attributes,
                        num_outputs=count, name=record.name)  # fmt: skip
@@ -71,11 +75,11 @@ class Side:
         return values[value]
 
 
-def _smaller(target: ir.Value | None, small: Mapping[int, int]) -> ir.Value | None:
+def _smaller(target: ir.Value | None, axis: int | None, small: Small) -> ir.Value | None:
     """A constant list of sizes, with other ones."""
     if target is None or target.const_value is None:
         return target
-    sizes = [small.get(int(n), int(n)) for n in target.const_value.numpy()]
+    sizes = small([int(n) for n in target.const_value.numpy()], axis)
     return ir.Value(name=target.name, const_value=ir.tensor(np.array(sizes, np.int64)))
 
 

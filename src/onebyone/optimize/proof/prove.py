@@ -8,8 +8,9 @@ fault in a weight does.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -21,7 +22,7 @@ from onebyone.graph.numeric.call import is_floating
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.proof.claims import Claim, Meanings, claims
 from onebyone.optimize.proof.draw import Shapes, drawn, fits, own_shapes, small_shapes
-from onebyone.optimize.proof.piece import Piece, piece
+from onebyone.optimize.proof.piece import Piece, Small, piece
 from onebyone.optimize.proof.snapshot import Snapshot
 
 __all__ = ["TOLERANCE", "Proof", "Proved", "prove"]
@@ -84,27 +85,35 @@ def _proved(
     left: float,
     small: bool,
 ) -> Proved:
-    """Of pieces that begin further and further back, the first for which the claim holds.
+    """On pieces that begin further and further back, until the claim holds.
 
     Values that were taken as given may hang together: a map is the same as two for what one of them
     gives, and not for what anything gives.
     """
-    found = piece(claim, m, old, new)
-    names, proof = found.names, Proof(None)
-    for few in (True, False) if small else (False,):
-        opened: list[int] = []
-        found = piece(claim, m, old, new)
-        while True:
-            last = None if len(opened) == MAX_OPENED else found.last
-            if last is None or not found.lopsided:
-                proof = _judged(found, sizes, left, few)
-                if proof.holds is not False or last is None:
-                    break
-            opened.append(last)
-            found = piece(claim, m, old, new, opened)
-        if proof.holds:
-            break
-    return Proved(names, proof)
+    names = piece(claim, m, old, new).names
+    told: list[str] = []
+    for few in (small, not small):
+        judged = partial(_judged, sizes=sizes, left=left, few=few)
+        proof = _nearest(claim, m, old, new, judged)
+        if proof.holds or (proof.holds is False and not few):
+            return Proved(names, proof)
+        told += [f"at few positions {proof.reason}" if few else proof.reason] * bool(proof.reason)
+    return Proved(names, Proof(None, reason="; ".join(told)))
+
+
+def _nearest(
+    claim: Claim, m: Meanings, old: Snapshot, new: Snapshot, judged: Callable[[Piece], Proof]
+) -> Proof:
+    """What is found of the first piece for which a claim holds, or which is the last to try."""
+    opened: list[int] = []
+    while True:
+        found = piece(claim, m, old, new, opened)
+        last = None if len(opened) == MAX_OPENED else found.last
+        if last is None or not found.lopsided:
+            proof = judged(found)
+            if proof.holds is not False or last is None:
+                return proof
+        opened.append(last)
 
 
 def _judged(found: Piece, sizes: Sizes, left: float, few: bool) -> Proof:
@@ -141,7 +150,7 @@ def _evaluated(found: Piece, shapes: Shapes, left: float) -> Proof:
 
 
 def _compared(
-    found: Piece, given: dict[int, Array], small: Mapping[int, int], left: float
+    found: Piece, given: dict[int, Array], small: Small | None, left: float
 ) -> Proof | None:
     order = sorted(given)
     before, inputs = found.old.built(order, small)

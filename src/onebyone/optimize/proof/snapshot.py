@@ -9,6 +9,7 @@ from functools import cached_property
 import onnx_ir as ir
 
 from onebyone.graph.count_walk import name_of
+from onebyone.optimize.regions.lift import channel_axes
 
 __all__ = ["Record", "Snapshot", "snapshot"]
 
@@ -52,6 +53,7 @@ class Snapshot:
         places: node -> where it stands among them.
         makers: value -> the node that computes it.
         shapes: of all values that nodes compute.
+        axes: the channel axis of the values that have one.
         named: name -> the value that nodes compute under it.
         outputs: of the graph.
     """
@@ -61,6 +63,7 @@ class Snapshot:
     places: Mapping[ir.Node, int]
     makers: Mapping[ir.Value, Record]
     shapes: Mapping[ir.Value, ir.Shape | None]
+    axes: Mapping[ir.Value, int]
     named: Mapping[str, ir.Value]
     outputs: tuple[ir.Value, ...]
 
@@ -81,7 +84,16 @@ def snapshot(graph: ir.Graph, last: Snapshot | None = None) -> Snapshot:
     named = {value.name: value for value in made if value.name}
     outputs = tuple(graph.outputs)
     places = {node: k for k, node in enumerate(records)}
-    return Snapshot(dict(graph.opset_imports), records, places, made, shapes, named, outputs)
+    return Snapshot(
+        dict(graph.opset_imports),
+        records,
+        places,
+        made,
+        shapes,
+        channel_axes(graph),
+        named,
+        outputs,
+    )
 
 
 def _record(node: ir.Node, graph: ir.Graph, last: Record | None) -> Record:
