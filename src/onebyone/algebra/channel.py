@@ -21,6 +21,7 @@ from functools import cached_property
 
 import numpy as np
 
+from onebyone.algebra.digits import exact_rows
 from onebyone.algebra.weights import Array, summed, wide
 from onebyone.errors import UsageError
 
@@ -85,6 +86,11 @@ class ChannelMap:
     def is_shift(self) -> bool:
         """Whether it adds a constant, or nothing, and scales by one."""
         return self.is_diagonal and bool((self.weight == 1).all())
+
+    @cached_property
+    def exact_rows(self) -> Array:
+        """(C_out,): which rows may compute without rounding (`digits.exact_rows`)."""
+        return exact_rows(self.weight)
 
     @property
     def linear(self) -> ChannelMap:

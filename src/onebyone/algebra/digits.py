@@ -15,23 +15,28 @@ taken at the inputs where the step cancels, and is told for three kinds of steps
     stencil      Σ w_i x_i    κ = Σ|w| / |Σw|    all x_i equal; where every w_i is of few bits
     difference   x − y        κ = ∞              x = y
 
-Read by a map W, a shift is told by row, (|W||s∘t|)_r / (|W|1)_r. An operand that was itself
+Read by a map W, a shift is told by row, (|W||s∘t|)_r / (|W|1)_r, and by how much larger than one
+W makes it, for what is added to W's result has a size of its own. An operand that was itself
 computed by products that round is not told: their noise, u|W||x|, is there before and after alike.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
 from onebyone.algebra.weights import Array
 
-__all__ = ["LOST_BITS", "Behind", "bits", "few_bits", "stencil"]
+__all__ = ["LOST_BITS", "Behind", "bits", "exact_rows", "few_bits", "stencil"]
 
 LOST_BITS = 4.0
 """A rewrite may lose so many bits. The certificate allows sixteen times the noise of the original,
 log₂ 16 bits: a fold below that cannot make a model that the certificate would have to refuse."""
+
+_SEEN = 8
+"""Weights of a row after which most turn out to have more bits."""
 
 _FEW = 3
 """Bits of a weight in a stencil: 1, 2, 4, 6, … Its product with 21 bits is exact in float32."""
@@ -57,21 +62,32 @@ def few_bits(array: Array) -> Array:
     return np.asarray(scaled == np.rint(scaled))
 
 
+def exact_rows(weight: Array) -> Array:
+    """Which rows of `weight`, (C_out, …), may compute without rounding.
+
+    Those of few bits alone, and those with one weight, which only scales.
+
+    >>> exact_rows(np.array([[0.5, -1], [0.3, 0], [0.3, 0.1], [0, 0]])).tolist()
+    [True, True, False, False]
+    """
+    rows = weight.reshape(len(weight), prod(weight.shape[1:]))
+    used = np.count_nonzero(rows, axis=1)
+    few = np.array(few_bits(rows[:, :_SEEN]).all(axis=1))
+    few[few] = few_bits(rows[few]).all(axis=1)
+    return np.asarray((used > 0) & ((used == 1) | few))
+
+
 def stencil(weight: Array) -> float:
     """The largest κ among the rows of `weight`, (C_out, …), that are of few bits alone; 0 of none.
 
-    >>> stencil(np.array([[1, -2, 1], [0.3, -0.3, 0]])), stencil(np.array([[1, 1]]))
+    >>> stencil(np.array([[1, -2, 1], [0.3, -0.3, 0]])), stencil(np.array([[1, 1], [0.3, 0]]))
     (inf, 1.0)
     """
-    rows = weight.reshape(len(weight), -1)
-    rows = rows[few_bits(rows[:, :_SEEN]).all(axis=1)]  # most rows end here
-    rows = np.asarray(rows[few_bits(rows).all(axis=1)], np.float64)
+    rows = np.asarray(weight[exact_rows(weight)], np.float64)
+    rows = rows.reshape(len(rows), prod(weight.shape[1:]))
     sizes = np.abs(rows).sum(axis=1)
     with np.errstate(divide="ignore"):
-        return float(np.max(sizes[sizes > 0] / np.abs(rows.sum(axis=1)[sizes > 0]), initial=0.0))
-
-
-_SEEN = 8
+        return float(np.max(sizes / np.abs(rows.sum(axis=1)), initial=0.0))
 
 
 @dataclass(frozen=True)
@@ -82,7 +98,7 @@ class Behind:
         scale: (C,), the product of the scales, or None for ones.
         mix: (groups, rows, C / groups), |W| of the map behind them, or None.
         since: the largest scale since the value was added to others, or None if it is not.
-        outer: by how much more the others see of it behind the mix.
+        outer: by how much the mix enlarges it for what is added behind; one at least.
     """
 
     scale: Array | None = None
@@ -102,15 +118,12 @@ class Behind:
         return replace(self, scale=size if self.scale is None else self.scale * size, since=since)
 
     def mixed(self, weight: Array, groups: int) -> Behind:
-        """What the operand of a map (C_out, C_in / groups, taps…) meets.
-
-        The size of its rows is a unit of its own, unless the result is added to others.
-        """
+        """What the operand of a map (C_out, C_in / groups, taps…) meets."""
         size = np.abs(np.asarray(weight, np.float64))
-        size = size.reshape(*size.shape[:2], -1).sum(axis=2)
+        largest = float(size.max(initial=0.0)) * (1.0 if self.since is None else self.since)
+        size = size.reshape(*size.shape[:2], prod(size.shape[2:])).sum(axis=2)
         blocks = size.reshape(groups, -1, size.shape[1])
-        outer = self.outer if self.since is None else max(1.0, self.since)
-        return Behind(None, blocks, None, outer)
+        return Behind(None, blocks, None, max(self.outer, largest))
 
     def added(self) -> Behind:
         """What a summand meets."""

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator
 
 import onnx_ir as ir
 
-from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.refusal import Refusal
 from onebyone.graph.axes import Spatial
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
@@ -23,7 +22,7 @@ from onebyone.optimize.channels.flow import flow
 from onebyone.optimize.channels.moves import moves
 from onebyone.optimize.positions.demand import stays
 from onebyone.optimize.positions.stops import Stops
-from onebyone.optimize.regions.lift import Context, is_shared, regions
+from onebyone.optimize.regions.lift import Context, is_shared
 from onebyone.optimize.report import RefusedLaw
 
 __all__ = ["refusals"]
@@ -31,19 +30,14 @@ __all__ = ["refusals"]
 _MIXES = (Role.CHANNEL_MAP, Role.CONVOLUTION)
 
 
-def refusals(
-    graph: ir.Graph, sizes: Sizes, laws: Collection[str], lost_bits: float = LOST_BITS
-) -> list[RefusedLaw]:
+def refusals(graph: ir.Graph, sizes: Sizes, laws: Collection[str]) -> list[RefusedLaw]:
     """Each near miss of a graph, in the order of its nodes."""
-    context = Context.of(graph, sizes, laws, lost_bits)
-    for _ in regions(graph, context):
-        pass  # what cancels is met on the way
+    context = Context.of(graph, sizes, laws)
     stops = Stops.of(graph, sizes) if "demand" in laws else None
     told: list[RefusedLaw] = []
     for node in graph:
         stop = None if stops is None else stops.at(node)
-        cancels = context.cancelling.get(node)
-        for refusal in (*_of_node(node, context), *filter(None, [stop, cancels])):
+        for refusal in (*_of_node(node, context), *filter(None, [stop])):
             if refusal.law in laws:
                 name = name_of(node) or node.op_type
                 told.append(RefusedLaw(refusal.law, name, refusal.reason))

@@ -6,9 +6,11 @@ on the order in which nodes are listed.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 
 import onnx_ir as ir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass
@@ -47,10 +49,11 @@ def rewrite(
     lost_bits: float = LOST_BITS,
     ledger: Ledger | None = None,
 ) -> tuple[list[Rewrite], list[tuple[str, Refusal]]]:
-    """Rewrite a model in place; returns what was replaced, and what could not be stored.
+    """Rewrite a model in place; returns what was replaced, and what for its numbers was not.
 
-    No rewrite loses more than `lost_bits` of what its original computes (`algebra.digits`). What
-    each does is proved in a `ledger` of the graph.
+    Weights that the number type cannot hold, and folds that would lose digits: no rewrite loses
+    more than `lost_bits` of what its original computes (`algebra.digits`). What each does is proved
+    in a `ledger` of the graph.
     """
     done: list[Rewrite] = []
     refused: dict[str, Refusal] = {}
@@ -81,7 +84,23 @@ def rewrite(
         if not changed:
             settled([])
     settle(model.graph)
-    return done, list(refused.items())
+    kept = _kept_for_digits(model.graph, Context.of(model.graph, sizes, laws, lost_bits), profile)
+    return done, [*refused.items(), *kept]
+
+
+def _kept_for_digits(
+    graph: ir.Graph, context: Context, profile: Profile
+) -> Iterator[tuple[str, Refusal]]:
+    """The steps that cancel and stay apart, where a rewrite would pay if they did not."""
+    deque(regions(graph, context), maxlen=0)  # which meets them
+    if not context.cancelling:
+        return
+    folding = replace(context, lost_bits=inf, cancelling={})
+    for region in regions(graph, folding):
+        makers = {value.producer() for value in region.inside}
+        met = [node for node in context.cancelling if node in makers]
+        if met and _change(region, context.laws, Pricer(profile)) is not None:
+            yield from ((name_of(node), context.cancelling[node]) for node in met)
 
 
 def _told(graph: ir.Graph, rewrites: Iterator[Rewrite]) -> Iterator[Rewrite]:

@@ -91,7 +91,7 @@ def optimize(
     >>> result.report.certificate.passed
     True
     """
-    laws = _laws(only, without)
+    laws, limit = _laws(only, without), _limit(lost_bits)
     machine = _profile(profile)
     model = read(source)
     original = unshared(model.clone())  # of the weights only the names are copied
@@ -102,7 +102,7 @@ def optimize(
     if verify:
         check_room((v for node in model.graph for v in node.outputs), sizes)
     try:
-        report = _rewritten(model, sizes, laws, machine, _limit(lost_bits), progress)
+        report = _rewritten(model, sizes, laws, machine, limit, progress)
     except (UnreadableModel, MemoryError):
         raise
     except Exception as error:
@@ -142,10 +142,10 @@ def _rewritten(
     """Rewrite a model with known shapes in place; the report has no certificate yet."""
     set_aside(model.graph)
     before = _side(model, sizes, machine)
-    done, overflowed = rewrite(model, sizes, laws, machine, progress, lost_bits)
+    done, refused = rewrite(model, sizes, laws, machine, progress, lost_bits)
     after = _side(model, sizes, machine)
-    told = [RefusedLaw(r.law, node, r.reason) for node, r in overflowed]
-    told += refusals(model.graph, sizes, laws, lost_bits)
+    told = [RefusedLaw(r.law, node, r.reason) for node, r in refused]
+    told += refusals(model.graph, sizes, laws)
     return Report(before, after, _applied(done), tuple(told))
 
 

@@ -19,7 +19,7 @@ import onnx_ir as ir
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import is_float
 from onebyone.graph.shapes import Sizes
-from onebyone.optimize.proof.piece import TARGETS, Piece
+from onebyone.optimize.proof.piece import TARGETS, Piece, Side, Small
 from onebyone.optimize.proof.snapshot import Record
 
 __all__ = ["Shapes", "drawn", "fits", "own_shapes", "small_shapes"]
@@ -122,7 +122,7 @@ def _axis(side: Side, value: ir.Value) -> int | None:
 
 
 def _positions(sizes: Sequence[int], axis: int | None, met: Collection[int]) -> list[int]:
-    """The sizes that are of positions; where the axis of channels is unknown, that no weight has."""
+    """The sizes of positions; where the axis of channels is unknown, those that no weight has."""
     if axis is not None:
         return [n for k, n in enumerate(sizes) if k != axis]
     free = [n for n in sizes if n not in met]
@@ -165,9 +165,8 @@ def _placed(side: Side, record: Record) -> Iterator[int]:
     """Sizes of positions that the constants of a node have: what is added to each, say."""
     axis, out = side.graph.axes.get(record.outputs[0]), side.graph.shape(record.outputs[0])
     for at, tensor in _constants(record):
-        weighs = record.op_type in _WEIGHING and (
-            record.op_type != "MatMul" or tensor.shape.rank() == 2
-        )
+        stacked = record.op_type == "MatMul" and tensor.shape.rank() != 2
+        weighs = record.op_type in _WEIGHING and not stacked
         if weighs or TARGETS.get(record.op_type) == at:
             continue
         if not tensor.dtype.is_floating_point():
@@ -178,11 +177,11 @@ def _placed(side: Side, record: Record) -> Iterator[int]:
         yield from (n for k, n in enumerate(dims) if k != skipped)
 
 
-def _target(record: Record) -> list[int]:
+def _target(record: Record) -> tuple[int, ...]:
     """The sizes that a node asks for by a constant."""
     wanted = TARGETS.get(record.op_type)
     found = [tensor.numpy() for at, tensor in _constants(record) if at == wanted]
-    return [int(n) for n in found[0]] if found else []
+    return tuple(int(n) for n in found[0]) if found else ()
 
 
 def _reach(record: Record) -> int:

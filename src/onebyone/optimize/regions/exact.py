@@ -1,8 +1,8 @@
 """Which steps of a region are exact, so that folding them can lose digits (`algebra.digits`).
 
-An operand is *rounded* where products of more than a few bits were summed on the way to it: it
-carries that noise already, u|W||x|, and what is folded behind it adds no more. Everything else may
-be exact: what the caller gives, what a nonlinearity leaves, what is gathered, scaled or moved.
+Told channel by channel. A channel is *rounded* where a sum of products of more than a few bits
+gave it: it carries that noise already, u|W||x|, and what is folded behind it adds no more. Every
+other may be exact: what the caller gives, what a nonlinearity leaves, what is gathered or scaled.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap
-from onebyone.algebra.digits import LOST_BITS, Behind, bits, few_bits, stencil
-from onebyone.algebra.expression import Choice, Convolution, Leaf, Term
+from onebyone.algebra.digits import LOST_BITS, Behind, bits, exact_rows, stencil
+from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Node, Term
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
@@ -24,7 +25,7 @@ from onebyone.graph.constants import constant
 from onebyone.graph.operators import Role, role
 from onebyone.optimize.regions.steps import KernelNode
 
-__all__ = ["Digits", "is_exact"]
+__all__ = ["Digits", "exact"]
 
 
 @dataclass
@@ -68,30 +69,38 @@ class Digits:
 
         A `shared` value is lifted once, for the first that reads it; the others may scale it up.
         """
-        if not f.is_diagonal:
-            return self._of_weights(f.weight, operand)
-        if f.bias is None or not f.bias.any() or not is_exact(operand):
+        if f.is_diagonal:
+            return self._of_shift(f.bias, exact(operand), shared)
+        rows = f.exact_rows
+        if not rows.any() or not exact(operand).any():
             return None
-        return self._exceeds(np.inf if shared else self.behind.condition(f.bias), _SHIFT)
+        return self._exceeds(stencil(f.weight), _STENCIL) or self._of_shift(f.bias, rows, shared)
+
+    def _of_shift(self, shift: Array | None, channels: Array, shared: bool) -> Refusal | None:
+        known = np.zeros(1) if shift is None else np.where(channels, shift, 0)
+        if not known.any():
+            return None
+        return self._exceeds(np.inf if shared else self.behind.condition(known), _SHIFT)
 
     def of_kernel(self, kernel: KernelNode, operand: Term) -> Refusal | None:
         """Why a K×K must stay apart from what is behind it."""
-        return self._of_weights(kernel.by_output(), operand)
-
-    def _of_weights(self, weight: Array, operand: Term) -> Refusal | None:
-        condition = stencil(weight)
-        return self._exceeds(condition, _STENCIL) if condition and is_exact(operand) else None
+        rows = kernel.exact_rows
+        if not rows.any() or not exact(operand).any():
+            return None
+        bias = kernel.kernel().bias
+        stays = self._exceeds(stencil(kernel.by_output()), _STENCIL)
+        return stays or self._of_shift(bias, rows, shared=False)
 
     def of_sum(self, terms: Sequence[Term]) -> Refusal | None:
         """Why a sum must stay apart: two exact summands of opposite signs cancel wholly.
 
         A summand that is constant has numbers that can be looked at: it is a shift.
         """
-        exact = [t for t in terms if all(f.is_diagonal for f in t.word.maps) and is_exact(t)]
-        if len(exact) < 2:
+        scaled = [t for t in terms if all(f.is_diagonal for f in t.word.maps) and exact(t).any()]
+        if len(scaled) < 2:
             return None
-        constants = [c for c in map(_constant, exact) if c is not None]
-        if _differ([_sign(t) for t in exact if _constant(t) is None]):
+        constants = [c for c in map(_constant, scaled) if c is not None]
+        if _differ([_sign(t) * exact(t) for t in scaled if _constant(t) is None]):
             return self._exceeds(np.inf, _DIFFERENCE)
         return self._exceeds(max(map(self.behind.condition, constants), default=0.0), _SHIFT)
 
@@ -113,53 +122,55 @@ _DIFFERENCE = Refusal(
 )
 
 
-def is_exact(term: Term) -> bool:
-    """Whether a term may hold values without rounding noise of their own size."""
-    if any(_rounds(f.weight) for f in term.word.maps if not f.is_diagonal):
-        return False
-    node = term.node
+def exact(term: Term) -> Array:
+    """(C,): which channels of a term may hold values without rounding noise of their own size."""
+    return reduce(_after, term.word.maps, _of_node(term.node))
+
+
+def _after(channels: Array, f: ChannelMap) -> Array:
+    return channels if f.is_diagonal else f.exact_rows & channels.any()
+
+
+def _of_node(node: Node) -> Array:
     if isinstance(node, Leaf):
-        return not _is_product(node.value[0])
+        rows = _product_rows(node.value[0])
+        known = rows is not None and len(rows) == node.channels
+        return rows if rows is not None and known else np.ones(node.channels, bool)
     if isinstance(node, Convolution):
-        return not _rounds(node.kernel.by_output()) and is_exact(node.term)
+        return np.asarray(node.kernel.exact_rows & exact(node.term).any())
+    if isinstance(node, Concat):
+        return np.concatenate([exact(term) for term in node.terms])
+    # Of a shared value the last term says how it is made, the first one only that it is there.
     offered = node.terms[-1:] if isinstance(node, Choice) and not node.law else node.terms
-    return any(is_exact(inner) for inner in offered)
+    return np.asarray(np.any([exact(term) for term in offered], axis=0))
+
+
+def _product_rows(value: ir.Value) -> Array | None:
+    """The exact rows of the convolution or linear layer that makes a value; None of any other.
+
+    Moves of positions behind it change nothing.
+    """
+    node = value.producer()
+    while node is not None and role(node) in _MOVES:
+        operand = node.inputs[0]
+        node = None if operand is None else operand.producer()
+    if node is None:
+        return None
+    if node.op_type == "Conv" and role(node) is Role.CONVOLUTION:
+        weight = constant(node.inputs[1])
+        return None if weight is None else exact_rows(weight)
+    axis = channel_axis(node)
+    found = None if axis is None else channel_map(node, axis)
+    mixes = isinstance(found, ChannelNode) and not found.map.is_diagonal
+    return found.map.exact_rows if isinstance(found, ChannelNode) and mixes else None
+
+
+_MOVES = (Role.SPACE_MAP, Role.IDENTITY)
 
 
 def _differ(signs: Sequence[Array]) -> bool:
     """Whether some channel enters with both signs."""
     return len(signs) > 1 and bool((np.min(signs, axis=0) * np.max(signs, axis=0) < 0).any())
-
-
-def _rounds(weight: Array) -> bool:
-    """Whether some row of a weight (C_out, …) multiplies by more than a few bits."""
-    return not few_bits(weight.reshape(-1)[:_SEEN]).all() or not few_bits(weight).all()
-
-
-_SEEN = 256
-
-
-def _is_product(value: ir.Value) -> bool:
-    """Whether a convolution or linear layer makes a value, but for moves of positions behind it."""
-    node = value.producer()
-    while node is not None and role(node) in _MOVES:
-        operand = node.inputs[0]
-        node = None if operand is None else operand.producer()
-    if node is None or role(node) not in (Role.CHANNEL_MAP, Role.CONVOLUTION):
-        return False
-    if role(node) is Role.CONVOLUTION:
-        weight = constant(node.inputs[1])
-        return weight is not None and _rounds(weight)
-    axis = channel_axis(node)
-    found = None if axis is None else channel_map(node, axis)
-    return isinstance(found, ChannelNode) and _mixes(found.map)
-
-
-def _mixes(f: ChannelMap) -> bool:
-    return not f.is_diagonal and _rounds(f.weight)
-
-
-_MOVES = (Role.VIEW, Role.SPACE_MAP, Role.SELECTION, Role.IDENTITY)
 
 
 def _constant(term: Term) -> Array | None:

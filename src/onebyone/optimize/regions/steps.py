@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.digits import exact_rows
 from onebyone.algebra.kernel import Kernel
 from onebyone.algebra.layout import CHANNEL, Dim, Reshape, Transpose, View
 from onebyone.algebra.transposed import TransposedKernel
@@ -238,6 +239,11 @@ class KernelNode:
             return weight
         blocks = weight.reshape(self.groups, -1, *weight.shape[1:])
         return np.moveaxis(blocks, 1, 2).reshape(self.out_channels, -1, *weight.shape[2:])
+
+    @cached_property
+    def exact_rows(self) -> Array:
+        """(C_out,): which channels it may compute without rounding (`digits.exact_rows`)."""
+        return exact_rows(self.by_output())
 
     @property
     def transposed(self) -> bool:
