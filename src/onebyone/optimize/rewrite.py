@@ -26,7 +26,7 @@ from onebyone.graph.unused import remove_unused
 from onebyone.optimize.cost import Profile
 from onebyone.optimize.names import Names
 from onebyone.optimize.passes import FIRST, PASSES, Rewrite
-from onebyone.optimize.proof.ledger import Ledger, of_nodes
+from onebyone.optimize.proof.ledger import Ledger
 from onebyone.optimize.regions.lift import Context, Region, regions
 from onebyone.optimize.regions.operations import build
 from onebyone.optimize.regions.place import place
@@ -128,7 +128,8 @@ def _settled(graph: ir.Graph, ledger: Ledger | None, rewrites: Iterable[Rewrite]
     left = max((rewrite.left for rewrite in rewrites), default=0.0)
     small = not any("demand" in rewrite.laws for rewrite in rewrites)
     pieces = ledger.step(moved, left, small)
-    return [replace(r, proof=of_nodes(pieces, {*r.nodes, *r.made})) for r in rewrites]
+    proofs = ledger.proofs(pieces, [{*r.nodes, *r.made} for r in rewrites])
+    return [replace(r, proof=proof) for r, proof in zip(rewrites, proofs, strict=True)]
 
 
 def _tidied(model: ir.Model, version: int) -> bool:

@@ -11,7 +11,7 @@ from onebyone.graph.shapes import Sizes
 from onebyone.optimize.proof.prove import Proof, Proved, prove
 from onebyone.optimize.proof.snapshot import Snapshot, snapshot
 
-__all__ = ["Ledger", "of_nodes"]
+__all__ = ["Ledger"]
 
 
 @dataclass(eq=False)
@@ -22,13 +22,13 @@ class Ledger:
         graph: that is being rewritten.
         sizes: that it is rewritten for.
         last: the graph at the end of the last step.
-        pieces: all that was proved, or not.
+        loose: pieces that belong to no rewrite: sizes that became known, nodes that were equal.
     """
 
     graph: ir.Graph
     sizes: Sizes
     last: Snapshot = field(init=False)
-    pieces: list[Proved] = field(default_factory=list)
+    loose: list[Proved] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.last = snapshot(self.graph)
@@ -40,11 +40,16 @@ class Ledger:
         now = snapshot(self.graph, self.last)
         found = list(prove(self.last, now, self.sizes, moved, left, small))
         self.last = now
-        self.pieces += found
         return found
 
+    def proofs(self, pieces: Sequence[Proved], rewrites: Sequence[Collection[str]]) -> list[Proof]:
+        """What was found of each rewrite of a step, by the names of its nodes; others are loose."""
+        every = {name for names in rewrites for name in names}
+        self.loose += [piece for piece in pieces if piece.names.isdisjoint(every)]
+        return [_of_nodes(pieces, names) for names in rewrites]
 
-def of_nodes(pieces: Sequence[Proved], names: Collection[str]) -> Proof:
+
+def _of_nodes(pieces: Sequence[Proved], names: Collection[str]) -> Proof:
     """What was found of all pieces that hold one of these nodes; true where there is none."""
     proofs = [piece.proof for piece in pieces if not piece.names.isdisjoint(names)]
     worst = min(proofs, key=_rank, default=Proof(True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-__all__ = ["ALL_NAN", "DIGITS_LOST", "Certificate", "OutputCheck", "Trial"]
+__all__ = ["ALL_NAN", "DIGITS_LOST", "Alone", "Certificate", "OutputCheck", "Trial"]
 
 # Reasons that say something of A and nothing of B.
 DIGITS_LOST = "A itself loses more than half of its digits on this input, so nothing can be said"
@@ -113,6 +113,44 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Alone:
+    """The rewrites that made B of A, each by itself before weights were rounded.
+
+    Args:
+        rewrites: how many there are.
+        proved: how many of them were found equal to what they replaced.
+        used: the largest share of its bound that an element of these uses.
+        failed: what differs, in words.
+        unproved: why others could not be evaluated, in words; also what is no rewrite of a law.
+    """
+
+    rewrites: int
+    proved: int
+    used: float = 0.0
+    failed: tuple[str, ...] = ()
+    unproved: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was done to A that was not proved."""
+        return not self.failed and not self.unproved
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "rewrites": self.rewrites,
+            "proved": self.proved,
+            "used": self.used,
+            "failed": list(self.failed),
+            "unproved": list(self.unproved),
+        }
+
+    def __str__(self) -> str:
+        share = f", at most {self.used:.2g} of their bound" if self.proved else ""
+        return f"{self.proved} of {self.rewrites} proved by themselves in float64{share}"
+
+
+@dataclass(frozen=True)
 class Certificate:
     """Whether two models compute the same, but for rounding, and how that was found out.
 
@@ -121,21 +159,35 @@ class Certificate:
         engine: what ran the two models.
         seed: drew the random inputs.
         skipped: drawn inputs on which A itself fails, and how.
+        alone: what was found of the rewrites one by one; None where B was not made here.
+        apart: why the models were not compared as a whole; empty where they were.
     """
 
     trials: tuple[Trial, ...]
     engine: str
     seed: int
     skipped: tuple[str, ...] = ()
+    alone: Alone | None = None
+    apart: str = ""
 
     @property
     def passed(self) -> bool:
-        """Whether every output passed in every trial."""
-        return all(trial.passed for trial in self.trials)
+        """Whether every output passed in every trial, and no rewrite failed by itself.
+
+        Where there was no trial, every rewrite has to be proved by itself.
+        """
+        if self.apart and (self.alone is None or not self.alone.complete):
+            return False
+        failed = self.alone is not None and self.alone.failed
+        return not failed and all(trial.passed for trial in self.trials)
 
     @property
     def undecided(self) -> bool:
         """Whether it failed, but for reasons alone that say nothing of B."""
+        if self.alone is not None and self.alone.failed:
+            return False
+        if self.apart:
+            return not self.passed
         failed = [row for trial in self.trials for row in trial.outputs if not row.passed]
         return bool(failed) and all(row.undecided for row in failed)
 
@@ -146,6 +198,8 @@ class Certificate:
             return "it cannot be told whether the models compute the same"
         if not self.passed:
             return "the models do not compute the same"
+        if self.apart:
+            return "each rewrite computes the same; the models were not compared as a whole"
         if not self.constants:
             return "the models compute the same"
         if len(self.constants) == len(self._names):
@@ -190,6 +244,11 @@ class Certificate:
     @property
     def worst(self) -> str:
         """Where that is: the trial, the output, the element, its values."""
+        if self.alone is not None and self.alone.failed:
+            return f"a rewrite by itself: {self.alone.failed[0]}"
+        if self.apart:
+            left = self.alone.unproved[:1] if self.alone is not None else ()
+            return "; ".join([f"not compared as a whole: {self.apart}", *left])
         if self._hardest is None:
             return "the models have no outputs"
         trial, output = self._hardest
@@ -217,6 +276,8 @@ class Certificate:
             "skipped": list(self.skipped),
             "verdict": self.verdict,
             "constants": list(self.constants),
+            "alone": None if self.alone is None else self.alone.to_dict(),
+            "apart": self.apart,
             "trials": [trial.to_dict() for trial in self.trials],
         }
 
@@ -232,14 +293,28 @@ class Certificate:
         from rich.console import Group
         from rich.text import Text
 
+        if self.apart:
+            lines = [f"certificate: {self.verdict}", f"whole      not compared: {self.apart}"]
+            return Group(*map(Text, [*lines, *self._rewrites()]))
         lines = [f"certificate: {self.verdict}", f"worst      {self.worst}",
                  f"reference  {self.reference}", f"engine     {self.engine}"]  # fmt: skip
         lines += [f"skipped    A itself fails on a {reason}" for reason in self.skipped]
+        lines += self._rewrites()
         if self.constants:
             names = ", ".join(map(repr, self.constants[:_SHOWN]))
             more = ", …" if len(self.constants) > _SHOWN else ""
             lines.append(f"constants  {names}{more}: {_ADVICE}")
         return Group(self._table(), *map(Text, lines))
+
+    def _rewrites(self) -> Iterator[str]:
+        """What was found of the rewrites one by one."""
+        if self.alone is None:
+            return
+        yield f"rewrites   {self.alone}"
+        for what, reasons in ("FAILED", self.alone.failed), ("not proved", self.alone.unproved):
+            yield from (f"           {what}: {reason}" for reason in reasons[:_SHOWN])
+            if len(reasons) > _SHOWN:
+                yield f"           {len(reasons) - _SHOWN} more {what}: --json lists them all"
 
     def _table(self) -> Table:
         from rich.table import Table
