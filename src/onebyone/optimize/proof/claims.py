@@ -177,8 +177,6 @@ def _replaces(
     """Whether what a node reads now may be the same as what it read before."""
     if o not in old.makers:
         return False
-    if _is_constant(n):  # a node whose numbers became known
-        return str(old.shape(o)) == str(n.shape)
     return _stands_for(n, o, old, new, moved)
 
 
