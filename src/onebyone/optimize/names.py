@@ -18,6 +18,7 @@ class Names:
     taken: set[str]
     integers: dict[tuple[int, ...], ir.Value] = field(default_factory=dict)
     minted: dict[str, int] = field(default_factory=dict)  # the last number of each stem
+    untold: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, graph: ir.Graph) -> Names:
@@ -35,6 +36,11 @@ class Names:
         gone = set(values)
         self.integers = {k: v for k, v in self.integers.items() if v not in gone}
 
+    def fresh(self) -> tuple[str, ...]:
+        """The names that were minted since it was asked last, of nodes and of other things."""
+        names, self.untold = tuple(self.untold), []
+        return names
+
     def mint(self, stem: str) -> str:
         """`stem`, numbered if need be."""
         name, count = stem, self.minted.get(stem, 0)
@@ -43,6 +49,7 @@ class Names:
             name = f"{stem}_{count}"
         self.taken.add(name)
         self.minted[stem] = count
+        self.untold.append(name)
         return name
 
 

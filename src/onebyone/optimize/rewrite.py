@@ -69,7 +69,7 @@ def rewrite(
     settled([])
     for row in FIRST:
         if row.law in laws:
-            done += settled(_told(model.graph, row.run(model, sizes, profile, lost_bits)))
+            done += settled(row.run(model, sizes, profile, lost_bits))
     for round_number in range(MAX_ROUNDS):
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)
@@ -77,7 +77,7 @@ def rewrite(
         changed = list(_round(model, context, Pricer(profile), refused))
         for row in PASSES:
             if not changed and row.law in laws:
-                changed = list(_told(model.graph, row.run(model, sizes, profile, lost_bits)))
+                changed = list(row.run(model, sizes, profile, lost_bits))
         done += settled(changed)
         if not changed and not (done and _tidied(model, version)):
             break
@@ -103,25 +103,14 @@ def _kept_for_digits(
             yield from ((name_of(node), context.cancelling[node]) for node in met)
 
 
-def _told(graph: ir.Graph, rewrites: Iterator[Rewrite]) -> Iterator[Rewrite]:
-    """Rewrites with the names of the nodes that they made, and of those that they changed."""
-    before, made = set(graph), tuple[str, ...]()
-    for rewrite in rewrites:
-        now = list(graph)
-        standing = set(rewrite.nodes) & {name_of(node) for node in now}
-        added = [name_of(node) for node in now if node not in before]
-        # Several that were made at one place are told one after another.
-        made = (*added, *sorted(standing - {*added})) or made
-        before = set(now)
-        yield replace(rewrite, made=made)
-
-
 def _settled(graph: ir.Graph, ledger: Ledger | None, rewrites: Iterable[Rewrite]) -> list[Rewrite]:
     """The rewrites of a step, each by itself proved; what nobody reads any more goes."""
     rewrites = list(rewrites)
     remove_unused(graph)
     names = {name_of(node) for node in graph}
-    rewrites = [replace(r, made=tuple(n for n in r.made if n in names)) for r in rewrites]
+    rewrites = [
+        replace(r, made=tuple(dict.fromkeys(n for n in r.made if n in names))) for r in rewrites
+    ]
     if ledger is None:
         return rewrites
     moved = {value for rewrite in rewrites for value in rewrite.moved}

@@ -39,7 +39,8 @@ class Relabelled:
     """Moves that went, by their nodes, and what moving costs before and after.
 
     `saved` are the MACs of channels that were selected from, and that nobody read; `moved` the
-    values whose channels have another order.
+    values whose channels have another order, `made` the names of what is new, and of nodes that
+    have other weights.
     """
 
     nodes: tuple[str, ...]
@@ -47,6 +48,7 @@ class Relabelled:
     after: Cost
     saved: int
     moved: tuple[ir.Value, ...]
+    made: tuple[str, ...]
 
 
 def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabelled]:
@@ -66,7 +68,8 @@ def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabel
             gone = {name_of(n) for move in component for n in move.nodes}
             saved = work - macs(graph, sizes, touched)
             moved = tuple(v for group in plan.orders for v in labels.members[group])
-            yield Relabelled(tuple(sorted(gone)), before, after, saved, moved)
+            made = (*names.fresh(), *map(name_of, touched))
+            yield Relabelled(tuple(sorted(gone)), before, after, saved, moved, made)
 
 
 def _components(labels: Labels) -> list[list[Move]]:

@@ -58,6 +58,7 @@ class Factored:
         threshold: what it was compared with.
         lost_bits: by how many the factors' products can be larger than those of W, at most.
         factor: by which the node multiplies Wx.
+        made: names of what is new.
     """
 
     node: str
@@ -69,6 +70,7 @@ class Factored:
     threshold: float
     lost_bits: float = 0.0
     factor: float = 1.0
+    made: tuple[str, ...] = ()
 
     @property
     def macs(self) -> int:
@@ -118,10 +120,13 @@ def factor_maps(
         lost = _lost_bits(weight, inner, outer)
         alpha = abs(node.attributes.get_float("alpha", 1.0))
         if lost <= limit and placer.place(node, inner, outer):
+            made = placer.names.fresh()
             least = float(sigma[rank]) if rank < len(sigma) else 0.0
             rows, columns = weight.shape
             positions = prod(sizes.shape(node.outputs[0]) or ()) // rows
-            yield Factored(name_of(node), rows, columns, rank, positions, least, tau, lost, alpha)
+            yield Factored(
+                name_of(node), rows, columns, rank, positions, least, tau, lost, alpha, made
+            )
 
 
 def _lost_bits(weight: Array, inner: Array, outer: Array) -> float:
