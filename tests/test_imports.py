@@ -46,6 +46,7 @@ STAGES = {
     "positions": {"regions"},
     "channels": {"regions"},
     "maps": {"regions"},
+    "proof": {"regions"},
     "verification": set(),
 }
 SHARED = {"cost", "estimate", "names", "room"}
