@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import asdict, fields, replace
 from math import prod
 from pathlib import Path
@@ -163,3 +164,18 @@ def test_siblings_are_stacked_or_not_by_the_price_of_a_split() -> None:
 
 def test_defaults_split_at_the_price_of_a_copy() -> None:
     assert DEFAULT.split == 1.0
+
+
+def test_the_number_of_differences_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the bar counts up to; the models are built, and nothing is run."""
+    told: list[tuple[str, int, int]] = []
+    counted = module._counted(lambda *now: told.append(now))
+
+    def at_once(stand: module._Stand, *_: bytes) -> float:
+        stand.begun()
+        return 1e-3
+
+    monkeypatch.setattr(module._Stand, "difference", at_once)
+    module._measured(module._Stand("onnxruntime", 1, 0.0, time.perf_counter, counted))
+    assert told[0] == ("profile", 0, module._DIFFERENCES)
+    assert len(told) == module._DIFFERENCES

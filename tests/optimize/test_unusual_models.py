@@ -347,10 +347,8 @@ def test_operators_that_do_nothing_go(nothing: str) -> None:
     body = f"s = Conv(x, w) r = Relu(s) t = Conv(r, u) {nothing} z = Conv(y, v)"
     after, told = _optimized(model(body, X, "z", {**weights, **constants}))
     assert _operators(after) == {"Conv": 3, "Relu": 1}
-    assert [row["law"] for row in told["laws"]] == ["linear"]
+    assert told["laws"] == []  # no law is needed
     _assert_equal(model(body, X, "z", {**weights, **constants}), after)
-    kept, _ = _optimized(model(body, X, "z", {**weights, **constants}), without=["linear"])
-    assert sum(_operators(kept).values()) == 5
 
 
 def test_sizes_that_become_known_when_a_value_goes_are_folded_at_once() -> None:

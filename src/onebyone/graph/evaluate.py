@@ -33,6 +33,8 @@ RANDOM = frozenset(
      "RandomUniformLike"}
 )  # fmt: skip
 Outputs = list[Any]
+# Before, operators broadcast along an axis of theirs, dropped out unless told not to, ...
+_FIRST_OPSET = 7
 
 
 class CannotEvaluate(UnreadableModel):
@@ -155,6 +157,7 @@ def computed(node: ir.Node, run: Run) -> Outputs:
     """What a node gives for the values that are known in the run; raises as `evaluate` does."""
     inputs = [run.value(value) for value in node.inputs]
     try:
+        _check_meaning(node, run)
         if node.domain in ("", "ai.onnx") and node.op_type in CONTROL:
             outputs = CONTROL[node.op_type](node, inputs, run)
         else:
@@ -166,6 +169,17 @@ def computed(node: ir.Node, run: Run) -> Outputs:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CannotEvaluate(f"{node.op_type} node {node.name!r}: {reason}") from error
     return [run.wanted(output) for output in outputs]
+
+
+def _check_meaning(node: ir.Node, run: Run) -> None:
+    """No operator is taken for what its name stands for since opset 7."""
+    version = run.opsets.get("", _FIRST_OPSET)
+    if version < _FIRST_OPSET and node.domain == "":
+        now, then = (
+            onnx.defs.get_schema(node.op_type, v).since_version for v in (_FIRST_OPSET, version)
+        )
+        if now != then:
+            raise CannotEvaluate(f"{node.op_type} of opset {version} is not known here")
 
 
 def _kernel(node: ir.Node, inputs: list[Any], run: Run) -> Outputs:

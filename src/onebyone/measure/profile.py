@@ -16,6 +16,7 @@ several times faster than at a model's border: where a map goes before a resize,
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -29,11 +30,13 @@ import onnx
 
 from onebyone.errors import UsageError
 from onebyone.measure import operators
-from onebyone.measure.bench import chosen_clock
+from onebyone.measure.bench import Progress, chosen_clock
 from onebyone.measure.engines import Array, engine
 from onebyone.measure.machine import processor, usable_cores
 from onebyone.measure.turns import take_turns
 from onebyone.optimize.cost import DEFAULT, Profile
+from onebyone.show.shown import Shown
+from onebyone.show.table import Columns
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -68,6 +71,10 @@ _GAIN = 1.05
 _SMALL, _LARGE = (1, 64, 28, 28), (1, 64, 112, 112)
 
 
+_DIFFERENCES = 45
+"""How many are measured for the whole profile."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """One number that went into a profile: of which operator, and what it says of which field."""
@@ -77,8 +84,8 @@ class Measured:
     value: float
 
 
-@dataclass(frozen=True)
-class Profiled:
+@dataclass(frozen=True, repr=False)
+class Profiled(Shown):
     """A measured profile.
 
     Args:
@@ -106,17 +113,26 @@ class Profiled:
         about["measured"] = [asdict(each) for each in self.measured]
         return {**asdict(self.profile), "about": {"schema": 1, **about}}
 
+    @property
+    def summary(self) -> str:
+        """The numbers by name, and where they come from."""
+        numbers = ", ".join(f"{name} {value:.3g}" for name, value in asdict(self.profile).items())
+        return f"{numbers}; {self._where}"
+
+    @property
+    def _where(self) -> str:
+        return f"{self.engine} {self.version} on {self.threads} threads of {self.processor}"
+
     def __rich__(self) -> RenderableType:
         from rich.console import Group
-        from rich.table import Table
         from rich.text import Text
 
-        table = Table("field", "value", "what was measured")
+        rows = []
         for field, value in asdict(self.profile).items():
             found = [f"{m.operator}: {m.value:.3g}" for m in self.measured if m.field == field]
-            table.add_row(field, f"{value:.3g}", Text("\n".join(found)))
-        where = f"{self.engine} {self.version} on {self.threads} threads of {self.processor}"
-        return Group(table, Text(where))
+            rows.append((field, f"{value:.3g}", "\n".join(found)))
+        headings = ("field", "value", "what was measured")
+        return Group(Columns("", headings, rows, words=(2,), kept=3), Text(self._where))
 
 
 def profile(
@@ -125,6 +141,7 @@ def profile(
     threads: int | None = None,
     seconds: float = 0.5,
     clock: str = "wall",
+    progress: Progress | None = None,
 ) -> Profiled:
     """Measure an engine on this machine: about 50 differences of `seconds` each.
 
@@ -133,6 +150,7 @@ def profile(
         threads: of the engine; otherwise every core that this process may use.
         seconds: for each difference.
         clock: "wall" or "cpu" (`bench`).
+        progress: called with (stage, done, total), never while something is timed.
 
     Raises:
         UsageError: an engine that is unknown, not installed, or does not run ONNX files.
@@ -141,11 +159,22 @@ def profile(
     if row.suffix != ".onnx":
         raise UsageError(f"got engine {name!r}, wanted one that runs ONNX: onnxruntime or openvino")
     count = usable_cores() if threads is None else threads
-    stand = _Stand(name, count, seconds, chosen_clock(clock, count))
+    stand = _Stand(name, count, seconds, chosen_clock(clock, count), _counted(progress))
     measured = _measured(stand)
     found = _fitted(measured)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return Profiled(found, measured, name, row.version, processor(), count, clock, now)
+
+
+def _counted(progress: Progress | None) -> Callable[[], None]:
+    """Call the result at the beginning of each difference."""
+    done = itertools.count()
+
+    def begun() -> None:
+        if progress is not None:
+            progress("profile", next(done), _DIFFERENCES)
+
+    return begun
 
 
 # One field after the other ------------------------------------------------------------------------
@@ -159,9 +188,11 @@ class _Stand:
     threads: int
     seconds: float
     clock: Callable[[], float]
+    begun: Callable[[], None] = lambda: None
 
     def difference(self, short: bytes, long: bytes) -> float:
         """How many seconds longer the second takes: the median over the rounds."""
+        self.begun()
         runs = [engine(self.engine).load(m, _inputs(m), self.threads) for m in (short, long)]
         first, second = take_turns(runs, self.seconds, clock=self.clock)
         return median(b - a for a, b in zip(first, second, strict=True))

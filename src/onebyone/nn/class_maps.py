@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from onebyone.errors import UsageError
-from onebyone.nn.pointwise import Pointwise
+from onebyone.nn.pointwise import Pointwise, sizes
 
-__all__ = ["ClassMaps"]
+__all__ = ["ClassMaps", "features", "scores"]
 
 # How `functional.interpolate` calls linear interpolation, by the number of axes of the maps.
 _LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
@@ -74,13 +74,8 @@ class ClassMaps(nn.Module):
 
     def forward(self, x: Tensor, maps: bool = False) -> Tensor:
         """Features (N, C, *space) -> scores (N, classes), or the maps (N, classes, *space)."""
-        if x.ndim < 3:
-            raise UsageError(
-                f"got features of shape {tuple(x.shape)}, wanted (N, C, ...) with spatial axes: "
-                "put this head before the pooling, in its place"
-            )
-        y: Tensor = self.project(x if maps else x.mean(tuple(range(2, x.ndim)), keepdim=True))
-        return y if maps else y.flatten(1)
+        y: Tensor = self.project(features(x, maps))
+        return scores(y, maps)
 
     def upsampled(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
         """The maps at the size of the image, by linear interpolation: (N, classes, *size).
@@ -99,3 +94,23 @@ class ClassMaps(nn.Module):
             if prefix + name in state_dict:
                 state_dict[f"{prefix}project.{name}"] = state_dict.pop(prefix + name)
         super()._load_from_state_dict(state_dict, prefix, *rest, **named)
+
+
+def features(x: Tensor, maps: bool) -> Tensor:
+    """What is projected: the features for maps, their means for scores."""
+    if x.ndim < 3:
+        raise UsageError(
+            f"got features of shape {sizes(list(x.shape))}, wanted (N, C, ...) with spatial axes: "
+            "put this head before the pooling, in its place"
+        )
+    return x if maps else x.mean([axis for axis in range(2, x.ndim)], keepdim=True)  # noqa: C416
+
+
+def scores(y: Tensor, maps: bool) -> Tensor:
+    """What is given: the maps as they are, or scores without the axes that were averaged."""
+    return y if maps else y.flatten(1)
+
+
+# Both look at what a symbolic trace does not know: the flag, and how many axes there are.
+torch.fx.wrap("features")
+torch.fx.wrap("scores")

@@ -7,12 +7,11 @@ operators do not say what shapes they give, is called again on a copy with its n
 
 from __future__ import annotations
 
-import copy
 import inspect
 import logging
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -24,6 +23,7 @@ from torch.utils._pytree import keystr, tree_flatten_with_path, tree_map
 from onebyone.counting.formulas import Shape
 from onebyone.counting.value import Count
 from onebyone.errors import UsageError
+from onebyone.nn.copies import copied
 from onebyone.nn.count_tally import Weight, tally
 from onebyone.nn.count_trace import Ledger, Recorder, Recurrences, tensors, tracked
 
@@ -96,9 +96,9 @@ def _counted(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], fake: FakeTensorMode | None
 ) -> Count:
     twin = _copy_of_tensor if fake is None else fake.from_tensor
-    copied = _copied(module, twin)
+    copy = copied(module, twin)
     args, kwargs = tree_map(lambda x: twin(x) if isinstance(x, Tensor) else x, (args, kwargs))
-    weights = dict(_weights(copied))
+    weights = dict(_weights(copy))
     given = tensors((args, kwargs))
     ledger = Ledger({id(tensor): name for name, tensor in weights.items()})
     for name, tensor in weights.items():
@@ -107,34 +107,19 @@ def _counted(
     with ExitStack() as stack:
         for context in (_undisturbed([*weights.values(), *given]), torch.no_grad()):
             stack.enter_context(context)
-        stack.enter_context(tracked(copied, recorder.paths.append, recorder.paths.pop))
+        stack.enter_context(tracked(copy, recorder.paths.append, recorder.paths.pop))
         stack.enter_context(fake or nullcontext())
         stack.enter_context(Recurrences(recorder))
         stack.enter_context(recorder)
-        result = copied(*args, **kwargs)
+        result = copy(*args, **kwargs)
     returned = {ledger.operand(tensor).value for tensor in tensors(result)}
     inputs = tuple(_inputs(module, args, kwargs))
-    return tally(recorder.steps, _sizes(copied, weights), returned, inputs)
+    return tally(recorder.steps, _sizes(copy, weights), returned, inputs)
 
 
 def _copy_of_tensor(tensor: Tensor) -> Tensor:
-    copied = tensor.detach().clone()
-    return nn.Parameter(copied, False) if isinstance(tensor, nn.Parameter) else copied
-
-
-def _copied(module: nn.Module, twin: Callable[[Tensor], Tensor]) -> nn.Module:
-    """A copy with `twin(t)` for each tensor t that a submodule holds."""
-    held = [*module.parameters(), *module.buffers()]
-    held += [x for part in module.modules() for x in vars(part).values() if isinstance(x, Tensor)]
-    memo: dict[int, Any] = {id(tensor): twin(tensor) for tensor in held}
-    try:
-        return copy.deepcopy(module, memo)
-    except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise UsageError(
-            f"got a {type(module).__name__} that cannot be copied ({reason}), wanted one that "
-            "copy.deepcopy can copy: it is counted on a copy, so that nothing is left behind"
-        ) from error
+    clone = tensor.detach().clone()
+    return nn.Parameter(clone, False) if isinstance(tensor, nn.Parameter) else clone
 
 
 def _weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

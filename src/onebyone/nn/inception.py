@@ -87,8 +87,8 @@ class InceptionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, C_in, H, W) -> (N, C_out, H, W)."""
-        branches = (self.branch1, self.branch2, self.branch3, self.branch4)
-        return torch.cat([branch(x) for branch in branches], dim=1)
+        narrow, three = self.branch1(x), self.branch2(x)
+        return torch.cat([narrow, three, self.branch3(x), self.branch4(x)], dim=1)
 
 
 def _unit(

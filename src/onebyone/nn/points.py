@@ -10,13 +10,14 @@ over the points is invariant, and PointNet is nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from onebyone.errors import UsageError
 from onebyone.nn.mlpconv import check_widths, finish
+from onebyone.nn.point_features import PointFeatures
+from onebyone.nn.pointwise import sizes
 from onebyone.nn.shared_mlp import SharedMLP, point_linear
 
 __all__ = [
@@ -85,17 +86,6 @@ def orthogonality_loss(transform: Tensor) -> Tensor:
     return (identity - transform @ transform.mT).square().sum((-2, -1))
 
 
-class PointFeatures(NamedTuple):
-    """What `PointNetEncoder` knows about N clouds of P points."""
-
-    local: Tensor
-    """(N, C_local, P): of each point, after the feature transform."""
-    overall: Tensor
-    """(N, C_overall): of each cloud."""
-    transform: Tensor | None
-    """(N, C_local, C_local): the feature transform, for `orthogonality_loss`; None without one."""
-
-
 class PointNetEncoder(nn.Module):
     """Points (N, C, P) -> features of each point and of each cloud.
 
@@ -144,18 +134,38 @@ class PointNetEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> PointFeatures:
         """Points (N, C, P) -> their `PointFeatures`."""
-        if x.ndim != 3 or x.shape[1] != self.in_channels:
-            raise UsageError(
-                f"got points of shape {tuple(x.shape)}, wanted (N, {self.in_channels}, P): "
-                f"transpose (N, P, {self.in_channels})"
-            )
+        x = _cloud(x, self.in_channels)
         if self.input_transform is not None:
             x = torch.bmm(self.input_transform(x), x)
-        local, transform = self.local(x), None
+        local: Tensor = self.local(x)
+        transform: Tensor | None = None
         if self.feature_transform is not None:
-            transform = self.feature_transform(local)
-            local = torch.bmm(transform, local)
+            matrix = self.feature_transform(local)
+            local, transform = torch.bmm(matrix, local), matrix
         return PointFeatures(local, self.shared(local).amax(-1), transform)
+
+
+def _cloud(x: Tensor, channels: int) -> Tensor:
+    """x itself, which has to be (N, C, P)."""
+    if x.ndim != 3 or x.shape[1] != channels:
+        raise UsageError(
+            f"got points of shape {sizes(list(x.shape))}, wanted (N, {channels}, P): "
+            f"transpose (N, P, {channels})"
+        )
+    return x
+
+
+def _answer(
+    scores: Tensor, transform: Tensor | None, with_transform: bool
+) -> Tensor | tuple[Tensor, Tensor | None]:
+    """What a network gives: a choice by a flag, which a symbolic trace does not know."""
+    if with_transform:
+        return scores, transform
+    return scores
+
+
+torch.fx.wrap("_cloud")
+torch.fx.wrap("_answer")
 
 
 class PointNetClassifier(nn.Module):
@@ -197,7 +207,7 @@ class PointNetClassifier(nn.Module):
         """Scores (N, classes); `with_transform`, also the transform (N, C_local, C_local)."""
         features = self.encoder(x)
         scores: Tensor = self.last(self.dropout(self.head(features.overall)))
-        return (scores, features.transform) if with_transform else scores
+        return _answer(scores, features.transform, with_transform)
 
 
 class PointNetSegmenter(nn.Module):
@@ -248,4 +258,4 @@ class PointNetSegmenter(nn.Module):
         features = self.encoder(x)
         y = self.local(features.local) + self.overall(features.overall).unsqueeze(-1)
         scores: Tensor = self.last(self.shared(self.finish(y)))
-        return (scores, features.transform) if with_transform else scores
+        return _answer(scores, features.transform, with_transform)

@@ -10,7 +10,7 @@ many axes of size one they store their weight with.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod, sqrt
+from math import sqrt
 from typing import Any
 
 import torch
@@ -19,9 +19,7 @@ from torch.nn import functional
 
 from onebyone.errors import UsageError
 
-__all__ = ["Pointwise"]
-
-_CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+__all__ = ["Pointwise", "pointwise", "sizes"]
 
 
 class Pointwise(nn.Module):
@@ -95,59 +93,12 @@ class Pointwise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x with C_in entries along `channel_dim` -> the same layout with C_out there."""
-        axis = self._axis(x)
-        last = axis == x.ndim - 1
-        stride = self._strides(max(x.ndim - 2, 0) if last else x.ndim - axis - 1)
-        return self._last(x, stride) if last else self._first(x, axis, stride)
-
-    def _axis(self, x: Tensor) -> int:
-        axis = self.channel_dim + (x.ndim if self.channel_dim < 0 else 0)
-        if not 0 <= axis < x.ndim or x.shape[axis] != self.in_channels:
-            raise UsageError(
-                f"got an input of shape {tuple(x.shape)}, wanted {self.in_channels} channels along "
-                f"axis {self.channel_dim}: set channel_dim to the channel axis"
-            )
-        return axis
-
-    def _strides(self, axes: int) -> tuple[int, ...]:
+        # Two calls, not one with a choice: TorchScript compiles the one that fits the type.
         if isinstance(self.stride, int):
-            return (self.stride,) * axes
-        if len(self.stride) != axes:
-            raise UsageError(
-                f"got stride {self.stride} for an input with {axes} spatial axes, "
-                "wanted one for each"
-            )
-        return self.stride
-
-    def _last(self, x: Tensor, stride: tuple[int, ...]) -> Tensor:
-        """Channels last: a linear layer."""
-        x = _subsampled(x, 1, stride)
-        if self.groups == 1:
-            # A weight that is stored flat is used as it is, so that an export shows it as it is.
-            weight = self.weight if self.weight.ndim == 2 else self.weight.flatten(1)
-            return functional.linear(x, weight, self.bias)
-        weight = self.weight.reshape(self.groups, -1, self.in_channels // self.groups)
-        parts = x.reshape(*x.shape[:-1], self.groups, weight.shape[-1])
-        y = torch.einsum("...gi,goi->...go", parts, weight).flatten(-2)
-        # Under autocast the product is narrower than the bias: the sum is to stay as narrow.
-        return y if self.bias is None else y + self.bias.to(y.dtype)
-
-    def _first(self, x: Tensor, axis: int, stride: tuple[int, ...]) -> Tensor:
-        """Channels before positions: a convolution, with as many spatial axes as PyTorch has."""
-        if axis == 0:  # one image; unlike a reshape this asks for no sizes, which an export shows
-            return self._first(x.unsqueeze(0), 1, stride).squeeze(0)
-        lead, space = x.shape[:axis], x.shape[axis + 1 :]
-        if axis != 1:
-            x = x.reshape(prod(lead), self.in_channels, *space)
-        if len(space) not in _CONVOLUTIONS:
-            x = _subsampled(x, 2, stride)
-            space, stride = x.shape[2:], (1,)
-            x = x.flatten(2)
-        weight = self.weight.reshape(*self.weight.shape[:2], *[1] * len(stride))
-        y = _CONVOLUTIONS[len(stride)](x, weight, self.bias, stride, groups=self.groups)
-        if len(space) not in _CONVOLUTIONS:
-            y = y.reshape(*y.shape[:2], *space)
-        return y if axis == 1 else y.reshape(*lead, *y.shape[1:])
+            return pointwise(x, self.weight, self.bias, self.stride, self.groups, self.channel_dim)
+        stride: list[int] = []
+        stride.extend(self.stride)
+        return pointwise(x, self.weight, self.bias, stride, self.groups, self.channel_dim)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *rest: Any, **named: Any
@@ -169,6 +120,109 @@ class Pointwise(nn.Module):
         }
         other = [f"{name}={value}" for name, (value, usual) in shown.items() if value != usual]
         return ", ".join([str(self.in_channels), str(self.out_channels), *other])
+
+
+def pointwise(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int | list[int],
+    groups: int,
+    channel_dim: int,
+) -> Tensor:
+    """The 1×1 convolution of x, as `Pointwise` has it: one node of a graph that `torch.fx` traces.
+
+    Written so that `torch.jit.script` can compile it, as are all functions that it calls: they look
+    at the number of axes, which a symbolic trace does not know and a scripted function does.
+
+    Args:
+        x: with C_in entries along `channel_dim`.
+        weight: (C_out, C_in / groups), and any number of axes of size one behind.
+        bias: (C_out,), or None.
+        stride: one for all spatial axes, or one for each.
+        groups, channel_dim: as of `Pointwise`.
+
+    Raises:
+        UsageError: an input that does not fit.
+
+    >>> pointwise(torch.ones(2, 5, 3), torch.ones(4, 3), None, 2, 1, -1).shape
+    torch.Size([2, 3, 4])
+    """
+    axis = channel_dim + (x.ndim if channel_dim < 0 else 0)
+    if not 0 <= axis < x.ndim or x.shape[axis] != weight.shape[1] * groups:
+        raise UsageError(
+            f"got an input of shape {sizes(list(x.shape))}, "
+            f"wanted {weight.shape[1] * groups} channels along axis {channel_dim}: "
+            "set channel_dim to the channel axis"
+        )
+    last = axis == x.ndim - 1
+    steps = _strides(stride, max(x.ndim - 2, 0) if last else x.ndim - axis - 1)
+    if last:
+        return _channels_last(_subsampled(x, 1, steps), weight, bias, groups)
+    if axis == 0:  # one image; unlike a reshape this asks for no sizes, which an export shows
+        return _channels_first(x.unsqueeze(0), weight, bias, steps, groups).squeeze(0)
+    if axis == 1:
+        return _channels_first(x, weight, bias, steps, groups)
+    y = _channels_first(x.flatten(0, axis - 1), weight, bias, steps, groups)
+    return y.reshape(x.shape[:axis] + y.shape[1:])
+
+
+torch.fx.wrap("pointwise")
+
+
+def _strides(stride: int | list[int], axes: int) -> list[int]:
+    if isinstance(stride, int):
+        return [stride] * axes
+    if len(stride) != axes:
+        raise UsageError(
+            f"got stride {sizes(stride)} for an input with {axes} spatial axes, wanted one for each"
+        )
+    return stride
+
+
+def _channels_last(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+    """(…, C_in): a linear layer."""
+    if groups == 1:
+        # A weight that is stored flat is used as it is, so that an export shows it as it is.
+        return functional.linear(x, weight if weight.ndim == 2 else weight.flatten(1), bias)
+    matrices = weight.reshape(groups, -1, weight.shape[1])
+    parts = torch.unflatten(x, -1, [groups, weight.shape[1]])
+    y = torch.einsum("...gi,goi->...go", parts, matrices).flatten(-2)
+    # Under autocast the product is narrower than the bias: the sum is to stay as narrow.
+    return y if bias is None else y + bias.to(y.dtype)
+
+
+def _channels_first(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: list[int], groups: int
+) -> Tensor:
+    """(N, C_in, *space): a convolution, with as many spatial axes as PyTorch has."""
+    matrix = weight.flatten(1)
+    if len(stride) == 1:
+        return torch.conv1d(x, matrix[:, :, None], bias, stride, groups=groups)
+    if len(stride) == 2:
+        return torch.conv2d(x, matrix[:, :, None, None], bias, stride, groups=groups)
+    if len(stride) == 3:
+        return torch.conv3d(x, matrix[:, :, None, None, None], bias, stride, groups=groups)
+    x = _subsampled(x, 2, stride)
+    y = torch.conv1d(x.flatten(2), matrix[:, :, None], bias, groups=groups)
+    return y.reshape(y.shape[:2] + x.shape[2:])
+
+
+def _subsampled(x: Tensor, first: int, stride: list[int]) -> Tensor:
+    """Every stride-th position along the axes from `first` on."""
+    for axis, step in enumerate(stride, first):
+        if step != 1:
+            x = torch.ops.aten.slice(x, axis, 0, None, step)
+    return x
+
+
+def sizes(shape: list[int]) -> str:
+    """A shape as Python writes a tuple, which TorchScript cannot make of it.
+
+    >>> sizes([2, 3, 5]), sizes([2])
+    ('(2, 3, 5)', '(2,)')
+    """
+    return "(" + ", ".join([str(size) for size in shape]) + ("," if len(shape) == 1 else "") + ")"
 
 
 def _spatial_dims(channel_dim: int) -> int:
@@ -203,13 +257,6 @@ def _check(
             f"got {in_channels} → {out_channels} channels in {groups} groups, "
             "wanted both to be multiples of groups"
         )
-
-
-def _subsampled(x: Tensor, first: int, stride: tuple[int, ...]) -> Tensor:
-    """Every stride-th position along the axes from `first` on."""
-    if all(step == 1 for step in stride):
-        return x
-    return x[(slice(None),) * first + tuple(slice(None, None, step) for step in stride)]
 
 
 def _is_pointwise(weight: Tensor, wanted: Tensor) -> bool:

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -21,6 +20,7 @@ from onebyone.algebra.rank import Rank
 from onebyone.algebra.weights import Array
 from onebyone.errors import UsageError
 from onebyone.nn.convert.parameters import CONVOLUTIONS, check_stored, is_a
+from onebyone.nn.copies import computing_hooks, copied, stored
 from onebyone.nn.pointwise import Pointwise
 
 __all__ = ["rank"]
@@ -51,8 +51,8 @@ def rank(
 
     Raises:
         UsageError: an example is needed and not given, or has too few positions; the output is not
-            one tensor with that axis; the parameters hold no finite numbers, or a hook computes
-            them at each call.
+            one tensor with that axis; the parameters hold no finite numbers, or a hook that is not
+            PyTorch's own computes them at each call.
 
     >>> wide = Pointwise(4, 16)
     >>> rank(wide).rank
@@ -65,6 +65,7 @@ def rank(
         return _of_matrix(module, None, 1)
     module = getattr(module, "_orig_mod", module)  # what torch.compile wraps
     if is_a(module, Pointwise, nn.Linear, *CONVOLUTIONS):
+        module = stored(module) if computing_hooks(module) else module
         check_stored(module)
         layer = cast(nn.Conv2d, module)
         return _of_matrix(layer.weight, layer.bias, getattr(layer, "groups", 1))
@@ -96,7 +97,7 @@ def _outputs(
     inputs = () if named else (example,) if isinstance(example, Tensor) else tuple(example)
     args, kwargs = tree_map(_double, (inputs, dict(named)))
     with torch.no_grad():
-        output = copy.deepcopy(module).double().eval()(*args, **kwargs)
+        output = copied(module).double().eval()(*args, **kwargs)
     if not isinstance(output, Tensor):
         raise UsageError(f"got a {type(output).__name__} from the module, wanted one tensor")
     return output

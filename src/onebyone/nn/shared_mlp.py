@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from onebyone.errors import UsageError
@@ -72,11 +73,24 @@ class SharedMLP(Stack):
 
     def forward(self, x: Tensor) -> Tensor:
         """Points (N, C, P), or (…, C) with channel_dim=-1 -> the same with widths[-1] channels."""
-        if self.channel_dim == -1 and x.ndim > 2:
-            rows = self.forward(x.flatten(0, -2))
-            return rows.reshape(*x.shape[:-1], rows.shape[-1])
-        y: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-        return y
+        y = _rows(x) if self.channel_dim == -1 else x
+        for layer in self:
+            y = layer(y)
+        return _points(y, x) if self.channel_dim == -1 else y
+
+
+def _rows(x: Tensor) -> Tensor:
+    """Points (…, C) as the rows of one matrix."""
+    return x.flatten(0, -2) if x.ndim > 2 else x
+
+
+def _points(rows: Tensor, like: Tensor) -> Tensor:
+    """Rows as the points that `_rows` made them of."""
+    return rows.reshape(like.shape[:-1] + rows.shape[-1:]) if like.ndim > 2 else rows
+
+
+torch.fx.wrap("_rows")
+torch.fx.wrap("_points")
 
 
 def point_linear(before: int, after: int, bias: bool, channel_dim: int) -> Pointwise:

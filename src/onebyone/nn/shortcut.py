@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from onebyone.errors import UsageError
-from onebyone.nn.pointwise import Pointwise
+from onebyone.nn.pointwise import Pointwise, sizes
 from onebyone.nn.stack import Stack
 
 __all__ = ["Option", "ProjectionShortcut"]
@@ -95,17 +96,25 @@ class _Padded(nn.Module):
         self.in_channels, self.out_channels, self.stride = in_channels, out_channels, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            # Any number would be padded, and the sum with the block may even broadcast it.
-            raise UsageError(
-                f"got an input of shape {tuple(x.shape)}, wanted (N, {self.in_channels}, H, W): "
-                "set in_channels to the channels of the input"
-            )
+        x = _images(x, self.in_channels)
         kept = x[:, :, :: self.stride, :: self.stride]
-        return functional.pad(kept, (0, 0, 0, 0, 0, self.out_channels - self.in_channels))
+        return functional.pad(kept, [0, 0, 0, 0, 0, self.out_channels - self.in_channels])
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, stride={self.stride}"
+
+
+def _images(x: Tensor, channels: int) -> Tensor:
+    """x itself: any number of channels would be padded, and the sum may even broadcast it."""
+    if x.ndim != 4 or x.shape[1] != channels:
+        raise UsageError(
+            f"got an input of shape {sizes(list(x.shape))}, wanted (N, {channels}, H, W): "
+            "set in_channels to the channels of the input"
+        )
+    return x
+
+
+torch.fx.wrap("_images")
 
 
 def _check(in_channels: int, out_channels: int, stride: int, option: str) -> None:

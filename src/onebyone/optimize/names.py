@@ -16,7 +16,7 @@ class Names:
     """Mints names that no value or node of the graph has; remembers the integers it stored."""
 
     taken: set[str]
-    integers: dict[tuple[int, ...], ir.Value] = field(default_factory=dict)
+    integers: dict[tuple[tuple[int, ...], ir.DataType], ir.Value] = field(default_factory=dict)
     minted: dict[str, int] = field(default_factory=dict)  # the last number of each stem
     untold: list[str] = field(default_factory=list)
 
@@ -53,13 +53,23 @@ class Names:
         return name
 
 
-def integers(numbers: Iterable[int], graph: ir.Graph, names: Names) -> ir.Value:
-    """An initialiser of a graph that holds these int64 numbers; one for equal ones."""
-    key = tuple(int(n) for n in numbers)
+def integers(
+    numbers: Iterable[int],
+    graph: ir.Graph,
+    names: Names,
+    like: ir.Value | None = None,
+) -> ir.Value:
+    """An initialiser of a graph that holds these numbers; one for equal ones.
+
+    They are int64, or of the type of `like`: all bounds of a Slice have to be of one type.
+    """
+    kind = ir.DataType.INT64 if like is None or like.dtype is None else like.dtype
+    key = tuple(int(n) for n in numbers), kind
     if key not in names.integers:
         name = names.mint("integers")
-        value = ir.Value(name=name, const_value=ir.tensor(np.array(key, np.int64), name=name))
-        value.shape, value.dtype = ir.Shape([len(key)]), ir.DataType.INT64
+        array = np.array(key[0], kind.numpy())
+        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
+        value.shape, value.dtype = ir.Shape(array.shape), kind
         graph.register_initializer(value)
         names.integers[key] = value
     return names.integers[key]

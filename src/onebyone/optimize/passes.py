@@ -99,7 +99,9 @@ def _prune(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> It
             'a profile of {"channels": 1} takes them out'
         )
         laws = frozenset({"prune"})
-        yield Rewrite(nodes[0], nodes, laws, *costs, saved, note if spare else "", made=nodes)
+        moved = tuple(sorted(found[0].idle, key=lambda value: value.name or ""))
+        note = note if spare else ""
+        yield Rewrite(nodes[0], nodes, laws, *costs, saved, note, made=nodes, moved=moved)
 
 
 def _permute(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> Iterator[Rewrite]:

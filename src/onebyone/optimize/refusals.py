@@ -23,7 +23,7 @@ from onebyone.optimize.channels.moves import moves
 from onebyone.optimize.positions.demand import stays
 from onebyone.optimize.positions.stops import Stops
 from onebyone.optimize.regions.lift import Context, is_shared
-from onebyone.optimize.report import RefusedLaw
+from onebyone.optimize.report import QUANTISED, RefusedLaw
 
 __all__ = ["refusals"]
 
@@ -46,7 +46,7 @@ def refusals(graph: ir.Graph, sizes: Sizes, laws: Collection[str]) -> list[Refus
 
 def _of_node(node: ir.Node, context: Context) -> Iterator[Refusal]:
     if role(node) is Role.QUANTIZATION:
-        yield Refusal("compose", f"{node.op_type}: quantised regions are left untouched")
+        yield Refusal("compose", f"{node.op_type}: {QUANTISED}")
         return
     if any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
            for a in node.attributes.values()):  # fmt: skip

@@ -13,15 +13,15 @@ from functools import partial
 from math import inf
 
 import onnx_ir as ir
-from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
 from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.refusal import Refusal
+from onebyone.graph.constants import set_aside
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.exact import Unrepresentable, settle
-from onebyone.graph.fold import fold_sizes
 from onebyone.graph.shapes import Sizes
-from onebyone.graph.simplify import simplify_shapes
+from onebyone.graph.simplify import simplify
+from onebyone.graph.symbolic import simplify_shapes
 from onebyone.graph.unused import remove_unused
 from onebyone.optimize.cost import Profile
 from onebyone.optimize.names import Names
@@ -59,12 +59,8 @@ def rewrite(
     refused: dict[str, Refusal] = {}
     if "" not in model.opset_imports:  # no operator that any law knows
         return [], []
-    remove_unused(model.graph)  # what nobody reads shares nothing
     simplify_shapes(model.graph)
-    version = model.opset_imports[""]
-    folded = fold_sizes(model.graph, version)
-    if folded:
-        remove_unused(model.graph)
+    _simplified(model)
     settled = partial(_settled, model.graph, ledger)
     settled([])
     for row in FIRST:
@@ -79,7 +75,7 @@ def rewrite(
             if not changed and row.law in laws:
                 changed = list(row.run(model, sizes, profile, lost_bits))
         done += settled(changed)
-        if not changed and not (done and _tidied(model, version)):
+        if not changed and not (done and _simplified(model)):
             break
         if not changed:
             settled([])
@@ -116,15 +112,16 @@ def _settled(graph: ir.Graph, ledger: Ledger | None, rewrites: Iterable[Rewrite]
     moved = {value for rewrite in rewrites for value in rewrite.moved}
     left = max((rewrite.left for rewrite in rewrites), default=0.0)
     small = not any("demand" in rewrite.laws for rewrite in rewrites)
-    pieces = ledger.step(moved, left, small)
+    pieces = ledger.step(moved, left, small, rounds=not rewrites)
     proofs = ledger.proofs(pieces, [{*r.nodes, *r.made} for r in rewrites])
     return [replace(r, proof=proof) for r, proof in zip(rewrites, proofs, strict=True)]
 
 
-def _tidied(model: ir.Model, version: int) -> bool:
-    """Whether sizes became known, or nodes that several regions placed alike were made one."""
-    folded = fold_sizes(model.graph, version)
-    return bool(CommonSubexpressionEliminationPass()(model).modified) or bool(folded)
+def _simplified(model: ir.Model) -> bool:
+    """Whether there was anything to take out that computes nothing."""
+    gone = simplify(model.graph, model.opset_imports[""])
+    set_aside(model.graph)
+    return bool(gone)
 
 
 def _round(

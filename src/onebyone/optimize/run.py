@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import onnx
 import onnx_ir as ir
@@ -14,12 +15,12 @@ from onebyone.algebra.laws import LAWS
 from onebyone.algebra.weights import Array
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.checks import all_nodes, keep_kinds, kinds, one_line
-from onebyone.graph.constants import set_aside
 from onebyone.graph.count import tally
 from onebyone.graph.evaluate import CannotEvaluate
 from onebyone.graph.form import unshared
+from onebyone.graph.opset import modernise
 from onebyone.graph.read import read
-from onebyone.graph.shapes import Sizes, infer
+from onebyone.graph.shapes import Sizes, shapes_of
 from onebyone.graph.time_limit import TakesTooLong
 from onebyone.optimize.cost import DEFAULT, Profile, load_profile
 from onebyone.optimize.estimate import estimate
@@ -30,18 +31,30 @@ from onebyone.optimize.report import AppliedLaw, RefusedLaw, Report, Side
 from onebyone.optimize.rewrite import Rewrite, rewrite
 from onebyone.optimize.room import NoRoom, check_room
 from onebyone.optimize.verification.certificate import Alone, Certificate
+from onebyone.show.shown import Shown
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 __all__ = ["Optimized", "optimize"]
 
 Progress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
-class Optimized:
+@dataclass(frozen=True, repr=False)
+class Optimized(Shown):
     """An optimised model and what there is to say about it."""
 
     model: ir.Model
     report: Report
+
+    @property
+    def summary(self) -> str:
+        """That of the report."""
+        return self.report.summary
+
+    def __rich__(self) -> RenderableType:
+        return self.report
 
 
 def optimize(
@@ -62,7 +75,7 @@ def optimize(
         source: a path, a ModelProto or an onnx_ir.Model; it is not changed.
         only, without: names of laws to use alone, or to leave out.
         shapes: sizes to decide for, by input name, where an input is dynamic; the result is valid
-            for all sizes. Otherwise batch 1 and 224 along free axes.
+            for all sizes. Otherwise those of `data`, or batch 1, sequence 128, image 224.
         data: the caller's own inputs, by name, for verification.
         profile: the machine to decide for, or the path of its JSON.
         lost_bits: the digits, in bits, that a rewrite may lose where the original cancels exactly
@@ -100,10 +113,16 @@ def optimize(
     model = read(source)
     original = unshared(model.clone())  # of the weights only the names are copied
     declared = kinds(model.graph)
-    infer(model)
+    old = modernise(model)
     keep_kinds(declared, model.graph)
-    sizes = Sizes(model, shapes)
+    sizes = Sizes(model, shapes, shapes_of(data))
     narrow = _narrow(model, sizes) if verify else None
+    if old is not None:
+        side = _side(model, sizes, machine)
+        report = Report(side, side, (), (RefusedLaw("compose", *old),))
+        if verify:
+            report = replace(report, certificate=_unchanged(original, shapes, data, progress))
+        return Optimized(original, report)
     ledger = Ledger(model.graph, sizes) if verify else None
     try:
         report, alone = _rewritten(model, sizes, laws, machine, limit, progress, ledger)
@@ -174,7 +193,24 @@ def _certified(
 ) -> Certificate:
     from onebyone.optimize.verification.verify import verify
 
-    return verify(a, b, shapes=shapes, data=data, progress=progress)
+    certificate = verify(a, b, shapes=shapes, data=data, progress=progress)
+    return replace(certificate, told="")  # the report says it already
+
+
+def _unchanged(
+    model: ir.Model,
+    shapes: Mapping[str, Sequence[int]] | None,
+    data: Mapping[str, Array] | None,
+    progress: Progress | None,
+) -> Certificate | None:
+    """That a model is itself; None where nothing here runs it, and no proof is needed."""
+    from onebyone.graph.evaluate import CannotEvaluate
+    from onebyone.optimize.verification.engine import EngineRefuses
+
+    try:
+        return _certified(model, model, shapes, data, progress)
+    except (EngineRefuses, CannotEvaluate):
+        return None
 
 
 def _rewritten(
@@ -187,7 +223,6 @@ def _rewritten(
     ledger: Ledger | None,
 ) -> tuple[Report, Alone]:
     """Rewrite a model with known shapes in place; the report has no certificate yet."""
-    set_aside(model.graph)
     before = _side(model, sizes, machine)
     done, refused = rewrite(model, sizes, laws, machine, progress, lost_bits, ledger)
     after = _side(model, sizes, machine)

@@ -20,7 +20,7 @@ from onebyone.graph.axes import Spatial
 from onebyone.graph.evaluate import evaluate
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
-from onebyone.graph.simplify import simplify_shapes
+from onebyone.graph.symbolic import simplify_shapes
 from onebyone.optimize.regions.lift import (
     MAX_DEPTH,
     MAX_LOOKS_THROUGH,

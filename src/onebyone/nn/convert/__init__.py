@@ -14,6 +14,8 @@ What is converted is the layer and its parameters; hooks on it are not, and are 
     fuse_norms                  the same in a whole network
     compose                     two channel maps, or one and a K×K, as one layer  ↔         factor
     fully_convolutional         a classifier slid over images of any size
+    plain                       PyTorch's own layers in the place of ours, for tools that know these
+    stored                      weights that pruning or a parametrization computes, as they are now
 """
 
 from __future__ import annotations
@@ -31,8 +33,10 @@ from onebyone.nn.convert.linear import (
 )
 from onebyone.nn.convert.norm import fuse_norm, fuse_norm_before, fuse_norms, unfuse_norm
 from onebyone.nn.convert.patches import mlpconv_to_patch_mlp, patch_mlp_to_mlpconv
+from onebyone.nn.convert.plain import plain
 from onebyone.nn.convert.points import point_mlp_to_shared_mlp, shared_mlp_to_point_mlp
 from onebyone.nn.convert.tied import class_maps_to_tied_linear, tied_linear_to_class_maps
+from onebyone.nn.copies import stored
 from onebyone.nn.sliding.fully_convolutional import FullyConvolutional, fully_convolutional
 from onebyone.nn.sliding.geometry import Geometry
 
@@ -54,10 +58,12 @@ __all__ = [
     "linear_to_pointwise",
     "mlpconv_to_patch_mlp",
     "patch_mlp_to_mlpconv",
+    "plain",
     "point_mlp_to_shared_mlp",
     "pointwise_to_conv",
     "pointwise_to_linear",
     "shared_mlp_to_point_mlp",
+    "stored",
     "tied_linear_to_class_maps",
     "unfuse_norm",
 ]

@@ -12,7 +12,6 @@ s·x + t, as zeros do not.
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -32,6 +31,8 @@ from onebyone.nn.convert.bridge import (
 )
 from onebyone.nn.convert.norm_pairs import graphs, norm_pairs
 from onebyone.nn.convert.parameters import CONVOLUTIONS, TRANSPOSED, alike, is_a, unfit
+from onebyone.nn.convert.plain import put
+from onebyone.nn.copies import copied, stored
 from onebyone.nn.pointwise import Pointwise
 
 __all__ = ["fuse_norm", "fuse_norm_before", "fuse_norms", "unfuse_norm"]
@@ -121,8 +122,8 @@ def fuse_norms(module: Layer) -> Layer:
     a Linear, since on (N, L, C) it norms axis 1 and only you know the rank (`fuse_norm` does it).
 
     The pairs are found by tracing `forward`, other arguments at their defaults, which has to be
-    free of control flow that depends on the input, unless it is that of a block of `onebyone.nn`;
-    inputs are taken to be batches.
+    free of control flow that depends on the input; inputs are taken to be batches. Where a layer or
+    its norm is pruned or parametrized (`weight_norm`), what is fused are its numbers of now.
 
     Raises:
         UsageError: the module cannot be traced; the message says why.
@@ -133,21 +134,14 @@ def fuse_norms(module: Layer) -> Layer:
       (1): Identity()
     )
     """
-    fused = deepcopy(module)
+    fused = copied(module)
     pairs = norm_pairs(fused)
     for layer, norm in pairs:
-        _replace(fused, layer, fuse_norm(layer, norm))
-        _replace(fused, norm, nn.Identity().train(norm.training))
+        put(fused, layer, fuse_norm(stored(layer), stored(norm)))
+        put(fused, norm, nn.Identity().train(norm.training))
     if pairs:
         graphs(fused)  # fails where a module is reached by other ways than the names it has
     return fused
-
-
-def _replace(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put `new` wherever `old` is, under each of its names."""
-    names = [name for name, m in root.named_modules(remove_duplicate=False) if m is old]
-    for name in names:
-        root.set_submodule(name, new)
 
 
 def _norm(norm: nn.Module) -> ChannelMap:

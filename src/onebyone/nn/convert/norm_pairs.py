@@ -3,8 +3,7 @@
     x → conv → norm → …      the value between conv and norm has one reader, and each is called once
 
 Found in the graph that PyTorch's symbolic tracer draws of `forward`. A 1×1 is one node there, as
-a convolution is. A block of `onebyone.nn` whose forward looks at sizes cannot be traced; it is a
-node as well, and its parts, which such a block calls as wholes, are traced by themselves.
+a convolution is.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from torch import fx, nn
 from onebyone.errors import UsageError
 from onebyone.nn.convert.bridge import NORMS
 from onebyone.nn.convert.parameters import CONVOLUTIONS, TRANSPOSED, is_a
+from onebyone.nn.copies import computing_hooks
 from onebyone.nn.pointwise import Pointwise
 
 __all__ = ["graphs", "norm_pairs"]
@@ -72,8 +72,16 @@ def _fits(layer: nn.Module, norm: nn.Module) -> bool:
     )
     if not fusable or not _is_fixed(norm):
         return False
-    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in (layer, norm))
-    return not hooked and cast(Any, layer).out_channels == cast(Any, norm).num_features
+    return (
+        not any(map(_is_watched, (layer, norm)))
+        and cast(Any, layer).out_channels == cast(Any, norm).num_features
+    )
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether a hook is called with what goes in or out; those that compute weights look away."""
+    before = len(module._forward_pre_hooks) - len(computing_hooks(module))
+    return bool(module._forward_hooks) or before > 0
 
 
 def _is_fixed(module: nn.Module) -> bool:
@@ -83,17 +91,16 @@ def _is_fixed(module: nn.Module) -> bool:
 
 
 class _Tracer(fx.Tracer):
-    """Sees a Pointwise, and a block of ours that cannot be traced, as one call."""
+    """Sees a Pointwise as one call."""
 
     proxy_buffer_attributes = True  # so that reading a norm's statistics is seen
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        leaf = isinstance(m, Pointwise) or super().is_leaf_module(m, module_qualified_name)
-        return leaf or _is_opaque(m)
+        return isinstance(m, Pointwise) or super().is_leaf_module(m, module_qualified_name)
 
 
 def graphs(root: nn.Module) -> list[tuple[nn.Module, fx.Graph]]:
-    """The graph of a module, and those of the parts of each block of ours in it that has none.
+    """The graph of a module; of a list of modules those of its members.
 
     Raises:
         UsageError: it cannot be traced, or reaches a module by other ways than its name.
@@ -102,25 +109,9 @@ def graphs(root: nn.Module) -> list[tuple[nn.Module, fx.Graph]]:
     >>> [node.op for node in graph.nodes]
     ['placeholder', 'call_module', 'output']
     """
-    if _is_opaque(root) or is_a(root, nn.ModuleList, nn.ModuleDict):
+    if is_a(root, nn.ModuleList, nn.ModuleDict):
         return [found for part in root.children() for found in graphs(part)]
-    if _Tracer().is_leaf_module(root, ""):
-        return []
-    graph = _traced(root)
-    called = dict.fromkeys(str(n.target) for n in graph.nodes if n.op == "call_module")
-    opaque = filter(_is_opaque, map(root.get_submodule, called))
-    return [(root, graph), *(found for part in opaque for found in graphs(part))]
-
-
-def _is_opaque(module: nn.Module) -> bool:
-    """Whether it is a block of ours that cannot be traced."""
-    if not type(module).__module__.startswith("onebyone.nn.") or isinstance(module, Pointwise):
-        return False
-    try:
-        _traced(module)
-    except UsageError:
-        return True
-    return False
+    return [] if _Tracer().is_leaf_module(root, "") else [(root, _traced(root))]
 
 
 def _traced(root: nn.Module) -> fx.Graph:

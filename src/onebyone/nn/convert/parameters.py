@@ -90,12 +90,12 @@ def check_stored(module: nn.Module) -> None:
     Traceback (most recent call last):
     ...
     onebyone.errors.UsageError: got Linear(in_features=3, out_features=4, bias=True), whose weight \
-a hook computes at each call, wanted it stored: prune.remove(layer, 'weight') or remove_weight_norm
+a hook computes at each call, wanted it stored: onebyone.nn.convert.stored(layer)
     """
     computed = [name for name in ("weight", "bias") if isinstance(vars(module).get(name), Tensor)]
     if computed and module._forward_pre_hooks:
         name = computed[0]
-        wanted = f"wanted it stored: prune.remove(layer, {name!r}) or remove_weight_norm"
+        wanted = "wanted it stored: onebyone.nn.convert.stored(layer)"
         raise UsageError(f"got {module}, whose {name} a hook computes at each call, {wanted}")
 
 

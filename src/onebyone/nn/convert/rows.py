@@ -10,13 +10,13 @@ A row is what one position holds, so a stack of these is the same function in bo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from copy import deepcopy
 from typing import cast
 
 from torch import nn
 
 from onebyone.nn.convert.linear import Convolution, conv_to_pointwise, pointwise_to_linear
 from onebyone.nn.convert.parameters import CONVOLUTIONS, filled, is_a, unfit
+from onebyone.nn.copies import copied, stored
 from onebyone.nn.pointwise import Pointwise
 from onebyone.nn.shared_mlp import SharedMLP
 
@@ -133,7 +133,7 @@ def _linear(pointwise: Pointwise) -> nn.Linear:
 
 
 def _batch_norm(norm: nn.BatchNorm1d, kind: type[nn.Module]) -> nn.BatchNorm1d:
-    copy = deepcopy(norm)
+    copy = stored(norm)
     # They hold the same and compute the same; each only lets other shapes in.
     copy.__class__ = kind  # type: ignore[assignment]
     return copy
@@ -142,4 +142,4 @@ def _batch_norm(norm: nn.BatchNorm1d, kind: type[nn.Module]) -> nn.BatchNorm1d:
 def _elementwise(layer: nn.Module) -> nn.Module:
     if not is_a(layer, *_ELEMENTWISE):
         raise unfit(layer, _WANTED)
-    return deepcopy(layer)
+    return copied(layer)

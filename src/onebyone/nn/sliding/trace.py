@@ -9,7 +9,6 @@ original image: a crop has no other, so that each position gives what the model 
 
 from __future__ import annotations
 
-import copy
 import inspect
 import operator
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from onebyone.errors import UsageError
 from onebyone.nn.class_maps import ClassMaps
+from onebyone.nn.copies import stored
 from onebyone.nn.pointwise import Pointwise
 from onebyone.nn.sliding.inplace import aliased, rerouted
 
@@ -174,7 +174,7 @@ def trace(model: nn.Module, example: Tensor) -> Traced:
     Raises:
         UsageError: the model cannot be traced, or does not run on such images.
     """
-    model = copy.deepcopy(model)
+    model = stored(model)
     try:
         graph = _Tracer(example).trace(model, concrete_args=_defaults(model))
     except Exception as error:  # whatever the model's own code raises when it meets a proxy

@@ -139,7 +139,9 @@ def _is_read(value: ir.Value, labels: Labels) -> bool:
 
 def _fixed(graph: ir.Graph, labels: Labels) -> set[ir.Value]:
     """Groups with a value whose order somebody else counts on."""
-    fixed = {labels.of(v) for v in (*graph.inputs, *graph.outputs)}
+    # A constant that moves read is nobody's weight: no node would store its channels anew.
+    given = (*graph.inputs, *graph.initializers.values())
+    fixed = {labels.of(v) for v in (*given, *graph.outputs)}
     for node in graph.all_nodes():
         found = labels.flows.get(node)
         free = set() if found is None else {link.operand for link in found.links}

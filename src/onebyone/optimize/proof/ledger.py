@@ -34,11 +34,15 @@ class Ledger:
         self.last = snapshot(self.graph)
 
     def step(
-        self, moved: Collection[ir.Value] = (), left: float = 0.0, small: bool = True
+        self,
+        moved: Collection[ir.Value] = (),
+        left: float = 0.0,
+        small: bool = True,
+        rounds: bool = False,
     ) -> list[Proved]:
         """Prove what was done since the last step; the arguments are those of `prove`."""
         now = snapshot(self.graph, self.last)
-        found = list(prove(self.last, now, self.sizes, moved, left, small))
+        found = list(prove(self.last, now, self.sizes, moved, left, small, rounds))
         self.last = now
         return found
 

@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.evaluate import CannotEvaluate, Run, outputs_of
-from onebyone.graph.magnitude import magnitudes
+from onebyone.graph.magnitude import Sized, magnitudes
 from onebyone.graph.numeric.call import is_floating
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.proof.claims import Claim, Meanings, claims
@@ -62,6 +62,7 @@ def prove(
     moved: Collection[ir.Value] = (),
     left: float = 0.0,
     small: bool = True,
+    rounds: bool = False,
 ) -> Iterator[Proved]:
     """Prove a graph to mean what it meant before, piece by piece.
 
@@ -71,9 +72,20 @@ def prove(
         moved: values that are there with another meaning, which their shapes do not tell.
         left: what a law leaves out by itself, as the largest factor ‖y‖/‖x‖ of it.
         small: whether the pieces are the same for fewer positions.
+        rounds: whether what was computed from constants was rounded to their type.
     """
+    terms = _Terms(sizes, left, rounds)
     for claim, m in claims(old, new, moved):
-        yield _proved(claim, m, old, new, sizes, left, small)
+        yield _proved(claim, m, old, new, terms, small)
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What the pieces of a step are judged by; see `prove`."""
+
+    sizes: Sizes
+    left: float
+    rounds: bool
 
 
 def _proved(
@@ -81,8 +93,7 @@ def _proved(
     m: Meanings,
     old: Snapshot,
     new: Snapshot,
-    sizes: Sizes,
-    left: float,
+    terms: _Terms,
     small: bool,
 ) -> Proved:
     """On pieces that begin further and further back, until the claim holds.
@@ -93,7 +104,7 @@ def _proved(
     names = piece(claim, m, old, new).names
     told: list[str] = []
     for few in (small, not small):
-        judged = partial(_judged, sizes=sizes, left=left, few=few)
+        judged = partial(_judged, terms=terms, few=few)
         proof = _nearest(claim, m, old, new, judged)
         if proof.holds or (proof.holds is False and not few):
             return Proved(names, proof)
@@ -116,32 +127,32 @@ def _nearest(
         opened.append(last)
 
 
-def _judged(found: Piece, sizes: Sizes, left: float, few: bool) -> Proof:
+def _judged(found: Piece, terms: _Terms, few: bool) -> Proof:
     """At few positions, or at the piece's own sizes."""
     for side in found.sides:
         for record in side.records:
             if record.captured or any(_holds_graph(a) for a in record.attributes):
                 return Proof(None, reason=f"{record.op_type} {record.name!r} holds a graph")
     name = found.new.target.name
-    own = own_shapes(found, sizes)
+    own = own_shapes(found, terms.sizes)
     if own is None:
         return Proof(None, reason=f"a size next to {name!r} is unknown")
     shapes = small_shapes(found, own) if few else own
-    if not few and not fits(found, sizes):
+    if not few and not fits(found, terms.sizes):
         return Proof(None, reason=f"what computes {name!r} is too large to be evaluated")
-    return Proof(None) if shapes is None else _evaluated(found, shapes, left)
+    return Proof(None) if shapes is None else _evaluated(found, shapes, terms)
 
 
 def _holds_graph(attribute: ir.Attr) -> bool:
     return attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
-def _evaluated(found: Piece, shapes: Shapes, left: float) -> Proof:
+def _evaluated(found: Piece, shapes: Shapes, terms: _Terms) -> Proof:
     """Both sides on the same numbers; on positive ones where the others give NaN."""
     for positive in (False, True):
         given = drawn(found, shapes, np.random.default_rng(0), positive)
         try:
-            proof = _compared(found, given, shapes.small, left)
+            proof = _compared(found, given, shapes.small, terms)
         except (CannotEvaluate, MemoryError) as error:
             return Proof(None, reason=str(error) or "memory is short")
         if proof is not None:
@@ -150,7 +161,7 @@ def _evaluated(found: Piece, shapes: Shapes, left: float) -> Proof:
 
 
 def _compared(
-    found: Piece, given: dict[int, Array], small: Small | None, left: float
+    found: Piece, given: dict[int, Array], small: Small | None, terms: _Terms
 ) -> Proof | None:
     order = sorted(given)
     before, inputs = found.old.built(order, small)
@@ -159,12 +170,30 @@ def _compared(
     run = Run(after.opset_imports, np.dtype(np.float64), 600.0)
     run.known.update({inputs[k]: given[k] for k in order})
     (result,) = outputs_of(after, run)
-    spread = left * sum(_longest(x) for x in given.values()) if left else 0.0
-    return _judgement(found, reference.value, reference.size, result, spread)
+    spread = terms.left * sum(map(_longest, given.values())) if terms.left else 0.0
+    share = TOLERANCE + (4 * _unit(found) if terms.rounds else 0)
+    return _judgement(found, reference, result, share, spread)
 
 
-def _judgement(found: Piece, r: Array, size: Array, y: Array, spread: float) -> Proof | None:
-    name = found.new.target.name
+def _unit(found: Piece) -> float:
+    """The unit roundoff of the coarsest float type in a piece."""
+    records = [record for side in found.sides for record in side.records]
+    values = [v for r in records for v in (*r.inputs, *r.outputs) if v is not None]
+    return max((_UNITS[v.dtype] for v in values if v.dtype in _UNITS), default=0.0)
+
+
+_UNITS = {
+    ir.DataType.DOUBLE: 2.0**-53,
+    ir.DataType.FLOAT: 2.0**-24,
+    ir.DataType.FLOAT16: 2.0**-11,
+    ir.DataType.BFLOAT16: 2.0**-8,
+}
+
+
+def _judgement(
+    found: Piece, reference: Sized, y: Array, share: float, spread: float
+) -> Proof | None:
+    name, r, size = found.new.target.name, reference.value, reference.size
     if not isinstance(r, np.ndarray) or not isinstance(y, np.ndarray):
         return Proof(None, reason=f"{name!r} is no tensor")
     if r.shape != y.shape:
@@ -179,7 +208,7 @@ def _judgement(found: Piece, r: Array, size: Array, y: Array, spread: float) -> 
         return Proof(None, reason=f"{name!r} is empty")
     odd = ~known & (r != y) & ~(np.isnan(r) & np.isnan(y))
     error = np.abs(np.where(known, y, 0) - np.where(known, r, 0))
-    bound = TOLERANCE * np.where(np.isfinite(size), size, 0) + spread + 1e-300
+    bound = share * np.where(np.isfinite(size), size, 0) + spread + 1e-300
     used = float((error / bound).max())
     if used <= 1 and not odd.any():
         return Proof(True, used)

@@ -116,7 +116,7 @@ class _Placer:
         x, f = self.value(m.operand), m.linear
         if f.is_diagonal and m.window is None:
             return self._diagonal(m, x)
-        if m.before.channels_first:
+        if m.before.channels_first and self._has_convolutions(m):
             return self._pointwise(m, x)
         if m.before.rank == 2:
             weight, b = self._constant(f.dense(), "weight"), self._bias(m.bias)
@@ -128,6 +128,20 @@ class _Placer:
             operands = [self._constant(f.dense(), "weight"), x]
         product = self._node("MatMul", operands, m.after, f.out_channels)
         return self._shifted(product, m)
+
+    def _has_convolutions(self, m: Mapped) -> bool:
+        """Whether an engine that runs the graph has a convolution of its numbers' type.
+
+        ONNX Runtime has none of float64. With channels before one more axis a product will do.
+
+        Raises:
+            Unrepresentable: nothing will do.
+        """
+        if self.dtype != ir.DataType.DOUBLE or any(n.op_type == "Conv" for n in self.graph):
+            return True
+        if m.before.rank == 3 and m.window is None:
+            return False
+        raise Unrepresentable("a 1×1 convolution of float64, which ONNX Runtime has not")
 
     def _pointwise(self, m: Mapped, x: ir.Value) -> ir.Value:
         f, axes = m.linear, m.before.rank - 2
@@ -231,7 +245,7 @@ class _Placer:
 
     def _integers(self, numbers: Sequence[int]) -> ir.Value:
         """A vector of sizes or indices; equal ones are stored once."""
-        key = tuple(numbers)
+        key = tuple(numbers), ir.DataType.INT64
         if key not in self.names.integers:
             self.names.integers[key] = self._stored(
                 np.array(numbers, np.int64), ir.DataType.INT64, "sizes"

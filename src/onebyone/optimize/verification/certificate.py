@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from onebyone.show.shown import Shown
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     from rich.console import RenderableType
-    from rich.table import Table
 
 __all__ = ["ALL_NAN", "DIGITS_LOST", "Alone", "Certificate", "OutputCheck", "Trial"]
 
@@ -150,8 +151,8 @@ class Alone:
         return f"{self.proved} of {self.rewrites} proved by themselves in float64{share}"
 
 
-@dataclass(frozen=True)
-class Certificate:
+@dataclass(frozen=True, repr=False)
+class Certificate(Shown):
     """Whether two models compute the same, but for rounding, and how that was found out.
 
     Args:
@@ -159,6 +160,7 @@ class Certificate:
         engine: what ran the two models.
         seed: drew the random inputs.
         skipped: drawn inputs on which A itself fails, and how.
+        told: which sizes were left open and nobody gave, in a line.
         alone: what was found of the rewrites one by one; None where B was not made here.
         apart: why the models were not compared as a whole; empty where they were.
     """
@@ -167,6 +169,7 @@ class Certificate:
     engine: str
     seed: int
     skipped: tuple[str, ...] = ()
+    told: str = ""
     alone: Alone | None = None
     apart: str = ""
 
@@ -242,6 +245,11 @@ class Certificate:
         return self._hardest[1].used if self._hardest else 0.0
 
     @property
+    def summary(self) -> str:
+        """The verdict, and how near it was."""
+        return f"{self.verdict}, {self.used:.1%} of the rounding allowed"
+
+    @property
     def worst(self) -> str:
         """Where that is: the trial, the output, the element, its values."""
         if self.alone is not None and self.alone.failed:
@@ -281,14 +289,6 @@ class Certificate:
             "trials": [trial.to_dict() for trial in self.trials],
         }
 
-    def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(width=100, no_color=True, highlight=False, emoji=False)
-        with console.capture() as shown:
-            console.print(self)
-        return shown.get().rstrip()
-
     def __rich__(self) -> RenderableType:
         from rich.console import Group
         from rich.text import Text
@@ -304,7 +304,8 @@ class Certificate:
             names = ", ".join(map(repr, self.constants[:_SHOWN]))
             more = ", …" if len(self.constants) > _SHOWN else ""
             lines.append(f"constants  {names}{more}: {_ADVICE}")
-        return Group(self._table(), *map(Text, lines))
+        first = [Text(self.told)] if self.told else []
+        return Group(*first, self._table(), *map(Text, lines))
 
     def _rewrites(self) -> Iterator[str]:
         """What was found of the rewrites one by one."""
@@ -316,21 +317,19 @@ class Certificate:
             if len(reasons) > _SHOWN:
                 yield f"           {len(reasons) - _SHOWN} more {what}: --json lists them all"
 
-    def _table(self) -> Table:
-        from rich.table import Table
-        from rich.text import Text
+    def _table(self) -> RenderableType:
+        from onebyone.show.table import Columns
 
-        table = Table(title="certificate", title_justify="left")
-        for heading in ("input", "output", "|B - ref|", "|A - ref|", "bound", "used", ""):
-            table.add_column(heading, overflow="fold")
+        rows = []
         for trial in self.trials:
             sizes = " ".join("x".join(map(str, shape)) for shape in trial.shapes.values())
             for output in trial.outputs[:_SHOWN]:
                 numbers = (output.max_abs_error, output.error_of_a, output.bound)
-                cells = [f"{trial.kind} {sizes}", output.name, *(f"{n:.2g}" for n in numbers)]
                 used = f"{output.used:.1%}" if math.isfinite(output.used) else ""
-                table.add_row(*map(Text, (*cells, used, _told(output))))
-        return table
+                cells = (output.name, _told(output), used, *(f"{n:.2g}" for n in numbers))
+                rows.append((f"{trial.kind} {sizes}", *cells))
+        headings = ("input", "output", "", "used", "|B - ref|", "bound", "|A - ref|")
+        return Columns("certificate", headings, rows, names=(0, 1), words=(2,), kept=3)
 
 
 def _told(output: OutputCheck) -> str:

@@ -140,9 +140,13 @@ def _options(optimised: bool) -> ort.SessionOptions:
 
 
 def _source(model: ir.Model, folder: Path) -> bytes | str:
-    """What the engine loads: the bytes of a small model, a file for a large one."""
-    tensors = (value.const_value for value in model.graph.initializers.values())
-    if sum(tensor.nbytes for tensor in tensors if tensor is not None) <= _LARGEST_IN_MEMORY:
+    """What the engine loads: the bytes of a small model, a file for a large one.
+
+    External data have no folder in bytes: they go by way of a file too.
+    """
+    tensors = [value.const_value for value in model.graph.initializers.values()]
+    apart = any(isinstance(tensor, ir.ExternalTensor) for tensor in tensors)
+    if not apart and sum(t.nbytes for t in tensors if t is not None) <= _LARGEST_IN_MEMORY:
         proto = to_proto(model)
         proto.ir_version = min(proto.ir_version, _IR_VERSION)
         return bytes(proto.SerializeToString())

@@ -26,7 +26,7 @@ from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate
 from onebyone.graph.numeric.call import is_floating
 from onebyone.graph.read import read
-from onebyone.graph.shapes import Sizes, name_inputs
+from onebyone.graph.shapes import Sizes, name_inputs, shapes_of
 from onebyone.optimize.room import check_room
 from onebyone.optimize.verification.answers import (
     Answer,
@@ -74,7 +74,8 @@ def verify(
     Args:
         a: the original, by whose rounding noise `b` is measured. Neither is changed.
         b: the other.
-        shapes: sizes of inputs that leave some open, by name; else batch 1 and 224.
+        shapes: sizes of inputs that leave some open, by name; else those of `data`, or batch 1,
+            sequence 128, image 224.
         data: the caller's own inputs, by name, compared in addition to random ones.
         seed: draws the random inputs; the same seed gives the same certificate.
         progress: called with ("verify", done, total).
@@ -98,7 +99,9 @@ def verify(
     first, second = read(a), read(b)
     _compare_interfaces(first.graph, second.graph)
     feeds = _feeds(first, shapes, data, seed)
+    told = Sizes(first, shapes, shapes_of(data)).told
     certificate, fed_to_a, opened = _compared(first, second, feeds, seed, progress)
+    certificate = replace(certificate, told=told)
     picked = [] if certificate.passed else choices(first, second)
     if not picked:
         return certificate
@@ -106,7 +109,9 @@ def verify(
         shared = _of_same_choices(first, second, picked, fed_to_a, opened, seed, progress)
     except (EngineRefuses, CannotEvaluate, CheckFailed, UsageError):
         return certificate
-    return replace(shared, skipped=certificate.skipped) if shared.passed else certificate
+    if not shared.passed:
+        return certificate
+    return replace(shared, skipped=certificate.skipped, told=told)
 
 
 def _of_same_choices(
@@ -233,7 +238,7 @@ def _feeds(
         not isinstance(n, int) for value in fed(model.graph).values() for n in value.shape or ()
     ):
         name_inputs(model.graph)
-    sizes = Sizes(model, shapes)
+    sizes = Sizes(model, shapes, shapes_of(data))
     check_room(fed(model.graph).values(), sizes)
     rng = np.random.default_rng(seed)
     try:
