@@ -114,8 +114,9 @@ class _Walk:
             return self.known[value]
         tensor = _tensor(value)
         assert tensor is not None
-        composed = isinstance(tensor, Exact)
-        return Known(np.asarray(tensor.numpy()), tensor.exact if composed else None, not composed)
+        if isinstance(tensor, Exact):
+            return Known(tensor.numpy(), tensor.exact, determined=False)
+        return Known(np.asarray(tensor.numpy()))
 
     # What is stored ----------------------------------------------------------------------------
 
