@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from rich.console import RenderableType
 
-__all__ = ["ALL_NAN", "DIGITS_LOST", "Certificate", "OutputCheck", "Trial"]
+__all__ = ["ALL_NAN", "DIGITS_LOST", "Alone", "Certificate", "OutputCheck", "Trial"]
 
 # Reasons that say something of A and nothing of B.
 DIGITS_LOST = "A itself loses more than half of its digits on this input, so nothing can be said"
@@ -87,7 +87,8 @@ class Trial:
     """Both models on one input.
 
     Args:
-        kind: "random" (the nominal sizes), "given" (the caller's data) or "drawn" (other sizes).
+        kind: "random" (the nominal sizes), "given" (the caller's data), "drawn" (other sizes), or
+            what looks for trouble: "near 2000", "offset", "ones", "mask" and others.
         shapes: of the inputs, by name.
         reference: what the outputs were compared with.
         outputs: what was found for each.
@@ -113,6 +114,44 @@ class Trial:
         }
 
 
+@dataclass(frozen=True)
+class Alone:
+    """The rewrites that made B of A, each by itself before weights were rounded.
+
+    Args:
+        rewrites: how many there are.
+        proved: how many of them were found equal to what they replaced.
+        used: the largest share of its bound that an element of these uses.
+        failed: what differs, in words.
+        unproved: why others could not be evaluated, in words; also what is no rewrite of a law.
+    """
+
+    rewrites: int
+    proved: int
+    used: float = 0.0
+    failed: tuple[str, ...] = ()
+    unproved: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was done to A that was not proved."""
+        return not self.failed and not self.unproved
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "rewrites": self.rewrites,
+            "proved": self.proved,
+            "used": self.used,
+            "failed": list(self.failed),
+            "unproved": list(self.unproved),
+        }
+
+    def __str__(self) -> str:
+        share = f", at most {self.used:.2g} of their bound" if self.proved else ""
+        return f"{self.proved} of {self.rewrites} proved by themselves in float64{share}"
+
+
 @dataclass(frozen=True, repr=False)
 class Certificate(Shown):
     """Whether two models compute the same, but for rounding, and how that was found out.
@@ -123,6 +162,11 @@ class Certificate(Shown):
         seed: drew the random inputs.
         skipped: drawn inputs on which A itself fails, and how.
         told: which sizes were left open and nobody gave, in a line.
+        trouble: one for each input that looks for trouble and of which something can be said.
+        unproved: what was asked on such inputs and is not proved, because A itself fails, loses its
+            digits or gives numbers that are none.
+        alone: what was found of the rewrites one by one; None where B was not made here.
+        apart: why the models were not compared as a whole; empty where they were.
     """
 
     trials: tuple[Trial, ...]
@@ -130,16 +174,31 @@ class Certificate(Shown):
     seed: int
     skipped: tuple[str, ...] = ()
     told: str = ""
+    trouble: tuple[Trial, ...] = ()
+    unproved: tuple[str, ...] = ()
+    alone: Alone | None = None
+    apart: str = ""
 
     @property
     def passed(self) -> bool:
-        """Whether every output passed in every trial."""
-        return all(trial.passed for trial in self.trials)
+        """Whether every output passed in every trial, and no rewrite failed by itself.
+
+        Where there was no trial, every rewrite has to be proved by itself.
+        """
+        if self.apart and (self.alone is None or not self.alone.complete):
+            return False
+        failed = self.alone is not None and self.alone.failed
+        return not failed and all(trial.passed for trial in (*self.trials, *self.trouble))
 
     @property
     def undecided(self) -> bool:
         """Whether it failed, but for reasons alone that say nothing of B."""
-        failed = [row for trial in self.trials for row in trial.outputs if not row.passed]
+        if self.alone is not None and self.alone.failed:
+            return False
+        if self.apart:
+            return not self.passed
+        asked = (*self.trials, *self.trouble)
+        failed = [row for trial in asked for row in trial.outputs if not row.passed]
         return bool(failed) and all(row.undecided for row in failed)
 
     @property
@@ -149,6 +208,8 @@ class Certificate(Shown):
             return "it cannot be told whether the models compute the same"
         if not self.passed:
             return "the models do not compute the same"
+        if self.apart:
+            return "each rewrite computes the same; the models were not compared as a whole"
         if not self.constants:
             return "the models compute the same"
         if len(self.constants) == len(self._names):
@@ -160,7 +221,7 @@ class Certificate(Shown):
         """The outputs that passed, and that A gives the same of whatever its inputs were."""
         if not self.passed:
             return ()
-        rows = [row for trial in self.trials for row in trial.outputs]
+        rows = [row for trial in (*self.trials, *self.trouble) for row in trial.outputs]
         varied = {row.name for row in rows if not row.constant}
         return tuple(name for name in self._names if name not in varied)
 
@@ -171,8 +232,12 @@ class Certificate(Shown):
 
     @property
     def _hardest(self) -> tuple[Trial, OutputCheck] | None:
-        """The output that came closest to failing, or failed by most."""
-        pairs = [(trial, output) for trial in self.trials for output in trial.outputs]
+        """The output that came closest to failing, or failed by most.
+
+        Of inputs that look for trouble only one that failed: their bounds are of another kind.
+        """
+        failed = [trial for trial in self.trouble if not trial.passed]
+        pairs = [(trial, row) for trial in (*self.trials, *failed) for row in trial.outputs]
         return max(pairs, key=lambda pair: _severity(pair[1]), default=None)
 
     @property
@@ -193,11 +258,18 @@ class Certificate(Shown):
     @property
     def summary(self) -> str:
         """The verdict, and how near it was."""
+        if self.apart:
+            return self.verdict
         return f"{self.verdict}, {self.used:.1%} of the rounding allowed"
 
     @property
     def worst(self) -> str:
         """Where that is: the trial, the output, the element, its values."""
+        if self.alone is not None and self.alone.failed:
+            return f"a rewrite by itself: {self.alone.failed[0]}"
+        if self.apart:
+            left = self.alone.unproved[:1] if self.alone is not None else ()
+            return "; ".join([f"not compared as a whole: {self.apart}", *left])
         if self._hardest is None:
             return "the models have no outputs"
         trial, output = self._hardest
@@ -225,22 +297,46 @@ class Certificate(Shown):
             "skipped": list(self.skipped),
             "verdict": self.verdict,
             "constants": list(self.constants),
+            "alone": None if self.alone is None else self.alone.to_dict(),
+            "apart": self.apart,
             "trials": [trial.to_dict() for trial in self.trials],
+            "trouble": [trial.to_dict() for trial in self.trouble],
+            "unproved": list(self.unproved),
         }
 
     def __rich__(self) -> RenderableType:
         from rich.console import Group
         from rich.text import Text
 
+        from onebyone.show.table import Words
+
+        if self.apart:
+            lines = [f"certificate: {self.verdict}", f"whole      not compared: {self.apart}"]
+            return Group(*map(Words, [*lines, *self._rewrites()]))
         lines = [f"certificate: {self.verdict}", f"worst      {self.worst}",
                  f"reference  {self.reference}", f"engine     {self.engine}"]  # fmt: skip
         lines += [f"skipped    A itself fails on a {reason}" for reason in self.skipped]
+        if self.trouble:
+            kinds = ", ".join(dict.fromkeys(trial.kind for trial in self.trouble))
+            lines.append(f"asked      also where it could go wrong: {kinds}")
+        lines += [f"not proved {reason}" for reason in self.unproved]
+        lines += self._rewrites()
         if self.constants:
             names = ", ".join(map(repr, self.constants[:_SHOWN]))
             more = ", …" if len(self.constants) > _SHOWN else ""
             lines.append(f"constants  {names}{more}: {_ADVICE}")
         first = [Text(self.told)] if self.told else []
-        return Group(*first, self._table(), *map(Text, lines))
+        return Group(*first, self._table(), *map(Words, lines))
+
+    def _rewrites(self) -> Iterator[str]:
+        """What was found of the rewrites one by one."""
+        if self.alone is None:
+            return
+        yield f"rewrites   {self.alone}"
+        for what, reasons in ("FAILED", self.alone.failed), ("not proved", self.alone.unproved):
+            yield from (f"           {what}: {reason}" for reason in reasons[:_SHOWN])
+            if len(reasons) > _SHOWN:
+                yield f"           {len(reasons) - _SHOWN} more {what}: --json lists them all"
 
     def _table(self) -> RenderableType:
         from onebyone.show.table import Columns
@@ -248,13 +344,26 @@ class Certificate(Shown):
         rows = []
         for trial in self.trials:
             sizes = " ".join("x".join(map(str, shape)) for shape in trial.shapes.values())
-            for output in trial.outputs[:_SHOWN]:
-                numbers = (output.max_abs_error, output.error_of_a, output.bound)
-                used = f"{output.used:.1%}" if math.isfinite(output.used) else ""
-                cells = (output.name, _told(output), used, *(f"{n:.2g}" for n in numbers))
-                rows.append((f"{trial.kind} {sizes}", *cells))
+            rows += [(f"{trial.kind} {sizes}", *_cells(row)) for row in trial.outputs[:_SHOWN]]
+        rows += [("trouble", *_cells(row)) for row in _hardest_of(self.trouble)[:_SHOWN]]
         headings = ("input", "output", "", "used", "|B - ref|", "bound", "|A - ref|")
         return Columns("certificate", headings, rows, names=(0, 1), words=(2,), kept=3)
+
+
+def _cells(row: OutputCheck) -> tuple[str, ...]:
+    """The row of the table, but for the input."""
+    used = f"{row.used:.1%}" if math.isfinite(row.used) else ""
+    numbers = row.max_abs_error, row.bound, row.error_of_a
+    return row.name, _told(row), used, *(f"{n:.2g}" for n in numbers)
+
+
+def _hardest_of(trials: Sequence[Trial]) -> list[OutputCheck]:
+    """Of each output the check that came closest to failing."""
+    hardest: dict[str, OutputCheck] = {}
+    for row in (row for trial in trials for row in trial.outputs):
+        other = hardest.get(row.name, row)
+        hardest[row.name] = max(other, row, key=_severity)
+    return list(hardest.values())
 
 
 def _told(output: OutputCheck) -> str:
