@@ -20,17 +20,17 @@ def _only_float32(g: Sketch) -> None:
         raise Unwritable("quantised parts in another type need an opset of their own")
 
 
-def _scale(g: Sketch, x: Value) -> tuple[str, str, float]:
+def _scale(g: Sketch, x: Value, unsigned: bool) -> tuple[str, str, float]:
     """Scale and zero point (uint8 or int8) that x's bound fits in."""
     _only_float32(g)
     scale = 2.0 ** float(np.ceil(np.log2(max(x.bound, 1.0) / 100)))
-    zero = np.array(128, np.uint8) if g.chance(2) else np.array(0, np.int8)
+    zero = np.array(128, np.uint8) if unsigned else np.array(0, np.int8)
     return g.constant(np.array(scale, np.float32)), g.constant(zero), scale
 
 
 def fake_quantised(g: Sketch, x: Value) -> Value | None:
     """QuantizeLinear, then DequantizeLinear."""
-    scale, zero, step = _scale(g, x)
+    scale, zero, step = _scale(g, x, g.chance(2))
     codes = g.node("QuantizeLinear", [x.name, scale, zero])
     g.mark("quantised", "qdq")
     name = g.node("DequantizeLinear", [codes, scale, zero])
@@ -58,8 +58,8 @@ def weight_of_codes(g: Sketch, x: Value) -> Value | None:
     return x.becomes(name, bound=bound, bits=x.bits + 1).sized(x.axis, [c_out] * len(x.shapes))
 
 
-def _codes(g: Sketch, x: Value) -> tuple[str, str, str, float]:
-    scale, zero, step = _scale(g, x)
+def _codes(g: Sketch, x: Value, unsigned: bool) -> tuple[str, str, str, float]:
+    scale, zero, step = _scale(g, x, unsigned)
     return g.node("QuantizeLinear", [x.name, scale, zero]), scale, zero, step
 
 
@@ -73,10 +73,11 @@ def qlinear_matmul(g: Sketch, x: Value) -> Value | None:
     """QLinearMatMul on the last axis."""
     if x.axis != x.rank - 1:
         return None
-    codes, scale, zero, step = _codes(g, x)
+    unsigned = g.chance(2)  # both sides: engines have no mixture
+    codes, scale, zero, step = _codes(g, x, unsigned)
     (w, w_scale, w_zero), weight = _weight_codes(g, x.channels, g.integer(1, 6))
     made = x.becomes("", bound=130 * step * float(np.abs(weight).sum(0).max() or 1) / 2)
-    out_scale, out_zero, out_step = _scale(g, made)
+    out_scale, out_zero, out_step = _scale(g, made, unsigned)
     name = g.node("QLinearMatMul", [codes, scale, zero, w, w_scale, w_zero, out_scale, out_zero])
     g.mark("quantised", "qoperator")
     name = g.node("DequantizeLinear", [name, out_scale, out_zero])
@@ -86,11 +87,14 @@ def qlinear_matmul(g: Sketch, x: Value) -> Value | None:
 
 def qlinear_conv(g: Sketch, x: Value) -> Value | None:
     """QLinearConv, 1×1."""
-    codes, scale, zero, step = _codes(g, x)
+    unsigned = g.chance(2)  # both sides: engines have no mixture
+    codes, scale, zero, step = _codes(g, x, unsigned)
     shape = g.integer(1, 6), x.channels, *(1,) * (x.rank - 2)
     (w, w_scale, w_zero), weight = _weight_codes(g, *shape)
     most = np.abs(weight).reshape(shape[0], -1).sum(1).max() or 1
-    out_scale, out_zero, out_step = _scale(g, x.becomes("", bound=130 * step * float(most) / 2))
+    out_scale, out_zero, out_step = _scale(
+        g, x.becomes("", bound=130 * step * float(most) / 2), unsigned
+    )
     name = g.node("QLinearConv", [codes, scale, zero, w, w_scale, w_zero, out_scale, out_zero])
     g.mark("quantised", "qoperator")
     name = g.node("DequantizeLinear", [name, out_scale, out_zero])
@@ -102,7 +106,8 @@ def integer_matmul(g: Sketch, x: Value) -> Value | None:
     """MatMulInteger of codes, cast and scaled again."""
     if x.axis != x.rank - 1 or g.opset < 10:
         return None
-    codes, scale, zero, step = _codes(g, x)
+    unsigned = g.chance(2)  # both sides: engines have no mixture
+    codes, scale, zero, step = _codes(g, x, unsigned)
     (w, _, w_zero), weight = _weight_codes(g, x.channels, g.integer(1, 6))
     total = g.node("Cast", [g.node("MatMulInteger", [codes, w, zero, w_zero])], to=1)
     name = g.node("Mul", [total, scale])

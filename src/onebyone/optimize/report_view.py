@@ -80,11 +80,9 @@ def _verdict(report: Report) -> Iterator[str]:
 
 def gained(report: Report) -> str:
     """What became less; the MACs first, with their share."""
-    less = list(_changes(report, 1))[:_LINE]
-    if not less:
+    if report.unchanged:
         return "nothing to gain"
-    share = f"{report.saved:.1%} of the " if report.saved > 0 else ""
-    return share + "; ".join(less)
+    return "; ".join(list(_changes(report, 1))[:_LINE]) or "nothing that three digits show"
 
 
 def cost(report: Report) -> str:
@@ -100,13 +98,17 @@ def proof(report: Report) -> str:
     """Whether both models were seen to compute the same."""
     certificate = report.certificate
     if certificate is None:
-        return "none: the models were not compared"
+        return "none, not verified: --no-verify (from Python verify=False)"
     if not certificate.passed:
         return f"NONE: {certificate.verdict}"
+    alone = certificate.alone
+    pieces = f"; {alone.proved} of {alone.rewrites} rewrites proved by themselves" if alone else ""
+    if certificate.apart:
+        return certificate.verdict + pieces
     inputs = len(certificate.trials)
     return (
         f"{certificate.verdict}, on {inputs} input{'s' * (inputs != 1)}; "
-        f"{certificate.used:.1%} of the rounding allowed"
+        f"{certificate.used:.1%} of the rounding allowed{pieces}"
     )
 
 
@@ -116,7 +118,8 @@ def _changes(report: Report, sign: int) -> Iterator[str]:
     for key, (name, unit) in _NAMED.items():
         old, new = _short(before[key], unit), _short(after[key], unit)
         if sign * (before[key] - after[key]) > 0 and old != new:
-            yield f"{name} {old} → {new}"
+            share = f"{report.saved:.1%} of the " if key == "macs" and sign > 0 else ""
+            yield f"{share}{name}{',' * bool(share)} {old} → {new}"
 
 
 def _short(value: float, unit: str) -> str:
@@ -152,7 +155,7 @@ def _number(value: float) -> str:
 def _sizes(report: Report) -> str:
     """What was counted: a model with open sizes has other numbers at others."""
     inputs = report.before.count.inputs
-    told = [f"{name} {'×'.join(map(str, shape))}" for name, shape in inputs[:_SHOWN]]
+    told = [f"{name} {'×'.join(map(str, shape)) or 'scalar'}" for name, shape in inputs[:_SHOWN]]
     return f"at {', '.join(told)}{', …' if len(inputs) > _SHOWN else ''}" if told else ""
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.exact import Exact
 from onebyone.graph.fold import known_numbers
 from onebyone.graph.form import constant_tensor
 from onebyone.graph.simplify.known import Known, computed, stored
@@ -113,6 +114,8 @@ class _Walk:
             return self.known[value]
         tensor = _tensor(value)
         assert tensor is not None
+        if isinstance(tensor, Exact):
+            return Known(tensor.numpy(), tensor.exact, determined=False)
         return Known(np.asarray(tensor.numpy()))
 
     # What is stored ----------------------------------------------------------------------------
@@ -170,8 +173,11 @@ class _Walk:
         for value in asked:
             _replace(graph, value, self._stored(value))
         for node in reversed(self.nodes):
-            assert node.graph is not None
-            node.graph.remove(node, safe=True)
+            makers = [value.producer() for value in node.inputs if value is not None]
+            _remove(node)
+            for maker in dict.fromkeys(makers):
+                if maker is not None and maker.op_type == "Constant" and not _is_read(maker):
+                    _remove(maker)
         return Counter(node.op_type for node in self.nodes)
 
 
@@ -261,6 +267,15 @@ def _affordable(node: ir.Node, operands: Iterable[Known | None]) -> bool:
 
 _GROWING = {"ConstantOfShape", "EyeLike", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile",
             "Upsample"}  # fmt: skip
+
+
+def _remove(node: ir.Node) -> None:
+    if node.graph is not None:
+        node.graph.remove(node, safe=True)
+
+
+def _is_read(node: ir.Node) -> bool:
+    return any(value.uses() or value.is_graph_output() for value in node.outputs)
 
 
 def _replace(graph: ir.Graph, value: ir.Value, array: Array) -> None:
