@@ -220,8 +220,10 @@ def _axis(node: ir.Node) -> int | None:
 
 def _pads(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
     """Zeros around the map are a convolution's own padding."""
+    if before.op_type != "Pad" or not _is_read_once(before):
+        return False
     x, pads = before.inputs[0], integers(before, 1, "pads")
-    if before.op_type != "Pad" or x is None or pads is None or not _is_read_once(before):
+    if x is None or pads is None:
         return False
     axes = [v for v in before.inputs[3:] if v is not None]
     half = len(pads) // 2
