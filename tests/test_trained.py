@@ -12,9 +12,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-IMAGES = {"text": "page left", "faces": "astronaut", "objects": "chelsea"}
+IMAGES = {"text": "page left", "lines": "page left", "faces": "astronaut", "objects": "chelsea"}
 # What a reader, a face detector and ImageNet's list of classes say of them.
-ANSWERS = {"text": "Let us first determine", "faces": "(181, 62, 268, 172)", "objects": "class 285"}
+ANSWERS = {
+    "text": "Let us first determine",
+    "lines": "background. These markers",
+    "faces": "(181, 62, 268, 172)",
+    "objects": "class 285",
+}
 
 no_reader = pytest.mark.skipif(
     sys.version_info >= (3, 13), reason="rapidocr-onnxruntime has no release for this Python"
@@ -29,7 +34,9 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
 
 
 @pytest.mark.filterwarnings("ignore")  # the packages' and the exporter's, about themselves
-@pytest.mark.parametrize("name", [pytest.param("text", marks=no_reader), "faces", "objects"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("text", marks=no_reader), "lines", "faces", "objects"]
+)
 def test_answers_are_kept(
     name: str, benchmark: Callable[[str], ModuleType], tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,8 @@ def main() -> None:
     said_all()
     if alone:
         sys.exit(code)
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
     os._exit(code)  # an engine that is still at work would be waited for
 
 

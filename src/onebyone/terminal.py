@@ -36,7 +36,12 @@ class _Result(Protocol):
 
 
 def readable() -> None:
-    """From now on a character that stdout or stderr cannot show has a stand-in there."""
+    """From now on a character that stdout or stderr cannot show has a stand-in there.
+
+    What goes to a stdout that was closed goes nowhere.
+    """
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=READABLE)
@@ -58,6 +63,7 @@ def emit(result: _Result, as_json: bool) -> None:
         print(json.dumps(_finite(result.to_dict()), indent=2, allow_nan=False))
     else:
         _print(result)
+    sys.stdout.flush()
 
 
 def _finite(value: Any) -> Any:
@@ -97,9 +103,13 @@ def progress_bar(timed: bool = False) -> Iterator[Progress | None]:
     tasks, drawn = {}, 0.0
     console = Console(stderr=True)
     with Bars(*moving, *columns, console=console, transient=True, auto_refresh=not timed) as bars:
+        reading = bars.add_task(
+            "reading", total=None
+        )  # until the first stage: nobody knows how long
 
         def advance(stage: str, done: int, total: int) -> None:
             nonlocal drawn
+            bars.update(reading, visible=False)
             if stage not in tasks:
                 tasks[stage] = bars.add_task(escape(escaped(stage)))
             bars.update(tasks[stage], completed=done, total=total)

@@ -151,7 +151,7 @@ def test_every_law_has_its_equation_in_the_row(name: str) -> None:
 
 def test_the_verdict_stands_first_in_three_lines() -> None:
     lines = str(REPORT).splitlines()
-    assert lines[0] == "gained  75.0% of the MACs 1 k → 250; modelled time 500 ms → 125 ms"
+    assert lines[0] == "gained  75.0% of the MACs, 1 k → 250; modelled time 500 ms → 125 ms"
     assert lines[1:3] == ["cost    nothing", "proof   none: the models were not compared"]
 
 
@@ -162,6 +162,13 @@ def test_what_became_more_and_lost_bits_are_the_cost() -> None:
     assert lines[1] == (
         "cost    nodes 3 → 5; weights 40 B → 4 kB; up to 2.2 bits where the original cancels"
     )
+
+
+def test_a_gain_that_is_too_small_to_show_is_not_called_nothing() -> None:
+    report = Report(side(100_000), side(99_999), LAW_ROWS[:1], ())
+    assert str(report).startswith("gained  nothing that three digits show\n")
+    fewer = replace(side(99_999), count=replace(side(99_999).count, nodes=2))
+    assert str(Report(side(100_000), fewer, (), ())).startswith("gained  nodes 3 → 2\n")
 
 
 def test_nothing_to_gain_is_said_and_the_tables_have_nothing_to_say() -> None:

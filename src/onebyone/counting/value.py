@@ -66,7 +66,8 @@ class Count(Shown):
     (shared weights once). `nodes` are those of the main graph, or for a PyTorch module the
     operators that ran and were no views; `inputs` are the shapes counted for, and `assumed` which
     of their sizes a file leaves open and nobody gave. `separator` is what stands between the parts
-    of the layers' names where these are paths: a dot for PyTorch modules.
+    of the layers' names where these are paths: a dot for PyTorch modules. `misfit` is the first
+    node that cannot run at these sizes, where their shapes tell.
     """
 
     parameters: int
@@ -82,6 +83,7 @@ class Count(Shown):
     uncounted: tuple[Uncounted, ...]
     separator: str | None = None
     assumed: tuple[Assumed, ...] = ()
+    misfit: str = ""
 
     @property
     def told(self) -> str:
@@ -140,6 +142,7 @@ class Count(Shown):
             **self.totals(),
             "inputs": [{"name": name, "shape": list(shape)} for name, shape in self.inputs],
             "assumed": [size.to_dict() for size in self.assumed],
+            "misfit": self.misfit,
             "layers": [layer.to_dict() for layer in self.layers],
             "uncounted": [asdict(row) for row in self.uncounted],
             **({"tree": self.tree().to_dict()} if self.separator else {}),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 from rich.text import Text
 
-from onebyone.show.table import Columns
+from onebyone.show.table import Columns, Words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,6 +30,8 @@ def view(count: Count, tree: Branch | None = None, depth: int | None = 2) -> Ren
     True
     """
     tables: list[RenderableType] = [Text(count.told)] if count.told else []
+    if count.misfit:
+        tables.append(Words(f"at these sizes the model cannot run: {count.misfit}"))
     if count.layers:
         tables.append(_layers(count) if tree is None else _modules(tree, depth))
     tables.append(_totals(count))
@@ -95,7 +97,7 @@ def _totals(count: Count) -> RenderableType:
         ("intensity", _ratio(count.intensity), "FLOPs per byte"),
         ("nodes", f"{count.nodes:,}", ""),
     ]
-    rows += [("input", "×".join(map(str, shape)), name) for name, shape in count.inputs]
+    rows += [("input", "×".join(map(str, shape)) or "scalar", name) for name, shape in count.inputs]
     title = "in total (1 MAC = 2 FLOPs)"
     return Columns(title, ("", "", ""), rows, names=(), words=(0, 2), boxed=False)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 
 import onnx
@@ -26,6 +27,7 @@ from onebyone.graph.count_formulas import PRODUCTS, Product, Site
 from onebyone.graph.count_gaps import uncounted
 from onebyone.graph.count_walk import Walk, name_of, operand, traffic
 from onebyone.graph.count_weights import Reading, operator, readings, trace
+from onebyone.graph.misfit import misfit
 from onebyone.graph.opset import modernise
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes
@@ -55,7 +57,8 @@ def count(
     """
     model = read(source)
     modernise(model)
-    return tally(model, Sizes(model, shapes))
+    sizes = Sizes(model, shapes)
+    return replace(tally(model, sizes), misfit=misfit(model.graph, sizes))
 
 
 def tally(model: ir.Model, sizes: Sizes) -> Count:

@@ -1,10 +1,13 @@
-"""Models of opsets 7 to 10 in the words of opset 11, operator by operator.
+"""Models of opsets before 11 in the words of opset 11, operator by operator.
 
 What an operator's newer definition only adds to (types, negative axes) stays as it is. What is now
 said otherwise, an attribute that became an input, is said so. What means something else since then
-has no exact form here, and the model stays at its opset, whole. onnx's own version converter does
-not tell these apart: it samples Upsample and Resize at other places (their coordinates were
-asymmetric, and nearest rounded down where the axis grows), and lets Clip pass infinities.
+has no exact form here, and the model stays at its opset, whole; so does one with an operator that
+changed before opset 7, of which no engine here knows the older meaning.
+
+onnx's own version converter does not tell these apart: it samples Upsample and Resize at other
+places (their coordinates were asymmetric, and nearest rounded down where the axis grows), and lets
+Clip pass infinities.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import onnx.shape_inference
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.checks import quiet
 from onebyone.graph.constants import constant
 from onebyone.graph.shapes import infer
 from onebyone.graph.write import shell
@@ -61,7 +65,7 @@ def modernise(model: ir.Model) -> tuple[str, str] | None:
     opset = model.opset_imports.get("")
     if opset is None or opset >= OLDEST_OPSET:
         return None
-    _infer_types(model)
+    _infer_old(model)
     forms: dict[ir.Node, _Form] = {}
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         form = _form(node, opset, model.functions)
@@ -82,18 +86,24 @@ def modernise(model: ir.Model) -> tuple[str, str] | None:
     return None
 
 
-def _infer_types(model: ir.Model) -> None:
-    """Element types by onnx's own inference, which knows the old forms, where ours knew none."""
+def _infer_old(model: ir.Model) -> None:
+    """Types and shapes by onnx's own inference, which knows the old forms, where ours knew none."""
     graph = model.graph
     inputs = [*graph.inputs, *(v for v in graph.initializers.values() if not v.is_graph_input())]
     try:
-        found = onnx.shape_inference.infer_shapes(ir.to_proto(shell(model, inputs, [])))
+        with quiet("onnx_ir"):
+            found = onnx.shape_inference.infer_shapes(ir.to_proto(shell(model, inputs, [])))
     except onnx.shape_inference.InferenceError:  # a model that contradicts itself: left as it is
         return
-    types = {info.name: info.type.tensor_type.elem_type for info in found.graph.value_info}
+    told = {info.name: ir.serde.deserialize_value_info_proto(info, None)
+            for info in found.graph.value_info}  # fmt: skip
     for value in (value for node in graph for value in node.outputs):
-        if value.dtype is None and types.get(value.name):
-            value.dtype = ir.DataType(types[value.name])
+        other = told.get(str(value.name))
+        if other is not None and value.type is None:
+            value.type = other.type
+        if other is not None and value.shape is None:
+            value.shape = other.shape
+    infer(model)  # what stands behind them
 
 
 def _form(
@@ -104,15 +114,22 @@ def _form(
         return f"function {node.op_type} is written for another opset"
     if node.domain != "":
         return None
-    if opset < _FIRST_OPSET:
-        return f"{node.op_type} may mean something else than from opset {_FIRST_OPSET} on"
     if not onnx.defs.has(node.op_type, opset, ""):
         return f"{node.op_type} is no operator of it"
-    versions = (onnx.defs.get_schema(node.op_type, v).since_version for v in (opset, OLDEST_OPSET))
-    if opset >= _LIKE_11.get(node.op_type, OLDEST_OPSET) or len(set(versions)) == 1:
+    if opset < _FIRST_OPSET and _version(node, opset) != _version(node, _FIRST_OPSET):
+        return f"{node.op_type} means something else since opset {_FIRST_OPSET}"
+    at = max(opset, _FIRST_OPSET)
+    if at >= _LIKE_11.get(node.op_type, OLDEST_OPSET):
+        return None
+    if _version(node, at) == _version(node, OLDEST_OPSET):
         return None
     rule = _RULES.get(node.op_type)
     return f"{node.op_type} means something else in opset 11" if rule is None else rule(node)
+
+
+def _version(node: ir.Node, opset: int) -> int:
+    """The opset that the definition is of by which an operator goes at `opset`."""
+    return int(onnx.defs.get_schema(node.op_type, opset).since_version)
 
 
 def _names(model: ir.Model) -> set[str | None]:

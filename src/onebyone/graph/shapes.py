@@ -266,6 +266,13 @@ class Sizes:
         sizes = [self.size(dim) for dim in value.shape]
         return None if None in sizes else tuple(size for size in sizes if size is not None)
 
+    def negative(self, dim: int | ir.SymbolicDim) -> bool:
+        """Whether a dimension comes out below zero, which no tensor has."""
+        if isinstance(dim, int):
+            return False
+        size = evaluated(dim.value or "", self._bound)
+        return size is not None and size < 0
+
     def size(self, dim: int | ir.SymbolicDim) -> int | None:
         """The size of one dimension; None where it is unknown."""
         if isinstance(dim, int):

@@ -80,11 +80,9 @@ def _verdict(report: Report) -> Iterator[str]:
 
 def gained(report: Report) -> str:
     """What became less; the MACs first, with their share."""
-    less = list(_changes(report, 1))[:_LINE]
-    if not less:
+    if report.unchanged:
         return "nothing to gain"
-    share = f"{report.saved:.1%} of the " if report.saved > 0 else ""
-    return share + "; ".join(less)
+    return "; ".join(list(_changes(report, 1))[:_LINE]) or "nothing that three digits show"
 
 
 def cost(report: Report) -> str:
@@ -116,7 +114,8 @@ def _changes(report: Report, sign: int) -> Iterator[str]:
     for key, (name, unit) in _NAMED.items():
         old, new = _short(before[key], unit), _short(after[key], unit)
         if sign * (before[key] - after[key]) > 0 and old != new:
-            yield f"{name} {old} → {new}"
+            share = f"{report.saved:.1%} of the " if key == "macs" and sign > 0 else ""
+            yield f"{share}{name}{',' * bool(share)} {old} → {new}"
 
 
 def _short(value: float, unit: str) -> str:
@@ -152,7 +151,7 @@ def _number(value: float) -> str:
 def _sizes(report: Report) -> str:
     """What was counted: a model with open sizes has other numbers at others."""
     inputs = report.before.count.inputs
-    told = [f"{name} {'×'.join(map(str, shape))}" for name, shape in inputs[:_SHOWN]]
+    told = [f"{name} {'×'.join(map(str, shape)) or 'scalar'}" for name, shape in inputs[:_SHOWN]]
     return f"at {', '.join(told)}{', …' if len(inputs) > _SHOWN else ''}" if told else ""
 
 

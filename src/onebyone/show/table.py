@@ -17,9 +17,9 @@ from rich.text import Text
 from onebyone.show.text import shortened
 
 if TYPE_CHECKING:
-    from rich.console import RenderResult
+    from rich.console import RenderableType, RenderResult
 
-__all__ = ["Columns", "Name"]
+__all__ = ["Columns", "Name", "Words"]
 
 # The fewest columns of a terminal that a name, and wrapped words, are left.
 _NAME, _WORDS = 20, 24
@@ -37,6 +37,23 @@ class Name:
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(shortened(self.name, options.max_width), no_wrap=True, overflow="ellipsis")
+
+
+class Words:
+    """Text that is wrapped between words; of a word that is longer than a line the middle goes."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(console, options, Text(self.text))
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = self.text.split("\n")
+        most = options.max_width
+        yield Text(
+            "\n".join(" ".join(shortened(w, most) for w in line.split(" ")) for line in lines)
+        )
 
 
 class Columns:
@@ -93,6 +110,7 @@ class Columns:
             title_justify="left",
             caption_justify="left",
             box=HEAVY_HEAD if boxed else None,
+            show_header=any(self.headings),
             padding=(0, 1),
         )
         for k, heading in enumerate(self.headings[:shown]):
@@ -100,10 +118,15 @@ class Columns:
             table.add_column(Text(heading), justify="left" if gives else "right", no_wrap=not gives)
         for row in self.rows:
             cells = enumerate(row[:shown])
-            table.add_row(*(Name(c) if k in self.names else Text(c) for k, c in cells))
+            table.add_row(*(self._cell(k, text) for k, text in cells))
         left_out = ", ".join(filter(None, self.headings[shown:]))
         hint = f"{left_out}: in a wider terminal, or by --json" if left_out else ""
         table.caption = (
             Text("; ".join(filter(None, (self.caption, hint)))) if hint or self.caption else None
         )
         return table
+
+    def _cell(self, column: int, text: str) -> RenderableType:
+        if column in self.names:
+            return Name(text)
+        return Words(text) if column in self.words else Text(text)

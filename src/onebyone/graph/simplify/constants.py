@@ -170,8 +170,11 @@ class _Walk:
         for value in asked:
             _replace(graph, value, self._stored(value))
         for node in reversed(self.nodes):
-            assert node.graph is not None
-            node.graph.remove(node, safe=True)
+            makers = [value.producer() for value in node.inputs if value is not None]
+            _remove(node)
+            for maker in dict.fromkeys(makers):
+                if maker is not None and maker.op_type == "Constant" and not _is_read(maker):
+                    _remove(maker)
         return Counter(node.op_type for node in self.nodes)
 
 
@@ -261,6 +264,15 @@ def _affordable(node: ir.Node, operands: Iterable[Known | None]) -> bool:
 
 _GROWING = {"ConstantOfShape", "EyeLike", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile",
             "Upsample"}  # fmt: skip
+
+
+def _remove(node: ir.Node) -> None:
+    if node.graph is not None:
+        node.graph.remove(node, safe=True)
+
+
+def _is_read(node: ir.Node) -> bool:
+    return any(value.uses() or value.is_graph_output() for value in node.outputs)
 
 
 def _replace(graph: ir.Graph, value: ir.Value, array: Array) -> None:

@@ -88,8 +88,10 @@ def opened(model: ir.Model, optimised: bool = False) -> Iterator[Run]:
         names = list(dict.fromkeys(output.name for output in session.get_outputs()))
 
         def answer(inputs: Mapping[str, Array]) -> dict[str, Array]:
+            # NumPy makes scalars of 0-d arrays, which the engine does not take.
+            arrays = {name: np.asarray(x) for name, x in inputs.items()}
             with _told(), ended(seconds) as options:
-                values = session.run(names, dict(inputs), options)
+                values = session.run(names, arrays, options)
             # Copies: an output of the engine keeps the engine's memory alive.
             return {n: np.array(x) for n, x in flat(zip(names, values, strict=True)).items()}
 
