@@ -3,7 +3,7 @@
     python benchmarks/mutants.py                     all laws
     python benchmarks/mutants.py --law prune         one law
 
-A row names a law, a file, a text that stands in it exactly once and what it becomes, what that
+A row names a law, a function, code that stands in it exactly once and what it becomes, what that
 breaks, and the tests that should see it. For each row the package and its tests are copied to a
 temporary folder, the copy is changed, and the tests are run on it. A mutant is *killed* when a
 test fails; it *survived* when all pass, and is *broken* when the tests cannot even be collected or
@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mutant import Mutant
+from mutant import Mutant, mutated
 from pass_faults import PASS_FAULTS
 from region_faults import REGION_FAULTS
 
@@ -54,12 +54,11 @@ settings.load_profile("mutants")
 """
 
 
-def change(path: Path, mutant: Mutant) -> None:
-    """Break a file."""
-    text = path.read_text(encoding="utf-8")
-    if (count := text.count(mutant.text)) != 1:
-        raise SystemExit(f"{mutant.file}: got {mutant.text!r} {count} times, wanted it once")
-    path.write_text(text.replace(mutant.text, mutant.instead), encoding="utf-8")
+def change(package: Path, mutant: Mutant) -> None:
+    """Break a package."""
+    texts = {path: path.read_text("utf-8") for path in sorted(package.rglob("*.py"))}
+    path, text = mutated(mutant, texts)
+    path.write_text(text, "utf-8")
 
 
 def outcome(folder: Path, paths: Sequence[str], limit: float) -> tuple[str, str]:
@@ -87,7 +86,7 @@ def check(mutant: Mutant, original: Path, limit: float) -> tuple[str, str]:
     with tempfile.TemporaryDirectory(prefix="mutant-") as name:
         folder = Path(name) / "copy"
         shutil.copytree(original, folder)
-        change(folder / PACKAGE / mutant.file, mutant)
+        change(folder / PACKAGE, mutant)
         return outcome(folder, mutant.paths, limit)
 
 
@@ -103,7 +102,7 @@ def checked(mutants: Sequence[Mutant], original: Path, limit: float, workers: in
     with ThreadPoolExecutor(workers) as pool:
         results = pool.map(lambda mutant: check(mutant, original, limit), mutants)
         for mutant, (found, told) in zip(mutants, results, strict=True):
-            print(f"{found:<9} {mutant.law:<8} {mutant.file}: {mutant.fault}  {told}", flush=True)
+            print(f"{found:<9} {mutant.law:<8} {mutant.scope}: {mutant.fault}  {told}", flush=True)
             yield found
 
 

@@ -101,7 +101,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["optimize", "m", "-o", os.devnull], "not a file"),
         (["optimize", "m", "-o", "no/such/folder/out.onnx"], "create it first"),
         (["verify", "a", "b", "--seed", "x"], "not a valid integer"),
-        (["bench"], "Missing argument 'A [B …]'"),
+        (["bench"], "Missing argument 'A [B ...]'"),
         (["bench", "m", "--engine", "magic"], "wanted one of onnxruntime, openvino, litert"),
         (["bench", "m", "--threads", "0"], "0 is not in the range x>=1"),
         (["bench", "m", "--threads", "2", "--clock", "cpu"], "say --threads 1, or --clock wall"),
@@ -139,9 +139,33 @@ def test_shape_of_an_unknown_input(model: Path, capsys: pytest.CaptureFixture[st
     assert refused(capsys, "count", model, "--shape", "nosuch=1,6,5,7")[0] == 2
 
 
-def test_count_needs_the_sizes_left_open(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, message = refused(capsys, "count", model)
-    assert (code, "--shape" in message) == (2, True)
+@pytest.mark.parametrize(
+    "command", [["count"], ["optimize", "--dry-run"], ["verify", "self"], ["bench", *ONE_ENGINE]]
+)
+def test_the_first_line_says_open_sizes_and_can_be_pasted(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "model.onnx"
+    text = "q = Squeeze(h, a) y = Add(x, q)"
+    inputs = "float[batch,8] x, float[1,batch,8] h"
+    onnx.save(text_model(text, inputs, constants={"a": np.array([0])}), path)
+    arguments = [str(path) if word == "self" else word for word in [*command, str(path)]]
+    assert run(arguments) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    told, hint = first.split("; for others add ")
+    assert (told, hint) == ("open sizes: batch 1", "--shape x=1,8")
+    assert run([*arguments, *hint.split()]) == 0
+    assert "open sizes" not in capsys.readouterr().out
+
+
+def test_data_tell_the_sizes(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data.npz"
+    np.savez(data, x=np.ones((4, C_IN, H, W), np.float32))
+    assert run(["optimize", str(model), "--dry-run", "--data", str(data), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["inputs"] == [{"name": "x", "shape": [4, C_IN, H, W]}]
 
 
 # --- unreadable input: exit 3 ---------------------------------------------------------------
@@ -264,6 +288,12 @@ def test_a_reader_that_goes_away_is_no_failed_check(model: Path) -> None:
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
+def test_a_stdout_that_was_closed_hears_nothing() -> None:
+    command = f"'{PROGRAM}' explain 3 4 >&-"
+    ended = subprocess.run(command, shell=True, stderr=subprocess.PIPE, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
 def test_a_reader_that_goes_away_later_is_none_either() -> None:
     """Then the write fails outside of rich, and click makes it an exit without a reason."""
     code = (
@@ -320,6 +350,11 @@ def test_progress_only_on_a_terminal(model: Path) -> None:
     assert b"%" in os.read(master, 1 << 16)
     os.close(master)
     assert json.loads(shown.stdout)["passed"] is True
+
+
+def test_a_check_that_says_no_is_told_in_json_through_a_pipe(model: Path, tmp_path: Path) -> None:
+    shown = program("verify", model, chain(tmp_path / "other.onnx", bump=1), "--json")
+    assert (shown.returncode, json.loads(shown.stdout)["passed"]) == (1, False)
 
 
 def test_an_ascii_terminal_shows_the_report(model: Path) -> None:

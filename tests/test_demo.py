@@ -16,7 +16,6 @@ from onebyone.demo.__main__ import main
 from onebyone.demo.figure import figure
 from onebyone.demo.font import text
 from onebyone.demo.png import encode
-from onebyone.demo.timing import side_by_side
 from onebyone.graph.count import count
 
 
@@ -132,23 +131,6 @@ def test_font_has_all_that_the_figure_writes() -> None:
     assert all(text(letter).any() for letter in line if letter != " ")
     shapes = {text(letter).tobytes() for letter in set(line)}
     assert len(shapes) == len(set(line)), "two letters look the same"
-
-
-def test_turns_alternate_after_one_warm_up() -> None:
-    calls: list[str] = []
-    side_by_side(lambda: calls.append("b"), lambda: calls.append("a"), turns=3)
-    assert "".join(calls) == "ba" + "ba" + "ab" + "ba"
-
-
-def test_ratio_says_how_much_faster_after_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-    monkeypatch.setattr("onebyone.demo.timing.perf_counter", lambda: clock[0])
-
-    def takes(seconds: float) -> None:
-        clock[0] += seconds
-
-    timing = side_by_side(lambda: takes(0.5), lambda: takes(0.25), turns=4)
-    assert (timing.before, timing.after, timing.ratio) == (500, 250, 2)
 
 
 def test_demo_runs_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,15 +14,18 @@ import onebyone
 ROOT = Path(onebyone.__file__).parent
 # folder -> the parts of onebyone it may import; every part may import itself and `errors`.
 MAY = {
-    "algebra": set(),
-    "counting": set(),
+    "show": set(),
+    "algebra": {"show"},
+    "counting": {"show"},
     "graph": {"algebra", "counting"},
-    "optimize": {"algebra", "counting", "graph"},
-    "measure": {"counting", "graph", "optimize"},
+    "optimize": {"algebra", "counting", "graph", "show"},
+    "measure": {"counting", "graph", "optimize", "show"},
     "nn": {"algebra", "counting"},
-    "explore": {"algebra", "counting"},
-    "demo": {"algebra", "graph", "optimize"},
-    "api": {"algebra", "counting", "graph", "nn"},
+    "explore": {"algebra", "counting", "show"},
+    "demo": {"algebra", "graph", "measure", "optimize", "terminal"},
+    # Of the package `optimize` that is called, the door alone: its stages know nothing above them.
+    "optimize/__init__": {"api", "optimize"},
+    "api": {"algebra", "counting", "graph", "nn", "optimize"},
     "cli": {
         "algebra",
         "api",
@@ -31,13 +34,15 @@ MAY = {
         "measure",
         "optimize",
         "process",
+        "show",
         "terminal",
         "watch",
     },
     "errors": set(),
     "process": set(),
-    "terminal": set(),
+    "terminal": {"show"},
     "watch": set(),
+    "__main__": {"cli"},
     "__init__": {"algebra", "api", "graph", "optimize"},
 }
 # The stages inside optimize/, in the same way; each may use the files beside them too.
@@ -48,7 +53,7 @@ STAGES = {
     "maps": {"regions"},
     "verification": set(),
 }
-SHARED = {"cost", "estimate", "names", "room"}
+SHARED = {"cost", "estimate", "names", "room", "sharing"}
 FILES = sorted(ROOT.rglob("*.py"))
 
 
@@ -70,7 +75,8 @@ def imported(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_parts_import_only_what_lies_below_them(path: Path) -> None:
     inside = {name.split(".")[1] for name in imported(path) if name.startswith("onebyone.")}
-    assert inside <= MAY[part(path)] | {part(path), "errors"}
+    alone = str(path.relative_to(ROOT).with_suffix(""))
+    assert inside <= MAY.get(alone, MAY[part(path)]) | {part(path), "errors"}
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -5,6 +5,7 @@ That the tests kill them is for `python benchmarks/mutants.py` to say.
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
@@ -24,19 +25,29 @@ def mutants(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return import_module("mutants")
 
 
-def test_each_text_stands_once_in_its_file(mutants: ModuleType) -> None:
-    found = [(m.file, m.text, m.instead) for m in mutants.MUTANTS]
-    texts = {file: (ROOT / mutants.PACKAGE / file).read_text("utf-8") for file, _, _ in found}
-    assert [row for row in found if texts[row[0]].count(row[1]) != 1] == []
-    assert [row for row in found if row[1] == row[2]] == []
-    assert len(set(found)) == len(found)
-    assert {file.split("/")[0] for file, _, _ in found} == {"algebra", "optimize"}
+@pytest.fixture
+def mutant(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module that finds the place of one."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return import_module("mutant")
 
 
-def test_a_mutant_is_still_a_program(mutants: ModuleType) -> None:
-    for m in mutants.MUTANTS:
-        text = (ROOT / mutants.PACKAGE / m.file).read_text("utf-8")
-        compile(text.replace(m.text, m.instead), m.file, "exec")
+def test_each_stands_once_and_leaves_a_program(mutants: ModuleType, mutant: ModuleType) -> None:
+    package = ROOT / mutants.PACKAGE
+    trees = {path: ast.parse(path.read_text("utf-8")) for path in package.rglob("*.py")}
+    scopes = mutant.scopes(trees)
+    places = {m: mutant.places(scopes, m) for m in mutants.MUTANTS}
+    assert [(m.scope, m.code) for m, found in places.items() if len(found) != 1] == []
+    for m, (place,) in places.items():
+        assert place.path.relative_to(package).parts[0] in ("algebra", "optimize")
+        text = place.path.read_text("utf-8")
+        _, after = mutant.mutated(m, {place.path: text})
+        compile(after, m.scope, "exec")
+        assert ast.dump(ast.parse(after)) != ast.dump(ast.parse(text))
+
+
+def test_each_mutant_is_there_once(mutants: ModuleType) -> None:
+    assert len({(m.scope, m.code, m.instead) for m in mutants.MUTANTS}) == len(mutants.MUTANTS)
 
 
 def test_every_law_has_mutants(mutants: ModuleType) -> None:
@@ -51,14 +62,53 @@ def test_the_tests_are_there(mutants: ModuleType) -> None:
     assert [p for m in mutants.MUTANTS for p in m.paths if not (ROOT / p).is_file()] == []
 
 
-def test_a_change_is_made_once_or_not_at_all(mutants: ModuleType, tmp_path: Path) -> None:
-    path = tmp_path / "some.py"
-    path.write_text("a = 1\nb = 1\n", encoding="utf-8")
-    mutants.change(path, mutants.Mutant("sum", "some.py", "", "", "a = 1", "a = 2"))
-    assert path.read_text(encoding="utf-8") == "a = 2\nb = 1\n"
-    twice = mutants.Mutant("sum", "some.py", "", "", " = ", "")
-    with pytest.raises(SystemExit, match=r"some\.py: got ' = ' 2 times, wanted it once"):
-        mutants.change(path, twice)
+SOURCE = """
+class Sum:
+    def plus(self, a, b):  # a comment
+        if (a
+                < b):
+            self.count += 1
+            return a - b
+        return a - b - [k < 2 for k in b][0]
+
+def plus(a, b):
+    return a < b
+"""
+
+
+@pytest.mark.parametrize(
+    ("scope", "code", "instead", "wanted"),
+    [
+        ("Sum.plus", "a < b", "a <= b", "if a <= b:"),
+        ("plus", "a<b", "(a <= b)", "return a <= b"),
+        ("Sum.plus", "k < 2", "k < 3", "[k < 3 for k in b]"),
+        ("Sum.plus", "self.count += 1", "", "if a < b:\n            return a - b"),
+        ("Sum.plus", "self.count += 1\nreturn a-b", "return 0", "if a < b:\n            return 0"),
+        ("Sum.plus", "return a - b", "pass", "pass"),
+    ],
+)
+def test_code_is_found_whatever_its_layout(
+    mutant: ModuleType, scope: str, code: str, instead: str, wanted: str
+) -> None:
+    one = mutant.Mutant("sum", scope, "", "", code, instead)
+    path, text = mutant.mutated(one, {Path("some.py"): SOURCE, Path("other.py"): "x = 1"})
+    assert (path, wanted in text) == (Path("some.py"), True)
+
+
+def test_a_change_is_made_once_or_not_at_all(
+    mutants: ModuleType, mutant: ModuleType, tmp_path: Path
+) -> None:
+    for scope, code, count in (("Sum.plus", "a - b", 2), ("minus", "a < b", 0), ("plus", "b", 2)):
+        one = mutant.Mutant("sum", scope, "", "", code, "a")
+        if (scope, count) == ("plus", 2):
+            (tmp_path / "moved.py").write_text(SOURCE, "utf-8")
+        (tmp_path / "some.py").write_text(SOURCE, "utf-8")
+        with pytest.raises(SystemExit, match=f"got {code!r} {count} times, wanted it once"):
+            mutants.change(tmp_path, one)
+        assert (tmp_path / "some.py").read_text("utf-8") == SOURCE
+    (tmp_path / "moved.py").unlink()
+    mutants.change(tmp_path, mutant.Mutant("sum", "plus", "", "", "a < b", "a"))
+    assert (tmp_path / "some.py").read_text("utf-8").endswith("def plus(a, b):\n    return a")
 
 
 def test_what_the_tests_say(mutants: ModuleType, tmp_path: Path) -> None:

@@ -80,9 +80,18 @@ def test_optimize_is_callable_in_any_order_of_import(ways: tuple[str, str]) -> N
 
 
 def test_optimize_shows_the_signature_of_its_function() -> None:
-    from onebyone.optimize import optimize
+    from onebyone.api import optimize
+    from onebyone.optimize import optimize as stage
 
     assert inspect.signature(onebyone.optimize) == inspect.signature(optimize)
+    shared = inspect.signature(stage).parameters
+    assert shared.keys() - inspect.signature(optimize).parameters.keys() == set()
+
+
+def test_version_is_the_installed_one() -> None:
+    from importlib.metadata import version
+
+    assert onebyone.__version__ == version("onebyone")
 
 
 def test_the_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

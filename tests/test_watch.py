@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -65,6 +67,69 @@ def test_signals_are_handed_on(number: signal.Signals, tmp_path: Path) -> None:
     assert program.communicate(timeout=30)[1] == ""  # run() says it; here it is another one
     assert program.returncode == 130
     assert os.listdir(tmp_path) == []
+
+
+# As in native code: the signal is there, and Python does not hear of it.
+DEAF = (
+    "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]); "
+    "tempfile.mkstemp(); print('go', flush=True); "
+)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_native_code_does_not_keep_anybody_waiting(number: signal.Signals, tmp_path: Path) -> None:
+    program = started(DEAF + "time.sleep(60)", tmp_path)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "go\n"
+    begin = time.monotonic()
+    program.send_signal(number)
+    assert program.communicate(timeout=30)[1] == "onebyone: interrupted\n"
+    assert program.returncode == 130
+    assert time.monotonic() - begin < 2
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_is_written_to_its_end(tmp_path: Path) -> None:
+    inside = (
+        "w = cli.unbroken(); w.__enter__(); time.sleep(2); "
+        "print('whole', flush=True); "
+        "w.__exit__(None, None, None); time.sleep(60)"
+    )
+    program = started(DEAF + inside, tmp_path)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "go\n"
+    program.send_signal(signal.SIGINT)
+    out, err = program.communicate(timeout=30)
+    assert (out, err, program.returncode) == ("whole\n", "onebyone: interrupted\n", 130)
+
+
+def test_an_engine_at_work_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    program = started(
+        "import atexit; atexit.register(time.sleep, 60); print('said'); return 3", tmp_path
+    )
+    assert program.communicate(timeout=30) == ("said\n", "")
+    assert program.returncode == 3
+
+
+def test_openvino_has_a_time_limit_too(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    text = (
+        '<ir_version: 8, opset_import: ["": 17]> g (float[4] x) => (float[4] y) '
+        "<int64 m = {4611686018427387904}, bool t = {1}> { y = Loop (m, t, x) <body = b "
+        "(int64 i, bool c, float[4] s) => (bool d, float[4] u) { d = Identity(c) u = Add(s, s) }> }"
+    )
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "endless.onnx")
+    ended = subprocess.run(
+        [sys.executable, "-m", "onebyone", "bench", "endless.onnx", "--engine", "openvino"],
+        cwd=tmp_path,
+        env={**os.environ, "ONEBYONE_TIME_LIMIT": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert "a run in OpenVINO took over 1 s" in ended.stderr
 
 
 def test_a_command_whose_parent_was_killed_ends(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ A few functions and the errors they raise; each is imported when it is first ask
 
     count(model)      parameters, multiply-accumulates and bytes, per layer and in total; of an
                       ONNX model, or of a PyTorch module and an example of its input
-    optimize(model)   an equal, cheaper model and the report with its proof
+    optimize(model)   an equal, cheaper model and the report with its proof; a PyTorch module and
+                      an example of its input are exported first
     rank(W)           how many output channels are redundant; of a matrix or a PyTorch module
     verify(a, b)      do two models compute the same?
     read, write       ONNX files, checked on the way in, atomic on the way out
@@ -13,11 +14,13 @@ A few functions and the errors they raise; each is imported when it is first ask
 `onebyone.nn` holds layers, blocks and conversions for PyTorch; it is imported by its name.
 
 `onebyone.optimize` is a package and the function in one: calling the package calls
-`onebyone.optimize.optimize`.
+`onebyone.api.optimize`.
 
 >>> import onebyone
 >>> onebyone.__all__
 ['count', 'errors', 'optimize', 'rank', 'read', 'verify', 'write']
+
+`onebyone.__version__` is the version that is installed.
 """
 
 from __future__ import annotations
@@ -27,11 +30,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from onebyone import errors
-    from onebyone.api import count, rank
+    from onebyone.api import count, optimize, rank
     from onebyone.graph.read import read
     from onebyone.graph.write import write
-    from onebyone.optimize import optimize
     from onebyone.optimize.verification.verify import verify
+
+    __version__: str
 
 __all__ = ["count", "errors", "optimize", "rank", "read", "verify", "write"]
 
@@ -49,6 +53,10 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Import a public name on first use (PEP 562) and keep it."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("onebyone")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _HOMES[name]

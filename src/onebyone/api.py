@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from onebyone.errors import UsageError
@@ -20,8 +20,76 @@ if TYPE_CHECKING:
 
     from onebyone.algebra.rank import Rank
     from onebyone.counting.value import Count
+    from onebyone.optimize.cost import Profile
+    from onebyone.optimize.run import Optimized
 
-__all__ = ["count", "rank"]
+__all__ = ["count", "optimize", "rank"]
+
+
+def optimize(
+    source: str | os.PathLike[str] | onnx.ModelProto | ir.Model | Any,
+    example: Any = None,
+    *,
+    export: Mapping[str, Any] | None = None,
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    data: Mapping[str, np.ndarray] | None = None,
+    profile: Profile | str | os.PathLike[str] | None = None,
+    lost_bits: float | None = None,
+    verify: bool = True,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Optimized:
+    """Rewrite a model into an equal one that costs less, and prove it equal.
+
+    Args:
+        source: an ONNX model (a path, an `onnx.ModelProto`, an `onnx_ir.Model`, a
+            `torch.onnx.ONNXProgram`), or a `torch.nn.Module`, which is exported first, as it is
+            in evaluation mode. It is not changed.
+        example: for a module what to call it with: a tensor, a tuple of arguments or a dictionary
+            of keyword arguments.
+        export: for a module, options of `torch.onnx.export`: `{"dynamo": False}` for the
+            TorchScript exporter, `{"dynamic_shapes": ({0: "batch"},)}` for an open batch.
+        only, without: names of laws to use alone, or to leave out.
+        shapes: sizes to decide for, by input name, where an input is dynamic; the result is valid
+            for all sizes. Otherwise those of `data`, or batch 1, sequence 128, image 224.
+        data: the caller's own inputs, by name, for verification.
+        profile: the machine to decide for, or the path of its JSON.
+        lost_bits: the digits, in bits, that a rewrite may lose where the original cancels exactly
+            (docs/numerics.md); what would lose more is refused. 4 if not given.
+        verify: whether to run both models and compare; without it there is no certificate.
+        progress: called with (stage, done, total).
+
+    Returns:
+        The new model and the report; `report.certificate.passed` says whether it may be used. Of a
+        module the report compares with the model that PyTorch exported.
+
+    Raises:
+        UnreadableModel: the source is no usable ONNX model, or contradicts itself.
+        UsageError: a module without an example, or that PyTorch cannot export; an unknown law, a
+            shape or data that do not fit, an unusable profile.
+    """
+    from onebyone.optimize.run import optimize as optimize_onnx
+
+    if _is_torch(source, "nn.Module"):
+        from onebyone.nn.to_onnx import to_onnx
+
+        source = to_onnx(cast("Any", source), example, export)
+    elif example is not None or export is not None:
+        raise UsageError(
+            "got an example of the input and no module, wanted shapes={'input': (1, 3)}"
+        )
+    return optimize_onnx(
+        source,
+        only=only,
+        without=without,
+        shapes=shapes,
+        data=data,
+        profile=profile,
+        lost_bits=lost_bits,
+        verify=verify,
+        progress=progress,
+    )
 
 
 def count(
@@ -33,16 +101,16 @@ def count(
     """Count what a model holds, computes and moves; 1 MAC = 2 FLOPs.
 
     Args:
-        target: an ONNX model (a path, an `onnx.ModelProto`, an `onnx_ir.Model`), or a
-            `torch.nn.Module`.
-        example: for ONNX the shapes of inputs by name, of those at least that leave some size
-            open. For a module what to call it with: a tensor, a tuple of arguments or a dictionary
-            of keyword arguments (`onebyone.nn.count.count`).
+        target: an ONNX model (a path, an `onnx.ModelProto`, an `onnx_ir.Model`, a
+            `torch.onnx.ONNXProgram`), or a `torch.nn.Module`.
+        example: for ONNX the shapes of inputs by name; what is left open then is of the usual
+            size: batch 1, sequence 128, image 224. For a module what to call it with: a tensor, a
+            tuple of arguments or a dictionary of keyword arguments (`onebyone.nn.count.count`).
         shapes: for ONNX, another name of `example`, that of `optimize` and `verify`.
 
     Raises:
         UnreadableModel: the target is no usable ONNX model.
-        UsageError: sizes are missing, or do not fit; shapes are given for a module, or twice.
+        UsageError: sizes do not fit; shapes are given for a module, or twice.
 
     >>> from onnx import parser
     >>> model = parser.parse_model('''<ir_version: 8, opset_import: ["": 17]>

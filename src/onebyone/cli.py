@@ -8,9 +8,10 @@ Exit codes: 0 done, 1 a check said no, 2 wrong usage, 3 unreadable input, 130 in
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,14 @@ import click
 
 from onebyone.errors import CheckFailed, OnebyoneError, UnreadableModel, UsageError
 from onebyone.process import bound_memory, interruptible, own_stderr
-from onebyone.terminal import emit, escaped, progress_bar
-from onebyone.watch import watched
+from onebyone.show.text import shape_option
+from onebyone.terminal import emit, progress_bar, readable, say
+from onebyone.watch import said_all, unbroken, watched
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from onebyone.optimize.report import Report
 
 __all__ = ["cli", "main", "run"]
 
@@ -34,14 +38,21 @@ def main() -> None:
     """Run the command line of this process and exit with its code."""
     interruptible()
     bound_memory()
+    alone = True
     if not os.environ.get("ONEBYONE_TRACEBACK"):
         own_stderr()
-        watched()
+        alone = not watched()
+    readable()
     try:
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # another one, while the first was told
         code = 130
-    sys.exit(code)
+    said_all()
+    if alone:
+        sys.exit(code)
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
+    os._exit(code)  # an engine that is still at work would be waited for
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -98,7 +109,8 @@ _shape = click.option(
     multiple=True,
     callback=_shapes,
     metavar="NAME=SIZES",
-    help="Sizes of an input that leaves some open: input=1,3,224,224. Repeatable.",
+    help="Sizes of an input that leaves some open: input=1,3,224,224. Repeatable. Otherwise batch "
+    "1, sequence 128, image 224.",
 )
 _data = click.option(
     "--data",
@@ -129,6 +141,13 @@ def count(model: str, shapes: Mapping[str, Sequence[int]], as_json: bool) -> Non
 @_shape
 @_data
 @click.option(
+    "--lost-bits",
+    type=float,
+    metavar="BITS",
+    help="Digits that a fold may lose where the model cancels exactly (x − mean, masks, stencils); "
+    "4 if not given.",
+)
+@click.option(
     "--profile",
     type=click.Path(path_type=Path),
     metavar="FILE.json",
@@ -145,6 +164,7 @@ def optimize(
     without: tuple[str, ...],
     shapes: Mapping[str, Sequence[int]],
     data: Path | None,
+    lost_bits: float | None,
     profile: Path | None,
     as_json: bool,
 ) -> None:
@@ -155,8 +175,9 @@ def optimize(
     """
     if output is None and not dry_run:
         raise UsageError("no output given: add -o OUT.onnx, or --dry-run to write nothing")
-    target = None if dry_run else _target(output)
+    target = None if dry_run else _target(output, read=(data, profile))
     arrays = None if data is None else _load(data)
+    from onebyone.graph.copy import copy
     from onebyone.graph.write import write
     from onebyone.optimize import optimize as optimize_model
 
@@ -168,17 +189,19 @@ def optimize(
             shapes=shapes or None,
             data=arrays,
             profile=profile,
+            lost_bits=lost_bits,
             progress=progress,
         )
     certificate = result.report.certificate
     passed = certificate is None or certificate.passed
     if target is not None and passed:
-        write(result.model, target)
+        with unbroken():
+            if not (result.report.unchanged and copy(model, target, result.model)):
+                write(result.model, target)
     emit(result.report, as_json)
     if passed and not as_json:
-        click.echo(
-            "nothing was written" if target is None else f"written to {escaped(str(target))}"
-        )
+        for line in _next(result.report, model, target, shapes):
+            say(line)
     if certificate is not None and certificate.undecided:
         raise CheckFailed(
             f"{model}: {certificate.verdict}, nothing was written: {certificate.worst}"
@@ -188,6 +211,27 @@ def optimize(
             f"{model}: the certificate failed, nothing was written: {certificate.worst}; "
             "if that is not the model's own doing, report it"
         )
+
+
+def _next(
+    report: Report, model: str, target: Path | None, shapes: Mapping[str, Sequence[int]]
+) -> Iterator[str]:
+    """The last lines of `optimize`: what was written, and what to do with it."""
+    if report.unchanged:
+        same = target is not None and target.exists() and target.samefile(model)
+        copied = f"{model} stays as it is" if same else f"{target} is {model}, byte for byte"
+        yield "nothing was written" if target is None else copied
+    else:
+        yield "nothing was written" if target is None else f"written to {target}"
+        options = [shape_option(name, shape) for name, shape in shapes.items()]
+        files = [shlex.quote(model), shlex.quote(str(target or "OUT.onnx"))]
+        command = "bench" if target else "optimize"
+        words = files if target else [files[0], "-o", files[1]]
+        yield f"next    {' '.join(['onebyone', command, *words, *options])}"
+    if report.quantised:
+        yield "hint    quantised parts stay as they are: optimise first, then quantise"
+    elif not report.unchanged:
+        yield "hint    to quantise it, do so after this, not before"
 
 
 @cli.command()
@@ -229,7 +273,7 @@ _clock = click.option(
 
 
 @cli.command()
-@click.argument("models", nargs=-1, required=True, type=click.Path(), metavar="A [B …]")
+@click.argument("models", nargs=-1, required=True, type=click.Path(), metavar="A [B ...]")
 @click.option("--engine", "engines", multiple=True, metavar="NAME", help="Default: all installed.")
 @_shape
 @_threads
@@ -245,16 +289,24 @@ def bench(
     clock: str,
     as_json: bool,
 ) -> None:
-    """Time models A, B, … in turns against A, in onnxruntime, openvino and litert (.tflite files).
+    """Time models A, B, ... in turns against A.
 
-    A second copy of A shows what can be told apart on this machine now, and what not. For an ONNX
-    file litert runs the .tflite file of the same name beside it.
+    In onnxruntime, openvino and litert (.tflite files), where these are installed. A second copy
+    of A shows what can be told apart on this machine now, and what not. For an ONNX file litert
+    runs the .tflite file of the same name beside it.
     """
     from onebyone.measure.bench import bench as time_models
 
-    found = time_models(
-        models, engines, shapes=shapes, threads=threads, seconds=seconds, clock=clock
-    )
+    with progress_bar(timed=True) as progress:
+        found = time_models(
+            models,
+            engines,
+            shapes=shapes,
+            threads=threads,
+            seconds=seconds,
+            clock=clock,
+            progress=progress,
+        )
     emit(found, as_json)
 
 
@@ -270,8 +322,10 @@ def profile(name: str, threads: int | None, clock: str, output: Path | None, as_
     from onebyone.measure.profile import profile as measure
     from onebyone.measure.save import save
 
-    found = measure(name, threads=threads, clock=clock)
-    save(found, target)
+    with progress_bar(timed=True) as progress:
+        found = measure(name, threads=threads, clock=clock, progress=progress)
+    with unbroken():
+        save(found, target)
     emit(found, as_json)
 
 
@@ -340,10 +394,18 @@ def explain(
     emit(explanation, as_json)
 
 
-def _target(output: Path | None, usual: str = "model.onnx") -> Path:
-    """The file to write, known to be writable before any work begins; raises UsageError."""
+def _target(
+    output: Path | None, usual: str = "model.onnx", read: Sequence[Path | None] = ()
+) -> Path:
+    """The file to write, known to be writable before any work begins; raises UsageError.
+
+    It is none of those that the command reads, apart from the model.
+    """
     if output is None:
         raise UsageError(f"no output given: add -o FILE, like {usual}")
+    for path in read:
+        if path is not None and path.exists() and output.exists() and output.samefile(path):
+            raise UsageError(f"-o {output} is {path}, which is read: choose another name")
     if output.exists() and not output.is_file():
         raise UsageError(f"-o {output} is not a file: name one, like {output / usual}")
     if not output.parent.is_dir():
@@ -397,7 +459,7 @@ def _fail(error: BaseException) -> int:
     if os.environ.get("ONEBYONE_TRACEBACK"):
         raise error
     message, code = _outcome(error)
-    click.echo(f"onebyone: {escaped(' '.join(message.split()))}", err=True)
+    say(f"onebyone: {' '.join(message.split())}", sys.stderr)
     return code
 
 

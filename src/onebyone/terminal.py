@@ -7,27 +7,52 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-import click
+from onebyone.show.shown import Clean
+from onebyone.show.text import READABLE, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.console import RenderableType
 
     Progress = Callable[[str, int, int], None]
 
-__all__ = ["emit", "escaped", "progress_bar"]
+__all__ = ["emit", "progress_bar", "readable", "say"]
 
 # Wide enough for the tables when stdout is a pipe or a file and has no width of its own.
 PIPE_WIDTH = 120
+# Seconds between two looks of a bar that is drawn between timed rounds.
+_REDRAWN = 0.2
 
 
 class _Result(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
+    def __rich__(self) -> RenderableType: ...
+
+
+def readable() -> None:
+    """From now on a character that stdout or stderr cannot show has a stand-in there.
+
+    What goes to a stdout that was closed goes nowhere.
+    """
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=READABLE)
+
+
+def say(line: str, stream: TextIO | None = None) -> None:
+    """One line, which cannot steer the terminal; nothing where the stream was closed."""
+    out = sys.stdout if stream is None else stream
+    if out is not None:
+        out.write(escaped(line) + "\n")
+        out.flush()
 
 
 def emit(result: _Result, as_json: bool) -> None:
@@ -35,9 +60,10 @@ def emit(result: _Result, as_json: bool) -> None:
     if as_json:
         import json
 
-        click.echo(json.dumps(_finite(result.to_dict()), indent=2, allow_nan=False))
+        print(json.dumps(_finite(result.to_dict()), indent=2, allow_nan=False))
     else:
         _print(result)
+    sys.stdout.flush()
 
 
 def _finite(value: Any) -> Any:
@@ -49,55 +75,46 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
-def _print(result: object) -> None:
+def _print(result: RenderableType) -> None:
     from rich.console import Console
 
-    if hasattr(sys.stdout, "reconfigure"):
-        # A terminal that cannot show × shows its escape instead of failing.
-        sys.stdout.reconfigure(errors="backslashreplace")
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    Console(width=width, emoji=False, highlight=False).print(_Shown(result))
-
-
-class _Shown:
-    """A rich renderable whose text cannot steer the terminal: control characters are escaped."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for segment in console.render(self.inner, options):
-            text = segment.text if segment.control else escaped(segment.text, keep="\n")
-            yield segment._replace(text=text)
-
-
-def escaped(text: str, keep: str = "") -> str:
-    r"""Every character that does not print becomes its escape.
-
-    >>> print(escaped("conv\x1b[2J\n"))
-    conv\x1b[2J\n
-    """
-    return "".join(
-        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
-    )
+    Console(width=width, emoji=False, highlight=False).print(Clean(result))
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress | None]:
-    """A progress bar on stderr, only where somebody is looking."""
+def progress_bar(timed: bool = False) -> Iterator[Progress | None]:
+    """A progress bar on stderr, only where somebody is looking.
+
+    It moves by itself, by a thread of its own; where something is `timed`, which that thread would
+    disturb, only when it is told something.
+    """
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
     from rich.markup import escape
+    from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bars
+    from rich.progress import TimeElapsedColumn as Elapsed
 
-    tasks = {}
-    with Bars(console=Console(stderr=True), transient=True) as bars:
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), Elapsed()
+    moving = () if timed else (SpinnerColumn("line"),)  # of ASCII
+    tasks, drawn = {}, 0.0
+    console = Console(stderr=True)
+    with Bars(*moving, *columns, console=console, transient=True, auto_refresh=not timed) as bars:
+        reading = bars.add_task(
+            "reading", total=None
+        )  # until the first stage: nobody knows how long
 
         def advance(stage: str, done: int, total: int) -> None:
+            nonlocal drawn
+            bars.update(reading, visible=False)
             if stage not in tasks:
                 tasks[stage] = bars.add_task(escape(escaped(stage)))
             bars.update(tasks[stage], completed=done, total=total)
+            if timed and time.monotonic() - drawn > _REDRAWN:
+                bars.refresh()
+                drawn = time.monotonic()
 
         yield advance

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from rich.console import Console
 
 from onebyone.counting.value import Count
-from onebyone.errors import UnreadableModel, UsageError
+from onebyone.errors import UnreadableModel
 from onebyone.graph.count import count
 from onebyone.graph.count_formulas import PRODUCTS
 from onebyone.graph.count_gaps import _MOVES, _NO_FORMULA
@@ -295,10 +295,11 @@ def dynamic() -> onnx.ModelProto:
     return model([node("Conv", "x W b", "y")], {"x": ("n", 3, "h", "w")}, conv(3, 4, 1, 1))
 
 
-def test_a_free_dimension_must_be_given() -> None:
-    with pytest.raises(UsageError, match=r"--shape x=1,3,224,224") as raised:
-        count(dynamic())
-    assert "\n" not in str(raised.value)
+def test_a_free_dimension_is_of_the_usual_size_and_that_is_said() -> None:
+    counted = count(dynamic())
+    assert counted.inputs == (("x", (1, 3, 224, 224)),)
+    assert counted.told.endswith("--shape x=1,3,224,224")
+    assert counted.totals() == count(dynamic(), {"x": (1, 3, 224, 224)}).totals()
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 1, 1), (2, 3, 5, 7), (3, 3, 224, 224)])
@@ -332,7 +333,7 @@ def test_the_json_is_complete() -> None:
     assert list(said) == [
         *("schema", "unit", "parameters", "buffers", "macs", "flops", "pointwise_macs"),
         *("pointwise_share", "bias_adds", "activation_bytes", "weight_bytes", "intensity", "nodes"),
-        *("inputs", "layers", "uncounted"),
+        *("inputs", "assumed", "misfit", "layers", "uncounted"),
     ]
     assert (said["schema"], said["unit"]) == (1, "1 MAC = 2 FLOPs")
     assert said["inputs"] == [{"name": "x", "shape": [2, 3, 5, 7]}]

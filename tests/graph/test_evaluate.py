@@ -361,3 +361,13 @@ def test_grid_sample_of_either_opset_is_what_the_engine_gives(
     (wanted,) = run(proto, given)
     got = evaluate(read(proto), given)
     assert (got["y"] == wanted["y"]).all()
+
+
+@pytest.mark.parametrize("shape", ["2,6,3,5", "1,4,7,2"])
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_local_response_is_normalised_over_channels(shape: str, size: int) -> None:
+    """The onnx package's reference walks over the batch, and normalises only so many channels."""
+    body = f"y = LRN<size = {size}, alpha = 0.5, beta = 0.75, bias = 2.0>(x)"
+    proto = model(body, f"float[{shape}] x", f"float[{shape}] y")
+    (wanted,) = run(proto, feed(proto))
+    assert close(wanted["y"].astype(np.float64), evaluate(read(proto), feed(proto))["y"])

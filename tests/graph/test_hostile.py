@@ -107,7 +107,7 @@ def test_control_characters_are_shown_not_sent(tmp_path):
 
 @pytest.mark.parametrize("source", [None, 7, b"bytes", [], network().graph])
 def test_sources_of_the_wrong_type(source):
-    assert "wanted a path, an onnx.ModelProto or an onnx_ir.Model" in refusal(source)
+    assert "wanted a path, an onnx.ModelProto, an onnx_ir.Model" in refusal(source)
 
 
 def test_an_empty_proto():

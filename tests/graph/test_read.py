@@ -201,16 +201,9 @@ def test_from_ir_version_4_on_a_listed_initialiser_is_a_default():
     assert (evaluated(to_proto(model), x=X, w=WEIGHT + 1) == X @ (WEIGHT + 1)).all()
 
 
-@pytest.mark.parametrize("opset", [11, 13, onnx.defs.onnx_opset_version()])
+@pytest.mark.parametrize("opset", [7, 10, 11, 13, onnx.defs.onnx_opset_version()])
 def test_known_opsets_are_kept(opset):
     assert read(linear(opset=opset)).opset_imports[""] == opset
-
-
-@pytest.mark.parametrize("opset", [7, 10])
-def test_older_opsets_are_converted(opset):
-    model = read(linear(opset=opset))
-    assert model.opset_imports[""] == 11
-    assert (evaluated(to_proto(model), x=X) == X @ WEIGHT).all()
 
 
 def test_an_opset_of_the_future_is_refused():

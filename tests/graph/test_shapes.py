@@ -209,19 +209,31 @@ def test_shapes_that_do_not_fit(shapes, message):
         Sizes(model, shapes)
 
 
-def test_strict_asks_for_what_is_free():
-    model = inferred(chain([helper.make_node("Relu", ["x"], ["y"])], ["n", 3, "h", "w"]))
-    with pytest.raises(UsageError, match=r"input 'x' .* --shape x=1,3,224,224"):
-        Sizes(model, strict=True)
-    assert Sizes(model, {"x": (2, 3, 5, 7)}, strict=True).inputs == {"x": (2, 3, 5, 7)}
-
-
-def test_strict_asks_for_all_inputs_at_once():
+def test_what_was_assumed_is_told_and_can_be_pasted():
     model = inferred(proto("y = Add(x, z) t = Abs(w)", "float[n,3] x, float[n,m] z, float[2] w"))
-    with pytest.raises(UsageError, match=r"add --shape x=1,3 --shape z=1,224$"):
-        Sizes(model, strict=True)
-    with pytest.raises(UsageError, match=r"size 'm' open: add --shape z=1,224$"):
-        Sizes(model, {"x": (2, 3)}, strict=True)
+    sizes = Sizes(model)
+    assert sizes.inputs == {"x": (1, 3), "z": (1, 128), "w": (2,)}
+    assert sizes.told.endswith("for others add --shape x=1,3 --shape z=1,128")
+    assert Sizes(model, {"x": (2, 3)}).told.endswith("for others add --shape z=2,128")
+    pasted = Sizes(model, {"x": (1, 3), "z": (1, 128)})
+    assert (pasted.inputs, pasted.assumed, pasted.told) == (sizes.inputs, (), "")
+
+
+def test_one_name_at_several_places_has_one_size():
+    """`batch` stands on the second axis of h: pasted back, two sizes of it were refused."""
+    model = inferred(proto("y = Mul(x, x) z = Abs(h)", "float[batch,8] x, float[1,batch,8] h"))
+    assert Sizes(model).inputs == {"x": (1, 8), "h": (1, 1, 8)}
+
+
+def test_data_tell_the_sizes_that_are_not_given():
+    model = inferred(proto("y = Mul(x, x) z = Abs(q)", "float[n,3,h,w] x, float[n,k] q"))
+    data = {"x": (5, 3, 64, 48)}
+    sizes = Sizes(model, data=data)
+    assert sizes.inputs == {"x": (5, 3, 64, 48), "q": (5, 128)}
+    assert [each.name for each in sizes.assumed] == ["k"]
+    assert Sizes(model, {"x": (2, 3, 7, 9)}, data).inputs == {"x": (2, 3, 7, 9), "q": (2, 128)}
+    strange = {"x": (5, 3), "nosuch": (4,)}  # told by who compares data with the inputs
+    assert Sizes(model, data=strange).inputs == Sizes(model).inputs
 
 
 def test_an_input_of_unknown_rank():
@@ -229,6 +241,7 @@ def test_an_input_of_unknown_rank():
     with pytest.raises(UsageError, match="--shape x="):
         Sizes(model)
     assert Sizes(model, {"x": (2, 3)}).shape(model.graph.inputs[0]) == (2, 3)
+    assert Sizes(model, data={"x": (2, 3)}).shape(model.graph.inputs[0]) == (2, 3)
 
 
 def test_an_initialiser_that_is_an_input_need_not_be_fed():

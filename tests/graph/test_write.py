@@ -119,6 +119,90 @@ def test_the_source_itself_can_be_the_target(tmp_path):
     assert (weight.const_value.numpy() == WEIGHT).all()
 
 
+@pytest.fixture
+def source(tmp_path):
+    """A model with its weights in `s.data`, of which `optimize` could keep none."""
+    onnx.save(
+        affine(),
+        tmp_path / "s.onnx",
+        save_as_external_data=True,
+        location="s.data",
+        size_threshold=0,
+    )
+    return tmp_path / "s.onnx"
+
+
+def in_memory(path):
+    """The model at `path` after every weight was replaced by one in memory."""
+    model = read(path)
+    for value in model.graph.initializers.values():
+        value.const_value = ir.tensor(value.const_value.numpy().copy(), name=value.name)
+    return model
+
+
+def same(path):
+    return path
+
+
+def linked(path):
+    (path.parent / "link").symlink_to(path.name)
+    return path.parent / "link"
+
+
+def hard_linked(path):
+    os.link(path, path.parent / "link")
+    return path.parent / "link"
+
+
+@pytest.mark.parametrize("named", [same, linked, hard_linked])
+@pytest.mark.parametrize("loaded", [read, in_memory])
+@pytest.mark.parametrize("largest", [10**9, 1000])
+def test_the_data_of_the_source_is_spared(source, named, loaded, largest):
+    model, data = loaded(source), source.parent / "s.data"
+    had, target = data.read_bytes(), named(data)
+    with pytest.raises(UsageError, match="is the data of the model that was read"):
+        write(model, target, largest=largest)
+    assert data.read_bytes() == had
+    assert set(os.listdir(source.parent)) == {"s.onnx", "s.data", target.name}
+
+
+@pytest.mark.parametrize("loaded", [read, in_memory])
+def test_data_beside_the_target_may_be_those_of_the_source(tmp_path, loaded):
+    onnx.save(affine(), tmp_path / "s.onnx", save_as_external_data=True, location="t.onnx.data",
+              size_threshold=0)  # fmt: skip
+    model = loaded(tmp_path / "s.onnx")
+    for before in (False, True):  # whether there is another model of the name
+        if before:
+            (tmp_path / "t.onnx").write_bytes(b"another")
+        with pytest.raises(UsageError, match=r"t\.onnx\.data is the data of the model"):
+            write(model, tmp_path / "t.onnx", largest=1000)
+    (tmp_path / "t.onnx").unlink()
+    os.link(tmp_path / "s.onnx", tmp_path / "t.onnx")  # whose other name still needs the data
+    with pytest.raises(UsageError, match=r"t\.onnx\.data is the data of the model"):
+        write(model, tmp_path / "t.onnx", largest=1000)
+    assert (run(tmp_path / "s.onnx") == EXPECTED).all()
+
+
+def test_weights_never_take_the_place_of_the_source(tmp_path):
+    onnx.save(affine(), tmp_path / "t.data")
+    with pytest.raises(UsageError, match="its weights would go to the model that was read"):
+        write(read(tmp_path / "t.data"), tmp_path / "t", largest=1000)
+    assert os.listdir(tmp_path) == ["t.data"]
+    assert (run(tmp_path / "t.data") == EXPECTED).all()
+
+
+def test_external_data_inside_a_node_are_spared(tmp_path, source):
+    proto = onnx.load(source, load_external_data=False)
+    tensors = [each for each in proto.graph.initializer if each.name == "w"]
+    proto.graph.node.insert(0, helper.make_node("Constant", [], ["w"], value=tensors[0]))
+    proto.graph.initializer.remove(tensors[0])
+    source.write_bytes(proto.SerializeToString())
+    had = (tmp_path / "s.data").read_bytes()
+    with pytest.raises(UsageError, match="is the data of the model that was read"):
+        write(in_memory(source), tmp_path / "s.data")
+    assert (tmp_path / "s.data").read_bytes() == had
+
+
 def fail_at(monkeypatch, name, count, error):
     """The `count`-th call of `os.<name>` raises `error`."""
     real, calls = getattr(os, name), []

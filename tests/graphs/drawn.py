@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,26 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper, printer
 
 from . import channel, joins, layout, moved, opaque, pruned, resize, space, taken
 from .sketch import CHANNEL_AXIS, Sketch, Value
+from .versions import Unwritable
 
-__all__ = ["OPSETS", "Drawn", "drawn_models", "sample"]
+__all__ = [
+    "BY_LAYOUT",
+    "CHOICES",
+    "IR_VERSION",
+    "MOVES",
+    "OPSETS",
+    "Drawn",
+    "Move",
+    "assembled",
+    "by_layout",
+    "drawn_inputs",
+    "drawn_models",
+    "sample",
+    "step",
+]
 
 OPSETS = (17, 11, 13, 18, 20, 22)
 IR_VERSION = 10
-MAX_NODES = 24  # a composite move may pass the aim of fourteen; this is the hard end
 
 Move = Callable[[Sketch, Value], Value | None]
 
@@ -74,10 +88,17 @@ MOVES: tuple[tuple[Move, int, str], ...] = (
     (opaque.clip, 1, "image tokens vector"),
     (opaque.maximum, 1, "image"),
 )
-BY_LAYOUT = {
-    name: tuple(move for move, often, where in MOVES if name in where.split() for _ in range(often))
-    for name in CHANNEL_AXIS
-}
+
+
+def by_layout(moves: Sequence[tuple[Move, int, str]]) -> dict[str, tuple[Move, ...]]:
+    """Those that are tried on a value of each layout, as often as they are to be tried."""
+    return {
+        name: tuple(m for m, often, where in moves if name in where.split() for _ in range(often))
+        for name in CHANNEL_AXIS
+    }
+
+
+BY_LAYOUT = by_layout(MOVES)
 _SIZES = ((3, 4, 1, 5, 2, 7, 8), (4, 2, 1, 8))  # the latter have exact means
 CHOICES = 128  # bytes; nine models of ten take fewer than a hundred
 _INPUT_LAYOUTS = ("image",) * 8 + ("tokens", "nhwc", "vector", "sequence")
@@ -115,16 +136,21 @@ def _input(g: Sketch, name: str, trials: int, batch: list[int]) -> Value:
     return Value(name, kind, tuple(shapes), 4.0)
 
 
-def _step(g: Sketch) -> None:
+def step(g: Sketch, moves: Mapping[str, Sequence[Move]] = BY_LAYOUT) -> None:
     """Try one move; undo it where it does not apply or would leave the exact range."""
     x = g.pick(g.values[::-1]) if g.chance(3) else g.values[-1]
-    before = len(g.nodes), len(g.values), len(g.marks), list(g.constants)
-    y = g.pick(BY_LAYOUT[x.layout])(g, x)
-    if y is not None and y.exact() and len(g.nodes) <= MAX_NODES:
+    lists = g.nodes, g.values, g.marks, g.extra
+    before = [len(each) for each in lists], list(g.constants)
+    try:
+        y = g.pick(moves[x.layout])(g, x)
+    except Unwritable:
+        y = None
+    if y is not None and g.fits(y) and len(g.nodes) <= g.most_nodes:
         g.values.append(y)
         return
-    del g.nodes[before[0] :], g.values[before[1] :], g.marks[before[2] :]
-    g.constants = {name: g.constants[name] for name in before[3]}
+    for each, length in zip(lists, before[0], strict=True):
+        del each[length:]
+    g.constants = {name: g.constants[name] for name in before[1]}
     g.weights = [pair for pair in g.weights if pair[0] in g.constants]
 
 
@@ -160,14 +186,15 @@ def _constant_output(g: Sketch) -> list[ValueInfoProto]:
     return [helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape)]
 
 
-def _assembled(g: Sketch, inputs: list[Value]) -> ModelProto:
+def assembled(g: Sketch, inputs: list[Value], ir_version: int = IR_VERSION) -> ModelProto:
+    """The model: what was drawn, some of its values as outputs."""
     outputs = [_info(g, v, "") for v in _outputs(g, inputs)] + _constant_output(g)
     # A second input of the first one's shape shares its symbols, as an exporter writes it.
-    infos = [_info(g, v, "D") for v in inputs]
+    infos = [_info(g, v, f"{v.name}." if v in g.extra else "D") for v in inputs]
     constants = [g.proto(name) for name in g.constants]
     graph = helper.make_graph(g.nodes, "drawn", infos, outputs, constants)
     opsets = [helper.make_opsetid("", g.opset)]
-    return helper.make_model(graph, ir_version=IR_VERSION, opset_imports=opsets)
+    return helper.make_model(graph, ir_version=ir_version, opset_imports=opsets)
 
 
 def _feed(g: Sketch, inputs: list[Value], trial: int) -> dict[str, np.ndarray]:
@@ -210,20 +237,20 @@ def _drawn(choices: bytes, seed: int, max_moves: int) -> Drawn:
     g = Sketch(stream, opset, dynamic, np.random.default_rng(seed))
     g.constant_nodes = g.chance(4)
     trials = 2 if g.dynamic else 1
-    inputs = _inputs(g, trials)
+    inputs = drawn_inputs(g, trials)
     g.values = list(inputs)
     g.mark("dynamic" if g.dynamic else "static", f"opset {g.opset}")
     aim = len(inputs) + g.integer(1, max_moves)
     for _ in range(2 * max_moves):
         if len(g.values) < aim:
-            _step(g)
+            step(g)
     if not g.nodes:
         g.values.append(_identity(g))
     feeds = tuple(_feed(g, inputs, t) for t in range(trials))
-    return Drawn(_assembled(g, inputs), feeds, frozenset(g.marks))
+    return Drawn(assembled(g, inputs), feeds, frozenset(g.marks))
 
 
-def _inputs(g: Sketch, trials: int) -> list[Value]:
+def drawn_inputs(g: Sketch, trials: int) -> list[Value]:
     """One input, or two that differ in their channels."""
     batch = [g.integer(1, 3) for _ in range(trials)]
     x = _input(g, "x", trials, batch)

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .channel import convolution, depthwise, pointwise
 from .sketch import Sketch, Value
+from .space import max_pool
 
-__all__ = ["passes", "shuffle", "to_image", "to_nhwc", "to_sequence", "to_tokens", "to_vector"]
+__all__ = [
+    "around",
+    "passes",
+    "shuffle",
+    "to_image",
+    "to_nhwc",
+    "to_sequence",
+    "to_tokens",
+    "to_vector",
+]
 
 
 def _transposed(g: Sketch, x: Value, layout: str, perm: list[int]) -> Value:
@@ -51,6 +62,16 @@ def to_image(g: Sketch, x: Value) -> Value | None:
     if x.layout == "vector":
         return _unsqueezed(g, x)
     return _gridded(g, x)
+
+
+def around(g: Sketch, x: Value) -> Value | None:
+    """NHWC -> NCHW, a convolution or a pooling, and back, as exporters of Keras write each one."""
+    image = replace(_transposed(g, x, "image", [0, 3, 1, 2]), grid=None)
+    made = g.pick([pointwise, convolution, depthwise, max_pool])(g, image)
+    if made is None:
+        return None
+    g.mark("convolution around in nhwc")
+    return to_nhwc(g, made)
 
 
 def _unsqueezed(g: Sketch, x: Value) -> Value:

@@ -14,9 +14,13 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from .computed import expression
+from .versions import as_written
+
 __all__ = ["CHANNEL_AXIS", "EXACT", "MAX_SIZE", "Sizes", "Sketch", "Value"]
 
 EXACT = 2.0**23  # one bit below float32's 2^24, for an engine's own intermediate results
+ROUGH = 1e12  # far from float32's largest
 MAX_SIZE = 16  # of an axis; keeps an example in the millisecond range
 CHANNEL_AXIS = {"image": 1, "sequence": 1, "tokens": 2, "nhwc": 3, "vector": 1}
 
@@ -87,6 +91,15 @@ class Sketch:
     weights: list[tuple[str, np.ndarray]] = field(default_factory=list)
     marks: list[str] = field(default_factory=list)
     minted: int = 0
+    rough: bool = False  # real weights: nothing is promised of the arithmetic
+    computed: bool = False  # some weights are computed in the graph
+    decades: int = 9  # the largest constant that is subtracted is 10 to this power
+    dtype: int = TensorProto.FLOAT  # that the whole model gets in the end
+    largest: float = 3.4e38
+    most_nodes: int = 24  # a composite move may pass the aim of fourteen; this is the hard end
+    limit: float = EXACT
+    extra: list[Value] = field(default_factory=list)  # inputs that moves have asked for
+    centres: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
     def pick(self, options: Sequence[Any]) -> Any:
         return options[self.integer(0, len(options) - 1)]
@@ -109,10 +122,19 @@ class Sketch:
 
     def node(self, op: str, inputs: Sequence[str], outputs: int = 1, **attributes: Any) -> str:
         """Append a node; give its first output's name (the others follow in `nodes[-1]`)."""
+        op, inputs, given = as_written(self.opset, self.constants, op, inputs, attributes)
         names = [self.name("t") for _ in range(outputs)]
-        given = {key: value for key, value in attributes.items() if value is not None}
-        self.nodes.append(helper.make_node(op, list(inputs), names, self.name(op), **given))
+        if op in ("Slice", "Gather") and len(inputs) > 1:
+            inputs = [inputs[0], *self.narrow(inputs[1:])]
+        self.nodes.append(helper.make_node(op, inputs, names, self.name(op), **given))
         return names[0]
+
+    def narrow(self, indices: Sequence[str]) -> Sequence[str]:
+        """The same indices as int32, now and then, where all are constants: they share a type."""
+        if not all(name in self.constants for name in indices) or not self.chance(4):
+            return indices
+        self.mark("int32 indices")
+        return [self.constant(self.constants[name].astype(np.int32)) for name in indices]
 
     def constant(self, array: np.ndarray) -> str:
         """Store a constant: an initialiser, or a Constant node when the model likes those."""
@@ -138,11 +160,24 @@ class Sketch:
         if known and self.chance(4):
             self.mark("shared initialiser")
             return known[-1]
-        array = self.rng.integers(-limit, limit + 1, shape).astype(np.float32)
+        array = self._array(shape, limit)
         if len(shape) > 1 and self.chance(5):
             self._kill(array)
-        self.weights.append((self.constant(array), array))
+        name = expression(self, array) if self.computed and self.chance(3) else None
+        self.weights.append((name or self.constant(array), array))
         return self.weights[-1]
+
+    def _array(self, shape: tuple[int, ...], limit: int) -> np.ndarray:
+        if self.rough and not self.chance(4):
+            fan_in = max(1, int(np.prod(shape[1:])))
+            return (self.rng.standard_normal(shape) / fan_in**0.5).astype(np.float32)
+        return self.rng.integers(-limit, limit + 1, shape).astype(np.float32)
+
+    def fits(self, value: Value) -> bool:
+        """Whether a value may be used: exact, or, in a rough model, of any usual size."""
+        if self.rough:
+            return value.bound < ROUGH
+        return value.bound * 2.0**value.bits < self.limit
 
     def _kill(self, weight: np.ndarray) -> None:
         """Zero some rows, or some columns, as pruning does."""

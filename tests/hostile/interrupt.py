@@ -17,9 +17,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from tests.graphs.text import model
 from tests.hostile.external import moved_out
 from tests.hostile.judge import left_by, start
-from tests.hostile.sources import controlled
 
 __all__ = ["Interruption", "interruption", "usual_time"]
 
@@ -39,7 +41,12 @@ class Interruption:
 
 def prepared(folder: Path) -> None:
     """A model with its weights beside it, and an output of earlier days."""
-    moved_out(controlled().SerializeToString(), folder)
+    # One that gains, and keeps a weight: with nothing to gain, out.onnx names the source's data.
+    text = "h = MatMul(x, a) k = MatMul(h, b) r = Relu(k) y = MatMul(r, c)"
+    random = np.random.default_rng(0)
+    shapes = {"a": (32, 64), "b": (64, 16), "c": (16, 40)}
+    weights = {n: random.standard_normal(s).astype(np.float32) for n, s in shapes.items()}
+    moved_out(model(text, "float[n,32] x", constants=weights).SerializeToString(), folder)
     for name, data in OLD.items():
         (folder / name).write_bytes(data)
 
@@ -102,11 +109,11 @@ def _of_end(code: int, said: str, signals: int) -> list[str]:
 
 def usual_time(folder: Path) -> float:
     """Seconds that the command takes when nothing disturbs it; it must succeed."""
-    model, place = folder / "model", folder / "place"
-    model.mkdir()
-    prepared(model)
+    source, place = folder / "model", folder / "place"
+    source.mkdir()
+    prepared(source)
     begin = time.monotonic()
-    _, status = os.waitpid(start("optimize", model, place), 0)
+    _, status = os.waitpid(start("optimize", source, place), 0)
     if status:
         sys.exit((place / "err").read_text())
     return time.monotonic() - begin

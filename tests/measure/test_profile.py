@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import asdict, fields, replace
 from math import prod
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 import pytest
 
 import onebyone
@@ -23,7 +25,16 @@ from onebyone.measure.save import save
 from onebyone.optimize.cost import DEFAULT, Profile, load_profile
 
 SHAPE = (1, 12, 9, 7)
-KNOWN = Profile(peak=2e10, bandwidth=1e10, overhead=3e-6, transpose=4.0, resize=50.0, split=2.0)
+KNOWN = Profile(
+    peak=2e10,
+    bandwidth=1e10,
+    overhead=3e-6,
+    transpose=4.0,
+    resize=50.0,
+    split=2.0,
+    channels_last=0.25,
+    beside_product=0.5,
+)
 assert KNOWN.channels == 4
 
 
@@ -50,8 +61,24 @@ def seconds(data: bytes) -> float:
             work *= 1.3
         if node.op_type == "GlobalAveragePool":
             continue
-        total += KNOWN.overhead + max(work / KNOWN.peak, 4 * elements / KNOWN.bandwidth)
+        share = transposes(node) if node.op_type == "Transpose" else 1
+        time = KNOWN.overhead + max(work / KNOWN.peak, 4 * elements / KNOWN.bandwidth)
+        total += share * time
     return total
+
+
+def transposes(node: ir.Node) -> float:
+    """The share of its price that a transpose takes there, by what is beyond the ReLU."""
+    behind = [use.node for use in node.outputs[0].uses()]
+    before = node.inputs[0].producer()
+    if not behind or (before is None and behind[0].op_type != "Conv"):
+        return 1
+    if before is not None and before.op_type == "Conv":
+        beyond = [use.node.op_type for use in behind[0].outputs[0].uses()]
+    else:
+        maker = None if before is None else before.inputs[0].producer()
+        beyond = [] if maker is None else [maker.op_type]
+    return KNOWN.channels_last if beyond == ["Transpose"] else KNOWN.beside_product
 
 
 def test_known_prices_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +94,15 @@ def test_known_prices_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
     for each in found.measured:
         assert each.value == pytest.approx(getattr(KNOWN, each.field), rel=0.11), each
     assert found.profile.channels == 4
-    for name in ("peak", "bandwidth", "transpose", "resize", "split"):
+    for name in (
+        "peak",
+        "bandwidth",
+        "transpose",
+        "resize",
+        "split",
+        "channels_last",
+        "beside_product",
+    ):
         assert getattr(found.profile, name) == pytest.approx(getattr(KNOWN, name), rel=0.03)
     assert {each.field for each in found.measured} == {field.name for field in fields(Profile)}
     about = found.to_dict()["about"]
@@ -163,3 +198,18 @@ def test_siblings_are_stacked_or_not_by_the_price_of_a_split() -> None:
 
 def test_defaults_split_at_the_price_of_a_copy() -> None:
     assert DEFAULT.split == 1.0
+
+
+def test_the_number_of_differences_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the bar counts up to; the models are built, and nothing is run."""
+    told: list[tuple[str, int, int]] = []
+    counted = module._counted(lambda *now: told.append(now))
+
+    def at_once(stand: module._Stand, *_: bytes) -> float:
+        stand.begun()
+        return 1e-3
+
+    monkeypatch.setattr(module._Stand, "difference", at_once)
+    module._measured(module._Stand("onnxruntime", 1, 0.0, time.perf_counter, counted))
+    assert told[0] == ("profile", 0, module._DIFFERENCES)
+    assert len(told) == module._DIFFERENCES

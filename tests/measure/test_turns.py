@@ -50,3 +50,19 @@ def test_seconds_are_those_of_the_clock_given() -> None:
 def test_what_a_call_raises_is_heard() -> None:
     with pytest.raises(ZeroDivisionError):
         take_turns([lambda: 1 / 0], seconds=0.0)
+
+
+def test_the_share_that_is_done_is_heard_between_the_rounds() -> None:
+    shares: list[float] = []
+    inside: list[bool] = []
+    take_turns([lambda: inside.append(True)], seconds=0.02, heard=shares.append)
+    assert shares[0] == 0.0
+    assert shares[-1] == 1.0
+    assert shares == sorted(shares)
+    assert len(shares) == len(inside) - WARM_UPS + 1
+
+
+def test_without_seconds_the_rounds_are_counted() -> None:
+    shares: list[float] = []
+    take_turns([lambda: None], seconds=0.0, heard=shares.append)
+    assert shares == [k / LEAST_ROUNDS for k in range(LEAST_ROUNDS)] + [1.0]

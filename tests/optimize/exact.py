@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,8 @@ def optimized(proto: ModelProto, law: str, *sizes: dict[str, int], **options: An
 
     `sizes` are the values of symbolic dimensions, one dict for each run.
     """
-    options = {"only": [law], "verify": False, "profile": ANY_WIDTH, **options}
+    # Integers have no digits to lose: what rounds is tested elsewhere (test_digits.py).
+    options = {"only": [law], "verify": False, "profile": ANY_WIDTH, "lost_bits": inf, **options}
     result = optimize(proto, **options)
     after = Outcome(to_proto(result.model), result.report.to_dict())
     feeds = [feed(proto, **each) for each in sizes or ({},)]

@@ -6,10 +6,12 @@ import json
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from onebyone.algebra.laws import LAWS
 from onebyone.counting.value import Count
-from onebyone.optimize.report import AppliedLaw, RefusedLaw, Report, Side
+from onebyone.optimize.report import QUANTISED, AppliedLaw, RefusedLaw, Report, Side
+from onebyone.show.shown import Clean
 
 
 def side(macs: int, seconds: float = 0.5) -> Side:
@@ -50,7 +52,16 @@ def test_the_saving_is_the_share_of_the_macs() -> None:
 def test_json_holds_everything() -> None:
     told = json.loads(json.dumps(REPORT.to_dict()))
     assert told["inputs"] == [{"name": "x", "shape": [1, 3]}]
-    assert set(told) == {"schema", "inputs", "before", "after", "laws", "refusals", "certificate"}
+    assert set(told) == {
+        "schema",
+        "inputs",
+        "assumed",
+        "before",
+        "after",
+        "laws",
+        "refusals",
+        "certificate",
+    }
     assert (told["schema"], told["certificate"]) == (1, None)
     assert (told["before"]["macs"], told["after"]["modelled_seconds"]) == (1000, 0.125)
     assert told["laws"][0] == {
@@ -60,6 +71,7 @@ def test_json_holds_everything() -> None:
         "nodes": ["a", "b"],
         "saved_macs": 600,
         "note": "",
+        "lost_bits": 0.0,
     }
     assert told["laws"][-1]["note"] == "rank 1 [of 2]"
     assert told["refusals"][2] == {
@@ -132,3 +144,63 @@ def test_the_sizes_that_were_counted_are_said() -> None:
 @pytest.mark.parametrize("name", list(LAWS))
 def test_every_law_has_its_equation_in_the_row(name: str) -> None:
     assert AppliedLaw(name, "y", (), 0).to_dict()["equation"] == LAWS[name].equation
+
+
+# --- the verdict ----------------------------------------------------------------------------
+
+
+def test_the_verdict_stands_first_in_three_lines() -> None:
+    lines = str(REPORT).splitlines()
+    assert lines[0] == "gained  75.0% of the MACs, 1 k → 250; modelled time 500 ms → 125 ms"
+    assert lines[1:3] == ["cost    nothing", "proof   none: the models were not compared"]
+
+
+def test_what_became_more_and_lost_bits_are_the_cost() -> None:
+    more = replace(side(250, 0.125), count=replace(side(250).count, nodes=5, weight_bytes=4000))
+    losing = (replace(LAW_ROWS[0], lost_bits=2.25),)
+    lines = str(Report(side(1000), more, losing, ())).splitlines()
+    assert lines[1] == (
+        "cost    nodes 3 → 5; weights 40 B → 4 kB; up to 2.2 bits where the original cancels"
+    )
+
+
+def test_a_gain_that_is_too_small_to_show_is_not_called_nothing() -> None:
+    report = Report(side(100_000), side(99_999), LAW_ROWS[:1], ())
+    assert str(report).startswith("gained  nothing that three digits show\n")
+    fewer = replace(side(99_999), count=replace(side(99_999).count, nodes=2))
+    assert str(Report(side(100_000), fewer, (), ())).startswith("gained  nodes 3 → 2\n")
+
+
+def test_nothing_to_gain_is_said_and_the_tables_have_nothing_to_say() -> None:
+    report = Report(side(9), side(9), (), REFUSALS)
+    assert report.unchanged
+    assert str(report).startswith("gained  nothing to gain\ncost    nothing\n")
+    assert "before and after" not in str(report)
+    assert not REPORT.unchanged
+
+
+def test_a_column_that_says_nothing_is_left_out() -> None:
+    text = str(Report(side(1000), side(1000, 0.1), (AppliedLaw("linear", "y", ("a",), 0),), ()))
+    assert "note" not in text
+    assert rows(text, "laws applied") == [["linear", LAWS["linear"].equation, "1"]]
+
+
+def test_quantised_parts_are_known() -> None:
+    told = (RefusedLaw("compose", "q", f"QLinearConv: {QUANTISED}"),)
+    assert Report(side(9), side(9), (), told).quantised
+    assert not REPORT.quantised
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_no_line_is_wider_than_the_terminal_and_no_name_is_broken(width: int) -> None:
+    name = "encoder.stages.3.blocks.2.attention.output.projection.MatMul"
+    law = AppliedLaw("compose", name, (name,), 600, "rank 1 of 2, where this many words are told")
+    report = Report(side(1000), side(250), (law,), (RefusedLaw("split", name, "it does not pay"),))
+    console = Console(width=width, no_color=True)
+    with console.capture() as shown:
+        console.print(Clean(report))
+    lines = shown.get().splitlines()
+    assert max(map(len, lines)) <= width
+    parts = [line for line in lines if "encoder.s" in line or "enc" in line]
+    assert parts
+    assert all("MatMul" in line or "…" in line for line in parts)

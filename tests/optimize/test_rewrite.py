@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 import onnx_ir as ir
 from onnx import ModelProto
@@ -27,7 +29,7 @@ def rewritten(
     found = read(proto)
     infer(found)
     progress = None if told is None else lambda *args: told.append(args)
-    done, refused = rewrite(found, Sizes(found), laws or tuple(LAWS), COUNTING, progress)
+    done, refused = rewrite(found, Sizes(found), laws or tuple(LAWS), COUNTING, progress, inf)
     return found, done, refused
 
 

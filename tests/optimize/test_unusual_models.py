@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 from typing import Any
 
 import ml_dtypes
@@ -27,7 +28,7 @@ CHAIN_MACS, COMPOSED_MACS = 64 * (40 + 32), 64 * 20
 
 
 def _optimized(proto: ModelProto, **options: Any) -> tuple[ModelProto, dict[str, Any]]:
-    result = optimize(proto, profile=COUNTING, verify=False, **options)
+    result = optimize(proto, profile=COUNTING, verify=False, lost_bits=inf, **options)
     return to_proto(result.model), result.report.to_dict()
 
 
@@ -266,7 +267,7 @@ def test_one_value_as_two_outputs_stays_two() -> None:
     once = model(
         "h = Conv(x, w) y = Conv(h, v)", "float[2,5,5,7] x", types[: types.index(", float")], PAIR
     )
-    result = optimize(proto)
+    result = optimize(proto, lost_bits=inf)
     assert result.report.certificate is not None
     assert result.report.certificate.passed
     after = to_proto(result.model)
@@ -346,10 +347,8 @@ def test_operators_that_do_nothing_go(nothing: str) -> None:
     body = f"s = Conv(x, w) r = Relu(s) t = Conv(r, u) {nothing} z = Conv(y, v)"
     after, told = _optimized(model(body, X, "z", {**weights, **constants}))
     assert _operators(after) == {"Conv": 3, "Relu": 1}
-    assert [row["law"] for row in told["laws"]] == ["linear"]
+    assert told["laws"] == []  # no law is needed
     _assert_equal(model(body, X, "z", {**weights, **constants}), after)
-    kept, _ = _optimized(model(body, X, "z", {**weights, **constants}), without=["linear"])
-    assert sum(_operators(kept).values()) == 5
 
 
 def test_sizes_that_become_known_when_a_value_goes_are_folded_at_once() -> None:

@@ -30,14 +30,15 @@ import numpy as np
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.weights import Array
 from onebyone.errors import UsageError
+from onebyone.show.shown import Shown
 
 __all__ = ["Rank", "numerical_rank", "rank", "singular_values", "threshold"]
 
 SHARES = (0.9, 0.99, 0.999)
 
 
-@dataclass(frozen=True)
-class Rank:
+@dataclass(frozen=True, repr=False)
+class Rank(Shown):
     """How many output channels of a map are independent, and what follows.
 
     Args:
@@ -125,6 +126,11 @@ class Rank:
             "advice": self.advice,
             "singular_values": list(self.singular_values),
         }
+
+    @property
+    def summary(self) -> str:
+        """The rank beside the channels."""
+        return f"{self.rank:,} of {self.out_channels:,} output channels ({self.source})"
 
     def __str__(self) -> str:
         sigma = self.singular_values

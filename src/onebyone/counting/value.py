@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from onebyone.counting.assumed import Assumed, said
 from onebyone.counting.formulas import Shape
 from onebyone.counting.gaps import Uncounted
 from onebyone.counting.tree import Branch, grow
+from onebyone.show.shown import Shown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -56,14 +58,16 @@ class LayerCount:
         return {**asdict(self), "intensity": self.intensity}
 
 
-@dataclass(frozen=True)
-class Count:
+@dataclass(frozen=True, repr=False)
+class Count(Shown):
     """What a model holds, computes and moves; 1 MAC = 2 FLOPs.
 
     The sums are over `layers`, except `activation_bytes` (over all nodes) and `weight_bytes`
     (shared weights once). `nodes` are those of the main graph, or for a PyTorch module the
-    operators that ran and were no views; `inputs` are the shapes counted for. `separator` is what
-    stands between the parts of the layers' names where these are paths: a dot for PyTorch modules.
+    operators that ran and were no views; `inputs` are the shapes counted for, and `assumed` which
+    of their sizes a file leaves open and nobody gave. `separator` is what stands between the parts
+    of the layers' names where these are paths: a dot for PyTorch modules. `misfit` is the first
+    node that cannot run at these sizes, where their shapes tell.
     """
 
     parameters: int
@@ -78,6 +82,19 @@ class Count:
     layers: tuple[LayerCount, ...]
     uncounted: tuple[Uncounted, ...]
     separator: str | None = None
+    assumed: tuple[Assumed, ...] = ()
+    misfit: str = ""
+
+    @property
+    def told(self) -> str:
+        """What was assumed of the inputs' sizes, in a line; empty where nothing was."""
+        return said(self.assumed, dict(self.inputs))
+
+    @property
+    def summary(self) -> str:
+        """Parameters, MACs, and the share of them in 1×1s."""
+        share = f"{self.pointwise_share:.0%} in 1×1s"
+        return f"{self.parameters:,} parameters, {self.macs:,} MACs, {share}"
 
     @property
     def flops(self) -> int:
@@ -124,6 +141,8 @@ class Count:
             "unit": "1 MAC = 2 FLOPs",
             **self.totals(),
             "inputs": [{"name": name, "shape": list(shape)} for name, shape in self.inputs],
+            "assumed": [size.to_dict() for size in self.assumed],
+            "misfit": self.misfit,
             "layers": [layer.to_dict() for layer in self.layers],
             "uncounted": [asdict(row) for row in self.uncounted],
             **({"tree": self.tree().to_dict()} if self.separator else {}),
@@ -141,14 +160,6 @@ class Count:
 
         return view(self, self.tree() if self.separator else None)
 
-    def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(width=120, no_color=True, highlight=False, emoji=False)
-        with console.capture() as shown:
-            console.print(self)
-        return shown.get().rstrip()
-
 
 def total(
     layers: Sequence[LayerCount],
@@ -159,6 +170,7 @@ def total(
     inputs: tuple[tuple[str, Shape], ...],
     uncounted: tuple[Uncounted, ...],
     separator: str | None = None,
+    assumed: tuple[Assumed, ...] = (),
 ) -> Count:
     """The count of a whole model: the sums over its layers, and what is not a sum of them."""
     return Count(
@@ -174,6 +186,7 @@ def total(
         layers=tuple(layers),
         uncounted=uncounted,
         separator=separator,
+        assumed=assumed,
     )
 
 

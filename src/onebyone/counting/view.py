@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rich.console import Console, ConsoleOptions, Group
-from rich.table import Table
+from rich.console import Group
 from rich.text import Text
+
+from onebyone.show.table import Columns, Words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,61 +29,37 @@ def view(count: Count, tree: Branch | None = None, depth: int | None = 2) -> Ren
     >>> "1 MAC = 2 FLOPs" in str(Console(width=80).render_lines(view(nothing)))
     True
     """
-    tables: list[RenderableType] = []
+    tables: list[RenderableType] = [Text(count.told)] if count.told else []
+    if count.misfit:
+        tables.append(Words(f"at these sizes the model cannot run: {count.misfit}"))
     if count.layers:
-        tables.append(_Layers(count) if tree is None else _modules(tree, depth))
+        tables.append(_layers(count) if tree is None else _modules(tree, depth))
     tables.append(_totals(count))
     if count.uncounted:
         tables.append(_uncounted(count))
     return Group(*tables)
 
 
-class _Layers:
-    """The table of layers, with as many columns as leave the names room to be read."""
-
-    def __init__(self, count: Count) -> None:
-        self.rows = [_layer(layer) for layer in count.layers]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        last, names = len(_HEADINGS), min(_NAMES, max(len(cells[0]) for cells in self.rows))
-        while last > _KEPT and options.max_width - self._width(last) < names:
-            last -= 1
-        yield self._table(last)
-
-    def _width(self, last: int) -> int:
-        """Of the columns up to `last` without the names, with a space on both sides of each."""
-        lines = [_HEADINGS[:last], *(cells[:last] for cells in self.rows)]
-        return sum(2 + max(map(len, cells)) for cells in list(zip(*lines, strict=True))[1:]) + 2
-
-    def _table(self, last: int) -> Table:
-        table = Table(title="layers", title_justify="left", box=None, padding=(0, 1))
-        table.add_column("layer", overflow="fold")
-        table.add_column("operator", no_wrap=True)
-        for heading in _HEADINGS[2:last]:
-            table.add_column(heading, justify="right", no_wrap=True)
-        for cells in self.rows:
-            table.add_row(*map(Text, cells[:last]))
-        if last < len(_HEADINGS):
-            table.caption = f"{', '.join(_HEADINGS[last:])}: in a wider terminal, or by --json"
-        return table
+def _layers(count: Count) -> RenderableType:
+    """With as many columns as leave the names room to be read."""
+    rows = [_layer(layer) for layer in count.layers]
+    return Columns("layers", _HEADINGS, rows, names=(0,), words=(1,), kept=_KEPT, boxed=False)
 
 
 _HEADINGS = (
-    "layer", "operator", "output", "parameters", "MACs", "1×1", "FLOP/B", "act.", "weights"
+    "layer", "operator", "MACs", "output", "parameters", "1×1", "FLOP/B", "act.", "weights"
 )  # fmt: skip
-_KEPT = 5
+_KEPT = 3
 """The columns that are always shown: up to the MACs."""
-_NAMES = 20
-"""Fewer characters a line, and the paths of an exported network run over many lines."""
 
 
 def _layer(layer: LayerCount) -> tuple[str, ...]:
     return (
         layer.name,
         layer.op,
+        f"{layer.macs:,}",
         "?" if layer.shape is None else "×".join(map(str, layer.shape)),
         f"{layer.parameters:,}",
-        f"{layer.macs:,}",
         _percent(layer.pointwise_macs, layer.macs),
         _ratio(layer.intensity),
         _bytes(layer.activation_bytes),
@@ -91,38 +67,25 @@ def _layer(layer: LayerCount) -> tuple[str, ...]:
     )
 
 
-def _modules(tree: Branch, depth: int | None) -> Table:
-    table = Table(title="modules", title_justify="left", box=None, padding=(0, 1))
-    table.add_column("module", overflow="fold")
-    table.add_column("operator", overflow="fold")
-    for heading in ("layers", "parameters", "MACs", "1×1", "act."):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for level, branch in tree.walk(depth):
-        if level:
-            table.add_row(*_branch(branch, level))
-    return table
+def _modules(tree: Branch, depth: int | None) -> RenderableType:
+    rows = [_branch(branch, level) for level, branch in tree.walk(depth) if level]
+    headings = ("module", "MACs", "operator", "parameters", "layers", "1×1", "act.")
+    return Columns("modules", headings, rows, names=(0,), words=(2,), kept=2, boxed=False)
 
 
-def _branch(branch: Branch, level: int) -> list[Text]:
-    cells = [
+def _branch(branch: Branch, level: int) -> tuple[str, ...]:
+    return (
         "  " * (level - 1) + branch.name,
-        branch.op or "",
-        f"{branch.layers:,}",
-        f"{branch.parameters:,}",
         f"{branch.macs:,}",
+        branch.op or "",
+        f"{branch.parameters:,}",
+        f"{branch.layers:,}",
         _percent(branch.pointwise_macs, branch.macs),
         _bytes(branch.activation_bytes),
-    ]
-    return [Text(cell) for cell in cells]
-
-
-def _totals(count: Count) -> Table:
-    table = Table(
-        title="in total (1 MAC = 2 FLOPs)", title_justify="left", box=None, padding=(0, 1)
     )
-    table.add_column("")
-    table.add_column("", justify="right")
-    table.add_column("", overflow="fold")
+
+
+def _totals(count: Count) -> RenderableType:
     share = _percent(count.pointwise_macs, count.macs)
     rows = [
         ("parameters", f"{count.parameters:,}", f"and {count.buffers:,} buffer elements"),
@@ -134,20 +97,15 @@ def _totals(count: Count) -> Table:
         ("intensity", _ratio(count.intensity), "FLOPs per byte"),
         ("nodes", f"{count.nodes:,}", ""),
     ]
-    rows += [("input", "×".join(map(str, shape)), name) for name, shape in count.inputs]
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
+    rows += [("input", "×".join(map(str, shape)) or "scalar", name) for name, shape in count.inputs]
+    title = "in total (1 MAC = 2 FLOPs)"
+    return Columns(title, ("", "", ""), rows, names=(), words=(0, 2), boxed=False)
 
 
-def _uncounted(count: Count) -> Table:
-    table = Table(title="not counted", title_justify="left", box=None, padding=(0, 1))
-    table.add_column("nodes", justify="right")
-    for heading in ("operator", "why", "first of them"):
-        table.add_column(heading, overflow="fold")
-    for row in count.uncounted:
-        table.add_row(*map(Text, (f"{row.nodes:,}", row.op, row.reason, row.example)))
-    return table
+def _uncounted(count: Count) -> RenderableType:
+    rows = [(f"{r.nodes:,}", r.op, r.reason, r.example) for r in count.uncounted]
+    headings = ("nodes", "operator", "why", "first of them")
+    return Columns("not counted", headings, rows, names=(3,), words=(1, 2), boxed=False)
 
 
 def _percent(part: int, whole: int) -> str:

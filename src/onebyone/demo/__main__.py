@@ -15,27 +15,32 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 
 from onebyone.demo import MODEL, HeldOut, accuracy, held_out
 from onebyone.demo.figure import figure
 from onebyone.demo.png import write_png
-from onebyone.demo.timing import Timing, side_by_side
 from onebyone.errors import CheckFailed, OnebyoneError, UsageError
 from onebyone.graph.write import write
+from onebyone.measure.spread import Spread, at_odds, ratio
+from onebyone.measure.turns import take_turns
 from onebyone.optimize import optimize
+from onebyone.terminal import readable
 
 Maps = NDArray[np.float32]
 Network = Callable[[NDArray[np.float32]], Maps]
 
 # All canvases at once would take half a gigabyte in the decoder.
 _BATCH = 10
+_SECONDS = 1.0
+"""Of timing both networks in turns."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return 0, or after one line on stderr the exit code of the error."""
     parser = argparse.ArgumentParser(prog="python -m onebyone.demo", description=__doc__)
+    readable()
     parser.add_argument("--out", type=Path, default=Path("build/demo"), help="where to write")
     try:
         run(parser.parse_args(arguments).out)
@@ -62,9 +67,9 @@ def run(out: Path) -> None:
     write(result.model, optimized)
 
     before, after = _network(MODEL), _network(optimized)
-    timing = side_by_side(partial(before, inputs[:1]), partial(after, inputs[:1]))
+    times = take_turns([partial(before, inputs[:1]), partial(after, inputs[:1])], _SECONDS)
     maps = _all(before, inputs), _all(after, inputs)
-    console.print(_comparison(truth, maps, timing))
+    console.print(_comparison(truth, maps, times))
     write_png(picture, figure(truth.canvases[0], maps[0][0], maps[1][0]))
     console.print(f"\nThe optimised network: {optimized}\nIts class maps: {picture}", markup=False)
 
@@ -94,7 +99,7 @@ def _all(network: Network, inputs: NDArray[np.float32]) -> Maps:
     return np.concatenate([network(part) for part in parts])
 
 
-def _comparison(truth: HeldOut, maps: tuple[Maps, Maps], timing: Timing) -> Table:
+def _comparison(truth: HeldOut, maps: tuple[Maps, Maps], times: Sequence[Sequence[float]]) -> Group:
     table = Table(title="\nin ONNX Runtime", title_justify="left", box=None, padding=(0, 1))
     for heading in ("", "before", "after", ""):
         table.add_column(heading, justify="left" if not heading else "right")
@@ -102,9 +107,11 @@ def _comparison(truth: HeldOut, maps: tuple[Maps, Maps], timing: Timing) -> Tabl
     most = float(np.abs(maps[0] - maps[1]).max())
     n, size = truth.labels.size, "×".join(map(str, truth.canvases.shape[1:]))
     table.add_row(f"accuracy on {n} held-out digits", *right, f"maps differ by at most {most:.1e}")
-    times = [f"{one:.2f} ms" for one in (timing.before, timing.after)]
-    table.add_row(f"time for one canvas of {size}", *times, f"{timing.ratio:.2f}× as fast")
-    return table
+    first, second = (Spread.of(one).median for one in times)
+    found = ratio(times[0], times[1])
+    medians = [f"{1e3 * one:.2f} ms" for one in (first, second)]
+    table.add_row(f"time for one canvas of {size}", *medians, f"{found.median:.2f}× as fast")
+    return Group(table, *filter(None, [at_odds(found, first, second)]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write an image as a PNG file with nothing but zlib (RFC 2083: signature and three chunks)."""
+"""Write an image as a PNG file, compressed by zlib alone (RFC 2083: signature and three chunks)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from onebyone.graph.files import replace
+
 __all__ = ["encode", "write_png"]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -17,7 +19,7 @@ _EIGHT_BITS, _RGB = 8, 2
 
 def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
     """Write `pixels` (H, W, 3), RGB, to a file; raises OSError if it cannot be written."""
-    path.write_bytes(encode(pixels))
+    replace(path, encode(pixels))
 
 
 def encode(pixels: NDArray[np.uint8]) -> bytes:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from onebyone.counting.formulas import Shape
 from onebyone.errors import UsageError
 from onebyone.explore.layer import Layer, Stack, sizes, window
+from onebyone.show.shown import Shown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -33,8 +34,8 @@ USUAL_NARROWING = 4
 USUAL_SIZE = (56, 56)
 
 
-@dataclass(frozen=True)
-class Explanation:
+@dataclass(frozen=True, repr=False)
+class Explanation(Shown):
     """A layer, what could stand in its place, and what a bottleneck would save.
 
     Args:
@@ -79,13 +80,11 @@ class Explanation:
             },
         }
 
-    def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(width=100, no_color=True, highlight=False, emoji=False)
-        with console.capture() as shown:
-            console.print(self)
-        return "\n".join(line.rstrip() for line in shown.get().rstrip().splitlines())
+    @property
+    def summary(self) -> str:
+        """The layer's own numbers."""
+        layer = self.layer
+        return f"{layer.name}, {layer.parameters:,} parameters, {layer.macs:,} MACs"
 
     def __rich__(self) -> RenderableType:
         from onebyone.explore.explain_view import view

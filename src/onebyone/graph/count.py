@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 
 import onnx
@@ -26,8 +27,10 @@ from onebyone.graph.count_formulas import PRODUCTS, Product, Site
 from onebyone.graph.count_gaps import uncounted
 from onebyone.graph.count_walk import Walk, name_of, operand, traffic
 from onebyone.graph.count_weights import Reading, operator, readings, trace
+from onebyone.graph.misfit import misfit
+from onebyone.graph.opset import modernise
 from onebyone.graph.read import read
-from onebyone.graph.shapes import Sizes, infer
+from onebyone.graph.shapes import Sizes
 
 __all__ = ["count", "macs", "tally"]
 
@@ -36,11 +39,11 @@ def count(
     source: str | os.PathLike[str] | onnx.ModelProto | ir.Model,
     shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Count:
-    """Count a model for the input shapes `shapes`, by input name; a dynamic input must be given.
+    """Count a model for the input shapes `shapes`, by input name; else for the usual sizes.
 
     Raises:
         UnreadableModel: the source is no usable ONNX model.
-        UsageError: an input leaves a dimension open, or a shape does not fit.
+        UsageError: a shape does not fit, or an input is of unknown rank and not given.
 
     >>> from onnx import TensorProto, helper
     >>> x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 5, 7])
@@ -53,12 +56,13 @@ def count(
     (12, 420, 1.0)
     """
     model = read(source)
-    infer(model)
-    return tally(model, Sizes(model, shapes, strict=True))
+    modernise(model)
+    sizes = Sizes(model, shapes)
+    return replace(tally(model, sizes), misfit=misfit(model.graph, sizes))
 
 
 def tally(model: ir.Model, sizes: Sizes) -> Count:
-    """Count a model that has been through `read` and `infer`; it is not changed."""
+    """Count a model that has been through `read` and `modernise`; it is not changed."""
     walk = Walk(model.graph, sizes, trace(model.graph))
     biases = {node: layer for node in walk.graph if (layer := _layer_of_bias(node, walk))}
     work = {node: found for node in walk.graph if (found := _work(node, walk))}
@@ -73,6 +77,7 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
         weight_bytes=weight_bytes,
         nodes=len(walk.graph),
         inputs=tuple(sizes.inputs.items()),
+        assumed=sizes.assumed,
         uncounted=uncounted([node for node in others if node not in work], walk),
     )
 

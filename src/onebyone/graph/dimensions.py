@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
-__all__ = ["evaluated", "names", "plain"]
+__all__ = ["evaluated", "names", "plain", "safe"]
 
 _NAME = re.compile(r"[^\W\d][\w.]*")
 _ALLOWED = re.compile(r"[\w.\s+\-*/%(),]{1,1000}\Z")
@@ -86,6 +86,15 @@ def plain(text: str) -> bool:
     if not _PLAIN.match(text) or not names(text):
         return False
     return evaluated(text, dict.fromkeys(names(text), _SOME_SIZE)) is not None
+
+
+def safe(text: str) -> str:
+    """A name like `text` that can be calculated with.
+
+    >>> safe("two words")
+    'd_two_words'
+    """
+    return "d_" + re.sub(r"\W", "_", text, flags=re.ASCII)[:60]
 
 
 def evaluated(text: str, values: Mapping[str, int]) -> int | None:

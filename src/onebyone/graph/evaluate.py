@@ -9,7 +9,7 @@ the onnx package, one node at a time; If, Loop and Scan run their subgraphs here
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,8 @@ RANDOM = frozenset(
      "RandomUniformLike"}
 )  # fmt: skip
 Outputs = list[Any]
+# Before, operators broadcast along an axis of theirs, dropped out unless told not to, ...
+_FIRST_OPSET = 7
 
 
 class CannotEvaluate(UnreadableModel):
@@ -45,6 +47,7 @@ class _Run:
     opsets: Mapping[str, int]
     dtype: np.dtype[Any]
     longest: float
+    rounded: Callable[[ir.Value, Array], Array] | None = None
     known: dict[ir.Value, Any] = field(default_factory=dict)
 
     def wanted(self, array: Any) -> Any:
@@ -73,13 +76,15 @@ def evaluate(
     *,
     dtype: npt.DTypeLike = np.float64,
     longest: float = 600.0,
+    rounded: Callable[[ir.Value, Array], Array] | None = None,
 ) -> dict[str, Array]:
     """The outputs of a model by name, every floating tensor inside and outside in `dtype`.
 
     Integer, boolean and string tensors keep their type. A Cast to any of float16, bfloat16,
     float32 and float64 casts to `dtype`, so no intermediate is rounded to less. An initialiser
     that is also a graph input may be given or left out. A Loop may take `longest` seconds,
-    after which it counts as one that cannot be evaluated.
+    after which it counts as one that cannot be evaluated. `rounded` gives what is kept of each
+    floating tensor that a node computes, from the value and its array.
 
     Raises:
         UsageError: an input is missing, or one is given that the model does not have.
@@ -92,7 +97,7 @@ def evaluate(
     >>> evaluate(model, {"x": np.float32([-1, 2])})
     {'y': array([1., 2.])}
     """
-    run = _Run(model.graph.opset_imports, np.dtype(dtype), longest)
+    run = _Run(model.graph.opset_imports, np.dtype(dtype), longest, rounded)
     run.known.update(_bound(model.graph, inputs, run))
     outputs = _graph(model.graph, run)
     return {str(v.name): array for v, array in zip(model.graph.outputs, outputs, strict=True)}
@@ -153,6 +158,7 @@ def _subgraphs(node: ir.Node) -> list[ir.Graph]:
 def _node(node: ir.Node, run: _Run) -> Outputs:
     inputs = [run.value(value) for value in node.inputs]
     try:
+        _check_meaning(node, run)
         if node.domain in ("", "ai.onnx") and node.op_type in CONTROL:
             outputs = CONTROL[node.op_type](node, inputs, run)
         else:
@@ -163,7 +169,25 @@ def _node(node: ir.Node, run: _Run) -> Outputs:
         # A kernel meets whatever the file holds; what it raises is the reason, not a bug.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CannotEvaluate(f"{node.op_type} node {node.name!r}: {reason}") from error
-    return [run.wanted(output) for output in outputs]
+    computed = [run.wanted(output) for output in outputs]
+    pairs = zip(node.outputs, computed, strict=False)
+    return computed if run.rounded is None else [_rounded(run.rounded, *pair) for pair in pairs]
+
+
+def _rounded(rounded: Callable[[ir.Value, Array], Array], value: ir.Value, array: Any) -> Any:
+    floats = isinstance(array, np.ndarray) and is_floating(array.dtype)
+    return rounded(value, array) if floats else array
+
+
+def _check_meaning(node: ir.Node, run: _Run) -> None:
+    """No operator is taken for what its name stands for since opset 7."""
+    version = run.opsets.get("", _FIRST_OPSET)
+    if version < _FIRST_OPSET and node.domain == "":
+        now, then = (
+            onnx.defs.get_schema(node.op_type, v).since_version for v in (_FIRST_OPSET, version)
+        )
+        if now != then:
+            raise CannotEvaluate(f"{node.op_type} of opset {version} is not known here")
 
 
 def _kernel(node: ir.Node, inputs: list[Any], run: _Run) -> Outputs:

@@ -1,9 +1,9 @@
-"""Sizes that are computed when a model runs although they are known: replaced by their numbers.
+"""Sizes that are computed when a model runs although they are known.
 
 Exporters cut channels in half with Shape → Gather → Div → Slice, also where the number of channels
 is fixed. Integers are evaluated here as the engine would. Floating-point numbers are followed only
 where they are on their way from sizes to sizes, as in `math.ceil(height / 2)`, through operators
-whose result IEEE 754 determines to the last bit; they are never stored.
+whose result IEEE 754 determines to the last bit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from onebyone.graph.constants import constant
 from onebyone.graph.numeric import KERNELS
 from onebyone.graph.numeric.call import Call
 
-__all__ = ["fold_sizes", "known_numbers"]
+__all__ = ["known_numbers"]
 
 MAX_ELEMENTS = 64
 """Sizes and bounds are short; anything longer is data."""
@@ -32,35 +32,6 @@ _FLOATS: dict[ir.DataType | None, np.dtype[Any]] = {
     ir.DataType.FLOAT: np.dtype(np.float32),
     ir.DataType.DOUBLE: np.dtype(np.float64),
 }
-
-
-def fold_sizes(graph: ir.Graph, version: int) -> int:
-    """Put integers that are known in the place of the nodes that compute them; how many.
-
-    Args:
-        graph: with shapes inferred; changed in place, nodes without readers are left standing.
-        version: of the standard operators.
-
-    >>> x = ir.val("x", ir.DataType.FLOAT, ("n", 6))
-    >>> axis = ir.val("axis", const_value=ir.tensor(np.array(1)))
-    >>> nodes = [ir.node("Shape", [x])]
-    >>> nodes += [ir.node("Gather", [nodes[0].outputs[0], axis])]
-    >>> nodes += [ir.node("Identity", [nodes[1].outputs[0]])]
-    >>> for node in nodes:
-    ...     node.outputs[0].name, node.outputs[0].dtype = node.op_type, ir.DataType.INT64
-    >>> graph = ir.Graph([x], [], nodes=nodes, initializers=[axis], opset_imports={"": 17})
-    >>> fold_sizes(graph, 17), nodes[2].inputs[0].const_value.numpy()
-    (1, array(6))
-    """
-    known: dict[ir.Value, Array] = {}
-    for node in graph:
-        array = known_numbers(node, known, version)
-        if array is not None:
-            known[node.outputs[0]] = array
-    taken = {v.name for v in graph.inputs} | set(graph.initializers)
-    taken |= {value.name for node in graph.all_nodes() for value in node.outputs}
-    integers = {value: array for value, array in known.items() if value.dtype in _INTEGERS}
-    return sum(_store(graph, value, array, taken) for value, array in integers.items())
 
 
 def known_numbers(node: ir.Node, known: dict[ir.Value, Array], version: int) -> Array | None:
@@ -149,18 +120,3 @@ def _entry(node: ir.Node, known: dict[ir.Value, Array]) -> Array | None:
     if len(sizes) < index.size or not all(isinstance(n, int) for n in sizes):
         return None
     return np.array(sizes, np.int64).reshape(index.shape)
-
-
-def _store(graph: ir.Graph, value: ir.Value, array: Array, taken: set[str | None]) -> bool:
-    """Let all readers read an initialiser; whether there were any."""
-    if value.is_graph_output() or not value.uses():
-        return False
-    name = f"{value.name}.known"
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    made = ir.Value(name=name, const_value=ir.tensor(array, name=name), shape=ir.Shape(array.shape))
-    made.type = value.type
-    graph.register_initializer(made)
-    value.replace_all_uses_with(made)
-    return True

@@ -1,4 +1,4 @@
-"""One form for all models: sorted, inlined, constants as initialisers, a known opset.
+"""One form for all models: sorted, inlined, constants as initialisers.
 
 What the other modules may rely on is said in `onebyone.graph.read`.
 """
@@ -10,18 +10,19 @@ from functools import partial
 
 import onnx
 import onnx.checker
-import onnx.version_converter
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from onebyone.errors import UnreadableModel
 from onebyone.graph.checks import all_nodes, check_interface, one_line, refuse
-from onebyone.graph.write import INTERFACE, shell
+from onebyone.graph.write import DESCRIBED, INTERFACE, shell
 
-__all__ = ["OLDEST_OPSET", "normalised", "unshared"]
+__all__ = ["constant_tensor", "normalised", "unshared"]
 
-# Older models are converted to this opset; from here to onnx's newest they are kept as they are.
-OLDEST_OPSET = 11
+_STANDARD = ("", "ai.onnx")
+# Operators that ONNX Runtime takes in that domain, and the standard does not: its own at any opset,
+# one before opset 17, and the first form of one, which the standard withdrew.
+_RUNTIME = ("SimplifiedLayerNormalization", "LayerNormalization", "GroupNormalization")
 # Functions that call functions can grow a small file without bound when inlined.
 _MOST_NODES = 1_000_000
 
@@ -29,8 +30,9 @@ _MOST_NODES = 1_000_000
 def normalised(model: ir.Model) -> ir.Model:
     """`model`, changed in place, in the form that `onebyone.graph.read.read` promises.
 
-    A model of an opset before 11 comes back as a new one. Raises `UnreadableModel`.
+    Raises `UnreadableModel`.
     """
+    _name_standard(model)
     _check_opset(model)
     _free_unknown_dims(model.graph)
     check_interface(model)
@@ -41,7 +43,14 @@ def normalised(model: ir.Model) -> ir.Model:
     _lift_constants(model)
     _load_inner_external(model)
     _check(model)
-    return _converted(model)
+    return model
+
+
+def _name_standard(model: ir.Model) -> None:
+    """The standard's domain has two names, "" and "ai.onnx"; here it has one."""
+    version = model.opset_imports.get("ai.onnx")
+    if version is not None and model.opset_imports.setdefault("", version) == version:
+        del model.opset_imports["ai.onnx"]
 
 
 def _check_opset(model: ir.Model) -> None:
@@ -77,6 +86,8 @@ def _record_interface(model: ir.Model) -> None:
     ends = [*model.graph.inputs, *model.graph.outputs]
     declared = {v.name: tuple(v.shape) for v in ends if v.shape is not None}
     model.graph.meta.setdefault(INTERFACE, declared)
+    described = {v.name for node in model.graph for v in node.outputs if v.type is not None}
+    model.graph.meta.setdefault(DESCRIBED, frozenset(described))
 
 
 def _sort(model: ir.Model) -> None:
@@ -130,8 +141,30 @@ def _inline(model: ir.Model) -> None:
         return
     if _expanded(model) > _MOST_NODES:
         refuse(f"its functions call one another; inlined they make over {_MOST_NODES} nodes")
+    _name_results(model)
     InlinePass(criteria=partial(_same_opsets, model))(model)
     model.graph.sort()
+
+
+def _name_results(model: ir.Model) -> None:
+    """A name for each result that a call leaves out: it becomes that of a node inside.
+
+    Calls that stay need one as well: the last ones would not be written, and engines count them.
+    """
+    taken = {value.name for node in all_nodes(model) for value in node.outputs}
+    for graph in model.graphs():
+        taken |= {value.name for value in (*graph.inputs, *graph.initializers.values())}
+    for node in all_nodes(model):
+        for k, value in enumerate(node.outputs):
+            if node.op_identifier() in model.functions and not value.name:
+                value.name = _unused(f"{node.name or node.op_type}.{k}", taken)
+
+
+def _unused(stem: str, taken: set[str | None]) -> str:
+    while stem in taken:
+        stem += "_"
+    taken.add(stem)
+    return stem
 
 
 def _same_opsets(model: ir.Model, function: ir.Function) -> bool:
@@ -172,7 +205,7 @@ def _lift_constants(model: ir.Model) -> None:
     for node in list(model.graph):
         if not _is_constant(node) or node.outputs[0].is_graph_output():
             continue
-        tensor = _constant_tensor(node)
+        tensor = constant_tensor(node)
         if tensor is None:
             continue
         old = node.outputs[0]
@@ -187,7 +220,8 @@ def _lift_constants(model: ir.Model) -> None:
         model.graph.register_initializer(new)
 
 
-def _constant_tensor(node: ir.Node) -> ir.TensorProtocol | None:
+def constant_tensor(node: ir.Node) -> ir.TensorProtocol | None:
+    """What a Constant node holds; None for strings and sparse values."""
     name = node.outputs[0].name
     for key, attribute in node.attributes.items():
         if key == "value":
@@ -216,26 +250,6 @@ def _in_memory(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
     return ir.Tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=tensor.name)
 
 
-def _converted(model: ir.Model) -> ir.Model:
-    """`model` at an opset that this package knows."""
-    opset = model.opset_imports.get("")
-    if opset is None or opset >= OLDEST_OPSET:
-        return model
-    if opset < 9 and any(n.op_type == "Scan" and n.domain == "" for n in all_nodes(model)):
-        # Before opset 9 a Scan goes over the second axis, for each batch; onnx converts the number
-        # of the opset and leaves the operator as it is.
-        refuse(f"opset {opset} has a Scan with a batch axis; export it with opset 9 or newer")
-    try:
-        proto = ir.serde.serialize_model(model)
-        newer = onnx.version_converter.convert_version(proto, OLDEST_OPSET)
-    except Exception as error:
-        raise UnreadableModel(
-            f"opset {opset} and onnx cannot convert it to {OLDEST_OPSET}: {one_line(error)}; "
-            f"export it with opset {OLDEST_OPSET} or newer"
-        ) from error
-    return normalised(ir.serde.deserialize_model(newer))
-
-
 def _check(model: ir.Model) -> None:
     """onnx.checker on everything but the weights, which it would copy twice."""
     graph = model.graph
@@ -244,6 +258,9 @@ def _check(model: ir.Model) -> None:
             refuse(f"a node uses {one_line(value.name, 100)}, which nothing makes")
     inputs = [*graph.inputs, *(v for v in graph.initializers.values() if not v.is_graph_input())]
     proto = ir.serde.serialize_model(shell(model, inputs, []))
+    if "" in model.opset_imports:
+        _exempt(proto.graph, model.opset_imports[""])
+        proto.opset_import.add(domain="unknown", version=1)
     for info in (*proto.graph.input, *proto.graph.output):
         if info.type.HasField("tensor_type"):  # an unknown rank is in use, though not in the rules
             info.type.tensor_type.shape.SetInParent()
@@ -251,3 +268,18 @@ def _check(model: ir.Model) -> None:
         onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:
         raise UnreadableModel(f"not a valid ONNX model: {one_line(error)}") from error
+
+
+def _exempt(graph: onnx.GraphProto, opset: int) -> None:
+    """Let pass as foreign what ONNX Runtime has in the standard's domain, and the standard not."""
+    for node in graph.node:
+        if node.op_type in _RUNTIME and node.domain in _STANDARD and not _has(node.op_type, opset):
+            node.domain = "unknown"
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _exempt(inner, opset)
+
+
+def _has(op_type: str, opset: int) -> bool:
+    known = onnx.defs.has(op_type, opset, "")
+    return known and not onnx.defs.get_schema(op_type, opset).deprecated

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 
 import onnx
 import onnx_ir as ir
@@ -29,6 +30,9 @@ from onebyone.graph.checks import (
     tensors,
 )
 from onebyone.graph.form import normalised, unshared
+from onebyone.graph.formats import foreign
+from onebyone.graph.write import SOURCE
+from onebyone.graph.write import Source as Files
 
 __all__ = ["read"]
 
@@ -41,14 +45,16 @@ Source = str | os.PathLike[str] | onnx.ModelProto | ir.Model
 def read(source: Source) -> ir.Model:
     """The model of a file, a `ModelProto` or an `onnx_ir.Model`, as a new `onnx_ir.Model`.
 
+    What carries an `onnx_ir.Model` as its `model`, as PyTorch's `ONNXProgram` and an `Optimized`
+    do, is taken for that model.
+
     What holds for the result: every tensor has the bytes its shape asks for; external data lies
     inside the model's folder (a `ModelProto` has no folder, so it may not use external data);
     nodes are in topological order and pass `onnx.checker`; functions are inlined (those written
     for another opset are left as they are); Constant nodes of the main graph are initialisers;
     the IR version is at least 4, in which an initialiser that is also an input is a default that
     a caller may override (in older files it is a constant, and no longer listed as an input);
-    opsets older than 11 are converted; a declared dimension of -1 or "?" is a free one of its
-    own. Names are kept.
+    a declared dimension of -1 or "?" is a free one of its own. Opsets and names are kept.
 
     Raises `UnreadableModel`, with one line, for anything that is not such a model.
 
@@ -62,7 +68,7 @@ def read(source: Source) -> ir.Model:
     where = _where(source)
     try:
         with quiet("onnx_ir"):
-            return normalised(_load(source))
+            return normalised(_remembered(_load(source), source))
     except UnreadableModel as error:
         raise UnreadableModel(f"{where}: {error}") from error.__cause__
     except Exception as error:  # the libraries raise whatever comes to hand on damaged models
@@ -76,6 +82,9 @@ def _where(source: object) -> str:
 
 
 def _load(source: Source) -> ir.Model:
+    carried = getattr(source, "model", None)
+    if isinstance(carried, ir.Model):  # an ONNXProgram of PyTorch, or an Optimized
+        source = carried
     if isinstance(source, onnx.ModelProto):
         return unshared(_deserialized(source, ""))
     if isinstance(source, ir.Model):
@@ -83,11 +92,21 @@ def _load(source: Source) -> ir.Model:
         return unshared(_cloned(source))
     if not isinstance(source, str | os.PathLike):
         refuse(
-            "wanted a path, an onnx.ModelProto or an onnx_ir.Model; "
+            "wanted a path, an onnx.ModelProto, an onnx_ir.Model or a torch.onnx.ONNXProgram; "
             "export a PyTorch module with torch.onnx.export first"
         )
     path = os.path.abspath(os.fsdecode(source))
     return _deserialized(_parsed(path), os.path.dirname(path))
+
+
+def _remembered(model: ir.Model, source: Source) -> ir.Model:
+    """`model` with a note of the files that it comes from, for `write` to spare."""
+    external = (tensor for tensor in tensors(model) if isinstance(tensor, ir.ExternalTensor))
+    data = {os.path.abspath(tensor.path) for tensor in external}
+    path = os.path.abspath(os.fsdecode(source)) if isinstance(source, str | os.PathLike) else ""
+    before = model.graph.meta.get(SOURCE, Files())
+    model.graph.meta[SOURCE] = Files(path or before.path, before.data | data)
+    return model
 
 
 def _parsed(path: str) -> onnx.ModelProto:
@@ -98,8 +117,11 @@ def _parsed(path: str) -> onnx.ModelProto:
         proto.ParseFromString(data)
     except Exception as error:
         raise UnreadableModel(
-            "not an ONNX model, or cut short or damaged; export or download it again"
+            foreign(path)
+            or "not an ONNX model, or cut short or damaged; export or download it again"
         ) from error
+    if not proto.HasField("graph") and (known := foreign(path)):
+        refuse(known)  # a message by chance
     return proto
 
 
@@ -107,10 +129,12 @@ def _bytes(path: str) -> bytes:
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            refuse("not a file; give the path of an .onnx file")
+            known = foreign(path) if stat.S_ISDIR(status.st_mode) else None
+            refuse(known or "not a file; give the path of an .onnx file")
         if not 0 < status.st_size <= _LARGEST_MESSAGE:
             refuse(
-                f"{status.st_size} bytes; an ONNX file has between 1 byte and 2 GiB "
+                foreign(path)
+                or f"{status.st_size} bytes; an ONNX file has between 1 byte and 2 GiB "
                 "(larger models keep their weights in external data)"
             )
         with open(path, "rb") as file:
@@ -124,6 +148,8 @@ def _deserialized(proto: onnx.ModelProto, folder: str) -> ir.Model:
         refuse("not an ONNX model: no graph, IR version or opset in it")
     if proto.graph.sparse_initializer:
         refuse("sparse initialisers are not supported; store them densely")
+    if any(a.HasField("sparse_tensor") for node in _nodes(proto.graph) for a in node.attribute):
+        refuse("sparse constants are not supported; store them densely")
     model = ir.serde.deserialize_model(proto)
     for tensor in tensors(model):
         if isinstance(tensor, ir.ExternalTensor):
@@ -136,6 +162,15 @@ def _deserialized(proto: onnx.ModelProto, folder: str) -> ir.Model:
     check_tensors(model)
     check_attributes(model)
     return _unpacked(model) if folder else model
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph and of the graphs in them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
 
 
 def _unpacked(model: ir.Model) -> ir.Model:

@@ -8,24 +8,24 @@ alone). `Sizes` then binds the free dimensions of the inputs and evaluates.
 from __future__ import annotations
 
 import logging
-import re
+import shlex
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import onnx_ir as ir
 from onnx_shape_inference import SYM_DATA_KEY, registry
 
 from onebyone.algebra.weights import Array
+from onebyone.counting.assumed import said
 from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line, quiet
-from onebyone.graph.dimensions import evaluated, names, plain
+from onebyone.graph.dimensions import evaluated, names, plain, safe
 from onebyone.graph.fold import known_numbers
 from onebyone.graph.shape_rules import LONGEST, Context, complete, keeps_sizes
+from onebyone.graph.usual import usual_sizes
 
-__all__ = ["Sizes", "infer", "name_inputs"]
+__all__ = ["Sizes", "infer", "name_inputs", "shapes_of"]
 
-# What a free dimension is taken to be when nobody says: one image, of the usual size.
-_BATCH, _SIZE, _EDGE, _VOLUME = 1, 224, 64, 5
-_TOLD = 8  # inputs in a message
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
@@ -91,7 +91,7 @@ def _names(dim: int | ir.SymbolicDim) -> frozenset[str]:
 
 def _fresh(text: str, taken: set[str]) -> str:
     """A name like `text` that is not among `taken`, and is from now on."""
-    base = "d_" + re.sub(r"\W", "_", text, flags=re.ASCII)[:60]
+    base = safe(text)
     name, count = base, 1
     while name in taken:
         count += 1
@@ -109,6 +109,7 @@ def _settle_initializers(graph: ir.Graph) -> None:
 
 def _infer_node(context: Context, node: ir.Node, known: frozenset[str]) -> None:
     declared = [value.shape for value in node.outputs]
+    types = [value.type for value in node.outputs]
     for value in node.outputs:
         value.shape = None
     context.made_up = 0
@@ -125,6 +126,20 @@ def _infer_node(context: Context, node: ir.Node, known: frozenset[str]) -> None:
     for value, old in zip(node.outputs, declared, strict=True):
         inferred = _usable(context, value.shape) if inner else value.shape
         value.shape = _merged(context, inferred, _usable(context, old), known)
+    if _is_foreign_quantised(node):
+        for value, kind in zip(node.outputs, types, strict=True):
+            value.type = kind
+
+
+def _is_foreign_quantised(node: ir.Node) -> bool:
+    """Whether a node's results may be bytes or floats, and only its runtime knows: a QGemm's.
+
+    Inference says float of some that are bytes; of what it says, such a file would be refused.
+    """
+    kinds = {value.dtype for value in node.inputs if value is not None}
+    return node.domain != "" and any(
+        kind is not None and kind.is_integer() and kind.bitwidth <= 8 for kind in kinds
+    )
 
 
 def _evaluate(context: Context, node: ir.Node, numbers: dict[ir.Value, Array]) -> None:
@@ -188,9 +203,10 @@ def _bounded(dim: int | ir.SymbolicDim) -> bool:
 class Sizes:
     """The shapes of a model's values as numbers, for one choice of the free dimensions.
 
-    `model` has been through `infer`. `shapes` gives whole shapes by input name. A dimension that
-    is still free is 1 on the first axis (the batch) and 224 on any other, 64 in tensors of rank 5
-    and more; with `strict`, it is a `UsageError`. Dimensions of one name have one size.
+    `model` has been through `infer`. `shapes` gives whole shapes by input name, and `data` those of
+    arrays that the caller has: they tell what `shapes` leaves open. A dimension that is free still
+    is of a usual size (`graph.usual`), and listed in `assumed`; `told` says so in a line.
+    Dimensions of one name have one size.
 
     Raises `UsageError` for a shape that does not fit the model.
 
@@ -207,7 +223,7 @@ class Sizes:
         self,
         model: ir.Model,
         shapes: Mapping[str, Sequence[int]] | None = None,
-        strict: bool = False,
+        data: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         inputs = {value.name or "": value for value in _fed(model.graph)}
         given = _checked(shapes or {}, inputs)
@@ -215,21 +231,31 @@ class Sizes:
         self._known: dict[str, int | None] = {}
         for name, shape in given.items():
             _bind(inputs[name], shape, self._bound)
+        found = {name: tuple(shape) for name, shape in (data or {}).items() if name in inputs}
+        for name, shape in found.items():
+            _bind_free(inputs[name], shape, self._bound)
         others = [value for name, value in inputs.items() if name not in given]
-        if strict:
-            _refuse_open(others, self._bound)
-        for value in others:
-            _default(value, self._bound)
+        self.assumed = tuple(usual_sizes(others, lambda dim: _open(dim, self._bound)))
+        self._bound |= {each.name: each.size for each in self.assumed}
         self.inputs: dict[str, tuple[int, ...]] = dict(given)
         for name, value in inputs.items():
-            self.inputs[name] = given[name] if name in given else self._of_input(value)
+            self.inputs[name] = (
+                given[name] if name in given else self._of_input(value, found.get(name))
+            )
 
-    def _of_input(self, value: ir.Value) -> tuple[int, ...]:
+    @property
+    def told(self) -> str:
+        """What was assumed, in a line; empty where nothing was."""
+        return said(self.assumed, self.inputs)
+
+    def _of_input(self, value: ir.Value, data: tuple[int, ...] | None) -> tuple[int, ...]:
+        if value.shape is None and data is not None:
+            return data
         shape = self.shape(value)
         if shape is None:
             raise UsageError(
                 f"input {one_line(value.name)} of shape {one_line(value.shape)} has no whole size; "
-                f"say --shape {one_line(value.name)}=1,3,{_SIZE},{_SIZE}"
+                f"say --shape {shlex.quote(f'{one_line(value.name)}=1,3,224,224')}"
             )
         return shape
 
@@ -240,6 +266,13 @@ class Sizes:
         sizes = [self.size(dim) for dim in value.shape]
         return None if None in sizes else tuple(size for size in sizes if size is not None)
 
+    def negative(self, dim: int | ir.SymbolicDim) -> bool:
+        """Whether a dimension comes out below zero, which no tensor has."""
+        if isinstance(dim, int):
+            return False
+        size = evaluated(dim.value or "", self._bound)
+        return size is not None and size < 0
+
     def size(self, dim: int | ir.SymbolicDim) -> int | None:
         """The size of one dimension; None where it is unknown."""
         if isinstance(dim, int):
@@ -249,6 +282,11 @@ class Sizes:
             size = self._bound.get(text, evaluated(text, self._bound))
             self._known[text] = None if size is None or size < 0 else size
         return self._known[text]
+
+
+def shapes_of(arrays: Mapping[str, Array] | None) -> dict[str, tuple[int, ...]]:
+    """The shape of each array; nothing where there are none."""
+    return {name: np.shape(array) for name, array in (arrays or {}).items()}
 
 
 def _fed(graph: ir.Graph) -> list[ir.Value]:
@@ -296,6 +334,16 @@ def _bind(value: ir.Value, shape: Sequence[int], bound: dict[str, int]) -> None:
             )
 
 
+def _bind_free(value: ir.Value, shape: Sequence[int], bound: dict[str, int]) -> None:
+    """Add to `bound` the names that have no size yet, where `value` is of these sizes."""
+    if value.shape is None or len(value.shape) != len(shape):
+        return
+    for dim, size in zip(value.shape, shape, strict=True):
+        free = _open(dim, bound)
+        if len(free) == 1 and not isinstance(dim, int):
+            bound[free[0]] = _solved(dim.value or "", free[0], size, bound)
+
+
 def _free(text: str, bound: Mapping[str, int]) -> list[str]:
     """The names in a dimension that have no value yet; the whole text where it is no expression."""
     found = names(text) if plain(text) else (text,)
@@ -312,31 +360,3 @@ def _solved(text: str, name: str, size: int, bound: Mapping[str, int]) -> int:
 
 def _open(dim: int | ir.SymbolicDim, bound: Mapping[str, int]) -> list[str]:
     return [] if isinstance(dim, int) else _free(dim.value or "", bound)
-
-
-def _refuse_open(values: Sequence[ir.Value], bound: Mapping[str, int]) -> None:
-    """Raise UsageError with what to type for all inputs that leave a size open."""
-    left = [v for v in values if any(_open(dim, bound) for dim in v.shape or ())]
-    if left:
-        size = next(found[0] for dim in left[0].shape or () if (found := _open(dim, bound)))
-        asked = " ".join(f"--shape {one_line(v.name)}={_example(v)}" for v in left[:_TOLD])
-        raise UsageError(
-            f"input {one_line(left[0].name)!r} leaves its size {one_line(size)!r} open: add {asked}"
-        )
-
-
-def _default(value: ir.Value, bound: dict[str, int]) -> None:
-    for axis, dim in enumerate(value.shape or ()):
-        bound.update(dict.fromkeys(_open(dim, bound), _usual(value, axis)))
-
-
-def _usual(value: ir.Value, axis: int) -> int:
-    """The size that a free dimension is taken to have; a volume has more than one image's axes."""
-    rank = 0 if value.shape is None else value.shape.rank()
-    return (_SIZE if rank < _VOLUME else _EDGE) if axis else _BATCH
-
-
-def _example(value: ir.Value) -> str:
-    """What to type for the shape of `value`."""
-    sizes = [d if isinstance(d, int) else _usual(value, i) for i, d in enumerate(value.shape or ())]
-    return ",".join(map(str, sizes))

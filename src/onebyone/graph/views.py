@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.layout import Dim, Reshape, Transpose, View, channel_axis_after, dim
 from onebyone.graph.axes import integers
-from onebyone.graph.simplify import expression_of
+from onebyone.graph.symbolic import expression_of
 
 __all__ = ["dims_of", "monomial", "view", "view_axis"]
 

@@ -10,25 +10,28 @@ protocol buffer ends at 2 GiB; beyond that, and where the source had it so, the 
 from __future__ import annotations
 
 import os
-import secrets
-import signal
-import stat
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from typing import BinaryIO
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 import onnx
 import onnx_ir as ir
 
 from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line, quiet
+from onebyone.graph.files import beside, publish
 
-__all__ = ["INTERFACE", "shell", "to_proto", "write"]
+__all__ = ["DESCRIBED", "INTERFACE", "SOURCE", "Source", "shell", "to_proto", "write"]
 
 # `graph.meta[INTERFACE]`: the dimensions of inputs and outputs as the source declared them, by
 # name. Shape inference refines them in place; what is written declares them as the source did.
 INTERFACE = "onebyone.interface"
+# `graph.meta[DESCRIBED]`: the values between them of which the source says types and shapes. Of
+# others nothing is written either: it would be bytes, and where inference errs, a wrong file.
+DESCRIBED = "onebyone.described"
+# `graph.meta[SOURCE]`: the files that the model was read from. Its weights may all be in memory by
+# the time that it is written; what it was read from is not to be destroyed all the same.
+SOURCE = "onebyone.source"
 # Protocol buffers carry no message of 2 GiB or more.
 _LARGEST_MESSAGE = 2**31 - 1
 # Smaller tensors stay in the message: ONNX wants the data of Reshape and its like there.
@@ -39,8 +42,14 @@ _ALIGNMENT = 64
 _MODEL_GRAPH = bytes([7 << 3 | 2])
 _GRAPH_INITIALIZER = bytes([5 << 3 | 2])
 _TENSOR_RAW_DATA = bytes([9 << 3 | 2])
-# What a person, the system or a terminal that closes sends; Windows has no SIGHUP.
-_INTERRUPTS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of a model: its own path ("" where it came as a message) and its external data."""
+
+    path: str = ""
+    data: frozenset[str] = frozenset()
 
 
 def write(
@@ -52,11 +61,11 @@ def write(
     Files are complete when they take their names: on any failure, Ctrl-C and a full disk
     included, what was at `path` and `<path>.data` is as before and nothing is left behind. (A
     power cut between the two renames can leave new data beside an old model.) A symbolic link
-    is followed. `path` may be the file that `model` was read from; other models read from that
-    file have to be read again.
+    is followed. `path` may be the file that `model` was read from, and its data then be replaced
+    with it; other models read from that file have to be read again.
 
-    Raises `UsageError` where the file cannot be written, or would take the place of external data
-    that the source still needs.
+    Raises `UsageError` where the file cannot be written, or a file would take the place of the
+    external data of a source that stays.
 
     >>> import tempfile, onnx_ir, onnx.parser
     >>> text = '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) {y = Abs(x)}'
@@ -95,6 +104,7 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
     with quiet("onnx_ir"):
         proto = ir.serde.serialize_model(model)
     _restore_interface(proto.graph, model.graph.meta.get(INTERFACE, {}))
+    _restore_silence(proto.graph, model.graph.meta.get(DESCRIBED))
     return proto
 
 
@@ -141,6 +151,14 @@ def _restore_interface(
                     dim.dim_param = want.value
 
 
+def _restore_silence(graph: onnx.GraphProto, described: frozenset[str] | None) -> None:
+    """Say nothing of values of which the source said nothing."""
+    if described is not None:
+        kept = [info for info in graph.value_info if info.name in described]
+        del graph.value_info[:]
+        graph.value_info.extend(kept)
+
+
 # --- the message, in parts -------------------------------------------------------------------
 
 
@@ -153,15 +171,33 @@ def _wants_external_data(model: ir.Model, largest: int) -> bool:
 
 
 def _spare_sources(model: ir.Model, target: str, pair: bool) -> None:
-    """Where there is no model yet, data of this name belongs to another one: to the source."""
+    """No file of the source that stays is written over, whatever name it goes by."""
     values = (value.const_value for value in _large(model))
-    used = {os.path.realpath(t.path) for t in values if isinstance(t, ir.ExternalTensor)}
-    taken = target if target in used else target + ".data"
-    if taken in used and (taken == target or (pair and not os.path.exists(target))):
+    source = model.graph.meta.get(SOURCE, Source())
+    data = source.data | {os.fspath(t.path) for t in values if isinstance(t, ir.ExternalTensor)}
+    written = [target]
+    # With the model its data may be replaced; not with a hard link of it, whose other name stays.
+    if pair and target != os.path.realpath(source.path):
+        written.append(target + ".data")
+    for path in written:
+        if any(_same_file(path, used) for used in data):
+            raise UsageError(
+                f"cannot write {one_line(target)}: {one_line(path)} is the data of the model that "
+                "was read; choose another name"
+            )
+    if pair and _same_file(target + ".data", source.path):
         raise UsageError(
-            f"cannot write {one_line(target)}: {one_line(taken)} is the data of the model that was "
-            "read; choose another name"
+            f"cannot write {one_line(target)}: its weights would go to the model that was read, "
+            f"{one_line(source.path)}; choose another name"
         )
+
+
+def _same_file(one: str, other: str) -> bool:
+    """Whether two paths lead to one file that exists: by links of any kind, in any spelling."""
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
 
 
 def _large(model: ir.Model) -> list[ir.Value]:
@@ -180,7 +216,7 @@ def _without_large(model: ir.Model) -> ir.Model:
     large = set(_large(model))
     small = [v for v in model.graph.initializers.values() if v not in large]
     rest = shell(model, model.graph.inputs, small)
-    rest.graph.meta[INTERFACE] = model.graph.meta.get(INTERFACE, {})
+    rest.graph.meta.update(model.graph.meta)
     return rest
 
 
@@ -211,7 +247,7 @@ def _write_single(stack: ExitStack, model: ir.Model, target: str) -> None:
     proto.ClearField("graph")
     heads = [_tensor_head(value) for value in _large(model)]
     length = len(graph) + sum(len(head) + size for head, size in heads)
-    file = stack.enter_context(_beside(target))
+    file = stack.enter_context(beside(target))
     file.write(proto.SerializeToString() + _MODEL_GRAPH + _varint(length) + graph)
     for value, (head, size) in zip(_large(model), heads, strict=True):
         data = _payload(value)
@@ -219,7 +255,7 @@ def _write_single(stack: ExitStack, model: ir.Model, target: str) -> None:
             raise OSError(f"tensor {one_line(value.name)} has {len(data)} bytes, not {size}")
         file.write(head)
         file.write(data)
-    _publish(file, target)
+    publish(file, target)
 
 
 def _tensor_head(value: ir.Value) -> tuple[bytes, int]:
@@ -243,7 +279,7 @@ def _write_pair(stack: ExitStack, model: ir.Model, target: str) -> None:
     """Two files: the message, and the large tensors in `<target>.data`."""
     location = os.path.basename(target) + ".data"
     proto = to_proto(_without_large(model))
-    data = stack.enter_context(_beside(target + ".data"))
+    data = stack.enter_context(beside(target + ".data"))
     for value in _large(model):
         data.write(bytes(-data.tell() % _ALIGNMENT))
         tensor = _header(value)
@@ -254,106 +290,6 @@ def _write_pair(stack: ExitStack, model: ir.Model, target: str) -> None:
             tensor.external_data.add(key=key, value=str(entry))
         tensor.data_location = onnx.TensorProto.EXTERNAL
         proto.graph.initializer.append(tensor)
-    file = stack.enter_context(_beside(target))
+    file = stack.enter_context(beside(target))
     file.write(proto.SerializeToString())
-    _publish(file, target, data, target + ".data")
-
-
-# --- files -----------------------------------------------------------------------------------
-
-
-@contextmanager
-def _beside(target: str) -> Iterator[BinaryIO]:
-    """A new file in the folder of `target`, gone at the end unless it was renamed."""
-    folder, name = os.path.split(target)
-    path = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(path, "xb") as file:
-            with suppress(FileNotFoundError):
-                os.chmod(path, stat.S_IMODE(os.stat(target).st_mode))
-            yield file
-    finally:
-        with _undisturbed(), suppress(FileNotFoundError):
-            os.unlink(path)
-
-
-def _publish(
-    file: BinaryIO, target: str, data: BinaryIO | None = None, data_target: str = ""
-) -> None:
-    """Give the finished files their names, both or neither."""
-    for each in (data, file):
-        if each is not None:
-            each.flush()
-            os.fsync(each.fileno())
-            each.close()
-    with _undisturbed():
-        _rename(file, target, data, data_target)
-    _sync_folder(os.path.dirname(target))
-
-
-def _rename(file: BinaryIO, target: str, data: BinaryIO | None, data_target: str) -> None:
-    backup = f"{file.name}.old"
-    try:
-        if data is not None:
-            _keep(data_target, backup)
-            os.replace(data.name, data_target)
-        os.replace(file.name, target)
-    except BaseException:
-        if data is not None and os.path.exists(file.name):
-            _put_back(data, data_target, backup)
-        raise
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(backup)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP wait until the end, so that what was begun is finished.
-
-    Masking them for this thread would not do: another thread would take them, and Python handles
-    them in the main one all the same.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # where Python handles no signals
-        return
-    came: list[int] = []
-    before = {number: signal.getsignal(number) for number in _INTERRUPTS}
-    try:
-        for number in _INTERRUPTS:
-            if before[number] not in (signal.SIG_IGN, None):
-                signal.signal(number, lambda got, _: came.append(got))
-        yield
-    finally:
-        for number, handler in before.items():
-            if handler is not None:  # one that was not set from Python stays
-                signal.signal(number, handler)
-        for number in came:
-            signal.raise_signal(number)
-
-
-def _keep(path: str, backup: str) -> None:
-    """What is at `path`, if anything, also has the name `backup` from now on."""
-    try:
-        os.link(path, backup)
-    except FileNotFoundError:
-        pass
-    except OSError:  # a file system without hard links
-        os.replace(path, backup)
-
-
-def _put_back(data: BinaryIO, data_target: str, backup: str) -> None:
-    if os.path.exists(backup):
-        os.replace(backup, data_target)
-    elif not os.path.exists(data.name):  # renamed already, and there was nothing before
-        os.unlink(data_target)
-
-
-def _sync_folder(folder: str) -> None:
-    """Make the renames last through a power cut, where the system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    publish(file, target, data, target + ".data")

@@ -30,6 +30,7 @@ from onebyone.optimize.verification.inputs import Feed, random_inputs
 __all__ = ["CLOCKS", "bench", "chosen_clock"]
 
 Shapes = Mapping[str, Sequence[int]]
+Progress = Callable[[str, int, int], None]
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
@@ -41,6 +42,7 @@ class _Subject:
     path: Path
     inputs: Mapping[str, Array]
     macs: int | None
+    told: str = ""
 
     def file(self, engine: Engine) -> Path | None:
         """What an engine reads: the file itself, or its twin beside it with the right suffix."""
@@ -58,6 +60,7 @@ def bench(
     threads: int | None = None,
     seconds: float = 10.0,
     clock: str = "wall",
+    progress: Progress | None = None,
 ) -> Bench:
     """Time models in engines, the models of an engine in turns.
 
@@ -65,12 +68,13 @@ def bench(
         models: paths of ONNX files, and of .tflite files, which only LiteRT runs. For an ONNX
             file LiteRT runs the .tflite file of the same name beside it, if there is one.
         engines: names; if there are none, every one that is installed and has a file to run.
-        shapes: sizes of inputs by name, for the models that have them; otherwise batch 1, and 224
-            along free axes.
+        shapes: sizes of inputs by name, for the models that have them; otherwise batch 1,
+            sequence 128, image 224.
         threads: of each engine; otherwise every core that this process may use.
         seconds: for the rounds of one engine; at least 9 rounds are run.
         clock: "wall", or "cpu" for the processor time of one thread, which other programs on the
             machine do not count in.
+        progress: called with (stage, done, total), never while something is timed.
 
     Raises:
         UsageError: an unknown engine, or one that is not installed; shapes that do not fit, or
@@ -83,10 +87,15 @@ def bench(
     subjects = _subjects([Path(model) for model in models], shapes or {})
     names, notes = (wanted, []) if wanted else _engines(subjects)
     machine = measure_machine(count, names, clock=tick)
-    rows = [row for n in names for row in _timed(engine(n), subjects, count, seconds, tick)]
+    rows = [
+        row
+        for n in names
+        for row in _timed(engine(n), subjects, count, seconds, tick, _stage(n, progress))
+    ]
     _require_times(subjects, rows)
     machine = machine.best(measure_machine(count, names, clock=tick))
-    return Bench(machine, clock, tuple(rows), tuple(notes))
+    told = tuple(dict.fromkeys(subject.told for subject in subjects if subject.told))
+    return Bench(machine, clock, tuple(rows), tuple(notes), told)
 
 
 def chosen_clock(name: str, threads: int) -> Callable[[], float]:
@@ -131,7 +140,7 @@ def _subject(path: Path, shapes: Shapes) -> _Subject:
     sizes = Sizes(model, {name: shape for name, shape in shapes.items() if name in names})
     # Integers may be indices into something small: 0 and 1 are the most modest.
     inputs = random_inputs(model, sizes.inputs, np.random.default_rng(0), below=2)
-    return _Subject(path, inputs, tally(model, sizes).macs)
+    return _Subject(path, inputs, tally(model, sizes).macs, sizes.told)
 
 
 def _engines(subjects: Sequence[_Subject]) -> tuple[list[str], list[str]]:
@@ -174,8 +183,10 @@ def _timed(
     threads: int,
     seconds: float,
     clock: Callable[[], float],
+    heard: Callable[[float], object],
 ) -> Iterator[Row]:
     """One row for each model, in their order."""
+    heard(0.0)
     loaded = [_loaded(engine, subject, threads) for subject in subjects]
     runs = {k: run for k, run in enumerate(loaded) if not isinstance(run, str)}
     times: dict[int, Sequence[float]] = {}
@@ -185,7 +196,7 @@ def _timed(
         file = subjects[min(runs)].file(engine)
         assert file is not None
         twin = engine.load(file, subjects[min(runs)].inputs, threads)
-        *taken, again = take_turns([*runs.values(), twin], seconds, clock=clock)
+        *taken, again = take_turns([*runs.values(), twin], seconds, clock=clock, heard=heard)
         times = dict(zip(runs, taken, strict=True))
         control = ratio(taken[0], again)
     for k, subject in enumerate(subjects):
@@ -196,6 +207,11 @@ def _timed(
         than = None if k == min(runs) else ratio(times[min(runs)], times[k])
         spread = Spread.of(times[k])
         yield replace(blank, rounds=len(times[k]), time=spread, ratio=than, control=control)
+
+
+def _stage(name: str, progress: Progress | None) -> Callable[[float], object]:
+    """What hears of the share of an engine's rounds that is done."""
+    return lambda share: progress and progress(name, round(100 * share), 100)
 
 
 def _loaded(engine: Engine, subject: _Subject, threads: int) -> Run | str:

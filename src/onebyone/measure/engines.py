@@ -7,6 +7,7 @@ Each engine runs with its own optimisations on, in float32, on a fixed number of
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module, metadata
@@ -62,7 +63,7 @@ class Engine:
 
         Raises:
             EngineRefuses: the engine cannot load the model, or fails on the inputs.
-            TakesTooLong: ONNX Runtime does not come to an end; another engine is not asked.
+            TakesTooLong: the engine does not come to an end; another one is not asked.
         """
         try:
             run = self.loader(source, inputs, threads)
@@ -107,7 +108,12 @@ def _openvino(source: Source, inputs: Mapping[str, Array], threads: int) -> Run:
     core = openvino.Core()
     model = core.read_model(source, b"") if isinstance(source, bytes) else str(source)
     request = core.compile_model(model, "CPU", settings).create_infer_request()
-    feeds = dict(inputs)
+    feeds, seconds = dict(inputs), time_limit()
+    request.start_async(feeds, share_inputs=True)
+    if not request.wait_for(round(1e3 * seconds)):
+        # OpenVINO cannot break a run off, and who frees its request waits for the end of it.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(request))
+        raise TakesTooLong("a run in OpenVINO", seconds)
     return lambda: list(request.infer(feeds, share_inputs=True, share_outputs=True).values())
 
 

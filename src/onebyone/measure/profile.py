@@ -5,6 +5,8 @@
     bandwidth  Δbytes / Δt                          an operator on a large and on a small tensor
     transpose  Δt · bandwidth / Δbytes              of moving elements to other places
     resize     Δt · peak / elements                 of bilinear interpolation between two maps
+    channels_last  (Δt of layers with transposes − Δt without) / their price by themselves
+    beside_product  (Δt of every second layer a product − Δt of either kind) / the same
     split      (Δt + overhead of the nodes saved) · bandwidth / bytes      stacked less apart
     channels   the least multiple at which more channels gain no more      convolutions of 45 … 48
 
@@ -16,6 +18,7 @@ several times faster than at a model's border: where a map goes before a resize,
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -29,11 +32,13 @@ import onnx
 
 from onebyone.errors import UsageError
 from onebyone.measure import operators
-from onebyone.measure.bench import chosen_clock
+from onebyone.measure.bench import Progress, chosen_clock
 from onebyone.measure.engines import Array, engine
 from onebyone.measure.machine import processor, usable_cores
 from onebyone.measure.turns import take_turns
 from onebyone.optimize.cost import DEFAULT, Profile
+from onebyone.show.shown import Shown
+from onebyone.show.table import Columns
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -68,6 +73,10 @@ _GAIN = 1.05
 _SMALL, _LARGE = (1, 64, 28, 28), (1, 64, 112, 112)
 
 
+_DIFFERENCES = 45
+"""How many are measured for the whole profile."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """One number that went into a profile: of which operator, and what it says of which field."""
@@ -77,8 +86,8 @@ class Measured:
     value: float
 
 
-@dataclass(frozen=True)
-class Profiled:
+@dataclass(frozen=True, repr=False)
+class Profiled(Shown):
     """A measured profile.
 
     Args:
@@ -106,17 +115,26 @@ class Profiled:
         about["measured"] = [asdict(each) for each in self.measured]
         return {**asdict(self.profile), "about": {"schema": 1, **about}}
 
+    @property
+    def summary(self) -> str:
+        """The numbers by name, and where they come from."""
+        numbers = ", ".join(f"{name} {value:.3g}" for name, value in asdict(self.profile).items())
+        return f"{numbers}; {self._where}"
+
+    @property
+    def _where(self) -> str:
+        return f"{self.engine} {self.version} on {self.threads} threads of {self.processor}"
+
     def __rich__(self) -> RenderableType:
         from rich.console import Group
-        from rich.table import Table
         from rich.text import Text
 
-        table = Table("field", "value", "what was measured")
+        rows = []
         for field, value in asdict(self.profile).items():
             found = [f"{m.operator}: {m.value:.3g}" for m in self.measured if m.field == field]
-            table.add_row(field, f"{value:.3g}", Text("\n".join(found)))
-        where = f"{self.engine} {self.version} on {self.threads} threads of {self.processor}"
-        return Group(table, Text(where))
+            rows.append((field, f"{value:.3g}", "\n".join(found)))
+        headings = ("field", "value", "what was measured")
+        return Group(Columns("", headings, rows, words=(2,), kept=3), Text(self._where))
 
 
 def profile(
@@ -125,6 +143,7 @@ def profile(
     threads: int | None = None,
     seconds: float = 0.5,
     clock: str = "wall",
+    progress: Progress | None = None,
 ) -> Profiled:
     """Measure an engine on this machine: about 50 differences of `seconds` each.
 
@@ -133,6 +152,7 @@ def profile(
         threads: of the engine; otherwise every core that this process may use.
         seconds: for each difference.
         clock: "wall" or "cpu" (`bench`).
+        progress: called with (stage, done, total), never while something is timed.
 
     Raises:
         UsageError: an engine that is unknown, not installed, or does not run ONNX files.
@@ -141,11 +161,22 @@ def profile(
     if row.suffix != ".onnx":
         raise UsageError(f"got engine {name!r}, wanted one that runs ONNX: onnxruntime or openvino")
     count = usable_cores() if threads is None else threads
-    stand = _Stand(name, count, seconds, chosen_clock(clock, count))
+    stand = _Stand(name, count, seconds, chosen_clock(clock, count), _counted(progress))
     measured = _measured(stand)
     found = _fitted(measured)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return Profiled(found, measured, name, row.version, processor(), count, clock, now)
+
+
+def _counted(progress: Progress | None) -> Callable[[], None]:
+    """Call the result at the beginning of each difference."""
+    done = itertools.count()
+
+    def begun() -> None:
+        if progress is not None:
+            progress("profile", next(done), _DIFFERENCES)
+
+    return begun
 
 
 # One field after the other ------------------------------------------------------------------------
@@ -159,9 +190,11 @@ class _Stand:
     threads: int
     seconds: float
     clock: Callable[[], float]
+    begun: Callable[[], None] = lambda: None
 
     def difference(self, short: bytes, long: bytes) -> float:
         """How many seconds longer the second takes: the median over the rounds."""
+        self.begun()
         runs = [engine(self.engine).load(m, _inputs(m), self.threads) for m in (short, long)]
         first, second = take_turns(runs, self.seconds, clock=self.clock)
         return median(b - a for a, b in zip(first, second, strict=True))
@@ -185,7 +218,7 @@ def _measured(stand: _Stand) -> tuple[Measured, ...]:
     found = [*_overhead(stand), *_peak(stand), *_bandwidth(stand)]
     base = _fitted(found)
     found += [*_transpose(stand, base), *_resize(stand, base), *_split(stand, base)]
-    return (*found, *_channels(stand))
+    return (*found, *_channels_last(stand, _fitted(found)), *_channels(stand))
 
 
 def _fitted(measured: Sequence[Measured]) -> Profile:
@@ -249,6 +282,25 @@ def _resize(stand: _Stand, base: Profile) -> Iterator[Measured]:
         worth = max(1.0, seconds * base.peak / prod(large))
         name = f"bilinear, {_of(small)} to {_of(large)} between 1 × 1s"
         yield Measured("resize", name, worth)
+
+
+def _channels_last(stand: _Stand, base: Profile) -> Iterator[Measured]:
+    for shape, _ in _TWICE:
+        first, last = (_layers(stand, shape, is_last) for is_last in (False, True))
+        mixed, products = (_layers(stand, shape, True, some) for some in (1, 2))
+        alone = base.time(elements=2 * prod(shape) * base.transpose) / 1e12
+        # A hundredth at least: where all of them cancel, what is left is noise.
+        left, brought = last - first, 2 * mixed - first - products
+        share, product = (max(0.01, extra / (2 * alone)) for extra in (left, brought))
+        of = _of(shape)
+        yield Measured("channels_last", f"1 × 1s between transposes, {of}", share)
+        yield Measured("beside_product", f"products and 1 × 1s between transposes, {of}", product)
+
+
+def _layers(stand: _Stand, shape: Shape, is_last: bool, products: int = 0) -> float:
+    """The seconds of a layer; of the chain of one, which is taken off, each has its own kind."""
+    chains = [operators.channels_last(shape, n, is_last, products) for n in (1, _DEEP)]
+    return stand.step(*chains) / (_DEEP - 1)
 
 
 def _split(stand: _Stand, base: Profile) -> Iterator[Measured]:

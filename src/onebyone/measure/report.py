@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onebyone.measure.machine import Machine
-from onebyone.measure.spread import Interval, Spread, verdict
+from onebyone.measure.spread import Interval, Spread, at_odds, verdict
+from onebyone.show.shown import Shown
+from onebyone.show.table import Columns
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -75,8 +77,8 @@ class Row:
         }
 
 
-@dataclass(frozen=True)
-class Bench:
+@dataclass(frozen=True, repr=False)
+class Bench(Shown):
     """Models timed in engines.
 
     Args:
@@ -84,12 +86,14 @@ class Bench:
         clock: "wall" or "cpu".
         rows: engine by engine, in each the models in the order given.
         notes: engines that were left out, and why.
+        told: which sizes the models leave open and nobody gave, a line each.
     """
 
     machine: Machine
     clock: str
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, schema 1 (docs/json.md)."""
@@ -101,26 +105,35 @@ class Bench:
             "notes": list(self.notes),
         }
 
+    @property
+    def summary(self) -> str:
+        """Each model against the first, in each engine."""
+        return "; ".join(_line(row) for row in self.rows)
+
     def __rich__(self) -> RenderableType:
         from rich.console import Group
         from rich.text import Text
 
-        told = [_told(list(rows)) for _, rows in groupby(self.rows, lambda row: row.engine)]
-        lines = [_machine(self.machine, self.clock), *(line for line in told if line), *self.notes]
-        return Group(self._table(), *(Text(line) for line in lines))
+        engines = [list(rows) for _, rows in groupby(self.rows, lambda row: row.engine)]
+        told = [line for rows in engines for line in (_told(rows), *_at_odds(rows)) if line]
+        lines = [_machine(self.machine, self.clock), *told, *self.notes]
+        return Group(*map(Text, self.told), self._table(), *map(Text, lines))
 
     def _table(self) -> RenderableType:
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table()
-        for heading in ("engine", "model", "GMACs", "ms \\[quartiles]", "of peak", "ratio", ""):
-            table.add_column(heading, overflow="fold", no_wrap=heading == "engine")
         names = {row.model for row in self.rows}
-        for row in self.rows:
-            cells = [row.engine, _short(row.model, names), *_cells(row, self.machine)]
-            table.add_row(*map(Text, cells))
-        return table
+        rows = [
+            (row.engine, _short(row.model, names), *_cells(row, self.machine)) for row in self.rows
+        ]
+        headings = ("engine", "model", "ms", "ratio", "", "GMACs", "of peak", "quartiles, ms")
+        return Columns("", headings, rows, names=(0, 1), words=(4,), kept=4)
+
+
+def _line(row: Row) -> str:
+    name = f"{Path(row.model).name} in {row.engine}"
+    if row.time is None:
+        return f"{name}: not timed"
+    ratio = "" if row.ratio is None else f", {row.ratio.median:.2f}× ({row.verdict})"
+    return f"{name}: {row.time.median * 1e3:.4g} ms{ratio}"
 
 
 def _short(path: str, paths: Collection[str]) -> str:
@@ -133,11 +146,12 @@ def _short(path: str, paths: Collection[str]) -> str:
 def _cells(row: Row, machine: Machine) -> list[str]:
     macs = "" if row.macs is None else f"{row.macs / 1e9:.4g}"
     if row.time is None:
-        return [macs, "", "", "", f"not timed: {row.reason}"]
+        return ["", "", f"not timed: {row.reason}", macs, "", ""]
     time, rate = row.time, row.gflops
-    times = f"{time.median * 1e3:.4g} [{time.low * 1e3:.4g}, {time.high * 1e3:.4g}]"
     share = "" if rate is None else f"{rate * 1e9 / machine.peak:.0%}"
-    return [macs, times, share, "" if row.ratio is None else _shown(row.ratio), row.verdict]
+    ratio = "" if row.ratio is None else _shown(row.ratio)
+    quartiles = f"{time.low * 1e3:.4g} to {time.high * 1e3:.4g}"
+    return [f"{time.median * 1e3:.4g}", ratio, row.verdict, macs, share, quartiles]
 
 
 def _shown(ratio: Interval) -> str:
@@ -151,6 +165,16 @@ def _machine(machine: Machine, clock: str) -> str:
         f"{machine.peak / 1e9:.0f} GFLOP/s in matrix products, "
         f"{machine.bandwidth / 1e9:.1f} GB/s copying (1 MAC = 2 FLOPs)"
     )
+
+
+def _at_odds(rows: list[Row]) -> Iterator[str]:
+    """Where the ratio is not that of the medians beside it: why."""
+    first = next((row.time for row in rows if row.time is not None), None)
+    for row in rows:
+        if first is not None and row.time is not None and row.ratio is not None:
+            why = at_odds(row.ratio, first.median, row.time.median)
+            if why:
+                yield f"{Path(row.model).name}: {why}"
 
 
 def _told(rows: list[Row]) -> str:

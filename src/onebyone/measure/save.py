@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-from pathlib import Path
 
 from onebyone.errors import UsageError
+from onebyone.graph.files import replace
 from onebyone.measure.profile import Profiled
 
 __all__ = ["save"]
@@ -22,18 +21,9 @@ def save(profiled: Profiled, path: str | os.PathLike[str]) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    target = Path(os.path.realpath(path))
-    beside = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.tmp")
+    text = json.dumps(profiled.to_dict(), indent=2) + "\n"
     try:
-        try:
-            with beside.open("x", encoding="utf-8") as file:
-                json.dump(profiled.to_dict(), file, indent=2)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(target)
-        finally:
-            beside.unlink(missing_ok=True)
+        replace(path, text.encode())
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise UsageError(

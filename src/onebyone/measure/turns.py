@@ -23,7 +23,11 @@ LEAST_ROUNDS, MOST_ROUNDS = 9, 1001
 
 
 def take_turns(
-    calls: Sequence[Call], seconds: float, *, clock: Clock = perf_counter
+    calls: Sequence[Call],
+    seconds: float,
+    *,
+    clock: Clock = perf_counter,
+    heard: Callable[[float], object] | None = None,
 ) -> tuple[tuple[float, ...], ...]:
     """The seconds of each call, round by round, after two warm-ups of all.
 
@@ -31,6 +35,7 @@ def take_turns(
         calls: what is timed.
         seconds: how long to go on, in real time: at least 9 rounds, at most 1001.
         clock: what the calls are timed by, such as `time.process_time` on a busy machine.
+        heard: called between the rounds with the share that is done, up to 1.
 
     >>> first, second = take_turns([lambda: sum(range(9999)), lambda: None], seconds=0.0)
     >>> len(first), len(second), min(first) > min(second)
@@ -41,14 +46,24 @@ def take_turns(
     taken: tuple[list[float], ...] = tuple([] for _ in calls)
     order = list(range(len(calls)))
     draw = random.Random(0)
-    end = perf_counter() + seconds
+    begin = perf_counter()
     for done in range(MOST_ROUNDS):
-        if done >= LEAST_ROUNDS and perf_counter() >= end:
+        spent = perf_counter() - begin
+        if done >= LEAST_ROUNDS and spent >= seconds:
             break
+        if heard is not None:
+            heard(_share(done, spent, seconds))
         draw.shuffle(order)
         for k in order:
             taken[k].append(_timed(calls[k], clock))
+    if heard is not None:
+        heard(1.0)
     return tuple(map(tuple, taken))
+
+
+def _share(rounds: int, spent: float, seconds: float) -> float:
+    """How much of the rounds is done: by time, and no more than by the least number of them."""
+    return min(spent / seconds if seconds else 1.0, rounds / LEAST_ROUNDS, 1.0)
 
 
 def best_of(call: Call, times: int = 5, *, clock: Clock = perf_counter) -> float:

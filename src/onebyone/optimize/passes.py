@@ -36,6 +36,7 @@ class Rewrite:
         before, after: modelled costs.
         saved: MACs that each law contributed; they add up to before.macs - after.macs.
         note: the numbers of the decision, where it hangs on some.
+        lost_bits: the digits that it can lose (`algebra.digits`), at most.
     """
 
     root: str
@@ -45,23 +46,27 @@ class Rewrite:
     after: Cost
     saved: dict[str, int]
     note: str = ""
+    lost_bits: float = 0.0
 
 
 @dataclass(frozen=True)
 class Pass:
-    """A law and the function that carries it out, in place, telling what it did."""
+    """A law and the function that carries it out, in place, telling what it did.
+
+    `run` is given the model, its sizes, the machine and the bits that a rewrite may lose.
+    """
 
     law: str
-    run: Callable[[ir.Model, Sizes, Profile], Iterator[Rewrite]]
+    run: Callable[[ir.Model, Sizes, Profile, float], Iterator[Rewrite]]
 
 
-def _fold(model: ir.Model, _sizes: Sizes, _profile: Profile) -> Iterator[Rewrite]:
-    for found in fold_normalizations(model.graph):
-        laws = frozenset({"affine"})
-        yield Rewrite(found.root, found.nodes, laws, Cost(), Cost(), {"affine": 0})
+def _fold(model: ir.Model, _sizes: Sizes, _profile: Profile, limit: float) -> Iterator[Rewrite]:
+    for found in fold_normalizations(model.graph, limit):
+        laws, saved, lost = frozenset({"affine"}), {"affine": 0}, found.lost_bits
+        yield Rewrite(found.root, found.nodes, laws, Cost(), Cost(), saved, lost_bits=lost)
 
 
-def _prune(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
+def _prune(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> Iterator[Rewrite]:
     before = macs(model.graph, sizes)
     found = list(prune(model.graph, model.opset_imports[""], profile.channels))
     if found:
@@ -77,27 +82,27 @@ def _prune(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]
         yield Rewrite(nodes[0], nodes, laws, *costs, saved, note if spare else "")
 
 
-def _permute(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
+def _permute(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> Iterator[Rewrite]:
     for found in relabel(model.graph, sizes, profile):
         laws, saved = frozenset({"permute"}), {"permute": found.saved}
         yield Rewrite(found.nodes[0], found.nodes, laws, found.before, found.after, saved)
 
 
-def _stack(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
+def _stack(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> Iterator[Rewrite]:
     for found in stack(model.graph, sizes, profile):
         laws = frozenset({"stack"})
         yield Rewrite(found.root, found.nodes, laws, found.before, found.after, {"stack": 0})
 
 
-def _rank(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
-    for found in factor_maps(model.graph, sizes, profile):
+def _rank(model: ir.Model, sizes: Sizes, profile: Profile, limit: float) -> Iterator[Rewrite]:
+    for found in factor_maps(model.graph, sizes, profile, limit):
         laws, nodes = frozenset({"rank"}), (found.node,)
         before, after = Cost(0, found.macs), Cost(0, found.macs_left)
         saved = {"rank": found.macs - found.macs_left}
-        yield Rewrite(found.node, nodes, laws, before, after, saved, found.note)
+        yield Rewrite(found.node, nodes, laws, before, after, saved, found.note, found.lost_bits)
 
 
-def _demand(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
+def _demand(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> Iterator[Rewrite]:
     for found in hoist_strides(model.graph, sizes, profile):
         saved = {"demand": found.before.macs - found.after.macs}
         yield Rewrite(
@@ -105,7 +110,7 @@ def _demand(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite
         )
 
 
-def _crop(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Rewrite]:
+def _crop(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> Iterator[Rewrite]:
     for found in crop(model, sizes, profile):
         laws, saved = frozenset({"demand"}), {"demand": found.before.macs - found.after.macs}
         yield Rewrite(found.root, found.nodes, laws, found.before, found.after, saved)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import onnx
 import onnx_ir as ir
 
+from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.laws import LAWS
 from onebyone.algebra.weights import Array
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.checks import keep_kinds, kinds
-from onebyone.graph.constants import set_aside
 from onebyone.graph.count import tally
 from onebyone.graph.form import unshared
+from onebyone.graph.opset import modernise
 from onebyone.graph.read import read
-from onebyone.graph.shapes import Sizes, infer
+from onebyone.graph.shapes import Sizes, shapes_of
 from onebyone.optimize.cost import DEFAULT, Profile, load_profile
 from onebyone.optimize.estimate import estimate
 from onebyone.optimize.refusals import refusals
@@ -25,18 +27,30 @@ from onebyone.optimize.report import AppliedLaw, RefusedLaw, Report, Side
 from onebyone.optimize.rewrite import Rewrite, rewrite
 from onebyone.optimize.room import check_room
 from onebyone.optimize.verification.certificate import Certificate
+from onebyone.show.shown import Shown
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 __all__ = ["Optimized", "optimize"]
 
 Progress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
-class Optimized:
+@dataclass(frozen=True, repr=False)
+class Optimized(Shown):
     """An optimised model and what there is to say about it."""
 
     model: ir.Model
     report: Report
+
+    @property
+    def summary(self) -> str:
+        """That of the report."""
+        return self.report.summary
+
+    def __rich__(self) -> RenderableType:
+        return self.report
 
 
 def optimize(
@@ -47,6 +61,7 @@ def optimize(
     shapes: Mapping[str, Sequence[int]] | None = None,
     data: Mapping[str, Array] | None = None,
     profile: Profile | str | os.PathLike[str] | None = None,
+    lost_bits: float | None = None,
     verify: bool = True,
     progress: Progress | None = None,
 ) -> Optimized:
@@ -56,9 +71,11 @@ def optimize(
         source: a path, a ModelProto or an onnx_ir.Model; it is not changed.
         only, without: names of laws to use alone, or to leave out.
         shapes: sizes to decide for, by input name, where an input is dynamic; the result is valid
-            for all sizes. Otherwise batch 1 and 224 along free axes.
+            for all sizes. Otherwise those of `data`, or batch 1, sequence 128, image 224.
         data: the caller's own inputs, by name, for verification.
         profile: the machine to decide for, or the path of its JSON.
+        lost_bits: the digits, in bits, that a rewrite may lose where the original cancels exactly
+            (docs/numerics.md); what would lose more is refused. 4 if not given.
         verify: whether to run both models and compare; without it there is no certificate.
         progress: called with (stage, done, total).
 
@@ -67,7 +84,8 @@ def optimize(
 
     Raises:
         UnreadableModel: the source is no usable ONNX model, or contradicts itself.
-        UsageError: an unknown law, a shape or data that do not fit, an unusable profile.
+        UsageError: an unknown law, a shape or data that do not fit, an unusable profile, bits
+            below zero.
 
     >>> from onnx import TensorProto, helper, numpy_helper
     >>> import numpy as np
@@ -86,18 +104,24 @@ def optimize(
     >>> result.report.certificate.passed
     True
     """
-    laws = _laws(only, without)
+    laws, limit = _laws(only, without), _limit(lost_bits)
     machine = _profile(profile)
     model = read(source)
     original = unshared(model.clone())  # of the weights only the names are copied
     declared = kinds(model.graph)
-    infer(model)
+    old = modernise(model)
     keep_kinds(declared, model.graph)
-    sizes = Sizes(model, shapes)
+    sizes = Sizes(model, shapes, shapes_of(data))
     if verify:
         check_room((v for node in model.graph for v in node.outputs), sizes)
+    if old is not None:
+        side = _side(model, sizes, machine)
+        report = Report(side, side, (), (RefusedLaw("compose", *old),))
+        if verify:
+            report = replace(report, certificate=_unchanged(original, shapes, data, progress))
+        return Optimized(original, report)
     try:
-        report = _rewritten(model, sizes, laws, machine, progress)
+        report = _rewritten(model, sizes, laws, machine, limit, progress)
     except (UnreadableModel, MemoryError):
         raise
     except Exception as error:
@@ -123,7 +147,24 @@ def _certified(
 ) -> Certificate:
     from onebyone.optimize.verification.verify import verify
 
-    return verify(a, b, shapes=shapes, data=data, progress=progress)
+    certificate = verify(a, b, shapes=shapes, data=data, progress=progress)
+    return replace(certificate, told="")  # the report says it already
+
+
+def _unchanged(
+    model: ir.Model,
+    shapes: Mapping[str, Sequence[int]] | None,
+    data: Mapping[str, Array] | None,
+    progress: Progress | None,
+) -> Certificate | None:
+    """That a model is itself; None where nothing here runs it, and no proof is needed."""
+    from onebyone.graph.evaluate import CannotEvaluate
+    from onebyone.optimize.verification.engine import EngineRefuses
+
+    try:
+        return _certified(model, model, shapes, data, progress)
+    except (EngineRefuses, CannotEvaluate):
+        return None
 
 
 def _rewritten(
@@ -131,14 +172,14 @@ def _rewritten(
     sizes: Sizes,
     laws: tuple[str, ...],
     machine: Profile,
+    lost_bits: float,
     progress: Progress | None,
 ) -> Report:
     """Rewrite a model with known shapes in place; the report has no certificate yet."""
-    set_aside(model.graph)
     before = _side(model, sizes, machine)
-    done, overflowed = rewrite(model, sizes, laws, machine, progress)
+    done, refused = rewrite(model, sizes, laws, machine, progress, lost_bits)
     after = _side(model, sizes, machine)
-    told = [RefusedLaw(r.law, node, r.reason) for node, r in overflowed]
+    told = [RefusedLaw(r.law, node, r.reason) for node, r in refused]
     told += refusals(model.graph, sizes, laws)
     return Report(before, after, _applied(done), tuple(told))
 
@@ -148,6 +189,14 @@ def _laws(only: Collection[str] | None, without: Collection[str]) -> tuple[str, 
     if unknown:
         raise UsageError(f"got law {unknown[0]!r}, wanted one of {', '.join(sorted(LAWS))}")
     return tuple(law for law in LAWS if (not only or law in only) and law not in without)
+
+
+def _limit(lost_bits: float | None) -> float:
+    if lost_bits is None:
+        return LOST_BITS
+    if not lost_bits >= 0:
+        raise UsageError(f"got lost_bits = {lost_bits}, wanted 0 or more")
+    return lost_bits
 
 
 def _profile(profile: Profile | str | os.PathLike[str] | None) -> Profile:
@@ -163,7 +212,7 @@ def _side(model: ir.Model, sizes: Sizes, profile: Profile) -> Side:
 
 def _applied(done: Sequence[Rewrite]) -> tuple[AppliedLaw, ...]:
     return tuple(
-        AppliedLaw(law, step.root, step.nodes, saved, step.note)
+        AppliedLaw(law, step.root, step.nodes, saved, step.note, step.lost_bits)
         for step in done
         for law, saved in step.saved.items()
     )

@@ -101,9 +101,9 @@ def test_a_slice_of_one_channel_takes_it_by_any_step(step: int) -> None:
 
 def test_a_gather_of_all_channels_names_those_that_are_left() -> None:
     body = "t = Conv(x, w) r = Relu(t) a = Gather<axis = 1>(r, i) y = Conv(a, v)"
-    after = _pruned(body, w=DEAD, i=np.arange(6), v=(4, 6, 1, 1))
+    after = _pruned(body, w=DEAD, i=np.arange(6)[::-1], v=(4, 6, 1, 1))
     assert after.weights() == [[4, 3, 1, 1], [4, 4, 1, 1]]
-    assert _held(after, "Gather", 1) == [[0, 1, 2, 3]]
+    assert _held(after, "Gather", 1) == [[3, 2, 1, 0]]
 
 
 def test_a_gather_that_takes_channels_twice() -> None:

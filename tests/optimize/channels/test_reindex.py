@@ -98,3 +98,26 @@ def test_narrow_changes_one_axis() -> None:
     value = ir.val("v", ir.DataType.FLOAT, ("n", 6, "h"))
     narrow(value, 1, 4)
     assert value.shape == ir.Shape(["n", 4, "h"])
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int64])
+def test_bounds_stay_of_one_type(kind: Any) -> None:
+    """Engines take a Slice whose bounds are all int32 or all int64."""
+    bounds = {"s": [2], "e": [4], "a": [1], "p": [1]}
+    made = read(
+        model(
+            "y = Slice(x, s, e, a, p)",
+            "float[2,6,4,8] x",
+            constants={name: np.array(numbers, kind) for name, numbers in bounds.items()},
+        )
+    )
+    infer(made)
+    (node,) = made.graph
+    found = flow(node, 1)
+    assert found is not None
+    assert node.inputs[0] is not None
+    orders = {node.inputs[0]: np.array([1, 2, 3]), node.outputs[0]: np.array([0, 1])}
+    assert reindex(node, found, orders, Names.of(made.graph), None)
+    held = [_held(node, at) for at in range(1, 5)]
+    assert [array.tolist() for array in held] == [[1], [3], [1], [1]]
+    assert {array.dtype for array in held} == {np.dtype(kind)}

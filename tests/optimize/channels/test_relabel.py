@@ -168,7 +168,7 @@ def test_units_of_shufflenet_keep_no_shuffle(opset: int) -> None:
     halves = ", split = [3, 3]" if opset < 13 else ""
     more = "" if opset < 13 else ", threes"
     unit = (
-        "{0}a, {0}b = Split<axis = 1" + halves + ">({1}" + more + ") {0}c = Conv({0}b, k) "
+        "{0}a, {0}b = Split<axis = 1" + halves + ">({1}" + more + ") {0}c = Conv({0}b, {0}k) "
         "{0}d = Conv<group = 3, pads = [1,1,1,1]>({0}c, d) {0}e = Relu({0}d) "
         "{0}f = Concat<axis = 1>({0}a, {0}e) "
     )
@@ -176,7 +176,8 @@ def test_units_of_shufflenet_keep_no_shuffle(opset: int) -> None:
         f"{IN} " + unit.format("A", "r") + _shuffle("Af", "p", "s") + " "
         + unit.format("B", "p") + _shuffle("Bf", "q", "s") + " y = Conv(q, v)"
     )  # fmt: skip
-    constants = {"k": (3, 3, 1, 1), "d": (3, 1, 3, 3), "threes": ints(3, 3), **_sizes("s", 2, 6)}
+    weights = dict.fromkeys(("Ak", "Bk"), (3, 3, 1, 1)) | {"d": (3, 1, 3, 3)}
+    constants = {**weights, "threes": ints(3, 3), **_sizes("s", 2, 6)}
     after = optimized(_model(body, opset=opset, **constants), "permute")
     assert not {"Transpose", "Reshape", "Gather"} & set(after.ops)
 
@@ -276,3 +277,27 @@ def test_a_choice_of_channels_on_both_sides_of_a_product() -> None:
     numbers = {f"n{k}": ints(k) for k in (0, 1, 2, 6)}
     proto = model(body, "float[3,2] x", "y", {"both": ints(0, 1), "w": (1, 5), **numbers})
     assert optimized(proto, "permute").weights("MatMul") == [[1, 3]]
+
+
+CUTS = {
+    "slice": ("p = Slice(k, n2, n8, n1)", {}),
+    "slice with int32": ("p = Slice(k, i2, i8, i1)", {}),
+    "split": ("p, q = Split<axis = 1>(k, parts)", {"parts": ints(6, 3)}),
+    "gather": ("p = Gather<axis = 1>(k, order)", {"order": ints(8, 0, 3, 3, 1, 5)}),
+    "concat of cuts": (
+        "p2 = Slice(k, n0, n2, n1) p4 = Slice(k, n2, n6, n1) p = Concat<axis = 1>(p4, p2)", {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("after", ["y = Conv(s, v)", "r = Relu(s) y = Conv(r, v)"])
+@pytest.mark.parametrize("opset", [11, 17])
+def test_a_constant_is_cut_as_it_was(cut: str, after: str, opset: int) -> None:
+    """Nobody stores its channels in another order, so moves of them stay, or are folded."""
+    body, constants = CUTS[cut]
+    if opset < 13:
+        body = body.replace("Split<axis = 1>(k, parts)", "Split<axis = 1, split = [6, 3]>(k)")
+    more = {"n8": ints(8), **{f"i{k}": np.int32([k]) for k in (1, 2, 8)}, **constants}
+    shapes = {"w": (6, 3, 1, 1), "b": (6,), "v": (4, 6, 1, 1), "k": (1, 9, 4, 7)}
+    optimized(_model(f"t = Conv(x, w, b) {body} s = Add(t, p) {after}", opset=opset, **shapes,
+                     **more), "permute")  # fmt: skip

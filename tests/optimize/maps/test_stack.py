@@ -121,7 +121,7 @@ def test_outputs_of_the_graph_keep_their_names() -> None:
         ("Relu({})", "Neg({})", "Abs({})"),
         tuple(f"LeakyRelu<alpha = {a}>({{}})" for a in (0.25, 0.5, 0.75)),
         ("Clip({}, lo, hi)", "Clip({}, lo, six)", "Clip({}, hi, six)"),
-        ("Clip({}, lo)", 'Clip({}, "", hi)', "Clip({})"),
+        ("Clip({}, lo)", 'Clip({}, "", hi)', "Clip({}, six)"),
         ("Pow({}, two)", "Pow(two, {})", "Pow({}, three)"),
     ],
 )
@@ -171,7 +171,7 @@ def test_a_result_that_others_read_too_is_cut_before_the_function() -> None:
     ("first", "others"),
     [
         ("Conv<group = 5>(x, g)", "Conv(x, w{})"),
-        ("Conv<group = 5>(x, g)", "Conv<group = 5>(x, g)"),
+        ("Conv<group = 5>(x, g)", "Conv<group = 5>(x, g{})"),
         ("Conv<strides = [2,2]>(x, w0)", "Conv(x, w{})"),
         ("Conv<pads = [1,1,1,1]>(x, w0)", "Conv(x, w{})"),
         ("Conv<pads = [1,1,1,1]>(x, k)", "Conv(x, w{})"),
@@ -185,6 +185,7 @@ def test_other_maps_are_no_siblings(first: str, others: str) -> None:
     body = " ".join(f"m{k} = {f} y{k} = Abs(m{k})" for k, f in enumerate(maps))
     constants = {f"w{k}": (3 + k, 5, 1, 1) for k in range(3)}
     constants |= {"g": (5, 1, 1, 1), "k": (3, 5, 3, 3)}
+    constants |= {f"g{k}": (5, 1, 1, 1) for k in (1, 2) if f"g{k}" in body}
     other = "float[2,5,1,1] z" if "(x, z)" in first else "float[2,5,4,7] z"
     proto = model(body, f"{X}, {other}", "y0, y1, y2", constants)
     assert _operators(_optimized(proto)[0]) == _operators(proto)
@@ -243,13 +244,11 @@ def test_along_positions_nothing_is_stacked() -> None:
 
 def test_of_two_inputs_each_has_its_stack() -> None:
     body = (
-        "a = Conv(x, w) b = Conv(x, v) p = Conv(z, w) q = Conv(z, u) "
+        "a = Conv(x, w) b = Conv(x, v) p = Conv(z, t) q = Conv(z, u) "
         "y = Concat<axis = 1>(a, b, p, q)"
     )
-    proto = model(body, f"{X}, float[2,5,4,7] z", constants=W)
+    proto = model(body, f"{X}, float[2,5,4,7] z", constants={**W, "t": (3, 5, 1, 1)})
     assert _stacked(proto, profile=COPIES) == ["Conv", "Conv", "Concat"]
-    after, _ = _optimized(proto)
-    assert len({t.name for t in after.graph.initializer}) == 2  # w is in both, and stored in both
 
 
 # Taken apart --------------------------------------------------------------------------------------
@@ -279,7 +278,7 @@ def test_a_map_that_is_only_split_is_taken_apart_where_copies_cost(opset: int, f
     [
         "m = Conv(x, w) p, q = Split<axis = 2>(m, n) y = Abs(p) z = Abs(q)",
         "m = Conv(x, w) p, q = Split<axis = 1>(m, n) y = Abs(m) z = Add(p, q)",
-        "m = MaxPool<kernel_shape = [1,1]>(x) p, q = Split<axis = 2>(m, n) y = Abs(p) z = Abs(q)",
+        "m = MaxPool<kernel_shape = [1,2]>(x) p, q = Split<axis = 2>(m, n) y = Abs(p) z = Abs(q)",
     ],
 )
 def test_what_is_more_than_a_split_map_stays(body: str) -> None:
@@ -400,10 +399,11 @@ def test_sizes_known_only_at_run_time() -> None:
         assert differences(run(proto, data)[0], run(after, data)[0]) == []
 
 
-def test_weights_that_others_read_stay() -> None:
+def test_no_weight_that_others_read_is_stored_twice() -> None:
+    # No multiply-accumulate is saved by a stack, and a larger file is not worth an operator less.
     body = "a = Conv(x, w) b = Conv(x, v) j = Concat<axis = 1>(a, b) s = Conv(z, w)"
     proto = model(f"{body} y = Relu(j) q = Relu(s)", f"{X}, float[1,5,1,1] z", "y, q", W)
-    assert _stacked(proto) == ["Conv", "Conv", "Relu", "Relu"]
+    assert _stacked(proto) == _operators(proto)
 
 
 def test_a_weight_computed_or_fed_is_no_constant() -> None:

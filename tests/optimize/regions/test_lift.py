@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from functools import cache
+from math import inf
 
 import numpy as np
 import onnx_ir as ir
@@ -19,7 +20,7 @@ from onebyone.graph.axes import Spatial
 from onebyone.graph.evaluate import evaluate
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
-from onebyone.graph.simplify import simplify_shapes
+from onebyone.graph.symbolic import simplify_shapes
 from onebyone.optimize.regions.lift import (
     MAX_DEPTH,
     MAX_LOOKS_THROUGH,
@@ -51,7 +52,7 @@ def lifted(
     proto: ModelProto, laws: Collection[str] = LAWS, shapes: Mapping[str, tuple] | None = None
 ) -> dict[str, Region]:
     found = prepared(proto)
-    context = Context.of(found.graph, Sizes(found, shapes), laws)
+    context = Context.of(found.graph, Sizes(found, shapes), laws, inf)
     return {region.root.name: region for region in regions(found.graph, context)}
 
 
@@ -297,16 +298,18 @@ def test_what_is_not_linear_ends_a_region_and_one_node_is_none(body: str) -> Non
 
 def test_arithmetic_that_engines_fuse_is_left_alone() -> None:
     body = (
-        "l = Conv(x, w) d = Div(l, k) f = Erf(d) s = Add(f, one) p = Mul(l, s) h = Mul(p, k) "
+        "l = Conv(x, w) d = Div(l, k) f = Erf(d) s = Add(f, one) p = Mul(l, s) h = Mul(p, half) "
         "y = Conv(h, w)"
     )
-    assert lifted(model(body, X, constants={**W33, "k": (1,), "one": (1,)})) == {}
+    numbers = {"k": 2**0.5, "one": 1, "half": 0.5}
+    constants = {name: np.full(1, value, np.float32) for name, value in numbers.items()}
+    assert lifted(model(body, X, constants={**W33, **constants})) == {}
 
 
 def test_who_else_reads_a_value_decides_whether_it_is_shared() -> None:
     body = "a = Neg(x) b = Neg(a) c = Neg(b) d = Neg(c) s = Shape(b) y = Add(d, d)"
     found = prepared(model(body, X, outputs="float y, float c, int64[k] s"))
-    context = Context.of(found.graph, Sizes(found), LAWS)
+    context = Context.of(found.graph, Sizes(found), LAWS, inf)
     values = {node.outputs[0].name: node.outputs[0] for node in found.graph}
     shared = [name for name in "abcdy" if is_shared(values[name], context.reads)]
     assert shared == ["c", "d", "y"]  # c is an output, d is read twice; b is only measured

@@ -190,3 +190,29 @@ def test_a_weight_that_overflows_changes_nothing() -> None:
     assert [node.op_type for node in model.graph] == ["Relu"]
     assert not model.graph.initializers
     assert not names.integers  # the bounds of the slice are not in the graph: not to be shared
+
+
+@pytest.mark.parametrize("linear", [DENSE, BLOCKS], ids=["dense", "blocks"])
+def test_there_is_no_convolution_of_float64(linear: ChannelMap) -> None:
+    """Of ONNX Runtime's: over one axis a product will do, over two nothing."""
+    model = graph_of(LEFT, 4, ir.DataType.DOUBLE)
+    place(model.graph.outputs[0], Mapped(Source(model.graph.inputs[0]), linear, LEFT, LEFT),
+          Names.of(model.graph))  # fmt: skip
+    assert [node.op_type for node in model.graph if node.name != "old"] == ["MatMul"]
+    x = integers("x", (2, 4, 6)).astype(np.float64)
+    (found,) = run(to_proto(model), {"x": x})
+    assert (found["y"] == np.einsum("oc,ncp->nop", linear.dense(), x)).all()
+    image = graph_of(IMAGE, 4, ir.DataType.DOUBLE)
+    operation = Mapped(Source(image.graph.inputs[0]), linear, IMAGE, IMAGE)
+    with pytest.raises(Unrepresentable, match="float64, which ONNX Runtime has not"):
+        place(image.graph.outputs[0], operation, Names.of(image.graph))
+
+
+def test_where_there_are_convolutions_of_float64_there_may_be_one_more() -> None:
+    model = graph_of(IMAGE, 4, ir.DataType.DOUBLE)
+    weight = ir.val("k", const_value=ir.tensor(np.ones((4, 4, 1, 1)), name="k"))
+    model.graph.register_initializer(weight)
+    model.graph.append(ir.node("Conv", [model.graph.inputs[0], weight]))
+    operation = Mapped(Source(model.graph.inputs[0]), DENSE, IMAGE, IMAGE)
+    made = place(model.graph.outputs[0], operation, Names.of(model.graph))
+    assert [node.op_type for node in made] == ["Conv"]

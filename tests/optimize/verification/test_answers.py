@@ -110,16 +110,31 @@ def test_an_engine_without_memory_refuses_nothing(said: str) -> None:
 
 # --- outputs that do not depend on the inputs -------------------------------------------------
 
-FAR = {"x": np.full((2, 3), 100, np.float32) + np.float32([[0, 1, 2], [3, 4, 5]])}
+FAR = {"x": np.full((2, 3), 10, np.float32) + np.float32([[0, 1, 2], [3, 4, 5]])}
 
 
-def dead(low: float = -50) -> ModelProto:
-    """Zero for all that a standard normal gives."""
-    return model("h = Add(x, k) y = Relu(h)", "float[2,3] x", constants={"k": np.float32([low])})
+def dead(low: float = -1e4) -> ModelProto:
+    """Zero for all that is drawn, and where the constant is met is not to be read off the graph."""
+    body = "e = Exp(x) h = Add(e, k) y = Relu(h)"
+    return model(body, "float[2,3] x", constants={"k": np.float32([low])})
+
+
+def test_what_a_constant_hides_from_random_inputs_is_found_near_it() -> None:
+    """Both are 0 for all that a standard normal gives, and differ near 50."""
+
+    def hidden(low: float) -> ModelProto:
+        body = "h = Add(x, k) y = Relu(h)"
+        return model(body, "float[2,3] x", constants={"k": np.float32([low])})
+
+    certificate = verify(hidden(-50), hidden(-50.001))
+    assert all(trial.passed for trial in certificate.trials)
+    assert not certificate.passed
+    assert certificate.worst.startswith("near 50 input, output 'y': further from the reference")
+    assert verify(hidden(-50), hidden(-50)).constants == ()
 
 
 def test_an_output_that_is_always_zero_is_no_proof() -> None:
-    other = dead(-60)  # another function, and equal where it is 0
+    other = dead(-2e4)  # another function, and equal where it is 0
     certificate = verify(dead(), other)
     assert certificate.passed
     assert certificate.constants == ("y",)
@@ -142,8 +157,8 @@ def test_data_on_which_it_varies_make_it_one() -> None:
 @pytest.mark.parametrize(
     ("body", "x", "y"),
     [
-        # 1 + 2^-26 x is 1, or a neighbour of it.
-        ("s = Mul(x, k) y = Add(s, one)", "float[2,3] x", "float[2,3] y"),
+        # 1 + 2^-26 tanh x is 1, or a neighbour of it.
+        ("t = Tanh(x) s = Mul(t, k) y = Add(s, one)", "float[2,3] x", "float[2,3] y"),
         ("h = Abs(x) y = ArgMin(h)", "float[1,1] x", "int64[1,1] y"),
         ("n = Less(x, x) y = NonZero(n)", "float[2,3] x", "int64[2,k] y"),
         ("c = Cast<to = 1>(x) s = Mul(c, zero) y = Add(s, one)", "int64[2,3] x", "float[2,3] y"),
@@ -190,7 +205,7 @@ def test_a_model_without_inputs_is_compared_whole() -> None:
 
 def test_data_say_which_inputs_are_in_the_domain() -> None:
     """Random inputs on which A is NaN fail by themselves, and prove nothing against B's."""
-    proto = model("h = Add(x, k) y = Sqrt(h)", "float[2,3] x", constants={"k": np.float32([-50])})
+    proto = model("h = Add(x, k) y = Sqrt(h)", "float[2,3] x", constants={"k": np.float32([-5])})
     assert verify(proto, proto).undecided
     certificate = verify(proto, proto, data=FAR)
     assert certificate.passed
@@ -198,7 +213,7 @@ def test_data_say_which_inputs_are_in_the_domain() -> None:
     assert "NaN" in certificate.skipped[0]
     # B may not be another number where A is NaN, data or not.
     other = model(
-        "g = Add(x, k) h = Abs(g) y = Sqrt(h)", "float[2,3] x", constants={"k": np.float32([-50])}
+        "g = Add(x, k) h = Abs(g) y = Sqrt(h)", "float[2,3] x", constants={"k": np.float32([-5])}
     )
     for data in (None, FAR):
         assert not verify(proto, other, data=data).passed

@@ -13,6 +13,9 @@ from onebyone.graph.numeric.call import Array, Call, Kernel, is_floating
 __all__ = ["KERNELS", "gelu", "sigmoid"]
 
 
+_LARGEST = 3.4028234663852886e38
+
+
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), without overflow."""
     y = np.exp(-np.abs(x))
@@ -104,8 +107,8 @@ def _mod(call: Call, a: Array, b: Array) -> Array:
 
 
 def _clip(call: Call, x: Array, low: Array | None = None, high: Array | None = None) -> Array:
-    if call.version < 11:
-        return np.clip(x, call.get("min"), call.get("max")).astype(x.dtype)
+    if call.version < 11:  # by default the ends of float32: infinities become the largest number
+        return np.clip(x, call.get("min", -_LARGEST), call.get("max", _LARGEST)).astype(x.dtype)
     below = x if low is None else np.maximum(x, low)
     return below if high is None else np.minimum(below, high)
 

@@ -68,6 +68,16 @@ def _group_norm(call: Call, x: Array, scale: Array, bias: Array) -> Array:
     return y.reshape(x.shape) * _along(scale, x.ndim) + _along(bias, x.ndim)
 
 
+def _lrn(call: Call, x: Array) -> Array:
+    """x / (bias + α/size · Σ x²)^β over a window of channels, the longer half behind."""
+    size = call.get("size")
+    before, after = (size - 1) // 2, size // 2
+    squares = np.pad(np.square(x), [(0, 0), (before, after), *[(0, 0)] * (x.ndim - 2)])
+    total = sum(squares[:, k : k + x.shape[1]] for k in range(size))
+    scale = call.get("bias", 1.0) + call.get("alpha", 1e-4) / size * total
+    return np.asarray(x / scale ** call.get("beta", 0.75))
+
+
 def _mean_variance(call: Call, x: Array) -> Array:
     axes = tuple(call.ints("axes") or (0, 2, 3))
     centred = x - x.mean(axis=axes, keepdims=True)
@@ -77,7 +87,7 @@ def _mean_variance(call: Call, x: Array) -> Array:
 
 
 def _over_axis(function: Callable[..., Any]) -> Kernel:
-    """Before opset 13 softmax runs over all axes from `axis` on, taken as one."""
+    """Before opset 13 a softmax runs over all axes from `axis` on, taken as one."""
 
     def kernel(call: Call, x: Array) -> Array:
         if call.version >= 13:
@@ -93,6 +103,12 @@ def _softmax(x: Array, axis: int) -> Array:
     y: Array = x - x.max(axis=axis, keepdims=True)
     np.exp(y, out=y)
     y /= y.sum(axis=axis, keepdims=True)
+    return y
+
+
+def _hardmax(x: Array, axis: int) -> Array:
+    y = np.zeros_like(x)
+    np.put_along_axis(y, np.argmax(x, axis, keepdims=True), 1, axis)
     return y
 
 
@@ -145,6 +161,8 @@ KERNELS: dict[str, Kernel] = {
     "GroupNormalization": _group_norm,
     "InstanceNormalization": _instance_norm,
     "LayerNormalization": _layer_norm,
+    "LRN": _lrn,
+    "Hardmax": _over_axis(_hardmax),
     "LogSoftmax": _over_axis(_log_softmax),
     "MeanVarianceNormalization": _mean_variance,
     "RMSNormalization": _rms_norm,

@@ -62,11 +62,12 @@ def _pick(node: ir.Node, links: Sequence[Link], orders: Orders, names: Names) ->
     elif node.op_type == "Gather":
         node.replace_input_with(1, integers(parts[0], node.graph, names))
     else:
-        ends = parts[0][0], parts[0][-1] + 1
-        for at, end in enumerate(ends, start=1):
-            node.replace_input_with(at, integers([end], node.graph, names))
+        bounds = {1: parts[0][0], 2: parts[0][-1] + 1}
         if len(node.inputs) > 4:  # one channel may have been picked with any step
-            node.replace_input_with(4, integers([1], node.graph, names))
+            bounds[4] = 1
+        for at, bound in bounds.items():
+            stored = integers([bound], node.graph, names, like=node.inputs[1])
+            node.replace_input_with(at, stored)
     return True
 
 
@@ -177,9 +178,8 @@ def _initializer(node: ir.Node, array: Array, like: ir.Value | None, names: Name
     assert like is not None
     assert like.dtype is not None
     assert isinstance(node.graph, ir.Graph)
-    name = names.mint(f"{like.name}.channels")
-    stored = array.astype(np.int64) if array.dtype.kind in "iu" else rounded(array, like.dtype)
-    value = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(stored), name=name))
-    value.shape, value.dtype = ir.Shape(array.shape), like.dtype
+    whole = array.dtype.kind in "biu"  # as stored, where a float may be composed and wider
+    stored = array.astype(like.dtype.numpy()) if whole else rounded(array, like.dtype)
+    value = names.constant(stored, f"{like.name}.channels")
     node.graph.register_initializer(value)
     return value

@@ -24,6 +24,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.digits import LOST_BITS, bits
 from onebyone.algebra.rank import threshold
 from onebyone.algebra.weights import Array
 from onebyone.graph.channels import is_pointwise_convolution
@@ -34,6 +35,7 @@ from onebyone.optimize.cost import Profile
 from onebyone.optimize.estimate import detour
 from onebyone.optimize.names import Names
 from onebyone.optimize.regions.place import Unrepresentable, rounded
+from onebyone.optimize.sharing import readers
 
 __all__ = ["Factored", "factor_maps"]
 
@@ -55,6 +57,7 @@ class Factored:
         positions: at how many it is applied.
         next_value: the largest singular value that was taken for zero.
         threshold: what it was compared with.
+        lost_bits: by how many the factors' products can be larger than those of W, at most.
     """
 
     node: str
@@ -64,6 +67,7 @@ class Factored:
     positions: int
     next_value: float
     threshold: float
+    lost_bits: float = 0.0
 
     @property
     def macs(self) -> int:
@@ -84,23 +88,37 @@ class Factored:
         )
 
 
-def factor_maps(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Factored]:
-    """Factor, in place, every 1×1 and linear layer of low rank, where two are cheaper than one."""
-    placer = _Placer(graph, Names.of(graph))
+def factor_maps(
+    graph: ir.Graph, sizes: Sizes, profile: Profile, limit: float = LOST_BITS
+) -> Iterator[Factored]:
+    """Factor, in place, every 1×1 and linear layer of low rank, where two are cheaper than one.
+
+    One whose factors would lose more than `limit` bits stays.
+    """
+    placer, pays = _Placer(graph, Names.of(graph)), _Prices(sizes, profile)
     for node in list(graph):
         weight = _matrix(node)
-        if weight is None or not _pays(node, weight, 1, sizes, profile) or not _may_be_low(weight):
+        if weight is None or not pays.alone(node, weight, 1) or not _may_be_low(weight):
             continue
         u, sigma, vt = np.linalg.svd(weight.astype(np.float64), full_matrices=False)
         tau = threshold(weight, sigma)
         rank = int((sigma > tau).sum())
-        if not 0 < rank <= _largest(weight) or not _pays(node, weight, rank, sizes, profile):
+        if not 0 < rank <= _largest(weight) or not pays.beside_others(node, weight, rank):
             continue
-        if placer.place(node, vt[:rank], u[:, :rank] * sigma[:rank]):
+        inner, outer = vt[:rank], u[:, :rank] * sigma[:rank]
+        lost = _lost_bits(weight, inner, outer)
+        if lost <= limit and placer.place(node, inner, outer):
             least = float(sigma[rank]) if rank < len(sigma) else 0.0
             rows, columns = weight.shape
             positions = prod(sizes.shape(node.outputs[0]) or ()) // rows
-            yield Factored(name_of(node), rows, columns, rank, positions, least, tau)
+            yield Factored(name_of(node), rows, columns, rank, positions, least, tau, lost)
+
+
+def _lost_bits(weight: Array, inner: Array, outer: Array) -> float:
+    """Of (|B||A|1)_r beside (|W|1)_r: what rounds is the size of the products, row by row."""
+    before = np.abs(weight.astype(np.float64)).sum(axis=1)
+    after = np.abs(outer) @ np.abs(inner).sum(axis=1)
+    return bits(float(np.max(after[before > 0] / before[before > 0], initial=0.0)))
 
 
 def _matrix(node: ir.Node) -> Array | None:
@@ -128,16 +146,41 @@ def _largest(weight: Array) -> int:
     return int((a * b - 1) // (a + b))
 
 
-def _pays(node: ir.Node, weight: Array, rank: int, sizes: Sizes, profile: Profile) -> bool:
-    x = node.inputs[0]
-    into, out = None if x is None else sizes.shape(x), sizes.shape(node.outputs[0])
-    if into is None or out is None:
-        return False
-    (b, a), positions = weight.shape, prod(out) // len(weight)
-    whole = profile.time(positions * weight.size, prod(into) + prod(out) + weight.size)
-    inner = profile.time(positions * rank * a, prod(into) + positions * rank + rank * a)
-    outer = profile.time(positions * rank * b, positions * rank + prod(out) + rank * b)
-    return inner + outer + detour(node, profile) < whole
+@dataclass(frozen=True)
+class _Prices:
+    """Whether two maps are cheaper than one."""
+
+    sizes: Sizes
+    profile: Profile
+
+    def beside_others(self, node: ir.Node, weight: Array, rank: int) -> bool:
+        """Where others keep W, the factors are stored beside it, and read from memory."""
+        others = [other for other in readers(_operand(node)) if other is not node]
+        alike = all(self._factors(other, rank) for other in others)
+        return self.alone(node, weight, rank, 0 if alike else rank * sum(weight.shape))
+
+    def _factors(self, node: ir.Node, rank: int) -> bool:
+        weight = _matrix(node)
+        return weight is not None and self.alone(node, weight, rank)
+
+    def alone(self, node: ir.Node, weight: Array, rank: int, copied: int = 0) -> bool:
+        """`copied`: the numbers that are stored beside W."""
+        profile, x = self.profile, node.inputs[0]
+        into = None if x is None else self.sizes.shape(x)
+        out = self.sizes.shape(node.outputs[0])
+        if into is None or out is None:
+            return False
+        (b, a), positions = weight.shape, prod(out) // len(weight)
+        whole = profile.time(positions * weight.size, prod(into) + prod(out) + weight.size)
+        inner = profile.time(positions * rank * a, prod(into) + positions * rank + rank * a)
+        outer = profile.time(positions * rank * b, positions * rank + prod(out) + rank * b)
+        return inner + outer + detour(node, profile) + profile.reading(copied) < whole
+
+
+def _operand(node: ir.Node) -> ir.Value:
+    weight = node.inputs[1]
+    assert weight is not None
+    return weight
 
 
 def _may_be_low(weight: Array) -> bool:
@@ -214,10 +257,7 @@ class _Placer:
 
     def _stored(self, array: Array, node: ir.Node) -> ir.Value:
         held = node.inputs[1]
-        name = self.names.mint(f"{held.name if held is not None else ''}.factor")
-        tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-        value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
-        value.dtype = tensor.dtype
+        value = self.names.constant(array, f"{held.name if held is not None else ''}.factor")
         self.graph.register_initializer(value)
         return value
 

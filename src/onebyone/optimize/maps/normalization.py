@@ -16,22 +16,25 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap, compose
+from onebyone.algebra.digits import LOST_BITS, Behind, bits
 from onebyone.algebra.weights import Array
 from onebyone.graph.channels import ChannelNode, channel_map
 from onebyone.graph.constants import constant
 from onebyone.graph.count_walk import name_of
-from onebyone.optimize.names import Names
+from onebyone.optimize.names import Names, content
 from onebyone.optimize.regions.place import Unrepresentable, rounded
+from onebyone.optimize.sharing import readers
 
 __all__ = ["Folded", "fold_normalizations"]
 
 
 @dataclass(frozen=True)
 class Folded:
-    """A normalisation whose affine part was taken by `nodes`."""
+    """A normalisation whose affine part was taken by `nodes`, and the bits that can be lost."""
 
     root: str
     nodes: tuple[str, ...]
+    lost_bits: float
 
 
 @dataclass(frozen=True)
@@ -43,24 +46,66 @@ class _Reader:
     map: ChannelMap
 
 
-def fold_normalizations(graph: ir.Graph) -> Iterator[Folded]:
-    """Fold, in place, every normalisation whose readers can all take its affine part."""
+def fold_normalizations(graph: ir.Graph, limit: float = LOST_BITS) -> Iterator[Folded]:
+    """Fold, in place, every normalisation whose readers can all take its affine part.
+
+    A shift that folding would lose more than `limit` bits of stays where it is.
+    """
     names = Names.of(graph)
-    for node in list(graph):
-        affine = _affine(node)
-        readers = None if affine is None else _readers(node.outputs[0])
-        if affine is None or readers is None:
-            continue
-        if affine.bias is not None and any(reader.map.bias is None for reader in readers):
-            continue
-        composed = [compose(reader.map, affine) for reader in readers]
+    for node, affine, takers in _alike([each for n in graph for each in _foldable(n, limit)]):
+        composed = [compose(taker.map, affine) for taker in takers]
         if not all(_fits(f, node.outputs[0].dtype) for f in composed):
             continue
-        for reader, f in zip(readers, composed, strict=True):
-            _take(graph, reader, f, names)
+        for taker, f in zip(takers, composed, strict=True):
+            _take(graph, taker, f, names)
         _strip(graph, node, names)
-        made = tuple(reader.product.name or reader.product.op_type for reader in readers)
-        yield Folded(node.outputs[0].name or "", (name_of(node), *made))
+        made = tuple(taker.product.name or taker.product.op_type for taker in takers)
+        lost = max(_lost_bits(affine, taker.map) for taker in takers)
+        yield Folded(node.outputs[0].name or "", (name_of(node), *made), lost)
+
+
+def _lost_bits(affine: ChannelMap, reader: ChannelMap) -> float:
+    if affine.bias is None:
+        return 0.0
+    return bits(Behind().mixed(reader.weight, reader.groups).condition(affine.bias))
+
+
+_Foldable = tuple[ir.Node, ChannelMap, list[_Reader]]
+"""A normalisation, its affine part, and those who are to take it."""
+
+
+def _foldable(node: ir.Node, limit: float) -> Iterator[_Foldable]:
+    """A normalisation, if all its readers can take its affine part without losing more bits."""
+    affine = _affine(node)
+    takers = None if affine is None else _readers(node.outputs[0])
+    if affine is None or takers is None:
+        return
+    if affine.bias is not None and any(taker.map.bias is None for taker in takers):
+        return
+    if all(_lost_bits(affine, taker.map) <= limit for taker in takers):
+        yield node, affine, takers
+
+
+def _alike(found: list[_Foldable]) -> list[_Foldable]:
+    """Those after whose folding no weight is stored twice: who shares one takes the same affine."""
+    while True:
+        taken = {t.product: _taken(t.product, f) for _, f, takers in found for t in takers}
+        kept = [each for each in found if all(_stays_one(t.product, taken) for t in each[2])]
+        if len(kept) == len(found):
+            return found
+        found = kept
+
+
+def _taken(product: ir.Node, affine: ChannelMap) -> tuple[object, ...]:
+    """Equal for linear layers of one weight that become equal ones."""
+    stored = product.op_type, *(product.attributes.get_int(a, 0) for a in ("transA", "transB"))
+    factor = product.attributes.get_float("alpha", 1.0)
+    return (*stored, factor, content(affine.weight))
+
+
+def _stays_one(product: ir.Node, taken: dict[ir.Node, tuple[object, ...]]) -> bool:
+    weight = product.inputs[1]
+    return weight is not None and {taken.get(n) for n in readers(weight)} == {taken[product]}
 
 
 def _fits(f: ChannelMap, dtype: ir.DataType | None) -> bool:
@@ -173,9 +218,6 @@ def _initializer(graph: ir.Graph, array: Array, like: ir.Value | None, names: Na
     """A new initialiser named after, and of the type of, the one it stands in for."""
     assert like is not None
     assert like.dtype is not None
-    name = names.mint(f"{like.name}.folded")
-    tensor = ir.tensor(np.ascontiguousarray(rounded(array, like.dtype)), name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
-    value.dtype = like.dtype
+    value = names.constant(rounded(array, like.dtype), f"{like.name}.folded")
     graph.register_initializer(value)
     return value

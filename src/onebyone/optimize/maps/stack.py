@@ -24,6 +24,7 @@ from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.estimate import detour
 from onebyone.optimize.maps.restack import Editor
 from onebyone.optimize.maps.siblings import Sibling, ending_at, forms, once
+from onebyone.optimize.sharing import is_kept
 
 __all__ = ["Stacked", "stack"]
 
@@ -189,11 +190,19 @@ def _total(siblings: Sequence[Sibling]) -> int:
 def _told(
     siblings: Sequence[Sibling], prices: _Prices, *, apart: Cost, together: Cost
 ) -> Stacked | None:
-    """What stacking would save; None if it saves nothing."""
-    costs = prices.change(siblings, apart=apart, together=together) if len(siblings) > 1 else None
+    """What stacking would save; None if it saves nothing, or others keep one of the weights."""
+    if len(siblings) < 2 or any(_is_shared(s) for s in siblings):
+        return None
+    costs = prices.change(siblings, apart=apart, together=together)
     if costs is None or not costs[1] < costs[0]:
         return None
     return Stacked(siblings[0].result.name or "", _names(siblings), *costs)
+
+
+def _is_shared(sibling: Sibling) -> bool:
+    """Whether others read its weight: no MAC is saved here, so nothing is stored twice for it."""
+    weight = sibling.node.inputs[1]
+    return weight is not None and is_kept(weight, [sibling.node])
 
 
 def _names(siblings: Sequence[Sibling]) -> tuple[str, ...]:
@@ -210,6 +219,8 @@ def _taken_apart(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[Sta
     counts = [] if whole is None else [_size(value, whole.axis) for value in node.outputs]
     sizes = [n for n in counts if n is not None]
     if whole is None or len(sizes) < len(counts) or any(_is_unread(v) for v in node.outputs):
+        return
+    if _is_shared(whole):
         return
     one, several = prices.maps(whole, [whole.channels]), prices.maps(whole, sizes)
     if one is None or several is None or not several < one + prices.split(whole, whole.channels):

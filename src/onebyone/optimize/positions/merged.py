@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.layout import Dim, channel_axis_after, product
 from onebyone.algebra.selection import Slice
-from onebyone.graph.simplify import simplified
+from onebyone.graph.symbolic import simplified
 from onebyone.graph.views import dims_of
 from onebyone.optimize.positions.picks import Picks
 

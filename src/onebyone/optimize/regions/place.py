@@ -24,7 +24,7 @@ from onebyone.optimize.regions.operations import (
     Source,
     Total,
 )
-from onebyone.optimize.regions.steps import Layout, Step
+from onebyone.optimize.regions.steps import Layout, Step, Stored
 
 __all__ = ["Unrepresentable", "place", "rounded"]
 
@@ -119,22 +119,46 @@ class _Placer:
         x, f = self.value(m.operand), m.linear
         if f.is_diagonal and m.window is None:
             return self._diagonal(m, x)
-        if m.before.channels_first:
+        if m.before.channels_first and self._has_convolutions(m):
             return self._pointwise(m, x)
+        held = None if m.before.channels_first else self._held(m)
         if m.before.rank == 2:
-            weight, b = self._constant(f.dense(), "weight"), self._bias(m.bias)
-            attributes = [ir.AttrInt64("transB", 1)]
-            return self._node("Gemm", [x, weight, *b], m.after, f.out_channels, attributes)
+            weight = self._constant(f.dense(), "weight") if held is None else held
+            turned = held is not None and f.stored.transposed
+            operands, attributes = [x, weight, *self._bias(m.bias)], [] if turned else [_TURNED]
+            return self._node("Gemm", operands, m.after, f.out_channels, attributes)
         if m.before.axis == m.before.rank - 1:
-            operands = [x, self._constant(f.dense().T, "weight")]
+            operands = [x, self._constant(f.dense().T, "weight") if held is None else held]
         else:
-            operands = [self._constant(f.dense(), "weight"), x]
+            operands = [self._constant(f.dense(), "weight") if held is None else held, x]
         product = self._node("MatMul", operands, m.after, f.out_channels)
         return self._shifted(product, m)
 
+    def _held(self, m: Mapped) -> ir.Value | None:
+        """The weight of the graph, where it serves as it is."""
+        held: Stored | None = m.linear.stored
+        serves = held is not None and held.serves(m.before) and held.value.dtype == self.dtype
+        return held.value if held is not None and serves else None
+
+    def _has_convolutions(self, m: Mapped) -> bool:
+        """Whether an engine that runs the graph has a convolution of its numbers' type.
+
+        ONNX Runtime has none of float64. With channels before one more axis a product will do.
+
+        Raises:
+            Unrepresentable: nothing will do.
+        """
+        if self.dtype != ir.DataType.DOUBLE or any(n.op_type == "Conv" for n in self.graph):
+            return True
+        if m.before.rank == 3 and m.window is None:
+            return False
+        raise Unrepresentable("a 1×1 convolution of float64, which ONNX Runtime has not")
+
     def _pointwise(self, m: Mapped, x: ir.Value) -> ir.Value:
         f, axes = m.linear, m.before.rank - 2
-        weight = self._constant(f.weight.reshape(*f.weight.shape, *(1,) * axes), "weight")
+        weight = self._held(m)
+        if weight is None:
+            weight = self._constant(f.weight.reshape(*f.weight.shape, *(1,) * axes), "weight")
         window = None if m.window is None else m.window.window
         attributes = [ir.AttrInt64s("kernel_shape", (1,) * axes)]
         if f.groups > 1:
@@ -175,7 +199,8 @@ class _Placer:
     # Kernels and space maps --------------------------------------------------------------------
 
     def _convolution(self, c: Convolution) -> ir.Value:
-        weight = self._constant(c.weight, "weight")
+        own = c.kernel.node.inputs[1] if c.unchanged else None
+        weight = self._constant(c.weight, "weight") if own is None else own
         operands = [self.value(c.operand), weight, *self._bias(c.bias)]
         attributes = _copied(c.kernel.node)
         return self._node(c.kernel.node.op_type, operands, c.kernel.after, c.channels, attributes)
@@ -234,16 +259,13 @@ class _Placer:
 
     def _integers(self, numbers: Sequence[int]) -> ir.Value:
         """A vector of sizes or indices; equal ones are stored once."""
-        key = tuple(numbers)
+        key = tuple(numbers), ir.DataType.INT64
         if key not in self.names.integers:
             self.names.integers[key] = self._stored(np.array(numbers, np.int64), "sizes")
         return self.names.integers[key]
 
     def _stored(self, array: Array, what: str) -> ir.Value:
-        name = self.names.mint(f"{self.root.name}.{what}")
-        tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-        value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
-        value.dtype = tensor.dtype
+        value = self.names.constant(array, f"{self.root.name}.{what}")
         self.initializers.append(value)
         return value
 
@@ -308,6 +330,10 @@ class _Placer:
         graph.remove(old, safe=True)
         if value.producer() in self.nodes:
             value.name, value.shape, value.dtype = name, shape, dtype
+
+
+_TURNED = ir.AttrInt64("transB", 1)
+"""Of a Gemm that stores W as (C_out, C_in)."""
 
 
 def rounded(array: Array, dtype: ir.DataType) -> Array:

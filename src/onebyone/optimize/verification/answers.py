@@ -63,11 +63,16 @@ class Reference:
 
 
 def original(
-    model: ir.Model, feeds: Sequence[Feed], seed: int, step: Callable[[], None]
+    model: ir.Model,
+    feeds: Sequence[Feed],
+    seed: int,
+    step: Callable[[], None],
+    then: Callable[[Run, Sequence[Answer], str], None] | None = None,
 ) -> tuple[list[Answer], list[str], Opened, str]:
     """Run A: what it gives on each input, why inputs were skipped, what ran it and its name.
 
-    ONNX Runtime runs it, or where that cannot, NumPy.
+    ONNX Runtime runs it, or where that cannot, NumPy. `then` is called with what runs it, the
+    answers and the name of the engine, while it is in there.
 
     Raises:
         UsageError: A fails on the caller's inputs, or on all random ones.
@@ -78,7 +83,10 @@ def original(
     with ExitStack() as stack:
         run, opened_by, engine = _chosen(model, stack)
         try:
-            return *_answers(model, run, feeds, seed, step), opened_by, engine
+            answers, skipped = _answers(model, run, feeds, seed, step)
+            if then is not None:
+                then(run, answers, engine)
+            return answers, skipped, opened_by, engine
         except UsageError as error:
             blame(model, error)
             raise

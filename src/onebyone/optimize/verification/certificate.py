@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from onebyone.show.shown import Shown
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from rich.console import RenderableType
-    from rich.table import Table
 
 __all__ = ["ALL_NAN", "DIGITS_LOST", "Certificate", "OutputCheck", "Trial"]
 
@@ -86,7 +87,8 @@ class Trial:
     """Both models on one input.
 
     Args:
-        kind: "random" (the nominal sizes), "given" (the caller's data) or "drawn" (other sizes).
+        kind: "random" (the nominal sizes), "given" (the caller's data), "drawn" (other sizes), or
+            what looks for trouble: "near 2000", "offset", "ones", "mask" and others.
         shapes: of the inputs, by name.
         reference: what the outputs were compared with.
         outputs: what was found for each.
@@ -112,8 +114,8 @@ class Trial:
         }
 
 
-@dataclass(frozen=True)
-class Certificate:
+@dataclass(frozen=True, repr=False)
+class Certificate(Shown):
     """Whether two models compute the same, but for rounding, and how that was found out.
 
     Args:
@@ -121,22 +123,30 @@ class Certificate:
         engine: what ran the two models.
         seed: drew the random inputs.
         skipped: drawn inputs on which A itself fails, and how.
+        told: which sizes were left open and nobody gave, in a line.
+        trouble: one for each input that looks for trouble and of which something can be said.
+        unproved: what was asked on such inputs and is not proved, because A itself fails, loses its
+            digits or gives numbers that are none.
     """
 
     trials: tuple[Trial, ...]
     engine: str
     seed: int
     skipped: tuple[str, ...] = ()
+    told: str = ""
+    trouble: tuple[Trial, ...] = ()
+    unproved: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether every output passed in every trial."""
-        return all(trial.passed for trial in self.trials)
+        """Whether every output passed in every trial, those that look for trouble too."""
+        return all(trial.passed for trial in (*self.trials, *self.trouble))
 
     @property
     def undecided(self) -> bool:
         """Whether it failed, but for reasons alone that say nothing of B."""
-        failed = [row for trial in self.trials for row in trial.outputs if not row.passed]
+        asked = (*self.trials, *self.trouble)
+        failed = [row for trial in asked for row in trial.outputs if not row.passed]
         return bool(failed) and all(row.undecided for row in failed)
 
     @property
@@ -157,7 +167,7 @@ class Certificate:
         """The outputs that passed, and that A gives the same of whatever its inputs were."""
         if not self.passed:
             return ()
-        rows = [row for trial in self.trials for row in trial.outputs]
+        rows = [row for trial in (*self.trials, *self.trouble) for row in trial.outputs]
         varied = {row.name for row in rows if not row.constant}
         return tuple(name for name in self._names if name not in varied)
 
@@ -168,8 +178,12 @@ class Certificate:
 
     @property
     def _hardest(self) -> tuple[Trial, OutputCheck] | None:
-        """The output that came closest to failing, or failed by most."""
-        pairs = [(trial, output) for trial in self.trials for output in trial.outputs]
+        """The output that came closest to failing, or failed by most.
+
+        Of inputs that look for trouble only one that failed: their bounds are of another kind.
+        """
+        failed = [trial for trial in self.trouble if not trial.passed]
+        pairs = [(trial, row) for trial in (*self.trials, *failed) for row in trial.outputs]
         return max(pairs, key=lambda pair: _severity(pair[1]), default=None)
 
     @property
@@ -186,6 +200,11 @@ class Certificate:
     def used(self) -> float:
         """The largest share of its bound that any element uses."""
         return self._hardest[1].used if self._hardest else 0.0
+
+    @property
+    def summary(self) -> str:
+        """The verdict, and how near it was."""
+        return f"{self.verdict}, {self.used:.1%} of the rounding allowed"
 
     @property
     def worst(self) -> str:
@@ -218,44 +237,56 @@ class Certificate:
             "verdict": self.verdict,
             "constants": list(self.constants),
             "trials": [trial.to_dict() for trial in self.trials],
+            "trouble": [trial.to_dict() for trial in self.trouble],
+            "unproved": list(self.unproved),
         }
-
-    def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(width=100, no_color=True, highlight=False, emoji=False)
-        with console.capture() as shown:
-            console.print(self)
-        return shown.get().rstrip()
 
     def __rich__(self) -> RenderableType:
         from rich.console import Group
         from rich.text import Text
 
+        from onebyone.show.table import Words
+
         lines = [f"certificate: {self.verdict}", f"worst      {self.worst}",
                  f"reference  {self.reference}", f"engine     {self.engine}"]  # fmt: skip
         lines += [f"skipped    A itself fails on a {reason}" for reason in self.skipped]
+        if self.trouble:
+            kinds = ", ".join(dict.fromkeys(trial.kind for trial in self.trouble))
+            lines.append(f"asked      also where it could go wrong: {kinds}")
+        lines += [f"not proved {reason}" for reason in self.unproved]
         if self.constants:
             names = ", ".join(map(repr, self.constants[:_SHOWN]))
             more = ", …" if len(self.constants) > _SHOWN else ""
             lines.append(f"constants  {names}{more}: {_ADVICE}")
-        return Group(self._table(), *map(Text, lines))
+        first = [Text(self.told)] if self.told else []
+        return Group(*first, self._table(), *map(Words, lines))
 
-    def _table(self) -> Table:
-        from rich.table import Table
-        from rich.text import Text
+    def _table(self) -> RenderableType:
+        from onebyone.show.table import Columns
 
-        table = Table(title="certificate", title_justify="left")
-        for heading in ("input", "output", "|B - ref|", "|A - ref|", "bound", "used", ""):
-            table.add_column(heading, overflow="fold")
+        rows = []
         for trial in self.trials:
             sizes = " ".join("x".join(map(str, shape)) for shape in trial.shapes.values())
-            for output in trial.outputs[:_SHOWN]:
-                numbers = (output.max_abs_error, output.error_of_a, output.bound)
-                cells = [f"{trial.kind} {sizes}", output.name, *(f"{n:.2g}" for n in numbers)]
-                used = f"{output.used:.1%}" if math.isfinite(output.used) else ""
-                table.add_row(*map(Text, (*cells, used, _told(output))))
-        return table
+            rows += [(f"{trial.kind} {sizes}", *_cells(row)) for row in trial.outputs[:_SHOWN]]
+        rows += [("trouble", *_cells(row)) for row in _hardest_of(self.trouble)[:_SHOWN]]
+        headings = ("input", "output", "", "used", "|B - ref|", "bound", "|A - ref|")
+        return Columns("certificate", headings, rows, names=(0, 1), words=(2,), kept=3)
+
+
+def _cells(row: OutputCheck) -> tuple[str, ...]:
+    """The row of the table, but for the input."""
+    used = f"{row.used:.1%}" if math.isfinite(row.used) else ""
+    numbers = row.max_abs_error, row.bound, row.error_of_a
+    return row.name, _told(row), used, *(f"{n:.2g}" for n in numbers)
+
+
+def _hardest_of(trials: Sequence[Trial]) -> list[OutputCheck]:
+    """Of each output the check that came closest to failing."""
+    hardest: dict[str, OutputCheck] = {}
+    for row in (row for trial in trials for row in trial.outputs):
+        other = hardest.get(row.name, row)
+        hardest[row.name] = max(other, row, key=_severity)
+    return list(hardest.values())
 
 
 def _told(output: OutputCheck) -> str:

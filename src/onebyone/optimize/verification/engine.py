@@ -88,8 +88,10 @@ def opened(model: ir.Model, optimised: bool = False) -> Iterator[Run]:
         names = list(dict.fromkeys(output.name for output in session.get_outputs()))
 
         def answer(inputs: Mapping[str, Array]) -> dict[str, Array]:
+            # NumPy makes scalars of 0-d arrays, which the engine does not take.
+            arrays = {name: np.asarray(x) for name, x in inputs.items()}
             with _told(), ended(seconds) as options:
-                values = session.run(names, dict(inputs), options)
+                values = session.run(names, arrays, options)
             # Copies: an output of the engine keeps the engine's memory alive.
             return {n: np.array(x) for n, x in flat(zip(names, values, strict=True)).items()}
 
@@ -140,9 +142,13 @@ def _options(optimised: bool) -> ort.SessionOptions:
 
 
 def _source(model: ir.Model, folder: Path) -> bytes | str:
-    """What the engine loads: the bytes of a small model, a file for a large one."""
-    tensors = (value.const_value for value in model.graph.initializers.values())
-    if sum(tensor.nbytes for tensor in tensors if tensor is not None) <= _LARGEST_IN_MEMORY:
+    """What the engine loads: the bytes of a small model, a file for a large one.
+
+    External data have no folder in bytes: they go by way of a file too.
+    """
+    tensors = [value.const_value for value in model.graph.initializers.values()]
+    apart = any(isinstance(tensor, ir.ExternalTensor) for tensor in tensors)
+    if not apart and sum(t.nbytes for t in tensors if t is not None) <= _LARGEST_IN_MEMORY:
         proto = to_proto(model)
         proto.ir_version = min(proto.ir_version, _IR_VERSION)
         return bytes(proto.SerializeToString())

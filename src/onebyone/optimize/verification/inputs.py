@@ -14,11 +14,20 @@ import onnx_ir as ir
 
 from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line
+from onebyone.graph.dimensions import evaluated, names
 from onebyone.graph.numeric.call import is_floating
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.verification.engine import Array
 
-__all__ = ["Feed", "drawn_shapes", "fed", "given_inputs", "nudged", "random_inputs"]
+__all__ = [
+    "Feed",
+    "chosen_shapes",
+    "drawn_shapes",
+    "fed",
+    "given_inputs",
+    "nudged",
+    "random_inputs",
+]
 
 # Sizes that pyramids and patch embeddings accept are multiples of 32; an axis that is shorter than
 # two of them is no image axis.
@@ -27,7 +36,7 @@ _STEP = 32
 
 @dataclass(frozen=True)
 class Feed:
-    """Inputs by name, and what they are: "random", "given" or "drawn"."""
+    """Inputs by name, and what they are: "random", "given", "drawn", or a kind of trouble."""
 
     kind: str
     inputs: Mapping[str, Array]
@@ -39,9 +48,8 @@ class Feed:
 
     def modest(self) -> Feed:
         """The same with all integers reduced to 0 and 1."""
-        return Feed(
-            self.kind, {n: x % 2 if x.dtype.kind in "iu" else x for n, x in self.inputs.items()}
-        )
+        small = {n: np.asarray(x % 2) for n, x in self.inputs.items() if x.dtype.kind in "iu"}
+        return Feed(self.kind, {**self.inputs, **small})
 
 
 def fed(graph: ir.Graph) -> dict[str, ir.Value]:
@@ -141,11 +149,30 @@ def drawn_shapes(
         taken: set[int] = set()
         for name in (name for name, size in free.items() if size):
             chosen[name] = _drawn(free[name], int(rng.integers(4)), odd, taken)
-        yield {
-            name: tuple(n if isinstance(n, int) else chosen[str(n.value)] for n in value.shape)
-            for name, value in fed(model.graph).items()
-            if value.shape is not None
-        }
+        shapes = _shapes(model, chosen)
+        if shapes is not None:
+            yield shapes
+
+
+def chosen_shapes(model: ir.Model, sizes: Sizes, edge: int) -> dict[str, tuple[int, ...]] | None:
+    """Free dimensions of at most `edge`, a batch of one; None where none is free or none fits."""
+    free = _free(model, sizes)
+    return _shapes(model, {n: min(max(size, 1), edge) for n, size in free.items()} if free else {})
+
+
+def _shapes(model: ir.Model, chosen: Mapping[str, int]) -> dict[str, tuple[int, ...]] | None:
+    """The shapes of the inputs at these sizes; None where a dimension has no whole size then."""
+    found = {}
+    for name, value in fed(model.graph).items() if chosen else ():
+        dims = [
+            n if isinstance(n, int) else evaluated(n.value or "", chosen) for n in value.shape or ()
+        ]
+        whole = tuple(n for n in dims if n is not None and n > 0)
+        if len(whole) < len(dims):
+            return None
+        if value.shape is not None:
+            found[name] = whole
+    return found or None
 
 
 def _drawn(nominal: int, place: int, odd: bool, taken: set[int]) -> int:
@@ -161,13 +188,17 @@ def _drawn(nominal: int, place: int, odd: bool, taken: set[int]) -> int:
 
 
 def _free(model: ir.Model, sizes: Sizes) -> dict[str, int]:
-    """The free dimensions by name with their nominal size; 0 for a batch."""
+    """The free sizes by name with their nominal value; 0 for a batch.
+
+    A dimension may be an expression of several, such as past + new.
+    """
     free: dict[str, int] = {}
-    for name, value in fed(model.graph).items():
+    for value in fed(model.graph).values():
         for axis, dim in enumerate(value.shape or ()):
-            if not isinstance(dim, int):
-                nominal = sizes.inputs[name][axis] if axis else 0
-                free[str(dim.value)] = min(free.get(str(dim.value), nominal), nominal)
+            for name in () if isinstance(dim, int) else sorted(names(dim.value or "")):
+                batch = not axis and not isinstance(dim, int) and name == dim.value
+                nominal = 0 if batch else sizes.size(ir.SymbolicDim(name)) or 1
+                free[name] = min(free.get(name, nominal), nominal)
     return free
 
 

@@ -10,7 +10,7 @@ from onebyone.optimize.verification.bound import Noise, half_of_the_digits, limi
 from onebyone.optimize.verification.certificate import ALL_NAN, DIGITS_LOST, OutputCheck
 from onebyone.optimize.verification.engine import Array
 
-__all__ = ["judge", "judge_exact", "same"]
+__all__ = ["described", "judge", "judge_exact", "same", "unlike"]
 
 
 def judge(name: str, a: Array, b: Array, reference: Array, noise: Noise) -> OutputCheck:
@@ -34,7 +34,7 @@ def judge_exact(name: str, a: Array, b: Array) -> OutputCheck:
     >>> judge_exact("n", np.array([1, 2]), np.array([1, 3])).element
     'at [1] A has 2, B 3'
     """
-    odd = _unlike(a, b)
+    odd = unlike(a, b)
     differ = np.zeros(()) if odd else ~same(a, b)
     if odd or not differ.any():
         return OutputCheck.failed(name, a, odd) if odd else OutputCheck(name, a.dtype.name, a.shape)
@@ -55,7 +55,7 @@ def same(a: Array, b: Array) -> Array:
     return np.asarray((a == b) | ((a != a) & (b != b)))
 
 
-def _unlike(a: Array, b: Array) -> str:
+def unlike(a: Array, b: Array) -> str:
     """Why two tensors have no elements to compare; empty if they have."""
     if a.shape == b.shape and a.dtype == b.dtype:
         return ""
@@ -64,8 +64,8 @@ def _unlike(a: Array, b: Array) -> str:
 
 def _incomparable(a: Array, b: Array) -> str:
     """Why two float tensors cannot be compared by their distance; empty if they can."""
-    if unlike := _unlike(a, b):
-        return unlike
+    if reason := unlike(a, b):
+        return reason
     odd = ~same(a, b) & ~(np.isfinite(a) & np.isfinite(b))
     if odd.any():
         return _told(odd, a, b)
@@ -97,7 +97,7 @@ def _floats(name: str, a: Array, b: Array, reference: Array, noise: Noise) -> Ou
         error_of_a=float(np.abs(a - target).max(initial=0)),
         bound=float(bound.max(initial=0)),
         used=float(used.max(initial=0)),
-        element=_described(error, used, a, b, target, bound),
+        element=described(error, used, a, b, target, bound),
     )
     return replace(check, reason=_reason(check, bool(equal.all()), target, noise))
 
@@ -110,7 +110,7 @@ def _reason(check: OutputCheck, equal: bool, target: Array, noise: Noise) -> str
     return "" if check.used <= 1 else "further from the reference than rounding explains"
 
 
-def _described(error: Array, used: Array, a: Array, b: Array, target: Array, bound: Array) -> str:
+def described(error: Array, used: Array, a: Array, b: Array, target: Array, bound: Array) -> str:
     """The element that uses most of its bound, in words."""
     if not error.any():
         return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 import pytest
 
-from onebyone.graph.simplify import expression_of, simplified, simplify_shapes
+from onebyone.graph.symbolic import expression_of, simplified, simplify_shapes
 
 
 def number(text: str, sizes: dict[str, int]) -> int:

@@ -1,0 +1,152 @@
+"""Digits: how many a fold can lose where a step of the original is exact and cancels.
+
+A product and a sum round, relatively to their result, by the unit roundoff u. Some steps do not
+round at all: subtracting what is near (P. Sterbenz, *Floating-Point Computation*, 1974), and
+multiplying by a weight of few bits. What such a step leaves may be far smaller than its operands,
+and is still right to its last digit. A fold that computes the same from the operands themselves
+rounds to their size. What it loses is the condition number of the step,
+
+    κ = Σ|terms| / |Σ terms|,       log₂ κ bits,
+
+taken at the inputs where the step cancels, and is told for three kinds of steps:
+
+    shift        x + t        κ = |t| · s        x near −t, where what is left is of the size 1/s
+                                                 that the author's own scale s behind it makes one
+    stencil      Σ w_i x_i    κ = Σ|w| / |Σw|    all x_i equal; where every w_i is of few bits
+    difference   x − y        κ = ∞              x = y
+
+Read by a map W, a shift is told by row, (|W||s∘t|)_r / (|W|1)_r, and by how much larger than one
+W makes it, for what is added to W's result has a size of its own. An operand that was itself
+computed by products that round is not told: their noise, u|W||x|, is there before and after alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from onebyone.algebra.weights import Array
+
+__all__ = ["LOST_BITS", "Behind", "bits", "exact_rows", "few_bits", "stencil"]
+
+LOST_BITS = 4.0
+"""A rewrite may lose so many bits. The certificate allows sixteen times the noise of the original,
+log₂ 16 bits: a fold below that cannot make a model that the certificate would have to refuse."""
+
+_SEEN = 8
+"""Weights of a row after which most turn out to have more bits."""
+
+_FEW = 3
+"""Bits of a weight in a stencil: 1, 2, 4, 6, … Its product with 21 bits is exact in float32."""
+
+
+def bits(condition: float) -> float:
+    """log₂ of a condition number; none are lost where it is below one.
+
+    >>> bits(200.0) > 7, bits(0.5)
+    (True, 0.0)
+    """
+    return float(np.log2(condition)) if condition > 1 else 0.0
+
+
+def few_bits(array: Array) -> Array:
+    """Elementwise: is a number zero, or an odd number below 8 times a power of two?
+
+    >>> few_bits(np.array([0, -1, 0.5, 6, 9, 0.1])).tolist()
+    [True, True, True, True, False, False]
+    """
+    mantissa, _ = np.frexp(np.asarray(array, np.float64))
+    scaled = mantissa * 2**_FEW
+    return np.asarray(scaled == np.rint(scaled))
+
+
+def exact_rows(weight: Array) -> Array:
+    """Which rows of `weight`, (C_out, …), may compute without rounding.
+
+    Those of few bits alone, and those with one weight, which only scales.
+
+    >>> exact_rows(np.array([[0.5, -1], [0.3, 0], [0.3, 0.1], [0, 0]])).tolist()
+    [True, True, False, False]
+    """
+    rows = weight.reshape(len(weight), prod(weight.shape[1:]))
+    used = np.count_nonzero(rows, axis=1)
+    few = np.array(few_bits(rows[:, :_SEEN]).all(axis=1))
+    few[few] = few_bits(rows[few]).all(axis=1)
+    return np.asarray((used > 0) & ((used == 1) | few))
+
+
+def stencil(weight: Array) -> float:
+    """The largest κ among the rows of `weight`, (C_out, …), that are of few bits alone; 0 of none.
+
+    >>> stencil(np.array([[1, -2, 1], [0.3, -0.3, 0]])), stencil(np.array([[1, 1], [0.3, 0]]))
+    (inf, 1.0)
+    """
+    rows = np.asarray(weight[exact_rows(weight)], np.float64)
+    rows = rows.reshape(len(rows), prod(weight.shape[1:]))
+    sizes = np.abs(rows).sum(axis=1)
+    with np.errstate(divide="ignore"):
+        return float(np.max(sizes / np.abs(rows.sum(axis=1)), initial=0.0))
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What a value meets behind it: per-channel scales, then a map that mixes channels.
+
+    Args:
+        scale: (C,), the product of the scales, or None for ones.
+        mix: (groups, rows, C / groups), |W| of the map behind them, or None.
+        since: the largest scale since the value was added to others, or None if it is not.
+        outer: by how much the mix enlarges it for what is added behind; one at least.
+    """
+
+    scale: Array | None = None
+    mix: Array | None = None
+    since: float | None = None
+    outer: float = 1.0
+
+    @property
+    def reads(self) -> bool:
+        """Whether anything is behind the value that could be folded into it."""
+        return self.scale is not None or self.mix is not None or self.since is not None
+
+    def scaled(self, scale: Array) -> Behind:
+        """What the operand of a per-channel scale meets."""
+        size = np.abs(np.asarray(scale, np.float64))
+        since = None if self.since is None else self.since * float(size.max(initial=0.0))
+        return replace(self, scale=size if self.scale is None else self.scale * size, since=since)
+
+    def mixed(self, weight: Array, groups: int) -> Behind:
+        """What the operand of a map (C_out, C_in / groups, taps…) meets."""
+        size = np.abs(np.asarray(weight, np.float64))
+        largest = float(size.max(initial=0.0)) * (1.0 if self.since is None else self.since)
+        size = size.reshape(*size.shape[:2], prod(size.shape[2:])).sum(axis=2)
+        blocks = size.reshape(groups, -1, size.shape[1])
+        return Behind(None, blocks, None, max(self.outer, largest))
+
+    def added(self) -> Behind:
+        """What a summand meets."""
+        return replace(self, since=1.0)
+
+    def part(self, start: int, stop: int) -> Behind:
+        """What channels start … stop − 1 meet."""
+        scale = None if self.scale is None else self.scale[start:stop]
+        dense = self.mix is not None and len(self.mix) == 1
+        mix = self.mix[:, :, start:stop] if self.mix is not None and dense else None
+        return replace(self, scale=scale, mix=mix)
+
+    def condition(self, shift: Array) -> float:
+        """κ of adding the (C,) shift to an exact value.
+
+        >>> z_score = Behind().mixed(np.array([[1.0, -1.0]]), 1).scaled(np.array([0.1, 0.1]))
+        >>> z_score.condition(np.array([-2000.0, -2000.0]))
+        200.0
+        """
+        size = np.abs(np.asarray(shift, np.float64))
+        size = size if self.scale is None else size * self.scale
+        if self.mix is None:
+            return self.outer * float(size.max(initial=0.0))
+        met = self.mix @ size.reshape(len(self.mix), -1, 1)
+        whole = self.mix.sum(axis=2, keepdims=True)
+        return self.outer * float(np.max(met / np.where(whole == 0, 1.0, whole), initial=0.0))

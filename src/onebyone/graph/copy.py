@@ -1,0 +1,74 @@
+"""Copy a model as it is, byte for byte: what `optimize` writes where there is nothing to gain.
+
+source, and the data files that it names ──▶ bytes beside the target ──▶ renamed over the target
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+
+import onnx_ir as ir
+
+from onebyone.errors import UsageError
+from onebyone.graph.checks import one_line
+from onebyone.graph.files import beside, publish
+from onebyone.graph.write import SOURCE, Source
+
+__all__ = ["copy"]
+
+
+def copy(source: str | os.PathLike[str], target: str | os.PathLike[str], model: ir.Model) -> bool:
+    """Copy the file `source`, from which `model` was read, to `target`; False where it cannot be.
+
+    External data go with it to another folder, under their own names. Nothing is copied, and the
+    caller writes the model instead, where another file has such a name already. On any failure,
+    what was there is as before and nothing is left behind.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    origin, end = (os.path.realpath(os.fsdecode(path)) for path in (source, target))
+    if os.path.exists(end) and os.path.samefile(origin, end):
+        return True
+    pairs = _data(os.path.dirname(os.path.abspath(os.fsdecode(source))), end, model)
+    if pairs is None:
+        return False
+    made = [new for _, new in pairs]
+    try:
+        for old, new in [*pairs, (origin, end)]:
+            _put(old, new)
+        made.clear()
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        raise UsageError(
+            f"cannot write {one_line(end)}: {reason}; choose another path or free space"
+        ) from error
+    finally:
+        for new in made:
+            with suppress(OSError):
+                os.unlink(new)
+    return True
+
+
+def _data(here: str, end: str, model: ir.Model) -> list[tuple[str, str]] | None:
+    """The data files to copy, from where to where; None where another file is in the way.
+
+    They are those that the file in the folder `here` names, though the model may hold them all in
+    memory by now.
+    """
+    there = os.path.dirname(end)
+    names = {os.path.relpath(path, here) for path in model.graph.meta.get(SOURCE, Source()).data}
+    if os.path.realpath(here) == there:
+        return None if os.path.basename(end) in names else []
+    pairs = [(os.path.join(here, name), os.path.join(there, name)) for name in sorted(names)]
+    free = all(os.path.dirname(name) == "" for name in names) and os.path.basename(end) not in names
+    return pairs if free and not any(os.path.lexists(new) for _, new in pairs) else None
+
+
+def _put(old: str, new: str) -> None:
+    """The whole of `old` takes the name `new`, or nothing does."""
+    with open(old, "rb") as source, beside(new) as file:
+        shutil.copyfileobj(source, file, 1 << 20)
+        publish(file, new)

@@ -1,0 +1,58 @@
+"""Simplify: what an exporter leaves that computes nothing, gone before any law looks.
+
+    constants    what is computed from constants alone is computed once
+    noops        operators that give back what they were given
+    sizes        sizes that are known, or computed elsewhere
+    pairs        two operators that are one, or none
+    same         equal subexpressions and equal weights, once each
+
+Each is a plain function over a graph that says what it removed. They run to a fixed point.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import onnx_ir as ir
+
+from onebyone.graph.simplify.constants import fold_constants
+from onebyone.graph.simplify.noops import drop_noops
+from onebyone.graph.simplify.pairs import join_pairs
+from onebyone.graph.simplify.same import merge_constants, merge_nodes
+from onebyone.graph.simplify.sizes import fix_targets, merge_sizes
+from onebyone.graph.unused import remove_unused
+
+__all__ = ["simplify"]
+
+_ROUNDS = 20
+"""Two or three in practice: what one step leaves, another finds."""
+
+
+def simplify(graph: ir.Graph, version: int) -> Counter[str]:
+    """Take out of a graph what computes nothing; how many nodes of each operator went.
+
+    Args:
+        graph: with shapes inferred; changed in place.
+        version: of the standard operators.
+
+    >>> x = ir.val("x", ir.DataType.FLOAT, [2])
+    >>> nodes = [ir.node("Identity", [x])]
+    >>> nodes += [ir.node("Relu", [nodes[0].outputs[0]])]
+    >>> graph = ir.Graph([x], nodes[1].outputs, nodes=nodes, opset_imports={"": 17})
+    >>> simplify(graph, 17), len(graph)
+    (Counter({'Identity': 1}), 1)
+    """
+    gone: Counter[str] = Counter()
+    remove_unused(graph)
+    for _ in range(_ROUNDS):
+        found = fold_constants(graph, version)
+        found += drop_noops(graph)
+        merged = merge_constants(graph) + fix_targets(graph)
+        found += merge_sizes(graph)
+        found += join_pairs(graph)
+        found += merge_nodes(graph)
+        remove_unused(graph)
+        gone += found
+        if not found and not merged:
+            break
+    return gone

@@ -1,0 +1,302 @@
+"""What is computed from constants alone is computed once, here.
+
+    known      every node whose operands are known: initialisers, sizes, results of known nodes
+    asked for  what the others read of it: these values are stored in the nodes' place
+    refused    what would make the file larger, with all that only it would have replaced
+
+A Transpose of a table that is also read as it is, an Expand to a whole image, a Cast to a wider
+type stay nodes: their result is larger than the initialisers that would go.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.weights import Array
+from onebyone.graph.fold import known_numbers
+from onebyone.graph.form import constant_tensor
+from onebyone.graph.simplify.known import Known, computed, stored
+from onebyone.graph.simplify.noops import same_shape
+from onebyone.graph.simplify.sizes import Entries, entries_of
+
+__all__ = ["fold_constants"]
+
+_ALWAYS = 512
+"""Bytes of a constant that is stored whatever it replaces: a node takes as much."""
+_NODE = 64
+"""Bytes that a node takes in the file."""
+_ELEMENTS = 1 << 20
+"""A result of more elements than this may have four times those of its operands."""
+_WAVES = 32
+
+
+def fold_constants(graph: ir.Graph, version: int) -> Counter[str]:
+    """Put tensors in the place of the nodes that compute them from constants.
+
+    Args:
+        graph: with shapes inferred; changed in place, its subgraphs too.
+        version: of the standard operators.
+
+    Returns:
+        How many nodes of each operator went.
+
+    >>> w = ir.val("w", const_value=ir.tensor(np.float32([[1, 2]]), name="w"))
+    >>> x, node = ir.val("x"), ir.node("Transpose", [w])
+    >>> graph = ir.Graph([x], [], nodes=[node, ir.node("MatMul", [x, node.outputs[0]])],
+    ...                  initializers=[w], opset_imports={"": 17})
+    >>> fold_constants(graph, 17)
+    Counter({'Transpose': 1})
+    """
+    walk = _Walk(graph, version, entries_of(graph))
+    walk.graph(graph)
+    walk.refuse()
+    return walk.store(graph)
+
+
+@dataclass
+class _Walk:
+    top: ir.Graph
+    version: int
+    entries: dict[ir.Value, Entries] = field(default_factory=dict)
+    known: dict[ir.Value, Known] = field(default_factory=dict)
+    sizes: dict[ir.Value, Array] = field(default_factory=dict)
+    nodes: dict[ir.Node, None] = field(default_factory=dict)  # those that are known, in order
+
+    def graph(self, graph: ir.Graph) -> None:
+        for node in graph:
+            for inner in _subgraphs(node):
+                self.graph(inner)
+            results = self._results(node)
+            if results is not None:
+                self.nodes[node] = None
+                self.known.update(zip(node.outputs, results, strict=True))
+
+    def _results(self, node: ir.Node) -> tuple[Known, ...] | None:
+        if node.domain != "":
+            return None
+        size = self._size(node)
+        if size is not None:
+            return (Known(size),)
+        if not all(value is None or self._is_known(value) for value in node.inputs):
+            return None
+        operands = [None if value is None else self._operand(value) for value in node.inputs]
+        return computed(node, operands, self.version) if _affordable(node, operands) else None
+
+    def _size(self, node: ir.Node) -> Array | None:
+        """The sizes that a node hands on; those that subgraphs declare may be wrong."""
+        if node.graph is not self.top:
+            return None
+        size = known_numbers(node, self.sizes, self.version)
+        if size is not None:
+            self.sizes[node.outputs[0]] = size
+            return size if size.dtype.kind in "iu" else None
+        value = node.outputs[0] if len(node.outputs) == 1 else None
+        entries = None if value is None else self.entries.get(value)
+        if value is None or entries is None or value.dtype is None or value.shape is None:
+            return None
+        numbers = [n for n in entries if isinstance(n, int)]
+        if len(numbers) < len(entries) or value.shape.rank() > 1:
+            return None
+        array = np.array(numbers, value.dtype.numpy())
+        return array if value.shape.rank() else array.reshape(())
+
+    def _is_known(self, value: ir.Value) -> bool:
+        return value in self.known or _tensor(value) is not None
+
+    def _operand(self, value: ir.Value) -> Known:
+        if value in self.known:
+            return self.known[value]
+        tensor = _tensor(value)
+        assert tensor is not None
+        return Known(np.asarray(tensor.numpy()))
+
+    # What is stored ----------------------------------------------------------------------------
+
+    def refuse(self) -> None:
+        """Let nodes stay whose results would make the file larger."""
+        for wave in range(_WAVES):
+            last = wave == _WAVES - 1
+            grown = [node for part in self._parts() for node in part.growing(last)]
+            if not grown:
+                return
+            for node in grown:
+                self.nodes.pop(node, None)
+                for value in node.outputs:
+                    self.known.pop(value, None)
+
+    def _parts(self) -> Iterator[_Part]:
+        """What is stored, in parts that share no initialiser worth counting."""
+        labels = _Labels()
+        for node in self.nodes:
+            for value in (*node.inputs, *node.outputs):
+                if value is not None and (value in self.known or _bytes_of(value) > _ALWAYS):
+                    labels.join(node, value)
+        parts: dict[object, _Part] = {}
+        seen = dict.fromkeys(v for node in self.nodes for v in node.inputs if v is not None)
+        for node in self.nodes:
+            part = parts.setdefault(labels.of(node), _Part())
+            part.nodes.append(node)
+            asked = (value for value in node.outputs if self._is_asked(value))
+            part.asked |= {value: self._stored(value).nbytes for value in asked}
+        for value in seen:
+            gone = all(use.node in self.nodes for use in value.uses())
+            if value not in self.known and gone and not value.is_graph_output():
+                freed = _bytes_of(value)
+                if freed > _ALWAYS:
+                    parts[labels.of(value)].freed += freed
+        yield from parts.values()
+
+    def _is_asked(self, value: ir.Value) -> bool:
+        if value not in self.known:
+            return False
+        return value.is_graph_output() or any(use.node not in self.nodes for use in value.uses())
+
+    def _stored(self, value: ir.Value) -> Array:
+        """What is stored of it: once what repeats along an axis, where its readers widen it."""
+        array = stored(self.known[value])
+        if array.nbytes <= _ALWAYS or value.is_graph_output():
+            return array
+        readers = [use.node for use in value.uses() if use.node not in self.nodes]
+        return _once(array) if all(_widens(node, value) for node in readers) else array
+
+    def store(self, graph: ir.Graph) -> Counter[str]:
+        """Replace the nodes by what they compute."""
+        asked = [value for node in self.nodes for value in node.outputs if self._is_asked(value)]
+        for value in asked:
+            _replace(graph, value, self._stored(value))
+        for node in reversed(self.nodes):
+            makers = [value.producer() for value in node.inputs if value is not None]
+            _remove(node)
+            for maker in dict.fromkeys(makers):
+                if maker is not None and maker.op_type == "Constant" and not _is_read(maker):
+                    _remove(maker)
+        return Counter(node.op_type for node in self.nodes)
+
+
+@dataclass
+class _Part:
+    """Values that are asked for and their bytes, the bytes of initialisers that go, the nodes."""
+
+    asked: dict[ir.Value, int] = field(default_factory=dict)
+    freed: int = 0
+    nodes: list[ir.Node] = field(default_factory=list)
+
+    def growing(self, all_of_them: bool) -> list[ir.Node]:
+        """The nodes that stay: those with the largest result, or all, where the part would grow."""
+        stored = sum(size for size in self.asked.values() if size > _ALWAYS)
+        if stored <= self.freed + _NODE * len(self.nodes):
+            return []
+        if all_of_them:
+            return self.nodes
+        most = max(self.asked.values())
+        nodes = (value.producer() for value, size in self.asked.items() if size == most)
+        return [node for node in nodes if node is not None]
+
+
+def _widens(node: ir.Node, value: ir.Value) -> bool:
+    """Whether a node broadcasts this operand against one that has all axes of the result."""
+    if node.domain != "" or node.op_type not in ("Add", "Div", "Mul", "Sub", "Where"):
+        return False
+    others = [x for x in node.inputs if x is not value]
+    return any(same_shape(x, node.outputs[0]) for x in others)
+
+
+def _once(array: Array) -> Array:
+    """Axes along which nothing changes cut to one position."""
+    for axis in range(array.ndim):
+        first = np.take(array, [0], axis)
+        if array.shape[axis] > 1 and bool((array == first).all()):
+            array = first
+    return array
+
+
+class _Labels:
+    """Which things belong together (union-find)."""
+
+    def __init__(self) -> None:
+        self.parent: dict[object, object] = {}
+
+    def of(self, one: object) -> object:
+        root = one
+        while (above := self.parent.setdefault(root, root)) is not root:
+            root = above
+        while (above := self.parent[one]) is not root:
+            self.parent[one], one = root, above
+        return root
+
+    def join(self, a: object, b: object) -> None:
+        self.parent[self.of(a)] = self.of(b)
+
+
+def _bytes_of(value: ir.Value) -> int:
+    tensor = _tensor(value)
+    return 0 if tensor is None or tensor.dtype == ir.DataType.STRING else tensor.nbytes
+
+
+def _tensor(value: ir.Value) -> ir.TensorProtocol | None:
+    """Of an initialiser that nobody can override, or of a Constant node, as subgraphs have them."""
+    if value.is_graph_input():
+        return None
+    node = value.producer()
+    if node is None:
+        return value.const_value
+    if node.op_type != "Constant" or node.domain != "":
+        return None
+    return constant_tensor(node)
+
+
+def _affordable(node: ir.Node, operands: Iterable[Known | None]) -> bool:
+    """Whether the result is of a size that may be made at all."""
+    given = sum(known.array.size for known in operands if known is not None)
+    made = 0
+    for value in node.outputs:
+        sizes = [n for n in value.shape or () if isinstance(n, int)]
+        if value.shape is None or len(sizes) < value.shape.rank():
+            return given < 4096 and node.op_type not in _GROWING
+        made += int(np.prod(sizes, dtype=object))
+    return made <= max(_ELEMENTS, 4 * given)
+
+
+_GROWING = {"ConstantOfShape", "EyeLike", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile",
+            "Upsample"}  # fmt: skip
+
+
+def _remove(node: ir.Node) -> None:
+    if node.graph is not None:
+        node.graph.remove(node, safe=True)
+
+
+def _is_read(node: ir.Node) -> bool:
+    return any(value.uses() or value.is_graph_output() for value in node.outputs)
+
+
+def _replace(graph: ir.Graph, value: ir.Value, array: Array) -> None:
+    """Let all readers read an initialiser of the same name."""
+    node = value.producer()
+    assert node is not None
+    tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=value.name)
+    if value.is_graph_output() or node.graph is not graph:
+        made = ir.node("Constant", [], {"value": ir.AttrTensor("value", tensor)})
+        new = made.outputs[0]
+        assert node.graph is not None
+        node.graph.insert_before(node, made)
+    else:
+        new = ir.Value(name=value.name, const_value=tensor)
+    new.name, new.type = value.name, ir.TensorType(tensor.dtype)
+    new.shape = ir.Shape(array.shape)
+    value.replace_all_uses_with(new, replace_graph_outputs=True)
+    if new.producer() is None:
+        graph.register_initializer(new)
+
+
+def _subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()

@@ -1,0 +1,302 @@
+"""One node whose operands are known before the model runs: what it computes.
+
+Weights are composed in float64 and rounded once, where they are stored. So a floating tensor is
+known twice: as an engine has it, in its own type, and in float64. They differ by rounding, except
+where a step (Floor, a comparison, a cast to integers) makes much of it: 0.7f · 10 is 7 in float32
+and less in float64. A step is taken where IEEE 754 determines its operands to the last bit in any
+engine, or where both ways lead to the same; otherwise the engine shall say what it does there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
+
+from onebyone.algebra.weights import Array
+from onebyone.graph.numeric import KERNELS
+from onebyone.graph.numeric.call import Call, is_floating
+
+__all__ = ["Known", "computed", "stored"]
+
+
+class _Rounds(Enum):
+    """What an operator's rounding can do."""
+
+    NEVER = "exact in any precision, for any type"
+    ONCE = "rounded once, as IEEE 754 says: every engine gives the same bits"
+    SMOOTHLY = "continuous: different orders of calculation differ by rounding"
+    STEPS = "the last bit of an operand can decide"
+
+
+_BY_ROUNDING = {
+    _Rounds.NEVER: "Abs And BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Clip Compress "
+    "Concat ConstantOfShape DepthToSpace Dropout Expand EyeLike Flatten Gather GatherElements "
+    "GatherND Identity Max Min Neg Not OneHot Or Pad ReduceMax ReduceMin Relu Reshape "
+    "ReverseSequence ScatterElements ScatterND Shape Size Slice SpaceToDepth Split Squeeze "
+    "Tile Transpose Trilu Unsqueeze Where Xor",
+    _Rounds.ONCE: "Add Cast CastLike Div Mul Reciprocal Sqrt Sub",
+    _Rounds.SMOOTHLY: "Acos Acosh Asin Asinh Atan Atanh AveragePool BatchNormalization Celu Conv "
+    "ConvTranspose Cos Cosh CumSum Det Einsum Elu Erf Exp Gelu Gemm GlobalAveragePool "
+    "GlobalMaxPool GroupNormalization HardSigmoid HardSwish InstanceNormalization "
+    "LayerNormalization LeakyRelu Log LogSoftmax LpNormalization MatMul MaxPool Mean "
+    "MeanVarianceNormalization Mish PRelu Pow RMSNormalization Range ReduceL1 ReduceL2 "
+    "ReduceLogSum ReduceLogSumExp ReduceMean ReduceProd ReduceSum ReduceSumSquare Resize Selu "
+    "Sigmoid Sin Sinh Softmax Softplus Softsign Sum Swish Tan Tanh Upsample",
+    _Rounds.STEPS: "ArgMax ArgMin Ceil Equal Floor Greater GreaterOrEqual IsInf IsNaN Less "
+    "LessOrEqual Mod NonZero Round Shrink Sign ThresholdedRelu",
+}
+_ROUNDS = {op: rounds for rounds, ops in _BY_ROUNDING.items() for op in ops.split()}
+"""Operator -> what its rounding does; others stay. Quantisation is one of those: engines look for
+its operators, and a weight that is stored in 8 bits would take 32."""
+
+_TYPES = frozenset(
+    {"bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16",
+     "bfloat16", "float32", "float64"}
+)  # fmt: skip
+_WHOLE = {"Add", "CumSum", "Div", "MatMul", "Mod", "Mul", "Pow", "Range", "ReduceProd", "ReduceSum",
+          "Sub", "Sum"}  # fmt: skip
+"""What is calculated with integers as with numbers, engines and NumPy alike."""
+_ORDERED = {"Clip", "Max", "Min", "ReduceMax", "ReduceMin", "Relu"}
+"""These differ in what they make of NaN."""
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """A tensor that is known before the model runs.
+
+    Args:
+        array: as an engine has it, in the tensor's own type.
+        exact: the same in float64, from operands that were not rounded; None where it is `array`.
+        determined: whether every engine has these bits.
+    """
+
+    array: Array
+    exact: Array | None = None
+    determined: bool = True
+
+    @property
+    def wide(self) -> Array:
+        """In float64, if it is floating."""
+        if self.exact is not None:
+            return self.exact
+        return self.array.astype(np.float64) if is_floating(self.array.dtype) else self.array
+
+
+def stored(known: Known) -> Array:
+    """What a file holds of it: rounded once, to its own type."""
+    return known.array if known.exact is None else known.exact.astype(known.array.dtype)
+
+
+def computed(
+    node: ir.Node, operands: Sequence[Known | None], version: int
+) -> tuple[Known, ...] | None:
+    """What a node gives, one for each of its outputs; None where that is not for us to say.
+
+    Args:
+        node: of the standard domain.
+        operands: its inputs; None for one that is left out.
+        version: of the standard operators.
+
+    >>> w = Known(np.float32([1, 2]))
+    >>> node = ir.node("Add", [ir.val("a"), ir.val("b")])
+    >>> computed(node, [w, w], 17)[0].array
+    array([2., 4.], dtype=float32)
+    """
+    given = [known for known in operands if known is not None]
+    if node.op_type not in _ROUNDS or not all(k.array.dtype.name in _TYPES for k in given):
+        return None
+    try:
+        with np.errstate(all="ignore"):
+            return _results(node, operands, version)
+    except Exception:  # the engine shall say what it does there, if it ever comes to it
+        return None
+
+
+def _results(
+    node: ir.Node, operands: Sequence[Known | None], version: int
+) -> tuple[Known, ...] | None:
+    if node.op_type in ("Cast", "CastLike"):
+        return _cast(node, operands)
+    given = [known for known in operands if known is not None]
+    if not _defined(node, given):
+        return None
+    kind = _type(node, given)
+    own = _run(node, [None if k is None else k.array for k in operands], version, kind)
+    if own is None or not all(map(_typed, own, node.outputs)):
+        return None
+    determined = all(known.determined for known in given)
+    if not _needs_exact(node, given):
+        return tuple(Known(array, None, determined) for array in own)
+    wide = _run(node, [None if k is None else k.wide for k in operands], version, np.float64)
+    if wide is None or not all(map(_agree, own, wide)):
+        return None
+    if _rounds(node) is _Rounds.STEPS and not determined and not all(map(_same, own, wide)):
+        return None
+    sure = determined and _rounds(node) is not _Rounds.SMOOTHLY
+    return tuple(_known(a, b, sure, _rounds(node)) for a, b in zip(own, wide, strict=True))
+
+
+def _rounds(node: ir.Node) -> _Rounds:
+    return _ROUNDS[node.op_type]
+
+
+def _needs_exact(node: ir.Node, given: Sequence[Known]) -> bool:
+    """Whether float64 can give anything but what the tensor's own type gives."""
+    floating = any(is_floating(known.array.dtype) for known in given)
+    rounded = any(known.exact is not None for known in given)
+    return rounded or (floating and _rounds(node) is not _Rounds.NEVER)
+
+
+def _defined(node: ir.Node, given: Sequence[Known]) -> bool:
+    """Whether engines and NumPy mean the same by it."""
+    if node.attributes.get_string("reduction", "none") != "none":
+        return node.op_type not in ("ScatterElements", "ScatterND")
+    arrays = [known.array for known in given]
+    floating = [array for array in arrays if is_floating(array.dtype)]
+    if floating:
+        return node.op_type not in _ORDERED or not any(np.isnan(array).any() for array in floating)
+    if node.op_type in ("Div", "Mod"):
+        return bool((arrays[1] != 0).all()) and not any(map(_lowest, arrays))
+    if node.op_type == "Pow":
+        return arrays[0].dtype == arrays[1].dtype and bool((arrays[1] >= 0).all())
+    return node.op_type in _WHOLE or _rounds(node) in (_Rounds.NEVER, _Rounds.STEPS)
+
+
+def _lowest(array: Array) -> bool:
+    """Whether it holds the one number that has no negative."""
+    return array.dtype.kind == "i" and bool((array == np.iinfo(array.dtype).min).any())
+
+
+def _typed(array: Array, value: ir.Value) -> bool:
+    wanted = array.dtype if value.dtype is None else value.dtype.numpy()
+    return bool(array.dtype == wanted) and array.dtype.name in _TYPES
+
+
+def _known(own: Array, wide: Array, determined: bool, rounds: _Rounds) -> Known:
+    if not is_floating(own.dtype) or rounds is _Rounds.STEPS:
+        return Known(own, None, determined)
+    return _both(own, wide, determined)
+
+
+def _agree(own: Array, wide: Array) -> bool:
+    """Whether both ways meet NaN and infinities at the same places, and NaN nowhere."""
+    if own.shape != wide.shape:
+        return False
+    if not is_floating(own.dtype):
+        return True
+    rounded = np.asarray(wide).astype(own.dtype)
+    if np.isnan(rounded).any() or np.isnan(own).any():
+        return False
+    loose = np.isinf(own) | np.isinf(rounded) | np.isinf(wide)
+    return bool((own[loose] == rounded[loose]).all() and (np.isinf(wide) == loose).all())
+
+
+def _same(own: Array, wide: Array) -> bool:
+    return bool((own == np.asarray(wide).astype(own.dtype)).all())
+
+
+def _type(node: ir.Node, given: Sequence[Known]) -> np.dtype[Any]:
+    """The floating type in which the node computes."""
+    if node.op_type == "ConstantOfShape" and "value" in node.attributes:
+        fill = node.attributes["value"].as_tensor().dtype.numpy()
+        return fill if is_floating(fill) else np.dtype(np.float32)
+    floats = [known.array.dtype for known in given if is_floating(known.array.dtype)]
+    return floats[0] if floats else np.dtype(np.float32)
+
+
+def _cast(node: ir.Node, operands: Sequence[Known | None]) -> tuple[Known, ...] | None:
+    """To a floating type: rounded there, as the file asks. To an integer: where it is in range."""
+    x = operands[0]
+    like = operands[1] if node.op_type == "CastLike" else None
+    if x is None:
+        return None
+    kind = ir.DataType(node.attributes.get_int("to", 0))
+    target = like.array.dtype if like is not None else kind.numpy()
+    if target.name not in _TYPES:
+        return None
+    if not is_floating(x.array.dtype):
+        return (Known(x.array.astype(target)),)
+    if is_floating(target):
+        return _cast_float(x, target)
+    if target.kind != "b" and not _in_range(x, target):
+        return None
+    own, wide = x.array.astype(target), x.wide.astype(target)
+    return (Known(own),) if x.determined or bool((own == wide).all()) else None
+
+
+def _cast_float(x: Known, target: np.dtype[Any]) -> tuple[Known, ...] | None:
+    """Whoever stores the result rounds it: what is cast to less is remembered as it was."""
+    array, wide = x.array.astype(target), x.wide
+    if (np.isinf(array) != np.isinf(wide)).any() or np.isnan(array).any():
+        return None
+    return (_both(array, wide, x.determined),)
+
+
+def _both(array: Array, wide: Array, determined: bool) -> Known:
+    """A floating tensor in its own type and in float64, kept apart where they differ."""
+    same = bool((array.astype(np.float64) == wide).all())
+    return Known(array, None if same else np.asarray(wide, np.float64), determined)
+
+
+def _in_range(x: Known, target: np.dtype[Any]) -> bool:
+    """Outside of it, what engines give differs."""
+    limits = np.iinfo(target)
+    array = np.trunc(x.array.astype(np.float64))
+    return bool(((array >= limits.min) & (array < float(limits.max) + (limits.max < 2**53))).all())
+
+
+def _run(
+    node: ir.Node, arrays: Sequence[Array | None], version: int, kind: Any
+) -> tuple[Array, ...] | None:
+    """The node's results in one floating type."""
+    dtype = np.dtype(kind)
+    if (
+        dtype.itemsize < 4 and _rounds(node) is _Rounds.SMOOTHLY
+    ):  # NumPy has no fast products of halves
+        found = _run(node, [_widened(array) for array in arrays], version, np.float32)
+        return None if found is None else tuple(_narrowed(array, dtype) for array in found)
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    call = Call(node.op_type, version, len(node.outputs), attributes, dtype)
+    kernel = KERNELS.get(node.op_type)
+    result = None if kernel is None else kernel(call, *arrays)
+    if result is None and node.op_type == "Dropout":  # in training
+        return None
+    if result is None:
+        result = _reference(node, arrays, version)
+    results = result if isinstance(result, tuple | list) else (result,)
+    if len(results) < len(node.outputs):
+        return None
+    return tuple(np.asarray(array) for array in results[: len(node.outputs)])
+
+
+def _widened(array: Array | None) -> Array | None:
+    floating = array is not None and is_floating(array.dtype)
+    return array.astype(np.float32) if array is not None and floating else array
+
+
+def _narrowed(array: Array, kind: np.dtype[Any]) -> Array:
+    return array.astype(kind) if is_floating(array.dtype) else array
+
+
+def _reference(node: ir.Node, arrays: Sequence[Array | None], version: int) -> list[Array]:
+    """In the reference implementation of the onnx package."""
+    proto = ir.to_proto(node)
+    given = {f"x{k}": array for k, array in enumerate(arrays) if array is not None}
+    del proto.input[:]
+    proto.input.extend(f"x{k}" if array is not None else "" for k, array in enumerate(arrays))
+    outputs = [f"y{k}" for k in range(len(node.outputs))]
+    del proto.output[:]
+    proto.output.extend(outputs)
+    info = onnx.helper.make_empty_tensor_value_info
+    ends = [info(name) for name in given], [info(name) for name in outputs]
+    graph = onnx.helper.make_graph([proto], "one_node", *ends)
+    opsets = [onnx.helper.make_opsetid("", version)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets)
+    return list(ReferenceEvaluator(model).run(None, given))

@@ -1,0 +1,300 @@
+"""Two operators in a row that are one, or none.
+
+A row has the second of the two; it looks at what comes before and puts one node in the place of
+both. The first goes where nobody else reads it; where somebody does, nothing is gained and the pair
+stays, but for those that undo each other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import onnx_ir as ir
+
+from onebyone.graph.axes import integers
+from onebyone.graph.constants import constant
+from onebyone.graph.simplify.edit import Integers, bypass, replace
+from onebyone.graph.simplify.sizes import reshape_target
+
+__all__ = ["join_pairs"]
+
+Row = Callable[[ir.Node, ir.Node, Integers], bool]
+
+
+def join_pairs(graph: ir.Graph) -> Counter[str]:
+    """Make one node of two that follow each other; how many pairs, by the second's operator.
+
+    Args:
+        graph: with shapes inferred; changed in place, first nodes are left standing unread.
+
+    >>> x = ir.val("x", ir.DataType.FLOAT, [2, 3, 4])
+    >>> first = ir.node("Transpose", [x], {"perm": [1, 0, 2]})
+    >>> second = ir.node("Transpose", [first.outputs[0]], {"perm": [2, 1, 0]})
+    >>> graph = ir.Graph([x], second.outputs, nodes=[first, second])
+    >>> join_pairs(graph), graph[1].attributes["perm"].value
+    (Counter({'Transpose': 1}), (2, 0, 1))
+    """
+    numbers, found = Integers(graph), Counter[str]()
+    for node in graph:
+        row = ROWS.get(node.op_type) if node.domain == "" else None
+        before = None if row is None else _before(node)
+        if row is not None and before is not None and row(node, before, numbers):
+            found[node.op_type] += 1
+        elif row is None and node.op_type == "Concat" and node.domain == "" and _concats(node):
+            found["Concat"] += 1
+    return found
+
+
+def _before(node: ir.Node) -> ir.Node | None:
+    """The node of this graph that makes the first operand."""
+    x = node.inputs[0] if node.inputs else None
+    before = None if x is None else x.producer()
+    if before is None or before.domain != "" or before.graph is not node.graph:
+        return None
+    return before
+
+
+def _is_read_once(node: ir.Node) -> bool:
+    value = node.outputs[0]
+    others = any(v.uses() or v.is_graph_output() for v in node.outputs[1:])
+    return len(value.uses()) == 1 and not value.is_graph_output() and not others
+
+
+def _perm(node: ir.Node) -> tuple[int, ...] | None:
+    x = node.inputs[0]
+    rank = None if x is None or x.shape is None else x.shape.rank()
+    backwards = None if rank is None else tuple(reversed(range(rank)))
+    found = node.attributes.get_ints("perm", backwards)
+    return None if found is None else tuple(found)
+
+
+def _transposes(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+    """Two permutations are one; one that moves axes of size 1 only is a new shape."""
+    if before.op_type in _VIEWS and _is_view(node):
+        return _views(node, before, numbers)
+    if before.op_type != "Transpose" or before.inputs[0] is None:
+        return False
+    first, second = _perm(before), _perm(node)
+    if first is None or second is None:
+        return False
+    both = tuple(first[k] for k in second)
+    if both == tuple(sorted(both)):
+        return bypass(node.outputs[0], before.inputs[0])
+    if not _is_read_once(before):
+        return False
+    node.replace_input_with(0, before.inputs[0])
+    node.attributes.add(ir.AttrInt64s("perm", both))
+    return True
+
+
+_VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
+
+
+def _is_view(node: ir.Node) -> bool:
+    """Whether a node gives the same numbers in the same order."""
+    if node.op_type in _VIEWS:
+        return True
+    x, order = node.inputs[0], _perm(node) if node.op_type == "Transpose" else None
+    if order is None or x is None or x.shape is None:
+        return False
+    long = [axis for axis in order if x.shape[axis] != 1]
+    return long == sorted(long)
+
+
+def _views(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+    """Of two new shapes only the last counts."""
+    x = before.inputs[0]
+    if not _is_view(before) or x is None or not _is_read_once(before):
+        return False
+    target = reshape_target(x, node.outputs[0])
+    given = constant(node.inputs[1]) if node.op_type == "Reshape" else None
+    if target is None and given is not None and given.all():
+        target = [int(n) for n in given]
+    if target is None:
+        return False
+    replace(node, "Reshape", [x, numbers.value(target)], {})
+    return True
+
+
+def _casts(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+    """A cast to a type that holds every number of the first changes none of them."""
+    x = before.inputs[0]
+    if before.op_type != "Cast" or x is None or x.dtype is None:
+        return False
+    middle = before.outputs[0].dtype
+    if middle is None or not _holds(middle, x.dtype):
+        return False
+    node.replace_input_with(0, x)
+    return True
+
+
+_INTEGERS = (("INT8", "INT16", "INT32", "INT64"), ("UINT8", "UINT16", "UINT32", "UINT64"),
+             ("UINT8", "INT16", "INT32", "INT64"))  # fmt: skip
+_HELD = (
+    *_INTEGERS,
+    ("FLOAT16", "FLOAT", "DOUBLE"),
+    ("BFLOAT16", "FLOAT", "DOUBLE"),
+    ("INT32", "DOUBLE"),
+    ("INT16", "FLOAT", "DOUBLE"),
+    ("UINT8", "FLOAT16", "FLOAT", "DOUBLE"),
+    ("INT8", "FLOAT16", "FLOAT", "DOUBLE"),
+)
+
+
+def _holds(wide: ir.DataType, narrow: ir.DataType) -> bool:
+    if narrow in (wide, ir.DataType.BOOL):
+        return wide != ir.DataType.STRING
+    chains = (chain for chain in _HELD if narrow.name in chain and wide.name in chain)
+    return any(chain.index(narrow.name) < chain.index(wide.name) for chain in chains)
+
+
+def _cuts(node: ir.Node) -> dict[int, tuple[int, int, int]] | None:
+    """Of a Slice: its axis -> start, end and step; None if they are not all known."""
+    x = node.inputs[0]
+    starts, ends = integers(node, 1, "starts"), integers(node, 2, "ends")
+    if x is None or x.shape is None or starts is None or ends is None:
+        return None
+    lists = [starts, ends, list(range(len(starts))), [1] * len(starts)]
+    for at, name in ((3, "axes"), (4, "steps")):
+        if len(node.inputs) > at and node.inputs[at] is not None:
+            found = integers(node, at, name)
+            if found is None or len(found) != len(starts):
+                return None
+            lists[at - 1] = found
+    rows = zip(*lists, strict=True)
+    return {axis % x.shape.rank(): (start, end, step) for start, end, axis, step in rows}
+
+
+def _slices(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+    """Cuts along different axes are one cut; where all that read the first are such cuts."""
+    if before.op_type != "Slice" or before.outputs[0].is_graph_output():
+        return False
+    inner, outer, x = _cuts(before), _cuts(node), before.inputs[0]
+    readers = [use.node for use in before.outputs[0].uses()]
+    if inner is None or outer is None or x is None or len(node.inputs) < 3:
+        return False
+    for reader in readers:
+        cuts = _cuts(reader) if reader.op_type == "Slice" and reader.domain == "" else None
+        if cuts is None or cuts.keys() & inner.keys() or reader.inputs[0] is not before.outputs[0]:
+            return False
+    both = {**inner, **outer}
+    columns = [[cut[k] for cut in both.values()] for k in range(3)]
+    lists = [columns[0], columns[1], list(both), columns[2]]
+    replace(node, "Slice", [x, *(numbers.value(one) for one in lists)], {})
+    return True
+
+
+def _negations(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+    """Done twice, it is undone."""
+    x = before.inputs[0]
+    return before.op_type == node.op_type and x is not None and bypass(node.outputs[0], x)
+
+
+def _concats(node: ir.Node) -> bool:
+    """A concatenation of concatenations along one axis, where all that read those are such."""
+    axis, parts = _axis(node), list[ir.Value | None]()
+    for x in node.inputs:
+        maker = None if x is None else x.producer()
+        joins = maker is not None and maker.graph is node.graph and _only_joined(maker)
+        parts += maker.inputs if maker is not None and joins else [x]
+    if len(parts) == len(node.inputs) or axis is None:
+        return False
+    replace(node, "Concat", parts, {"axis": axis})
+    return True
+
+
+def _only_joined(node: ir.Node) -> bool:
+    """Whether a Concat is read by nothing but a Concat along the same axis."""
+    readers = [use.node for use in node.outputs[0].uses()]
+    alike = all(r.op_type == "Concat" and r.domain == "" for r in (node, *readers))
+    if not alike or node.outputs[0].is_graph_output():
+        return False
+    return _axis(node) is not None and all(_axis(r) == _axis(node) for r in readers)
+
+
+def _axis(node: ir.Node) -> int | None:
+    shape = node.outputs[0].shape
+    return None if shape is None else node.attributes.get_int("axis", 0) % shape.rank()
+
+
+def _pads(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+    """Zeros around the map are a convolution's own padding."""
+    x, pads = before.inputs[0], integers(before, 1, "pads")
+    if before.op_type != "Pad" or x is None or pads is None or not _is_read_once(before):
+        return False
+    axes = [v for v in before.inputs[3:] if v is not None]
+    half = len(pads) // 2
+    inner = [*pads[2:half], *pads[half + 2 :]]
+    edges = [*pads[:2], *pads[half : half + 2]]
+    if axes or not _fills_with_zeros(before) or any(edges) or any(n < 0 for n in inner):
+        return False
+    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        return False
+    own = node.attributes.get_ints("pads", [0] * len(inner))
+    node.replace_input_with(0, x)
+    node.attributes.pop("auto_pad", None)
+    node.attributes.add(ir.AttrInt64s("pads", [a + b for a, b in zip(own, inner, strict=True)]))
+    return True
+
+
+def _fills_with_zeros(node: ir.Node) -> bool:
+    fill = node.inputs[2] if len(node.inputs) > 2 else None
+    array = constant(fill)
+    zero = fill is None or (array is not None and not array.any())
+    constant_mode = node.attributes.get_string("mode", "constant") == "constant"
+    return zero and constant_mode and not node.attributes.get_float("value", 0.0)
+
+
+def _transposed(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+    """A Gemm takes its first operand either way round."""
+    x = before.inputs[0]
+    if before.op_type != "Transpose" or _perm(before) != (1, 0) or not _is_read_once(before):
+        return False
+    node.replace_input_with(0, x)
+    node.attributes.add(ir.AttrInt64("transA", 1 - node.attributes.get_int("transA", 0)))
+    return True
+
+
+def _reduced(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+    """A reduction says itself whether its axes stay: no Squeeze drops them, no Unsqueeze adds."""
+    stays = node.op_type == "Unsqueeze"
+    has = before.attributes.get_int("keepdims", 1) == 1
+    if not before.op_type.startswith("Reduce") or has == stays:
+        return _views(node, before, numbers)
+    x, axes, named = before.inputs[0], integers(before, 1, "axes"), integers(node, 1, "axes")
+    rank = None if x is None or x.shape is None else x.shape.rank()
+    if not axes or not named or rank is None or not _is_read_once(before):
+        return False
+    if {axis % rank for axis in axes} != {axis % rank for axis in named}:
+        return False
+    attributes = {k: a.value for k, a in before.attributes.items()}
+    replace(node, before.op_type, before.inputs, {**attributes, "keepdims": int(stays)})
+    return True
+
+
+def _other_way(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+    """Where(not c, a, b) is Where(c, b, a)."""
+    if before.op_type != "Not" or not _is_read_once(before):
+        return False
+    a, b = node.inputs[1], node.inputs[2]
+    node.replace_input_with(0, before.inputs[0])
+    node.replace_input_with(1, b)
+    node.replace_input_with(2, a)
+    return True
+
+
+ROWS: dict[str, Row] = {
+    "Cast": _casts,
+    "Conv": _pads,
+    "Flatten": _views,
+    "Gemm": _transposed,
+    "Neg": _negations,
+    "Not": _negations,
+    "Reshape": _views,
+    "Slice": _slices,
+    "Squeeze": _reduced,
+    "Transpose": _transposes,
+    "Unsqueeze": _reduced,
+    "Where": _other_way,
+}

@@ -1,0 +1,124 @@
+"""What is computed twice is computed once, and equal weights are stored once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+from hashlib import sha256
+
+import onnx_ir as ir
+
+from onebyone.graph.evaluate import RANDOM
+from onebyone.graph.simplify.edit import bypass
+
+__all__ = ["merge_constants", "merge_nodes"]
+
+_COMMUTE = frozenset({"Add", "And", "Equal", "Max", "Mean", "Min", "Mul", "Or", "Sum", "Xor"})
+_LARGE = 1 << 20
+
+
+def merge_constants(graph: ir.Graph) -> int:
+    """Let readers of equal initialisers read the first one; how many went.
+
+    Those that a caller may override, or that are results of the graph, keep their own.
+
+    >>> pair = [ir.val(n, const_value=ir.tensor([1.0, 2.0], name=n)) for n in "ab"]
+    >>> nodes = [ir.node("Relu", [value]) for value in pair]
+    >>> graph = ir.Graph([], [], nodes=nodes, initializers=pair)
+    >>> merge_constants(graph), nodes[1].inputs[0].name
+    (1, 'a')
+    """
+    first: dict[Hashable, ir.Value] = {}
+    gone = 0
+    for group in _alike(graph).values():
+        for value in group if len(group) > 1 else ():
+            kept = first.setdefault(_contents(value), value)
+            if kept is not value:
+                value.replace_all_uses_with(kept)
+                del graph.initializers[str(value.name)]
+                gone += 1
+    return gone
+
+
+def _alike(graph: ir.Graph) -> dict[Hashable, list[ir.Value]]:
+    """The initialisers that are nobody else's, by type, shape and the first bytes."""
+    found: dict[Hashable, list[ir.Value]] = {}
+    for value in graph.initializers.values():
+        tensor = value.const_value
+        if tensor is None or tensor.dtype == ir.DataType.STRING:
+            continue
+        if not (value.is_graph_input() or value.is_graph_output()):
+            shape = tuple(tensor.shape.numpy())
+            found.setdefault((tensor.dtype, shape), []).append(value)
+    return found
+
+
+def _contents(value: ir.Value) -> Hashable:
+    """Equal for initialisers of equal bytes and no others."""
+    tensor = value.const_value
+    assert tensor is not None
+    data = tensor.tobytes()
+    short = data if len(data) <= 64 else sha256(data).digest()
+    return tensor.dtype, tuple(tensor.shape.numpy()), short
+
+
+def merge_nodes(graph: ir.Graph) -> Counter[str]:
+    """Let readers of a node that does what one before it does read that one; how many went.
+
+    Nodes of standard operators only: what a custom one does is its own affair.
+
+    Args:
+        graph: changed in place; the second nodes are left standing without readers.
+
+    >>> x = ir.val("x", ir.DataType.FLOAT, [2])
+    >>> nodes = [ir.node("Relu", [x]) for _ in range(2)]
+    >>> graph = ir.Graph([x], [], nodes=[*nodes, ir.node("Add", [n.outputs[0] for n in nodes])])
+    >>> merge_nodes(graph)
+    Counter({'Relu': 1})
+    """
+    first: dict[Hashable, ir.Node] = {}
+    gone: Counter[str] = Counter()
+    for node in graph:
+        key = _key(node)
+        kept = node if key is None else first.setdefault(key, node)
+        if kept is not node and _merge(node, kept):
+            gone[node.op_type] += 1
+    return gone
+
+
+def _merge(node: ir.Node, kept: ir.Node) -> bool:
+    pairs = zip(node.outputs, kept.outputs, strict=True)
+    read = [(value, same) for value, same in pairs if value.uses() or value.is_graph_output()]
+    merged = [bypass(value, same) for value, same in read]
+    return bool(merged) and all(merged)
+
+
+def _key(node: ir.Node) -> Hashable | None:
+    """Equal for nodes that compute the same; None for those that may not be merged."""
+    if node.domain != "" or node.op_type in RANDOM or node.op_type == "Dropout":
+        return None
+    attributes = [_attribute(node.attributes[name]) for name in sorted(node.attributes)]
+    if None in attributes:
+        return None
+    operands = [None if value is None else id(value) for value in node.inputs]
+    if node.op_type in _COMMUTE:
+        operands.sort(key=str)
+    present = tuple(bool(value.name) for value in node.outputs)
+    return node.op_type, tuple(operands), tuple(attributes), present
+
+
+def _attribute(attribute: ir.Attr) -> Hashable | None:
+    if attribute.is_ref() or attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
+        return None
+    value = attribute.value
+    if attribute.type == ir.AttributeType.TENSOR:
+        if value.dtype == ir.DataType.STRING or value.nbytes > _LARGE:
+            return None
+        value = (value.dtype, tuple(value.shape.numpy()), value.tobytes())
+    elif isinstance(value, list | tuple):
+        value = tuple(value)
+    try:
+        hash(value)
+    except TypeError:
+        return None
+    return attribute.name, attribute.type, value

@@ -1,0 +1,196 @@
+"""Which steps of a region are exact, so that folding them can lose digits (`algebra.digits`).
+
+Told channel by channel. A channel is *rounded* where a sum of products of more than a few bits
+gave it: it carries that noise already, u|W||x|, and what is folded behind it adds no more. Every
+other may be exact: what the caller gives, what a nonlinearity leaves, what is gathered or scaled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import reduce
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.channel import ChannelMap
+from onebyone.algebra.digits import LOST_BITS, Behind, bits, exact_rows, stencil
+from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Node, Term
+from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.weights import Array
+from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
+from onebyone.graph.constants import constant
+from onebyone.graph.operators import Role, role
+from onebyone.optimize.regions.steps import KernelNode
+
+__all__ = ["Digits", "exact"]
+
+
+@dataclass
+class Digits:
+    """What folding a region can lose, while it is lifted from its root to its leaves.
+
+    Args:
+        limit: bits that it may lose.
+        lost: the most of what was let pass.
+        behind: what the value that is lifted now meets on its way to the root.
+    """
+
+    limit: float = LOST_BITS
+    lost: float = 0.0
+    behind: Behind = field(default_factory=Behind)
+
+    def read_by(self, reader: ChannelMap | KernelNode) -> AbstractContextManager[None]:
+        """While the operand of a map or of a K×K is lifted."""
+        if isinstance(reader, KernelNode):
+            return self._meeting(self.behind.mixed(reader.by_output(), reader.groups))
+        if reader.is_diagonal:
+            return self._meeting(self.behind.scaled(reader.weight[:, 0]))
+        return self._meeting(self.behind.mixed(reader.weight, reader.groups))
+
+    def added(self) -> AbstractContextManager[None]:
+        """While summands are lifted."""
+        return self._meeting(self.behind.added())
+
+    def stacked(self, start: int, stop: int) -> AbstractContextManager[None]:
+        """While the operand of a concat is lifted that gives these channels."""
+        return self._meeting(self.behind.part(start, stop))
+
+    @contextmanager
+    def _meeting(self, behind: Behind) -> Iterator[None]:
+        kept, self.behind = self.behind, behind
+        yield
+        self.behind = kept
+
+    def of_map(self, f: ChannelMap, operand: Term, *, shared: bool) -> Refusal | None:
+        """Why a map must stay apart from what is behind it.
+
+        A `shared` value is lifted once, for the first that reads it; the others may scale it up.
+        """
+        if f.is_diagonal:
+            return self._of_shift(f.bias, exact(operand), shared)
+        rows = f.exact_rows
+        if not rows.any() or not exact(operand).any():
+            return None
+        return self._exceeds(stencil(f.weight), _STENCIL) or self._of_shift(f.bias, rows, shared)
+
+    def _of_shift(self, shift: Array | None, channels: Array, shared: bool) -> Refusal | None:
+        known = np.zeros(1) if shift is None else np.where(channels, shift, 0)
+        if not known.any():
+            return None
+        return self._exceeds(np.inf if shared else self.behind.condition(known), _SHIFT)
+
+    def of_kernel(self, kernel: KernelNode, operand: Term) -> Refusal | None:
+        """Why a K×K must stay apart from what is behind it."""
+        rows = kernel.exact_rows
+        if not rows.any() or not exact(operand).any():
+            return None
+        bias = kernel.kernel().bias
+        stays = self._exceeds(stencil(kernel.by_output()), _STENCIL)
+        return stays or self._of_shift(bias, rows, shared=False)
+
+    def of_sum(self, terms: Sequence[Term]) -> Refusal | None:
+        """Why a sum must stay apart: two exact summands of opposite signs cancel wholly.
+
+        A summand that is constant has numbers that can be looked at: it is a shift.
+        """
+        scaled = [t for t in terms if all(f.is_diagonal for f in t.word.maps) and exact(t).any()]
+        if len(scaled) < 2:
+            return None
+        constants = [c for c in map(_constant, scaled) if c is not None]
+        if _differ([_sign(t) * exact(t) for t in scaled if _constant(t) is None]):
+            return self._exceeds(np.inf, _DIFFERENCE)
+        return self._exceeds(max(map(self.behind.condition, constants), default=0.0), _SHIFT)
+
+    def _exceeds(self, condition: float, told: Refusal) -> Refusal | None:
+        lost = bits(condition)
+        if lost <= self.limit:
+            self.lost = max(self.lost, lost)
+            return None
+        how_many = f"{lost:.1f} bits could be lost" if np.isfinite(lost) else "all could be lost"
+        return Refusal(told.law, f"{told.reason}: {how_many}, the limit is {self.limit:g}")
+
+
+_SHIFT = Refusal("affine", "what cancels keeps its order, a shift folded into what reads it rounds")
+_STENCIL = Refusal(
+    "compose", "what cancels keeps its order, products of weights that subtract exactly round"
+)
+_DIFFERENCE = Refusal(
+    "sum", "what cancels keeps its order, a difference is exact and that of maps rounds"
+)
+
+
+def exact(term: Term) -> Array:
+    """(C,): which channels of a term may hold values without rounding noise of their own size."""
+    return reduce(_after, term.word.maps, _of_node(term.node))
+
+
+def _after(channels: Array, f: ChannelMap) -> Array:
+    return channels if f.is_diagonal else f.exact_rows & channels.any()
+
+
+def _of_node(node: Node) -> Array:
+    if isinstance(node, Leaf):
+        rows = _product_rows(node.value[0])
+        known = rows is not None and len(rows) == node.channels
+        return rows if rows is not None and known else np.ones(node.channels, bool)
+    if isinstance(node, Convolution):
+        return np.asarray(node.kernel.exact_rows & exact(node.term).any())
+    if isinstance(node, Concat):
+        return np.concatenate([exact(term) for term in node.terms])
+    # Of a shared value the last term says how it is made, the first one only that it is there.
+    offered = node.terms[-1:] if isinstance(node, Choice) and not node.law else node.terms
+    return np.asarray(np.any([exact(term) for term in offered], axis=0))
+
+
+def _product_rows(value: ir.Value) -> Array | None:
+    """The exact rows of the convolution or linear layer that makes a value; None of any other.
+
+    Moves of positions behind it change nothing.
+    """
+    node = value.producer()
+    while node is not None and role(node) in _MOVES:
+        operand = node.inputs[0]
+        node = None if operand is None else operand.producer()
+    if node is None:
+        return None
+    if node.op_type == "Conv" and role(node) is Role.CONVOLUTION:
+        weight = constant(node.inputs[1])
+        return None if weight is None else exact_rows(weight)
+    axis = channel_axis(node)
+    found = None if axis is None else channel_map(node, axis)
+    mixes = isinstance(found, ChannelNode) and not found.map.is_diagonal
+    return found.map.exact_rows if isinstance(found, ChannelNode) and mixes else None
+
+
+_MOVES = (Role.SPACE_MAP, Role.IDENTITY)
+
+
+def _differ(signs: Sequence[Array]) -> bool:
+    """Whether some channel enters with both signs."""
+    return len(signs) > 1 and bool((np.min(signs, axis=0) * np.max(signs, axis=0) < 0).any())
+
+
+def _constant(term: Term) -> Array | None:
+    """The largest size in each channel of a summand that is an initialiser."""
+    if not isinstance(term.node, Leaf):
+        return None
+    value, layout = term.node.value
+    array = constant(value)
+    if array is None:
+        return None
+    others = tuple(k for k in range(array.ndim) if k != layout.axis)
+    size = np.abs(array.astype(np.float64)).max(axis=others, initial=0.0)
+    for f in term.word.maps:
+        size = np.abs(f.weight[:, 0]) * size
+    return np.asarray(size)
+
+
+def _sign(term: Term) -> Array:
+    """The sign with which each channel of an exact summand enters a sum."""
+    sign = np.ones(term.channels)
+    for f in term.word.maps:
+        sign = sign * np.sign(f.weight[:, 0])
+    return sign

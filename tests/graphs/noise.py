@@ -1,0 +1,185 @@
+"""How far a correct rewriting of a model may be from the truth: the model's own rounding, played.
+
+Independent of the certificate. Truth r is the model in float64. A sample of its noise is the same
+evaluation, node by node, where each result is rounded to the working precision, up or down at
+random ("random rounding", D. S. Parker, *Monte Carlo Arithmetic*, 1997); what is exact stays so,
+so x - c of neighbours has no noise, as in the engine. In sums of products each weight whose
+products are not exact is moved by up to a unit in its last place. The largest of many samples
+stands for the model's error bound, in its own order of operations.
+
+An element of B is wrong where it is further from r than `FACTOR` times the noise around it: the
+largest of its line along every axis, the smallest of these. FACTOR is 16, since a fold may lose
+four bits and no more (docs/numerics.md). Where that is exceeded, many more samples are taken, also
+with sixteen times as coarse a rounding: a quantised step that such a rounding can flip may flip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.graph.evaluate import _bound, _node, _Run
+
+__all__ = ["FACTOR", "Model", "excess"]
+
+FACTOR = 16.0
+FEW, MANY = 4, 48
+FLOAT64_IS_ROUNDED = 44
+"""Where so many bits are asked for, a float64 that has more was rounded when it was computed."""
+
+BITS = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
+CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"})
+AVERAGES = frozenset({"AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum", "Resize",
+                      "LayerNormalization", "Softmax", "BatchNormalization"})  # fmt: skip
+# The reference has these of later opsets alone; what they do to float32 has not changed.
+CODES, LATER = frozenset({"DequantizeLinear", "QuantizeLinear"}), {"": 19}
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model to be played, and the floating type that it calculates in."""
+
+    graph: ir.Model
+    dtype: str
+
+    def truth(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """The outputs in float64."""
+        return self._played(inputs, None, 0)
+
+    def sample(
+        self, inputs: Arrays, rng: np.random.Generator, coarser: int = 0
+    ) -> dict[str, np.ndarray]:
+        """The outputs with random rounding, to `coarser` bits less than there are."""
+        return self._played(inputs, rng, BITS[self.dtype] - coarser)
+
+    def _played(
+        self, inputs: Arrays, rng: np.random.Generator | None, bits: int
+    ) -> dict[str, np.ndarray]:
+        run = _Run(self.graph.graph.opset_imports, np.dtype(np.float64), 60.0)
+        run.known.update(_bound(self.graph.graph, inputs, run))
+        with np.errstate(all="ignore"):
+            for node in self.graph.graph:
+                here = replace(run, opsets=LATER) if node.op_type in CODES else run
+                results = _node(node, here) if rng is None else _rounded(node, here, rng, bits)
+                run.known.update(zip(node.outputs, results, strict=False))
+        return {str(v.name): np.asarray(run.value(v)) for v in self.graph.graph.outputs}
+
+
+def _rounded(node: ir.Node, run: _Run, rng: np.random.Generator, bits: int) -> list[np.ndarray]:
+    moved = _moved(node, run, rng, bits)
+    before = {value: run.known[value] for value in moved if value in run.known}
+    run.known.update(moved)
+    results = _node(node, run)
+    for value in moved:
+        del run.known[value]
+    run.known.update(before)
+    if node.op_type == "Sigmoid":
+        # ONNX Runtime's is off by up to 1.5 units of 1's last place, however small it is.
+        results = [x + 1.5 * 2.0**-bits * rng.uniform(-1, 1, x.shape) for x in results]
+    return [_either_way(each, rng, bits) for each in results]
+
+
+def _moved(
+    node: ir.Node, run: _Run, rng: np.random.Generator, bits: int
+) -> dict[ir.Value, np.ndarray]:
+    """Operands as they have to be for the roundings inside a sum."""
+    if node.op_type in AVERAGES:
+        at = node.inputs[:1]
+    elif node.op_type in CONTRACTIONS and not _exact_products(node, run, bits):
+        at = node.inputs[1:2]
+    else:
+        return {}
+    moved = {}
+    for value in at:
+        array = None if value is None else np.asarray(run.value(value))
+        if array is not None and array.dtype == np.float64:
+            noise = 2.0**-bits * rng.uniform(-1, 1, array.shape)
+            # A product with a power of two is exact.
+            moved[value] = np.where(np.frexp(array)[0] % 0.5 == 0, array, array * (1 + noise))
+    return moved
+
+
+def _exact_products(node: ir.Node, run: _Run, bits: int) -> bool:
+    """Integers whose products and sums all fit."""
+    x, w = (np.asarray(run.value(value)) for value in node.inputs[:2])
+    if np.any(x % 1) or np.any(w % 1) or not x.size or not w.size:
+        return False
+    terms = max(1, w.size // min(w.shape or (1,)))
+    return float(np.abs(x).max() * np.abs(w).max() * terms) < 2.0**bits
+
+
+def _either_way(result: np.ndarray, rng: np.random.Generator, bits: int) -> np.ndarray:
+    """Rounded to so many bits, up or down at random; what needs no rounding stays."""
+    if not isinstance(result, np.ndarray) or result.dtype != np.float64:
+        return result
+    unit = np.ldexp(1.0, np.frexp(result)[1] - bits)
+    fine = unit if bits < FLOAT64_IS_ROUNDED else unit * 2.0 ** (bits - FLOAT64_IS_ROUNDED)
+    down = np.floor(result / unit)
+    up = rng.random(result.shape) < 0.5
+    other = (down + up) * unit if fine is unit else result + (2.0 * up - 1) * unit
+    rounded = np.where(result / fine == np.floor(result / fine), result, other)
+    return np.where(np.isfinite(result), rounded, result)
+
+
+def _around(noise: np.ndarray) -> np.ndarray:
+    """For each element the smallest of the largest noises along its axes' slices."""
+    if noise.ndim < 2 or noise.size < 2:
+        return np.broadcast_to(noise.max(initial=0.0), noise.shape)
+    axes = [a for a in range(noise.ndim) if noise.shape[a] > 1]
+    others = [tuple(b for b in range(noise.ndim) if b != a) for a in axes]
+    return np.minimum.reduce(
+        [np.broadcast_to(noise.max(axis=o, keepdims=True), noise.shape) for o in others]
+    )
+
+
+def _allowed(model: Model, name: str, r: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    # Both are rounded to what is given: at most half a unit each.
+    return FACTOR * _around(noise) + 2.0 ** (1 - BITS[model.dtype]) * np.abs(r)
+
+
+def excess(
+    model: Model, inputs: Arrays, a: Arrays, b: Arrays, rng: np.random.Generator
+) -> dict[str, float]:
+    """For each output that B has wrong, how many times its error is what is allowed.
+
+    `a` and `b` are what the engine gives of the original and of the result. Where A is not finite
+    nothing is asked of B.
+    """
+    truth = model.truth(inputs)
+    noise = {name: _error(a[name], truth[name]) for name in truth}
+    for count, coarser in ((0, 0), (FEW, 0), (MANY, 0), (MANY, 4)):
+        for _ in range(count):
+            played = model.sample(inputs, rng, coarser)
+            more = {name: _error(played[name], truth[name]) for name in truth}
+            scale = 2.0**-coarser
+            noise = {name: np.fmax(noise[name], scale * more[name]) for name in truth}
+        found = {name: _worst(model, name, truth[name], a, b, noise[name]) for name in truth}
+        if not any(value > 1 for value in found.values()):
+            return {}
+    return {name: value for name, value in found.items() if value > 1}
+
+
+def _error(x: np.ndarray, r: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        error = np.abs(np.asarray(x, np.float64) - np.asarray(r, np.float64))
+    return np.where(np.isfinite(error), error, 0.0)
+
+
+def _worst(
+    model: Model, name: str, r: np.ndarray, a: Arrays, b: Arrays, noise: np.ndarray
+) -> float:
+    if b[name].shape != a[name].shape or b[name].dtype != a[name].dtype:
+        return np.inf
+    if a[name].dtype.kind in "iub":
+        noise = noise.astype(np.float64)
+    asked = np.isfinite(a[name].astype(np.float64)) & np.isfinite(r.astype(np.float64))
+    wide = b[name].astype(np.float64)
+    with np.errstate(all="ignore"):
+        times = np.abs(wide - r) / np.maximum(_allowed(model, name, r, noise), 1e-300)
+    same = wide == a[name].astype(np.float64)
+    times = np.where(same | ~asked, 0.0, np.where(np.isfinite(wide), times, np.inf))
+    return float(np.max(times, initial=0.0))

@@ -1,0 +1,88 @@
+"""The judge sees what it is there for: losses of digits, and nothing where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from onnx import ModelProto
+
+from onebyone.graph.read import read
+
+from .noise import Model, excess
+from .run import run
+from .text import model
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def _excess(before: ModelProto, after: ModelProto, feed: Arrays) -> dict[str, float]:
+    (a,), (b,) = run(before, feed), run(after, feed)
+    return excess(Model(read(before), "float32"), feed, a, b, np.random.default_rng(0))
+
+
+def _f32(array: object) -> np.ndarray:
+    return np.asarray(array, np.float32)
+
+
+RNG = np.random.default_rng(1)
+W = _f32(RNG.standard_normal((8, 5)))
+
+
+@pytest.mark.parametrize(("centre", "scale", "wrong"), [(1e5, 10, True), (4, 2, False)])
+def test_a_centre_folded_into_a_bias(centre: float, scale: float, wrong: bool) -> None:
+    before = model(
+        "a = Sub(x, c) b = Div(a, s) y = MatMul(b, w)",
+        "float[6,8] x",
+        constants={"c": _f32(centre), "s": _f32(scale), "w": W},
+    )
+    wide = W.astype(np.float64) / scale
+    after = model(
+        "a = MatMul(x, w) y = Add(a, b)",
+        "float[6,8] x",
+        constants={"w": _f32(wide), "b": _f32(-centre * wide.sum(0))},
+    )
+    x = _f32(centre + scale * RNG.standard_normal((6, 8)))
+    assert bool(_excess(before, after, {"x": x})) == wrong
+
+
+def test_a_mask_that_takes_the_score_with_it() -> None:
+    before = model(
+        "s = MatMul(x, w) o = Sub(one, m) b = Mul(o, far) y = Add(s, b)",
+        "float[3,7,8] x, float[3,7,1] m",
+        constants={"w": W[:, :1], "one": _f32(1), "far": _f32(-1e9)},
+    )
+    after = model(
+        "s = MatMul(x, w) t = Add(s, far) b = Mul(m, big) y = Add(t, b)",
+        "float[3,7,8] x, float[3,7,1] m",
+        constants={"w": W[:, :1], "far": _f32(-1e9), "big": _f32(1e9)},
+    )
+    x = _f32(RNG.standard_normal((3, 7, 8)))
+    assert _excess(before, after, {"x": x, "m": np.ones((3, 7, 1), np.float32)})["y"] > 100
+    assert not _excess(before, before, {"x": x, "m": np.ones((3, 7, 1), np.float32)})
+
+
+@pytest.mark.parametrize(("far", "wrong"), [(1e5, True), (1, False)])
+def test_a_difference_multiplied_into_the_next_map(far: float, wrong: bool) -> None:
+    cuts = np.zeros((8, 7), np.float32)
+    cuts[range(7), range(7)], cuts[range(1, 8), range(7)] = 1, -1
+    second = _f32(RNG.standard_normal((7, 5)))
+    before = model(
+        "a = MatMul(x, d) y = MatMul(a, w)", "float[6,8] x", constants={"d": cuts, "w": second}
+    )
+    after = model(
+        "y = MatMul(x, w)", "float[6,8] x", constants={"w": _f32(cuts.astype(float) @ second)}
+    )
+    x = _f32(far + RNG.integers(-8, 9, (6, 8)))
+    assert bool(_excess(before, after, {"x": x})) == wrong
+
+
+def test_one_wrong_weight_is_seen() -> None:
+    bent = W.copy()
+    bent[3, 2] *= 1.001
+    before, after = (
+        model("y = MatMul(x, w)", "float[6,8] x", constants={"w": w}) for w in (W, bent)
+    )
+    x = _f32(RNG.standard_normal((6, 8)))
+    assert _excess(before, after, {"x": x})["y"] > 10
