@@ -101,9 +101,10 @@ def proof(report: Report) -> str:
         return "none: the models were not compared"
     if not certificate.passed:
         return f"NONE: {certificate.verdict}"
-    inputs = len(certificate.trials)
+    inputs = len(certificate.trials) + len(certificate.trouble)
+    asked = f", but {len(certificate.unproved)} not: see below" if certificate.unproved else ""
     return (
-        f"{certificate.verdict}, on {inputs} input{'s' * (inputs != 1)}; "
+        f"{certificate.verdict}, on {inputs} input{'s' * (inputs != 1)}{asked}; "
         f"{certificate.used:.1%} of the rounding allowed"
     )
 
