@@ -71,7 +71,8 @@ def fold_normalizations(graph: ir.Graph, limit: float = LOST_BITS) -> Iterator[F
         _strip(graph, node, names)
         products = (r.product.outputs[0] for r in readers if r.shift is not None)
         moved = (node.outputs[0], *products)
-        made = tuple(reader.product.name or reader.product.op_type for reader in readers)
+        changed = (n for r in readers for n in (r.product, r.shift) if n is not None)
+        made = tuple(dict.fromkeys(map(name_of, changed)))
         yield Folded(node.outputs[0].name or "", (name_of(node), *made), lost, moved)
 
 
