@@ -247,6 +247,8 @@ class Certificate(Shown):
     @property
     def summary(self) -> str:
         """The verdict, and how near it was."""
+        if self.apart:
+            return self.verdict
         return f"{self.verdict}, {self.used:.1%} of the rounding allowed"
 
     @property
