@@ -51,6 +51,7 @@ STAGES = {
     "positions": {"regions"},
     "channels": {"regions"},
     "maps": {"regions"},
+    "proof": {"regions"},
     "verification": set(),
 }
 SHARED = {"cost", "estimate", "names", "room", "sharing"}

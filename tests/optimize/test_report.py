@@ -72,6 +72,9 @@ def test_json_holds_everything() -> None:
         "saved_macs": 600,
         "note": "",
         "lost_bits": 0.0,
+        "made": [],
+        "proved": None,
+        "unproved": "",
     }
     assert told["laws"][-1]["note"] == "rank 1 [of 2]"
     assert told["refusals"][2] == {

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.exact import initializer
 
 __all__ = ["Names", "content", "integers"]
 
@@ -22,6 +23,7 @@ class Names:
     integers: dict[tuple[tuple[int, ...], ir.DataType], ir.Value] = field(default_factory=dict)
     arrays: dict[tuple[object, ...], ir.Value] = field(default_factory=dict)
     minted: dict[str, int] = field(default_factory=dict)  # the last number of each stem
+    untold: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, graph: ir.Graph) -> Names:
@@ -40,6 +42,11 @@ class Names:
         self.integers = {k: v for k, v in self.integers.items() if v not in gone}
         self.arrays = {k: v for k, v in self.arrays.items() if v not in gone}
 
+    def fresh(self) -> tuple[str, ...]:
+        """The names that were minted since it was asked last, of nodes and of other things."""
+        names, self.untold = tuple(self.untold), []
+        return names
+
     def mint(self, stem: str) -> str:
         """`stem`, numbered if need be."""
         name, count = stem, self.minted.get(stem, 0)
@@ -48,21 +55,21 @@ class Names:
             name = f"{stem}_{count}"
         self.taken.add(name)
         self.minted[stem] = count
+        self.untold.append(name)
         return name
 
-    def constant(self, array: Array, stem: str) -> ir.Value:
-        """A value that holds an array, named after `stem`; one for equal arrays.
+    def constant(self, array: Array, stem: str, dtype: ir.DataType) -> ir.Value:
+        """A value of type `dtype` that holds an array, named after `stem`; one for equal arrays.
 
         So operators that share a weight still share it when each of them was given a new one. The
         caller puts the value into the graph.
+
+        Raises:
+            Unrepresentable: a number is finite, and too large for the type.
         """
-        key = content(array)
+        key = *content(array), dtype
         if key not in self.arrays:
-            name = self.mint(stem)
-            tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-            value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
-            value.dtype = tensor.dtype
-            self.arrays[key] = value
+            self.arrays[key] = initializer(self.mint(stem), array, dtype)
         return self.arrays[key]
 
 

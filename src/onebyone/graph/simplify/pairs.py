@@ -224,8 +224,10 @@ def _pads(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
 
     Not a 1×1's: it would multiply with them, where it can go before the Pad and leave them alone.
     """
+    if before.op_type != "Pad" or not _is_read_once(before):
+        return False
     x, pads = before.inputs[0], integers(before, 1, "pads")
-    if before.op_type != "Pad" or x is None or pads is None or not _is_read_once(before):
+    if x is None or pads is None:
         return False
     if is_pointwise_convolution(node):
         return False

@@ -14,13 +14,13 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.exact import Unrepresentable, rounded
 from onebyone.optimize.channels.copies import copies
 from onebyone.optimize.channels.dead import Dead, find
 from onebyone.optimize.channels.links import Mix
 from onebyone.optimize.channels.reindex import narrow, reindex
 from onebyone.optimize.channels.tracks import tracks
 from onebyone.optimize.names import Names
-from onebyone.optimize.regions.place import Unrepresentable, rounded
 from onebyone.optimize.sharing import readers
 
 __all__ = ["Pruned", "prune"]
@@ -28,10 +28,14 @@ __all__ = ["Pruned", "prune"]
 
 @dataclass(frozen=True)
 class Pruned:
-    """A node that lost channels; `spare` of its result could go too, but fill up a width."""
+    """A node that lost channels; `spare` of its result could go too, but fill up a width.
+
+    `idle` are the values of the graph with channels that stay though nobody needs them.
+    """
 
     node: str
     spare: int
+    idle: frozenset[ir.Value]
 
 
 def prune(graph: ir.Graph, version: int, multiple: int = 1) -> Iterator[Pruned]:
@@ -50,7 +54,8 @@ def prune(graph: ir.Graph, version: int, multiple: int = 1) -> Iterator[Pruned]:
         bias = None if found.mix is None else _bias(found.mix, dead)
         if reindex(node, found, orders, names, bias):
             makes = node.outputs[:1] if found.mix is not None else ()
-            yield Pruned(name_of(node), sum(int(dead.spare[v].sum()) for v in makes))
+            spare = sum(int(dead.spare[v].sum()) for v in makes)
+            yield Pruned(name_of(node), spare, dead.idle)
     for value, order in orders.items():
         narrow(value, dead.axes[value], len(order))
 

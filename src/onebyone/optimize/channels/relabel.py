@@ -40,13 +40,17 @@ __all__ = ["Relabelled", "relabel"]
 class Relabelled:
     """Moves that went, by their nodes, and what moving costs before and after.
 
-    `saved` are the MACs of channels that were selected from, and that nobody read.
+    `saved` are the MACs of channels that were selected from, and that nobody read; `moved` the
+    values whose channels have another order, `made` the names of what is new, and of nodes that
+    have other weights.
     """
 
     nodes: tuple[str, ...]
     before: Cost
     after: Cost
     saved: int
+    moved: tuple[ir.Value, ...]
+    made: tuple[str, ...]
 
 
 def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabelled]:
@@ -67,7 +71,9 @@ def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabel
             _carry_out(plan, labels, graph, names, touched)
             gone = {name_of(n) for move in component for n in move.nodes}
             saved = work - macs(graph, sizes, touched)
-            yield Relabelled(tuple(sorted(gone)), before, after, saved)
+            moved = tuple(v for group in plan.orders for v in labels.members[group])
+            made = (*names.fresh(), *map(name_of, touched))
+            yield Relabelled(tuple(sorted(gone)), before, after, saved, moved, made)
 
 
 def _components(labels: Labels) -> list[list[Move]]:

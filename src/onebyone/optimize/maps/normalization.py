@@ -21,8 +21,8 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.channels import ChannelNode, channel_map
 from onebyone.graph.constants import constant
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.exact import Unrepresentable, rounded
 from onebyone.optimize.names import Names, content
-from onebyone.optimize.regions.place import Unrepresentable, rounded
 from onebyone.optimize.sharing import readers
 
 __all__ = ["Folded", "fold_normalizations"]
@@ -30,11 +30,15 @@ __all__ = ["Folded", "fold_normalizations"]
 
 @dataclass(frozen=True)
 class Folded:
-    """A normalisation whose affine part was taken by `nodes`, and the bits that can be lost."""
+    """A normalisation whose affine part was taken by `nodes`, and the bits that can be lost.
+
+    `moved` are the values in between, which do not hold it any more.
+    """
 
     root: str
     nodes: tuple[str, ...]
     lost_bits: float
+    moved: tuple[ir.Value, ...]
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,12 @@ def fold_normalizations(graph: ir.Graph, limit: float = LOST_BITS) -> Iterator[F
         for taker, f in zip(takers, composed, strict=True):
             _take(graph, taker, f, names)
         _strip(graph, node, names)
-        made = tuple(taker.product.name or taker.product.op_type for taker in takers)
+        products = (t.product.outputs[0] for t in takers if t.shift is not None)
         lost = max(_lost_bits(affine, taker.map) for taker in takers)
-        yield Folded(node.outputs[0].name or "", (name_of(node), *made), lost)
+        moved = (node.outputs[0], *products)
+        changed = (n for t in takers for n in (t.product, t.shift) if n is not None)
+        made = tuple(dict.fromkeys(map(name_of, changed)))
+        yield Folded(node.outputs[0].name or "", (name_of(node), *made), lost, moved)
 
 
 def _lost_bits(affine: ChannelMap, reader: ChannelMap) -> float:
@@ -218,6 +225,6 @@ def _initializer(graph: ir.Graph, array: Array, like: ir.Value | None, names: Na
     """A new initialiser named after, and of the type of, the one it stands in for."""
     assert like is not None
     assert like.dtype is not None
-    value = names.constant(rounded(array, like.dtype), f"{like.name}.folded")
+    value = names.constant(array, f"{like.name}.folded", like.dtype)
     graph.register_initializer(value)
     return value

@@ -12,7 +12,7 @@ concatenated may be split by the one and put together by the other: then the sta
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import prod
 
@@ -31,12 +31,16 @@ __all__ = ["Stacked", "stack"]
 
 @dataclass(frozen=True, eq=False)
 class Stacked:
-    """Siblings that became one map, or the map that became siblings, and the modelled costs."""
+    """Siblings that became one map, or the map that became siblings, and the modelled costs.
+
+    `made` are the names of what is new.
+    """
 
     root: str
     nodes: tuple[str, ...]
     before: Cost
     after: Cost
+    made: tuple[str, ...] = ()
 
 
 def stack(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Stacked]:
@@ -139,12 +143,13 @@ def _concatenated(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[St
             values += operands
         else:
             values.append(editor.merge(siblings))
-            told.append((siblings, stacked))
+            told.append((siblings, replace(stacked, made=editor.names.fresh())))
     if told:
         editor.concatenate(node, values)
+    joined = editor.names.fresh()
     for siblings, stacked in told:
         editor.remove(n for s in siblings for n in reversed(s.nodes))
-        yield stacked
+        yield replace(stacked, made=(*stacked.made, *joined))
 
 
 def _put_together(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[Stacked]:
@@ -232,7 +237,7 @@ def _taken_apart(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[Sta
         editor.replace(value, editor.part(whole, start, start + size))
         start += size
     editor.remove([node, *reversed(whole.nodes)])
-    yield stacked
+    yield replace(stacked, made=editor.names.fresh())
 
 
 def _is_unread(value: ir.Value) -> bool:
@@ -263,4 +268,4 @@ def _stacked(siblings: list[Sibling], editor: Editor, prices: _Prices) -> Iterat
     stacked = _told(siblings, prices, apart=Cost(), together=cut)
     if stacked is not None:
         editor.merge_and_split(siblings)
-        yield stacked
+        yield replace(stacked, made=editor.names.fresh())

@@ -1,7 +1,7 @@
 """Place: operations back into the graph as standard ONNX nodes.
 
 New nodes stand right before the root they replace, so the order stays topological; every new name
-is minted; weights are rounded once, from float64 to the type of the tensors they meet."""
+is minted; weights are of the type of the tensors they meet, and stay in float64 beside it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
+from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.shape_reads import ShapeReads
 from onebyone.optimize.names import Names
 from onebyone.optimize.regions.operations import (
@@ -26,11 +27,7 @@ from onebyone.optimize.regions.operations import (
 )
 from onebyone.optimize.regions.steps import Layout, Step, Stored
 
-__all__ = ["Unrepresentable", "place", "rounded"]
-
-
-class Unrepresentable(Exception):
-    """A composed weight does not fit the number type: float16 ends at 65504."""
+__all__ = ["place"]
 
 
 def place(
@@ -254,18 +251,20 @@ class _Placer:
     # Making nodes ------------------------------------------------------------------------------
 
     def _constant(self, array: Array, what: str) -> ir.Value:
-        """A new initialiser, rounded, once, to the root's type."""
-        return self._stored(rounded(array, self.dtype), what)
+        """A new initialiser of the root's type."""
+        return self._stored(array, self.dtype, what)
 
     def _integers(self, numbers: Sequence[int]) -> ir.Value:
         """A vector of sizes or indices; equal ones are stored once."""
         key = tuple(numbers), ir.DataType.INT64
         if key not in self.names.integers:
-            self.names.integers[key] = self._stored(np.array(numbers, np.int64), "sizes")
+            self.names.integers[key] = self._stored(
+                np.array(numbers, np.int64), ir.DataType.INT64, "sizes"
+            )
         return self.names.integers[key]
 
-    def _stored(self, array: Array, what: str) -> ir.Value:
-        value = self.names.constant(array, f"{self.root.name}.{what}")
+    def _stored(self, array: Array, dtype: ir.DataType, what: str) -> ir.Value:
+        value = self.names.constant(array, f"{self.root.name}.{what}", dtype)
         self.initializers.append(value)
         return value
 
@@ -319,8 +318,8 @@ class _Placer:
         """Put everything into the graph, in place of the root."""
         graph, old = self.graph, self.root.producer()
         assert old is not None
-        for initializer in self.initializers:
-            graph.register_initializer(initializer)
+        for constant_value in self.initializers:
+            graph.register_initializer(constant_value)
         made = bool(self.nodes) and value is self.nodes[-1].outputs[0]
         if not made and self.root.is_graph_output():
             value = self._bare("Identity", [value])
@@ -334,19 +333,6 @@ class _Placer:
 
 _TURNED = ir.AttrInt64("transB", 1)
 """Of a Gemm that stores W as (C_out, C_in)."""
-
-
-def rounded(array: Array, dtype: ir.DataType) -> Array:
-    """A composed weight in the number type of the graph, rounded once.
-
-    Raises:
-        Unrepresentable: it is finite, and too large for the type.
-    """
-    with np.errstate(over="ignore"):
-        stored = np.asarray(array).astype(dtype.numpy())
-    if not np.isfinite(stored.astype(np.float64)).all() and np.isfinite(array).all():
-        raise Unrepresentable(f"a composed weight overflows {dtype.name.lower()}")
-    return stored
 
 
 def _broadcast(values: Sequence[ir.Value]) -> ir.Shape | None:
