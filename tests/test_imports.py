@@ -51,9 +51,10 @@ STAGES = {
     "positions": {"regions"},
     "channels": {"regions"},
     "maps": {"regions"},
+    "proof": {"regions"},
     "verification": set(),
 }
-SHARED = {"cost", "estimate", "names", "room"}
+SHARED = {"cost", "estimate", "names", "room", "sharing"}
 FILES = sorted(ROOT.rglob("*.py"))
 
 

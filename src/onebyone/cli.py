@@ -155,6 +155,7 @@ def count(model: str, shapes: Mapping[str, Sequence[int]], as_json: bool) -> Non
     '(docs/json.md). Of a pruned network {"channels": 1} takes all dead channels out, where else a '
     "few stay to fill up widths.",
 )
+@click.option("--no-verify", is_flag=True, help="Prove nothing, run nothing: write the result.")
 @_json
 def optimize(
     model: str,
@@ -166,6 +167,7 @@ def optimize(
     data: Path | None,
     lost_bits: float | None,
     profile: Path | None,
+    no_verify: bool,
     as_json: bool,
 ) -> None:
     """Rewrite MODEL into an equal, cheaper model, prove it equal, and write it to OUTPUT.
@@ -190,6 +192,7 @@ def optimize(
             data=arrays,
             profile=profile,
             lost_bits=lost_bits,
+            verify=not no_verify,
             progress=progress,
         )
     certificate = result.report.certificate

@@ -282,13 +282,13 @@ def test_the_precision_is_the_callers(dtype: type[np.floating[Any]]) -> None:
 def test_tensors_are_dropped_after_their_last_use(monkeypatch: pytest.MonkeyPatch) -> None:
     proto = model("a = Relu(x) b = Neg(a) c = Abs(b) y = Add(c, x)", "float[2,3] x")
     alive = []
-    plain = module._node
+    plain = module.computed
 
-    def spy(node: ir.Node, run: module._Run) -> list[Any]:
+    def spy(node: ir.Node, run: module.Run) -> list[Any]:
         alive.append({value.name for value in run.known})
         return plain(node, run)
 
-    monkeypatch.setattr(module, "_node", spy)
+    monkeypatch.setattr(module, "computed", spy)
     evaluate(ir.from_proto(proto), feed(proto))
     assert alive == [{"x"}, {"x", "a"}, {"x", "b"}, {"x", "c"}]
 

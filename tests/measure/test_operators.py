@@ -24,6 +24,8 @@ MODELS = {
     "subsample": (operators.subsample(SHAPE), 0),
     "between": (operators.between(SHAPE, False), 2 * 35 * 36),
     "between, resized": (operators.between(SHAPE, True), 35 * 36 + 4 * 35 * 36),
+    "channels last": (operators.channels_last(SHAPE, 2, True), 2 * 35 * 36),
+    "channels first": (operators.channels_last(SHAPE, 2, False), 2 * 35 * 36),
     "apart": (operators.siblings(SHAPE, 4, 3, 1, False), 3 * 35 * (6 * 4 + 4 * 4)),
     "stacked": (operators.siblings(SHAPE, 4, 3, 1, True), 3 * 35 * (6 * 4 + 4 * 4)),
 }
@@ -35,6 +37,8 @@ SHAPES = {
     "transpose": [(1, 5, 7, 6)],
     "subsample": [(1, 6, 3, 4)],
     "between, resized": [(1, 6, 1, 1)],
+    "channels last": [(1, 5, 7, 6)],
+    "channels first": [SHAPE],
     "stacked": [(1, 4, 5, 7)] * 3,
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, event, given, note, settings
 from hypothesis import strategies as st
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, TensorProto, numpy_helper
 
 from onebyone.algebra.laws import LAWS
 from onebyone.graph.write import to_proto
@@ -147,3 +147,28 @@ def test_older_opsets_keep_their_answers() -> None:
                 assert differences(before, now) == []
             met |= {node.op_type for node in proto.graph.node}
     assert met >= {"BatchNormalization", "Clip", "Pad", "Slice"}
+
+
+MIXES = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1)}
+
+
+def _weights(model: ModelProto) -> int:
+    """The numbers in all that products multiply with, each stored array once."""
+    arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            arrays[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        elif node.op_type in ("Transpose", "Identity") and node.input[0] in arrays:
+            arrays[node.output[0]] = arrays[node.input[0]]
+    read = {node.input[k] for node in model.graph.node for k in MIXES.get(node.op_type, ())}
+    stored = {id(arrays[name]): arrays[name].size for name in read & arrays.keys()}
+    return sum(stored.values())
+
+
+@_examples(200)
+@given(drawn_models(), profiles)
+def test_nothing_is_larger_for_nothing(drawn: Drawn, profile: Profile) -> None:
+    note(drawn)
+    after, told = _optimized(drawn.model, profile=profile)
+    if told["after"]["macs"] == told["before"]["macs"]:
+        assert _weights(after) <= _weights(drawn.model)

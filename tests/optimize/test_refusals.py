@@ -60,7 +60,18 @@ def told(
          "commute", "ReduceMean acts on channels"),
         ("a = Add(x, b1) y = Conv<pads = [1, 1, 1, 1]>(a, k)", {**KERNEL, "b1": (3, 1, 1)},
          "affine", "zero padding does not commute with a shift"),
-        ("c = Conv(x, k) y = Conv(c, w)", {**KERNEL, **W}, "compose", "cost less apart"),
+        ("c = Conv(x, k) y = Conv(c, u)", {**KERNEL, "u": (8, 3, 1, 1)},
+         "compose", "cost less apart"),
+        ("q = Concat<axis = 2>(x, x) y = Conv(q, w)", W,
+         "commute", "Concat joins positions and ends the region"),
+        ("p = Pad(x, c0) y = Conv(p, u)",
+         {"u": (2, 5, 1, 1), "c0": np.array([0, 1, 0, 0, 0, 1, 0, 0])},
+         "commute", "Pad acts on channels"),
+        ("a = Add(x, b1) y = ConvTranspose(a, k)", {**KERNEL, "b1": (3, 1, 1)},
+         "affine", "stamps a constant as often as a position is hit"),
+        ("a = Conv(x, u, c) y = Conv<pads = [1, 1, 1, 1]>(a, t)",
+         {"u": (8, 3, 1, 1), "c": (8,), "t": (2, 8, 3, 3)},
+         "compose", "zero padding does not commute with a shift"),
     ],
 )  # fmt: skip
 def test_the_last_node_is_refused_for_a_reason(
@@ -72,10 +83,16 @@ def test_the_last_node_is_refused_for_a_reason(
 
 
 def test_a_bias_that_a_space_map_stops_is_told_at_the_space_map() -> None:
-    body = "a = Conv(x, w, b) y = Pad(a, p)"
-    rows = told(body, **W, **PADS)
+    body = "a = Conv(x, w, b) y = ReduceSum<keepdims = 1>(a, i)"
+    rows = told(body, i=np.array([2]), **W)
     assert [(law, node) for law, node, _ in rows] == [("commute", "y")]
-    assert told("a = Conv(x, w) y = Pad(a, p)", **W, **PADS) == []
+    assert told(body.replace(", b)", ")"), i=np.array([2]), **W) == []
+    # No map would be moved onto more positions.
+    assert told("a = Conv(x, w, b) y = Pad(a, p)", **W, **PADS) == []
+
+
+def test_two_kernels_are_no_near_miss() -> None:
+    assert told("a = Conv(x, k) y = Conv(a, k)", **KERNEL) == []
 
 
 def test_a_shared_result_stays() -> None:

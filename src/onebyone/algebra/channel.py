@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class ChannelMap:
         weight: (C_out, C_in // groups); row o holds the weights of the block that o lies in.
         bias: (C_out,), or None for none.
         groups: number of diagonal blocks; 1 is dense, C_in = C_out = groups is diagonal.
+        stored: what the caller knows W by where it is kept as it is; a W that is computed has none.
 
     Raises:
         UsageError: the shapes do not fit together.
@@ -47,6 +49,7 @@ class ChannelMap:
     weight: Array
     bias: Array | None = None
     groups: int = 1
+    stored: Any = None
 
     def __post_init__(self) -> None:
         if self.weight.ndim != 2 or self.groups < 1 or self.out_channels % self.groups:
@@ -95,7 +98,7 @@ class ChannelMap:
     @property
     def linear(self) -> ChannelMap:
         """The same map without its bias."""
-        return ChannelMap(self.weight, None, self.groups)
+        return ChannelMap(self.weight, None, self.groups, self.stored)
 
     @property
     def macs(self) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.exact import numbers
 
 __all__ = ["constant", "is_float", "is_set_aside", "per_channel", "set_aside"]
 
@@ -16,7 +17,9 @@ _SET_ASIDE = "onebyone.numbers that no law may use"
 
 
 def constant(value: ir.Value | None) -> Array | None:
-    """The array of an initialiser that nobody can override, in its stored dtype; else None.
+    """The array of an initialiser that nobody can override; else None.
+
+    It is in its stored dtype, or in float64 where a law computed it (`graph.exact`).
 
     An initialiser that is also a graph input (IR version 4 and later) is a default that the caller
     of the model may replace, so it is not constant. Views of an initialiser are constant too:
@@ -30,7 +33,7 @@ def constant(value: ir.Value | None) -> Array | None:
     if value is None or value.is_graph_input() or is_set_aside(value):
         return None
     if value.const_value is not None:
-        return np.asarray(value.const_value.numpy())
+        return numbers(value.const_value)
     node = value.producer()
     reader = _VIEWS.get(node.op_type) if node is not None and node.domain == "" else None
     return None if reader is None or node is None else reader(node)

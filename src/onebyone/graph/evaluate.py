@@ -20,11 +20,12 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
 from onebyone.errors import UnreadableModel, UsageError
+from onebyone.graph.exact import numbers
 from onebyone.graph.numeric import KERNELS
 from onebyone.graph.numeric.call import Array, Call, is_floating
 from onebyone.graph.time_limit import TakesTooLong
 
-__all__ = ["CannotEvaluate", "evaluate"]
+__all__ = ["RANDOM", "CannotEvaluate", "Run", "computed", "evaluate", "outputs_of"]
 
 # Two runs would differ, so there is no reference to compare with.
 RANDOM = frozenset(
@@ -41,7 +42,7 @@ class CannotEvaluate(UnreadableModel):
 
 
 @dataclass(frozen=True)
-class _Run:
+class Run:
     """One evaluation: what holds for all nodes, and the values known so far."""
 
     opsets: Mapping[str, int]
@@ -67,7 +68,7 @@ class _Run:
             return self.known[value]
         if value.const_value is None:
             raise CannotEvaluate(f"value {value.name!r} is used before it is computed")
-        return self.wanted(value.const_value.numpy())
+        return self.wanted(numbers(value.const_value))
 
 
 def evaluate(
@@ -97,13 +98,13 @@ def evaluate(
     >>> evaluate(model, {"x": np.float32([-1, 2])})
     {'y': array([1., 2.])}
     """
-    run = _Run(model.graph.opset_imports, np.dtype(dtype), longest, rounded)
+    run = Run(model.graph.opset_imports, np.dtype(dtype), longest, rounded)
     run.known.update(_bound(model.graph, inputs, run))
-    outputs = _graph(model.graph, run)
+    outputs = outputs_of(model.graph, run)
     return {str(v.name): array for v, array in zip(model.graph.outputs, outputs, strict=True)}
 
 
-def _bound(graph: ir.Graph, inputs: Mapping[str, Array], run: _Run) -> dict[ir.Value, Any]:
+def _bound(graph: ir.Graph, inputs: Mapping[str, Array], run: Run) -> dict[ir.Value, Any]:
     named = {str(value.name): value for value in graph.inputs}
     missing = [n for n, v in named.items() if n not in inputs and v.const_value is None]
     unknown = [name for name in inputs if name not in named]
@@ -115,14 +116,14 @@ def _bound(graph: ir.Graph, inputs: Mapping[str, Array], run: _Run) -> dict[ir.V
     return {named[name]: run.wanted(array) for name, array in inputs.items()}
 
 
-def _graph(graph: ir.Graph, run: _Run) -> Outputs:
-    """Run the nodes; the values of the graph's outputs."""
+def outputs_of(graph: ir.Graph, run: Run) -> Outputs:
+    """Run the nodes; the values of the graph's outputs. Raises as `evaluate` does."""
     nodes = list(graph)
     dying = _last_uses(nodes, graph)
     # Overflow to infinity and 0/0 are results like others here: the engine has them too.
     with np.errstate(all="ignore"):
         for node in nodes:
-            run.known.update(zip(node.outputs, _node(node, run), strict=False))
+            run.known.update(zip(node.outputs, computed(node, run), strict=False))
             for value in dying.get(node, ()):
                 run.known.pop(value, None)
     return [run.value(value) for value in graph.outputs]
@@ -155,7 +156,8 @@ def _subgraphs(node: ir.Node) -> list[ir.Graph]:
     return [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
 
 
-def _node(node: ir.Node, run: _Run) -> Outputs:
+def computed(node: ir.Node, run: Run) -> Outputs:
+    """What a node gives for the values that are known in the run; raises as `evaluate` does."""
     inputs = [run.value(value) for value in node.inputs]
     try:
         _check_meaning(node, run)
@@ -179,7 +181,7 @@ def _rounded(rounded: Callable[[ir.Value, Array], Array], value: ir.Value, array
     return rounded(value, array) if floats else array
 
 
-def _check_meaning(node: ir.Node, run: _Run) -> None:
+def _check_meaning(node: ir.Node, run: Run) -> None:
     """No operator is taken for what its name stands for since opset 7."""
     version = run.opsets.get("", _FIRST_OPSET)
     if version < _FIRST_OPSET and node.domain == "":
@@ -190,7 +192,7 @@ def _check_meaning(node: ir.Node, run: _Run) -> None:
             raise CannotEvaluate(f"{node.op_type} of opset {version} is not known here")
 
 
-def _kernel(node: ir.Node, inputs: list[Any], run: _Run) -> Outputs:
+def _kernel(node: ir.Node, inputs: list[Any], run: Run) -> Outputs:
     kernel = KERNELS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     result = None if kernel is None else kernel(_call(node, run), *inputs)
     if result is None:
@@ -198,13 +200,13 @@ def _kernel(node: ir.Node, inputs: list[Any], run: _Run) -> Outputs:
     return list(result) if isinstance(result, tuple) else [result]
 
 
-def _call(node: ir.Node, run: _Run) -> Call:
+def _call(node: ir.Node, run: Run) -> Call:
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     version = run.opsets.get(node.domain) or run.opsets.get("ai.onnx", 1)
     return Call(node.op_type, version, len(node.outputs), attributes, run.dtype)
 
 
-def _reference(node: ir.Node, inputs: list[Any], run: _Run) -> Outputs:
+def _reference(node: ir.Node, inputs: list[Any], run: Run) -> Outputs:
     """One node in the reference implementation of the onnx package."""
     if node.op_type in RANDOM:
         raise CannotEvaluate(f"{node.op_type} node {node.name!r} draws random numbers")
@@ -223,12 +225,12 @@ def _reference(node: ir.Node, inputs: list[Any], run: _Run) -> Outputs:
     return [next(results) if name else None for name in proto.output]
 
 
-def _branch(node: ir.Node, inputs: list[Any], run: _Run) -> Outputs:
+def _branch(node: ir.Node, inputs: list[Any], run: Run) -> Outputs:
     name = "then_branch" if bool(inputs[0]) else "else_branch"
-    return _graph(node.attributes[name].as_graph(), run)
+    return outputs_of(node.attributes[name].as_graph(), run)
 
 
-def _loop(node: ir.Node, inputs: list[Any], run: _Run) -> Outputs:
+def _loop(node: ir.Node, inputs: list[Any], run: Run) -> Outputs:
     """Loop: the body maps (iteration, condition, state...) to (condition, state..., scans...)."""
     body = node.attributes["body"].as_graph()
     limit, go, *state = inputs
@@ -237,7 +239,7 @@ def _loop(node: ir.Node, inputs: list[Any], run: _Run) -> Outputs:
     while (limit is None or iteration < int(limit)) and (go is None or bool(go)):
         arguments = [np.array(iteration, np.int64), np.array(go is None or bool(go)), *state]
         run.known.update(zip(body.inputs, arguments, strict=True))
-        go, *results = _graph(body, run)
+        go, *results = outputs_of(body, run)
         state, items = results[: len(state)], results[len(state) :]
         for scan, item in zip(scans, items, strict=True):
             scan.append(item)
@@ -256,7 +258,7 @@ def _stacked(items: list[Array], value: ir.Value) -> Array:
     return np.zeros((0, *sizes), kind.numpy())
 
 
-def _scan(node: ir.Node, inputs: list[Any], run: _Run) -> Outputs:
+def _scan(node: ir.Node, inputs: list[Any], run: Run) -> Outputs:
     """Scan: the body maps (state..., slices...) to (state..., slices...), one slice at a time."""
     body, call = node.attributes["body"].as_graph(), _call(node, run)
     count = call.get("num_scan_inputs")
@@ -271,7 +273,7 @@ def _scan(node: ir.Node, inputs: list[Any], run: _Run) -> Outputs:
     scans: list[list[Array]] = [[] for _ in range(n_scans)]
     for slices in zip(*steps, strict=True):
         run.known.update(zip(body.inputs, [*state, *slices], strict=True))
-        results = _graph(body, run)
+        results = outputs_of(body, run)
         state = results[: len(state)]
         for scan, item in zip(scans, results[len(state) :], strict=True):
             scan.append(item)

@@ -4,63 +4,207 @@ Exporters of older opsets spell GELU and layer normalisation out,
 
     GELU(x) = x · (erf(x / √2) + 1) · ½          LayerNorm(x) = (x − mean) / √(var + ε) · γ + β
 
-and every CPU engine fuses those spellings into one operator. To fold the ½ or the γ into the next
-linear layer is exact, saves one pass on paper, and costs the fusion.
+and ONNX Runtime fuses some of these spellings into one operator. To fold the ½ or the γ into the
+next linear layer is exact, saves one pass on paper, and costs the fusion. Other spellings it does
+not fuse (x multiplied by 1/√2, x³ as x·x·x, a square as a product, 1/√ by Reciprocal): nothing is
+lost there, and they are arithmetic as any other. OpenVINO needs neither the ½ nor the γ for its
+own fusions. Which are which is held against the engine by `tests/graph/test_fused.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import onnx_ir as ir
+
+from onebyone.graph.constants import constant
 
 __all__ = ["fused_by_engines"]
 
-_SCALINGS = ("Mul", "Div")
+_CLOSE = 1e-3
+"""How near √2 and its like have to be, relatively: files have four digits and more."""
 
 
 def fused_by_engines(graph: ir.Graph) -> frozenset[ir.Node]:
-    """The nodes of a graph that belong to a spelled-out GELU or layer normalisation."""
+    """The nodes of a graph that belong to a spelled-out GELU or normalisation that is fused."""
     found: set[ir.Node] = set()
     for node in graph:
-        if node.domain == "" and node.op_type in ("Erf", "Tanh"):
-            found.update(_gelu(node))
-        elif node.domain == "" and node.op_type == "Div":
-            found.update(_layer_norm(node))
+        spelling = _SPELLINGS.get(node.op_type) if node.domain == "" else None
+        if spelling is not None:
+            found.update(spelling(node))
     return frozenset(found)
 
 
-def _gelu(erf: ir.Node) -> Iterator[ir.Node]:
-    """From Erf (or Tanh): the scaling before it, the +1 after it, the products that follow."""
-    yield from _makers([erf], _SCALINGS)
-    shifted = list(_users([erf], ("Add",)))
-    products = list(_users(shifted, ("Mul",)))
-    yield from shifted
-    if shifted and products:
-        yield from products
-        yield from _makers(products, _SCALINGS)
-        yield from _users(products, _SCALINGS)
+# GELU --------------------------------------------------------------------------------------------
 
 
-def _layer_norm(division: ir.Node) -> Iterator[ir.Node]:
-    """From Div(x − mean, √…): the scale and the shift after it."""
-    if not list(_makers([division], ("Sub",))) or not list(_makers([division], ("Sqrt",))):
+def _erf(erf: ir.Node) -> Iterator[ir.Node]:
+    """x · (erf(x / √2) + 1) · ½, the ½ last or on x."""
+    scaled = _maker(erf.inputs[0], "Div")
+    if scaled is None or not _is(scaled.inputs[1], math.sqrt(2)):
         return
-    scaled = list(_users([division], ("Mul",)))
-    yield division
-    yield from scaled
-    yield from _users(scaled, ("Add",))
+    product = list(_product(erf, scaled.inputs[0], half_last=True))
+    yield from (scaled, *product) if product else ()
 
 
-def _users(nodes: Iterable[ir.Node], ops: tuple[str, ...]) -> Iterator[ir.Node]:
-    for node in nodes:
-        for value in node.outputs:
-            yield from (use.node for use in value.uses() if use.node.op_type in ops)
+def _tanh(tanh: ir.Node) -> Iterator[ir.Node]:
+    """½x · (tanh(√(2/π)(x + 0.044715x³)) + 1), x³ a power or multiplied out in one way."""
+    outer = _maker(tanh.inputs[0], "Mul")
+    x = None if outer is None else (_of_power(outer) or _of_products(outer))
+    product = [] if outer is None or x is None else list(_product(tanh, x, half_last=False))
+    if outer is not None and product:
+        yield from (outer, *product)
 
 
-def _makers(nodes: Iterable[ir.Node], ops: tuple[str, ...]) -> Iterator[ir.Node]:
-    for node in nodes:
-        for value in node.inputs:
-            maker = None if value is None else value.producer()
-            if maker is not None and maker.op_type in ops:
-                yield maker
+def _of_power(outer: ir.Node) -> ir.Value | None:
+    """x of √(2/π) · (x + 0.044715 · x³)."""
+    total = _maker(_beside(outer, _ROOT), "Add")
+    for x, cubed in _both_ways(total):
+        power = _maker(_beside(_maker(cubed, "Mul"), _CUBIC), "Pow")
+        if power is not None and power.inputs[0] is x and _is(power.inputs[1], 3):
+            return x
+    return None
+
+
+def _of_products(outer: ir.Node) -> ir.Value | None:
+    """x of (x · √(2/π)) · (1 + (0.044715 · x) · x)."""
+    for scaled, total in _both_ways(outer):
+        x = _beside(_maker(scaled, "Mul"), _ROOT)
+        square = _maker(_beside(_maker(total, "Add"), 1), "Mul")
+        for other, cubic in _both_ways(square):
+            if x is not None and other is x and _beside(_maker(cubic, "Mul"), _CUBIC) is x:
+                return x
+    return None
+
+
+_ROOT, _CUBIC = math.sqrt(2 / math.pi), 0.044715
+
+
+def _product(curve: ir.Node, x: ir.Value | None, *, half_last: bool) -> Iterator[ir.Node]:
+    """From the curve on: the 1 that is added, and the products with x and ½."""
+    shifted = _user(curve, "Add")
+    last = _user(shifted, "Mul")
+    if shifted is None or last is None or _beside(shifted, 1) is None:
+        return
+    other = next((v for v in last.inputs if v is not shifted.outputs[0]), None)
+    halved = _maker(other, "Mul")
+    if halved is not None and _beside(halved, 0.5) is x:
+        yield from (shifted, halved, last)
+    ending = _user(last, "Mul")
+    if half_last and other is x and ending is not None and _beside(ending, 0.5) is not None:
+        yield from (shifted, last, ending)
+
+
+# Normalisations ----------------------------------------------------------------------------------
+
+
+def _root(root: ir.Node) -> Iterator[ir.Node]:
+    """z / √(mean(z²) + ε) · γ, and + β where z = x − mean(x) and γ is a vector."""
+    z = _squared(root)
+    divided = None if z is None else _divided(root, z)
+    scaled = _user(divided, "Mul")
+    gain = None if scaled is None else _other(scaled, divided)
+    if z is None or divided is None or scaled is None or constant(gain) is None:
+        return
+    yield from (divided, scaled)
+    shifted, shift = _user(scaled, "Add"), None
+    if shifted is not None and _is_centred(z) and _length(gain) > 1:
+        shift = constant(_other(shifted, scaled))
+    if shifted is not None and shift is not None:
+        yield shifted
+
+
+def _squared(root: ir.Node) -> ir.Value | None:
+    """z of √(mean(z²) + ε), the mean over the last axis."""
+    total = _maker(root.inputs[0], "Add")
+    for epsilon, mean in _both_ways(total):
+        node = _maker(mean, "ReduceMean")
+        power = None if node is None else _maker(node.inputs[0], "Pow")
+        if constant(epsilon) is None or node is None or power is None:
+            continue
+        if _is_over_last(node) and _is(power.inputs[1], 2):
+            return power.inputs[0]
+    return None
+
+
+def _divided(root: ir.Node, z: ir.Value) -> ir.Node | None:
+    """z / √…, or z · (1 / √…)."""
+    division = _user(root, "Div")
+    if division is None:
+        return None
+    if division.inputs[0] is z:
+        return division
+    product = _user(division, "Mul") if _is(division.inputs[0], 1) else None
+    return product if product is not None and z in product.inputs else None
+
+
+def _is_centred(z: ir.Value) -> bool:
+    """Whether z = x − mean(x)."""
+    difference = _maker(z, "Sub")
+    mean = None if difference is None else _maker(difference.inputs[1], "ReduceMean")
+    return difference is not None and mean is not None and mean.inputs[0] is difference.inputs[0]
+
+
+def _is_over_last(mean: ir.Node) -> bool:
+    axes = mean.attributes.get_ints("axes", None)
+    if axes is None and len(mean.inputs) > 1:
+        given = constant(mean.inputs[1])
+        axes = None if given is None else [int(n) for n in given]
+    shape = None if mean.inputs[0] is None else mean.inputs[0].shape
+    last = -1 if shape is None else shape.rank() - 1
+    return list(axes or ()) in ([-1], [last]) and mean.attributes.get_int("keepdims", 1) == 1
+
+
+# Reading a graph ---------------------------------------------------------------------------------
+
+
+_SPELLINGS: dict[str, Callable[[ir.Node], Iterator[ir.Node]]] = {
+    "Erf": _erf,
+    "Sqrt": _root,
+    "Tanh": _tanh,
+}
+
+
+def _is(value: ir.Value | None, number: float) -> bool:
+    """Whether a value is this one number."""
+    array = constant(value)
+    if array is None or array.size != 1:
+        return False
+    return bool(abs(float(np.asarray(array, np.float64).reshape(-1)[0]) / number - 1) < _CLOSE)
+
+
+def _length(value: ir.Value | None) -> int:
+    array = constant(value)
+    return 0 if array is None else array.size
+
+
+def _maker(value: ir.Value | None, op_type: str) -> ir.Node | None:
+    """The node that makes a value, if it is of this type."""
+    node = None if value is None else value.producer()
+    return node if node is not None and node.op_type == op_type and node.domain == "" else None
+
+
+def _user(node: ir.Node | None, op_type: str) -> ir.Node | None:
+    """The one node that reads a node's result, if it is of this type."""
+    uses = [] if node is None else list(node.outputs[0].uses())
+    user = uses[0].node if len(uses) == 1 else None
+    return user if user is not None and user.op_type == op_type and user.domain == "" else None
+
+
+def _both_ways(node: ir.Node | None) -> Iterator[tuple[ir.Value | None, ir.Value | None]]:
+    if node is not None:
+        yield node.inputs[0], node.inputs[1]
+        yield node.inputs[1], node.inputs[0]
+
+
+def _other(node: ir.Node, known: ir.Node | None) -> ir.Value | None:
+    """The operand of a node that another one does not make."""
+    made = () if known is None else known.outputs
+    return next((v for v in node.inputs if v not in made), None)
+
+
+def _beside(node: ir.Node | None, number: float) -> ir.Value | None:
+    """The operand of a sum or product that stands beside this number."""
+    return next((b for a, b in _both_ways(node) if _is(a, number)), None)

@@ -18,6 +18,7 @@ __all__ = [
     "Array",
     "add",
     "between",
+    "channels_last",
     "concat",
     "conv",
     "matmul",
@@ -77,6 +78,31 @@ def subsample(shape: Shape) -> bytes:
     bounds = {"from": [0, 0], "to": [shape[2], shape[3]], "axes": [2, 3], "by": [2, 2]}
     node = helper.make_node("Slice", ["h0", *bounds], ["h1"])
     return _chain([node], [shape], {n: np.array(v, np.int64) for n, v in bounds.items()})
+
+
+def channels_last(shape: Shape, depth: int, is_last: bool, products: int = 0) -> bytes:
+    """`depth` 1×1s with a ReLU behind each, between two transposes each where channels are last.
+
+    So Keras exports its networks. `shape` is (N, C, H, W) either way. Of every two layers the
+    second is a MatMul where `products` is 1; all are where it is 2.
+    """
+    random = np.random.default_rng(0)
+    n, c, h, w = shape
+    weights = {f"W{k}": _small(random, (c, c, 1, 1)) for k in range(depth)}
+    nodes: list[NodeProto] = []
+    for k in range(depth):
+        if products > 1 or (products and k % 2):
+            weights[f"W{k}"] = weights[f"W{k}"].reshape(c, c)
+            nodes.append(helper.make_node("MatMul", [f"h{k}", f"W{k}"], [f"c{k}"]))
+            nodes.append(helper.make_node("Relu", [f"c{k}"], [f"h{k + 1}"]))
+            continue
+        x, y = (f"a{k}", f"b{k}") if is_last else (f"h{k}", f"c{k}")
+        conv = helper.make_node("Conv", [x, f"W{k}"], [y])
+        to_first = helper.make_node("Transpose", [f"h{k}"], [x], perm=[0, 3, 1, 2])
+        to_last = helper.make_node("Transpose", [y], [f"c{k}"], perm=[0, 2, 3, 1])
+        nodes += [to_first, conv, to_last] if is_last else [conv]
+        nodes.append(helper.make_node("Relu", [f"c{k}"], [f"h{k + 1}"]))
+    return _chain(nodes, [(n, h, w, c) if is_last else shape], weights, depth)
 
 
 def between(shape: Shape, is_resized: bool) -> bytes:

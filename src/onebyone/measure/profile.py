@@ -5,6 +5,8 @@
     bandwidth  Δbytes / Δt                          an operator on a large and on a small tensor
     transpose  Δt · bandwidth / Δbytes              of moving elements to other places
     resize     Δt · peak / elements                 of bilinear interpolation between two maps
+    channels_last  (Δt of layers with transposes − Δt without) / their price by themselves
+    beside_product  (Δt of every second layer a product − Δt of either kind) / the same
     split      (Δt + overhead of the nodes saved) · bandwidth / bytes      stacked less apart
     channels   the least multiple at which more channels gain no more      convolutions of 45 … 48
 
@@ -216,7 +218,7 @@ def _measured(stand: _Stand) -> tuple[Measured, ...]:
     found = [*_overhead(stand), *_peak(stand), *_bandwidth(stand)]
     base = _fitted(found)
     found += [*_transpose(stand, base), *_resize(stand, base), *_split(stand, base)]
-    return (*found, *_channels(stand))
+    return (*found, *_channels_last(stand, _fitted(found)), *_channels(stand))
 
 
 def _fitted(measured: Sequence[Measured]) -> Profile:
@@ -280,6 +282,25 @@ def _resize(stand: _Stand, base: Profile) -> Iterator[Measured]:
         worth = max(1.0, seconds * base.peak / prod(large))
         name = f"bilinear, {_of(small)} to {_of(large)} between 1 × 1s"
         yield Measured("resize", name, worth)
+
+
+def _channels_last(stand: _Stand, base: Profile) -> Iterator[Measured]:
+    for shape, _ in _TWICE:
+        first, last = (_layers(stand, shape, is_last) for is_last in (False, True))
+        mixed, products = (_layers(stand, shape, True, some) for some in (1, 2))
+        alone = base.time(elements=2 * prod(shape) * base.transpose) / 1e12
+        # A hundredth at least: where all of them cancel, what is left is noise.
+        left, brought = last - first, 2 * mixed - first - products
+        share, product = (max(0.01, extra / (2 * alone)) for extra in (left, brought))
+        of = _of(shape)
+        yield Measured("channels_last", f"1 × 1s between transposes, {of}", share)
+        yield Measured("beside_product", f"products and 1 × 1s between transposes, {of}", product)
+
+
+def _layers(stand: _Stand, shape: Shape, is_last: bool, products: int = 0) -> float:
+    """The seconds of a layer; of the chain of one, which is taken off, each has its own kind."""
+    chains = [operators.channels_last(shape, n, is_last, products) for n in (1, _DEEP)]
+    return stand.step(*chains) / (_DEEP - 1)
 
 
 def _split(stand: _Stand, base: Profile) -> Iterator[Measured]:

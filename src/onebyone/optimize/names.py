@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 import numpy as np
 import onnx_ir as ir
 
-__all__ = ["Names", "integers"]
+from onebyone.algebra.weights import Array
+from onebyone.graph.exact import initializer
+
+__all__ = ["Names", "content", "integers"]
 
 
 @dataclass
@@ -17,7 +21,9 @@ class Names:
 
     taken: set[str]
     integers: dict[tuple[tuple[int, ...], ir.DataType], ir.Value] = field(default_factory=dict)
+    arrays: dict[tuple[object, ...], ir.Value] = field(default_factory=dict)
     minted: dict[str, int] = field(default_factory=dict)  # the last number of each stem
+    untold: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, graph: ir.Graph) -> Names:
@@ -31,9 +37,15 @@ class Names:
         return cls(taken.union(*(inner.initializers for inner in graphs)))
 
     def forget(self, values: Collection[ir.Value]) -> None:
-        """Drop stored integers that will not enter the graph."""
+        """Drop stored numbers that will not enter the graph."""
         gone = set(values)
         self.integers = {k: v for k, v in self.integers.items() if v not in gone}
+        self.arrays = {k: v for k, v in self.arrays.items() if v not in gone}
+
+    def fresh(self) -> tuple[str, ...]:
+        """The names that were minted since it was asked last, of nodes and of other things."""
+        names, self.untold = tuple(self.untold), []
+        return names
 
     def mint(self, stem: str) -> str:
         """`stem`, numbered if need be."""
@@ -43,7 +55,32 @@ class Names:
             name = f"{stem}_{count}"
         self.taken.add(name)
         self.minted[stem] = count
+        self.untold.append(name)
         return name
+
+    def constant(self, array: Array, stem: str, dtype: ir.DataType) -> ir.Value:
+        """A value of type `dtype` that holds an array, named after `stem`; one for equal arrays.
+
+        So operators that share a weight still share it when each of them was given a new one. The
+        caller puts the value into the graph.
+
+        Raises:
+            Unrepresentable: a number is finite, and too large for the type.
+        """
+        key = *content(array), dtype
+        if key not in self.arrays:
+            self.arrays[key] = initializer(self.mint(stem), array, dtype)
+        return self.arrays[key]
+
+
+def content(array: Array) -> tuple[object, ...]:
+    """Equal for arrays of one type, one shape and the same bytes.
+
+    >>> content(np.zeros(3)) == content(np.zeros(3)), content(np.zeros(3)) == content(np.ones(3))
+    (True, False)
+    """
+    data = np.ascontiguousarray(array).tobytes()
+    return array.dtype.str, array.dtype.name, array.shape, blake2b(data, digest_size=16).digest()
 
 
 def integers(

@@ -21,6 +21,7 @@ from onebyone.optimize.maps.normalization import fold_normalizations
 from onebyone.optimize.maps.stack import stack
 from onebyone.optimize.positions.crop import crop
 from onebyone.optimize.positions.demand import hoist_strides
+from onebyone.optimize.proof.prove import Proof
 
 __all__ = ["FIRST", "PASSES", "Pass", "Rewrite"]
 
@@ -37,6 +38,11 @@ class Rewrite:
         saved: MACs that each law contributed; they add up to before.macs - after.macs.
         note: the numbers of the decision, where it hangs on some.
         lost_bits: the digits that it can lose (`algebra.digits`), at most.
+        made: the names of the nodes that stand in their place, changed ones included; before the
+            step is settled, names of other new things too.
+        moved: values that are still there, with another meaning that their shapes do not tell.
+        left: what the law itself leaves out, as the largest factor ‖y‖/‖x‖ of it.
+        proof: what was found of it by itself; None where nobody looked.
     """
 
     root: str
@@ -47,6 +53,10 @@ class Rewrite:
     saved: dict[str, int]
     note: str = ""
     lost_bits: float = 0.0
+    made: tuple[str, ...] = ()
+    moved: tuple[ir.Value, ...] = ()
+    left: float = 0.0
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,17 @@ class Pass:
 def _fold(model: ir.Model, _sizes: Sizes, _profile: Profile, limit: float) -> Iterator[Rewrite]:
     for found in fold_normalizations(model.graph, limit):
         laws, saved, lost = frozenset({"affine"}), {"affine": 0}, found.lost_bits
-        yield Rewrite(found.root, found.nodes, laws, Cost(), Cost(), saved, lost_bits=lost)
+        yield Rewrite(
+            found.root,
+            found.nodes,
+            laws,
+            Cost(),
+            Cost(),
+            saved,
+            lost_bits=lost,
+            moved=found.moved,
+            made=found.nodes,
+        )
 
 
 def _prune(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> Iterator[Rewrite]:
@@ -79,19 +99,30 @@ def _prune(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> It
             'a profile of {"channels": 1} takes them out'
         )
         laws = frozenset({"prune"})
-        yield Rewrite(nodes[0], nodes, laws, *costs, saved, note if spare else "")
+        moved = tuple(sorted(found[0].idle, key=lambda value: value.name or ""))
+        note = note if spare else ""
+        yield Rewrite(nodes[0], nodes, laws, *costs, saved, note, made=nodes, moved=moved)
 
 
 def _permute(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> Iterator[Rewrite]:
     for found in relabel(model.graph, sizes, profile):
         laws, saved = frozenset({"permute"}), {"permute": found.saved}
-        yield Rewrite(found.nodes[0], found.nodes, laws, found.before, found.after, saved)
+        costs = found.before, found.after
+        yield Rewrite(
+            found.nodes[0],
+            found.nodes,
+            laws,
+            *costs,
+            saved,
+            made=found.made,
+            moved=found.moved,
+        )
 
 
 def _stack(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> Iterator[Rewrite]:
     for found in stack(model.graph, sizes, profile):
-        laws = frozenset({"stack"})
-        yield Rewrite(found.root, found.nodes, laws, found.before, found.after, {"stack": 0})
+        laws, costs = frozenset({"stack"}), (found.before, found.after)
+        yield Rewrite(found.root, found.nodes, laws, *costs, {"stack": 0}, made=found.made)
 
 
 def _rank(model: ir.Model, sizes: Sizes, profile: Profile, limit: float) -> Iterator[Rewrite]:
@@ -99,21 +130,33 @@ def _rank(model: ir.Model, sizes: Sizes, profile: Profile, limit: float) -> Iter
         laws, nodes = frozenset({"rank"}), (found.node,)
         before, after = Cost(0, found.macs), Cost(0, found.macs_left)
         saved = {"rank": found.macs - found.macs_left}
-        yield Rewrite(found.node, nodes, laws, before, after, saved, found.note, found.lost_bits)
+        yield Rewrite(
+            found.node,
+            nodes,
+            laws,
+            before,
+            after,
+            saved,
+            found.note,
+            found.lost_bits,
+            made=(*found.made, found.node),
+            left=found.left,
+        )
 
 
 def _demand(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> Iterator[Rewrite]:
     for found in hoist_strides(model.graph, sizes, profile):
         saved = {"demand": found.before.macs - found.after.macs}
-        yield Rewrite(
-            found.root, found.nodes, frozenset({"demand"}), found.before, found.after, saved
-        )
+        laws, costs = frozenset({"demand"}), (found.before, found.after)
+        made = (*found.made, *found.nodes)
+        yield Rewrite(found.root, found.nodes, laws, *costs, saved, made=made)
 
 
 def _crop(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> Iterator[Rewrite]:
     for found in crop(model, sizes, profile):
         laws, saved = frozenset({"demand"}), {"demand": found.before.macs - found.after.macs}
-        yield Rewrite(found.root, found.nodes, laws, found.before, found.after, saved)
+        made, costs = (*found.made, *found.nodes), (found.before, found.after)
+        yield Rewrite(found.root, found.nodes, laws, *costs, saved, made=made)
 
 
 FIRST = (Pass("affine", _fold), Pass("prune", _prune))

@@ -7,9 +7,12 @@ where a law would have taken that node too, the reason why it did not is told.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from math import prod
 
 import onnx_ir as ir
 
+from onebyone.algebra.channel import ChannelMap, join_structure
 from onebyone.algebra.refusal import Refusal
 from onebyone.graph.axes import Spatial
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
@@ -22,8 +25,9 @@ from onebyone.optimize.channels.flow import flow
 from onebyone.optimize.channels.moves import moves
 from onebyone.optimize.positions.demand import stays
 from onebyone.optimize.positions.stops import Stops
-from onebyone.optimize.regions.lift import Context, is_shared
+from onebyone.optimize.regions.lift import Context, is_shared, pads
 from onebyone.optimize.report import QUANTISED, RefusedLaw
+from onebyone.optimize.sharing import is_kept
 
 __all__ = ["refusals"]
 
@@ -56,7 +60,7 @@ def _of_node(node: ir.Node, context: Context) -> Iterator[Refusal]:
         return
     yield from filter(None, (stays(node), _zeros(node), _moves(node)))
     if role(node) in (Role.SPACE_MAP, Role.SELECTION):
-        yield from _after_a_channel_map(node)
+        yield from _after_a_channel_map(node, context)
     if role(node) not in _MIXES:
         return
     axis = channel_axis(node)
@@ -93,12 +97,12 @@ def _moves(node: ir.Node) -> Refusal | None:
     return Refusal("permute", "others count on the order of these channels, or on two orders")
 
 
-def _after_a_channel_map(node: ir.Node) -> Iterator[Refusal]:
-    """Why the channel map before a space map was not moved behind it."""
+def _after_a_channel_map(node: ir.Node, context: Context) -> Iterator[Refusal]:
+    """Why the channel map before a space map was not moved behind it, onto fewer positions."""
     before = None if node.inputs[0] is None else node.inputs[0].producer()
     axis = None if before is None else channel_axis(before)
     inner = None if before is None or axis is None else channel_map(before, axis)
-    if not isinstance(inner, ChannelNode):
+    if not isinstance(inner, ChannelNode) or _growth(node, context) >= 0:
         return
     found = spatial(node)
     if isinstance(found, Refusal):
@@ -107,6 +111,13 @@ def _after_a_channel_map(node: ir.Node) -> Iterator[Refusal]:
         isinstance(found, Spatial) and not found.preserves_constants and inner.map.bias is not None
     ):
         yield _keeps_no_constants(node)
+
+
+def _growth(node: ir.Node, context: Context) -> int:
+    """By how much a space map makes its operand larger, of as many channels before as behind."""
+    ends = (node.inputs[0], node.outputs[0])
+    before, after = (prod(context.sizes.shape(v) or ()) if v is not None else 0 for v in ends)
+    return after - before
 
 
 def _keeps_no_constants(node: ir.Node) -> Refusal:
@@ -120,62 +131,162 @@ def _with_the_node_before(
     before = None if operand is None else operand.producer()
     if operand is None or before is None or isinstance(read, Refusal):
         return
-    if node in context.fused or before in context.fused:
-        yield Refusal("affine", "engines fuse this GELU or layer normalisation as it is written")
-        return
-    if read is None and role(node) is not Role.CONVOLUTION:
-        return
-    if read is None and role(before) is Role.SUM and _pads_zero(node):
-        shift = channel_map(before, 1)
-        if isinstance(shift, ChannelNode):
-            yield Refusal("affine", "zero padding does not commute with a shift")
-        return
     axis = channel_axis(node)
-    shared = is_shared(operand, context.reads)
-    yield from _between(before, read is not None, shared, 1 if axis is None else axis)
-
-
-def _between(before: ir.Node, pointwise: bool, shared: bool, axis: int) -> Iterator[Refusal]:
-    """Why a channel map (or a K×K) on `axis` of what `before` gives stays apart from it."""
-    what = before.op_type
-    kind = role(before)
-    if kind in (Role.ELEMENTWISE, Role.NORMALIZATION) and pointwise:
-        yield Refusal("compose", f"{what} is nonlinear: it does not commute with a channel map")
-    elif what == "MaxPool" and pointwise:
-        yield Refusal("commute", "MaxPool is not linear: the largest of sums is no sum of largest")
-    elif kind in (Role.SPACE_MAP, Role.SELECTION) and pointwise:
-        yield from _space(before, axis)
-    elif kind is Role.CONCAT and pointwise:
-        yield Refusal("split", "it does not pay: the pieces and their sum would cost more")
-    elif kind in _MIXES:
-        yield from _product(before, pointwise, shared)
-
-
-def _pads_zero(node: ir.Node) -> bool:
-    return any(node.attributes.get_ints("pads", ())) or "auto_pad" in node.attributes
-
-
-def _space(before: ir.Node, axis: int) -> Iterator[Refusal]:
-    found = spatial(before)
-    if isinstance(found, Refusal):
-        yield found
-    elif isinstance(found, Spatial) and not found.preserves_constants:
-        yield _keeps_no_constants(before)
-    elif isinstance(found, Spatial) and found.reads(axis) in found.maps:
-        yield Refusal("commute", f"{before.op_type} acts on channels, not on positions")
-    else:
-        yield Refusal("commute", f"it does not pay to move a channel map past {before.op_type}")
-
-
-def _product(before: ir.Node, pointwise: bool, shared: bool) -> Iterator[Refusal]:
-    axis = channel_axis(before)
     inner = channel_map(before, 1 if axis is None else axis)
-    if shared:
-        yield Refusal("compose", f"the result of {before.op_type} has other consumers")
-    elif isinstance(inner, ChannelNode) and inner.map.is_diagonal:
-        if not pointwise and inner.map.bias is not None:
-            yield Refusal("affine", "zero padding does not commute with a shift")
-    elif isinstance(inner, ChannelNode) and pointwise:
-        yield Refusal("compose", "it stays factored: r(a + b) < ab")
-    elif role(before) is Role.CONVOLUTION and constant(before.inputs[1]) is not None:
-        yield Refusal("compose", "a K×K and its neighbour cost less apart")
+    pair = _Pair(node, before, read, inner if isinstance(inner, ChannelNode) else None, context)
+    if node in context.fused or before in context.fused:
+        yield from pair.fused()
+    elif read is not None or role(node) is Role.CONVOLUTION:
+        yield from pair.refused(1 if axis is None else axis)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two nodes, one behind the other, that a law would have made one, or put the other way.
+
+    Args:
+        node, before: the nodes; `node` is a channel map, or a K×K convolution.
+        outer, inner: both as channel maps; None for what is none.
+        context: of the graph.
+    """
+
+    node: ir.Node
+    before: ir.Node
+    outer: ChannelNode | None
+    inner: ChannelNode | None
+    context: Context
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether others read what is between them."""
+        return is_shared(self.before.outputs[0], self.context.reads)
+
+    def fused(self) -> Iterator[Refusal]:
+        """A map of a spelling that is fused whole, if it could go into its neighbour."""
+        if self.outer is not None and self.inner is not None and not self.is_shared:
+            reason = "engines fuse this GELU or normalisation as it is written"
+            yield Refusal("affine", reason)
+
+    def refused(self, axis: int) -> Iterator[Refusal]:
+        """Why the node, a map on `axis` of what `before` gives, stays apart from it."""
+        kind, what = role(self.before), self.before.op_type
+        pointwise = self.outer is not None
+        if self.inner is not None or kind in _MIXES:
+            yield from self._product()
+        elif not pointwise:
+            return
+        elif kind in (Role.ELEMENTWISE, Role.NORMALIZATION):
+            yield Refusal("compose", f"{what} is nonlinear: it does not commute with a channel map")
+        elif what == "MaxPool":
+            reason = "MaxPool is not linear: the largest of sums is no sum of largest"
+            yield Refusal("commute", reason)
+        elif kind in (Role.SPACE_MAP, Role.SELECTION):
+            yield from self._space(axis)
+        elif kind is Role.CONCAT:
+            yield self._concat(axis)
+
+    def _concat(self, axis: int) -> Refusal:
+        shape = self.before.outputs[0].shape
+        rank = 1 if shape is None else shape.rank()
+        if self.before.attributes.get_int("axis", 0) % rank != axis:
+            return Refusal("commute", "Concat joins positions and ends the region")
+        return Refusal("split", "it does not pay: the pieces and their sum would cost more")
+
+    def _space(self, axis: int) -> Iterator[Refusal]:
+        found, what = spatial(self.before), self.before.op_type
+        if isinstance(found, Refusal):
+            yield found
+        elif not isinstance(found, Spatial):
+            return
+        elif found.reads(axis) in found.maps:
+            yield Refusal("commute", f"{what} acts on channels, not on positions")
+        elif self._is_biased and not found.preserves_constants and self._enlarges:
+            yield _keeps_no_constants(self.before)
+        else:
+            yield Refusal("commute", f"it does not pay to move a channel map past {what}")
+
+    @property
+    def _is_biased(self) -> bool:
+        return self.outer is not None and self.outer.map.bias is not None
+
+    @property
+    def _enlarges(self) -> bool:
+        return _growth(self.before, self.context) > 0
+
+    def _product(self) -> Iterator[Refusal]:
+        """Two maps, or a map and a K×K: one of them may be a diagonal."""
+        if self.inner is None and self.outer is None:
+            return
+        diagonal = self.inner is not None and self.inner.map.is_diagonal
+        copied = self._copied()
+        if diagonal and self.inner is not None and self.inner.map.bias is not None:
+            yield from filter(None, [_stops_shift(self.node)])
+        if copied is not None:
+            yield copied
+        if diagonal or (self.outer is not None and self.outer.map.is_diagonal):
+            return
+        if self._is_larger:
+            yield Refusal("compose", self._stays_apart)
+        elif self.is_shared:
+            yield Refusal("compose", f"the result of {self.before.op_type} has other consumers")
+        elif self.outer is None and self.inner is not None and self.inner.map.bias is not None:
+            stopped = _stops_shift(self.node)
+            yield from () if stopped is None else (replace(stopped, law="compose"),)
+
+    @property
+    def _stays_apart(self) -> str:
+        if self.outer is not None and self.inner is not None:
+            return "it stays factored: r(a + b) < ab"
+        return "a K×K and its neighbour cost less apart"
+
+    @property
+    def _is_larger(self) -> bool:
+        """Whether the product takes more multiply-accumulates than both do by themselves."""
+        if self.outer is not None and self.inner is not None:
+            first, second = self.inner.map, self.outer.map
+            channels = first.in_channels, first.out_channels, second.out_channels
+            groups = join_structure(first.groups, second.groups, channels)
+            return channels[0] * channels[2] // groups > first.macs + second.macs
+        other = self.inner if self.outer is None else self.outer
+        if other is None:
+            return False
+        kernel = self.before if self.inner is None else self.node
+        return _composed(kernel, other.map, self.context, outside=self.inner is None)
+
+    def _copied(self) -> Refusal | None:
+        """That a diagonal stays beside a weight that others read, for which it would be copied."""
+        maps = self.inner, self.outer
+        scales = [f is not None and f.map.is_diagonal and not f.map.is_shift for f in maps]
+        node = self.before if scales[1] else self.node if scales[0] else None
+        weight = None if node is None or len(node.inputs) < 2 else node.inputs[1]
+        if node is None or all(scales) or weight is None or constant(weight) is None:
+            return None
+        if self.is_shared or not is_kept(weight, [node]):
+            return None
+        reason = "others read the weight, and a copy of it saves no multiply-accumulate"
+        return Refusal("affine", reason)
+
+
+def _composed(kernel: ir.Node, f: ChannelMap, context: Context, *, outside: bool) -> bool:
+    """Whether a dense map multiplied into a K×K takes more work than the two take apart."""
+    weight, (x, y) = constant(kernel.inputs[1]), (kernel.inputs[0], kernel.outputs[0])
+    if weight is None or x is None:
+        return False
+    groups, transposed = kernel.attributes.get_int("group", 1), kernel.op_type == "ConvTranspose"
+    first, second = weight.shape[0], weight.shape[1] * groups
+    into, out = (first, second) if transposed else (second, first)
+    at_x, at_y = (prod(context.sizes.shape(v) or ()) // n for v, n in ((x, into), (y, out)))
+    at = at_x if transposed else at_y
+    ends = (into, f.out_channels) if outside else (f.in_channels, out)
+    apart = weight.size * at + f.macs * (at_y if outside else at_x)
+    return bool(prod(ends) * prod(weight.shape[2:]) * at > apart)
+
+
+def _stops_shift(node: ir.Node) -> Refusal | None:
+    """Why no shift goes into the bias of a convolution behind it."""
+    if node.op_type == "ConvTranspose":
+        reason = "a transposed convolution stamps a constant as often as a position is hit"
+        return Refusal("affine", reason)
+    if pads(node):
+        return Refusal("affine", "zero padding does not commute with a shift")
+    return None

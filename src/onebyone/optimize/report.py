@@ -61,6 +61,10 @@ class AppliedLaw:
         saved_macs: what it saved, after the laws told before it.
         note: the numbers that the decision hangs on, if there are any.
         lost_bits: the digits that the whole rewrite can lose where the original cancels, at most.
+        made: the names of the nodes that stood in their place then; a later rewrite may have
+            replaced them.
+        proved: whether the whole rewrite was found equal by itself; None where that is not known.
+        unproved: why it is not known, or what differs; empty if it is proved.
     """
 
     law: str
@@ -69,6 +73,9 @@ class AppliedLaw:
     saved_macs: int
     note: str = ""
     lost_bits: float = 0.0
+    made: tuple[str, ...] = ()
+    proved: bool | None = None
+    unproved: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """With the law's equation."""
@@ -80,6 +87,9 @@ class AppliedLaw:
             "saved_macs": self.saved_macs,
             "note": self.note,
             "lost_bits": self.lost_bits,
+            "made": list(self.made),
+            "proved": self.proved,
+            "unproved": self.unproved,
         }
 
 

@@ -97,15 +97,21 @@ def cost(report: Report) -> str:
 def proof(report: Report) -> str:
     """Whether both models were seen to compute the same."""
     certificate = report.certificate
+    if certificate is None and report.unchanged:
+        return "none needed, nothing was changed"
     if certificate is None:
-        return "none: the models were not compared"
+        return "none, not verified: --no-verify (from Python verify=False)"
     if not certificate.passed:
         return f"NONE: {certificate.verdict}"
+    alone = certificate.alone
+    pieces = f"; {alone.proved} of {alone.rewrites} rewrites proved by themselves" if alone else ""
+    if certificate.apart:
+        return certificate.verdict + pieces
     inputs = len(certificate.trials) + len(certificate.trouble)
     asked = f", but {len(certificate.unproved)} not: see below" if certificate.unproved else ""
     return (
         f"{certificate.verdict}, on {inputs} input{'s' * (inputs != 1)}{asked}; "
-        f"{certificate.used:.1%} of the rounding allowed"
+        f"{certificate.used:.1%} of the rounding allowed{pieces}"
     )
 
 

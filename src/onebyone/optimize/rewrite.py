@@ -7,8 +7,9 @@ on the order in which nodes are listed.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from math import inf
 
 import onnx_ir as ir
@@ -17,6 +18,7 @@ from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.refusal import Refusal
 from onebyone.graph.constants import set_aside
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.exact import Unrepresentable, settle
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.simplify import simplify
 from onebyone.graph.symbolic import simplify_shapes
@@ -24,12 +26,11 @@ from onebyone.graph.unused import remove_unused
 from onebyone.optimize.cost import Profile
 from onebyone.optimize.names import Names
 from onebyone.optimize.passes import FIRST, PASSES, Rewrite
-from onebyone.optimize.regions.lift import Context, Region, regions
-from onebyone.optimize.regions.operations import build
-from onebyone.optimize.regions.place import Unrepresentable, place
-from onebyone.optimize.regions.plan import Plan
+from onebyone.optimize.proof.ledger import Ledger
+from onebyone.optimize.regions.change import change_of, changes
+from onebyone.optimize.regions.lift import Context, regions
+from onebyone.optimize.regions.place import place
 from onebyone.optimize.regions.price import Pricer
-from onebyone.optimize.regions.search import Planner
 
 __all__ = ["Rewrite", "rewrite"]
 
@@ -44,11 +45,13 @@ def rewrite(
     profile: Profile,
     progress: Callable[[str, int, int], None] | None = None,
     lost_bits: float = LOST_BITS,
+    ledger: Ledger | None = None,
 ) -> tuple[list[Rewrite], list[tuple[str, Refusal]]]:
     """Rewrite a model in place; returns what was replaced, and what for its numbers was not.
 
     Weights that the number type cannot hold, and folds that would lose digits: no rewrite loses
-    more than `lost_bits` of what its original computes (`algebra.digits`).
+    more than `lost_bits` of what its original computes (`algebra.digits`). What each does is proved
+    in a `ledger` of the graph.
     """
     done: list[Rewrite] = []
     refused: dict[str, Refusal] = {}
@@ -56,10 +59,11 @@ def rewrite(
         return [], []
     simplify_shapes(model.graph)
     _simplified(model)
+    settled = partial(_settled, model.graph, ledger)
+    settled([])
     for row in FIRST:
-        done += row.run(model, sizes, profile, lost_bits) if row.law in laws else ()
-    if done:
-        remove_unused(model.graph)
+        if row.law in laws:
+            done += settled(row.run(model, sizes, profile, lost_bits))
     for round_number in range(MAX_ROUNDS):
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)
@@ -68,10 +72,12 @@ def rewrite(
         for row in PASSES:
             if not changed and row.law in laws:
                 changed = list(row.run(model, sizes, profile, lost_bits))
-        done += changed
+        done += settled(changed)
         if not changed and not (done and _simplified(model)):
             break
-        remove_unused(model.graph)
+        if not changed:
+            settled([])
+    settle(model.graph)
     kept = _kept_for_digits(model.graph, Context.of(model.graph, sizes, laws, lost_bits), profile)
     return done, [*refused.items(), *kept]
 
@@ -87,8 +93,26 @@ def _kept_for_digits(
     for region in regions(graph, folding):
         makers = {value.producer() for value in region.inside}
         met = [node for node in context.cancelling if node in makers]
-        if met and _change(region, context.laws, Pricer(profile)) is not None:
+        if met and change_of(region, context.laws, Pricer(profile)) is not None:
             yield from ((name_of(node), context.cancelling[node]) for node in met)
+
+
+def _settled(graph: ir.Graph, ledger: Ledger | None, rewrites: Iterable[Rewrite]) -> list[Rewrite]:
+    """The rewrites of a step, each by itself proved; what nobody reads any more goes."""
+    rewrites = list(rewrites)
+    remove_unused(graph)
+    names = {name_of(node) for node in graph}
+    rewrites = [
+        replace(r, made=tuple(dict.fromkeys(n for n in r.made if n in names))) for r in rewrites
+    ]
+    if ledger is None:
+        return rewrites
+    moved = {value for rewrite in rewrites for value in rewrite.moved}
+    left = max((rewrite.left for rewrite in rewrites), default=0.0)
+    small = not any("demand" in rewrite.laws for rewrite in rewrites)
+    pieces = ledger.step(moved, left, small, rounds=not rewrites)
+    proofs = ledger.proofs(pieces, [{*r.nodes, *r.made} for r in rewrites])
+    return [replace(r, proof=proof) for r, proof in zip(rewrites, proofs, strict=True)]
 
 
 def _simplified(model: ir.Model) -> bool:
@@ -103,54 +127,17 @@ def _round(
 ) -> Iterator[Rewrite]:
     laws = context.laws
     found = list(regions(model.graph, context))
-    chosen = [(region, change) for region in found if (change := _change(region, laws, price))]
+    chosen = [c for c in changes(found, laws, price) if (c.region.root.name or "") not in refused]
     names = Names.of(model.graph)
-    for region, change in chosen:
-        name = region.root.name or ""
-        if name in refused:
-            continue
+    for change in chosen:
+        region, name = change.region, change.region.root.name or ""
         try:
-            place(region.root, build(change.best), names, region.inside, context.reads)
+            made = place(region.root, change.operation, names, region.inside, context.reads)
         except Unrepresentable as error:
             refused[name] = Refusal("compose", str(error))
             continue
         cost = change.now.cost, change.best.cost
         lost = region.lost_bits
-        yield Rewrite(name, region.nodes, change.best.laws, *cost, change.saved, lost_bits=lost)
-
-
-@dataclass(frozen=True, eq=False)
-class _Change:
-    """A region's plan as it stands, a cheaper one, and the MACs that each law saves."""
-
-    now: Plan
-    best: Plan
-    saved: dict[str, int]
-
-
-def _change(region: Region, laws: Collection[str], price: Pricer) -> _Change | None:
-    """What to do with a region; None if nothing is cheaper than what stands."""
-    now = Planner(price, frozenset()).best(region.term)
-    best = Planner(price, frozenset(laws)).best(region.term)
-    if now is None or best is None or not best.cost < now.cost:
-        return None
-    if best.cost.macs > now.cost.macs:  # a few operators less are not worth more arithmetic
-        return None
-    return _Change(now, best, _saved(region, now, best, price))
-
-
-def _saved(region: Region, now: Plan, best: Plan, price: Pricer) -> dict[str, int]:
-    """MACs saved, law by law: what each adds to those before it, in the order of `ORDER`."""
-    saved: dict[str, int] = {}
-    used = [law for law in ORDER if law in best.laws]
-    macs = now.cost.macs
-    for k, law in enumerate(used, 1):
-        partial = Planner(price, frozenset(used[:k])).best(region.term) if k < len(used) else best
-        reached = macs if partial is None else partial.cost.macs
-        saved[law] = macs - reached
-        macs = reached
-    return saved
-
-
-ORDER = ("linear", "affine", "sum", "split", "commute", "compose")
-"""The laws of regions, in the order in which their savings are told apart."""
+        told = tuple(node.name or "" for node in made)
+        laws = change.best.laws
+        yield Rewrite(name, region.nodes, laws, *cost, change.saved, lost_bits=lost, made=told)

@@ -17,7 +17,11 @@ from onebyone.errors import UnreadableModel
 from onebyone.graph.checks import one_line
 from onebyone.graph.shapes import Sizes
 
-__all__ = ["allowed", "check_room"]
+__all__ = ["NoRoom", "allowed", "check_room"]
+
+
+class NoRoom(UnreadableModel):
+    """A tensor of the model is larger than what this process may have."""
 
 
 def check_room(values: Iterable[ir.Value], sizes: Sizes) -> None:
@@ -28,14 +32,14 @@ def check_room(values: Iterable[ir.Value], sizes: Sizes) -> None:
         sizes: for which the model is to be run.
 
     Raises:
-        UnreadableModel: one does not: no run can succeed.
+        NoRoom: one does not: no run can succeed.
     """
     most = allowed()
     for value in values if most is not None else ():
         shape = sizes.shape(value) or ()
         size = _bytes(value, shape)
         if most is not None and size > most:
-            raise UnreadableModel(
+            raise NoRoom(
                 f"tensor {one_line(value.name, 100)} of shape {one_line(list(shape), 100)} "
                 f"takes {_told(size)}, and {_told(most)} may be had here; try smaller sizes"
             )

@@ -14,19 +14,23 @@ from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.laws import LAWS
 from onebyone.algebra.weights import Array
 from onebyone.errors import UnreadableModel, UsageError
-from onebyone.graph.checks import keep_kinds, kinds
+from onebyone.graph.checks import all_nodes, keep_kinds, kinds, one_line
 from onebyone.graph.count import tally
+from onebyone.graph.evaluate import CannotEvaluate
 from onebyone.graph.form import unshared
 from onebyone.graph.opset import modernise
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, shapes_of
+from onebyone.graph.time_limit import TakesTooLong
 from onebyone.optimize.cost import DEFAULT, Profile, load_profile
 from onebyone.optimize.estimate import estimate
+from onebyone.optimize.proof.ledger import Ledger
+from onebyone.optimize.proof.prove import Proof
 from onebyone.optimize.refusals import refusals
 from onebyone.optimize.report import AppliedLaw, RefusedLaw, Report, Side
 from onebyone.optimize.rewrite import Rewrite, rewrite
-from onebyone.optimize.room import check_room
-from onebyone.optimize.verification.certificate import Certificate
+from onebyone.optimize.room import NoRoom, check_room
+from onebyone.optimize.verification.certificate import Alone, Certificate
 from onebyone.show.shown import Shown
 
 if TYPE_CHECKING:
@@ -112,16 +116,16 @@ def optimize(
     old = modernise(model)
     keep_kinds(declared, model.graph)
     sizes = Sizes(model, shapes, shapes_of(data))
-    if verify:
-        check_room((v for node in model.graph for v in node.outputs), sizes)
+    narrow = _narrow(model, sizes) if verify else None
     if old is not None:
         side = _side(model, sizes, machine)
         report = Report(side, side, (), (RefusedLaw("compose", *old),))
         if verify:
             report = replace(report, certificate=_unchanged(original, shapes, data, progress))
         return Optimized(original, report)
+    ledger = Ledger(model.graph, sizes) if verify else None
     try:
-        report = _rewritten(model, sizes, laws, machine, limit, progress)
+        report, alone = _rewritten(model, sizes, laws, machine, limit, progress, ledger)
     except (UnreadableModel, MemoryError):
         raise
     except Exception as error:
@@ -133,9 +137,51 @@ def optimize(
             raise UnreadableModel(f"cannot rewrite this model: {error}") from error
         raise
     if verify:
-        certificate = _certified(original, model, shapes, data, progress)
-        report = replace(report, certificate=certificate)
+
+        def whole() -> Certificate:
+            if narrow is not None:
+                raise narrow
+            return _certified(original, model, shapes, data, progress)
+
+        report = replace(report, certificate=_with_pieces(original, alone, whole))
     return Optimized(model, report)
+
+
+def _narrow(model: ir.Model, sizes: Sizes) -> NoRoom | None:
+    """Why there is no room to run a model; None where there is."""
+    try:
+        check_room((v for node in model.graph for v in node.outputs), sizes)
+    except NoRoom as error:
+        return error
+    return None
+
+
+def _with_pieces(original: ir.Model, alone: Alone, whole: Callable[[], Certificate]) -> Certificate:
+    """The certificate, with what was found of the rewrites one by one.
+
+    A model that cannot be run has that alone, if each was proved: one that is too large, has a loop
+    without end, or operators of others.
+    """
+    try:
+        return replace(whole(), alone=alone)
+    except (CannotEvaluate, NoRoom, TakesTooLong, MemoryError) as error:
+        foreign = any(node.domain not in ("", "ai.onnx") for node in all_nodes(original))
+        if isinstance(error, CannotEvaluate) and not foreign:
+            raise
+        if not alone.rewrites or not alone.complete:
+            raise
+        return Certificate((), "none", 0, alone=alone, apart=one_line(error) or "memory is short")
+
+
+def _alone(done: Sequence[Rewrite], ledger: Ledger) -> Alone:
+    """What was found of rewrites one by one."""
+    told = [(f"{', '.join(sorted(r.laws))} at {r.root}", r.proof or Proof(None)) for r in done]
+    told += [("simplified", piece.proof) for piece in ledger.loose]
+    failed = [f"{what}: {proof.reason}" for what, proof in told if proof.holds is False]
+    unproved = [f"{what}: {proof.reason}" for what, proof in told if proof.holds is None]
+    proved = [r for r in done if r.proof is not None and r.proof.holds]
+    used = max((proof.used for _, proof in told if proof.holds), default=0.0)
+    return Alone(len(done), len(proved), used, tuple(failed), tuple(unproved))
 
 
 def _certified(
@@ -174,14 +220,16 @@ def _rewritten(
     machine: Profile,
     lost_bits: float,
     progress: Progress | None,
-) -> Report:
+    ledger: Ledger | None,
+) -> tuple[Report, Alone]:
     """Rewrite a model with known shapes in place; the report has no certificate yet."""
     before = _side(model, sizes, machine)
-    done, refused = rewrite(model, sizes, laws, machine, progress, lost_bits)
+    done, refused = rewrite(model, sizes, laws, machine, progress, lost_bits, ledger)
     after = _side(model, sizes, machine)
     told = [RefusedLaw(r.law, node, r.reason) for node, r in refused]
     told += refusals(model.graph, sizes, laws)
-    return Report(before, after, _applied(done), tuple(told))
+    alone = Alone(len(done), 0) if ledger is None else _alone(done, ledger)
+    return Report(before, after, _applied(done), tuple(told)), alone
 
 
 def _laws(only: Collection[str] | None, without: Collection[str]) -> tuple[str, ...]:
@@ -212,7 +260,17 @@ def _side(model: ir.Model, sizes: Sizes, profile: Profile) -> Side:
 
 def _applied(done: Sequence[Rewrite]) -> tuple[AppliedLaw, ...]:
     return tuple(
-        AppliedLaw(law, step.root, step.nodes, saved, step.note, step.lost_bits)
+        AppliedLaw(
+            law,
+            step.root,
+            step.nodes,
+            saved,
+            step.note,
+            step.lost_bits,
+            step.made,
+            None if step.proof is None else step.proof.holds,
+            "" if step.proof is None else step.proof.reason,
+        )
         for step in done
         for law, saved in step.saved.items()
     )

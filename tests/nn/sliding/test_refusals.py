@@ -229,6 +229,16 @@ class TwoAnswers(nn.Module):
         ),
         (nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten()), SHAPE, "a head that flattens or pools"),
         (nn.Sequential(*head(4)), (10, 8), r"got \(H, W\) for a model without a convolution"),
+        (
+            nn.Sequential(nn.Conv1d(2, 4, 5), nn.Flatten(), nn.Linear(240, 3)),
+            (2, 64),
+            "got a Conv1d: one axis of positions is not supported, wanted images",
+        ),
+        (
+            nn.Sequential(nn.Conv3d(1, 4, 3), nn.Flatten()),
+            (10, 8),
+            "got a Conv3d: three axes of positions are not supported",
+        ),
         (nn.Sequential(nn.Conv2d(1, 4, 3)), (10, 8, 3, 3), "wanted a side"),
         (nn.Sequential(nn.Conv2d(1, 4, 3)), (1, 2, 2), r"does not run on images of \(1, 2, 2\)"),
         (

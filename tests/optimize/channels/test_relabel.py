@@ -168,7 +168,7 @@ def test_units_of_shufflenet_keep_no_shuffle(opset: int) -> None:
     halves = ", split = [3, 3]" if opset < 13 else ""
     more = "" if opset < 13 else ", threes"
     unit = (
-        "{0}a, {0}b = Split<axis = 1" + halves + ">({1}" + more + ") {0}c = Conv({0}b, k) "
+        "{0}a, {0}b = Split<axis = 1" + halves + ">({1}" + more + ") {0}c = Conv({0}b, {0}k) "
         "{0}d = Conv<group = 3, pads = [1,1,1,1]>({0}c, d) {0}e = Relu({0}d) "
         "{0}f = Concat<axis = 1>({0}a, {0}e) "
     )
@@ -176,7 +176,8 @@ def test_units_of_shufflenet_keep_no_shuffle(opset: int) -> None:
         f"{IN} " + unit.format("A", "r") + _shuffle("Af", "p", "s") + " "
         + unit.format("B", "p") + _shuffle("Bf", "q", "s") + " y = Conv(q, v)"
     )  # fmt: skip
-    constants = {"k": (3, 3, 1, 1), "d": (3, 1, 3, 3), "threes": ints(3, 3), **_sizes("s", 2, 6)}
+    weights = dict.fromkeys(("Ak", "Bk"), (3, 3, 1, 1)) | {"d": (3, 1, 3, 3)}
+    constants = {**weights, "threes": ints(3, 3), **_sizes("s", 2, 6)}
     after = optimized(_model(body, opset=opset, **constants), "permute")
     assert not {"Transpose", "Reshape", "Gather"} & set(after.ops)
 

@@ -109,12 +109,28 @@ def test_it_stays_where_a_reader_cannot_take_it(body: str, outputs: str) -> None
     assert [value.name for value in norm.inputs[1:]] in (["g", "h"], ["e", "z"], ["a"])
 
 
-def test_a_weight_of_two_layers_is_changed_for_one() -> None:
-    body = NORM + "m = MatMul(n, w) p = Add(m, b) q = MatMul(x, w)"
-    found, done = folded(body, "p, q", w=(3, 4), b=(4,), **BOTH)
-    other = [node for node in found.graph if node.op_type == "MatMul"][1]
-    assert other.inputs[1].name == "w"
-    assert len(done) == 1
+SECOND = "o = LayerNormalization(p, g, h) s = MatMul(o, w) q = Add(s, c) "
+SHARED_BY = {
+    "a layer that reads no normalisation": ("q = MatMul(x, w)", 0),
+    "an embedding": ("q = Gather(w, i)", 0),
+    "a layer that reads it transposed": ("t = Transpose(w) q = MatMul(p, t)", 0),
+    "a normalisation of another scale": (SECOND.replace("(p, g,", "(p, k,"), 0),
+    "a normalisation of the same scale": (SECOND, 2),
+    "a normalisation of the same scale and another shift": (SECOND.replace(", h)", ", k)"), 2),
+}
+
+
+@pytest.mark.parametrize("name", SHARED_BY)
+def test_a_shared_weight_is_stored_once(name: str) -> None:
+    rest, folds = SHARED_BY[name]
+    body = f"{NORM} m = MatMul(n, w) p = Add(m, b) {rest}"
+    known = {"b": (3,), "c": (3,), "k": (3,), "i": np.array([2, 0])}
+    used = {key: value for key, value in known.items() if f"{key})" in rest or f"{key}," in rest}
+    found, done = folded(body, "p, q", w=(3, 3), **{"b": (3,), **used}, **BOTH)
+    assert len(done) == folds
+    users = [node for node in found.graph if node.op_type in ("MatMul", "Gather", "Transpose")]
+    weights = {v for node in users for v in node.inputs if v.is_initializer() and len(v.shape) == 2}
+    assert len(weights) == 1
 
 
 def test_what_would_overflow_stays() -> None:

@@ -244,13 +244,11 @@ def test_along_positions_nothing_is_stacked() -> None:
 
 def test_of_two_inputs_each_has_its_stack() -> None:
     body = (
-        "a = Conv(x, w) b = Conv(x, v) p = Conv(z, w) q = Conv(z, u) "
+        "a = Conv(x, w) b = Conv(x, v) p = Conv(z, t) q = Conv(z, u) "
         "y = Concat<axis = 1>(a, b, p, q)"
     )
-    proto = model(body, f"{X}, float[2,5,4,7] z", constants=W)
+    proto = model(body, f"{X}, float[2,5,4,7] z", constants={**W, "t": (3, 5, 1, 1)})
     assert _stacked(proto, profile=COPIES) == ["Conv", "Conv", "Concat"]
-    after, _ = _optimized(proto)
-    assert len({t.name for t in after.graph.initializer}) == 2  # w is in both, and stored in both
 
 
 # Taken apart --------------------------------------------------------------------------------------
@@ -401,10 +399,11 @@ def test_sizes_known_only_at_run_time() -> None:
         assert differences(run(proto, data)[0], run(after, data)[0]) == []
 
 
-def test_weights_that_others_read_stay() -> None:
+def test_no_weight_that_others_read_is_stored_twice() -> None:
+    # No multiply-accumulate is saved by a stack, and a larger file is not worth an operator less.
     body = "a = Conv(x, w) b = Conv(x, v) j = Concat<axis = 1>(a, b) s = Conv(z, w)"
     proto = model(f"{body} y = Relu(j) q = Relu(s)", f"{X}, float[1,5,1,1] z", "y, q", W)
-    assert _stacked(proto) == ["Conv", "Conv", "Relu", "Relu"]
+    assert _stacked(proto) == _operators(proto)
 
 
 def test_a_weight_computed_or_fed_is_no_constant() -> None:

@@ -298,10 +298,12 @@ def test_what_is_not_linear_ends_a_region_and_one_node_is_none(body: str) -> Non
 
 def test_arithmetic_that_engines_fuse_is_left_alone() -> None:
     body = (
-        "l = Conv(x, w) d = Div(l, k) f = Erf(d) s = Add(f, one) p = Mul(l, s) h = Mul(p, k) "
+        "l = Conv(x, w) d = Div(l, k) f = Erf(d) s = Add(f, one) p = Mul(l, s) h = Mul(p, half) "
         "y = Conv(h, w)"
     )
-    assert lifted(model(body, X, constants={**W33, "k": (1,), "one": (1,)})) == {}
+    numbers = {"k": 2**0.5, "one": 1, "half": 0.5}
+    constants = {name: np.full(1, value, np.float32) for name, value in numbers.items()}
+    assert lifted(model(body, X, constants={**W33, **constants})) == {}
 
 
 def test_who_else_reads_a_value_decides_whether_it_is_shared() -> None:

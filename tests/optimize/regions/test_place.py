@@ -7,6 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from onebyone.algebra.channel import ChannelMap
+from onebyone.graph.exact import Unrepresentable, rounded
 from onebyone.graph.write import to_proto
 from onebyone.optimize.names import Names
 from onebyone.optimize.regions.operations import (
@@ -17,7 +18,7 @@ from onebyone.optimize.regions.operations import (
     Source,
     Total,
 )
-from onebyone.optimize.regions.place import Unrepresentable, place, rounded
+from onebyone.optimize.regions.place import place
 from onebyone.optimize.regions.steps import Layout, Step, Window
 
 from ...graphs.run import run

@@ -18,6 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.exact import Exact
 from onebyone.graph.fold import known_numbers
 from onebyone.graph.form import constant_tensor
 from onebyone.graph.simplify.known import Known, computed, stored
@@ -113,6 +114,8 @@ class _Walk:
             return self.known[value]
         tensor = _tensor(value)
         assert tensor is not None
+        if isinstance(tensor, Exact):
+            return Known(tensor.numpy(), tensor.exact, determined=False)
         return Known(np.asarray(tensor.numpy()))
 
     # What is stored ----------------------------------------------------------------------------

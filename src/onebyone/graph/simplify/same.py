@@ -9,6 +9,7 @@ from hashlib import sha256
 import onnx_ir as ir
 
 from onebyone.graph.evaluate import RANDOM
+from onebyone.graph.exact import Exact, numbers
 from onebyone.graph.simplify.edit import bypass
 
 __all__ = ["merge_constants", "merge_nodes"]
@@ -54,10 +55,10 @@ def _alike(graph: ir.Graph) -> dict[Hashable, list[ir.Value]]:
 
 
 def _contents(value: ir.Value) -> Hashable:
-    """Equal for initialisers of equal bytes and no others."""
+    """Equal for initialisers that stand for equal numbers of one type, and for no others."""
     tensor = value.const_value
     assert tensor is not None
-    data = tensor.tobytes()
+    data = numbers(tensor).tobytes() if isinstance(tensor, Exact) else tensor.tobytes()
     short = data if len(data) <= 64 else sha256(data).digest()
     return tensor.dtype, tuple(tensor.shape.numpy()), short
 

@@ -239,6 +239,13 @@ def _channels(model: nn.Module) -> int:
     for module in model.modules():
         if isinstance(module, nn.Conv2d | Pointwise):
             return module.in_channels
+    for module in model.modules():
+        if isinstance(module, nn.Conv1d | nn.Conv3d):
+            found = type(module).__name__
+            axes = (
+                "one axis of positions is" if found == "Conv1d" else "three axes of positions are"
+            )
+            raise UsageError(f"got a {found}: {axes} not supported, wanted images")
     raise UsageError("got (H, W) for a model without a convolution, wanted (C, H, W)")
 
 

@@ -39,6 +39,7 @@ class Dead:
         known: value -> (C,) the constants, NaN where there is none.
         kept: value -> (C,) which channels stay.
         spare: value -> (C,) which of them could go, but fill up what a convolution reads.
+        idle: values with channels that stay though nobody needs them: what they hold may change.
     """
 
     axes: Mapping[ir.Value, int]
@@ -46,6 +47,7 @@ class Dead:
     known: Mapping[ir.Value, Array]
     kept: Mapping[ir.Value, Array]
     spare: Mapping[ir.Value, Array]
+    idle: frozenset[ir.Value]
 
 
 @dataclass(eq=False)
@@ -84,7 +86,8 @@ def find(
     for node in reversed(nodes):
         _ask(node, a)
     stays = keep({v: _must_stay(v, a) for v in a.axes}, a.flows, multiple)
-    return Dead(a.axes, a.flows, a.known, stays.kept, stays.spare)
+    idle = frozenset(v for v, kept in stays.kept.items() if (kept & ~a.needed[v]).any())
+    return Dead(a.axes, a.flows, a.known, stays.kept, stays.spare, idle)
 
 
 def _admit(nodes: Sequence[ir.Node], a: _Analysis) -> None:

@@ -15,7 +15,6 @@ from onebyone.graph.constants import constant
 from onebyone.optimize.channels.groups import by_rows, narrowed
 from onebyone.optimize.channels.links import Flow, Link, Mix
 from onebyone.optimize.names import Names, integers
-from onebyone.optimize.regions.place import rounded
 
 __all__ = ["Orders", "narrow", "reindex"]
 
@@ -178,10 +177,6 @@ def _initializer(node: ir.Node, array: Array, like: ir.Value | None, names: Name
     assert like is not None
     assert like.dtype is not None
     assert isinstance(node.graph, ir.Graph)
-    name = names.mint(f"{like.name}.channels")
-    whole = array.dtype.kind in "biu"  # as stored, where a float may be composed and wider
-    stored = array.astype(like.dtype.numpy()) if whole else rounded(array, like.dtype)
-    value = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(stored), name=name))
-    value.shape, value.dtype = ir.Shape(array.shape), like.dtype
+    value = names.constant(array, f"{like.name}.channels", like.dtype)
     node.graph.register_initializer(value)
     return value

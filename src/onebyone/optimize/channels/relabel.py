@@ -24,12 +24,14 @@ from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.channels.assemble import Builder, Piece
+from onebyone.optimize.channels.copies import copies
 from onebyone.optimize.channels.labels import Labels, labels_of
 from onebyone.optimize.channels.links import channels_of
 from onebyone.optimize.channels.moves import Move
 from onebyone.optimize.channels.reindex import narrow, reindex
 from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.names import Names
+from onebyone.optimize.sharing import origin
 
 __all__ = ["Relabelled", "relabel"]
 
@@ -38,13 +40,17 @@ __all__ = ["Relabelled", "relabel"]
 class Relabelled:
     """Moves that went, by their nodes, and what moving costs before and after.
 
-    `saved` are the MACs of channels that were selected from, and that nobody read.
+    `saved` are the MACs of channels that were selected from, and that nobody read; `moved` the
+    values whose channels have another order, `made` the names of what is new, and of nodes that
+    have other weights.
     """
 
     nodes: tuple[str, ...]
     before: Cost
     after: Cost
     saved: int
+    moved: tuple[ir.Value, ...]
+    made: tuple[str, ...]
 
 
 def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabelled]:
@@ -57,27 +63,44 @@ def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabel
     for component in _components(labels):
         plan = _plan(component, labels, fixed)
         before, after = _moving(component, sizes, profile), _placing(plan, labels, sizes, profile)
-        if after < before:
-            touched = _touched(plan, labels)
+        touched = _touched(plan, labels)
+        copied = copies({n: labels.flows[n] for n in touched}, _orders(plan, labels))
+        after += Cost(profile.reading(sum(copied.values())))
+        if after < before and not (copied and _keeps_all(plan, labels)):
             work = macs(graph, sizes, touched)
             _carry_out(plan, labels, graph, names, touched)
             gone = {name_of(n) for move in component for n in move.nodes}
             saved = work - macs(graph, sizes, touched)
-            yield Relabelled(tuple(sorted(gone)), before, after, saved)
+            moved = tuple(v for group in plan.orders for v in labels.members[group])
+            made = (*names.fresh(), *map(name_of, touched))
+            yield Relabelled(tuple(sorted(gone)), before, after, saved, moved, made)
 
 
 def _components(labels: Labels) -> list[list[Move]]:
-    """Moves connected through values and orders, where channels change places or are left out."""
+    """Moves connected through values, orders and weights, where channels change places or go."""
     joined = Labels({})
     for value, move in labels.moves.items():
         for operand in move.operands:
             joined.tie(value, operand)
     for value in (*labels.moves, *labels.sources):
         joined.tie(value, labels.of(value))
+    for first, *others in _sharers(labels):
+        for operand in others:
+            joined.tie(first, operand)
     found: dict[ir.Value, list[Move]] = {}
     for value, move in labels.moves.items():
         found.setdefault(joined.of(value), []).append(move)
     return [component for component in found.values() if _reorders(component, labels)]
+
+
+def _sharers(labels: Labels) -> list[list[ir.Value]]:
+    """The groups of the operands that one weight meets."""
+    found: dict[ir.Value, list[ir.Value]] = {}
+    for node, flow in labels.flows.items():
+        weight = None if flow.mix is None else node.inputs[node.inputs[0] is flow.mix.operand]
+        if flow.mix is not None and weight is not None:
+            found.setdefault(origin(weight), []).append(labels.of(flow.mix.operand))
+    return list(found.values())
 
 
 def _reorders(component: Sequence[Move], labels: Labels) -> bool:
@@ -277,10 +300,21 @@ def _touched(plan: _Plan, labels: Labels) -> list[ir.Node]:
     return sorted(labels.flows.keys() & around, key=labels.rank.__getitem__)
 
 
+def _orders(plan: _Plan, labels: Labels) -> dict[ir.Value, Array]:
+    """The new order of the channels of each value that gets one."""
+    return {v: order for g, order in plan.orders.items() for v in labels.members[g]}
+
+
+def _keeps_all(plan: _Plan, labels: Labels) -> bool:
+    """Whether no channel is left out, so that no multiply-accumulate is saved."""
+    found = _orders(plan, labels).items()
+    return all(len(order) == channels_of(v, labels.axes[v]) for v, order in found)
+
+
 def _carry_out(
     plan: _Plan, labels: Labels, graph: ir.Graph, names: Names, touched: Sequence[ir.Node]
 ) -> None:
-    orders = {v: order for g, order in plan.orders.items() for v in labels.members[g]}
+    orders = _orders(plan, labels)
     assembled = _built(plan, labels, graph, names, orders)
     for node in touched:
         reindex(node, labels.flows[node], orders, names, None)

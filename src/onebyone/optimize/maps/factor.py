@@ -30,11 +30,12 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.channels import is_pointwise_convolution
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.cost import Profile
 from onebyone.optimize.estimate import detour
 from onebyone.optimize.names import Names
-from onebyone.optimize.regions.place import Unrepresentable, rounded
+from onebyone.optimize.sharing import readers
 
 __all__ = ["Factored", "factor_maps"]
 
@@ -57,6 +58,8 @@ class Factored:
         next_value: the largest singular value that was taken for zero.
         threshold: what it was compared with.
         lost_bits: by how many the factors' products can be larger than those of W, at most.
+        factor: by which the node multiplies Wx.
+        made: names of what is new.
     """
 
     node: str
@@ -67,6 +70,8 @@ class Factored:
     next_value: float
     threshold: float
     lost_bits: float = 0.0
+    factor: float = 1.0
+    made: tuple[str, ...] = ()
 
     @property
     def macs(self) -> int:
@@ -77,6 +82,11 @@ class Factored:
     def macs_left(self) -> int:
         """Of the two that it became."""
         return self.positions * self.rank * (self.out_channels + self.in_channels)
+
+    @property
+    def left(self) -> float:
+        """‖(W − BA)x‖ is at most so many times ‖x‖: σᵣ₊₁, and what float64 does to it."""
+        return self.factor * (self.next_value + 2.0**-20 * self.threshold)
 
     @property
     def note(self) -> str:
@@ -94,23 +104,30 @@ def factor_maps(
 
     One whose factors would lose more than `limit` bits stays.
     """
-    placer = _Placer(graph, Names.of(graph))
+    placer, pays = _Placer(graph, Names.of(graph)), _Prices(sizes, profile)
     for node in list(graph):
         weight = _matrix(node)
-        if weight is None or not _pays(node, weight, 1, sizes, profile) or not _may_be_low(weight):
+        if weight is None or not pays.alone(node, weight, 1):
+            continue
+        stored = _as_stored(weight, node)
+        if not _may_be_low(stored):
             continue
         u, sigma, vt = np.linalg.svd(weight.astype(np.float64), full_matrices=False)
-        tau = threshold(weight, sigma)
+        tau = threshold(stored, sigma)
         rank = int((sigma > tau).sum())
-        if not 0 < rank <= _largest(weight) or not _pays(node, weight, rank, sizes, profile):
+        if not 0 < rank <= _largest(weight) or not pays.beside_others(node, weight, rank):
             continue
         inner, outer = vt[:rank], u[:, :rank] * sigma[:rank]
         lost = _lost_bits(weight, inner, outer)
+        alpha = abs(node.attributes.get_float("alpha", 1.0))
         if lost <= limit and placer.place(node, inner, outer):
+            made = placer.names.fresh()
             least = float(sigma[rank]) if rank < len(sigma) else 0.0
             rows, columns = weight.shape
             positions = prod(sizes.shape(node.outputs[0]) or ()) // rows
-            yield Factored(name_of(node), rows, columns, rank, positions, least, tau, lost)
+            yield Factored(
+                name_of(node), rows, columns, rank, positions, least, tau, lost, alpha, made
+            )
 
 
 def _lost_bits(weight: Array, inner: Array, outer: Array) -> float:
@@ -139,22 +156,54 @@ def _matrix(node: ir.Node) -> Array | None:
     return matrix if usable else None
 
 
+def _as_stored(weight: Array, node: ir.Node) -> Array:
+    """W as it is or will be rounded: its number type tells what one rounding could have made."""
+    dtype = node.outputs[0].dtype
+    assert dtype is not None
+    return weight.astype(dtype.numpy(), copy=False)
+
+
 def _largest(weight: Array) -> int:
     """The largest r with r(a + b) < ab."""
     a, b = weight.shape
     return int((a * b - 1) // (a + b))
 
 
-def _pays(node: ir.Node, weight: Array, rank: int, sizes: Sizes, profile: Profile) -> bool:
-    x = node.inputs[0]
-    into, out = None if x is None else sizes.shape(x), sizes.shape(node.outputs[0])
-    if into is None or out is None:
-        return False
-    (b, a), positions = weight.shape, prod(out) // len(weight)
-    whole = profile.time(positions * weight.size, prod(into) + prod(out) + weight.size)
-    inner = profile.time(positions * rank * a, prod(into) + positions * rank + rank * a)
-    outer = profile.time(positions * rank * b, positions * rank + prod(out) + rank * b)
-    return inner + outer + detour(node, profile) < whole
+@dataclass(frozen=True)
+class _Prices:
+    """Whether two maps are cheaper than one."""
+
+    sizes: Sizes
+    profile: Profile
+
+    def beside_others(self, node: ir.Node, weight: Array, rank: int) -> bool:
+        """Where others keep W, the factors are stored beside it, and read from memory."""
+        others = [other for other in readers(_operand(node)) if other is not node]
+        alike = all(self._factors(other, rank) for other in others)
+        return self.alone(node, weight, rank, 0 if alike else rank * sum(weight.shape))
+
+    def _factors(self, node: ir.Node, rank: int) -> bool:
+        weight = _matrix(node)
+        return weight is not None and self.alone(node, weight, rank)
+
+    def alone(self, node: ir.Node, weight: Array, rank: int, copied: int = 0) -> bool:
+        """`copied`: the numbers that are stored beside W."""
+        profile, x = self.profile, node.inputs[0]
+        into = None if x is None else self.sizes.shape(x)
+        out = self.sizes.shape(node.outputs[0])
+        if into is None or out is None:
+            return False
+        (b, a), positions = weight.shape, prod(out) // len(weight)
+        whole = profile.time(positions * weight.size, prod(into) + prod(out) + weight.size)
+        inner = profile.time(positions * rank * a, prod(into) + positions * rank + rank * a)
+        outer = profile.time(positions * rank * b, positions * rank + prod(out) + rank * b)
+        return inner + outer + detour(node, profile) + profile.reading(copied) < whole
+
+
+def _operand(node: ir.Node) -> ir.Value:
+    weight = node.inputs[1]
+    assert weight is not None
+    return weight
 
 
 def _may_be_low(weight: Array) -> bool:
@@ -205,11 +254,17 @@ class _Placer:
         transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
         key = node.inputs[1], node.op_type == "Conv" or transposed
         if key not in self.stored:
+            held = node.inputs[1]
+            stem = f"{held.name if held is not None else ''}.factor"
             try:
-                pair = rounded(inner, dtype), rounded(outer, dtype)
+                first, second = (
+                    self.names.constant(_like(node, matrix), stem, dtype)
+                    for matrix in (inner, outer)
+                )
             except Unrepresentable:
                 return None
-            first, second = (self._stored(_like(node, matrix), node) for matrix in pair)
+            self.graph.register_initializer(first)
+            self.graph.register_initializer(second)
             self.stored[key] = first, second
         return self.stored[key]
 
@@ -227,15 +282,6 @@ class _Placer:
             dims[-1 if node.op_type == "MatMul" else 1] = rank
             value.shape = ir.Shape(dims)
         self.graph.insert_before(node, first)
-        return value
-
-    def _stored(self, array: Array, node: ir.Node) -> ir.Value:
-        held = node.inputs[1]
-        name = self.names.mint(f"{held.name if held is not None else ''}.factor")
-        tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-        value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
-        value.dtype = tensor.dtype
-        self.graph.register_initializer(value)
         return value
 
 

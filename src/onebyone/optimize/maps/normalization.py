@@ -21,19 +21,24 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.channels import ChannelNode, channel_map
 from onebyone.graph.constants import constant
 from onebyone.graph.count_walk import name_of
-from onebyone.optimize.names import Names
-from onebyone.optimize.regions.place import Unrepresentable, rounded
+from onebyone.graph.exact import Unrepresentable, rounded
+from onebyone.optimize.names import Names, content
+from onebyone.optimize.sharing import readers
 
 __all__ = ["Folded", "fold_normalizations"]
 
 
 @dataclass(frozen=True)
 class Folded:
-    """A normalisation whose affine part was taken by `nodes`, and the bits that can be lost."""
+    """A normalisation whose affine part was taken by `nodes`, and the bits that can be lost.
+
+    `moved` are the values in between, which do not hold it any more.
+    """
 
     root: str
     nodes: tuple[str, ...]
     lost_bits: float
+    moved: tuple[ir.Value, ...]
 
 
 @dataclass(frozen=True)
@@ -51,28 +56,62 @@ def fold_normalizations(graph: ir.Graph, limit: float = LOST_BITS) -> Iterator[F
     A shift that folding would lose more than `limit` bits of stays where it is.
     """
     names = Names.of(graph)
-    for node in list(graph):
-        affine = _affine(node)
-        readers = None if affine is None else _readers(node.outputs[0])
-        if affine is None or readers is None:
+    for node, affine, takers in _alike([each for n in graph for each in _foldable(n, limit)]):
+        composed = [compose(taker.map, affine) for taker in takers]
+        if not all(_fits(f, node.outputs[0].dtype) for f in composed):
             continue
-        if affine.bias is not None and any(reader.map.bias is None for reader in readers):
-            continue
-        composed = [compose(reader.map, affine) for reader in readers]
-        lost = max(_lost_bits(affine, reader.map) for reader in readers)
-        if lost > limit or not all(_fits(f, node.outputs[0].dtype) for f in composed):
-            continue
-        for reader, f in zip(readers, composed, strict=True):
-            _take(graph, reader, f, names)
+        for taker, f in zip(takers, composed, strict=True):
+            _take(graph, taker, f, names)
         _strip(graph, node, names)
-        made = tuple(reader.product.name or reader.product.op_type for reader in readers)
-        yield Folded(node.outputs[0].name or "", (name_of(node), *made), lost)
+        products = (t.product.outputs[0] for t in takers if t.shift is not None)
+        made = tuple(taker.product.name or taker.product.op_type for taker in takers)
+        lost = max(_lost_bits(affine, taker.map) for taker in takers)
+        moved = (node.outputs[0], *products)
+        yield Folded(node.outputs[0].name or "", (name_of(node), *made), lost, moved)
 
 
 def _lost_bits(affine: ChannelMap, reader: ChannelMap) -> float:
     if affine.bias is None:
         return 0.0
     return bits(Behind().mixed(reader.weight, reader.groups).condition(affine.bias))
+
+
+_Foldable = tuple[ir.Node, ChannelMap, list[_Reader]]
+"""A normalisation, its affine part, and those who are to take it."""
+
+
+def _foldable(node: ir.Node, limit: float) -> Iterator[_Foldable]:
+    """A normalisation, if all its readers can take its affine part without losing more bits."""
+    affine = _affine(node)
+    takers = None if affine is None else _readers(node.outputs[0])
+    if affine is None or takers is None:
+        return
+    if affine.bias is not None and any(taker.map.bias is None for taker in takers):
+        return
+    if all(_lost_bits(affine, taker.map) <= limit for taker in takers):
+        yield node, affine, takers
+
+
+def _alike(found: list[_Foldable]) -> list[_Foldable]:
+    """Those after whose folding no weight is stored twice: who shares one takes the same affine."""
+    while True:
+        taken = {t.product: _taken(t.product, f) for _, f, takers in found for t in takers}
+        kept = [each for each in found if all(_stays_one(t.product, taken) for t in each[2])]
+        if len(kept) == len(found):
+            return found
+        found = kept
+
+
+def _taken(product: ir.Node, affine: ChannelMap) -> tuple[object, ...]:
+    """Equal for linear layers of one weight that become equal ones."""
+    stored = product.op_type, *(product.attributes.get_int(a, 0) for a in ("transA", "transB"))
+    factor = product.attributes.get_float("alpha", 1.0)
+    return (*stored, factor, content(affine.weight))
+
+
+def _stays_one(product: ir.Node, taken: dict[ir.Node, tuple[object, ...]]) -> bool:
+    weight = product.inputs[1]
+    return weight is not None and {taken.get(n) for n in readers(weight)} == {taken[product]}
 
 
 def _fits(f: ChannelMap, dtype: ir.DataType | None) -> bool:
@@ -185,9 +224,6 @@ def _initializer(graph: ir.Graph, array: Array, like: ir.Value | None, names: Na
     """A new initialiser named after, and of the type of, the one it stands in for."""
     assert like is not None
     assert like.dtype is not None
-    name = names.mint(f"{like.name}.folded")
-    tensor = ir.tensor(np.ascontiguousarray(rounded(array, like.dtype)), name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
-    value.dtype = like.dtype
+    value = names.constant(array, f"{like.name}.folded", like.dtype)
     graph.register_initializer(value)
     return value

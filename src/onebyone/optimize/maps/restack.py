@@ -124,7 +124,7 @@ class Editor:
             attributes.append(ir.AttrInt64s("split", counts))
         else:
             sizes = np.array(counts, np.int64)
-            inputs.append(self._constant(sizes, self.names.mint(f"{x.name}.sizes")))
+            inputs.append(self._constant(sizes, f"{x.name}.sizes", ir.DataType.INT64))
         name = self.names.mint(f"{x.name}.Split")
         node = ir.Node("", "Split", inputs, attributes, num_outputs=len(counts), name=name)
         self._insert(node, spot.before)
@@ -152,11 +152,9 @@ class Editor:
         """A constant in the type of the result; the numbers are of that type already."""
         dtype = spot.like.dtype
         assert dtype is not None
-        return self._constant(array.astype(dtype.numpy()), self.names.mint(spot.stem))
+        return self._constant(array, spot.stem, dtype)
 
-    def _constant(self, array: Array, name: str) -> ir.Value:
-        tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-        value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
-        value.dtype = tensor.dtype
+    def _constant(self, array: Array, stem: str, dtype: ir.DataType) -> ir.Value:
+        value = self.names.constant(array, stem, dtype)
         self.graph.register_initializer(value)
         return value

@@ -12,7 +12,7 @@ concatenated may be split by the one and put together by the other: then the sta
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import prod
 
@@ -24,18 +24,23 @@ from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.estimate import detour
 from onebyone.optimize.maps.restack import Editor
 from onebyone.optimize.maps.siblings import Sibling, ending_at, forms, once
+from onebyone.optimize.sharing import is_kept
 
 __all__ = ["Stacked", "stack"]
 
 
 @dataclass(frozen=True, eq=False)
 class Stacked:
-    """Siblings that became one map, or the map that became siblings, and the modelled costs."""
+    """Siblings that became one map, or the map that became siblings, and the modelled costs.
+
+    `made` are the names of what is new.
+    """
 
     root: str
     nodes: tuple[str, ...]
     before: Cost
     after: Cost
+    made: tuple[str, ...] = ()
 
 
 def stack(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Stacked]:
@@ -138,12 +143,13 @@ def _concatenated(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[St
             values += operands
         else:
             values.append(editor.merge(siblings))
-            told.append((siblings, stacked))
+            told.append((siblings, replace(stacked, made=editor.names.fresh())))
     if told:
         editor.concatenate(node, values)
+    joined = editor.names.fresh()
     for siblings, stacked in told:
         editor.remove(n for s in siblings for n in reversed(s.nodes))
-        yield stacked
+        yield replace(stacked, made=(*stacked.made, *joined))
 
 
 def _put_together(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[Stacked]:
@@ -189,11 +195,19 @@ def _total(siblings: Sequence[Sibling]) -> int:
 def _told(
     siblings: Sequence[Sibling], prices: _Prices, *, apart: Cost, together: Cost
 ) -> Stacked | None:
-    """What stacking would save; None if it saves nothing."""
-    costs = prices.change(siblings, apart=apart, together=together) if len(siblings) > 1 else None
+    """What stacking would save; None if it saves nothing, or others keep one of the weights."""
+    if len(siblings) < 2 or any(_is_shared(s) for s in siblings):
+        return None
+    costs = prices.change(siblings, apart=apart, together=together)
     if costs is None or not costs[1] < costs[0]:
         return None
     return Stacked(siblings[0].result.name or "", _names(siblings), *costs)
+
+
+def _is_shared(sibling: Sibling) -> bool:
+    """Whether others read its weight: no MAC is saved here, so nothing is stored twice for it."""
+    weight = sibling.node.inputs[1]
+    return weight is not None and is_kept(weight, [sibling.node])
 
 
 def _names(siblings: Sequence[Sibling]) -> tuple[str, ...]:
@@ -211,6 +225,8 @@ def _taken_apart(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[Sta
     sizes = [n for n in counts if n is not None]
     if whole is None or len(sizes) < len(counts) or any(_is_unread(v) for v in node.outputs):
         return
+    if _is_shared(whole):
+        return
     one, several = prices.maps(whole, [whole.channels]), prices.maps(whole, sizes)
     if one is None or several is None or not several < one + prices.split(whole, whole.channels):
         return
@@ -221,7 +237,7 @@ def _taken_apart(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[Sta
         editor.replace(value, editor.part(whole, start, start + size))
         start += size
     editor.remove([node, *reversed(whole.nodes)])
-    yield stacked
+    yield replace(stacked, made=editor.names.fresh())
 
 
 def _is_unread(value: ir.Value) -> bool:
@@ -252,4 +268,4 @@ def _stacked(siblings: list[Sibling], editor: Editor, prices: _Prices) -> Iterat
     stacked = _told(siblings, prices, apart=Cost(), together=cut)
     if stacked is not None:
         editor.merge_and_split(siblings)
-        yield stacked
+        yield replace(stacked, made=editor.names.fresh())

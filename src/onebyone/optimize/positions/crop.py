@@ -39,12 +39,16 @@ _MOST_AXES = 64
 
 @dataclass(frozen=True, eq=False)
 class Cropped:
-    """Nodes that are computed for fewer positions, and the modelled costs."""
+    """Nodes that are computed for fewer positions, and the modelled costs.
+
+    `made` are the names of the nodes beside them that select.
+    """
 
     root: str
     nodes: tuple[str, ...]
     before: Cost
     after: Cost
+    made: tuple[str, ...]
 
 
 @dataclass(eq=False)
@@ -114,10 +118,19 @@ def crop(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Cropped]:
     kept = {node for part, _, _ in chosen for node in part}
     for node in [node for node in demand.results if node not in kept]:
         del demand.results[node]
-    _carry_out(model.graph, demand)
+    fresh = _carry_out(model.graph, demand)
     for part, before, after in chosen:
         names = tuple(sorted(name_of(node) for node in part))
-        yield Cropped(part[0].outputs[0].name or "", names, before, after)
+        made = tuple(name for name in _beside(part) if name in fresh)
+        yield Cropped(part[0].outputs[0].name or "", names, before, after, made)
+
+
+def _beside(part: Sequence[ir.Node]) -> Iterator[str]:
+    """The names of the nodes that make what nodes read, or read what they make."""
+    for node in part:
+        makers = (None if value is None else value.producer() for value in node.inputs)
+        readers = (use.node for value in node.outputs for use in value.uses())
+        yield from (name_of(other) for other in (*makers, *readers) if other is not None)
 
 
 # What is asked for -------------------------------------------------------------------------------
@@ -329,8 +342,11 @@ class _Prices:
 # Carrying it out ---------------------------------------------------------------------------------
 
 
-def _carry_out(graph: ir.Graph, demand: Demand) -> None:
-    """Readers before what they read, so that each finds the shapes of all positions."""
+def _carry_out(graph: ir.Graph, demand: Demand) -> frozenset[str]:
+    """Readers before what they read, so that each finds the shapes of all positions.
+
+    Returns the names of what is new.
+    """
     cutter = Cutter.of(graph)
     for node in demand.results:
         for value in node.outputs:
@@ -348,3 +364,4 @@ def _carry_out(graph: ir.Graph, demand: Demand) -> None:
         left = {axis: within(order, have.get(axis)) for axis, order in orders.items()}
         if orders != dict(found.orders) or any(axis in have for axis in orders):
             cutter.reselect(node, found, left)
+    return frozenset(cutter.names.fresh())

@@ -35,12 +35,16 @@ _STRIDED = {"AveragePool", "Conv", "LpPool", "MaxPool"}
 
 @dataclass(frozen=True, eq=False)
 class Hoisted:
-    """A stride that moved back from the consumers of `root` through `nodes`, and what it saves."""
+    """A stride that moved back from the consumers of `root` through `nodes`, and what it saves.
+
+    `made` are the names of what is new, and of the consumers, which have no stride any more.
+    """
 
     root: str
     nodes: tuple[str, ...]
     before: Cost
     after: Cost
+    made: tuple[str, ...]
 
 
 @dataclass(eq=False)
@@ -76,7 +80,8 @@ def hoist_strides(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[H
             if after < before and after.macs <= before.macs:
                 _take(cone, graph, names)
                 changed = (name_of(n) for n in (*cone.inside, *cone.strided))
-                yield Hoisted(value.name or "", tuple(sorted(changed)), before, after)
+                made = (*names.fresh(), *(name_of(n) for n in cone.consumers))
+                yield Hoisted(value.name or "", tuple(sorted(changed)), before, after, made)
 
 
 def stays(node: ir.Node) -> Refusal | None:

@@ -9,7 +9,7 @@ computing them again, so a shared value becomes a `Choice`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
 
 import numpy as np
@@ -29,11 +29,13 @@ from onebyone.graph.shape_reads import ShapeReads, consumers
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
 from onebyone.graph.views import view, view_axis
+from onebyone.optimize.regions.channels_last import Islands
 from onebyone.optimize.regions.exact import Digits
 from onebyone.optimize.regions.parallel import sum_kernels
-from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Window
+from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Stored, Window
+from onebyone.optimize.sharing import is_kept, origin
 
-__all__ = ["Context", "Region", "carried_axis", "channel_axes", "is_shared", "regions"]
+__all__ = ["Context", "Region", "carried_axis", "channel_axes", "is_shared", "pads", "regions"]
 
 MAX_NODES = 96
 """Nodes in one region: a longer chain is cut, and optimised piece by piece over several rounds."""
@@ -49,19 +51,26 @@ MAX_LOOKS_THROUGH = 3
 class Region:
     """A linear value as a term over leaves `(ir.Value, Layout)`, and the values between the two.
 
-    `lost_bits`: the digits that folding it can lose (`algebra.digits`), at most.
+    `weights` are the initialisers among its weights that others read too; `lost_bits`: the digits
+    that folding it can lose (`algebra.digits`), at most.
     """
 
     root: ir.Value
     term: Term
     inside: frozenset[ir.Value]
+    weights: frozenset[ir.Value] = frozenset()
     lost_bits: float = 0.0
+
+    @property
+    def makers(self) -> frozenset[ir.Node]:
+        """The nodes that compute it."""
+        found = (value.producer() for value in self.inside | {self.root})
+        return frozenset(node for node in found if node is not None)
 
     @property
     def nodes(self) -> tuple[str, ...]:
         """The names of the nodes that compute it, sorted."""
-        makers = (value.producer() for value in self.inside | {self.root})
-        return tuple(sorted(name_of(node) for node in makers if node is not None))
+        return tuple(sorted(map(name_of, self.makers)))
 
 
 def is_shared(value: ir.Value, reads: ShapeReads) -> bool:
@@ -82,6 +91,7 @@ class Context:
         laws: the laws in force: without "linear", linear layers and views end a region.
         reads: where shapes can be read, so that reading one does not make a value shared.
         fused: nodes that engines fuse, so that they are left alone.
+        islands: the transposes that engines cancel, and what lies between them.
         lost_bits: the digits that folding a region may lose.
         cancelling: the nodes that were left apart because folding them would lose more, and why.
     """
@@ -90,6 +100,7 @@ class Context:
     laws: Collection[str]
     reads: ShapeReads
     fused: frozenset[ir.Node]
+    islands: Islands
     lost_bits: float = LOST_BITS
     cancelling: dict[ir.Node, Refusal] = field(default_factory=dict)
 
@@ -98,7 +109,8 @@ class Context:
         cls, graph: ir.Graph, sizes: Sizes, laws: Collection[str], lost_bits: float = LOST_BITS
     ) -> Context:
         """The context of a graph as it stands."""
-        return cls(sizes, laws, ShapeReads.of(graph), fused_by_engines(graph), lost_bits)
+        fused, islands = fused_by_engines(graph), Islands.of(graph)
+        return cls(sizes, laws, ShapeReads.of(graph), fused, islands, lost_bits)
 
 
 def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
@@ -120,7 +132,8 @@ def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
         # What a root that cannot be lifted has tried may still be lifted from further down.
         inside |= lifter.inside if term is not None else set()
         if term is not None and lifter.nodes > 1:
-            yield Region(value, term, frozenset(lifter.inside), lifter.digits.lost)
+            inner, weights = frozenset(lifter.inside), frozenset(lifter.weights)
+            yield Region(value, term, inner, weights, lifter.digits.lost)
 
 
 def channel_axes(graph: ir.Graph) -> dict[ir.Value, int]:
@@ -167,6 +180,7 @@ class _Lifter:
         self.depth = 0
         self.looked_through = 0
         self.inside: set[ir.Value] = set()
+        self.weights: set[ir.Value] = set()
         self.shared: dict[tuple[ir.Value, int], Term | None] = {}
         self.digits = Digits(context.lost_bits)
 
@@ -182,7 +196,8 @@ class _Lifter:
         if not isinstance(value.shape[axis], int) or 0 in sizes:
             return None
         shown = tuple(1 if k == axis else n for k, n in enumerate(sizes))
-        return Layout(tuple(value.shape), shown, axis)
+        inland = axis == len(sizes) - 1 and value in self.context.islands.values
+        return Layout(tuple(value.shape), shown, axis, inland)
 
     def term(self, value: ir.Value, axis: int) -> Term | None:
         """`value` as a term: expanded where it is linear, else a leaf; None if it has no layout."""
@@ -254,11 +269,32 @@ class _Lifter:
             node, self.digits.of_map(found.map, operand, shared=self.looked_through > 0)
         ):
             return None
-        word = Word.of([found.map])
+        word = Word.of([self._stored(node, found.map)])
         if not found.moves_positions:
             return operand.then(word)
         step = self._window(node, found)
-        return None if step is None else operand.then(Word((step,), (found.map,), (1,)))
+        return None if step is None else operand.then(Word((step,), word.maps, (1,)))
+
+    def _stored(self, node: ir.Node, f: ChannelMap) -> ChannelMap:
+        """A map that remembers how its weight is stored; a diagonal is too small to matter."""
+        if f.is_diagonal or node.op_type not in ("Conv", "MatMul", "Gemm"):
+            return f
+        at = int(node.op_type != "MatMul" or constant(node.inputs[0]) is None)
+        value = node.inputs[at]
+        if value is None:
+            return f
+        turned: bool | None = node.op_type == "MatMul" and at == 1
+        if node.op_type == "Gemm":
+            scaled = node.attributes.get_float("alpha", 1.0) != 1
+            turned = None if scaled else not node.attributes.get_int("transB", 0)
+        stored = Stored(value, turned, self._is_shared(value, node))
+        return replace(f, stored=stored)
+
+    def _is_shared(self, weight: ir.Value, node: ir.Node) -> bool:
+        kept = is_kept(weight, [node])
+        if kept:
+            self.weights.add(origin(weight))
+        return kept
 
     def _window(self, node: ir.Node, found: ChannelNode) -> Step | None:
         before, after = self.layout(found.operand, 1), self.layout(node.outputs[0], 1)
@@ -295,9 +331,10 @@ class _Lifter:
         groups, transposed = node.attributes.get_int("group", 1), node.op_type == "ConvTranspose"
         ends = (weight.shape[0], weight.shape[1] * groups)
         channels = ends if transposed else ends[::-1]
-        padded = transposed or _pads(node)
+        padded = transposed or pads(node)
         taps = int(np.prod(weight.shape[2:]))
-        return KernelNode(node, groups, *channels, taps, before, after, padded, biased)
+        shared = node.inputs[1] is not None and self._is_shared(node.inputs[1], node)
+        return KernelNode(node, groups, *channels, taps, before, after, padded, biased, shared)
 
     def addition(self, node: ir.Node, axis: int) -> Term | None:
         """Add, Sub, Sum: of a per-channel constant (a shift), or of several tensors."""
@@ -410,7 +447,8 @@ class _Lifter:
         before, after = self.layout(operand, source), self.layout(node.outputs[0], axis)
         if before is None or after is None:
             return None
-        step = Step(node, before, after, meaning, preserves)
+        cancelled = node in self.context.islands.transposes
+        step = Step(node, before, after, meaning, preserves, cancelled)
         term = self.term(operand, source) if step.movable else None
         return None if term is None else term.then(Word((step,)))
 
@@ -421,7 +459,8 @@ def role_of(value: ir.Value) -> Role:
     return Role.OPAQUE if node is None else role(node)
 
 
-def _pads(node: ir.Node) -> bool:
+def pads(node: ir.Node) -> bool:
+    """Whether a convolution reads zeros beyond the borders, or may."""
     if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         return True
     return any(node.attributes.get_ints("pads", ()))

@@ -66,12 +66,13 @@ class Moved:
 
 @dataclass(eq=False)
 class Convolution:
-    """A K×K convolution with another weight."""
+    """A K×K convolution with another weight, or with the one that the node has (`unchanged`)."""
 
     operand: Operation
     kernel: KernelNode
     weight: Array
     channels: int
+    unchanged: bool = False
     bias: Pending = None
 
 
@@ -229,7 +230,8 @@ def _convolved(how: Convolve, plan: Plan) -> Built:
     bias, outer = kernel.bias, how.word.maps[: how.to]
     if outer:
         kernel = _composed(kernel.compose_left(_matrix(product([f.linear for f in outer]))))
-    convolution = Convolution(built.operation, node, kernel.weight, plan.channels)
+    unchanged = node.weights is None and all(f.is_shift for f in (*how.inner, *outer))
+    convolution = Convolution(built.operation, node, kernel.weight, plan.channels, unchanged)
     bias = how.word.advance(bias, 0, 0, how.to)
     return Built(convolution, bias, _carry(convolution))
 

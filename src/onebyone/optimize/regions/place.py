@@ -1,7 +1,7 @@
 """Place: operations back into the graph as standard ONNX nodes.
 
 New nodes stand right before the root they replace, so the order stays topological; every new name
-is minted; weights are rounded once, from float64 to the type of the tensors they meet."""
+is minted; weights are of the type of the tensors they meet, and stay in float64 beside it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
+from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.shape_reads import ShapeReads
 from onebyone.optimize.names import Names
 from onebyone.optimize.regions.operations import (
@@ -24,13 +25,9 @@ from onebyone.optimize.regions.operations import (
     Source,
     Total,
 )
-from onebyone.optimize.regions.steps import Layout, Step
+from onebyone.optimize.regions.steps import Layout, Step, Stored
 
-__all__ = ["Unrepresentable", "place", "rounded"]
-
-
-class Unrepresentable(Exception):
-    """A composed weight does not fit the number type: float16 ends at 65504."""
+__all__ = ["place"]
 
 
 def place(
@@ -121,16 +118,24 @@ class _Placer:
             return self._diagonal(m, x)
         if m.before.channels_first and self._has_convolutions(m):
             return self._pointwise(m, x)
+        held = None if m.before.channels_first else self._held(m)
         if m.before.rank == 2:
-            weight, b = self._constant(f.dense(), "weight"), self._bias(m.bias)
-            attributes = [ir.AttrInt64("transB", 1)]
-            return self._node("Gemm", [x, weight, *b], m.after, f.out_channels, attributes)
+            weight = self._constant(f.dense(), "weight") if held is None else held
+            turned = held is not None and f.stored.transposed
+            operands, attributes = [x, weight, *self._bias(m.bias)], [] if turned else [_TURNED]
+            return self._node("Gemm", operands, m.after, f.out_channels, attributes)
         if m.before.axis == m.before.rank - 1:
-            operands = [x, self._constant(f.dense().T, "weight")]
+            operands = [x, self._constant(f.dense().T, "weight") if held is None else held]
         else:
-            operands = [self._constant(f.dense(), "weight"), x]
+            operands = [self._constant(f.dense(), "weight") if held is None else held, x]
         product = self._node("MatMul", operands, m.after, f.out_channels)
         return self._shifted(product, m)
+
+    def _held(self, m: Mapped) -> ir.Value | None:
+        """The weight of the graph, where it serves as it is."""
+        held: Stored | None = m.linear.stored
+        serves = held is not None and held.serves(m.before) and held.value.dtype == self.dtype
+        return held.value if held is not None and serves else None
 
     def _has_convolutions(self, m: Mapped) -> bool:
         """Whether an engine that runs the graph has a convolution of its numbers' type.
@@ -148,7 +153,9 @@ class _Placer:
 
     def _pointwise(self, m: Mapped, x: ir.Value) -> ir.Value:
         f, axes = m.linear, m.before.rank - 2
-        weight = self._constant(f.weight.reshape(*f.weight.shape, *(1,) * axes), "weight")
+        weight = self._held(m)
+        if weight is None:
+            weight = self._constant(f.weight.reshape(*f.weight.shape, *(1,) * axes), "weight")
         window = None if m.window is None else m.window.window
         attributes = [ir.AttrInt64s("kernel_shape", (1,) * axes)]
         if f.groups > 1:
@@ -189,7 +196,8 @@ class _Placer:
     # Kernels and space maps --------------------------------------------------------------------
 
     def _convolution(self, c: Convolution) -> ir.Value:
-        weight = self._constant(c.weight, "weight")
+        own = c.kernel.node.inputs[1] if c.unchanged else None
+        weight = self._constant(c.weight, "weight") if own is None else own
         operands = [self.value(c.operand), weight, *self._bias(c.bias)]
         attributes = _copied(c.kernel.node)
         return self._node(c.kernel.node.op_type, operands, c.kernel.after, c.channels, attributes)
@@ -243,21 +251,20 @@ class _Placer:
     # Making nodes ------------------------------------------------------------------------------
 
     def _constant(self, array: Array, what: str) -> ir.Value:
-        """A new initialiser, rounded, once, to the root's type."""
-        return self._stored(rounded(array, self.dtype), what)
+        """A new initialiser of the root's type."""
+        return self._stored(array, self.dtype, what)
 
     def _integers(self, numbers: Sequence[int]) -> ir.Value:
         """A vector of sizes or indices; equal ones are stored once."""
         key = tuple(numbers), ir.DataType.INT64
         if key not in self.names.integers:
-            self.names.integers[key] = self._stored(np.array(numbers, np.int64), "sizes")
+            self.names.integers[key] = self._stored(
+                np.array(numbers, np.int64), ir.DataType.INT64, "sizes"
+            )
         return self.names.integers[key]
 
-    def _stored(self, array: Array, what: str) -> ir.Value:
-        name = self.names.mint(f"{self.root.name}.{what}")
-        tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-        value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
-        value.dtype = tensor.dtype
+    def _stored(self, array: Array, dtype: ir.DataType, what: str) -> ir.Value:
+        value = self.names.constant(array, f"{self.root.name}.{what}", dtype)
         self.initializers.append(value)
         return value
 
@@ -311,8 +318,8 @@ class _Placer:
         """Put everything into the graph, in place of the root."""
         graph, old = self.graph, self.root.producer()
         assert old is not None
-        for initializer in self.initializers:
-            graph.register_initializer(initializer)
+        for constant_value in self.initializers:
+            graph.register_initializer(constant_value)
         made = bool(self.nodes) and value is self.nodes[-1].outputs[0]
         if not made and self.root.is_graph_output():
             value = self._bare("Identity", [value])
@@ -324,17 +331,8 @@ class _Placer:
             value.name, value.shape, value.dtype = name, shape, dtype
 
 
-def rounded(array: Array, dtype: ir.DataType) -> Array:
-    """A composed weight in the number type of the graph, rounded once.
-
-    Raises:
-        Unrepresentable: it is finite, and too large for the type.
-    """
-    with np.errstate(over="ignore"):
-        stored = np.asarray(array).astype(dtype.numpy())
-    if not np.isfinite(stored.astype(np.float64)).all() and np.isfinite(array).all():
-        raise Unrepresentable(f"a composed weight overflows {dtype.name.lower()}")
-    return stored
+_TURNED = ir.AttrInt64("transB", 1)
+"""Of a Gemm that stores W as (C_out, C_in)."""
 
 
 def _broadcast(values: Sequence[ir.Value]) -> ir.Shape | None:

@@ -38,7 +38,7 @@ from onebyone.optimize.regions.plan import (
     Stack,
 )
 from onebyone.optimize.regions.price import Pricer
-from onebyone.optimize.regions.steps import KernelNode, Step
+from onebyone.optimize.regions.steps import KernelNode, Layout, Step, Stored
 
 __all__ = ["Planner", "Run", "cancels", "runs", "steps"]
 
@@ -216,12 +216,14 @@ class Planner:
         self, plan: Plan, kernel: KernelNode, inner: tuple[ChannelMap, ...], word: Word, to: int
     ) -> Plan:
         c_out = word.maps[to - 1].out_channels if to else kernel.out_channels
-        cost = plan.cost + self.price.convolution(kernel, (plan.channels, c_out))
+        unchanged = kernel.weights is None and all(f.is_shift for f in (*inner, *word.maps[:to]))
+        kept = kernel.shared and unchanged
+        cost = plan.cost + self.price.convolution(kernel, (plan.channels, c_out), kept)
         how = Convolve(plan, kernel, inner, word, to)
         pending = kernel.biased or plan.pending or any(f.bias is not None for f in inner)
         pending = pending or word.biased(0, 0, to)
         absorbed = _absorbed((*inner, *word.maps[:to]))
-        laws = _laws([plan], *absorbed, *self._crossed(word, 0, to))
+        laws = _laws([plan], *absorbed, *self._crossed(word, 0, to), *self._taken(plan))
         return Plan(cost, kernel.after, c_out, how, carrier=True, pending=pending, laws=laws)
 
     # Walking a word ----------------------------------------------------------------------------
@@ -307,16 +309,22 @@ class Planner:
         same = window is None or window.preserves_constants
         pending = (same and plan.pending) or how.word.biased(i, how.j if same else 0, how.to)
         crossed = [*self._crossed(how.word, i, how.to), *["commute"] * passes]
-        laws = _laws([plan], *run.laws, *crossed)
+        laws = _laws([plan], *run.laws, *crossed, *self._taken(plan))
         if window is None and run.groups == plan.channels == run.channels:
             return self._scaled(replace(plan, how=how, pending=pending, laws=laws), run)
         if not plan.layout.takes_product(run.groups):
             return None
         after = plan.layout if window is None else window.after
         channels = plan.channels, run.channels
-        price = self.price.linear(plan.layout, after, channels, run.groups, run.biased)
+        kept = run.is_shared and (not self.laws or run.serves(plan.layout))
+        price = self.price.linear(plan.layout, after, channels, run.groups, run.biased, kept)
         carrier = plan.layout.carries_bias
         return Plan(plan.cost + price, after, run.channels, how, carrier, pending, laws)
+
+    def _taken(self, plan: Plan) -> Iterator[str]:
+        """The law by which a product takes a shift that is pending before it into its own bias."""
+        if plan.pending and "affine" in self.laws:
+            yield "affine"
 
     def _scaled(self, plan: Plan, run: Run) -> Plan:
         """A diagonal: elementwise; a mere shift becomes pending and costs nothing yet."""
@@ -338,6 +346,7 @@ class Run:
         laws: by which its maps become one.
         only_shifts: whether it does not scale.
         biased: whether one of its maps has a bias.
+        stored: how the weight is stored, if it is that of one map.
     """
 
     to: int
@@ -346,6 +355,16 @@ class Run:
     laws: frozenset[str]
     only_shifts: bool
     biased: bool
+    stored: Stored | None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether others read its weight, too."""
+        return self.stored is not None and self.stored.shared
+
+    def serves(self, layout: Layout) -> bool:
+        """Whether its weight can be read as it is stored."""
+        return self.stored is not None and self.stored.serves(layout)
 
 
 def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
@@ -368,7 +387,8 @@ def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
         if mixing > 1 and channels * between // groups > factored:
             continue
         laws = _NAMES[mixing > 1, diagonal > 0 and to > j + 1]
-        yield Run(to, between, groups, laws, only_shifts, biased)
+        stored = f.stored if to == j + 1 else None
+        yield Run(to, between, groups, laws, only_shifts, biased, stored)
 
 
 _NAMES = {

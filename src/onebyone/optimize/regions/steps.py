@@ -22,7 +22,7 @@ from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import constant
 from onebyone.graph.views import monomial
 
-__all__ = ["KernelNode", "Layout", "Meaning", "Size", "Step", "Window"]
+__all__ = ["KernelNode", "Layout", "Meaning", "Size", "Step", "Stored", "Window"]
 
 Size = int | ir.SymbolicDim
 
@@ -35,11 +35,13 @@ class Layout:
         dims: the dimensions, symbolic where dynamic; the entry at `axis` means nothing.
         sizes: the sizes that costs are computed for; 1 at `axis`.
         axis: the channel axis.
+        in_island: whether engines keep it channels first, though it is last (`channels_last`).
     """
 
     dims: tuple[Size, ...]
     sizes: tuple[int, ...]
     axis: int
+    in_island: bool = False
 
     @property
     def rank(self) -> int:
@@ -76,6 +78,30 @@ class Layout:
         return known if len(known) == len(dims) else None
 
 
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """The weight of a channel map as the graph keeps it.
+
+    Args:
+        value: what the operator reads.
+        transposed: whether it is (C_in, C_out); None if the operator also scales it.
+        shared: whether it stays though this operator reads another one.
+    """
+
+    value: ir.Value
+    transposed: bool | None
+    shared: bool
+
+    def serves(self, layout: Layout) -> bool:
+        """Whether the operator that mixes channels in a layout reads it as it is."""
+        rank = 0 if self.value.shape is None else self.value.shape.rank()
+        if layout.channels_first:
+            return rank == layout.rank
+        if rank != 2 or self.transposed is None:
+            return False
+        return layout.rank == 2 or self.transposed == (layout.axis == layout.rank - 1)
+
+
 @dataclass(frozen=True)
 class Window:
     """The padding and stride of a 1×1 convolution, which are space maps before its channel map."""
@@ -97,6 +123,7 @@ class Step:
         before, after: the layouts of its operand and of its result.
         meaning: what it does.
         preserves_constants: whether S 1 = 1.
+        cancelled: whether it is a transpose that engines cancel against others.
     """
 
     node: ir.Node | None
@@ -104,6 +131,7 @@ class Step:
     after: Layout
     meaning: Meaning
     preserves_constants: bool = True
+    cancelled: bool = False
 
     @cached_property
     def _key(self) -> tuple[object, ...]:
@@ -205,6 +233,7 @@ class KernelNode:
         before, after: the layouts of its operand and of its result.
         padded: whether a constant at the borders is not seen as one (zero padding, transposition).
         biased: whether it has a bias.
+        shared: whether its weight stays though this node reads another one.
         weights: its kernel, if that is not the node's own; strides and pads are the node's.
     """
 
@@ -217,6 +246,7 @@ class KernelNode:
     after: Layout
     padded: bool
     biased: bool
+    shared: bool = False
     weights: Kernel | None = None
 
     def kernel(self) -> Kernel | TransposedKernel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from rich.console import RenderableType
 
-__all__ = ["ALL_NAN", "DIGITS_LOST", "Certificate", "OutputCheck", "Trial"]
+__all__ = ["ALL_NAN", "DIGITS_LOST", "Alone", "Certificate", "OutputCheck", "Trial"]
 
 # Reasons that say something of A and nothing of B.
 DIGITS_LOST = "A itself loses more than half of its digits on this input, so nothing can be said"
@@ -114,6 +114,44 @@ class Trial:
         }
 
 
+@dataclass(frozen=True)
+class Alone:
+    """The rewrites that made B of A, each by itself before weights were rounded.
+
+    Args:
+        rewrites: how many there are.
+        proved: how many of them were found equal to what they replaced.
+        used: the largest share of its bound that an element of these uses.
+        failed: what differs, in words.
+        unproved: why others could not be evaluated, in words; also what is no rewrite of a law.
+    """
+
+    rewrites: int
+    proved: int
+    used: float = 0.0
+    failed: tuple[str, ...] = ()
+    unproved: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was done to A that was not proved."""
+        return not self.failed and not self.unproved
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "rewrites": self.rewrites,
+            "proved": self.proved,
+            "used": self.used,
+            "failed": list(self.failed),
+            "unproved": list(self.unproved),
+        }
+
+    def __str__(self) -> str:
+        share = f", at most {self.used:.2g} of their bound" if self.proved else ""
+        return f"{self.proved} of {self.rewrites} proved by themselves in float64{share}"
+
+
 @dataclass(frozen=True, repr=False)
 class Certificate(Shown):
     """Whether two models compute the same, but for rounding, and how that was found out.
@@ -127,6 +165,8 @@ class Certificate(Shown):
         trouble: one for each input that looks for trouble and of which something can be said.
         unproved: what was asked on such inputs and is not proved, because A itself fails, loses its
             digits or gives numbers that are none.
+        alone: what was found of the rewrites one by one; None where B was not made here.
+        apart: why the models were not compared as a whole; empty where they were.
     """
 
     trials: tuple[Trial, ...]
@@ -136,15 +176,27 @@ class Certificate(Shown):
     told: str = ""
     trouble: tuple[Trial, ...] = ()
     unproved: tuple[str, ...] = ()
+    alone: Alone | None = None
+    apart: str = ""
 
     @property
     def passed(self) -> bool:
-        """Whether every output passed in every trial, those that look for trouble too."""
-        return all(trial.passed for trial in (*self.trials, *self.trouble))
+        """Whether every output passed in every trial, and no rewrite failed by itself.
+
+        Where there was no trial, every rewrite has to be proved by itself.
+        """
+        if self.apart and (self.alone is None or not self.alone.complete):
+            return False
+        failed = self.alone is not None and self.alone.failed
+        return not failed and all(trial.passed for trial in (*self.trials, *self.trouble))
 
     @property
     def undecided(self) -> bool:
         """Whether it failed, but for reasons alone that say nothing of B."""
+        if self.alone is not None and self.alone.failed:
+            return False
+        if self.apart:
+            return not self.passed
         asked = (*self.trials, *self.trouble)
         failed = [row for trial in asked for row in trial.outputs if not row.passed]
         return bool(failed) and all(row.undecided for row in failed)
@@ -156,6 +208,8 @@ class Certificate(Shown):
             return "it cannot be told whether the models compute the same"
         if not self.passed:
             return "the models do not compute the same"
+        if self.apart:
+            return "each rewrite computes the same; the models were not compared as a whole"
         if not self.constants:
             return "the models compute the same"
         if len(self.constants) == len(self._names):
@@ -204,11 +258,18 @@ class Certificate(Shown):
     @property
     def summary(self) -> str:
         """The verdict, and how near it was."""
+        if self.apart:
+            return self.verdict
         return f"{self.verdict}, {self.used:.1%} of the rounding allowed"
 
     @property
     def worst(self) -> str:
         """Where that is: the trial, the output, the element, its values."""
+        if self.alone is not None and self.alone.failed:
+            return f"a rewrite by itself: {self.alone.failed[0]}"
+        if self.apart:
+            left = self.alone.unproved[:1] if self.alone is not None else ()
+            return "; ".join([f"not compared as a whole: {self.apart}", *left])
         if self._hardest is None:
             return "the models have no outputs"
         trial, output = self._hardest
@@ -236,6 +297,8 @@ class Certificate(Shown):
             "skipped": list(self.skipped),
             "verdict": self.verdict,
             "constants": list(self.constants),
+            "alone": None if self.alone is None else self.alone.to_dict(),
+            "apart": self.apart,
             "trials": [trial.to_dict() for trial in self.trials],
             "trouble": [trial.to_dict() for trial in self.trouble],
             "unproved": list(self.unproved),
@@ -247,6 +310,9 @@ class Certificate(Shown):
 
         from onebyone.show.table import Words
 
+        if self.apart:
+            lines = [f"certificate: {self.verdict}", f"whole      not compared: {self.apart}"]
+            return Group(*map(Words, [*lines, *self._rewrites()]))
         lines = [f"certificate: {self.verdict}", f"worst      {self.worst}",
                  f"reference  {self.reference}", f"engine     {self.engine}"]  # fmt: skip
         lines += [f"skipped    A itself fails on a {reason}" for reason in self.skipped]
@@ -254,12 +320,23 @@ class Certificate(Shown):
             kinds = ", ".join(dict.fromkeys(trial.kind for trial in self.trouble))
             lines.append(f"asked      also where it could go wrong: {kinds}")
         lines += [f"not proved {reason}" for reason in self.unproved]
+        lines += self._rewrites()
         if self.constants:
             names = ", ".join(map(repr, self.constants[:_SHOWN]))
             more = ", …" if len(self.constants) > _SHOWN else ""
             lines.append(f"constants  {names}{more}: {_ADVICE}")
         first = [Text(self.told)] if self.told else []
         return Group(*first, self._table(), *map(Words, lines))
+
+    def _rewrites(self) -> Iterator[str]:
+        """What was found of the rewrites one by one."""
+        if self.alone is None:
+            return
+        yield f"rewrites   {self.alone}"
+        for what, reasons in ("FAILED", self.alone.failed), ("not proved", self.alone.unproved):
+            yield from (f"           {what}: {reason}" for reason in reasons[:_SHOWN])
+            if len(reasons) > _SHOWN:
+                yield f"           {len(reasons) - _SHOWN} more {what}: --json lists them all"
 
     def _table(self) -> RenderableType:
         from onebyone.show.table import Columns

@@ -1,0 +1,1 @@
+"""Each rewrite by itself: what it replaced and what it put there, compared in float64."""

@@ -1,0 +1,167 @@
+"""Change: what to do with the regions of a round, each by itself, or with those that share weights.
+
+A region is decided on the graph as it stands. Only of weights that several operators read it cannot
+say alone what a fold costs: folded the same way by all of them a weight is still stored once; by
+one of them it is stored again. So regions that share weights are planned as if nothing were shared,
+and that is done if all readers of the weights change and no more numbers are stored than before.
+Else each is planned by itself: what others keep anyway is free as it is, and a weight of its own
+costs what it takes to read it from memory in every run,
+
+    time(own weight) = bytes / bandwidth
+
+beside the roofline, for a shared one is in a cache by then. And to store more than before, a plan
+has to save multiply-accumulates. A few operators less are not worth a larger file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from onebyone.algebra.weights import Array
+from onebyone.graph.constants import constant
+from onebyone.graph.operators import Role, role
+from onebyone.optimize.names import content
+from onebyone.optimize.regions.lift import Region
+from onebyone.optimize.regions.operations import (
+    Concatenate,
+    Convolution,
+    Mapped,
+    Operation,
+    Source,
+    Total,
+    build,
+)
+from onebyone.optimize.regions.plan import Plan
+from onebyone.optimize.regions.price import Pricer
+from onebyone.optimize.regions.search import Planner
+from onebyone.optimize.sharing import origin, readers
+
+__all__ = ["Change", "change_of", "changes"]
+
+_NO_MORE = 10**12
+"""Picoseconds for a number that is stored, where none shall be stored beyond what is: a second."""
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """A region, its plan as it stands, a cheaper one, and the MACs that each law saves."""
+
+    region: Region
+    now: Plan
+    best: Plan
+    saved: dict[str, int]
+
+    @property
+    def operation(self) -> Operation:
+        """The operators of the cheaper plan."""
+        return build(self.best)
+
+
+def changes(found: Sequence[Region], laws: Collection[str], price: Pricer) -> Iterator[Change]:
+    """What to do with regions, where something is cheaper than what stands."""
+    alone = replace(price, stored=max(1, price.profile.reading(1)))
+    for group in _sharing(found):
+        made = [change_of(region, laws, price) for region in group]
+        if group[0].weights and not _stay_shared(group, made):
+            made = [_by_itself(region, laws, alone) for region in group]
+        yield from filter(None, made)
+
+
+def _sharing(found: Sequence[Region]) -> list[list[Region]]:
+    """The regions, those connected by shared weights together."""
+    groups: list[list[Region]] = []
+    of: dict[ir.Value, list[Region]] = {}
+    for region in found:
+        joined = [region]
+        for other in {id(of[w]): of[w] for w in region.weights if w in of}.values():
+            joined = other + joined
+            groups.remove(other)
+        groups.append(joined)
+        of.update((w, joined) for each in joined for w in each.weights)
+    return groups
+
+
+def change_of(region: Region, laws: Collection[str], price: Pricer) -> Change | None:
+    """What to do with a region; None if nothing is cheaper than what stands."""
+    now = Planner(price, frozenset()).best(region.term)
+    best = Planner(price, frozenset(laws)).best(region.term)
+    if now is None or best is None or not best.cost < now.cost:
+        return None
+    if best.cost.macs > now.cost.macs:  # a few operators less are not worth more arithmetic
+        return None
+    return Change(region, now, best, _saved(region, now, best, price))
+
+
+def _by_itself(region: Region, laws: Collection[str], price: Pricer) -> Change | None:
+    """The same where weights are shared: to store more has to save MACs."""
+    without = change_of(region, laws, replace(price, stored=_NO_MORE))
+    copied = change_of(region, laws, price)
+    if copied is None or without is None:
+        saves = copied is not None and copied.best.cost.macs < copied.now.cost.macs
+        return copied if saves else without
+    return copied if copied.best.cost.macs < without.best.cost.macs else without
+
+
+def _saved(region: Region, now: Plan, best: Plan, price: Pricer) -> dict[str, int]:
+    """MACs saved, law by law: what each adds to those before it, in the order of `ORDER`."""
+    saved: dict[str, int] = {}
+    used = [law for law in ORDER if law in best.laws]
+    macs = now.cost.macs
+    for k, law in enumerate(used, 1):
+        partial = Planner(price, frozenset(used[:k])).best(region.term) if k < len(used) else best
+        reached = macs if partial is None else partial.cost.macs
+        saved[law] = macs - reached
+        macs = reached
+    return saved
+
+
+ORDER = ("linear", "affine", "sum", "split", "commute", "compose")
+"""The laws of regions, in the order in which their savings are told apart."""
+
+
+# Weights that stay shared ------------------------------------------------------------------------
+
+
+def _stay_shared(group: Sequence[Region], made: Sequence[Change | None]) -> bool:
+    """Whether all readers of the weights change, and no more numbers are stored than before."""
+    known = [change for change in made if change is not None]
+    changed = {node for change in known for node in change.region.makers}
+    shared = {weight for region in group for weight in region.weights}
+    if any(w.is_graph_output() or not changed.issuperset(readers(w)) for w in shared):
+        return False
+    after = {key: size for change in known for key, size in _made(change.operation)}
+    return sum(after.values()) <= sum(w.size for w in _stored(changed))
+
+
+def _stored(nodes: Collection[ir.Node]) -> list[Array]:
+    """The weights that nodes read, each once."""
+    operands = {v for node in nodes for v in _weights_of(node)}
+    arrays = {origin(v): a for v in operands if (a := constant(v)) is not None}
+    return list(arrays.values())
+
+
+def _weights_of(node: ir.Node) -> list[ir.Value]:
+    mixes = role(node) is Role.CONVOLUTION or node.op_type in ("MatMul", "Gemm")
+    return [v for v in node.inputs[:2] if v is not None] if mixes else []
+
+
+def _made(operation: Operation) -> Iterator[tuple[object, int]]:
+    """The weights of operations and their sizes; equal ones in one form are stored once.
+
+    Diagonals are too small to matter.
+    """
+    if isinstance(operation, Source):
+        return
+    if isinstance(operation, Total | Concatenate):
+        for part in operation.operands:
+            yield from _made(part)
+        return
+    if isinstance(operation, Convolution):
+        yield content(operation.weight), operation.weight.size
+    elif isinstance(operation, Mapped) and not operation.linear.is_diagonal:
+        layout, weight = operation.before, operation.linear.weight
+        yield (layout.rank, layout.axis, content(weight)), weight.size
+    yield from _made(operation.operand)
