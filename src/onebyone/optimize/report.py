@@ -136,7 +136,7 @@ class Report(Shown):
         """What was gained, and whether it is proved, in a line."""
         from onebyone.optimize.report_view import gained, proof
 
-        return f"{gained(self)}; proof: {proof(self)}"
+        return f"{gained(self)}; proof: {proof(self).split(';')[0]}"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, schema 1 (docs/json.md)."""
