@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from onebyone.graph.evaluate import _bound, _node, _Run
+from onebyone.graph.evaluate import Run, computed
 
 __all__ = ["FACTOR", "Model", "excess"]
 
@@ -59,21 +59,22 @@ class Model:
     def _played(
         self, inputs: Arrays, rng: np.random.Generator | None, bits: int
     ) -> dict[str, np.ndarray]:
-        run = _Run(self.graph.graph.opset_imports, np.dtype(np.float64), 60.0)
-        run.known.update(_bound(self.graph.graph, inputs, run))
+        run = Run(self.graph.graph.opset_imports, np.dtype(np.float64), 60.0)
+        known = {v: inputs[str(v.name)] for v in self.graph.graph.inputs if v.name in inputs}
+        run.known.update({value: run.wanted(array) for value, array in known.items()})
         with np.errstate(all="ignore"):
             for node in self.graph.graph:
                 here = replace(run, opsets=LATER) if node.op_type in CODES else run
-                results = _node(node, here) if rng is None else _rounded(node, here, rng, bits)
+                results = computed(node, here) if rng is None else _rounded(node, here, rng, bits)
                 run.known.update(zip(node.outputs, results, strict=False))
         return {str(v.name): np.asarray(run.value(v)) for v in self.graph.graph.outputs}
 
 
-def _rounded(node: ir.Node, run: _Run, rng: np.random.Generator, bits: int) -> list[np.ndarray]:
+def _rounded(node: ir.Node, run: Run, rng: np.random.Generator, bits: int) -> list[np.ndarray]:
     moved = _moved(node, run, rng, bits)
     before = {value: run.known[value] for value in moved if value in run.known}
     run.known.update(moved)
-    results = _node(node, run)
+    results = computed(node, run)
     for value in moved:
         del run.known[value]
     run.known.update(before)
@@ -84,7 +85,7 @@ def _rounded(node: ir.Node, run: _Run, rng: np.random.Generator, bits: int) -> l
 
 
 def _moved(
-    node: ir.Node, run: _Run, rng: np.random.Generator, bits: int
+    node: ir.Node, run: Run, rng: np.random.Generator, bits: int
 ) -> dict[ir.Value, np.ndarray]:
     """Operands as they have to be for the roundings inside a sum."""
     if node.op_type in AVERAGES:
@@ -103,7 +104,7 @@ def _moved(
     return moved
 
 
-def _exact_products(node: ir.Node, run: _Run, bits: int) -> bool:
+def _exact_products(node: ir.Node, run: Run, bits: int) -> bool:
     """Integers whose products and sums all fit."""
     x, w = (np.asarray(run.value(value)) for value in node.inputs[:2])
     if np.any(x % 1) or np.any(w % 1) or not x.size or not w.size:

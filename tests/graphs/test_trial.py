@@ -13,6 +13,7 @@ from onebyone.graph.read import read
 from .noise import Model, excess
 from .run import run
 from .text import model
+from .trial import Subject, Verdict, _again, _in_openvino, _larger, trial
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -86,3 +87,47 @@ def test_one_wrong_weight_is_seen() -> None:
     )
     x = _f32(RNG.standard_normal((6, 8)))
     assert _excess(before, after, {"x": x})["y"] > 10
+
+
+def test_a_second_engine_is_asked() -> None:
+    good, bad = (model(f"y = {op}(x)", "float[2,3] x") for op in ("Relu", "Abs"))
+    bad.graph.node[0].domain = "nobody.s"
+    bad.opset_import.add(domain="nobody.s", version=1)
+    assert [fault.kind for fault in _in_openvino(good, bad)] == ["engine"]
+    assert not [*_in_openvino(bad, good), *_in_openvino(bad, bad), *_in_openvino(good, good)]
+
+
+def test_what_is_larger_for_nothing() -> None:
+    small, large = (
+        model("y = Mul(x, c)", "float[2,300] x", constants={"c": s}) for s in ([1], [300])
+    )
+    side = {"macs": 5, "parameters": 1, "modelled_seconds": 2.0}
+    grown = {**side, "parameters": 300}
+    told = {
+        "slower": {"before": side, "after": grown},
+        "faster": {"before": side, "after": {**grown, "modelled_seconds": 1.0}},
+        "saved": {"before": side, "after": {**grown, "macs": 4}},
+        "same": {"before": side, "after": side},
+    }
+    assert {name for name, each in told.items() if [*_larger(small, large, each)]} == {
+        "slower",
+        "faster",
+    }
+    assert {name for name, each in told.items() if [*_larger(large, large, each)]} == {"slower"}
+
+
+def test_what_a_second_time_changes() -> None:
+    pair = model("t = Neg(x) y = MatMul(t, w)", "float[2,8] x", constants={"w": W})
+    once = model("y = MatMul(x, w)", "float[2,8] x", constants={"w": W})
+    assert [fault.kind for fault in _again(pair, {})] == ["again"]
+    assert not [*_again(once, {})]
+
+
+def test_skipped_and_refused_are_told_apart() -> None:
+    proto = model("y = Relu(x)", "float[2,3] x")
+    feed = (("ones", {"x": np.ones((2, 3), np.float32)}),)
+    assert trial(Subject(proto, feed, True), True, 0) == Verdict("", "onnxruntime")
+    misnamed = (("ones", {"z": feed[0][1]["x"]}),)
+    assert trial(Subject(proto, misnamed, True), False, 0).skipped.startswith("the engine: ")
+    proto.graph.node[0].op_type = "Reluctant"
+    assert trial(Subject(proto, feed, True), False, 0).skipped.startswith("not valid: ")

@@ -60,8 +60,15 @@ class Verdict:
     faults: tuple[Fault, ...] = ()
 
 
-def trial(subject: Subject, certify: bool, seed: int) -> Verdict:
-    """Optimise a model and judge the result on all of its inputs."""
+def trial(subject: Subject, certify: bool, seed: int, widely: bool = False) -> Verdict:
+    """Optimise a model and judge the result on all of its inputs.
+
+    Args:
+        subject: the model and its inputs.
+        certify: whether it is verified as well, and has to pass.
+        seed: of the judge.
+        widely: whether OpenVINO is asked to take the result, too.
+    """
     if wrong := faults(subject.model):
         return Verdict(skipped=f"not valid: {wrong[0][:240]}")
     answers, why = _answers(subject.model, subject.feeds)
@@ -89,6 +96,7 @@ def trial(subject: Subject, certify: bool, seed: int) -> Verdict:
         *_larger(subject.model, after, told),
         *_again(after, options),
         *_certified(result),
+        *(_in_openvino(subject.model, after) if widely else ()),
         *_judged(subject, after, answers, engine, np.random.default_rng(seed)),
     ]
     laws = tuple(dict.fromkeys(row["law"] for row in told["laws"]))
@@ -149,6 +157,20 @@ def _certified(result: Any) -> Iterator[Fault]:
     certificate = result.report.certificate
     if certificate is not None and not certificate.passed:
         yield Fault("alarm", str(certificate.verdict)[:200])
+
+
+def _in_openvino(before: ModelProto, after: ModelProto) -> Iterator[Fault]:
+    """Why OpenVINO refuses the result, where it takes the original."""
+    import openvino
+
+    core = openvino.Core()
+    for name, model in (("before", before), ("after", after)):
+        try:
+            core.compile_model(core.read_model(model.SerializeToString()), "CPU")
+        except Exception as error:
+            if name == "after":
+                yield Fault("engine", f"OpenVINO: {_short(error)}")
+            return
 
 
 def _judged(

@@ -1,6 +1,6 @@
 """Random models of all kinds from one number each, with inputs on which they could go wrong.
 
-Half of them are exact (see `sketch`): any equal model gives the same bits. The others have real
+Two in five are exact (see `sketch`): any equal model gives the same bits. The others have real
 weights and constants up to 1e9 that are subtracted on the way; their inputs lie near those, or far
 off with small differences, or are masks; `noise` judges them.
 """
