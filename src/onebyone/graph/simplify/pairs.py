@@ -220,16 +220,12 @@ def _axis(node: ir.Node) -> int | None:
 
 
 def _pads(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
-<<<<<<< HEAD
-    """Zeros around the map are a convolution's own padding."""
-    if before.op_type != "Pad" or not _is_read_once(before):
-        return False
-=======
     """Zeros around the map are a convolution's own padding.
 
     Not a 1×1's: it would multiply with them, where it can go before the Pad and leave them alone.
     """
->>>>>>> worse
+    if before.op_type != "Pad" or not _is_read_once(before):
+        return False
     x, pads = before.inputs[0], integers(before, 1, "pads")
     if x is None or pads is None:
         return False
