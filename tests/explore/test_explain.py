@@ -6,6 +6,7 @@ from itertools import pairwise, product
 from math import ceil
 
 import pytest
+from rich.console import Console
 
 from onebyone.errors import UsageError
 from onebyone.explore.explain import Explanation, explain
@@ -184,3 +185,16 @@ def test_the_value_as_plain_data() -> None:
 def test_wrong_numbers(options: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         explain(**{"in_channels": 6, "out_channels": 8, **options})
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_no_number_is_cut_in_a_narrow_terminal(width: int) -> None:
+    console = Console(width=width, no_color=True, highlight=False)
+    with console.capture() as shown:
+        console.print(explain(64, 64))
+    text = shown.get()
+    assert max(map(len, text.splitlines())) <= width
+    for number in ("4,160", "12,845,056", "115,605,504", "15.92×", "16.00×"):
+        assert number in text
+    assert ("K·K·C_in" in text) == (width > 40), "formulas go first"
+    assert "…" not in text

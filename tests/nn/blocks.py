@@ -1,7 +1,5 @@
 """Every layer and block with an example input, and the operators that it is in an ONNX file."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass

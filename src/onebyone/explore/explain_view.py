@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,6 @@ from onebyone.explore.layer import Layer, Stack, sizes, window
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
     from onebyone.explore.explain import Explanation
 
@@ -82,10 +82,8 @@ def _numbers(explanation: Explanation) -> RenderableType:
         ("MACs", f"{inputs}·C_out·positions", layer.macs_formula, layer.macs),
         ("rank", "at most", rank, layer.max_rank),
     ]
-    table = _table("", "", "", "", left=3, header=False)
-    for name, symbols, numbers, value in rows:
-        table.add_row(name, symbols, f"= {numbers} =", f"{value:,}")
-    return table
+    cells = [(name, symbols, f"= {n} =", f"{value:,}") for name, symbols, n, value in rows]
+    return _table(("",) * 4, cells, words=(0, 1, 2), spared=(1, 2))
 
 
 def _redundant(explanation: Explanation) -> str:
@@ -99,12 +97,12 @@ def _redundant(explanation: Explanation) -> str:
 
 def _instead(explanation: Explanation) -> RenderableType:
     layer = explanation.layer
-    table = _table("in its place", "parameters", "", "MACs", "")
+    rows = []
     for stack in (Stack(f"this {layer.name}", (layer,)), *explanation.instead):
         times = _times(stack.parameters, layer.parameters)
         macs_times = _times(stack.macs, layer.macs)
-        table.add_row(stack.name, f"{stack.parameters:,}", times, f"{stack.macs:,}", macs_times)
-    return table
+        rows.append((stack.name, f"{stack.parameters:,}", times, f"{stack.macs:,}", macs_times))
+    return _table(("in its place", "parameters", "", "MACs", ""), rows, spared=(2, 4))
 
 
 def _narrowed(explanation: Explanation) -> list[RenderableType]:
@@ -123,24 +121,23 @@ def _narrowed(explanation: Explanation) -> list[RenderableType]:
 
 def _bottleneck(explanation: Explanation) -> RenderableType:
     direct, block = explanation.direct, explanation.bottleneck
-    table = _table(f"bottleneck {block.name}", "parameters", "MACs")
-    for layer in block.layers:
-        table.add_row(layer.name, f"{layer.formula} = {layer.parameters:,}", f"{layer.macs:,}")
-    table.add_row("the whole block", f"{block.parameters:,}", f"{block.macs:,}")
-    cost = f"{direct.formula} = {direct.parameters:,}"
-    table.add_row(f"instead of {direct.name}", cost, f"{direct.macs:,}")
-    return table
+    layers = [*block.layers, direct]
+    rows = [(each.name, f"{each.formula} =", each.parameters, each.macs) for each in layers]
+    rows[-1:-1] = [("the whole block", "", block.parameters, block.macs)]
+    rows[-1] = (f"instead of {rows[-1][0]}", *rows[-1][1:])
+    cells = [(name, how, f"{all_:,}", f"{macs:,}") for name, how, all_, macs in rows]
+    return _table((f"bottleneck {block.name}", "", "parameters", "MACs"), cells, spared=(1,))
 
 
 def _saving(explanation: Explanation) -> RenderableType:
     direct, block = explanation.direct, explanation.bottleneck
     middle = block.layers[1]
-    table = _table("what it saves", "parameters", "", "MACs")
+    rows = []
     for name, part in ((f"the {window(middle.kernel)} alone", middle), ("the whole block", block)):
         quotient = f"{direct.parameters:,} / {part.parameters:,} ="
         times = _times(direct.parameters, part.parameters)
-        table.add_row(name, quotient, times, _times(direct.macs, part.macs))
-    return table
+        rows.append((name, quotient, times, _times(direct.macs, part.macs)))
+    return _table(("what it saves", "parameters", "", "MACs"), rows, spared=(1,))
 
 
 def _times(one: int, other: int) -> str:
@@ -151,11 +148,14 @@ def _counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}" + ("s" if number != 1 else "")
 
 
-def _table(*headings: str, left: int = 1, header: bool = True) -> Table:
-    """A table without lines: the first `left` columns are words, the others numbers."""
-    from rich.table import Table
+def _table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    words: Collection[int] = (0,),
+    spared: Collection[int] = (),
+) -> RenderableType:
+    """A table without lines; in a narrow terminal the columns `spared` are left out first."""
+    from onebyone.show.table import Columns
 
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=header)
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index < left else "right", overflow="fold")
-    return table
+    kept = len(headings)
+    return Columns("", headings, rows, names=(), words=words, spared=spared, kept=kept, boxed=False)

@@ -6,8 +6,6 @@ K is 3×3 on C_mid channels; a norm follows each of the three. Without norms, bi
 it is one 3×3 convolution whose nine matrices W₃ K_ab W₁ have rank C_mid at most, and the skip.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Literal
 

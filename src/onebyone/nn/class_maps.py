@@ -8,8 +8,6 @@ commute; b stays as it is because a mean keeps constants. The right side is glob
 and a linear layer: a classifier that ends so has had class maps all along.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -5,8 +5,6 @@
 The 3×3 sees `squeeze` channels in place of C_in, and gives only a part of the outputs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

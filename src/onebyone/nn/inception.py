@@ -5,8 +5,6 @@
 W, R₃, R₅ and P are 1×1s; R₃ and R₅ reduce the channels that the 3×3 and the 5×5 would cost for.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial

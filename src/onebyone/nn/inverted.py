@@ -6,8 +6,6 @@ D is depthwise, t the expansion. The squeeze-excite s scales each channel by a n
 two 1×1s compute from the mean of every channel: s(z) = z · gate( V₂ · act( V₁ · mean(z) ) ).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor, nn

@@ -6,8 +6,6 @@ W₁ on every patch is a K×K convolution; from there on a position holds one ve
 layer on it is a 1×1. So nothing has to be slid: convolutions slide by themselves.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 

@@ -7,8 +7,6 @@ A point cloud is a set. What treats each point alike is equivariant under permut
 over the points is invariant, and PointNet is nothing else.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

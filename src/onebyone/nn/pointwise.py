@@ -7,8 +7,6 @@ a kernel of one and `Linear` are this map; they differ in where the channel axis
 many axes of size one they store their weight with.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from math import sqrt
 from typing import Any

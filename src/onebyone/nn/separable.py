@@ -6,8 +6,6 @@
 K²·C_in + C_in·C_out weights in place of K²·C_in·C_out: with 3×3 and many channels a ninth.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable
 

@@ -6,8 +6,6 @@ A linear layer that is the same at every position is a 1×1 convolution, whateve
 pixels, tokens, or points in no order at all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 

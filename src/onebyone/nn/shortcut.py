@@ -6,8 +6,6 @@ A residual block adds its input to what it computed, so that both must have one 
 have not, a 1×1 convolution with the block's stride brings the input to it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Literal
 

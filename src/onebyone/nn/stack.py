@@ -1,7 +1,5 @@
 """What our blocks that are layers in a row have in common."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 
 from torch import nn

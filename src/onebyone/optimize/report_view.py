@@ -105,9 +105,10 @@ def proof(report: Report) -> str:
     pieces = f"; {alone.proved} of {alone.rewrites} rewrites proved by themselves" if alone else ""
     if certificate.apart:
         return certificate.verdict + pieces
-    inputs = len(certificate.trials)
+    inputs = len(certificate.trials) + len(certificate.trouble)
+    asked = f", but {len(certificate.unproved)} not: see below" if certificate.unproved else ""
     return (
-        f"{certificate.verdict}, on {inputs} input{'s' * (inputs != 1)}; "
+        f"{certificate.verdict}, on {inputs} input{'s' * (inputs != 1)}{asked}; "
         f"{certificate.used:.1%} of the rounding allowed{pieces}"
     )
 

@@ -170,7 +170,9 @@ def _with_pieces(original: ir.Model, alone: Alone, whole: Callable[[], Certifica
             raise
         if not alone.rewrites or not alone.complete:
             raise
-        return Certificate((), "none", 0, alone=alone, apart=one_line(error) or "memory is short")
+        return Certificate(
+            (), "none", 0, alone=alone, apart=one_line(str(error)) or "memory is short"
+        )
 
 
 def _alone(done: Sequence[Rewrite], ledger: Ledger) -> Alone:

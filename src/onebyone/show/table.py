@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import HEAVY_HEAD
-from rich.console import Console, ConsoleOptions
+from rich.console import Console, ConsoleOptions, JustifyMethod
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -65,7 +65,8 @@ class Columns:
         rows: the cells of each row, as text.
         names: columns that hold names.
         words: columns that hold words, which may be wrapped. All others hold numbers.
-        kept: so many columns are always shown.
+        kept: so many columns are always shown, but for those of `spared`.
+        spared: columns that are left out before the last ones are.
         boxed: with lines around the cells, where there is room for them.
         caption: below it.
     """
@@ -79,6 +80,7 @@ class Columns:
         names: Collection[int] = (0,),
         words: Collection[int] = (),
         kept: int = 2,
+        spared: Collection[int] = (),
         boxed: bool = True,
         caption: str = "",
     ) -> None:
@@ -88,23 +90,24 @@ class Columns:
         self.rows = [[row[k] for k in told] for row in rows]
         self.names = {told.index(k) for k in names if k in told}
         self.words = {told.index(k) for k in words if k in told}
-        self.kept = sum(k < kept for k in told)
+        last = [k for k, column in enumerate(told) if column >= kept and column not in spared]
+        self.leaving = [*last, *(k for k, column in enumerate(told) if column in spared)]
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        shown, room = len(self.headings), options.max_width
-        while shown > self.kept and self._least(shown, self.boxed) > room:
-            shown -= 1
+        shown, leaving, room = [*range(len(self.headings))], [*self.leaving], options.max_width
+        while leaving and self._least(shown, self.boxed) > room:
+            shown.remove(leaving.pop())
         yield self._table(shown, self.boxed and self._least(shown, True) <= room)
 
-    def _least(self, shown: int, boxed: bool) -> int:
-        """The width of the first columns where names and words have no more than they need."""
+    def _least(self, shown: Sequence[int], boxed: bool) -> int:
+        """The width of these columns where names and words have no more than they need."""
         lines = [self.headings, *self.rows]
-        widths = [max(len(cells[k]) for cells in lines) for k in range(shown)]
         least = {**dict.fromkeys(self.words, _WORDS), **dict.fromkeys(self.names, _NAME)}
-        widths = [min(width, least.get(k, width)) for k, width in enumerate(widths)]
-        return sum(widths) + (3 if boxed else 2) * shown + boxed
+        widths = {k: max(len(cells[k]) for cells in lines) for k in shown}
+        width = sum(min(width, least.get(k, width)) for k, width in widths.items())
+        return width + (3 if boxed else 2) * len(shown) + boxed
 
-    def _table(self, shown: int, boxed: bool) -> Table:
+    def _table(self, shown: Sequence[int], boxed: bool) -> Table:
         table = Table(
             title=Text(self.title) if self.title else None,
             title_justify="left",
@@ -113,13 +116,14 @@ class Columns:
             show_header=any(self.headings),
             padding=(0, 1),
         )
-        for k, heading in enumerate(self.headings[:shown]):
+        for k in shown:
             gives = k in self.names or k in self.words  # what a narrow terminal takes it from
-            table.add_column(Text(heading), justify="left" if gives else "right", no_wrap=not gives)
+            side: JustifyMethod = "left" if gives else "right"
+            table.add_column(Text(self.headings[k]), justify=side, no_wrap=not gives)
         for row in self.rows:
-            cells = enumerate(row[:shown])
-            table.add_row(*(self._cell(k, text) for k, text in cells))
-        left_out = ", ".join(filter(None, self.headings[shown:]))
+            table.add_row(*(self._cell(k, row[k]) for k in shown))
+        others = (h for k, h in enumerate(self.headings) if k not in shown)
+        left_out = ", ".join(filter(None, others))
         hint = f"{left_out}: in a wider terminal, or by --json" if left_out else ""
         table.caption = (
             Text("; ".join(filter(None, (self.caption, hint)))) if hint or self.caption else None

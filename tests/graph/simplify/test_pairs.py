@@ -42,6 +42,9 @@ JOINED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
 }  # fmt: skip
 
 APART: dict[str, tuple[str, dict[str, Any]]] = {
+    "padding of a 1×1, which goes before it": (
+        "t = Pad(x, k) y = Conv(t, w)",
+        {"k": _i(0, 0, 1, 2, 0, 0, 0, 1), "w": (3, 2, 1, 1)}),
     "a transpose that is read twice": (
         "t = Transpose<perm = [1, 0, 2, 3]>(x) u = Transpose<perm = [1, 0, 2, 3]>(t) "
         "v = Softplus(t) w = Transpose<perm = [2, 0, 1, 3]>(t) s = ReduceSum(v) r = ReduceSum(w) "

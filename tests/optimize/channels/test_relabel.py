@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
+from onebyone.graph.read import read
+from onebyone.graph.shapes import Sizes, infer
+from onebyone.graph.write import to_proto
+from onebyone.optimize.channels.relabel import relabel
+
 from ...graphs.laws.case import batch_norm, norm
-from ...graphs.text import model
+from ...graphs.run import differences, run
+from ...graphs.text import feed, model
 from ..exact import COUNTING, optimized
 
 X = "float[2,3,4,7] x"
@@ -301,3 +307,18 @@ def test_a_constant_is_cut_as_it_was(cut: str, after: str, opset: int) -> None:
     shapes = {"w": (6, 3, 1, 1), "b": (6,), "v": (4, 6, 1, 1), "k": (1, 9, 4, 7)}
     optimized(_model(f"t = Conv(x, w, b) {body} s = Add(t, p) {after}", opset=opset, **shapes,
                      **more), "permute")  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", ["slice", "split", "gather"])
+def test_the_pass_alone_leaves_what_is_cut(cut: str) -> None:
+    """Whether or not somebody folded the cut before."""
+    body, constants = CUTS[cut]
+    given = {"n1": ints(1), "n2": ints(2), "n8": ints(8), "k": (1, 9, 4, 7), **W, **constants}
+    words = body.replace("(", " ").replace(")", " ").replace(",", " ").split()
+    used = {name: value for name, value in given.items() if name in [*words, *W]}
+    proto = model(f"t = Conv(x, w, b) {body} s = Add(t, p) y = Conv(s, v)", X, "y", used)
+    made = read(proto)
+    infer(made)
+    list(relabel(made.graph, Sizes(made), COUNTING))
+    (before,), (now,) = run(proto, feed(proto)), run(to_proto(made), feed(proto))
+    assert differences(before, now) == []

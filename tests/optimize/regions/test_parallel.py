@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, shape_inference
 
 from onebyone.algebra.kernel import Kernel
 from onebyone.graph.write import to_proto
@@ -304,7 +304,8 @@ def test_1x1s_behind_branches_may_change_the_channels() -> None:
     proto = model(body, X, constants=weights)
     after, _ = _optimized(proto)
     assert _left(proto) == ["Conv", "GlobalAveragePool"]
-    shapes = {v.name: v.type.tensor_type.shape.dim for v in after.graph.value_info}
+    inferred = shape_inference.infer_shapes(after).graph.value_info
+    shapes = {v.name: v.type.tensor_type.shape.dim for v in inferred}
     assert [d.dim_value for d in shapes[after.graph.node[0].output[0]]] == [2, 5, 5, 7]
 
 

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from onebyone.algebra.channel import ChannelMap
-from onebyone.graph.exact import Unrepresentable, rounded
+from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.write import to_proto
 from onebyone.optimize.names import Names
 from onebyone.optimize.regions.operations import (
@@ -170,13 +170,6 @@ def test_minted_names_are_new_in_the_graph_and_below() -> None:
     assert names.taken >= {"x", "y", "deep", "inner", "choice"}
     assert [names.mint(stem) for stem in ("y", "y", "deep", "new", "new")] == [
         "y_1", "y_2", "deep_1", "new", "new_1"]  # fmt: skip
-
-
-def test_weights_are_rounded_once_to_the_type_of_the_graph() -> None:
-    # Between two float16 numbers: 1 + 2^-11 + 2^-30 rounds up, 1 + 2^-11 to even, down.
-    array = np.array([1 + 2.0**-11 + 2.0**-30, 1 + 2.0**-11, np.inf])
-    assert rounded(array, ir.DataType.FLOAT16).tolist() == [1 + 2.0**-10, 1.0, np.inf]
-    assert rounded(array[:1], ir.DataType.BFLOAT16).astype(float) == 1
 
 
 def test_a_weight_that_overflows_changes_nothing() -> None:

@@ -145,7 +145,7 @@ class _Walk:
             part = parts.setdefault(labels.of(node), _Part())
             part.nodes.append(node)
             asked = (value for value in node.outputs if self._is_asked(value))
-            part.asked |= {value: self._stored(value).nbytes for value in asked}
+            part.asked |= {value: self._stored(value).array.nbytes for value in asked}
         for value in seen:
             gone = all(use.node in self.nodes for use in value.uses())
             if value not in self.known and gone and not value.is_graph_output():
@@ -159,13 +159,13 @@ class _Walk:
             return False
         return value.is_graph_output() or any(use.node not in self.nodes for use in value.uses())
 
-    def _stored(self, value: ir.Value) -> Array:
+    def _stored(self, value: ir.Value) -> Known:
         """What is stored of it: once what repeats along an axis, where its readers widen it."""
-        array = stored(self.known[value])
-        if array.nbytes <= _ALWAYS or value.is_graph_output():
-            return array
+        known = self.known[value]
+        if known.array.nbytes <= _ALWAYS or value.is_graph_output():
+            return known
         readers = [use.node for use in value.uses() if use.node not in self.nodes]
-        return _once(array) if all(_widens(node, value) for node in readers) else array
+        return _once(known) if all(_widens(node, value) for node in readers) else known
 
     def store(self, graph: ir.Graph) -> Counter[str]:
         """Replace the nodes by what they compute."""
@@ -209,13 +209,14 @@ def _widens(node: ir.Node, value: ir.Value) -> bool:
     return any(same_shape(x, node.outputs[0]) for x in others)
 
 
-def _once(array: Array) -> Array:
+def _once(known: Known) -> Known:
     """Axes along which nothing changes cut to one position."""
-    for axis in range(array.ndim):
-        first = np.take(array, [0], axis)
-        if array.shape[axis] > 1 and bool((array == first).all()):
-            array = first
-    return array
+    wide, own = known.wide, known.array
+    for axis in range(wide.ndim):
+        first = np.take(wide, [0], axis)
+        if wide.shape[axis] > 1 and bool((wide == first).all()):
+            wide, own = first, np.take(own, [0], axis)
+    return Known(own, None if known.exact is None else wide, known.determined)
 
 
 class _Labels:
@@ -278,23 +279,30 @@ def _is_read(node: ir.Node) -> bool:
     return any(value.uses() or value.is_graph_output() for value in node.outputs)
 
 
-def _replace(graph: ir.Graph, value: ir.Value, array: Array) -> None:
-    """Let all readers read an initialiser of the same name."""
+def _replace(graph: ir.Graph, value: ir.Value, known: Known) -> None:
+    """Let all readers read an initialiser of the same name, which remembers float64."""
     node = value.producer()
     assert node is not None
-    tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=value.name)
-    if value.is_graph_output() or node.graph is not graph:
+    assert node.graph is not None
+    kept = not value.is_graph_output() and node.graph is graph
+    tensor = _made(str(value.name), known, kept)
+    if kept:
+        new = ir.Value(name=value.name, const_value=tensor)
+    else:
         made = ir.node("Constant", [], {"value": ir.AttrTensor("value", tensor)})
         new = made.outputs[0]
-        assert node.graph is not None
         node.graph.insert_before(node, made)
-    else:
-        new = ir.Value(name=value.name, const_value=tensor)
     new.name, new.type = value.name, ir.TensorType(tensor.dtype)
-    new.shape = ir.Shape(array.shape)
+    new.shape = ir.Shape(known.array.shape)
     value.replace_all_uses_with(new, replace_graph_outputs=True)
-    if new.producer() is None:
+    if kept:
         graph.register_initializer(new)
+
+
+def _made(name: str, known: Known, exact: bool) -> ir.TensorProtocol:
+    if exact and known.exact is not None:
+        return Exact(known.exact, ir.DataType.from_numpy(known.array.dtype), name)
+    return ir.tensor(np.array(stored(known), order="C"), name=name)
 
 
 def _subgraphs(node: ir.Node) -> Iterator[ir.Graph]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import onnx_ir as ir
 
 from onebyone.graph.axes import integers
+from onebyone.graph.channels import is_pointwise_convolution
 from onebyone.graph.constants import constant
 from onebyone.graph.simplify.edit import Integers, bypass, replace
 from onebyone.graph.simplify.sizes import reshape_target
@@ -219,9 +220,16 @@ def _axis(node: ir.Node) -> int | None:
 
 
 def _pads(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
-    """Zeros around the map are a convolution's own padding."""
+    """Zeros around the map are a convolution's own padding.
+
+    Not a 1×1's: it would multiply with them, where it can go before the Pad and leave them alone.
+    """
+    if before.op_type != "Pad" or not _is_read_once(before):
+        return False
     x, pads = before.inputs[0], integers(before, 1, "pads")
-    if before.op_type != "Pad" or x is None or pads is None or not _is_read_once(before):
+    if x is None or pads is None:
+        return False
+    if is_pointwise_convolution(node):
         return False
     axes = [v for v in before.inputs[3:] if v is not None]
     half = len(pads) // 2

@@ -93,8 +93,8 @@ def _layer(p: Pointwise) -> nn.Module:
     fits = axes == 0 and p.channel_dim == -1 and p.groups == 1 and p.stride == 1
     if fits:
         return _as_linear(p)
-    strided = 1 if isinstance(p.stride, int) else len(p.stride)
-    if axes in (1, 2, 3) and p.channel_dim in (1, -1 - axes) and strided in (1, axes):
+    strided = isinstance(p.stride, int) or len(p.stride) == axes
+    if axes in (1, 2, 3) and p.channel_dim in (1, -1 - axes) and strided:
         return _as_convolution(p, axes)
     raise UsageError(
         f"got {p}, whose weight {tuple(p.weight.shape)} is that of no layer of PyTorch that "

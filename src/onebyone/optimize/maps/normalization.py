@@ -64,9 +64,10 @@ def fold_normalizations(graph: ir.Graph, limit: float = LOST_BITS) -> Iterator[F
             _take(graph, taker, f, names)
         _strip(graph, node, names)
         products = (t.product.outputs[0] for t in takers if t.shift is not None)
-        made = tuple(taker.product.name or taker.product.op_type for taker in takers)
         lost = max(_lost_bits(affine, taker.map) for taker in takers)
         moved = (node.outputs[0], *products)
+        changed = (n for t in takers for n in (t.product, t.shift) if n is not None)
+        made = tuple(dict.fromkeys(map(name_of, changed)))
         yield Folded(node.outputs[0].name or "", (name_of(node), *made), lost, moved)
 
 

@@ -42,7 +42,7 @@ class Shapes:
 MOST_ENTRIES = 64
 """A longer list of integers holds no sizes."""
 
-LARGEST = 30_000_000
+LARGEST = 10_000_000
 """Numbers that a piece may compute at its own sizes, products counted as 64 each."""
 
 _FEWEST = 4

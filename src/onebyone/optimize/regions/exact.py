@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
+from math import inf
 
 import numpy as np
 import onnx_ir as ir
@@ -34,13 +35,21 @@ class Digits:
 
     Args:
         limit: bits that it may lose.
+        absorbed: bits that a shift may take from what it is added to, be that rounded or not.
         lost: the most of what was let pass.
         behind: what the value that is lifted now meets on its way to the root.
     """
 
     limit: float = LOST_BITS
+    absorbed: float = inf
     lost: float = 0.0
     behind: Behind = field(default_factory=Behind)
+
+    @classmethod
+    def of(cls, limit: float, dtype: ir.DataType | None) -> Digits:
+        """For a region in a number type: half of its bits are the most that a shift may take."""
+        half = _MANTISSA[dtype] / 2 if dtype in _MANTISSA and limit < inf else inf
+        return cls(limit, half)
 
     def read_by(self, reader: ChannelMap | KernelNode) -> AbstractContextManager[None]:
         """While the operand of a map or of a K×K is lifted."""
@@ -70,11 +79,20 @@ class Digits:
         A `shared` value is lifted once, for the first that reads it; the others may scale it up.
         """
         if f.is_diagonal:
-            return self._of_shift(f.bias, exact(operand), shared)
+            return self._of_shift(f.bias, exact(operand), shared) or self._absorbs(f.bias)
         rows = f.exact_rows
-        if not rows.any() or not exact(operand).any():
+        if rows.any() and exact(operand).any():
+            stays = self._exceeds(stencil(f.weight), _STENCIL)
+            return stays or self._of_shift(f.bias, rows, shared) or self._absorbs(f.bias)
+        return self._absorbs(f.bias)
+
+    def _absorbs(self, shift: Array | None) -> Refusal | None:
+        """Why a shift must stay that is so large that adding it rounds: (x + 1.5·2²³) − 1.5·2²³."""
+        taken = 0.0 if shift is None else bits(self.behind.condition(shift))
+        if taken <= self.absorbed:
             return None
-        return self._exceeds(stencil(f.weight), _STENCIL) or self._of_shift(f.bias, rows, shared)
+        return Refusal("affine", f"adding a shift this large rounds what it is added to: it takes "
+                       f"{taken:.1f} bits, more than half of them")  # fmt: skip
 
     def _of_shift(self, shift: Array | None, channels: Array, shared: bool) -> Refusal | None:
         known = np.zeros(1) if shift is None else np.where(channels, shift, 0)
@@ -84,12 +102,11 @@ class Digits:
 
     def of_kernel(self, kernel: KernelNode, operand: Term) -> Refusal | None:
         """Why a K×K must stay apart from what is behind it."""
-        rows = kernel.exact_rows
-        if not rows.any() or not exact(operand).any():
-            return None
-        bias = kernel.kernel().bias
-        stays = self._exceeds(stencil(kernel.by_output()), _STENCIL)
-        return stays or self._of_shift(bias, rows, shared=False)
+        rows, bias = kernel.exact_rows, kernel.kernel().bias
+        if rows.any() and exact(operand).any():
+            stays = self._exceeds(stencil(kernel.by_output()), _STENCIL)
+            return stays or self._of_shift(bias, rows, shared=False) or self._absorbs(bias)
+        return self._absorbs(bias)
 
     def of_sum(self, terms: Sequence[Term]) -> Refusal | None:
         """Why a sum must stay apart: two exact summands of opposite signs cancel wholly.
@@ -97,9 +114,9 @@ class Digits:
         A summand that is constant has numbers that can be looked at: it is a shift.
         """
         scaled = [t for t in terms if all(f.is_diagonal for f in t.word.maps) and exact(t).any()]
-        if len(scaled) < 2:
-            return None
         constants = [c for c in map(_constant, scaled) if c is not None]
+        if len(scaled) < 2:
+            return next(filter(None, map(self._absorbs, constants)), None)
         if _differ([_sign(t) * exact(t) for t in scaled if _constant(t) is None]):
             return self._exceeds(np.inf, _DIFFERENCE)
         return self._exceeds(max(map(self.behind.condition, constants), default=0.0), _SHIFT)
@@ -112,6 +129,13 @@ class Digits:
         how_many = f"{lost:.1f} bits could be lost" if np.isfinite(lost) else "all could be lost"
         return Refusal(told.law, f"{told.reason}: {how_many}, the limit is {self.limit:g}")
 
+
+_MANTISSA = {
+    ir.DataType.FLOAT: 24,
+    ir.DataType.FLOAT16: 11,
+    ir.DataType.BFLOAT16: 8,
+    ir.DataType.DOUBLE: 53,
+}
 
 _SHIFT = Refusal("affine", "what cancels keeps its order, a shift folded into what reads it rounds")
 _STENCIL = Refusal(

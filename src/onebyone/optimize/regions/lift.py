@@ -186,6 +186,7 @@ class _Lifter:
 
     def root(self, value: ir.Value, axis: int) -> Term | None:
         """The region below `value`; None where `value` itself is not linear in anything."""
+        self.digits = Digits.of(self.context.lost_bits, value.dtype)
         return self._expand(value, axis)
 
     def layout(self, value: ir.Value, axis: int) -> Layout | None:
