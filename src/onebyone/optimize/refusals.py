@@ -215,8 +215,9 @@ class _Pair:
 
     def _product(self) -> Iterator[Refusal]:
         """Two maps, or a map and a K×K: one of them may be a diagonal."""
-        if self.inner is None and self.outer is None:
-            return
+        is_kernel = role(self.before) is Role.CONVOLUTION
+        if self.inner is None and (self.outer is None or not is_kernel):
+            return  # what is before mixes, or scales, other channels than those of the map
         diagonal = self.inner is not None and self.inner.map.is_diagonal
         copied = self._copied()
         if diagonal and self.inner is not None and self.inner.map.bias is not None:
