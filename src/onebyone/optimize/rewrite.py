@@ -70,6 +70,7 @@ def rewrite(
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)
         context = Context.of(model.graph, sizes, laws, lost_bits)
+        refused.clear()  # what was unrepresentable may have become another region since
         changed = list(_round(model, context, Pricer(profile), refused))
         for row in PASSES:
             if not changed and row.law in laws:
