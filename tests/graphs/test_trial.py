@@ -99,10 +99,10 @@ def test_a_second_engine_is_asked() -> None:
 
 def test_what_is_larger_for_nothing() -> None:
     small, large = (
-        model("y = Mul(x, c)", "float[2,300] x", constants={"c": s}) for s in ([1], [300])
+        model("y = Mul(x, c)", "float[2,900] x", constants={"c": s}) for s in ([1], [900])
     )
     side = {"macs": 5, "parameters": 1, "modelled_seconds": 2.0}
-    grown = {**side, "parameters": 300}
+    grown = {**side, "parameters": 900}
     told = {
         "slower": {"before": side, "after": grown},
         "faster": {"before": side, "after": {**grown, "modelled_seconds": 1.0}},

@@ -95,6 +95,15 @@ def test_two_kernels_are_no_near_miss() -> None:
     assert told("a = Conv(x, k) y = Conv(a, k)", **KERNEL) == []
 
 
+def test_a_product_of_two_values_is_no_near_miss() -> None:
+    assert told("s = Relu(x) a = Mul(x, s) y = Conv(a, w)", w=W["w"]) == []
+    # A vector that widens what it meets is no channel map either.
+    assert (
+        told("a = Mul(x1, c) y = Conv(a, w)", inputs="float[2,1,5,4] x1", c=(3, 1, 1), w=W["w"])
+        == []
+    )
+
+
 def test_a_shared_result_stays() -> None:
     body = "a = Conv(x, w) r = Relu(a) y = Conv(a, v)"
     assert ("compose", "y", "the result of Conv has other consumers") in told(
@@ -214,3 +223,14 @@ def test_a_shuffle_that_stays_says_why() -> None:
     found = told("t = Relu(x) y = Gather<axis = 1>(t, i)", "permute", i=np.array([2, 0, 1]))
     reason = "others count on the order of these channels, or on two orders"
     assert found == [("permute", "y", reason)]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_normalisation_of_other_channels_is_no_kernel(channels: int) -> None:
+    """Axis 1 is normalised and the last one mapped: there is nothing to multiply the map into."""
+    vector = killed("s", (channels,))
+    body = "n = BatchNormalization(x, s, s, s, v) y = MatMul(n, w)"
+    found = told(
+        body, inputs=f"float[2,{channels},5] x", outputs="y, n", s=vector, v=vector**2, w=(5, 3)
+    )
+    assert [law for law, _, _ in found if law == "compose"] == []

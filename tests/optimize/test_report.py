@@ -60,6 +60,7 @@ def test_json_holds_everything() -> None:
         "after",
         "laws",
         "refusals",
+        "simplified",
         "certificate",
     }
     assert (told["schema"], told["certificate"]) == (1, None)

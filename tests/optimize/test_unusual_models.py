@@ -19,6 +19,7 @@ from onebyone.optimize.verification.verify import verify
 
 from ..graphs.run import differences, run
 from ..graphs.text import feed, integers, model
+from ..graphs.valid import refused
 
 COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9)
 X = "float[2,5,4,8] x"
@@ -399,3 +400,21 @@ def test_a_pruned_channel_is_not_squeezed() -> None:
         body + "y = MatMul(p, v)", "float[1,5,4,8] x", constants={"w": weight, "v": (3, 2)}
     )
     _assert_equal(proto, _optimized(proto)[0])
+
+
+@pytest.mark.parametrize("opset", [20, 21, 25])
+@pytest.mark.parametrize("code", [np.int8, np.uint8])
+def test_what_onnx_runtime_makes_of_codes_it_takes(opset: int, code: type) -> None:
+    """From opset 21 on it refuses its own form of int8 → MatMul → Add (1.31), optimisations on."""
+    proto = model(
+        """c = QuantizeLinear(x, s, z) q = DequantizeLinear(c, s, z) t = MatMul(q, a)
+        u = Add(q, t) v = MatMul(u, b) y = Add(v, d)""",
+        "float[3,4,5] x",
+        constants={"s": np.array(0.5, np.float32), "z": np.array(0, code),
+                   "a": (5, 5), "b": (5, 4), "d": (4,)},
+        opset=opset,
+    )  # fmt: skip
+    after, _ = _optimized(proto)
+    assert refused(proto, after) == []
+    _assert_equal(proto, after)
+    assert (len(after.graph.node) < len(proto.graph.node)) == (opset < 21 or code is np.uint8)
