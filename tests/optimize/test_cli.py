@@ -56,6 +56,43 @@ def test_optimize_writes_an_equal_cheaper_model(
     assert [node.op_type for node in onnx.load(target).graph.node] == ["Conv"]
 
 
+def test_without_verification_the_result_is_written_and_the_report_says_so(
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target = tmp_path / "out.onnx"
+    assert run(["optimize", str(model), "-o", str(target), "--no-verify"]) == 0
+    assert "not verified: --no-verify" in capsys.readouterr().out
+    assert [node.op_type for node in onnx.load(target).graph.node] == ["Conv"]
+    monkeypatch.setattr("onebyone.optimize.run.rewrite", faulty(rewrite))
+    assert run(["optimize", str(model), "-o", str(target), "--no-verify", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["certificate"] is None
+    assert [row["proved"] for row in report["laws"]] == [None]
+
+
+def test_json_tells_what_was_made_and_proved(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["optimize", str(model), "--dry-run", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    (law,) = report["laws"]
+    assert len(law["nodes"]) == 2
+    assert len(law["made"]) == 1
+    assert (law["proved"], law["unproved"]) == (True, "")
+    alone = report["certificate"]["alone"]
+    assert (alone["rewrites"], alone["proved"], alone["failed"], alone["unproved"]) == (
+        1,
+        1,
+        [],
+        [],
+    )
+    assert 0 <= alone["used"] < 1
+    assert report["certificate"]["apart"] == ""
+
+
 def test_dry_run_writes_nothing(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(model.parent.iterdir())
     assert run(["optimize", str(model), "--dry-run"]) == 0

@@ -95,6 +95,15 @@ def test_two_kernels_are_no_near_miss() -> None:
     assert told("a = Conv(x, k) y = Conv(a, k)", **KERNEL) == []
 
 
+def test_a_product_of_two_values_is_no_near_miss() -> None:
+    assert told("s = Relu(x) a = Mul(x, s) y = Conv(a, w)", w=W["w"]) == []
+    # A vector that widens what it meets is no channel map either.
+    assert (
+        told("a = Mul(x1, c) y = Conv(a, w)", inputs="float[2,1,5,4] x1", c=(3, 1, 1), w=W["w"])
+        == []
+    )
+
+
 def test_a_shared_result_stays() -> None:
     body = "a = Conv(x, w) r = Relu(a) y = Conv(a, v)"
     assert ("compose", "y", "the result of Conv has other consumers") in told(

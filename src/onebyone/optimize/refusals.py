@@ -102,7 +102,7 @@ def _after_a_channel_map(node: ir.Node, context: Context) -> Iterator[Refusal]:
     before = None if node.inputs[0] is None else node.inputs[0].producer()
     axis = None if before is None else channel_axis(before)
     inner = None if before is None or axis is None else channel_map(before, axis)
-    if not isinstance(inner, ChannelNode) or _growth(node, context) >= 0:
+    if not isinstance(inner, ChannelNode) or _least_growth(node, context) >= 0:
         return
     found = spatial(node)
     if isinstance(found, Refusal):
@@ -111,6 +111,19 @@ def _after_a_channel_map(node: ir.Node, context: Context) -> Iterator[Refusal]:
         isinstance(found, Spatial) and not found.preserves_constants and inner.map.bias is not None
     ):
         yield _keeps_no_constants(node)
+
+
+def _least_growth(node: ir.Node, context: Context) -> int:
+    """By how much the space maps from this one on make its operand larger, at the smallest."""
+    grown, least = 0, 0
+    while role(node) in (Role.SPACE_MAP, Role.SELECTION):
+        grown += _growth(node, context)
+        least = min(least, grown)
+        uses = [use.node for use in node.outputs[0].uses()]
+        if len(uses) != 1:
+            break
+        node = uses[0]
+    return least
 
 
 def _growth(node: ir.Node, context: Context) -> int:
@@ -215,9 +228,9 @@ class _Pair:
 
     def _product(self) -> Iterator[Refusal]:
         """Two maps, or a map and a K×K: one of them may be a diagonal."""
-        is_kernel = role(self.before) is Role.CONVOLUTION
-        if self.inner is None and (self.outer is None or not is_kernel):
-            return  # what is before mixes, or scales, other channels than those of the map
+        kernel = role(self.before) is Role.CONVOLUTION
+        if self.inner is None and (self.outer is None or not kernel):
+            return  # two K×Ks, or a product of two values: no law makes them one
         diagonal = self.inner is not None and self.inner.map.is_diagonal
         copied = self._copied()
         if diagonal and self.inner is not None and self.inner.map.bias is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from onebyone.algebra.laws import LAWS
@@ -108,13 +109,17 @@ class RefusedLaw:
 
 @dataclass(frozen=True, repr=False)
 class Report(Shown):
-    """What was done to a model, what could not be, and the proof that it computes the same."""
+    """What was done to a model, what could not be, and the proof that it computes the same.
+
+    `simplified` counts, by operator, nodes that computed nothing and went (`graph.simplify`).
+    """
 
     before: Side
     after: Side
     laws: tuple[AppliedLaw, ...]
     refusals: tuple[RefusedLaw, ...]
     certificate: Certificate | None = None
+    simplified: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def saved(self) -> float:
@@ -136,7 +141,7 @@ class Report(Shown):
         """What was gained, and whether it is proved, in a line."""
         from onebyone.optimize.report_view import gained, proof
 
-        return f"{gained(self)}; proof: {proof(self)}"
+        return f"{gained(self)}; proof: {proof(self).split(';')[0]}"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, schema 1 (docs/json.md)."""
@@ -148,6 +153,7 @@ class Report(Shown):
             "after": self.after.to_dict(),
             "laws": [law.to_dict() for law in self.laws],
             "refusals": [refusal.to_dict() for refusal in self.refusals],
+            "simplified": dict(sorted(self.simplified.items())),
             "certificate": None if self.certificate is None else self.certificate.to_dict(),
         }
 

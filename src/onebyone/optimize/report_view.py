@@ -97,6 +97,8 @@ def cost(report: Report) -> str:
 def proof(report: Report) -> str:
     """Whether both models were seen to compute the same."""
     certificate = report.certificate
+    if certificate is None and report.unchanged:
+        return "none needed, nothing was changed"
     if certificate is None:
         return "none, not verified: --no-verify (from Python verify=False)"
     if not certificate.passed:

@@ -6,7 +6,7 @@ on the order in which nodes are listed.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -46,19 +46,21 @@ def rewrite(
     progress: Callable[[str, int, int], None] | None = None,
     lost_bits: float = LOST_BITS,
     ledger: Ledger | None = None,
+    gone: Counter[str] | None = None,
 ) -> tuple[list[Rewrite], list[tuple[str, Refusal]]]:
     """Rewrite a model in place; returns what was replaced, and what for its numbers was not.
 
     Weights that the number type cannot hold, and folds that would lose digits: no rewrite loses
     more than `lost_bits` of what its original computes (`algebra.digits`). What each does is proved
-    in a `ledger` of the graph.
+    in a `ledger` of the graph. `gone` counts what was simplified (`graph.simplify`).
     """
     done: list[Rewrite] = []
     refused: dict[str, Refusal] = {}
     if "" not in model.opset_imports:  # no operator that any law knows
         return [], []
     simplify_shapes(model.graph)
-    _simplified(model)
+    gone = Counter() if gone is None else gone
+    _simplified(model, gone)
     settled = partial(_settled, model.graph, ledger)
     settled([])
     for row in FIRST:
@@ -74,7 +76,7 @@ def rewrite(
             if not changed and row.law in laws:
                 changed = list(row.run(model, sizes, profile, lost_bits))
         done += settled(changed)
-        if not changed and not (done and _simplified(model)):
+        if not changed and not (done and _simplified(model, gone)):
             break
         if not changed:
             settled([])
@@ -116,11 +118,12 @@ def _settled(graph: ir.Graph, ledger: Ledger | None, rewrites: Iterable[Rewrite]
     return [replace(r, proof=proof) for r, proof in zip(rewrites, proofs, strict=True)]
 
 
-def _simplified(model: ir.Model) -> bool:
-    """Whether there was anything to take out that computes nothing."""
-    gone = simplify(model.graph, model.opset_imports[""])
+def _simplified(model: ir.Model, gone: Counter[str]) -> bool:
+    """Whether there was anything to take out that computes nothing; it is added to `gone`."""
+    found = simplify(model.graph, model.opset_imports[""])
     set_aside(model.graph)
-    return bool(gone)
+    gone.update(found)
+    return bool(found)
 
 
 def _round(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -226,12 +227,13 @@ def _rewritten(
 ) -> tuple[Report, Alone]:
     """Rewrite a model with known shapes in place; the report has no certificate yet."""
     before = _side(model, sizes, machine)
-    done, refused = rewrite(model, sizes, laws, machine, progress, lost_bits, ledger)
+    gone: Counter[str] = Counter()
+    done, refused = rewrite(model, sizes, laws, machine, progress, lost_bits, ledger, gone)
     after = _side(model, sizes, machine)
     told = [RefusedLaw(r.law, node, r.reason) for node, r in refused]
     told += refusals(model.graph, sizes, laws)
     alone = Alone(len(done), 0) if ledger is None else _alone(done, ledger)
-    return Report(before, after, _applied(done), tuple(told)), alone
+    return Report(before, after, _applied(done), tuple(told), simplified=dict(gone)), alone
 
 
 def _laws(only: Collection[str] | None, without: Collection[str]) -> tuple[str, ...]:

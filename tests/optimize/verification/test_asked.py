@@ -286,6 +286,20 @@ def test_where_the_original_loses_its_digits_nothing_is_proved() -> None:
     assert "offset" not in kinds(certificate)
 
 
+def test_what_moving_the_callers_data_leaves_open_their_own_roundings_decide() -> None:
+    """Moved by a rounding, x near 10⁵ moves (x - 10⁵) / 10 by 8e-4; the numbers given do not."""
+    data = {"x": (1e5 + RNG.integers(-10, 11, (6, 5))).astype(np.float32)}
+    apart, folded = (shifted(1e5, 10, "float", folded) for folded in (False, True))
+    minus = {"m": np.float32(-1e5), "s": np.float32(0.1), "w": W}
+    body = "f = Add(x, m) c = Mul(f, s) y = MatMul(c, w)"
+    reordered = model(body, "float[6,5] x", "float[6,8] y", minus)
+    assert verify(apart, apart, data=data).passed
+    assert verify(apart, reordered, data=data).passed
+    certificate = verify(apart, folded, data=data)
+    assert not certificate.passed
+    assert not certificate.undecided
+
+
 def test_what_is_exact_by_luck_alone_is_no_yardstick() -> None:
     """4x(1-x) stays at 1 and 0 from ½ on, exactly, and nowhere near it with another rounding."""
     body = "".join(f"a{k} = Sub(one, x{k}) b{k} = Mul(x{k}, a{k}) x{k + 1} = Mul(b{k}, w) "

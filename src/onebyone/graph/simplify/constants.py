@@ -21,7 +21,7 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.exact import Exact
 from onebyone.graph.fold import known_numbers
 from onebyone.graph.form import constant_tensor
-from onebyone.graph.simplify.known import Known, computed, stored
+from onebyone.graph.simplify.known import FOLDED, Known, computed, stored
 from onebyone.graph.simplify.noops import same_shape
 from onebyone.graph.simplify.sizes import Entries, entries_of
 
@@ -33,6 +33,8 @@ _NODE = 64
 """Bytes that a node takes in the file."""
 _ELEMENTS = 1 << 20
 """A result of more elements than this may have four times those of its operands."""
+_LARGE = 1 << 20
+"""Bytes of a result that is worth a look at who reads it before it is computed."""
 _WAVES = 32
 
 
@@ -53,7 +55,7 @@ def fold_constants(graph: ir.Graph, version: int) -> Counter[str]:
     >>> fold_constants(graph, 17)
     Counter({'Transpose': 1})
     """
-    walk = _Walk(graph, version, entries_of(graph))
+    walk = _Walk(graph, version, entries_of(graph), _candidates(graph))
     walk.graph(graph)
     walk.refuse()
     return walk.store(graph)
@@ -63,7 +65,8 @@ def fold_constants(graph: ir.Graph, version: int) -> Counter[str]:
 class _Walk:
     top: ir.Graph
     version: int
-    entries: dict[ir.Value, Entries] = field(default_factory=dict)
+    entries: dict[ir.Value, Entries]
+    candidates: set[ir.Node]
     known: dict[ir.Value, Known] = field(default_factory=dict)
     sizes: dict[ir.Value, Array] = field(default_factory=dict)
     nodes: dict[ir.Node, None] = field(default_factory=dict)  # those that are known, in order
@@ -84,6 +87,8 @@ class _Walk:
         if size is not None:
             return (Known(size),)
         if not all(value is None or self._is_known(value) for value in node.inputs):
+            return None
+        if self._only_grows(node):
             return None
         operands = [None if value is None else self._operand(value) for value in node.inputs]
         return computed(node, operands, self.version) if _affordable(node, operands) else None
@@ -108,6 +113,23 @@ class _Walk:
 
     def _is_known(self, value: ir.Value) -> bool:
         return value in self.known or _tensor(value) is not None
+
+    def _only_grows(self, node: ir.Node) -> bool:
+        """A large result, larger than what it is made of, that no known node would reduce again.
+
+        It would stay in the end: weights in half precision would all be widened for nothing.
+        """
+        value = node.outputs[0]
+        sizes = [n for n in value.shape or () if isinstance(n, int)]
+        if value.dtype is None or value.shape is None or len(sizes) < value.shape.rank():
+            return False
+        made = int(np.prod(sizes, dtype=object)) * value.dtype.bitwidth // 8
+        given = sum(self._bytes(x) for x in node.inputs if x is not None)
+        asked = not any(use.node in self.candidates for use in value.uses())
+        return asked and made > max(_LARGE, given)
+
+    def _bytes(self, value: ir.Value) -> int:
+        return self.known[value].array.nbytes if value in self.known else _bytes_of(value)
 
     def _operand(self, value: ir.Value) -> Known:
         if value in self.known:
@@ -264,6 +286,17 @@ def _affordable(node: ir.Node, operands: Iterable[Known | None]) -> bool:
             return given < 4096 and node.op_type not in _GROWING
         made += int(np.prod(sizes, dtype=object))
     return made <= max(_ELEMENTS, 4 * given)
+
+
+def _candidates(graph: ir.Graph) -> set[ir.Node]:
+    """Nodes whose operands could all be known: what reads anything else is read by nobody here."""
+    found: set[ir.Node] = set()
+    for node in graph.all_nodes():
+        makers = [(x, None if x is None else x.producer()) for x in node.inputs]
+        known = all(x is None or m in found or _tensor(x) is not None for x, m in makers)
+        if node.domain == "" and node.op_type in FOLDED and (known or node.op_type == "Shape"):
+            found.add(node)
+    return found
 
 
 _GROWING = {"ConstantOfShape", "EyeLike", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile",

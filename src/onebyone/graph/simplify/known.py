@@ -23,7 +23,7 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.numeric import KERNELS
 from onebyone.graph.numeric.call import Call, is_floating
 
-__all__ = ["Known", "computed", "stored"]
+__all__ = ["FOLDED", "Known", "computed", "stored"]
 
 
 class _Rounds(Enum):
@@ -55,6 +55,9 @@ _BY_ROUNDING = {
 _ROUNDS = {op: rounds for rounds, ops in _BY_ROUNDING.items() for op in ops.split()}
 """Operator -> what its rounding does; others stay. Quantisation is one of those: engines look for
 its operators, and a weight that is stored in 8 bits would take 32."""
+
+FOLDED = frozenset(_ROUNDS)
+"""The operators that are computed here."""
 
 _TYPES = frozenset(
     {"bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16",

@@ -345,14 +345,15 @@ def _as_given(
     known: Known,
     against: Reference,
 ) -> OutputCheck:
-    """The check, failed where B is worse on the caller's numbers than A's own roundings explain.
+    """The check on the caller's numbers, by A's own roundings where these say more.
 
-    They are what they are: moving them may hide what B loses on them.
+    They are what they are: moving them may hide what B loses on them, or leave it open.
     """
     if not (check.passed or check.undecided):
         return check
     closer = strict(model, answer, b, [check.name], known, against).checks
-    return next((replace(c, constant=False) for c in closer if not c.passed), check)
+    told = next((c for c in closer if check.undecided or not c.passed), check)
+    return told if told is check else replace(told, constant=False)
 
 
 def _judged(
