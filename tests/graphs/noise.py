@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -72,7 +73,8 @@ class Model:
         bits: int,
         tops: list[float] | None = None,
     ) -> dict[str, np.ndarray]:
-        run = Run(self.graph.graph.opset_imports, np.dtype(np.float64), 60.0)
+        kept = None if rng is None else partial(_kept, rng, bits)
+        run = Run(self.graph.graph.opset_imports, np.dtype(np.float64), 60.0, kept)
         known = {v: inputs[str(v.name)] for v in self.graph.graph.inputs if v.name in inputs}
         run.known.update({value: run.wanted(array) for value, array in known.items()})
         with np.errstate(all="ignore"):
@@ -97,10 +99,16 @@ def _rounded(node: ir.Node, run: Run, rng: np.random.Generator, bits: int) -> li
     for value in moved:
         del run.known[value]
     run.known.update(before)
-    if node.op_type == "Sigmoid":
+    return results
+
+
+def _kept(rng: np.random.Generator, bits: int, value: ir.Value, array: np.ndarray) -> np.ndarray:
+    """What is kept of a result, here and in branches."""
+    node = value.producer()
+    if node is not None and node.op_type == "Sigmoid":
         # ONNX Runtime's is off by up to 1.5 units of 1's last place, however small it is.
-        results = [x + 1.5 * 2.0**-bits * rng.uniform(-1, 1, x.shape) for x in results]
-    return [_either_way(each, rng, bits) for each in results]
+        array = array + 1.5 * 2.0**-bits * rng.uniform(-1, 1, array.shape)
+    return _either_way(array, rng, bits)
 
 
 def _moved(
