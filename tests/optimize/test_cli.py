@@ -83,12 +83,8 @@ def test_json_tells_what_was_made_and_proved(
     assert len(law["made"]) == 1
     assert (law["proved"], law["unproved"]) == (True, "")
     alone = report["certificate"]["alone"]
-    assert (alone["rewrites"], alone["proved"], alone["failed"], alone["unproved"]) == (
-        1,
-        1,
-        [],
-        [],
-    )
+    assert (alone["rewrites"], alone["proved"]) == (1, 1)
+    assert (alone["failed"], alone["unproved"]) == ([], [])
     assert 0 <= alone["used"] < 1
     assert report["certificate"]["apart"] == ""
 
