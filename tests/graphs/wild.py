@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, TensorProto, numpy_helper
 
 from . import cancel, channel, layout, quantised
 from .drawn import BY_LAYOUT, CHOICES, IR_VERSION, MOVES, assembled, by_layout, drawn_inputs, step
@@ -135,9 +135,15 @@ def wild(number: int, choices: bytes | None = None) -> Wild:
     if ir_version < 4:
         _with_initialisers_as_inputs(model)
     marks.append(str(NUMPY[dtype]))
-    exact = not rough and all(_fits(array, dtype) for array in g.constants.values())
+    exact = not rough and all(_fits(array, dtype) for array in _constants(g))
     feeds = tuple(_feeds(g, inputs, dtype))
     return Wild(in_dtype(model, dtype), feeds, exact, dtype, frozenset(marks))
+
+
+def _constants(g: Sketch) -> Iterator[np.ndarray]:
+    yield from g.constants.values()
+    for node in g.nodes:
+        yield from (numpy_helper.to_array(a.t) for a in node.attribute if a.HasField("t"))
 
 
 def _fits(array: np.ndarray, dtype: int) -> bool:

@@ -162,7 +162,8 @@ class _Placer:
         """
         if self.dtype != ir.DataType.DOUBLE or any(n.op_type == "Conv" for n in self.graph):
             return True
-        if m.before.rank == 3 and m.window is None:
+        # The price is that of a convolution, which takes the bias: a product and a sum are not it.
+        if m.before.rank == 3 and m.window is None and m.bias is None:
             return False
         raise Unrepresentable("a 1×1 convolution of float64, which ONNX Runtime has not")
 
