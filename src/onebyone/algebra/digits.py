@@ -23,6 +23,7 @@ computed by products that round is not told: their noise, u|W||x|, is there befo
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -90,21 +91,41 @@ def stencil(weight: Array) -> float:
         return float(np.max(sizes / np.abs(rows.sum(axis=1)), initial=0.0))
 
 
+@dataclass(frozen=True, eq=False)
+class _Mix:
+    """A map (C_out, C_in / groups, taps…), of which few are ever looked at."""
+
+    weight: Array
+    groups: int
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest |w|."""
+        return float(np.abs(self.weight).max(initial=0.0))
+
+    @cached_property
+    def blocks(self) -> Array:
+        """(groups, C_out / groups, C_in / groups): |W|, summed over its taps."""
+        size = np.abs(np.asarray(self.weight, np.float64))
+        size = np.sum(size.reshape(*size.shape[:2], prod(size.shape[2:])), axis=2)
+        return np.reshape(size, (self.groups, -1, size.shape[1]))
+
+
 @dataclass(frozen=True)
 class Behind:
     """What a value meets behind it: per-channel scales, then a map that mixes channels.
 
     Args:
         scale: (C,), the product of the scales, or None for ones.
-        mix: (groups, rows, C / groups), |W| of the map behind them, or None.
+        mix: the map behind them, or None.
         since: the largest scale since the value was added to others, or None if it is not.
-        outer: by how much the mix enlarges it for what is added behind; one at least.
+        mixes: the maps from here on and `since` at each: by how much they enlarge what is added.
     """
 
     scale: Array | None = None
-    mix: Array | None = None
+    mix: _Mix | None = None
     since: float | None = None
-    outer: float = 1.0
+    mixes: tuple[tuple[_Mix, float], ...] = ()
 
     @property
     def reads(self) -> bool:
@@ -119,11 +140,9 @@ class Behind:
 
     def mixed(self, weight: Array, groups: int) -> Behind:
         """What the operand of a map (C_out, C_in / groups, taps…) meets."""
-        size = np.abs(np.asarray(weight, np.float64))
-        largest = float(size.max(initial=0.0)) * (1.0 if self.since is None else self.since)
-        size = size.reshape(*size.shape[:2], prod(size.shape[2:])).sum(axis=2)
-        blocks = size.reshape(groups, -1, size.shape[1])
-        return Behind(None, blocks, None, max(self.outer, largest))
+        mix = _Mix(weight, groups)
+        since = 1.0 if self.since is None else self.since
+        return Behind(None, mix, None, ((mix, since), *self.mixes))
 
     def added(self) -> Behind:
         """What a summand meets."""
@@ -132,8 +151,8 @@ class Behind:
     def part(self, start: int, stop: int) -> Behind:
         """What channels start … stop − 1 meet."""
         scale = None if self.scale is None else self.scale[start:stop]
-        dense = self.mix is not None and len(self.mix) == 1
-        mix = self.mix[:, :, start:stop] if self.mix is not None and dense else None
+        dense = self.mix is not None and self.mix.groups == 1
+        mix = _Mix(self.mix.weight[:, start:stop], 1) if self.mix is not None and dense else None
         return replace(self, scale=scale, mix=mix)
 
     def condition(self, shift: Array) -> float:
@@ -145,8 +164,10 @@ class Behind:
         """
         size = np.abs(np.asarray(shift, np.float64))
         size = size if self.scale is None else size * self.scale
+        outer = max([1.0, *(mix.largest * since for mix, since in self.mixes)])
         if self.mix is None:
-            return self.outer * float(size.max(initial=0.0))
-        met = self.mix @ size.reshape(len(self.mix), -1, 1)
-        whole = self.mix.sum(axis=2, keepdims=True)
-        return self.outer * float(np.max(met / np.where(whole == 0, 1.0, whole), initial=0.0))
+            return outer * float(size.max(initial=0.0))
+        blocks = self.mix.blocks
+        met = blocks @ size.reshape(len(blocks), -1, 1)
+        whole = blocks.sum(axis=2, keepdims=True)
+        return outer * float(np.max(met / np.where(whole == 0, 1.0, whole), initial=0.0))

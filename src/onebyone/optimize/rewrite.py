@@ -6,7 +6,7 @@ on the order in which nodes are listed.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -81,15 +81,16 @@ def rewrite(
         if not changed:
             settled([])
     settle(model.graph)
-    kept = _kept_for_digits(model.graph, Context.of(model.graph, sizes, laws, lost_bits), profile)
-    return done, [*refused.items(), *kept]
+    return done, [*refused.items(), *_kept_for_digits(model.graph, context, profile)]
 
 
 def _kept_for_digits(
     graph: ir.Graph, context: Context, profile: Profile
 ) -> Iterator[tuple[str, Refusal]]:
-    """The steps that cancel and stay apart, where a rewrite would pay if they did not."""
-    deque(regions(graph, context), maxlen=0)  # which meets them
+    """The steps that cancel and stay apart, where a rewrite would pay if they did not.
+
+    `context` has met them in the last round, which changed nothing.
+    """
     if not context.cancelling:
         return
     folding = replace(context, lost_bits=inf, cancelling={})

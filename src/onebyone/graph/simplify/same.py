@@ -16,6 +16,8 @@ __all__ = ["merge_constants", "merge_nodes"]
 
 _COMMUTE = frozenset({"Add", "And", "Equal", "Max", "Mean", "Min", "Mul", "Or", "Sum", "Xor"})
 _LARGE = 1 << 20
+_FIRST = 16
+"""Numbers by which most weights differ, so that their bytes need not be gone through."""
 
 
 def merge_constants(graph: ir.Graph) -> int:
@@ -42,15 +44,15 @@ def merge_constants(graph: ir.Graph) -> int:
 
 
 def _alike(graph: ir.Graph) -> dict[Hashable, list[ir.Value]]:
-    """The initialisers that are nobody else's, by type, shape and the first bytes."""
+    """The initialisers that are nobody else's, by type, shape and first numbers."""
     found: dict[Hashable, list[ir.Value]] = {}
     for value in graph.initializers.values():
         tensor = value.const_value
         if tensor is None or tensor.dtype == ir.DataType.STRING:
             continue
         if not (value.is_graph_input() or value.is_graph_output()):
-            shape = tuple(tensor.shape.numpy())
-            found.setdefault((tensor.dtype, shape), []).append(value)
+            shape, start = tuple(tensor.shape.numpy()), numbers(tensor).reshape(-1)[:_FIRST]
+            found.setdefault((tensor.dtype, shape, start.tobytes()), []).append(value)
     return found
 
 

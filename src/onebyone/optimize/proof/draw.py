@@ -233,11 +233,23 @@ def drawn(
     for number, (_, value) in sorted(piece.border.items()):
         shape = shapes.given[number]
         if is_float(value) or value.dtype is None:
-            x = rng.standard_normal(shape)
+            x = _normal(rng, shape)
             given[number] = np.abs(x) + 0.5 if positive else x
         else:
             given[number] = rng.integers(0, 2, shape).astype(_kind(value))
     return given
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Standard normal numbers; many of them begin anew, at a prime that no size is a multiple of.
+
+    Drawing them takes longer than most pieces do, and no two neighbours along an axis get the same.
+    """
+    size = int(np.prod(shape))
+    return np.resize(rng.standard_normal(min(size, _PRIME)), size).reshape(shape)
+
+
+_PRIME = 65_521
 
 
 def _kind(value: ir.Value) -> np.dtype[np.generic]:

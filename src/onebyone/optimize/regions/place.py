@@ -188,6 +188,8 @@ class _Placer:
             return self._shifted(x, m)
         if m.bias is not None and m.before.axis == 1:
             return self._normalised(m, x, scale)
+        if (scale == -1).all():
+            return self._shifted(self._node("Neg", [x], m.before, channels), m)
         operands = [x, self._constant(_along(scale, m.before), "scale")]
         return self._shifted(self._node("Mul", operands, m.before, channels), m)
 
@@ -366,7 +368,9 @@ def _copied(node: ir.Node) -> list[ir.Attr]:
 
 
 def _along(vector: Array, layout: Layout) -> Array:
-    """(C,) shaped to broadcast along the channel axis."""
+    """(C,) shaped to broadcast along the channel axis; one number where all are the same."""
+    if (vector == vector[0]).all():
+        return vector[:1]
     return vector.reshape((-1,) + (1,) * (layout.rank - 1 - layout.axis))
 
 
