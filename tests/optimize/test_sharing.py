@@ -176,3 +176,11 @@ def test_who_reads_a_weight_through_views() -> None:
     assert is_kept(turned.outputs[0], [first])
     assert not is_kept(w, [first, second])
     assert DEFAULT.reading(30) == round(30 * 4 / DEFAULT.bandwidth * 1e12)
+
+
+@pytest.mark.parametrize("body", ["y = Add(x, x)", "t = Relu(x) u = Tanh(x) y = Sum(t, u, u)"])
+def test_no_vector_of_twos_is_stored_for_a_sum(body: str) -> None:
+    proto = model(body, "float[2,3,4,5] x")
+    result = optimize(proto, verify=False)
+    assert result.report.laws == ()
+    assert result.report.after.parameters == 0
