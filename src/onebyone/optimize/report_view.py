@@ -54,7 +54,7 @@ def view(report: Report) -> RenderableType:
     if not report.unchanged:
         parts.append(_totals(report))
     if report.laws:
-        parts += [_laws(report), Text(_digits(report)), _regions(report)]
+        parts += [_laws(report), _regions(report)]
     else:
         parts.append(Text(_without_laws(report)))
     if report.refusals:
@@ -178,13 +178,6 @@ def _laws(report: Report) -> RenderableType:
             rows.append((name, law.equation, str(len(found)), f"{saved:,}" if saved else ""))
     headings = ("law", "equation", "regions", "MACs saved")
     return Columns("laws applied", headings, rows, names=(), words=(0, 1), kept=3)
-
-
-def _digits(report: Report) -> str:
-    lost = max(row.lost_bits for row in report.laws)
-    if not lost:
-        return "digits: nothing was folded that cancels"
-    return f"digits: where the original cancels, a fold can lose {lost:.1f} bits at most"
 
 
 def _regions(report: Report) -> RenderableType:
