@@ -15,7 +15,7 @@ with sixteen times as coarse a rounding: a quantised step that such a rounding c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -24,7 +24,7 @@ import onnx_ir as ir
 
 from onebyone.graph.evaluate import Run, computed
 
-__all__ = ["FACTOR", "Model", "excess"]
+__all__ = ["FACTOR", "Model", "excess", "quietest"]
 
 FACTOR = 16.0
 FEW, MANY = 4, 48
@@ -186,8 +186,29 @@ def _allowed(model: Model, name: str, r: np.ndarray, noise: np.ndarray) -> np.nd
     return FACTOR * _around(noise) + 2.0 ** (1 - BITS[model.dtype]) * np.abs(r)
 
 
+def quietest(model: Model, feeds: Iterable[Arrays], rng: np.random.Generator) -> dict[str, float]:
+    """For each output the least noise that it has on inputs where it has any.
+
+    At x = c the original computes x - c without noise, and so does nobody else: what is left there
+    is beside what the author's own scale makes of other inputs.
+    """
+    least: dict[str, float] = {}
+    for inputs in feeds:
+        truth = model.truth(inputs)
+        samples = [model.sample(inputs, rng) for _ in range(FEW)]
+        for name, r in truth.items():
+            size = max(float(_error(each[name], r).max(initial=0.0)) for each in samples)
+            least[name] = min(size or np.inf, least.get(name, np.inf))
+    return {name: size for name, size in least.items() if np.isfinite(size)}
+
+
 def excess(
-    model: Model, inputs: Arrays, a: Arrays, b: Arrays, rng: np.random.Generator
+    model: Model,
+    inputs: Arrays,
+    a: Arrays,
+    b: Arrays,
+    rng: np.random.Generator,
+    floor: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """For each output that B has wrong, how many times its error is what is allowed.
 
@@ -196,7 +217,8 @@ def excess(
     largest: another order of the same sums may be beyond.
     """
     truth = model.truth(inputs)
-    noise = {name: _error(a[name], truth[name]) for name in truth}
+    least = floor or {}
+    noise = {n: np.fmax(_error(a[n], truth[n]), least.get(n, 0.0)) for n in truth}
     for count, coarser in ((0, 0), (FEW, 0), (MANY, 0), (MANY, 4)):
         for _ in range(count):
             played = model.sample(inputs, rng, coarser)

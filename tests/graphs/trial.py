@@ -16,7 +16,7 @@ from onebyone.graph.read import read
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
 
-from .noise import Model, excess
+from .noise import Model, excess, quietest
 from .run import differences, run
 from .valid import faults, refusal
 
@@ -210,6 +210,9 @@ def _compared(
             model = Model(read(subject.model), subject.dtype)
         try:
             found = excess(model, inputs, a, b, rng)
+            if found:
+                floor = quietest(model, (other for _, other in subject.feeds), rng)
+                found = excess(model, inputs, a, b, rng, floor)
         except CannotEvaluate as error:
             yield Fault("reference", _short(error))
             return

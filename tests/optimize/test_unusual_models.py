@@ -418,3 +418,21 @@ def test_what_onnx_runtime_makes_of_codes_it_takes(opset: int, code: type) -> No
     assert refused(proto, after) == []
     _assert_equal(proto, after)
     assert (len(after.graph.node) < len(proto.graph.node)) == (opset < 21 or code is np.uint8)
+
+
+@pytest.mark.parametrize("size", ["M", "mask.2"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "r = Relu(z) s = Shape(x) e = Expand(r, s) y = Relu(e)",
+        "r = Relu(z) t = Add(r, x) s = Shape(x) y = Expand(t, s)",
+        "r = Relu(z) t = Add(r, x) s = Shape(t) y = Expand(r, s)",
+    ],
+)
+def test_a_free_size_may_be_one(body: str, size: str) -> None:
+    """What is spread over another value's sizes is not of its own."""
+    x, z = np.ones((2, 3, 5), np.float32), 2 * np.ones((2, 3, 1), np.float32)
+    proto = model(body, "float[N,3,H] x, float[N,3,M] z")
+    proto.graph.input[1].type.tensor_type.shape.dim[2].dim_param = size
+    after, _ = _optimized(proto)
+    _assert_equal(proto, after, {"x": x, "z": z}, {"x": x, "z": np.repeat(z, 5, 2)})

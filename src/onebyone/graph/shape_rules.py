@@ -299,9 +299,24 @@ def _broadcast(context: Context, node: ir.Node) -> None:
         wide = [d for text, d in symbols.items() if not _is_one(text)]
         if wide and len(wide) < len(symbols) and not isinstance(dims[axis], int):
             dims[axis] = wide[0]
-        free = {s for s in symbols if s.isidentifier() and not context.is_generated_symbol(s)}
+        # Exporters name sizes after values: "input.1_dim_2" is a name, too.
+        free = {s for s in symbols if not _SIGNS & {*s} and not context.is_generated_symbol(s)}
         if not isinstance(dims[axis], int) and len(free) > 1:
             dims[axis] = context.new_symbolic_dim()
+    node.outputs[0].shape = ir.Shape(dims)
+
+
+def _expand(context: Context, node: ir.Node) -> None:
+    """A free size of the operand is kept, or it is 1 and the target's: which, nobody knows yet."""
+    shape, x = node.outputs[0].shape, node.inputs[0]
+    if shape is None or x is None or x.shape is None:
+        return
+    dims, target = list(shape), _elements(context, node, 1) or []
+    for back in range(1, min(len(dims), len(x.shape)) + 1):
+        size, wanted = x.shape[-back], target[-back] if back <= len(target) else None
+        told = str(wanted) in (str(size), "1") or isinstance(dims[-back], int)
+        if isinstance(size, ir.SymbolicDim) and not told:
+            dims[-back] = context.new_symbolic_dim()
     node.outputs[0].shape = ir.Shape(dims)
 
 
@@ -309,6 +324,9 @@ def _is_one(text: str) -> bool:
     """Whether an expression is 1 for images of any size but the smallest: `Min(floor(n/2), 1)`."""
     return all(evaluated(text, dict.fromkeys(names(text), n)) == 1 for n in (5040, 10080))
 
+
+_SIGNS = frozenset("+-*/(), ")
+"""What tells an expression from a name."""
 
 _BROADCASTS = frozenset(
     {
@@ -323,6 +341,7 @@ _RULES = {
     "ConvTranspose": _transposed,
     "Div": _divide,
     "Equal": _equal,
+    "Expand": _expand,
     "Slice": _crop,
     "Where": _where,
 }

@@ -286,7 +286,8 @@ class Sizes:
 
 def shapes_of(arrays: Mapping[str, Array] | None) -> dict[str, tuple[int, ...]]:
     """The shape of each array; nothing where there are none."""
-    return {name: np.shape(array) for name, array in (arrays or {}).items()}
+    given = (arrays or {}).items()
+    return {name: np.shape(array) for name, array in given if not isinstance(array, list)}
 
 
 def _fed(graph: ir.Graph) -> list[ir.Value]:

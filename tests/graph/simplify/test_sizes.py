@@ -57,3 +57,12 @@ def test_parts_of_a_shape_that_are_known() -> None:
         "ReduceMax",
         "Mul",
     ]
+
+
+def test_a_target_of_the_callers_numbers_stays() -> None:
+    """A declared size is expected, and not all that an input may ask for."""
+    for body in ("y = Expand(x, t)", "u = Mul(t, o) y = Expand(x, u)"):
+        proto = model(body, "float[1,3,1] x, int64[3] t", "float[3,3,3] y", {"o": np.array([1])})
+        after = simplified(proto, exact=False)  # which asks at numbers of all kinds
+        assert operators(after)[-1:] == ["Expand"]
+        assert "t" in {name for node in after.graph.node for name in node.input}
