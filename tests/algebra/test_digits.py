@@ -88,6 +88,13 @@ def test_a_part_of_a_concat_meets_its_own_channels() -> None:
     assert grouped.part(0, 1).condition(np.array([4.0])) == 4.0
 
 
+def test_no_channels_have_no_digits() -> None:
+    for shape, channels in (((3, 0, 1, 1), 0), ((0, 3), 3), ((2, 0), 0)):
+        weight = np.zeros(shape)
+        assert Behind().mixed(weight, 1).condition(np.ones(channels)) == 0.0
+        assert (stencil(weight), exact_rows(weight).tolist()) == (0.0, [False] * shape[0])
+
+
 def test_only_what_is_read_can_be_folded() -> None:
     assert not Behind().reads
     read = [Behind().added(), Behind().scaled(np.ones(1)), Behind().mixed(np.ones((1, 1)), 1)]

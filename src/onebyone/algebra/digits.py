@@ -108,7 +108,8 @@ class _Mix:
         """(groups, C_out / groups, C_in / groups): |W|, summed over its taps."""
         size = np.abs(np.asarray(self.weight, np.float64))
         size = np.sum(size.reshape(*size.shape[:2], prod(size.shape[2:])), axis=2)
-        return np.reshape(size, (self.groups, -1, size.shape[1]))
+        rows, columns = size.shape
+        return np.reshape(size, (self.groups, rows // self.groups, columns))
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,6 @@ class Behind:
         if self.mix is None:
             return outer * float(size.max(initial=0.0))
         blocks = self.mix.blocks
-        met = blocks @ size.reshape(len(blocks), -1, 1)
+        met = blocks @ size.reshape(len(blocks), blocks.shape[2], 1)
         whole = blocks.sum(axis=2, keepdims=True)
         return outer * float(np.max(met / np.where(whole == 0, 1.0, whole), initial=0.0))

@@ -267,8 +267,9 @@ class KernelNode:
         weight = self.kernel().weight
         if not self.transposed:
             return weight
-        blocks = weight.reshape(self.groups, -1, *weight.shape[1:])
-        return np.moveaxis(blocks, 1, 2).reshape(self.out_channels, -1, *weight.shape[2:])
+        into = self.in_channels // self.groups
+        blocks = weight.reshape(self.groups, into, *weight.shape[1:])
+        return np.moveaxis(blocks, 1, 2).reshape(self.out_channels, into, *weight.shape[2:])
 
     @cached_property
     def exact_rows(self) -> Array:
