@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from tests.commands import chain
 
 from onebyone.cli import run
 from onebyone.optimize import optimize
@@ -16,14 +17,12 @@ from ..graphs.text import model
 
 
 def test_it_says_what_was_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source, target = tmp_path / "a.onnx", tmp_path / "b\n.onnx"
-    onnx.save(model("t = Conv(x, u) y = Conv(t, v)", "float[2,3,5,4] x",
-                    constants={"u": (7, 3, 1, 1), "v": (2, 7, 1, 1)}), source)  # fmt: skip
+    source, target = chain(tmp_path / "a.onnx"), tmp_path / "b\n.onnx"
     assert run(["optimize", str(source), "-o", str(target)]) == 0
-    assert capsys.readouterr().out.endswith(f"\nwritten to {tmp_path / 'b'}\\n.onnx\n")
+    assert f"\nwritten to {tmp_path / 'b'}\\n.onnx\n" in capsys.readouterr().out
     assert target.is_file()
     assert run(["optimize", str(source), "--dry-run"]) == 0
-    assert capsys.readouterr().out.endswith("\nnothing was written\n")
+    assert "\nnothing was written\n" in capsys.readouterr().out
     assert run(["optimize", str(source), "-o", str(target), "--json"]) == 0
     assert capsys.readouterr().out.endswith("}\n")
 

@@ -73,7 +73,7 @@ _GAIN = 1.05
 _SMALL, _LARGE = (1, 64, 28, 28), (1, 64, 112, 112)
 
 
-_DIFFERENCES = 45
+_DIFFERENCES = 57
 """How many are measured for the whole profile."""
 
 

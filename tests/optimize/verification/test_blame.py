@@ -46,7 +46,7 @@ def test_where_every_size_is_declared_the_model_is_at_fault(
     [
         (RESHAPE[0], "float[N,2] x", RESHAPE[1], (7, 2), (5, 2)),
         ("y = MatMul(x, w)", "float[3,K] x", {"w": (5, 2)}, (3, 5), (3, 4)),
-        ("y = Conv(x, w)", "float[1,C,5,4] x", {"w": (2, 3, 1, 1)}, (1, 3, 5, 4), (1, 7, 5, 4)),
+        ("y = Conv(x, w)", "float[1,C,5,4] x", {"w": (2, 6, 1, 1)}, (1, 6, 5, 4), (1, 7, 5, 4)),
     ],
 )
 def test_where_other_sizes_help_the_request_is(

@@ -135,25 +135,29 @@ def _fix(node: ir.Node, numbers: Integers) -> bool:
     if planned is None or len(node.inputs) < 2 or constant(node.inputs[1]) is not None:
         return False
     target = planned(node)
-    if target is None or _is_the_callers(node.inputs[1]):
+    if target is None or not _of_shapes(node.inputs[1]):
         return False
     node.replace_input_with(1, numbers.value(target))
     node.attributes.pop("allowzero", None)
     return True
 
 
-def _is_the_callers(target: ir.Value | None) -> bool:
-    """Whether an input's numbers are in a target: a size that is declared is then only expected."""
-    waiting, seen = [target], {target}
+def _of_shapes(target: ir.Value | None) -> bool:
+    """Whether sizes hang on shapes and constants alone, not on numbers that the caller gives.
+
+    Of those the file may declare what comes out, which is the author's word and not computed.
+    """
+    waiting, seen = [target], set()
     while waiting:
         value = waiting.pop()
-        node = None if value is None else value.producer()
-        if value is not None and value.is_graph_input() and value.const_value is None:
-            return True
-        if node is not None and node.op_type not in ("Shape", "Size"):
-            waiting += [operand for operand in node.inputs if operand not in seen]
-            seen.update(node.inputs)
-    return False
+        if value is None or value in seen or constant(value) is not None:
+            continue
+        seen.add(value)
+        node = value.producer()
+        if node is None or node.domain != "":
+            return False
+        waiting += () if node.op_type in ("Shape", "Size") else node.inputs
+    return True
 
 
 def _dims(value: ir.Value | None) -> list[int | str] | None:
