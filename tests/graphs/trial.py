@@ -211,7 +211,8 @@ def _compared(
         try:
             found = excess(model, inputs, a, b, rng)
             if found:
-                floor = quietest(model, (other for _, other in subject.feeds), rng)
+                others = (other for _, other in subject.feeds if other is not inputs)
+                floor = quietest(model, others, rng)
                 found = excess(model, inputs, a, b, rng, floor)
         except CannotEvaluate as error:
             yield Fault("reference", _short(error))
