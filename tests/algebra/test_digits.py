@@ -50,6 +50,12 @@ def test_the_condition_of_a_stencil(row: list[float], condition: float) -> None:
     assert stencil(np.array([row, [0.1] * len(row)])) == condition
 
 
+def test_at_a_padded_border_some_taps_are_missing() -> None:
+    sharpening, blur = np.array([[-1.0, 8, -1]]), np.array([[1.0, 2, 1]])
+    assert (stencil(sharpening), stencil(sharpening, padded=True)) == (10 / 6, inf)
+    assert stencil(blur, padded=True) == 1.0
+
+
 def test_a_shift_is_told_in_units_of_what_follows_it() -> None:
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     images = Behind().scaled(1 / std)

@@ -78,8 +78,10 @@ def exact_rows(weight: Array) -> Array:
     return np.asarray((used > 0) & ((used == 1) | few))
 
 
-def stencil(weight: Array) -> float:
+def stencil(weight: Array, padded: bool = False) -> float:
     """The largest κ among the rows of `weight`, (C_out, …), that are of few bits alone; 0 of none.
+
+    Of a `padded` kernel only some taps are met at the borders: it cancels where signs differ.
 
     >>> stencil(np.array([[1, -2, 1], [0.3, -0.3, 0]])), stencil(np.array([[1, 1], [0.3, 0]]))
     (inf, 1.0)
@@ -87,6 +89,8 @@ def stencil(weight: Array) -> float:
     rows = np.asarray(weight[exact_rows(weight)], np.float64)
     rows = rows.reshape(len(rows), prod(weight.shape[1:]))
     sizes = np.abs(rows).sum(axis=1)
+    if padded and (np.abs(rows.sum(axis=1)) < sizes).any():
+        return np.inf
     with np.errstate(divide="ignore"):
         return float(np.max(sizes / np.abs(rows.sum(axis=1)), initial=0.0))
 

@@ -104,7 +104,7 @@ class Digits:
         """Why a K×K must stay apart from what is behind it."""
         rows, bias = kernel.exact_rows, kernel.kernel().bias
         if rows.any() and exact(operand).any():
-            stays = self._exceeds(stencil(kernel.by_output()), _STENCIL)
+            stays = self._exceeds(stencil(kernel.by_output(), kernel.padded), _STENCIL)
             return stays or self._of_shift(bias, rows, shared=False) or self._absorbs(bias)
         return self._absorbs(bias)
 
