@@ -116,6 +116,13 @@ def test_results_of_the_graph_keep_their_names_and_inputs_stay_inputs() -> None:
     assert sorted(operators(simplified(proto))) == ["Identity", "Identity", "Relu"]
 
 
+@pytest.mark.parametrize("op", ["Reshape", "Expand", "Tile"])
+def test_what_the_callers_numbers_make_is_not_taken_for_its_operand(op: str) -> None:
+    """That the result has the operand's shape is only declared."""
+    proto = model(f"a = Relu(x) y = {op}(a, s)", "float[1,3] x, int64[2] s", "float[1,3] y")
+    assert operators(simplified(proto)) == ["Relu", op]
+
+
 def test_a_mask_that_is_read_keeps_its_dropout() -> None:
     proto = model("a, m = Dropout(x) y = Cast<to = 1>(m) z = Relu(a)", "float[2] x", "y, z")
     assert "Dropout" in operators(simplified(proto))

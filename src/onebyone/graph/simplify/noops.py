@@ -16,8 +16,12 @@ import onnx_ir as ir
 from onebyone.graph.axes import integers, numbers, operand
 from onebyone.graph.constants import constant
 from onebyone.graph.simplify.edit import bypass
+from onebyone.graph.simplify.sizes import of_shapes
 
 __all__ = ["drop_noops", "same_shape"]
+
+_TOLD = frozenset({"Expand", "Reshape", "Resize", "Slice", "Squeeze", "Tile", "Unsqueeze"})
+"""Operators whose further operands say the shape of the result."""
 
 Row = Callable[[ir.Node], int | None]
 
@@ -62,7 +66,9 @@ def same_shape(a: ir.Value | None, b: ir.Value | None) -> bool:
 
 
 def _keeps_shape(node: ir.Node, at: int = 0) -> bool:
-    return same_shape(node.inputs[at], node.outputs[0])
+    """Whether the result has the shape of an operand, which numbers of the caller must not make."""
+    made = node.inputs[1:] if node.op_type in _TOLD else ()
+    return same_shape(node.inputs[at], node.outputs[0]) and all(of_shapes(v) for v in made if v)
 
 
 def _if(test: Callable[[ir.Node], bool]) -> Row:

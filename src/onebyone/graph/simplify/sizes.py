@@ -16,7 +16,7 @@ from onebyone.graph.axes import integers
 from onebyone.graph.constants import constant
 from onebyone.graph.simplify.edit import Integers, bypass
 
-__all__ = ["Entries", "entries_of", "fix_targets", "merge_sizes", "reshape_target"]
+__all__ = ["Entries", "entries_of", "fix_targets", "merge_sizes", "of_shapes", "reshape_target"]
 
 Entries = tuple[int | str, ...]
 """Of a vector or scalar of integers: each entry as a number, or as the name of a free size."""
@@ -135,14 +135,14 @@ def _fix(node: ir.Node, numbers: Integers) -> bool:
     if planned is None or len(node.inputs) < 2 or constant(node.inputs[1]) is not None:
         return False
     target = planned(node)
-    if target is None or not _of_shapes(node.inputs[1]):
+    if target is None or not of_shapes(node.inputs[1]):
         return False
     node.replace_input_with(1, numbers.value(target))
     node.attributes.pop("allowzero", None)
     return True
 
 
-def _of_shapes(target: ir.Value | None) -> bool:
+def of_shapes(target: ir.Value | None) -> bool:
     """Whether sizes hang on shapes and constants alone, not on numbers that the caller gives.
 
     Of those the file may declare what comes out, which is the author's word and not computed.
