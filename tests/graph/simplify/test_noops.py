@@ -120,7 +120,7 @@ def test_results_of_the_graph_keep_their_names_and_inputs_stay_inputs() -> None:
 def test_what_the_callers_numbers_make_is_not_taken_for_its_operand(op: str) -> None:
     """That the result has the operand's shape is only declared."""
     proto = model(f"a = Relu(x) y = {op}(a, s)", "float[1,3] x, int64[2] s", "float[1,3] y")
-    assert operators(simplified(proto)) == ["Relu", op]
+    assert operators(simplified(proto, exact=False)) == ["Relu", op]
 
 
 def test_a_mask_that_is_read_keeps_its_dropout() -> None:
