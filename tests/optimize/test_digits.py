@@ -158,6 +158,19 @@ MODELS = [
             {"x": OFFSET, "z": OFFSET + integers(-2, 3, 2, 7, 8)}, left=3, reasons={"sum"}),
 ]  # fmt: skip
 
+SHARED = [
+    Cancels("(1 - mask) read twice, at two scales",
+            "s = MatMul(x, w) v = Sub(one, mask) m = Mul(v, half) n = Mul(v, high) "
+            "t = Add(s, m) y = Add(t, n)",
+            MASKED, {**SCORES, "half": full(0.5, 1)}, MASKS, reasons=set()),
+    Cancels("(mask - ones of each row) read twice, at two scales",
+            "s = MatMul(x, w) v = Sub(mask, rows) m = Mul(v, half) n = Mul(v, high) "
+            "t = Add(s, m) y = Add(t, n)",
+            MASKED, {**SCORES, "rows": full(1, 1, 7, 1), "half": full(0.5, 1)}, MASKS,
+            reasons=set()),
+]  # fmt: skip
+"""Read at a small scale and at a large one: the first that reads it does not speak for both."""
+
 
 def _error(proto: ModelProto, case: Cancels, exact: np.ndarray) -> float:
     found = next(iter(run(proto, case.feeds)[0].values()))
@@ -169,7 +182,7 @@ def _optimized(case: Cancels, **options: float) -> tuple[ModelProto, Optimized]:
     return to_proto(result.model), result
 
 
-@pytest.mark.parametrize("case", MODELS, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*MODELS, *SHARED], ids=lambda case: case.name)
 def test_no_digits_are_lost_where_it_cancels(case: Cancels) -> None:
     proto = case.proto()
     after, result = _optimized(case)

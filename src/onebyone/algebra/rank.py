@@ -20,6 +20,7 @@ Source: Golub, Van Loan, "Matrix Computations", 4th edition, 2013, sections 2.4 
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass, field
 from itertools import count
 from math import prod
@@ -30,7 +31,6 @@ import numpy as np
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.weights import Array
 from onebyone.errors import UsageError
-from onebyone.show.shown import Shown
 
 __all__ = ["Rank", "numerical_rank", "rank", "singular_values", "threshold"]
 
@@ -38,7 +38,7 @@ SHARES = (0.9, 0.99, 0.999)
 
 
 @dataclass(frozen=True, repr=False)
-class Rank(Shown):
+class Rank:
     """How many output channels of a map are independent, and what follows.
 
     Args:
@@ -132,11 +132,17 @@ class Rank(Shown):
         """The rank beside the channels."""
         return f"{self.rank:,} of {self.out_channels:,} output channels ({self.source})"
 
+    def __repr__(self) -> str:
+        return f"<Rank: {self.summary}>"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
     def __str__(self) -> str:
         sigma = self.singular_values
         ends = f"{sigma[0]:.3g} to {sigma[-1]:.3g}" if sigma else "none"
         rows = [
-            ("rank", f"{self.rank:,} of {self.out_channels:,} output channels ({self.source})"),
+            ("rank", self.summary),
             ("redundant", f"{self.redundant:,} output channels"),
             ("spectrum", f"{_bars(sigma)}  {ends}"),
             ("threshold", f"{self.threshold:.3g}"),

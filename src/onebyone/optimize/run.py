@@ -207,7 +207,6 @@ def _unchanged(
     progress: Progress | None,
 ) -> Certificate | None:
     """That a model is itself; None where nothing here runs it, and no proof is needed."""
-    from onebyone.graph.evaluate import CannotEvaluate
     from onebyone.optimize.verification.engine import EngineRefuses
 
     try:

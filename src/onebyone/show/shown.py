@@ -8,6 +8,7 @@ result._repr_html_()    the same in a notebook
 from __future__ import annotations
 
 import html
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from onebyone.show.text import can_show, escaped, stand_ins
@@ -24,16 +25,16 @@ WIDTH = 100
 """Columns of text where no terminal says its own."""
 
 
-class Shown:
+class Shown(ABC):
     """A result that has a view in rich, `__rich__`, and a line, `summary`."""
 
     @property
+    @abstractmethod
     def summary(self) -> str:
         """What there is to say in one line."""
-        raise NotImplementedError
 
-    def __rich__(self) -> RenderableType:
-        raise NotImplementedError
+    @abstractmethod
+    def __rich__(self) -> RenderableType: ...
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {escaped(self.summary)}>"

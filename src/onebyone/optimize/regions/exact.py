@@ -98,7 +98,7 @@ class Digits:
         known = np.zeros(1) if shift is None else np.where(channels, shift, 0)
         if not known.any():
             return None
-        return self._exceeds(np.inf if shared else self.behind.condition(known), _SHIFT)
+        return self._exceeds(inf if shared else self.behind.condition(known), _SHIFT)
 
     def of_kernel(self, kernel: KernelNode, operand: Term) -> Refusal | None:
         """Why a K×K must stay apart from what is behind it."""
@@ -108,7 +108,7 @@ class Digits:
             return stays or self._of_shift(bias, rows, shared=False) or self._absorbs(bias)
         return self._absorbs(bias)
 
-    def of_sum(self, terms: Sequence[Term]) -> Refusal | None:
+    def of_sum(self, terms: Sequence[Term], *, shared: bool) -> Refusal | None:
         """Why a sum must stay apart: two exact summands of opposite signs cancel wholly.
 
         A summand that is constant has numbers that can be looked at: it is a shift.
@@ -118,7 +118,9 @@ class Digits:
         if len(scaled) < 2:
             return next(filter(None, map(self._absorbs, constants)), None)
         if _differ([_sign(t) * exact(t) for t in scaled if _constant(t) is None]):
-            return self._exceeds(np.inf, _DIFFERENCE)
+            return self._exceeds(inf, _DIFFERENCE)
+        if shared and constants:
+            return self._exceeds(inf, _SHIFT)
         return self._exceeds(max(map(self.behind.condition, constants), default=0.0), _SHIFT)
 
     def _exceeds(self, condition: float, told: Refusal) -> Refusal | None:

@@ -351,7 +351,9 @@ class _Lifter:
                 for k, v in enumerate(node.inputs)
             ]
         known = tuple(t for t in terms if t is not None)
-        if len(known) < len(terms) or self._cancels(node, self.digits.of_sum(known)):
+        if len(known) < len(terms) or self._cancels(
+            node, self.digits.of_sum(known, shared=self.looked_through > 0)
+        ):
             return None
         return self._sum(known)
 
