@@ -494,7 +494,14 @@ def test_sequences_that_are_longer_or_shorter_are_no_equals() -> None:
         assert f"{told} gives no such element" in verify(a, b).worst
 
 
+@pytest.mark.parametrize("given", [[np.ones(2)], [np.ones(2), np.ones(3)], []])
+def test_a_sequence_cannot_be_given(given: list[np.ndarray]) -> None:
+    proto = sequenced(model("z = Abs(x)", "float[N,3] x", "z"), "input")
+    with pytest.raises(UsageError, match=r"'y' is Sequence.*compared on tensors only"):
+        verify(proto, proto, data={"x": np.ones((2, 3), np.float32), "y": given})
+
+
 def test_a_sequence_cannot_be_drawn() -> None:
     proto = sequenced(model("z = Abs(x)", "float[N,3] x", "z"), "input")
-    with pytest.raises(UsageError, match=r"input 'y' is Sequence.*give it by data"):
+    with pytest.raises(UsageError, match=r"input 'y' is Sequence.*compared on tensors only"):
         verify(proto, proto)

@@ -91,12 +91,8 @@ def _random(value: ir.Value, shape: Sequence[int], rng: np.random.Generator, bel
 
 
 def _dtype(value: ir.Value) -> np.dtype[np.generic]:
-    tensor = isinstance(value.type, ir.TensorType) and value.dtype not in (
-        None,
-        ir.DataType.STRING,
-        ir.DataType.UNDEFINED,
-    )
-    if not tensor or value.dtype is None:
+    _check_tensor(value)
+    if value.dtype is None or value.dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED):
         raise UsageError(
             f"input {one_line(value.name, 100)!r} is {one_line(value.type, 100)}, and random "
             "values can be drawn for tensors of numbers only: give it by data"
@@ -108,12 +104,22 @@ def given_inputs(model: ir.Model, data: Mapping[str, Array]) -> dict[str, Array]
     """The caller's inputs, checked and in the types that the model declares.
 
     Raises:
-        UsageError: a name, a shape or a type does not fit the model.
+        UsageError: a name, a shape or a type does not fit the model, or an input is no tensor.
     """
     wanted = fed(model.graph)
     if data.keys() != wanted.keys():
         raise UsageError(f"data for inputs {sorted(data)}, wanted exactly {sorted(wanted)}")
+    for value in wanted.values():
+        _check_tensor(value)
     return {name: _fitted(value, np.asarray(data[name])) for name, value in wanted.items()}
+
+
+def _check_tensor(value: ir.Value) -> None:
+    if not isinstance(value.type, ir.TensorType | None):
+        raise UsageError(
+            f"input {one_line(value.name, 100)!r} is {one_line(value.type, 100)}, and models are "
+            "compared on tensors only"
+        )
 
 
 def _fitted(value: ir.Value, array: Array) -> Array:
