@@ -67,6 +67,7 @@ X = RNG.standard_normal((2, 7, 8)).astype(np.float32)
 MASKED = TOKENS + ", float[2,7,1] mask"
 OFFSET = 1e5 + integers(-3, 4, 2, 7, 8)
 OFFSET_IMAGE = 1e5 + integers(-3, 4, 2, 8, 5, 7)
+LARGE_OFFSET_IMAGE = 1e5 + integers(-3, 4, 2, 8, 95, 77)
 SCORES = {"w": SCORE, "one": full(1, 1), "low": full(-1e9, 1), "high": full(1e9, 1)}
 MASKS = {"x": X, "mask": MASK}
 CENTRED = {"mean4": full(1e5, 1, 8, 1, 1), "std4": full(3, 1, 8, 1, 1)}
@@ -87,7 +88,7 @@ MODELS = [
             MASKED, SCORES, MASKS),
     Cancels("Wx - (1 - mask) * 1e9",
             "s = MatMul(x, w) n = Sub(one, mask) p = Mul(n, high) y = Sub(s, p)",
-            MASKED, SCORES, MASKS, reasons=set()),
+            MASKED, SCORES, MASKS, reasons=set(), folds=False),
     Cancels("Wx + b + (mask - 1) * 1e9",
             "s = MatMul(x, w) t = Add(s, one) n = Sub(mask, one) p = Mul(n, high) y = Add(t, p)",
             MASKED, SCORES, MASKS),
@@ -149,9 +150,10 @@ MODELS = [
     Cancels("the difference of two upsampled inputs",
             "u = Resize<mode = \"nearest\">(x, , s) v = Resize<mode = \"nearest\">(z, , s) "
             "d = Sub(u, v) y = Conv(d, k)",
-            IMAGE + ", float[2,8,5,7] z", {"k": K1, "s": np.array([1, 1, 2, 2], np.float32)},
-            {"x": OFFSET_IMAGE, "z": OFFSET_IMAGE + integers(-2, 3, 2, 8, 5, 7)}, left=3,
-            reasons={"sum"}),
+            "float[2,8,95,77] x, float[2,8,95,77] z",
+            {"k": K1, "s": np.array([1, 1, 2, 2], np.float32)},
+            {"x": LARGE_OFFSET_IMAGE, "z": LARGE_OFFSET_IMAGE + integers(-2, 3, 2, 8, 95, 77)},
+            left=3, reasons={"sum"}),
     Cancels("the difference of two inputs by Neg, beside another term",
             "n = Neg(z) d = Add(x, n) m = MatMul(d, b) s = MatMul(x, b0) y = Add(m, s)",
             TOKENS + ", float[2,7,8] z", {"b": B, "b0": B * 0},

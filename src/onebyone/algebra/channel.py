@@ -91,6 +91,11 @@ class ChannelMap:
         return self.is_diagonal and bool((self.weight == 1).all())
 
     @cached_property
+    def is_negation(self) -> bool:
+        """Whether it changes the sign, and nothing else."""
+        return self.is_diagonal and self.bias is None and bool((self.weight == -1).all())
+
+    @cached_property
     def exact_rows(self) -> Array:
         """(C_out,): which rows may compute without rounding (`digits.exact_rows`)."""
         return exact_rows(self.weight)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from onebyone.errors import UsageError
 
-__all__ = ["DEFAULT", "Cost", "Profile", "load_profile"]
+__all__ = ["DEFAULT", "Cost", "Profile", "load_profile", "pays"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,22 @@ class Cost:
             self.macs + other.macs,
             self.parameters + other.parameters,
         )
+
+
+def pays(before: Cost, after: Cost, profile: Profile) -> bool:
+    """Whether a form is cheaper, and not for more arithmetic, nor for more numbers for nothing.
+
+    >>> now = Cost(100, 5, 2)
+    >>> pays(now, Cost(90, 5, 2), DEFAULT), pays(now, Cost(90, 5, 3), DEFAULT)
+    (True, False)
+    """
+    if not after < before or after.macs > before.macs:
+        return False  # a few operators less are not worth arithmetic
+    if after.macs < before.macs or after.parameters <= before.parameters:
+        return True
+    # For x + x to become 2x, a vector of twos is stored: an operator has to go, not half a read.
+    # What goes in its place, a Split, may copy for half of that time.
+    return before.picoseconds - after.picoseconds >= profile.overhead / 2 * 1e12
 
 
 def load_profile(path: str | PathLike[str]) -> Profile:

@@ -46,12 +46,23 @@ SUM = (
         P * 20,
     ),
     Case(
-        "difference of three",
+        "sum and difference of four",
         ("sum",),
-        "t = Conv(x, w, b) u = Conv(x, v) q = Conv(x, z) r = Sum(t, u, q) y = Sub(r, t)",
-        {**W54, "v": (4, 5, 1, 1), "z": (4, 5, 1, 1)},
-        P * 60,
+        "t = Conv(x, w, b) u = Conv(x, v) q = Conv(x, z) p = Conv(x, o) "
+        "r = Sum(t, u, q) y = Sub(r, p)",
+        {**W54, "v": (4, 5, 1, 1), "z": (4, 5, 1, 1), "o": (4, 5, 1, 1)},
+        P * 80,
         P * 20,
+    ),
+    Case(
+        "a difference beside a product",
+        ("compose",),
+        "t = Conv(x, w, b) u = Conv(t, v) y = Sub(z, u)",
+        {**W58, "v": (4, 8, 1, 1)},
+        P * 72,
+        P * 20,
+        inputs=X + ", float[2,4,4,8] z",
+        gone=("Neg", "Mul"),
     ),
     Case(
         "LoRA",

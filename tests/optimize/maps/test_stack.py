@@ -330,6 +330,15 @@ def test_a_gemm_whose_bias_differs_from_row_to_row_is_no_sibling() -> None:
     assert _stacked(proto) == _operators(proto)
 
 
+@pytest.mark.parametrize("op", ["Conv", "MatMul"])
+def test_zeros_are_not_stored_as_a_bias_where_no_operator_goes(op: str) -> None:
+    shape, x = ((5, 3), "float[2,7,5] x") if op == "MatMul" else ((3, 5, 1, 1), X)
+    first = "m0 = MatMul(x, w0) s0 = Add(m0, b0)" if op == "MatMul" else "s0 = Conv(x, w0, b0)"
+    body = f"{first} y0 = Relu(s0) s1 = {op}(x, w1) y1 = Sigmoid(s1)"
+    proto = model(body, x, "y0, y1", {"w0": shape, "w1": shape, "b0": (3,)})
+    assert _stacked(proto) == _operators(proto)
+
+
 def test_gemms_with_other_factors_are_no_siblings() -> None:
     body = " ".join(f"m{k} = Gemm<alpha = {1 + k}.0>(x, w{k}) y{k} = Relu(m{k})" for k in range(3))
     proto = model(body, "float[3,5] x", "y0, y1, y2", {f"w{k}": (5, 2) for k in range(3)})

@@ -129,6 +129,26 @@ def test_sums_put_convolutions_last_and_share_what_they_share() -> None:
     assert np.array_equal(run(to_proto(model), {"x": array})[0]["y"], expected)
 
 
+def test_what_is_negated_is_subtracted_unless_all_is() -> None:
+    minus = ChannelMap.diagonal(-np.ones(4))
+    array = integers("x", (2, 4, 5, 3))
+    for signs, nodes in (
+        ("-+", ["Mul", "Sub"]),
+        ("+-", ["Mul", "Sub"]),
+        ("--", ["Neg", "Mul", "Sub"]),
+    ):
+        model = graph_of(IMAGE, 4)
+        x = Source(model.graph.inputs[0])
+        parts: list[Operation] = [x, Mapped(x, SCALE, IMAGE, IMAGE)]
+        parts = [Mapped(p, minus, IMAGE, IMAGE) if s == "-" else p
+                 for p, s in zip(parts, signs, strict=True)]  # fmt: skip
+        made = placed(Total(parts, IMAGE, 4), model)
+        assert sorted(node.op_type for node in made) == sorted(nodes)
+        one, other = (-1 if s == "-" else 1 for s in signs)
+        expected = one * array + other * SCALE.apply(array)
+        assert np.array_equal(run(to_proto(model), {"x": array})[0]["y"], expected)
+
+
 def test_what_is_broadcast_is_noted_as_small_until_it_is() -> None:
     model = graph_of(IMAGE, 4)
     x = Source(model.graph.inputs[0])

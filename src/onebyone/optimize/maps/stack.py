@@ -20,7 +20,7 @@ import onnx_ir as ir
 
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.shapes import Sizes
-from onebyone.optimize.cost import Cost, Profile
+from onebyone.optimize.cost import Cost, Profile, pays
 from onebyone.optimize.estimate import detour
 from onebyone.optimize.maps.restack import Editor
 from onebyone.optimize.maps.siblings import Sibling, ending_at, forms, once
@@ -95,7 +95,8 @@ class _Prices:
         done, moved = positions * each * _computed(channels), into + positions * channels + weights
         added = 0 if like.shift is None else self.profile.time(elements=2 * positions * channels)
         time = self.profile.time(done, moved) + added + detour(like.node, self.profile)
-        return Cost(time, positions * weights, weights)
+        stored = weights if like.bias is None else weights + channels
+        return Cost(time, positions * weights, stored)
 
     def concat(self, like: Sibling, channels: int) -> Cost:
         """Results of so many channels together, side by side."""
@@ -114,10 +115,13 @@ class _Prices:
         self, siblings: Sequence[Sibling], *, apart: Cost, together: Cost
     ) -> tuple[Cost, Cost] | None:
         """What siblings and one map in their place cost, each with what else it takes."""
-        counts = [s.channels for s in siblings]
-        like = next((s for s in siblings if s.shift is not None), siblings[0])
-        several, one = self.maps(like, counts), self.maps(like, [sum(counts)])
-        return None if several is None or one is None else (several + apart, one + together)
+        several = [self.maps(s, [s.channels]) for s in siblings]
+        known = [cost for cost in several if cost is not None]
+        like = next((s for s in siblings if s.bias is not None), siblings[0])
+        one = self.maps(like, [_total(siblings)])
+        if one is None or len(known) < len(several):
+            return None
+        return sum(known, apart), one + together
 
     def copied(self, value: ir.Value) -> Cost:
         """A value read and written once; an operator's time where its size is unknown."""
@@ -199,7 +203,7 @@ def _told(
     if len(siblings) < 2 or any(_is_shared(s) for s in siblings):
         return None
     costs = prices.change(siblings, apart=apart, together=together)
-    if costs is None or not costs[1] < costs[0]:
+    if costs is None or not pays(*costs, prices.profile):
         return None
     return Stacked(siblings[0].result.name or "", _names(siblings), *costs)
 

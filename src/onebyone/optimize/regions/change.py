@@ -23,7 +23,7 @@ import onnx_ir as ir
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
 from onebyone.graph.operators import Role, role
-from onebyone.optimize.cost import Cost
+from onebyone.optimize.cost import pays
 from onebyone.optimize.names import content
 from onebyone.optimize.regions.lift import Region
 from onebyone.optimize.regions.operations import (
@@ -89,19 +89,9 @@ def change_of(region: Region, laws: Collection[str], price: Pricer) -> Change | 
     """What to do with a region; None if nothing is cheaper than what stands."""
     now = Planner(price, frozenset()).best(region.term)
     best = Planner(price, frozenset(laws)).best(region.term)
-    if now is None or best is None or not _pays(now.cost, best.cost, price):
+    if now is None or best is None or not pays(now.cost, best.cost, price.profile):
         return None
     return Change(region, now, best, _saved(region, now, best, price))
-
-
-def _pays(now: Cost, best: Cost, price: Pricer) -> bool:
-    """Whether a plan is cheaper, and not for more arithmetic, nor for more numbers for nothing."""
-    if not best < now or best.macs > now.macs:  # a few operators less are not worth arithmetic
-        return False
-    if best.macs < now.macs or best.parameters <= now.parameters:
-        return True
-    # For x + x to become 2x, a vector of twos is stored: an operator has to go, not half a read.
-    return now.picoseconds - best.picoseconds >= price.profile.overhead * 1e12
 
 
 def _by_itself(region: Region, laws: Collection[str], price: Pricer) -> Change | None:

@@ -54,6 +54,11 @@ class Mapped:
     window: Step | None = None
     bias: Pending = None
 
+    @property
+    def is_negation(self) -> bool:
+        """Whether it changes the sign, and nothing else: in a sum, a Sub."""
+        return self.linear.is_negation and self.window is None and self.bias is None
+
 
 @dataclass(eq=False)
 class Moved:

@@ -93,20 +93,23 @@ class _Placer:
         if isinstance(operation, Convolution):
             return self._convolution(operation)
         assert isinstance(operation, Total | Concatenate)
-        operands = [self.value(part) for part in operation.operands]
         if isinstance(operation, Total):
-            return self._total(operation, operands)
+            return self._total(operation)
+        operands = [self.value(part) for part in operation.operands]
         axis = ir.AttrInt64("axis", operation.layout.axis)
         return self._node("Concat", operands, operation.layout, operation.channels, [axis])
 
-    def _total(self, operation: Total, operands: list[ir.Value]) -> ir.Value:
+    def _total(self, operation: Total) -> ir.Value:
         """Two at a time; convolutions last, where engines add into their result."""
-        ranked = zip(operation.operands, operands, strict=True)
-        order = sorted(ranked, key=lambda pair: isinstance(pair[0], Mapped | Convolution))
-        total = order[0][1]
-        for _, operand in order[1:]:
-            parts = [total, operand]
-            total = self._node("Add", parts, operation.layout, operation.channels)
+        order = sorted(operation.operands, key=lambda part: isinstance(part, Mapped | Convolution))
+        order.sort(key=_is_negation)
+        total = self.value(order[0])
+        for part in order[1:]:
+            op_type, operand = "Add", part
+            if isinstance(part, Mapped) and _is_negation(part):
+                op_type, operand = "Sub", part.operand
+            parts = [total, self.value(operand)]
+            total = self._node(op_type, parts, operation.layout, operation.channels)
             total.shape = _broadcast(parts) or total.shape
         return total
 
@@ -351,6 +354,10 @@ class _Placer:
 
 _TURNED = ir.AttrInt64("transB", 1)
 """Of a Gemm that stores W as (C_out, C_in)."""
+
+
+def _is_negation(operation: Operation) -> bool:
+    return isinstance(operation, Mapped) and operation.is_negation
 
 
 def _broadcast(values: Sequence[ir.Value]) -> ir.Shape | None:

@@ -32,6 +32,7 @@ from onebyone.optimize.regions.plan import (
     Cancel,
     Convolve,
     Flush,
+    How,
     Input,
     Move,
     Plan,
@@ -149,6 +150,7 @@ class Planner:
                 yield self._sum_of([*plans[:k], plan, *plans[k + 1 :]], i, j, is_split)
 
     def _sum_of(self, plans: list[Plan], i: int, j: int, is_split: bool) -> tuple[State, Plan]:
+        plans = self._subtracted(plans)
         widest = max(plans, key=lambda plan: plan.layout.positions)
         cost = sum((plan.cost for plan in plans), Cost())
         cost += self.price.addition(widest.layout, widest.channels, len(plans))
@@ -158,6 +160,20 @@ class Planner:
         laws = _laws(plans, "split") if is_split else _laws(plans, *["sum"] * bool(i + j))
         plan = Plan(cost, widest.layout, widest.channels, how, carrier, pending, laws)
         return (i, j), plan
+
+    def _subtracted(self, plans: list[Plan]) -> list[Plan]:
+        """Operands of a sum: what was only negated, beside one that was not, is subtracted.
+
+        That costs nothing, and takes up no bias.
+        """
+        negated = [k for k, plan in enumerate(plans) if _is_negation(plan.how)]
+        kept = plans[:]
+        for k in negated[len(negated) == len(plans) :]:
+            how = plans[k].how
+            assert isinstance(how, Apply)
+            carrier = plans[k].carrier and "affine" not in self.laws
+            kept[k] = replace(plans[k], cost=how.before.cost, carrier=carrier)
+        return kept
 
     def _stacked(self, tables: list[Table], i: int, j: int) -> Iterator[tuple[State, Plan]]:
         """The concat at state (i, j), with pending biases added before it or passed on."""
@@ -462,6 +478,12 @@ def _standing(plan: Plan) -> str:
 
 def _at(table: Table, i: int, j: int) -> list[Plan]:
     return list(table.get((i, j), {}).values())
+
+
+def _is_negation(how: How) -> bool:
+    if not isinstance(how, Apply) or how.window is not None or how.to > how.j + 1:
+        return False
+    return how.word.maps[how.j].is_negation
 
 
 def _cheapest(table: Table, i: int, j: int) -> Plan | None:
