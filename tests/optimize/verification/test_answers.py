@@ -220,6 +220,43 @@ def test_data_say_which_inputs_are_in_the_domain() -> None:
         assert not verify(proto, other, data=data).undecided
 
 
+def _cancelling(order: str, kind: str, fault: float = 0.0) -> ModelProto:
+    """x + 1e5 - 1e5 + x, or with the constants first, in the other order."""
+    bodies = {"one": "s = Add(x, c) d = Sub(s, c) y = Add(d, x)",
+              "other": "s = Add(c, x) d = Add(s, x) y = Sub(d, b)"}  # fmt: skip
+    dtype = np.float64 if kind == "double" else np.float32
+    constants = {"c": np.array([1e5], dtype), "b": np.array([1e5 + fault], dtype)}
+    names = "cb" if order == "other" else "c"
+    return model(
+        bodies[order], f"{kind}[3,5] x", f"{kind}[3,5] y", {n: constants[n] for n in names}
+    )
+
+
+def test_a_float64_model_is_measured_by_its_own_roundings() -> None:
+    """They are as large as those of the evaluation that it is compared with."""
+    assert verify(_cancelling("one", "double"), _cancelling("other", "double")).passed
+    wrong = _cancelling("other", "double", 1e-3)
+    assert not verify(_cancelling("one", "double"), wrong).passed
+
+
+def test_of_a_model_that_loses_its_digits_nothing_can_be_said() -> None:
+    found = verify(_cancelling("one", "float"), _cancelling("other", "float"))
+    assert not found.passed
+    assert found.undecided
+
+
+def test_where_the_original_overflows_nothing_can_be_said() -> None:
+    factors = {"k": np.float32([3e38]), "m": np.float32([1e-38])}
+    proto = model("a = Mul(x, k) y = Mul(a, m)", "float[4,5] x", constants=factors)
+    product = {"km": factors["k"] * factors["m"]}
+    found = verify(proto, model("y = Mul(x, km)", "float[4,5] x", constants=product))
+    assert not found.passed
+    assert found.undecided
+    # Elsewhere B has to be right.
+    wrong = model("y = Mul(x, km)", "float[4,5] x", constants={"km": np.float32([3.1])})
+    assert not verify(proto, wrong).undecided
+
+
 @pytest.mark.parametrize(
     ("inside", "outside", "kind", "fault"),
     [("FLOAT", "double", np.float32, 1e-3), ("FLOAT16", "float", np.float16, 0.3)],

@@ -248,7 +248,8 @@ def _near(x: Array, target: Array, unit: float, floor: float) -> bool:
 def noise(model: ir.Model, answer: Answer, against: Reference, name: str) -> Noise:
     """What rounding does to one output of A: its error, and what moving its inputs does."""
     x = answer.outputs[name]
-    others = [other[name].astype(np.float64) for other in answer.others]
+    given = (other.get(name, np.empty(0)) for other in answer.others)
+    others = [other.astype(np.float64) for other in given if other.shape == x.shape]
     if against.independent:
         others.append(against.outputs[name])
     size = np.zeros(x.shape)

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from rich.console import RenderableType
 
-__all__ = ["ALL_NAN", "DIGITS_LOST", "Alone", "Certificate", "OutputCheck", "Trial"]
+__all__ = ["ALL_NAN", "DIGITS_LOST", "OVERFLOWS", "Alone", "Certificate", "OutputCheck", "Trial"]
 
 # Reasons that say something of A and nothing of B.
 DIGITS_LOST = "A itself loses more than half of its digits on this input, so nothing can be said"
 ALL_NAN = "all of A is NaN, so nothing was compared: give inputs of its domain as data"
+OVERFLOWS = "A itself overflows where float64 does not, so nothing can be said there"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class OutputCheck:
     @property
     def undecided(self) -> bool:
         """Whether it failed for a reason that says nothing of B."""
-        return self.reason in (DIGITS_LOST, ALL_NAN)
+        return self.reason in (DIGITS_LOST, ALL_NAN, OVERFLOWS)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

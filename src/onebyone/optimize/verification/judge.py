@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from onebyone.optimize.verification.bound import Noise, half_of_the_digits, limits
-from onebyone.optimize.verification.certificate import ALL_NAN, DIGITS_LOST, OutputCheck
+from onebyone.optimize.verification.certificate import ALL_NAN, DIGITS_LOST, OVERFLOWS, OutputCheck
 from onebyone.optimize.verification.engine import Array
 
 __all__ = ["described", "judge", "judge_exact", "same", "unlike"]
@@ -17,15 +17,18 @@ def judge(name: str, a: Array, b: Array, reference: Array, noise: Noise) -> Outp
     """Judge the float output `name`: B's value `b` against `reference`, next to A's value `a`.
 
     An element passes where it is within its limit or the very same in both models; NaN and
-    infinities have to coincide.
+    infinities have to coincide, but where the reference is finite: there A itself overflows.
 
     >>> one = np.float32([1.0])
     >>> quiet = Noise(np.zeros(1), 8, 1, 2**-24)
     >>> judge("y", one, one, one, quiet).passed, judge("y", one, 2 * one, one, quiet).passed
     (True, False)
     """
-    odd = _incomparable(a, b)
-    return OutputCheck.failed(name, a, odd) if odd else _floats(name, a, b, reference, noise)
+    if odd := _incomparable(a, b, reference):
+        return OutputCheck.failed(name, a, odd)
+    check = _floats(name, a, b, reference, noise)
+    lost = ~same(a, b) & ~np.isfinite(a)
+    return replace(check, reason=OVERFLOWS) if check.passed and lost.any() else check
 
 
 def judge_exact(name: str, a: Array, b: Array) -> OutputCheck:
@@ -62,11 +65,12 @@ def unlike(a: Array, b: Array) -> str:
     return f"A gives {a.dtype}{list(a.shape)}, B {b.dtype}{list(b.shape)}"
 
 
-def _incomparable(a: Array, b: Array) -> str:
+def _incomparable(a: Array, b: Array, reference: Array) -> str:
     """Why two float tensors cannot be compared by their distance; empty if they can."""
     if reason := unlike(a, b):
         return reason
     odd = ~same(a, b) & ~(np.isfinite(a) & np.isfinite(b))
+    odd &= np.isfinite(a) | ~np.isfinite(reference)
     if odd.any():
         return _told(odd, a, b)
     if a.size and np.isnan(a).all():
@@ -85,7 +89,7 @@ def _floats(name: str, a: Array, b: Array, reference: Array, noise: Noise) -> Ou
     error = np.abs(b - target)
     bound = np.broadcast_to(limits(target, noise), a.shape)
     used = np.zeros(a.shape)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         np.divide(error, bound, out=used, where=error > 0)
     # What is the very same in both models is right, however far from the reference.
     used[equal] = np.minimum(used[equal], 1)

@@ -29,7 +29,7 @@ from onebyone.optimize.verification.inputs import Feed
 from onebyone.optimize.verification.judge import described, same, unlike
 from onebyone.optimize.verification.trouble import VARIED
 
-__all__ = ["FURTHER", "LOSABLE", "Finding", "Known", "Ordinary", "measured", "strict"]
+__all__ = ["FURTHER", "LOSABLE", "Finding", "Known", "Ordinary", "draws", "measured", "strict"]
 
 # A rewrite may lose four bits, and what it then has left is another draw of noise: as far apart
 # as two draws may be where many were seen.
@@ -142,7 +142,9 @@ def strict(
     against = against or reference(model, answer, known.engine)
     if not (against.independent or known.engine.startswith(NUMPY)):
         return Finding(tuple(checks), QUICK, (*told, f"compared with {against.told}"))
-    for found in _settled(open_cases, against.outputs, _draws(model, answer, known.seed)):
+    lucky = not _varies(answer.feed)
+    drawn = draws(model, answer, known.seed, lucky=lucky)
+    for found in _settled(open_cases, against.outputs, drawn):
         checks += [found] if isinstance(found, OutputCheck) else []
         told += [found] if isinstance(found, str) else []
     return Finding(tuple(checks), STRICT, tuple(told))
@@ -180,7 +182,7 @@ def _check(case: _Case, target: Array, bound: Array) -> OutputCheck:
     a, b = case.a.astype(np.float64), case.b.astype(np.float64)
     error = np.where(np.isfinite(b), np.abs(b - target), np.inf)
     used = np.zeros(a.shape)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         np.divide(error, bound, out=used, where=error > 0)
     finite = np.where(np.isfinite(error), error, 0.0)
     return OutputCheck(
@@ -227,12 +229,15 @@ def _varies(feed: Feed) -> bool:
     return feed.kind == "given" or feed.kind.startswith(VARIED)
 
 
-def _draws(model: ir.Model, answer: Answer, seed: int) -> Iterator[Mapping[str, Array]]:
+def draws(
+    model: ir.Model, answer: Answer, seed: int, *, lucky: bool
+) -> Iterator[Mapping[str, Array]]:
+    """Evaluations of A with its roundings drawn at random (`disturbed`), where they can be."""
     rng = np.random.default_rng([seed, 4])
     for _ in range(_DRAWS):
         try:
             longest = _SLOWER * time_limit(model)
-            yield disturbed(model, answer.feed.inputs, rng, longest, not _varies(answer.feed))
+            yield disturbed(model, answer.feed.inputs, rng, longest, lucky)
         except (OnebyoneError, MemoryError):
             return
 
