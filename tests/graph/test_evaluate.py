@@ -371,3 +371,25 @@ def test_local_response_is_normalised_over_channels(shape: str, size: int) -> No
     proto = model(body, f"float[{shape}] x", f"float[{shape}] y")
     (wanted,) = run(proto, feed(proto))
     assert close(wanted["y"].astype(np.float64), evaluate(read(proto), feed(proto))["y"])
+
+
+@pytest.mark.parametrize("opset", [10, 13, 17, 21])
+@pytest.mark.parametrize("code", [np.int8, np.uint8])
+@pytest.mark.parametrize("axis", [None, 1, -1])
+def test_codes_of_old_opsets_are_numbers_again(opset: int, code: type, axis: int | None) -> None:
+    """The onnx package has no implementation of DequantizeLinear before opset 19."""
+    if axis is not None and opset < 13:
+        pytest.skip("scales along an axis came with opset 13")
+    size = 1 if axis is None else (2, 5, 3)[axis]
+    scales = 2.0 ** np.arange(-2, size - 2, dtype=np.float32)
+    zeros = np.arange(3, 3 + size).astype(code)
+    constants = {"s": scales if axis else scales[0], "z": zeros if axis else zeros[0]}
+    given = "" if axis is None else f"<axis = {axis}>"
+    proto = model(
+        f"y = DequantizeLinear{given}(x, s, z)",
+        f"{np.dtype(code).name}[2,5,3] x",
+        constants={name: np.asarray(array) for name, array in constants.items()},
+        opset=opset,
+    )
+    x = {"x": np.arange(-15, 15).reshape(2, 5, 3).astype(code)}
+    assert np.array_equal(evaluate(read(proto), x)["y"], run(proto, x)[0]["y"])

@@ -420,6 +420,22 @@ def test_what_onnx_runtime_makes_of_codes_it_takes(opset: int, code: type) -> No
     assert (len(after.graph.node) < len(proto.graph.node)) == (opset < 21 or code is np.uint8)
 
 
+@pytest.mark.parametrize("code", [np.int8, np.uint8])
+def test_codes_are_not_cut_where_onnx_runtime_would_move_them(code: type) -> None:
+    """From opset 21 on it carries int8 codes past a Slice with a zero point of uint8 (1.31)."""
+    proto = model(
+        """c = QuantizeLinear(x, s, z) q = DequantizeLinear(c, s, z) a, b = Split<axis = 1>(q, n)
+        y = MatMul(a, w)""",
+        "float[3,5] x",
+        constants={"s": np.array(0.5, np.float32), "z": np.array(0, code),
+                   "n": np.array([2, 3]), "w": (2, 4)},
+        opset=25,
+    )  # fmt: skip
+    after = to_proto(optimize(proto, verify=False).model)
+    assert refused(proto, after) == []
+    _assert_equal(proto, after)
+
+
 @pytest.mark.parametrize("size", ["M", "mask.2"])
 @pytest.mark.parametrize(
     "body",

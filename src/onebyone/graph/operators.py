@@ -10,7 +10,7 @@ from enum import Enum
 
 import onnx_ir as ir
 
-__all__ = ["ROLES", "Role", "role"]
+__all__ = ["ROLES", "Role", "is_of_int8_codes", "role"]
 
 
 class Role(Enum):
@@ -56,3 +56,15 @@ ROLES: dict[str, Role] = {op: role for role, ops in _BY_ROLE.items() for op in o
 def role(node: ir.Node) -> Role:
     """The role of a node's operator; operators of other domains are opaque."""
     return ROLES.get(node.op_type, Role.OPAQUE) if node.domain == "" else Role.OPAQUE
+
+
+def is_of_int8_codes(value: ir.Value, opset: int) -> bool:
+    """Whether a value is that of int8 codes, in an opset where engines take what follows amiss.
+
+    ONNX Runtime (1.31) carries the codes past a Reshape or a Slice with a zero point of uint8, and
+    then refuses that itself. It makes Reshapes of its own around a MatMul and an Add.
+    """
+    node = value.producer()
+    if node is None or node.op_type != "DequantizeLinear" or node.inputs[0] is None:
+        return False
+    return opset >= 21 and node.inputs[0].dtype == ir.DataType.INT8

@@ -137,6 +137,17 @@ def _cast(call: Call, x: Array, like: Array | None = None) -> Array | None:
     return x.astype(target)
 
 
+def _dequantised(call: Call, codes: Array, scale: Array, zero: Array | None = None) -> Array | None:
+    """(codes - zero)·scale; small floats and blocks, which the newest opsets have, are ONNX's."""
+    if codes.dtype.kind not in "iu" or call.get("block_size", 0):
+        return None
+    shape = [1] * codes.ndim
+    if scale.size > 1:
+        shape[call.get("axis", 1)] = scale.size
+    zeros = np.zeros_like(scale) if zero is None else zero.astype(scale.dtype)
+    return (codes.astype(scale.dtype) - zeros.reshape(shape)) * scale.reshape(shape)
+
+
 def _mean(call: Call, *x: Array) -> Array:
     return np.asarray(reduce(np.add, x) / len(x))
 
@@ -176,6 +187,7 @@ KERNELS: dict[str, Kernel] = {
     "Cast": _cast,
     "Celu": _of(_celu, alpha=1.0),
     "Clip": _clip,
+    "DequantizeLinear": _dequantised,
     "Elu": _of(_elu, alpha=1.0),
     "Gelu": _of(gelu, approximate="none"),
     "HardSigmoid": _of(_hard_sigmoid, alpha=0.2, beta=0.5),

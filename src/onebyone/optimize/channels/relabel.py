@@ -22,6 +22,7 @@ import onnx_ir as ir
 from onebyone.algebra.weights import Array
 from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.operators import is_of_int8_codes
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.channels.assemble import Builder, Piece
 from onebyone.optimize.channels.copies import copies
@@ -66,7 +67,8 @@ def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabel
         touched = _touched(plan, labels)
         copied = copies({n: labels.flows[n] for n in touched}, _orders(plan, labels))
         after += Cost(profile.reading(sum(copied.values())))
-        if after < before and not (copied and _keeps_all(plan, labels)):
+        pays = after < before and not (copied and _keeps_all(plan, labels))
+        if pays and not _slices_codes(plan, graph.opset_imports.get("", 0)):
             work = macs(graph, sizes, touched)
             _carry_out(plan, labels, graph, names, touched)
             gone = {name_of(n) for move in component for n in move.nodes}
@@ -309,6 +311,12 @@ def _keeps_all(plan: _Plan, labels: Labels) -> bool:
     """Whether no channel is left out, so that no multiply-accumulate is saved."""
     found = _orders(plan, labels).items()
     return all(len(order) == channels_of(v, labels.axes[v]) for v, order in found)
+
+
+def _slices_codes(plan: _Plan, opset: int) -> bool:
+    """Whether values would be cut anew that engines cannot cut."""
+    sources = {source for pieces in plan.pieces.values() for source, _, _ in pieces}
+    return any(is_of_int8_codes(source, opset) for source in sources)
 
 
 def _carry_out(

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
 from onebyone.graph.exact import Unrepresentable
+from onebyone.graph.operators import is_of_int8_codes
 from onebyone.graph.shape_reads import ShapeReads
 from onebyone.optimize.names import Names
 from onebyone.optimize.regions.operations import (
@@ -131,23 +132,10 @@ class _Placer:
             operands = [x, self._constant(f.dense().T, "weight") if held is None else held]
         else:
             operands = [self._constant(f.dense(), "weight") if held is None else held, x]
-        if self._is_dequantised(x):
+        if is_of_int8_codes(x, self.graph.opset_imports.get("", 0)):
             raise Unrepresentable("a product of int8 codes, on which ONNX Runtime stumbles")
         product = self._node("MatMul", operands, m.after, f.out_channels)
         return self._shifted(product, m)
-
-    def _is_dequantised(self, x: ir.Value) -> bool:
-        """Whether a value is that of int8 codes, in an opset where engines take it amiss.
-
-        Of a MatMul and an Add behind these ONNX Runtime (1.31) makes a Gemm between Reshapes, and
-        carries the codes past the first with a zero point of uint8, which it then refuses itself.
-        """
-        node = x.producer()
-        if node is None or node.op_type != "DequantizeLinear" or node.inputs[0] is None:
-            return False
-        return (
-            self.graph.opset_imports.get("", 0) >= 21 and node.inputs[0].dtype == ir.DataType.INT8
-        )
 
     def _held(self, m: Mapped) -> ir.Value | None:
         """The weight of the graph, where it serves as it is."""
