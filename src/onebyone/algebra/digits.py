@@ -125,12 +125,15 @@ class Behind:
         mix: the map behind them, or None.
         since: the largest scale since the value was added to others, or None if it is not.
         mixes: the maps from here on and `since` at each: by how much they enlarge what is added.
+        bare: whether nothing is added on the way: where a normalisation follows, which divides by
+            the size of what it gets, no scale says how large a difference is.
     """
 
     scale: Array | None = None
     mix: _Mix | None = None
     since: float | None = None
     mixes: tuple[tuple[_Mix, float], ...] = ()
+    bare: bool = True
 
     @property
     def reads(self) -> bool:
@@ -147,11 +150,11 @@ class Behind:
         """What the operand of a map (C_out, C_in / groups, taps…) meets."""
         mix = _Mix(weight, groups)
         since = 1.0 if self.since is None else self.since
-        return Behind(None, mix, None, ((mix, since), *self.mixes))
+        return Behind(None, mix, None, ((mix, since), *self.mixes), self.bare)
 
     def added(self) -> Behind:
         """What a summand meets."""
-        return replace(self, since=1.0)
+        return replace(self, since=1.0, bare=False)
 
     def part(self, start: int, stop: int) -> Behind:
         """What channels start … stop − 1 meet."""

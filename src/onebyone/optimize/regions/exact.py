@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from functools import reduce
+from dataclasses import dataclass, field, replace
+from functools import cached_property, reduce
 from math import inf
 
 import numpy as np
@@ -24,6 +24,7 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
 from onebyone.graph.constants import constant
 from onebyone.graph.operators import Role, role
+from onebyone.optimize.regions.rescaled import is_rescaled
 from onebyone.optimize.regions.steps import KernelNode
 
 __all__ = ["Digits", "exact"]
@@ -34,30 +35,44 @@ class Digits:
     """What folding a region can lose, while it is lifted from its root to its leaves.
 
     Args:
+        root: of the region.
         limit: bits that it may lose.
         absorbed: bits that a shift may take from what it is added to, be that rounded or not.
         lost: the most of what was let pass.
         behind: what the value that is lifted now meets on its way to the root.
     """
 
+    root: ir.Value
     limit: float = LOST_BITS
     absorbed: float = inf
     lost: float = 0.0
     behind: Behind = field(default_factory=Behind)
 
     @classmethod
-    def of(cls, limit: float, dtype: ir.DataType | None) -> Digits:
-        """For a region in a number type: half of its bits are the most that a shift may take."""
-        half = _MANTISSA[dtype] / 2 if dtype in _MANTISSA and limit < inf else inf
-        return cls(limit, half)
+    def of(cls, limit: float, root: ir.Value) -> Digits:
+        """For a region: half of the bits of its number type are the most that a shift may take."""
+        half = _MANTISSA[root.dtype] / 2 if root.dtype in _MANTISSA and limit < inf else inf
+        return cls(root, limit, half)
+
+    @property
+    def _resets(self) -> bool:
+        """Whether what comes of the value that is lifted is divided by its own size."""
+        return self.behind.bare and self._is_rescaled
+
+    @cached_property
+    def _is_rescaled(self) -> bool:
+        return is_rescaled(self.root)
 
     def read_by(self, reader: ChannelMap | KernelNode) -> AbstractContextManager[None]:
         """While the operand of a map or of a K×K is lifted."""
+        biased = reader.biased if isinstance(reader, KernelNode) else reader.bias is not None
+        # What a bias is added to has a size from then on.
+        behind = replace(self.behind, bare=self.behind.bare and not biased)
         if isinstance(reader, KernelNode):
-            return self._meeting(self.behind.mixed(reader.by_output(), reader.groups))
+            return self._meeting(behind.mixed(reader.by_output(), reader.groups))
         if reader.is_diagonal:
-            return self._meeting(self.behind.scaled(reader.weight[:, 0]))
-        return self._meeting(self.behind.mixed(reader.weight, reader.groups))
+            return self._meeting(behind.scaled(reader.weight[:, 0]))
+        return self._meeting(behind.mixed(reader.weight, reader.groups))
 
     def added(self) -> AbstractContextManager[None]:
         """While summands are lifted."""
@@ -98,6 +113,8 @@ class Digits:
         known = np.zeros(1) if shift is None else np.where(channels, shift, 0)
         if not known.any():
             return None
+        if self._resets:
+            return self._exceeds(inf, _RESCALED)
         return self._exceeds(inf if shared else self.behind.condition(known), _SHIFT)
 
     def of_kernel(self, kernel: KernelNode, operand: Term) -> Refusal | None:
@@ -119,8 +136,8 @@ class Digits:
             return next(filter(None, map(self._absorbs, constants)), None)
         if _differ([_sign(t) * exact(t) for t in scaled if _constant(t) is None]):
             return self._exceeds(inf, _DIFFERENCE)
-        if shared and constants:
-            return self._exceeds(inf, _SHIFT)
+        if constants and (shared or self._resets):
+            return self._exceeds(inf, _SHIFT if shared else _RESCALED)
         return self._exceeds(max(map(self.behind.condition, constants), default=0.0), _SHIFT)
 
     def _exceeds(self, condition: float, told: Refusal) -> Refusal | None:
@@ -140,6 +157,9 @@ _MANTISSA = {
 }
 
 _SHIFT = Refusal("affine", "what cancels keeps its order, a shift folded into what reads it rounds")
+_RESCALED = Refusal(
+    "affine", "what cancels keeps its order, what a shift leaves is divided by its own size later"
+)
 _STENCIL = Refusal(
     "compose", "what cancels keeps its order, products of weights that subtract exactly round"
 )

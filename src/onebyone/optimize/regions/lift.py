@@ -126,7 +126,7 @@ def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
         value = node.outputs[0]
         if value in inside:
             continue
-        lifter = _Lifter(context)
+        lifter = _Lifter(context, value)
         axis = axes.get(value)
         term = lifter.root(value, axis) if axis is not None else None
         # What a root that cannot be lifted has tried may still be lifted from further down.
@@ -174,7 +174,7 @@ def _viewed(node: ir.Node, axis: int, axes: dict[ir.Value, int]) -> bool:
 class _Lifter:
     """One region being grown; counts its nodes and remembers which values lie inside it."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, root: ir.Value) -> None:
         self.context = context
         self.nodes = 0
         self.depth = 0
@@ -182,11 +182,10 @@ class _Lifter:
         self.inside: set[ir.Value] = set()
         self.weights: set[ir.Value] = set()
         self.shared: dict[tuple[ir.Value, int], Term | None] = {}
-        self.digits = Digits(context.lost_bits)
+        self.digits = Digits.of(context.lost_bits, root)
 
     def root(self, value: ir.Value, axis: int) -> Term | None:
         """The region below `value`; None where `value` itself is not linear in anything."""
-        self.digits = Digits.of(self.context.lost_bits, value.dtype)
         return self._expand(value, axis)
 
     def layout(self, value: ir.Value, axis: int) -> Layout | None:
