@@ -56,6 +56,8 @@ PASS_FAULTS: tuple[Mutant, ...] = (
     Mutant("stack", "once", "a graph output between is forgotten",
            "optimize/maps/stack optimize/maps/siblings",
            "len(value.uses()) == 1 and not value.is_graph_output()", "len(value.uses()) == 1"),
+    Mutant("stack", "pays", "zeros are stored for nothing", "optimize/maps/stack",
+           "after.macs < before.macs or after.parameters <= before.parameters", "True"),
     Mutant("stack", "_Prices.split", "a Split is free", "optimize/maps/stack",
            "copied * self.profile.split", "0"),
     Mutant("stack", "_along", "a concat of positions is taken for one of channels",
