@@ -1,4 +1,4 @@
-"""The commands `onebyone count`, `optimize`, `verify`, `bench`, `profile` and `explain`.
+"""The commands `onebyone count`, `optimize`, `verify`, `bench`, `profile`, `explain`, `explore`.
 
 A result goes to stdout, as a table or as JSON (docs/json.md); an error is one line on stderr.
 Exit codes: 0 done, 1 a check said no, 2 wrong usage, 3 unreadable input, 130 interrupted,
@@ -395,6 +395,35 @@ def explain(
         bottleneck=bottleneck,
     )
     emit(explanation, as_json)
+
+
+@cli.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("explorer.html"),
+    show_default=True,
+    help="Where to write the page.",
+)
+@click.option("--open", "opened", is_flag=True, help="Show it in the browser.")
+def explore(output: Path, opened: bool) -> None:
+    """Write a page that shows by playing what a 1x1 convolution is.
+
+    One HTML file that works offline, in any browser of 2024 or later.
+    """
+    target = _target(output)
+    from onebyone.graph.files import replace
+    from onebyone.show.explorer.build import build
+
+    with unbroken():
+        replace(target, build().encode())
+    say(f"written to {target}")
+    if opened:
+        import webbrowser
+
+        if not webbrowser.open(target.absolute().as_uri()):
+            raise CheckFailed(f"no browser was found: open {target} in one")
 
 
 def _target(

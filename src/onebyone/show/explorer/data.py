@@ -1,0 +1,66 @@
+"""What the page carries besides its own text: a picture, digits and the claims of docs/seeds.md.
+
+Numbers are raw bytes. `data/` is written by `examples/explorer_data.py`, which says where it is
+from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onebyone.demo import held_out
+
+__all__ = ["Block", "blocks", "digits", "picture"]
+
+_DATA = Path(__file__).parent / "data"
+# Which of each class of the held-out digits, 0 to 9, are clear to read: (canvas, place) in order.
+_CLEAR = (1, 7, 0, 0, 2, 7, 0, 4, 7, 2)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Bytes in the page under a name; `shape` is that of an array of uint8, empty for a text."""
+
+    name: str
+    shape: tuple[int, ...]
+    content: bytes
+
+
+def blocks(docs: str = "") -> Iterator[Block]:
+    """All that the page carries; `docs` is where the claims are told in full, if anywhere."""
+    for name, array in (("picture", picture()), ("digits", digits())):
+        yield Block(name, array.shape, array.tobytes())
+    yield _text("claims", json.loads((_DATA / "claims.json").read_text(encoding="utf-8")))
+    yield _text("docs", docs)
+
+
+def picture() -> NDArray[np.uint8]:
+    """The picture, (3, H, W): red, green, blue.
+
+    >>> picture().shape
+    (3, 63, 84)
+    """
+    array: NDArray[np.uint8] = np.load(_DATA / "picture.npy", allow_pickle=False)
+    return array
+
+
+def digits() -> NDArray[np.uint8]:
+    """One handwritten digit of each class, (10, 28, 28), from the demo's held-out canvases.
+
+    >>> digits().shape, digits().max()
+    ((10, 28, 28), np.uint8(255))
+    """
+    truth = held_out()
+    chosen = [np.argwhere(truth.labels == d)[_CLEAR[d]] for d in range(10)]
+    corners = [(canvas, *truth.boxes[canvas, place]) for canvas, place in chosen]
+    return np.stack([truth.canvases[n, a:c, b:d] for n, a, b, c, d in corners])
+
+
+def _text(name: str, value: object) -> Block:
+    return Block(name, (), json.dumps(value, ensure_ascii=False, sort_keys=True).encode())

@@ -1,0 +1,35 @@
+// Elements in one expression: h("p", { class: "quiet" }, "text", child).
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function filled(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+/** An HTML element. */
+export function h(tag, attributes = {}, ...children) {
+  return filled(document.createElement(tag), attributes, children);
+}
+
+/** An SVG element. */
+export function s(tag, attributes = {}, ...children) {
+  return filled(document.createElementNS(SVG, tag), attributes, children);
+}
+
+/** An HTML element whose content is a text of ours with marks: <b>, <i>, <code>, <sub>. */
+export function rich(tag, attributes, html) {
+  const element = h(tag, attributes);
+  element.innerHTML = html;
+  return element;
+}
+
+/** Put `text` into an element, only where it changes. */
+export function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}

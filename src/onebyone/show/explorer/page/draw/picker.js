@@ -1,0 +1,60 @@
+// A raster of which one cell is picked: by pointer, or by the arrow keys.
+
+import { h } from "../dom.js";
+
+const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+
+function clamped(value, size) {
+  return Math.max(0, Math.min(size - 1, value));
+}
+
+/**
+ * `canvas` with a frame around one of its height x width cells; `pick(row, column)` is called with the
+ * one that was chosen. `show(row, column, text)` moves the frame and says `text` to a screen reader.
+ */
+export function picker(canvas, height, width, label, pick) {
+  const mark = h("div", { class: "mark" });
+  const box = h(
+    "div",
+    {
+      class: "picker",
+      tabindex: 0,
+      role: "slider",
+      "aria-label": label,
+      "aria-valuemin": 0,
+      "aria-valuemax": height * width - 1,
+    },
+    canvas,
+    mark,
+  );
+  let at = [0, 0];
+  const fromPointer = (event) => {
+    const { left, top, width: w, height: t } = canvas.getBoundingClientRect();
+    const row = Math.floor(((event.clientY - top) / t) * height);
+    pick(clamped(row, height), clamped(Math.floor(((event.clientX - left) / w) * width), width));
+  };
+  box.addEventListener("pointerdown", (event) => {
+    box.setPointerCapture(event.pointerId);
+    fromPointer(event);
+  });
+  box.addEventListener("pointermove", (event) => {
+    if (event.buttons) fromPointer(event);
+  });
+  box.addEventListener("keydown", (event) => {
+    const step = STEPS[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const far = event.shiftKey ? 8 : 1;
+    pick(clamped(at[0] + far * step[0], height), clamped(at[1] + far * step[1], width));
+  });
+  const show = (row, column, text) => {
+    at = [row, column];
+    mark.style.left = `${(100 * column) / width}%`;
+    mark.style.top = `${(100 * row) / height}%`;
+    mark.style.width = `${100 / width}%`;
+    mark.style.height = `${100 / height}%`;
+    box.setAttribute("aria-valuenow", row * width + column);
+    box.setAttribute("aria-valuetext", text);
+  };
+  return { box, show };
+}

@@ -1,0 +1,148 @@
+// Figure 4: three products and a bias at one pixel make one number of the map.
+
+import { button } from "../controls.js";
+import { diverging } from "../draw/colours.js";
+import { levels, raster } from "../draw/raster.js";
+import { picker } from "../draw/picker.js";
+import { waterfall } from "../draw/waterfall.js";
+import { fixed } from "../format.js";
+import { h, write } from "../dom.js";
+import { pointwise, products, sum } from "../mathematics/pointwise.js";
+import { flag, integer, number } from "../state.js";
+
+const HEIGHT = 63;
+const WIDTH = 84;
+const CHANNELS = ["red", "green", "blue"];
+const JUMP = WIDTH / 2; // positions that the slide paints in one frame
+
+function solve(state, { picture }) {
+  const weights = Float64Array.of(state.red, state.green, state.blue);
+  const positions = HEIGHT * WIDTH;
+  const position = state.row * WIDTH + state.column;
+  const x = CHANNELS.map((_, c) => picture.values[c * positions + position]);
+  const terms = products(weights, picture.values, position, positions);
+  const map = pointwise(weights, picture.values, positions, [state.bias]);
+  return { x, terms, y: sum(terms) + state.bias, map, positions, parameters: weights.length + 1 };
+}
+
+function proofs({ y, positions, parameters }) {
+  return [
+    { name: "pixel.y", value: y, label: "the number that the map has at this pixel" },
+    { name: "pixel.parameters", value: parameters, label: "numbers are all that the layer knows" },
+    { name: "pixel.positions", value: positions, label: "positions use the same ones" },
+  ];
+}
+
+/** One row of the sum: name, x, slider of the weight, product, bar. */
+function term(name, slider, bar, symbol) {
+  const cells = { x: h("span", { class: "number" }), product: h("span", { class: "number product" }), swatch: h("i", { class: "swatch" }) };
+  const row = h("div", { class: `term ${symbol}` }, h("span", { class: "name" }, cells.swatch, name), cells.x, slider, cells.product, bar);
+  return { ...cells, row };
+}
+
+function frame(image, caption) {
+  return h("figure", {}, image, h("figcaption", {}, ...caption));
+}
+
+function channels(text) {
+  return h("b", { class: "channels" }, text);
+}
+
+function positionsOf(text) {
+  return h("b", { class: "positions" }, text);
+}
+
+function mount(root, ui) {
+  const image = raster(HEIGHT, WIDTH, "A photograph of an astronaut in an orange suit");
+  const map = raster(HEIGHT, WIDTH, "The map: orange where it is negative, blue where it is positive");
+  const pick = (row, column) => ui.set({ row, column });
+  const from = picker(image.canvas, HEIGHT, WIDTH, "The pixel of the image. Arrow keys move it.", pick);
+  const to = picker(map.canvas, HEIGHT, WIDTH, "The same position of the map. Arrow keys move it.", pick);
+  const size = `${HEIGHT} × ${WIDTH} positions`;
+  const bars = waterfall(5);
+  const rows = CHANNELS.map((name, c) =>
+    term(name, ui.slider(name, `weight of ${name}`, { accent: "channels" }), bars.rows[c], "plus"),
+  );
+  const bias = term("bias", ui.slider("bias", "bias", { accent: "channels" }), bars.rows[3], "plus");
+  const total = term("sum", h("span", {}), bars.rows[4], "total");
+  const painted = new Uint8Array(HEIGHT * WIDTH);
+  const slide = sliding(ui, painted);
+  const pair = h(
+    "div",
+    { class: "pair" },
+    frame(from.box, ["in: ", channels("3 channels"), ", ", positionsOf(size)]),
+    frame(to.box, ["out: ", channels("1 channel"), ", the same ", positionsOf("positions")]),
+  );
+  const actions = h("div", { class: "actions" }, ui.flag("all", "the whole map"), button("Slide over the image", slide));
+  root.append(pair, actions, h("div", { class: "terms" }, ...[...rows, bias, total].map(({ row }) => row)));
+  const shades = levels((t) => t);
+
+  return (state, { x, terms, y, map: values }) => {
+    const n = state.row * WIDTH + state.column;
+    painted[n] = 1;
+    const bytes = ui.data.picture.bytes;
+    const plane = HEIGHT * WIDTH;
+    image.paint((p) => [bytes[p], bytes[plane + p], bytes[2 * plane + p]]);
+    map.paint((p) => (state.all || painted[p] ? diverging(values[p]) : undefined));
+    const place = `row ${state.row + 1}, column ${state.column + 1}`;
+    from.show(state.row, state.column, `${place}: red ${fixed(x[0])}, green ${fixed(x[1])}, blue ${fixed(x[2])}`);
+    to.show(state.row, state.column, `${place}: ${fixed(y)}`);
+    rows.forEach((row, c) => {
+      write(row.x, fixed(x[c]));
+      write(row.product, fixed(terms[c]));
+      row.swatch.style.background = `rgb(${CHANNELS.map((_, k) => (k === c ? 255 * x[c] : 0)).join()})`;
+    });
+    write(bias.product, fixed(state.bias));
+    write(total.product, fixed(y));
+    total.swatch.style.background = `rgb(${diverging(y).join()})`;
+    bars.draw([...terms, state.bias]);
+  };
+}
+
+/** Paints the map position by position, as the filter slides; where motion is unwanted, at once. */
+function sliding(ui, painted) {
+  let next = Infinity;
+  const step = () => {
+    const stop = Math.min(next + JUMP, HEIGHT * WIDTH);
+    painted.fill(1, next, stop);
+    const n = stop - 1;
+    const done = stop === HEIGHT * WIDTH;
+    next = done ? Infinity : stop;
+    ui.set({ row: Math.floor(n / WIDTH), column: n % WIDTH, all: done });
+    if (!done) requestAnimationFrame(step);
+  };
+  return () => {
+    if (next !== Infinity) return;
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
+      ui.set({ all: true });
+      return;
+    }
+    painted.fill(0);
+    next = 0;
+    step();
+  };
+}
+
+export const panel = {
+  id: "pixel",
+  question: "What does a 1×1 do at one pixel?",
+  claims: ["1.7", "2.17", "2.18", "2.19", "3.1", "3.2", "3.3", "3.4"],
+  text: [
+    "It multiplies each <b class=\"channels\">channel</b> of the pixel by a weight of that channel, adds the products and a bias: " +
+      "<i>y</i> = Σ<sub>c</sub> <i>x</i><sub>c</sub> <i>w</i><sub>c</sub> + <i>b</i>. That is one number, the map’s at this pixel. " +
+      "No other pixel is asked, and the weights are the same everywhere.",
+    "Drag over the image, or use the arrow keys. With these weights the map tells blue from orange.",
+  ],
+  state: {
+    row: integer(38, 0, HEIGHT - 1),
+    column: integer(18, 0, WIDTH - 1),
+    red: number(-0.8, -1, 1, 0.05),
+    green: number(0.1, -1, 1, 0.05),
+    blue: number(0.9, -1, 1, 0.05),
+    bias: number(0, -1, 1, 0.05),
+    all: flag(true),
+  },
+  solve,
+  proofs,
+  mount,
+};
