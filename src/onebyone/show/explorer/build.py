@@ -20,7 +20,7 @@ To add a panel:
 2. Add it to the list of `page/panels/index.js`.
 3. Mathematics goes to `page/mathematics/` (pure functions on Float64Array), a new kind of drawing
    to `page/draw/`, data to `data.py`.
-4. Say what each number must be in `tests/show/explorer/expected.py`: the library's own answer.
+4. Say what each number must be in `tests/show/explorer/expected/NAME.py`: the library's answer.
 
 The tests of the browser (keyboard, axe, drags, links, every number) then cover it.
 """

@@ -9,8 +9,10 @@ export function colours() {
   return known;
 }
 
-// After a change of the theme.
-colours.cache_clear = () => (known = undefined);
+/** To be called after a change of the theme. */
+export function forgetColours() {
+  known = undefined;
+}
 
 function resolved(name) {
   const probe = document.createElement("span");

@@ -73,7 +73,7 @@ function mount(root, ui) {
     frame(from.box, ["in: ", channels("3 channels"), ", ", positionsOf(size)]),
     frame(to.box, ["out: ", channels("1 channel"), ", the same ", positionsOf("positions")]),
   );
-  const actions = h("div", { class: "actions" }, ui.flag("all", "the whole map"), button("Slide over the image", slide));
+  const actions = h("div", { class: "actions" }, ui.flag("whole", "the whole map"), button("Slide over the image", slide));
   root.append(pair, actions, h("div", { class: "terms" }, ...[...rows, bias, total].map(({ row }) => row)));
   const shades = levels((t) => t);
 
@@ -83,7 +83,7 @@ function mount(root, ui) {
     const bytes = ui.data.picture.bytes;
     const plane = HEIGHT * WIDTH;
     image.paint((p) => [bytes[p], bytes[plane + p], bytes[2 * plane + p]]);
-    map.paint((p) => (state.all || painted[p] ? diverging(values[p]) : undefined));
+    map.paint((p) => (state.whole || painted[p] ? diverging(values[p]) : undefined));
     const place = `row ${state.row + 1}, column ${state.column + 1}`;
     from.show(state.row, state.column, `${place}: red ${fixed(x[0])}, green ${fixed(x[1])}, blue ${fixed(x[2])}`);
     to.show(state.row, state.column, `${place}: ${fixed(y)}`);
@@ -108,13 +108,13 @@ function sliding(ui, painted) {
     const n = stop - 1;
     const done = stop === HEIGHT * WIDTH;
     next = done ? Infinity : stop;
-    ui.set({ row: Math.floor(n / WIDTH), column: n % WIDTH, all: done });
+    ui.set({ row: Math.floor(n / WIDTH), column: n % WIDTH, whole: done });
     if (!done) requestAnimationFrame(step);
   };
   return () => {
     if (next !== Infinity) return;
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
-      ui.set({ all: true });
+      ui.set({ whole: true });
       return;
     }
     painted.fill(0);
@@ -140,7 +140,7 @@ export const panel = {
     green: number(0.1, -1, 1, 0.05),
     blue: number(0.9, -1, 1, 0.05),
     bias: number(0, -1, 1, 0.05),
-    all: flag(true),
+    whole: flag(true),
   },
   solve,
   proofs,

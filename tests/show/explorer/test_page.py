@@ -1,0 +1,147 @@
+"""The page in a browser: quiet, kept by its address, for the keyboard, for everybody, quick."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from .conftest import Opened
+from .panels import PANELS, Case, cases, hash_of, numbers
+
+KEPT = 250  # ms after which the address holds what was set
+CONTROLS = "input, button, [role=slider], summary"
+touched = [case for case in cases() if case.state]
+
+each_panel = pytest.mark.parametrize("panel", PANELS)
+
+
+def address_of(page: Page) -> str:
+    page.wait_for_timeout(KEPT)
+    return str(page.evaluate("location.hash"))
+
+
+def test_the_panels_stand_in_their_order_and_are_in_the_contents(opened: Opened) -> None:
+    page = opened()
+    sections = page.eval_on_selector_all("main > section[id]", "all => all.map(e => e.id)")
+    links = page.eval_on_selector_all("#contents a", "all => all.map(e => e.hash.slice(1))")
+    assert [name for name in sections if name in PANELS] == PANELS
+    assert [name for name in links if name in PANELS] == PANELS
+
+
+# Sets the first control to what it is, as if by hand.
+_TOUCHED = """panel => {
+    const input = document.querySelector(`#${panel} input`);
+    input.dispatchEvent(new Event(input.type === "range" ? "input" : "change"));
+}"""
+
+
+@pytest.mark.parametrize("case", touched, ids=str)
+def test_a_link_shows_the_same_thing(case: Case, opened: Opened) -> None:
+    page = opened()
+    page.evaluate("at => (location.hash = at)", hash_of(case))
+    page.wait_for_timeout(KEPT)
+    shown = numbers(page, case.panel)
+    page.evaluate(_TOUCHED, case.panel)
+    written = address_of(page)  # by the page, now that something was set
+    assert numbers(opened(written), case.panel) == shown
+    assert numbers(opened(hash_of(case)), case.panel) == shown
+
+
+HOSTILE = ["#at=no&pixel.row=1e9", "#pixel.row=-1&pixel.red=NaN", "#=&=%FF&at=%3Cb%3E", "#nowhere"]
+
+
+@pytest.mark.parametrize("at", HOSTILE)
+def test_an_address_that_makes_no_sense_shows_the_page_as_it_is(at: str, opened: Opened) -> None:
+    assert numbers(opened(at), "pixel") == numbers(opened(), "pixel")
+
+
+@each_panel
+def test_all_controls_are_reached_and_moved_by_the_keyboard(panel: str, opened: Opened) -> None:
+    page = opened(f"#at={panel}", motion="reduce")
+    page.evaluate("id => document.getElementById(id).setAttribute('tabindex', -1)", panel)
+    page.locator(f"#{panel}").focus()
+    wanted = page.evaluate(_NUMBERED, [panel, CONTROLS])
+    reached = set()
+    for _ in range(wanted + 1):
+        page.keyboard.press("Tab")
+        number = page.evaluate("document.activeElement.dataset.number")
+        if number is None or number in reached:
+            break
+        reached.add(number)
+        _moved_by_keys(page, panel)
+    groups = page.evaluate(_GROUPS, panel)
+    assert len(reached) == wanted - groups
+
+
+# Numbers the controls of a panel that can be seen; of a group of radio buttons Tab reaches one.
+_NUMBERED = """([panel, controls]) => {
+    const all = [...document.getElementById(panel).querySelectorAll(controls)];
+    const usable = all.filter(e => !e.disabled && e.checkVisibility());
+    usable.forEach((e, n) => (e.dataset.number = n));
+    return usable.length;
+}"""
+_GROUPS = """panel => {
+    const all = document.getElementById(panel).querySelectorAll("input[type=radio]");
+    return all.length - new Set([...all].map(e => e.name)).size;
+}"""
+
+
+def _moved_by_keys(page: Page, panel: str) -> None:
+    """The focused control, if it sets something, sets it by a key."""
+    kind = page.evaluate("document.activeElement.type ?? document.activeElement.role")
+    keys = {"range": ["ArrowRight", "ArrowLeft"], "slider": ["ArrowRight", "ArrowLeft"]}
+    keys |= {"checkbox": ["Space"], "radio": ["ArrowRight"]}
+    before = page.evaluate("location.hash")
+    for key in keys.get(kind, []):  # the other one, where it stands at its end
+        page.keyboard.press(key)
+        if address_of(page) != before:
+            return
+    assert kind not in keys, f"a {kind} of {panel} does not answer to keys"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 768, 1280])
+def test_axe_finds_nothing(width: int, scheme: str, opened: Opened) -> None:
+    page = opened(width=width, scheme=scheme, motion="reduce")
+    page.eval_on_selector_all("details", "all => all.forEach(e => (e.open = true))")
+    found: Any = Axe().run(page)
+    assert found.response["violations"] == [], found.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+_DRAG = """async ([panel, moves]) => {
+    const section = document.getElementById(panel);
+    const input = section.querySelector("input[type=range]");
+    const times = [];
+    for (let n = 0; n < moves; n += 1) {
+        await new Promise(requestAnimationFrame);
+        const began = performance.now();
+        const share = (n % 10) / 9;
+        input.valueAsNumber = Number(input.min) + share * (input.max - input.min);
+        input.dispatchEvent(new Event("input"));
+        section.getBoundingClientRect();
+        times.push(performance.now() - began);
+    }
+    return times;
+}"""
+
+
+@each_panel
+def test_a_panel_answers_a_drag_within_a_frame(panel: str, opened: Opened) -> None:
+    page = opened()
+    if not page.locator(f"#{panel} input[type=range]").count():
+        pytest.skip(f"{panel} has nothing to drag")
+    times = page.evaluate(_DRAG, [panel, 40])
+    assert median(times[5:]) < 16
+
+
+def test_the_page_is_ready_in_half_a_second(opened: Opened) -> None:
+    assert median(float(ready(opened())) for _ in range(5)) < 500
+
+
+def ready(page: Page) -> str:
+    return str(page.evaluate("document.documentElement.dataset.ready"))
