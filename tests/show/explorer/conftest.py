@@ -63,7 +63,7 @@ def opened(browser: Browser, address: str) -> Iterator[Opened]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: _note(request.url, address, complaints))
         page.goto(address + at)
-        page.wait_for_selector("html[data-ready]", state="attached")
+        page.wait_for_selector("html[data-complete]", state="attached")
         return page
 
     yield opened

@@ -15,8 +15,8 @@ To add a panel:
    `[{name: "maps.maps", value: 64, label: "maps"}]`, `value` in full precision;
    `mount(root, ui)`, which fills `root` once and returns `draw(state, result)`, called after each
    change. `ui` has controls bound to a field (`ui.slider("w", "red")`, `ui.flag`, `ui.choice`),
-   `ui.set({w: 1})`, `ui.state()` and `ui.data`. `settle(state)`, if there is one, makes fields fit
-   each other.
+   `ui.set({w: 1})`, `ui.state()` and `ui.data`. `settle(state, before)`, if there is one, makes
+   fields fit each other.
 2. Add it to the list of `page/panels/index.js`.
 3. Mathematics goes to `page/mathematics/` (pure functions on Float64Array), a new kind of drawing
    to `page/draw/`, data to `data.py`.

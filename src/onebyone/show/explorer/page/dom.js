@@ -29,6 +29,11 @@ export function rich(tag, attributes, html) {
   return element;
 }
 
+/** The width that an SVG drawing has on the page, so that its units are pixels and its text is not scaled. */
+export function widthOf(svg) {
+  return Math.max(240, svg.clientWidth);
+}
+
 /** Put `text` into an element, only where it changes. */
 export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;

@@ -44,7 +44,7 @@ function proofs(panel) {
 function section(panel, index) {
   const set = (changes) => {
     const changed = { ...states[panel.id], ...changes };
-    states[panel.id] = panel.settle ? panel.settle(changed) : changed;
+    states[panel.id] = panel.settle ? panel.settle(changed, states[panel.id]) : changed;
     draw();
     keep(panel.id);
   };
@@ -55,11 +55,12 @@ function section(panel, index) {
   const text = h("div", { class: "prose" }, title, ...panel.text.map((line) => rich("p", {}, line)));
   const root = h("section", { id: panel.id, "aria-labelledby": title.id }, text, play, proof.list);
   root.append(claimsOf(panel, data));
-  const ui = { ...bound, set, data, state: () => states[panel.id] };
+  const ui = { ...bound, set, data, state: () => states[panel.id], result: () => result };
   let paint;
+  let result;
   function draw() {
     const state = states[panel.id];
-    const result = panel.solve(state, data);
+    result = panel.solve(state, data);
     paint ??= panel.mount(play, ui);
     bound.follow(state);
     paint(state, result);
@@ -80,16 +81,24 @@ function drawAll() {
   sections.forEach(({ draw }) => draw());
 }
 
-/** Each panel in a turn of its own, so that the page answers in between. */
+function scrollTo(id) {
+  document.getElementById(id)?.scrollIntoView();
+}
+
+/** The panel that is looked at, then the others, each in a turn of its own: the page answers in between. */
 async function first() {
-  const order = sections.map((_, index) => index);
+  const root = document.documentElement;
   const target = Math.max(0, PANELS.findIndex(({ id }) => id === at));
-  order.sort((a, b) => Math.abs(a - target) - Math.abs(b - target));
+  const order = sections.map((_, index) => index).sort((a, b) => Math.abs(a - target) - Math.abs(b - target));
+  let moved = false;
+  for (const kind of ["wheel", "touchmove", "keydown"]) addEventListener(kind, () => (moved = true), { once: true });
   for (const index of order) {
     sections[index].draw();
+    if (at && !moved) scrollTo(at);
+    root.dataset.ready ??= performance.now(); // ms since the page was asked for
     await new Promise((next) => setTimeout(next));
   }
-  document.documentElement.dataset.ready = performance.now(); // ms since the page was asked for
+  root.dataset.complete = performance.now();
 }
 
 function theme() {
@@ -117,9 +126,14 @@ addEventListener("hashchange", () => {
   if (!holdsState(location.hash)) return;
   ({ at, states } = parsed(location.hash, PANELS));
   drawAll();
-  document.getElementById(at)?.scrollIntoView();
+  scrollTo(at);
+});
+
+let resized = 0;
+addEventListener("resize", () => {
+  clearTimeout(resized);
+  resized = setTimeout(drawAll, WAIT_BEFORE_HASH);
 });
 
 theme();
-if (at) document.getElementById(at).scrollIntoView();
 first();

@@ -31,6 +31,12 @@ export function diverging(t) {
   return paper.map((from, c) => Math.round(from + (end[c] - from) * share));
 }
 
+/** Of `t` from 0 to 1: paper at 0, ink at 1. */
+export function ramp(t) {
+  const { paper, ink } = colours();
+  return paper.map((from, c) => Math.round(from + (ink[c] - from) * t));
+}
+
 /** A colour as CSS writes it. */
 export function css([red, green, blue]) {
   return `rgb(${red}, ${green}, ${blue})`;

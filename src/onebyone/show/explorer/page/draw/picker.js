@@ -9,10 +9,11 @@ function clamped(value, size) {
 }
 
 /**
- * `canvas` with a frame around one of its height x width cells; `pick(row, column)` is called with the
- * one that was chosen. `show(row, column, text)` moves the frame and says `text` to a screen reader.
+ * `canvas` with a frame around one of its cells; `pick(row, column)` is called with the one that was
+ * chosen. `show(row, column, text, [height, width])` moves the frame and says `text` to a screen reader;
+ * the size is that of the canvas where it is left out.
  */
-export function picker(canvas, height, width, label, pick) {
+export function picker(canvas, label, pick) {
   const mark = h("div", { class: "mark" });
   const box = h(
     "div",
@@ -22,12 +23,12 @@ export function picker(canvas, height, width, label, pick) {
       role: "slider",
       "aria-label": label,
       "aria-valuemin": 0,
-      "aria-valuemax": height * width - 1,
     },
     canvas,
     mark,
   );
   let at = [0, 0];
+  let [height, width] = [1, 1];
   const fromPointer = (event) => {
     const { left, top, width: w, height: t } = canvas.getBoundingClientRect();
     const row = Math.floor(((event.clientY - top) / t) * height);
@@ -47,8 +48,10 @@ export function picker(canvas, height, width, label, pick) {
     const far = event.shiftKey ? 8 : 1;
     pick(clamped(at[0] + far * step[0], height), clamped(at[1] + far * step[1], width));
   });
-  const show = (row, column, text) => {
+  const show = (row, column, text, size = [canvas.height, canvas.width]) => {
     at = [row, column];
+    [height, width] = size;
+    box.setAttribute("aria-valuemax", height * width - 1);
     mark.style.left = `${(100 * column) / width}%`;
     mark.style.top = `${(100 * row) / height}%`;
     mark.style.width = `${100 / width}%`;

@@ -1,5 +1,9 @@
 // The panels in the order of the essay.
 
 import { panel as pixel } from "./pixel.js";
+import { panel as maps } from "./maps.js";
+import { panel as depth } from "./depth.js";
+import { panel as rank } from "./rank.js";
+import { panel as dense } from "./dense.js";
 
-export const PANELS = [pixel];
+export const PANELS = [pixel, maps, depth, rank, dense];

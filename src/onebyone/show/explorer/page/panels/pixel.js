@@ -2,7 +2,8 @@
 
 import { button } from "../controls.js";
 import { diverging } from "../draw/colours.js";
-import { levels, raster } from "../draw/raster.js";
+import { largest, raster, shades } from "../draw/raster.js";
+import { divergingScale } from "../draw/scale.js";
 import { picker } from "../draw/picker.js";
 import { waterfall } from "../draw/waterfall.js";
 import { fixed } from "../format.js";
@@ -56,8 +57,8 @@ function mount(root, ui) {
   const image = raster(HEIGHT, WIDTH, "A photograph of an astronaut in an orange suit");
   const map = raster(HEIGHT, WIDTH, "The map: orange where it is negative, blue where it is positive");
   const pick = (row, column) => ui.set({ row, column });
-  const from = picker(image.canvas, HEIGHT, WIDTH, "The pixel of the image. Arrow keys move it.", pick);
-  const to = picker(map.canvas, HEIGHT, WIDTH, "The same position of the map. Arrow keys move it.", pick);
+  const from = picker(image.canvas, "The pixel of the image. Arrow keys move it.", pick);
+  const to = picker(map.canvas, "The same position of the map. Arrow keys move it.", pick);
   const size = `${HEIGHT} × ${WIDTH} positions`;
   const bars = waterfall(5);
   const rows = CHANNELS.map((name, c) =>
@@ -65,17 +66,17 @@ function mount(root, ui) {
   );
   const bias = term("bias", ui.slider("bias", "bias", { accent: "channels" }), bars.rows[3], "plus");
   const total = term("sum", h("span", {}), bars.rows[4], "total");
+  const scale = divergingScale();
   const painted = new Uint8Array(HEIGHT * WIDTH);
   const slide = sliding(ui, painted);
   const pair = h(
     "div",
     { class: "pair" },
     frame(from.box, ["in: ", channels("3 channels"), ", ", positionsOf(size)]),
-    frame(to.box, ["out: ", channels("1 channel"), ", the same ", positionsOf("positions")]),
+    frame(to.box, ["out: ", channels("1 channel"), ", the same ", positionsOf("positions"), scale.box]),
   );
   const actions = h("div", { class: "actions" }, ui.flag("whole", "the whole map"), button("Slide over the image", slide));
   root.append(pair, actions, h("div", { class: "terms" }, ...[...rows, bias, total].map(({ row }) => row)));
-  const shades = levels((t) => t);
 
   return (state, { x, terms, y, map: values }) => {
     const n = state.row * WIDTH + state.column;
@@ -83,7 +84,10 @@ function mount(root, ui) {
     const bytes = ui.data.picture.bytes;
     const plane = HEIGHT * WIDTH;
     image.paint((p) => [bytes[p], bytes[plane + p], bytes[2 * plane + p]]);
-    map.paint((p) => (state.whole || painted[p] ? diverging(values[p]) : undefined));
+    const most = largest(values);
+    const shade = shades(diverging, most);
+    map.paint((p) => (state.whole || painted[p] ? shade(values[p]) : undefined));
+    scale.draw(most);
     const place = `row ${state.row + 1}, column ${state.column + 1}`;
     from.show(state.row, state.column, `${place}: red ${fixed(x[0])}, green ${fixed(x[1])}, blue ${fixed(x[2])}`);
     to.show(state.row, state.column, `${place}: ${fixed(y)}`);
@@ -94,7 +98,7 @@ function mount(root, ui) {
     });
     write(bias.product, fixed(state.bias));
     write(total.product, fixed(y));
-    total.swatch.style.background = `rgb(${diverging(y).join()})`;
+    total.swatch.style.background = `rgb(${shade(y).join()})`;
     bars.draw([...terms, state.bias]);
   };
 }

@@ -1,0 +1,26 @@
+// Bars from a line in the middle, one a row, as high as the raster beside them.
+
+import { colours, css } from "./colours.js";
+import { h } from "../dom.js";
+
+const WIDTH = 320;
+const ROW = 4; // pixels of the canvas for one bar
+
+/** A canvas of bars; `paint(values, most, chosen)` draws them, -most at the left, and marks one. */
+export function bars(label) {
+  const canvas = h("canvas", { role: "img", "aria-label": label, class: "bars", width: WIDTH });
+  const context = canvas.getContext("2d");
+  const paint = (values, most, chosen) => {
+    const { channels, positions, ink, line } = colours();
+    canvas.height = ROW * values.length;
+    const middle = WIDTH / 2;
+    context.fillStyle = css(line);
+    context.fillRect(middle - 1, 0, 2, canvas.height);
+    values.forEach((value, row) => {
+      const length = (value / most) * (middle - 2);
+      context.fillStyle = css(row === chosen ? ink : value < 0 ? positions : channels);
+      context.fillRect(Math.min(middle, middle + length), ROW * row, Math.abs(length), ROW - 1);
+    });
+  };
+  return { canvas, paint };
+}

@@ -1,0 +1,112 @@
+"""The page's mathematics beside NumPy's, for 200 random sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onebyone.algebra.channel import ChannelMap
+from onebyone.algebra.rank import singular_values, threshold
+from onebyone.explore.layer import Layer
+from onebyone.show.explorer.seed import uniform
+
+Call = Callable[..., Any]
+
+SIZES = 200
+ROUNDING = 1e-12  # of the largest
+
+
+def agree(found: object, right: np.ndarray) -> None:
+    flat = np.asarray(found, np.float64).reshape(right.shape)
+    assert np.abs(flat - right).max() <= ROUNDING * max(np.abs(right).max(), 1e-300)
+
+
+def drawn() -> list[np.random.Generator]:
+    """A source of random sizes and numbers for each of the 200 comparisons."""
+    return [np.random.default_rng(seed) for seed in range(SIZES)]
+
+
+def test_random_numbers_are_the_same_bit_for_bit(mathematics: Call) -> None:
+    for random in drawn():
+        seed, count, start = (int(n) for n in random.integers([1, 1, 0], [2**16, 999, 2**20]))
+        found = mathematics("mathematics/seed.js", "uniform", seed, count, start)
+        assert np.array_equal(found, uniform(seed, count, start))
+
+
+def test_pointwise_is_a_channel_map(mathematics: Call) -> None:
+    for random in drawn():
+        c_in, c_out, height, width = random.integers(1, 14, 4)
+        W, b = random.normal(size=(c_out, c_in)), random.normal(size=c_out)
+        x = random.normal(size=(1, c_in, height, width))
+        arguments = [W.ravel().tolist(), x.ravel().tolist(), int(height * width), b.tolist()]
+        found = mathematics("mathematics/pointwise.js", "pointwise", *arguments)
+        agree(found, ChannelMap(W, b).apply(x))
+
+
+def test_convolve_is_a_sum_over_windows(mathematics: Call) -> None:
+    for random in drawn():
+        c_in, c_out, rows, columns, stride = (int(n) for n in random.integers(1, 5, 5))
+        padding = int(random.integers(0, 3))
+        size = [c_in, rows + int(random.integers(0, 6)), columns + int(random.integers(0, 6))]
+        x, W = random.normal(size=size), random.normal(size=(c_out, c_in, rows, columns))
+        b = random.normal(size=c_out)
+        padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (rows, columns), (1, 2))
+        right = np.einsum("ihwrk,oirk->ohw", windows[:, ::stride, ::stride], W) + b[:, None, None]
+        found = mathematics(
+            "mathematics/convolution.js",
+            "convolve",
+            x.ravel().tolist(),
+            size,
+            W.ravel().tolist(),
+            [rows, columns],
+            {"stride": stride, "padding": padding, "b": b.tolist()},
+        )
+        agree(found, right)
+
+
+def test_dense_is_a_matrix_product(mathematics: Call) -> None:
+    for random in drawn():
+        W = random.normal(size=random.integers(1, 40, 2))
+        x = random.normal(size=W.shape[1])
+        found = mathematics("mathematics/convolution.js", "dense", W.ravel().tolist(), x.tolist())
+        agree(found, W @ x)
+
+
+def test_singular_values_and_ranks_are_those_of_lapack(mathematics: Call) -> None:
+    for random in drawn():
+        rows, inner, columns = (int(n) for n in random.integers(1, 24, 3))
+        W = random.normal(size=(rows, inner)) @ random.normal(size=(inner, columns))
+        W *= 10.0 ** random.integers(-9, 9)
+        right = singular_values(W)
+        sizes = (rows, columns)
+        found = mathematics("mathematics/spectrum.js", "singularValues", W.ravel().tolist(), *sizes)
+        agree(found, right)
+        least = mathematics("mathematics/spectrum.js", "threshold", found, *sizes)
+        assert least == pytest.approx(threshold(W, right), rel=ROUNDING)
+        rank = mathematics("mathematics/spectrum.js", "rank", found, *sizes)
+        assert rank == (right > threshold(W, right)).sum() == min(rows, inner, columns)
+
+
+@pytest.mark.parametrize("matrix", [[[0.0, 0.0]], [[2.0]], [[0, 3], [0, 0], [0, 0]]])
+def test_singular_values_of_matrices_with_nothing_in_them(
+    matrix: list[list[float]], mathematics: Call
+) -> None:
+    W = np.array(matrix, np.float64)
+    found = mathematics("mathematics/spectrum.js", "singularValues", W.ravel().tolist(), *W.shape)
+    agree(found, singular_values(W))
+
+
+def test_parameters_and_macs_are_those_of_a_layer(mathematics: Call) -> None:
+    for random in drawn():
+        groups, a, b, kernel, height, width = (int(n) for n in random.integers(1, 12, 6))
+        bias = bool(random.integers(2))
+        layer = Layer(groups * a, groups * b, (kernel, kernel), (height, width), groups, bias)
+        sizes = (layer.in_channels, layer.out_channels)
+        found = mathematics("mathematics/count.js", "parameters", *sizes, kernel, groups, bias)
+        assert found == layer.parameters
+        found = mathematics("mathematics/count.js", "macs", *sizes, height * width, kernel, groups)
+        assert found == layer.macs
