@@ -29,9 +29,9 @@ export function rich(tag, attributes, html) {
   return element;
 }
 
-/** The width that an SVG drawing has on the page, so that its units are pixels and its text is not scaled. */
-export function widthOf(svg) {
-  return Math.max(240, svg.clientWidth);
+/** The width that a drawing has on the page, so that its units are pixels and its text is not scaled. */
+export function widthOf(element) {
+  return Math.max(240, element.clientWidth);
 }
 
 /** Put `text` into an element, only where it changes. */

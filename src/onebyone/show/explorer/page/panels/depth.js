@@ -46,7 +46,7 @@ function mount(root, ui) {
     ui.slider("outputs", "maps out, C_out", { accent: "channels" }),
   ];
   root.append(
-    h("figure", {}, drawing.svg, caption),
+    h("figure", {}, drawing.box, caption),
     h("div", { class: "sliders" }, ...sliders),
     h("div", { class: "actions" }, ui.choice("kernel", "kernel"), ui.choice("groups", "groups"), ui.flag("bias", "bias"), swap),
     chart.list,

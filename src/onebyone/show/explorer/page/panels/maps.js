@@ -27,8 +27,8 @@ function proofs({ rows, y, maps, multiplications }, { row }) {
   return [
     { name: "maps.maps", value: maps, label: maps === y.length ? "maps, one for each filter" : "maps it would be, if nothing were added" },
     { name: "maps.multiplications", value: multiplications, label: "multiplications a pixel, either way" },
-    { name: "maps.filters", value: rows.length, label: "filters, …" },
-    { name: "maps.kernels", value: rows[0].length, label: "… each with so many 1×1 kernels" },
+    { name: "maps.filters", value: rows.length, label: "filters" },
+    { name: "maps.kernels", value: rows[0].length, label: "1×1 kernels in each filter" },
     { name: "maps.sum", value: y[row], label: `is the sum of filter ${row + 1}` },
   ];
 }

@@ -76,7 +76,9 @@ function mount(root, ui) {
     frame(to.box, ["out: ", channels("1 channel"), ", the same ", positionsOf("positions"), scale.box]),
   );
   const actions = h("div", { class: "actions" }, ui.flag("whole", "the whole map"), button("Slide over the image", slide));
-  root.append(pair, actions, h("div", { class: "terms" }, ...[...rows, bias, total].map(({ row }) => row)));
+  const heads = ["channel", "x", "w", "x · w", "added up"].map((text) => h("span", {}, text));
+  const table = [h("div", { class: "term heads", "aria-hidden": "true" }, ...heads), ...[...rows, bias, total].map(({ row }) => row)];
+  root.append(pair, actions, h("div", { class: "terms" }, ...table));
 
   return (state, { x, terms, y, map: values }) => {
     const n = state.row * WIDTH + state.column;
