@@ -22,6 +22,8 @@ To add a panel:
    to `page/draw/`, data to `data.py`.
 4. Say what each number must be in `tests/show/explorer/expected/NAME.py`: the library's answer.
 
+5. List its claims in docs/seeds.md, under "See for yourself".
+
 The tests of the browser (keyboard, axe, drags, links, every number) then cover it.
 """
 
