@@ -64,7 +64,8 @@ def test_help_is_immediate() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["count"], ["optimize"], ["verify"], ["bench"], ["profile"], ["explain"]]
+    "command",
+    [[], ["count"], ["optimize"], ["verify"], ["bench"], ["profile"], ["explain"], ["explore"]],
 )
 def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, "--help"]) == 0

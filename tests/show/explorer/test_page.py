@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from .conftest import Opened
 from .panels import PANELS, Case, cases, hash_of, numbers
@@ -139,7 +139,63 @@ def test_a_panel_answers_a_drag_within_a_frame(panel: str, opened: Opened) -> No
     assert median(times[5:]) < 16
 
 
-@pytest.mark.parametrize(("moment", "most"), [("ready", 500), ("complete", 1000)])
+def test_the_theme_is_changed_by_its_button(opened: Opened) -> None:
+    page = opened(scheme="light")
+    paper = "getComputedStyle(document.documentElement).backgroundColor"
+    light, digit = page.evaluate(paper), page.evaluate(_DIGIT)
+    page.get_by_role("button", name="Dark").click()
+    assert page.evaluate(paper) != light
+    assert page.evaluate(_DIGIT) != digit  # canvases follow
+    page.get_by_role("button", name="Light").click()
+    assert (page.evaluate(paper), page.evaluate(_DIGIT)) == (light, digit)
+
+
+_DIGIT = "document.querySelector('#dense .picker canvas').toDataURL()"
+
+
+def test_the_map_is_painted_as_the_pixel_moves(opened: Opened) -> None:
+    page = opened("#at=pixel&pixel.whole=off")
+    colours = """() => {
+        const copy = new OffscreenCanvas(84, 63).getContext("2d", { willReadFrequently: true });
+        copy.drawImage(document.querySelectorAll("#pixel canvas")[1], 0, 0);
+        const pixels = copy.getImageData(0, 0, 84, 63).data;
+        return new Set(new Uint32Array(pixels.buffer)).size;
+    }"""
+    assert page.evaluate(colours) == 2  # paper, and one position
+    box: Any = page.locator("#pixel .picker").first.bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 150, steps=30)
+    page.mouse.up()
+    assert page.evaluate(colours) > 10
+    page.get_by_role("button", name="Slide over the image").click()
+    expect(page.locator("#pixel .switch input")).to_be_checked(timeout=20_000)
+    assert page.evaluate(colours) > 200
+
+
+def test_no_motion_where_none_is_wanted(opened: Opened) -> None:
+    page = opened(motion="reduce")
+    page.evaluate(
+        "() => { globalThis.requestAnimationFrame = () => { throw Error('it moves'); }; }"
+    )
+    for name in ("maps", "pixel"):
+        switch = page.locator(f"#{name} .switch input").first
+        switch.click()
+        switch.click()
+    page.get_by_role("button", name="Slide over the image").click()
+    assert page.locator("#pixel .switch input").first.is_checked()
+
+
+def test_on_paper_the_figures_stay_and_the_controls_go(opened: Opened) -> None:
+    page = opened()
+    page.emulate_media(media="print")
+    assert page.locator("canvas").first.is_visible()
+    assert page.locator("[data-proof]").first.is_visible()
+    for control in ("input[type=range]", "button", "input[type=radio]", "input[type=checkbox]"):
+        assert not page.locator(control).first.is_visible()
+
+
+@pytest.mark.parametrize(("moment", "most"), [("ready", 500), ("complete", 1500)])
 def test_the_page_is_ready_in_half_a_second(moment: str, most: float, opened: Opened) -> None:
     """Ready: what is looked at answers. Complete: all panels are drawn, also those below."""
     reached = f"document.documentElement.dataset.{moment}"

@@ -43,7 +43,9 @@ export function spectrum() {
       label(all ? LEFT + 8 : width, y - 6, "below this, a zero that was rounded", all ? { class: "on" } : { "text-anchor": "end" }),
       label(LEFT, HEIGHT + 18, "1"),
       label(width, HEIGHT + 18, String(values.length), { "text-anchor": "end" }),
-      all ? "" : label(x(rank) + 8, yOf(0.003), `${rank} are not zero, ${values.length - rank} are`, { class: "told-rank" }),
+      all
+        ? label(LEFT + 8, yOf(1e-6), `none of the ${rank} is zero`, { class: "on" })
+        : label(x(rank) + 8, yOf(0.003), `${rank} are not zero, ${values.length - rank} are`, { class: "told-rank" }),
     );
     svg.setAttribute("aria-label", `${values.length} singular values, of which ${rank} are not zero`);
   };
