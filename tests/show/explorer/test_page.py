@@ -113,16 +113,23 @@ def test_axe_finds_nothing(width: int, scheme: str, opened: Opened) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-_DRAG = """async ([panel, moves]) => {
+# How long a panel takes for each of some moves of a drag, of its picker or its slider, in ms.
+_DRAG = """async ([panel, selector, moves]) => {
     const section = document.getElementById(panel);
-    const input = section.querySelector("input[type=range]");
+    const target = section.querySelector(selector);
+    const { left, top, width, height } = target.getBoundingClientRect();
     const times = [];
     for (let n = 0; n < moves; n += 1) {
         await new Promise(requestAnimationFrame);
-        const began = performance.now();
         const share = (n % 10) / 9;
-        input.valueAsNumber = Number(input.min) + share * (input.max - input.min);
-        input.dispatchEvent(new Event("input"));
+        const place = { clientX: left + share * width, clientY: top + share * height };
+        const began = performance.now();
+        if (target.matches("input")) {
+            target.valueAsNumber = Number(target.min) + share * (target.max - target.min);
+            target.dispatchEvent(new Event("input"));
+        } else {
+            target.dispatchEvent(new PointerEvent("pointermove", { buttons: 1, ...place }));
+        }
         section.getBoundingClientRect();
         times.push(performance.now() - began);
     }
@@ -130,13 +137,34 @@ _DRAG = """async ([panel, moves]) => {
 }"""
 
 
+@pytest.mark.parametrize("selector", ["input[type=range]", ".picker"])
 @each_panel
-def test_a_panel_answers_a_drag_within_a_frame(panel: str, opened: Opened) -> None:
-    page = opened()
-    if not page.locator(f"#{panel} input[type=range]").count():
-        pytest.skip(f"{panel} has nothing to drag")
-    times = page.evaluate(_DRAG, [panel, 40])
+def test_a_panel_answers_a_drag_within_a_frame(panel: str, selector: str, opened: Opened) -> None:
+    page = opened(f"#at={panel}")
+    if not page.locator(f"#{panel} {selector}").count():
+        pytest.skip(f"{panel} has no {selector}")
+    times = page.evaluate(_DRAG, [panel, selector, 40])
     assert median(times[5:]) < 16
+
+
+# The least time that each switch and button of a panel takes to draw anew, in ms.
+_ANEW = """panel => {
+    const section = document.getElementById(panel);
+    const once = element => {
+        const began = performance.now();
+        element.click();
+        section.getBoundingClientRect();
+        return performance.now() - began;
+    };
+    const all = section.querySelectorAll("input[type=checkbox], input[type=radio], button");
+    return [...all].map(e => Math.min(once(e), once(e), once(e)));
+}"""
+
+
+@each_panel
+def test_what_is_drawn_anew_is_there_in_300_ms(panel: str, opened: Opened) -> None:
+    page = opened(f"#at={panel}", motion="reduce")
+    assert max(page.evaluate(_ANEW, panel), default=0) < 300
 
 
 def test_the_theme_is_changed_by_its_button(opened: Opened) -> None:

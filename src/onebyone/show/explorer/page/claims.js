@@ -22,8 +22,8 @@ function row(number, claim, docs) {
 export function claimsOf(panel, data) {
   const told = panel.claims.map((number) => [number, data.claims[number]]);
   const loose = told.filter(([, claim]) => claim.verdict !== "holds").length;
-  const one = told.length === 1;
-  const summary = `What three texts say of it: ${told.length} claim${one ? "" : "s"}${loose ? `, ${loose} not quite true` : ""}`;
+  const count = told.length === 1 ? "one claim" : `${told.length} claims`;
+  const summary = `What three texts say of it: ${count}${loose ? `, ${loose} not quite true` : ""}`;
   return h(
     "details",
     { class: "claims" },

@@ -27,7 +27,8 @@ export function connections(label) {
     };
     context.strokeStyle = css(faint);
     terms.forEach((_, n) => join(n));
-    const order = Array.from(terms.keys()).filter((n) => terms[n]).sort((a, b) => Math.abs(terms[a]) - Math.abs(terms[b]));
+    const seen = Array.from(terms.keys()).filter((n) => terms[n]);
+    const order = seen.sort((a, b) => Math.abs(terms[a]) - Math.abs(terms[b])); // the strongest on top
     for (const n of order) {
       context.strokeStyle = css(line(terms[n]));
       join(n);

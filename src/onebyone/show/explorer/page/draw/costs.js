@@ -4,16 +4,16 @@ import { shown } from "../format.js";
 import { h, write } from "../dom.js";
 
 /**
- * A list of bars. `draw(rows)` takes [{ label, value, text?, accent?, note? }]; accent is "channels",
+ * A list of bars. `draw(rows)` takes [{ label, value, text?, accent? }]; accent is "channels",
  * "positions" or nothing, `text` what is written for the value.
  */
 export function costs() {
   const list = h("ul", { class: "costs" });
   const parts = [];
   const row = () => {
-    const cells = { label: h("span", { class: "label" }), number: h("span", { class: "number" }), bar: h("i", { class: "bar" }) };
-    cells.root = h("li", {}, cells.label, cells.number, h("span", { class: "track" }, cells.bar));
-    return cells;
+    const [label, number] = ["label", "number"].map((name) => h("span", { class: name }));
+    const bar = h("i", { class: "bar" });
+    return { label, number, bar, root: h("li", {}, label, number, h("span", { class: "track" }, bar)) };
   };
   const draw = (rows) => {
     while (parts.length < rows.length) parts.push(row());

@@ -6,6 +6,8 @@ const HEIGHT = 260;
 const LEFT = 44;
 const TOP = 8;
 const DECADES = 17;
+const AT_END = { "text-anchor": "end" };
+const ON_BARS = { class: "on" };
 const EXPONENTS = [0, -4, -8, -12, -16];
 
 function yOf(share) {
@@ -27,12 +29,13 @@ export function spectrum() {
       const y = yOf(10 ** exponent);
       return [
         s("line", { x1: LEFT, x2: width, y1: y, y2: y, class: "axis" }),
-        label(LEFT - 6, y + 4, exponent ? `10${superscript(exponent)}` : "1", { "text-anchor": "end" }),
+        label(LEFT - 6, y + 4, exponent ? `10${superscript(exponent)}` : "1", AT_END),
       ];
     });
     const bars = Array.from(values, (value, n) => {
       const y = yOf(value / values[0]);
-      return s("rect", { x: x(n), y, width: Math.max(step - 0.6, 0.5), height: HEIGHT - y, class: value > least ? "value" : "rounding" });
+      const size = { x: x(n), y, width: Math.max(step - 0.6, 0.5), height: HEIGHT - y };
+      return s("rect", { ...size, class: value > least ? "value" : "rounding" });
     });
     const y = yOf(least / values[0]);
     const all = rank === values.length;
@@ -40,11 +43,11 @@ export function spectrum() {
       ...axis,
       ...bars,
       s("line", { x1: LEFT, x2: width, y1: y, y2: y, class: "threshold" }),
-      label(all ? LEFT + 8 : width, y - 6, "below this, a zero that was rounded", all ? { class: "on" } : { "text-anchor": "end" }),
+      label(all ? LEFT + 8 : width, y - 6, "below this, a zero that was rounded", all ? ON_BARS : AT_END),
       label(LEFT, HEIGHT + 18, "1"),
-      label(width, HEIGHT + 18, String(values.length), { "text-anchor": "end" }),
+      label(width, HEIGHT + 18, String(values.length), AT_END),
       all
-        ? label(LEFT + 8, yOf(1e-6), `none of the ${rank} is zero`, { class: "on" })
+        ? label(LEFT + 8, yOf(1e-6), `none of the ${rank} is zero`, ON_BARS)
         : label(x(rank) + 8, yOf(0.003), `${rank} are not zero, ${values.length - rank} are`, { class: "told-rank" }),
     );
     svg.setAttribute("aria-label", `${values.length} singular values, of which ${rank} are not zero`);

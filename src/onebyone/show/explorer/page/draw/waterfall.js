@@ -4,6 +4,7 @@ import { s } from "../dom.js";
 
 const WIDTH = 240;
 const HEIGHT = 24;
+const BOX = { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none" };
 
 function scaleOf(ends) {
   const most = Math.max(1, ...ends.map(Math.abs));
@@ -16,7 +17,7 @@ export function waterfall(count) {
     const bar = s("rect", { y: 4, height: HEIGHT - 8 });
     const from = s("line", { y1: 0, y2: HEIGHT, class: "from" });
     const zero = s("line", { x1: WIDTH / 2, x2: WIDTH / 2, y1: 0, y2: HEIGHT, class: "zero" });
-    const svg = s("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", class: "waterfall", "aria-hidden": "true" }, zero, bar, from);
+    const svg = s("svg", { ...BOX, class: "waterfall", "aria-hidden": "true" }, zero, bar, from);
     return { svg, bar, from };
   });
   const draw = (terms) => {

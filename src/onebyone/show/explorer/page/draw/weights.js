@@ -41,7 +41,8 @@ export function weightDrawing() {
   const canvas = h("canvas", { role: "img" });
   const context = canvas.getContext("2d");
   const [above, beside] = [h("b", { class: "channels" }), h("b", { class: "channels" })];
-  const box = h("div", { class: "weights" }, h("p", {}, above, " in"), canvas, h("p", { class: "row" }, "one filter", h("br"), "of ", beside));
+  const row = h("p", { class: "row" }, "one filter", h("br"), "of ", beside);
+  const box = h("div", { class: "weights" }, h("p", {}, above, " in"), canvas, row);
   const large = raster(MOST, MOST, "");
   const numbers = uniform(SEED, MOST * MOST);
   let painted;

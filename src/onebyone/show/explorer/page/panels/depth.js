@@ -19,7 +19,7 @@ function solve({ inputs, outputs, kernel, groups, bias }) {
   };
 }
 
-function named(state, inputs, outputs, kernel) {
+function named(inputs, outputs, kernel) {
   return `${kernel}×${kernel}, ${inputs} → ${outputs}`;
 }
 
@@ -48,7 +48,8 @@ function mount(root, ui) {
   root.append(
     h("figure", {}, drawing.box, caption),
     h("div", { class: "sliders" }, ...sliders),
-    h("div", { class: "actions" }, ui.choice("kernel", "kernel"), ui.choice("groups", "groups"), ui.flag("bias", "bias"), swap),
+    h("div", { class: "actions" }, ui.choice("kernel", "kernel"), ui.choice("groups", "groups")),
+    h("div", { class: "actions" }, ui.flag("bias", "bias"), swap),
     chart.list,
   );
   return (state, result) => {
@@ -57,12 +58,13 @@ function mount(root, ui) {
     drawing.draw(state);
     const one = groups > 1 ? ` in ${groups} groups` : "";
     const taps = kernel > 1 ? `${kernel * kernel} matrices, one for each place of the kernel` : "the weight";
-    write(caption, `${taps}, to scale; a row is a filter${groups > 1 ? ", and sees its group alone" : ""}${bias ? "; at the right, the biases" : ""}`);
+    const alone = groups > 1 ? ", and sees its group alone" : "";
+    write(caption, `${taps}, to scale; a row is a filter${alone}${bias ? "; at the right, the biases" : ""}`);
     chart.draw([
-      { label: `this layer: ${named(state, inputs, outputs, kernel)}${one}`, value: layer, accent: "channels" },
-      { label: `the way back: ${named(state, outputs, inputs, kernel)}${one}`, value: back, accent: "channels" },
-      { label: named(state, inputs, inputs, 1), value: square },
-      { label: named(state, inputs, inputs, 3), value: three },
+      { label: `this layer: ${named(inputs, outputs, kernel)}${one}`, value: layer, accent: "channels" },
+      { label: `the way back: ${named(outputs, inputs, kernel)}${one}`, value: back, accent: "channels" },
+      { label: named(inputs, inputs, 1), value: square },
+      { label: named(inputs, inputs, 3), value: three },
     ]);
   };
 }
@@ -71,7 +73,8 @@ function mount(root, ui) {
 function settle(state, before = state) {
   const { groups } = state;
   const fitting = (name) => {
-    const round = state[name] > before[name] ? Math.ceil : state[name] < before[name] ? Math.floor : Math.round;
+    const moved = Math.sign(state[name] - before[name]);
+    const round = { "-1": Math.floor, 0: Math.round, 1: Math.ceil }[moved];
     return Math.max(groups, groups * round(state[name] / groups));
   };
   return { ...state, inputs: fitting("inputs"), outputs: fitting("outputs") };
@@ -82,9 +85,9 @@ export const panel = {
   question: "How can 256 maps become 64, and 64 become 256?",
   claims: ["1.5", "1.8", "2.8", "2.9", "2.21", "3.5", "3.6"],
   text: [
-    "With as many filters as there shall be maps. A filter is a row of the weight, as long as there are maps that come in; " +
-      "how many rows there are is free. With a bias there are (<i>C</i><sub>in</sub> + 1)·<i>C</i><sub>out</sub> parameters, " +
-      "down or up.",
+    "With as many filters as there shall be maps. A filter is a row of the weight, with an entry for each map " +
+      "that comes in; how many rows there are is free. With a bias there are " +
+      "(<i>C</i><sub>in</sub> + 1)·<i>C</i><sub>out</sub> parameters, down or up.",
     "A larger kernel has one such matrix for each of its places: a 3×3 nine. Groups leave only blocks of it.",
   ],
   state: {

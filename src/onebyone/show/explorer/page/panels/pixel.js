@@ -1,7 +1,8 @@
 // Figure 4: three products and a bias at one pixel make one number of the map.
 
 import { button } from "../controls.js";
-import { diverging } from "../draw/colours.js";
+import { css, diverging } from "../draw/colours.js";
+import { animate } from "../draw/motion.js";
 import { largest, raster, shades } from "../draw/raster.js";
 import { divergingScale } from "../draw/scale.js";
 import { picker } from "../draw/picker.js";
@@ -14,7 +15,7 @@ import { flag, integer, number } from "../state.js";
 const HEIGHT = 63;
 const WIDTH = 84;
 const CHANNELS = ["red", "green", "blue"];
-const JUMP = WIDTH / 2; // positions that the slide paints in one frame
+const SLIDE = 3000; // ms from the first position to the last
 
 function solve(state, { picture }) {
   const weights = Float64Array.of(state.red, state.green, state.blue);
@@ -35,10 +36,11 @@ function proofs({ y, positions, parameters }) {
 }
 
 /** One row of the sum: name, x, slider of the weight, product, bar. */
-function term(name, slider, bar, symbol) {
-  const cells = { x: h("span", { class: "number" }), product: h("span", { class: "number product" }), swatch: h("i", { class: "swatch" }) };
-  const row = h("div", { class: `term ${symbol}` }, h("span", { class: "name" }, cells.swatch, name), cells.x, slider, cells.product, bar);
-  return { ...cells, row };
+function term(name, slider, bar, kind = "") {
+  const [x, product] = ["number", "number product"].map((names) => h("span", { class: names }));
+  const swatch = h("i", { class: "swatch" });
+  const row = h("div", { class: `term ${kind}` }, h("span", { class: "name" }, swatch, name), x, slider, product, bar);
+  return { x, product, swatch, row };
 }
 
 function frame(image, caption) {
@@ -62,9 +64,9 @@ function mount(root, ui) {
   const size = `${HEIGHT} × ${WIDTH} positions`;
   const bars = waterfall(5);
   const rows = CHANNELS.map((name, c) =>
-    term(name, ui.slider(name, `weight of ${name}`, { accent: "channels" }), bars.rows[c], "plus"),
+    term(name, ui.slider(name, `weight of ${name}`, { accent: "channels" }), bars.rows[c]),
   );
-  const bias = term("bias", ui.slider("bias", "bias", { accent: "channels" }), bars.rows[3], "plus");
+  const bias = term("bias", ui.slider("bias", "bias", { accent: "channels" }), bars.rows[3]);
   const total = term("sum", h("span", {}), bars.rows[4], "total");
   const scale = divergingScale();
   const painted = new Uint8Array(HEIGHT * WIDTH);
@@ -75,10 +77,12 @@ function mount(root, ui) {
     frame(from.box, ["in: ", channels("3 channels"), ", ", positionsOf(size)]),
     frame(to.box, ["out: ", channels("1 channel"), ", the same ", positionsOf("positions"), scale.box]),
   );
-  const actions = h("div", { class: "actions" }, ui.flag("whole", "the whole map"), button("Slide over the image", slide));
-  const heads = ["channel", "x", "w", "x · w", "added up"].map((text) => h("span", {}, text));
-  const table = [h("div", { class: "term heads", "aria-hidden": "true" }, ...heads), ...[...rows, bias, total].map(({ row }) => row)];
-  root.append(pair, actions, h("div", { class: "terms" }, ...table));
+  const start = button("Slide over the image", slide);
+  const actions = h("div", { class: "actions" }, ui.flag("whole", "the whole map"), start);
+  const names = ["channel", "x", "w", "x · w", "added up"].map((text) => h("span", {}, text));
+  const heads = h("div", { class: "term heads", "aria-hidden": "true" }, ...names);
+  const terms = [...rows, bias, total].map(({ row }) => row);
+  root.append(pair, actions, h("div", { class: "terms" }, heads, ...terms));
 
   return (state, { x, terms, y, map: values }) => {
     const n = state.row * WIDTH + state.column;
@@ -91,41 +95,32 @@ function mount(root, ui) {
     map.paint((p) => (state.whole || painted[p] ? shade(values[p]) : undefined));
     scale.draw(most);
     const place = `row ${state.row + 1}, column ${state.column + 1}`;
-    from.show(state.row, state.column, `${place}: red ${fixed(x[0])}, green ${fixed(x[1])}, blue ${fixed(x[2])}`);
+    const parts = CHANNELS.map((name, c) => `${name} ${fixed(x[c])}`);
+    from.show(state.row, state.column, `${place}: ${parts.join(", ")}`);
     to.show(state.row, state.column, `${place}: ${fixed(y)}`);
     rows.forEach((row, c) => {
       write(row.x, fixed(x[c]));
       write(row.product, fixed(terms[c]));
-      row.swatch.style.background = `rgb(${CHANNELS.map((_, k) => (k === c ? 255 * x[c] : 0)).join()})`;
+      row.swatch.style.background = css(CHANNELS.map((_, k) => (k === c ? 255 * x[c] : 0)));
     });
     write(bias.product, fixed(state.bias));
     write(total.product, fixed(y));
-    total.swatch.style.background = `rgb(${shade(y).join()})`;
+    total.swatch.style.background = css(shade(y));
     bars.draw([...terms, state.bias]);
   };
 }
 
-/** Paints the map position by position, as the filter slides; where motion is unwanted, at once. */
+/** Paints the map position by position, as the filter slides. */
 function sliding(ui, painted) {
-  let next = Infinity;
-  const step = () => {
-    const stop = Math.min(next + JUMP, HEIGHT * WIDTH);
-    painted.fill(1, next, stop);
-    const n = stop - 1;
-    const done = stop === HEIGHT * WIDTH;
-    next = done ? Infinity : stop;
-    ui.set({ row: Math.floor(n / WIDTH), column: n % WIDTH, whole: done });
-    if (!done) requestAnimationFrame(step);
-  };
   return () => {
-    if (next !== Infinity) return;
-    if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
-      ui.set({ whole: true });
-      return;
-    }
+    let next = 0;
     painted.fill(0);
-    next = 0;
-    step();
+    animate(SLIDE, (share) => {
+      const stop = Math.max(1, Math.round(share * painted.length));
+      painted.fill(1, next, stop);
+      next = stop;
+      ui.set({ row: Math.floor((stop - 1) / WIDTH), column: (stop - 1) % WIDTH, whole: share === 1 });
+    });
   };
 }
 
@@ -134,9 +129,10 @@ export const panel = {
   question: "What does a 1×1 do at one pixel?",
   claims: ["1.7", "2.17", "2.18", "2.19", "3.1", "3.2", "3.3", "3.4"],
   text: [
-    "It multiplies each <b class=\"channels\">channel</b> of the pixel by a weight of that channel, adds the products and a bias: " +
-      "<i>y</i> = Σ<sub>c</sub> <i>x</i><sub>c</sub> <i>w</i><sub>c</sub> + <i>b</i>. That is one number, the map’s at this pixel. " +
-      "No other pixel is asked, and the weights are the same everywhere.",
+    'It multiplies each <b class="channels">channel</b> of the pixel by a weight of that channel, ' +
+      "adds the products and a bias: <i>y</i> = Σ<sub>c</sub> <i>x</i><sub>c</sub> <i>w</i><sub>c</sub> + <i>b</i>. " +
+      "That is one number, the map’s at this pixel. No other pixel is asked, " +
+      "and the weights are the same everywhere.",
     "Drag over the image, or use the arrow keys. With these weights the map tells blue from orange.",
   ],
   state: {

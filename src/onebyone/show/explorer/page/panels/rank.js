@@ -54,8 +54,9 @@ function proofs({ now, linear, biased, lifted }) {
 function mount(root, ui) {
   const drawing = spectrum();
   const other = button("Other weights", () => ui.set({ seed: (ui.state().seed % SEEDS) + 1 }));
-  const caption = h("figcaption", {}, "The singular values of the 256 maps, beside the largest. As many as are not zero are independent.");
-  root.append(h("div", { class: "actions" }, ui.flag("bias", "bias"), ui.flag("relu", "ReLU behind"), other), h("figure", {}, drawing.svg, caption));
+  const told = "The singular values of the 256 maps, beside the largest. As many maps are independent as are not zero.";
+  const actions = h("div", { class: "actions" }, ui.flag("bias", "bias"), ui.flag("relu", "ReLU behind"), other);
+  root.append(actions, h("figure", {}, drawing.svg, h("figcaption", {}, told)));
   return (state, { now }) => drawing.draw(now.values, now.least, now.rank);
 }
 
@@ -64,10 +65,11 @@ export const panel = {
   question: "Are the new maps redundant?",
   claims: ["1.9", "1.10", "1.11", "3.1", "3.9", "3.17"],
   text: [
-    "A 1×1 from 64 maps to 256 makes 256 combinations of the same 64. At most 64 of them are independent; the others " +
-      "could be had from those, and their singular values are zero but for rounding. " +
+    "A 1×1 from 64 maps to 256 makes 256 combinations of the same 64. At most 64 of them are independent; " +
+      "the others could be had from those, and their singular values are zero but for rounding. " +
       "A bias adds the constant to what can be combined: 65.",
-    "Put a ReLU behind, and no map is a combination of the others any more. It is the nonlinearity that makes new maps, not the 1×1.",
+    "Put a ReLU behind, and no map is a combination of the others any more. " +
+      "It is the nonlinearity that makes new maps, not the 1×1.",
   ],
   state: { bias: flag(false), relu: flag(false), seed: integer(1, 1, SEEDS) },
   solve,
