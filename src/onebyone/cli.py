@@ -410,7 +410,7 @@ def explain(
 def explore(output: Path, opened: bool) -> None:
     """Write a page that shows by playing what a 1x1 convolution is.
 
-    One HTML file that works offline, in any browser of 2024 or later.
+    One HTML file that works offline, in any browser since mid-2024.
     """
     target = _target(output)
     from onebyone.graph.files import replace
