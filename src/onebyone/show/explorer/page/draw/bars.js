@@ -4,7 +4,8 @@ import { colours, css } from "./colours.js";
 import { h } from "../dom.js";
 
 const WIDTH = 320;
-const ROW = 4; // pixels of the canvas for one bar
+const HEIGHT = 512; // about that of the canvas: a whole number of pixels for each bar
+const GAP = 0.2; // of a row is left free
 
 /** A canvas of bars; `paint(values, most, chosen)` draws them, -most at the left, and marks one. */
 export function bars(label) {
@@ -12,14 +13,16 @@ export function bars(label) {
   const context = canvas.getContext("2d");
   const paint = (values, most, chosen) => {
     const { channels, positions, ink, line } = colours();
-    canvas.height = ROW * values.length;
+    const step = Math.max(4, Math.round(HEIGHT / values.length));
+    canvas.height = step * values.length;
+    const gap = Math.max(0.5, Math.round((GAP * step) / 2));
     const middle = WIDTH / 2;
     context.fillStyle = css(line);
     context.fillRect(middle - 1, 0, 2, canvas.height);
     values.forEach((value, row) => {
       const length = (value / most) * (middle - 2);
       context.fillStyle = css(row === chosen ? ink : value < 0 ? positions : channels);
-      context.fillRect(Math.min(middle, middle + length), ROW * row, Math.abs(length), ROW - 1);
+      context.fillRect(Math.min(middle, middle + length), step * row + gap, Math.abs(length), step - 2 * gap);
     });
   };
   return { canvas, paint };
