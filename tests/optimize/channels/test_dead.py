@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.graph.numeric.elementwise import sigmoid
 from onebyone.graph.read import read
 from onebyone.graph.shapes import infer
 from onebyone.optimize.channels.dead import Dead, find
@@ -46,6 +47,11 @@ def test_rows_of_zeros_are_constants_and_functions_keep_them() -> None:
     assert _known(found, "y") == [None, None]
     assert _kept(found, "t") == _kept(found, "r") == [0, 2]
     assert _kept(found, "x") == [0, 1, 2]
+
+
+def test_functions_of_constants_are_computed_in_float64() -> None:
+    found = _find("t = Conv(x, w, b) s = Sigmoid(t) y = Conv(s, v)", w=W, b=B, v=V)
+    assert _known(found, "s") == [None, sigmoid(np.float64(-2)), None, sigmoid(np.float64(4))]
 
 
 def test_sums_and_products_of_constants() -> None:

@@ -133,6 +133,7 @@ def _learn(node: ir.Node, a: _Analysis) -> None:
         return
     for out in _results(node, found):
         known = _of_mix(found.mix, a) if found.mix else _of_links(node, found, out, a)
+        known = known.astype(np.float64)  # a bias is in its own type, what is made of it is not
         a.known[out] = np.where(np.isfinite(known), known, np.nan)
 
 
