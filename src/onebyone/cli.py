@@ -19,8 +19,8 @@ import click
 
 from onebyone.errors import CheckFailed, OnebyoneError, UnreadableModel, UsageError
 from onebyone.process import bound_memory, interruptible, own_stderr
-from onebyone.show.text import shape_option
 from onebyone.terminal import emit, progress_bar, readable, say
+from onebyone.text import shape_option
 from onebyone.watch import said_all, unbroken, watched
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from onebyone.show.shown import Clean
-from onebyone.show.text import READABLE, escaped
+from onebyone.show.terminal.page import Clean
+from onebyone.show.terminal.text import READABLE
+from onebyone.text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from rich.text import Text
 
 import onebyone
 from onebyone.explore.explain import explain
-from onebyone.show.shown import Shown
+from onebyone.shown import Shown
 from tests.graphs.text import model
 
 MODEL = model(

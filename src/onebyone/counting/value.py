@@ -13,7 +13,7 @@ from onebyone.counting.assumed import Assumed, said
 from onebyone.counting.formulas import Shape
 from onebyone.counting.gaps import Uncounted
 from onebyone.counting.tree import Branch, grow
-from onebyone.show.shown import Shown
+from onebyone.shown import Shown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -150,15 +150,7 @@ class Count(Shown):
 
     def table(self, depth: int | None = 2) -> RenderableType:
         """Tables for people, the layers summed by module down to `depth` levels; None: all."""
-        from onebyone.counting.view import view
-
-        return view(self, self.tree(), depth)
-
-    def __rich__(self) -> RenderableType:
-        """Tables for people: each layer, or where names are paths the two upper levels of them."""
-        from onebyone.counting.view import view
-
-        return view(self, self.tree() if self.separator else None)
+        return self._drawn(tree=self.tree(), depth=depth)
 
 
 def total(

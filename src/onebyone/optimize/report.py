@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from onebyone.algebra.laws import LAWS
 from onebyone.counting.value import Count
-from onebyone.show.shown import Shown
+from onebyone.shown import Shown
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from onebyone.optimize.verification.verify import Certificate
 
 __all__ = ["QUANTISED", "AppliedLaw", "RefusedLaw", "Report", "Side"]
@@ -139,7 +137,7 @@ class Report(Shown):
     @property
     def summary(self) -> str:
         """What was gained, and whether it is proved, in a line."""
-        from onebyone.optimize.report_view import gained, proof
+        from onebyone.optimize.verdict import gained, proof
 
         return f"{gained(self)}; proof: {proof(self).split(';')[0]}"
 
@@ -156,8 +154,3 @@ class Report(Shown):
             "simplified": dict(sorted(self.simplified.items())),
             "certificate": None if self.certificate is None else self.certificate.to_dict(),
         }
-
-    def __rich__(self) -> RenderableType:
-        from onebyone.optimize.report_view import view
-
-        return view(self)

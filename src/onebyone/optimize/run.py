@@ -32,7 +32,7 @@ from onebyone.optimize.report import AppliedLaw, RefusedLaw, Report, Side
 from onebyone.optimize.rewrite import Rewrite, rewrite
 from onebyone.optimize.room import NoRoom, check_room
 from onebyone.optimize.verification.certificate import Alone, Certificate
-from onebyone.show.shown import Shown
+from onebyone.shown import Shown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -1,0 +1,48 @@
+"""Which view shows which result: one row a result, imported when it is looked at.
+
+The package's door says that this is where the views are (`onebyone.shown.seen_by`), so that no
+result has to know how it looks.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from onebyone.shown import Shown
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["TERMINAL", "notebook", "rich", "text"]
+
+TERMINAL = {
+    "Bench": "bench",
+    "Certificate": "certificate",
+    "Count": "count",
+    "Explanation": "explanation",
+    "Profiled": "profile",
+    "Report": "report",
+}
+"""The name of a result's class -> the module of `onebyone.show.terminal` that draws it."""
+
+
+def rich(result: Shown, **options: Any) -> RenderableType:
+    """What rich draws in a terminal; options are those of the view."""
+    module = import_module(f"onebyone.show.terminal.{TERMINAL[type(result).__name__]}")
+    drawn: RenderableType = module.view(result, **options)
+    return drawn
+
+
+def text(result: Shown) -> str:
+    """A page of text."""
+    from onebyone.show.terminal.page import text as page
+
+    return page(result)
+
+
+def notebook(result: Shown) -> str:
+    """HTML for a notebook."""
+    import html
+
+    return f'<pre style="white-space: pre; overflow-x: auto">{html.escape(str(result))}</pre>'
