@@ -35,6 +35,7 @@ class LayerCount:
         bias_adds: additions of a bias.
         activation_bytes: read and written, without constants; None if unknown.
         weight_bytes: stored size of all weights and buffers that it reads.
+        kind: one of `formulas.KINDS`.
     """
 
     name: str
@@ -47,6 +48,7 @@ class LayerCount:
     bias_adds: int
     activation_bytes: int | None
     weight_bytes: int
+    kind: str = "other"
 
     @property
     def intensity(self) -> float | None:
@@ -67,7 +69,8 @@ class Count(Shown):
     operators that ran and were no views; `inputs` are the shapes counted for, and `assumed` which
     of their sizes a file leaves open and nobody gave. `separator` is what stands between the parts
     of the layers' names where these are paths: a dot for PyTorch modules. `misfit` is the first
-    node that cannot run at these sizes, where their shapes tell.
+    node that cannot run at these sizes, where their shapes tell. `peak_activation_bytes` is what is
+    alive at once at most, node by node in their order; None where that is not known.
     """
 
     parameters: int
@@ -84,6 +87,7 @@ class Count(Shown):
     separator: str | None = None
     assumed: tuple[Assumed, ...] = ()
     misfit: str = ""
+    peak_activation_bytes: int | None = None
 
     @property
     def told(self) -> str:
@@ -123,6 +127,7 @@ class Count(Shown):
             "bias_adds": self.bias_adds,
             "activation_bytes": self.activation_bytes,
             "weight_bytes": self.weight_bytes,
+            "peak_activation_bytes": self.peak_activation_bytes,
             "intensity": self.intensity,
             "nodes": self.nodes,
         }
@@ -163,6 +168,7 @@ def total(
     uncounted: tuple[Uncounted, ...],
     separator: str | None = None,
     assumed: tuple[Assumed, ...] = (),
+    peak_activation_bytes: int | None = None,
 ) -> Count:
     """The count of a whole model: the sums over its layers, and what is not a sum of them."""
     return Count(
@@ -179,6 +185,7 @@ def total(
         uncounted=uncounted,
         separator=separator,
         assumed=assumed,
+        peak_activation_bytes=peak_activation_bytes,
     )
 
 

@@ -50,10 +50,11 @@ class Call:
 def _convolution(call: Call) -> Work:
     x, weight = call.arguments["input"], call.arguments["weight"]
     facts = {"constant": call.is_constant(weight), "biased": call.biased("bias")}
-    shape = tuple(call.result.shape)
+    shape, groups = tuple(call.result.shape), call.arguments.get("groups", 1)
     if call.arguments.get("transposed"):
-        return transposed_convolution(tuple(weight.shape), tuple(x.shape), shape, **facts)
-    return convolution(tuple(weight.shape), shape, **facts)
+        given = tuple(weight.shape), tuple(x.shape), shape
+        return transposed_convolution(*given, **facts, groups=groups)
+    return convolution(tuple(weight.shape), shape, **facts, groups=groups)
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def _merged(layer: Step, bias: Step) -> Step:
     assert layer.work is not None
     adds = prod(bias.outputs[0].shape)
     read = [operand for operand in bias.inputs if operand.constant]
-    work = Work(layer.work.macs, layer.work.pointwise_macs, adds)
+    work = replace(layer.work, bias_adds=adds)
     return replace(layer, work=work, inputs=(*layer.inputs, *read))
 
 
@@ -137,6 +137,7 @@ def _layer(
         bias_adds=work.bias_adds,
         activation_bytes=_traffic(step),
         weight_bytes=sum(weight.bytes for weight in read),
+        kind=work.kind,
     )
 
 

@@ -16,12 +16,16 @@ __all__ = [
     "ALL_NAN",
     "DIGITS_LOST",
     "OVERFLOWS",
+    "SHARES",
     "Alone",
     "Certificate",
     "OutputCheck",
     "Trial",
     "severity",
 ]
+
+SHARES = tuple(2.0**k for k in range(-12, 1))
+"""Shares of a bound that elements are told apart by, the last one all of it."""
 
 # Reasons that say something of A and nothing of B.
 DIGITS_LOST = "A itself loses more than half of its digits on this input, so nothing can be said"
@@ -46,6 +50,8 @@ class OutputCheck:
         reason: why the output failed; empty if it passed.
         constant: whether A gives the same, but for rounding, on unrelated inputs. B is then only
             known to give the same constant.
+        shares: how many elements use none of their bound, at most the first of `SHARES` of it, …,
+            at most the last, all of it, and more; empty where no element has a bound.
     """
 
     name: str
@@ -58,6 +64,7 @@ class OutputCheck:
     element: str = ""
     reason: str = ""
     constant: bool = False
+    shares: tuple[int, ...] = ()
 
     @classmethod
     def failed(cls, name: str, a: npt.NDArray[Any], reason: str) -> OutputCheck:
@@ -88,6 +95,7 @@ class OutputCheck:
             "element": self.element,
             "reason": self.reason,
             "constant": self.constant,
+            "shares": list(self.shares),
         }
 
 
