@@ -60,6 +60,7 @@ def test_json_holds_everything() -> None:
         "after",
         "laws",
         "refusals",
+        "profile",
         "simplified",
         "certificate",
     }

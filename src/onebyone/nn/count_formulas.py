@@ -49,12 +49,12 @@ class Call:
 
 def _convolution(call: Call) -> Work:
     x, weight = call.arguments["input"], call.arguments["weight"]
-    facts = {"constant": call.is_constant(weight), "biased": call.biased("bias")}
+    facts: dict[str, Any] = {"constant": call.is_constant(weight), "biased": call.biased("bias")}
     shape, groups = tuple(call.result.shape), call.arguments.get("groups", 1)
     if call.arguments.get("transposed"):
-        given = tuple(weight.shape), tuple(x.shape), shape
-        return transposed_convolution(*given, **facts, groups=groups)
-    return convolution(tuple(weight.shape), shape, **facts, groups=groups)
+        from_x = tuple(weight.shape), tuple(x.shape)
+        return transposed_convolution(*from_x, shape, groups=groups, **facts)
+    return convolution(tuple(weight.shape), shape, groups=groups, **facts)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import Any
 
 import onnx_ir as ir
@@ -17,7 +18,7 @@ from onebyone.graph.count_walk import Walk
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.proof.snapshot import Record, Snapshot
 
-__all__ = ["Edge", "Operator", "Outline", "outline"]
+__all__ = ["NOTHING", "Edge", "Operator", "Outline", "outline"]
 
 Shape = tuple[int, ...]
 
@@ -74,6 +75,10 @@ class Outline:
         return asdict(self)
 
 
+NOTHING = Outline((), ())
+"""No node at all."""
+
+
 def outline(graph: Snapshot, names: Collection[str], sizes: Sizes) -> Outline:
     """The nodes of these names as they stood, with what goes in, between and out of them."""
     wanted = set(names)
@@ -91,7 +96,7 @@ def _operator(record: Record, graph: Snapshot, sizes: Sizes) -> Operator:
     fixed = {value: () for value in operands if value is not None and value.const_value is not None}
     work = work_of(node, Walk(ir.Graph([], [], nodes=[]), sizes, fixed))
     shapes = [tuple(value.const_value.shape.numpy()) for value in fixed if value.const_value]
-    weight = max(shapes, key=lambda shape: (len(shape) > 0, *sorted(shape)[::-1]), default=None)
+    weight = max(shapes, key=prod, default=None)
     kind, macs = ("other", 0) if work is None else (work.kind, work.macs)
     return Operator(record.name, record.op_type, kind, macs, weight)
 
