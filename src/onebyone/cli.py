@@ -19,6 +19,7 @@ import click
 
 from onebyone.errors import CheckFailed, OnebyoneError, UnreadableModel, UsageError
 from onebyone.process import bound_memory, interruptible, own_stderr
+from onebyone.targets import writable, writable_page
 from onebyone.terminal import emit, progress_bar, readable, say
 from onebyone.text import shape_option
 from onebyone.watch import said_all, unbroken, watched
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from onebyone.optimize.report import Report
+    from onebyone.show.html.blocks import Reported
 
 __all__ = ["cli", "main", "run"]
 
@@ -118,18 +120,31 @@ _data = click.option(
     metavar="FILE.npz",
     help="Your own inputs to verify on: one array per model input, by name.",
 )
+_report = click.option(
+    "--report",
+    "page",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Also draw the result, as one page for a browser.",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/json.md).")
 
 
 @cli.command()
 @_model
 @_shape
+@_report
 @_json
-def count(model: str, shapes: Mapping[str, Sequence[int]], as_json: bool) -> None:
+def count(
+    model: str, shapes: Mapping[str, Sequence[int]], page: Path | None, as_json: bool
+) -> None:
     """Count the parameters, multiply-accumulates and bytes of MODEL, layer by layer."""
+    _page_target(page, (model,))
     from onebyone.graph.count import count as count_model
 
-    emit(count_model(model, shapes or None), as_json)
+    found = count_model(model, shapes or None)
+    _draw(found, page, (model,))
+    emit(found, as_json)
 
 
 @cli.command()
@@ -156,6 +171,7 @@ def count(model: str, shapes: Mapping[str, Sequence[int]], as_json: bool) -> Non
     "few stay to fill up widths.",
 )
 @click.option("--no-verify", is_flag=True, help="Prove nothing, run nothing: write the result.")
+@_report
 @_json
 def optimize(
     model: str,
@@ -168,6 +184,7 @@ def optimize(
     lost_bits: float | None,
     profile: Path | None,
     no_verify: bool,
+    page: Path | None,
     as_json: bool,
 ) -> None:
     """Rewrite MODEL into an equal, cheaper model, prove it equal, and write it to OUTPUT.
@@ -177,7 +194,8 @@ def optimize(
     """
     if output is None and not dry_run:
         raise UsageError("no output given: add -o OUT.onnx, or --dry-run to write nothing")
-    target = None if dry_run else _target(output, read=(data, profile))
+    target = None if dry_run else writable(output, read=(data, profile))
+    _page_target(page, (model, output, data, profile))
     arrays = None if data is None else _load(data)
     from onebyone.graph.copy import copy
     from onebyone.graph.write import write
@@ -201,6 +219,7 @@ def optimize(
         with unbroken():
             if not (result.report.unchanged and copy(model, target, result.model)):
                 write(result.model, target)
+    _draw(result.report, page, (model,))
     emit(result.report, as_json)
     if passed and not as_json:
         for line in _next(result.report, model, target, shapes):
@@ -243,6 +262,7 @@ def _next(
 @_shape
 @_data
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the random inputs.")
+@_report
 @_json
 def verify(
     a: str,
@@ -250,9 +270,11 @@ def verify(
     shapes: Mapping[str, Sequence[int]],
     data: Path | None,
     seed: int,
+    page: Path | None,
     as_json: bool,
 ) -> None:
     """Do models A and B compute the same, but for rounding? Exit 0 if they do, 1 if not."""
+    _page_target(page, (a, b, data))
     arrays = None if data is None else _load(data)
     from onebyone.optimize.verification.verify import verify as verify_models
 
@@ -260,6 +282,7 @@ def verify(
         certificate = verify_models(
             a, b, shapes=shapes or None, data=arrays, seed=seed, progress=progress
         )
+    _draw(certificate, page, (a, b))
     emit(certificate, as_json)
     if not certificate.passed:
         why = f": {certificate.worst}" if certificate.undecided else ""
@@ -282,6 +305,7 @@ _clock = click.option(
 @_threads
 @click.option("--seconds", type=click.FloatRange(min=0), default=10.0, help="10 for each engine.")
 @_clock
+@_report
 @_json
 def bench(
     models: tuple[str, ...],
@@ -290,6 +314,7 @@ def bench(
     threads: int | None,
     seconds: float,
     clock: str,
+    page: Path | None,
     as_json: bool,
 ) -> None:
     """Time models A, B, ... in turns against A.
@@ -298,6 +323,7 @@ def bench(
     of A shows what can be told apart on this machine now, and what not. For an ONNX file litert
     runs the .tflite file of the same name beside it.
     """
+    _page_target(page, models)
     from onebyone.measure.bench import bench as time_models
 
     with progress_bar(timed=True) as progress:
@@ -310,6 +336,7 @@ def bench(
             clock=clock,
             progress=progress,
         )
+    _draw(found, page, models)
     emit(found, as_json)
 
 
@@ -321,7 +348,7 @@ def bench(
 @_json
 def profile(name: str, threads: int | None, clock: str, output: Path | None, as_json: bool) -> None:
     """Measure what operators cost in an engine here, for `onebyone optimize --profile`."""
-    target = _target(output, "profile.json")
+    target = writable(output, "profile.json")
     from onebyone.measure.profile import profile as measure
     from onebyone.measure.save import save
 
@@ -412,7 +439,7 @@ def explore(output: Path, opened: bool) -> None:
 
     One HTML file that works offline, in any browser since mid-2024.
     """
-    target = _target(output)
+    target = writable(output)
     from onebyone.graph.files import replace
     from onebyone.show.explorer.build import build
 
@@ -426,25 +453,24 @@ def explore(output: Path, opened: bool) -> None:
             raise CheckFailed(f"no browser was found: open {target} in one")
 
 
-def _target(
-    output: Path | None, usual: str = "model.onnx", read: Sequence[Path | None] = ()
-) -> Path:
-    """The file to write, known to be writable before any work begins; raises UsageError.
+def _page_target(page: Path | None, read: Sequence[str | Path | None]) -> None:
+    """Nothing, if a page can be made, and written there."""
+    if page is not None:
+        from onebyone.show.html.page import available
 
-    It is none of those that the command reads, apart from the model.
-    """
-    if output is None:
-        raise UsageError(f"no output given: add -o FILE, like {usual}")
-    for path in read:
-        if path is not None and path.exists() and output.exists() and output.samefile(path):
-            raise UsageError(f"-o {output} is {path}, which is read: choose another name")
-    if output.exists() and not output.is_file():
-        raise UsageError(f"-o {output} is not a file: name one, like {output / usual}")
-    if not output.parent.is_dir():
-        raise UsageError(f"-o {output}: there is no folder {output.parent}: create it first")
-    if not os.access(output.parent, os.W_OK):
-        raise UsageError(f"-o {output}: {output.parent} is not writable: choose another folder")
-    return output
+        available()
+        writable_page(page, read)
+
+
+def _draw(result: Reported, page: Path | None, models: Sequence[str]) -> None:
+    """Write the page of a result, if one was asked for."""
+    if page is not None:
+        from onebyone.show.html.page import page as drawn
+        from onebyone.show.html.page import save
+
+        title = ", ".join(Path(model).name for model in models)
+        with unbroken():
+            save(drawn(result, title), page)
 
 
 def _load(path: Path) -> dict[str, np.ndarray[Any, Any]]:

@@ -26,6 +26,8 @@ class Row:
         ratio: time of the first model over its own; None for the first.
         control: the same for the first model against a second copy of itself.
         reason: why it was not timed.
+        seconds: of each round, in their order.
+        again: of the first model alone, the same of its second copy.
     """
 
     engine: str
@@ -37,6 +39,8 @@ class Row:
     ratio: Interval | None = None
     control: Interval | None = None
     reason: str = ""
+    seconds: tuple[float, ...] = ()
+    again: tuple[float, ...] = ()
 
     @property
     def verdict(self) -> str:

@@ -6,6 +6,7 @@ result has to know how it looks.
 
 from __future__ import annotations
 
+from html import escape
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from onebyone.shown import Shown
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["TERMINAL", "notebook", "rich", "text"]
+__all__ = ["PAGES", "TERMINAL", "notebook", "rich", "text"]
 
 TERMINAL = {
     "Bench": "bench",
@@ -25,6 +26,10 @@ TERMINAL = {
     "Report": "report",
 }
 """The name of a result's class -> the module of `onebyone.show.terminal` that draws it."""
+
+
+PAGES = frozenset({"Bench", "Certificate", "Count", "Report"})
+"""The results that have a report in HTML."""
 
 
 def rich(result: Shown, **options: Any) -> RenderableType:
@@ -42,7 +47,20 @@ def text(result: Shown) -> str:
 
 
 def notebook(result: Shown) -> str:
-    """HTML for a notebook."""
-    import html
+    """The report in a frame of its own; the page of text where it cannot be made."""
+    shown: Any = getattr(result, "report", result)
+    if type(shown).__name__ in PAGES:
+        from onebyone.errors import UsageError
+        from onebyone.show.html.page import page
 
-    return f'<pre style="white-space: pre; overflow-x: auto">{html.escape(str(result))}</pre>'
+        try:
+            return _framed(page(shown))
+        except UsageError:
+            pass
+    return f'<pre style="white-space: pre; overflow-x: auto">{escape(str(result))}</pre>'
+
+
+def _framed(page: str) -> str:
+    """A document whose style, script and names stay in it."""
+    style = "width: 100%; height: 44rem; border: 0"
+    return f'<iframe sandbox="allow-scripts" style="{style}" srcdoc="{escape(page)}"></iframe>'
