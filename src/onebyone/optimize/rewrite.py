@@ -25,7 +25,7 @@ from onebyone.graph.symbolic import simplify_shapes
 from onebyone.graph.unused import remove_unused
 from onebyone.optimize.cost import Profile
 from onebyone.optimize.names import Names
-from onebyone.optimize.outline import outline
+from onebyone.optimize.outline import outlines
 from onebyone.optimize.passes import FIRST, PASSES, Rewrite
 from onebyone.optimize.proof.ledger import Ledger
 from onebyone.optimize.regions.change import change_of, changes
@@ -118,10 +118,7 @@ def _settled(graph: ir.Graph, ledger: Ledger, rewrites: Iterable[Rewrite]) -> li
     small = not any("demand" in rewrite.laws for rewrite in rewrites)
     pieces = ledger.step(moved, left, small, rounds=not rewrites)
     proofs = ledger.proofs(pieces, [{*r.nodes, *r.made} for r in rewrites])
-    sides = [
-        (outline(before, r.nodes, ledger.sizes), outline(ledger.last, r.made, ledger.sizes))
-        for r in rewrites
-    ]
+    sides = [outlines(before, ledger.last, r.nodes, r.made, ledger.sizes) for r in rewrites]
     return [
         replace(r, proof=proof, sides=pair)
         for r, proof, pair in zip(rewrites, proofs, sides, strict=True)

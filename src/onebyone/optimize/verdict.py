@@ -72,7 +72,7 @@ def _changes(report: Report, sign: int) -> Iterator[str]:
 def short(value: float, unit: str = "") -> str:
     """Three digits and a prefix; whole numbers below a thousand as they are."""
     if unit == "s":
-        return f"{1e3 * value:.3g} ms"
+        return f"{1e3 * value:.3g} ms" if value < 1 else f"{value:.3g} s"
     prefixes = ["T", "G", "M", "k", ""]
     while value >= 999.5 and len(prefixes) > 1:
         value /= 1000

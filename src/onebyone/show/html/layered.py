@@ -17,6 +17,8 @@ __all__ = ["Box", "Drawing", "Path", "Port", "drawing"]
 WIDE, HIGH = 170, 46
 _ACROSS, _DOWN, _PAD = 182, 86, 8
 """From box to box, and around all of them, in pixels."""
+_LETTER = 6.8
+"""Pixels of a letter of the shapes."""
 _NAME = 24
 """Characters of a name in a box, or beside the drawing."""
 
@@ -32,6 +34,7 @@ class Box:
     macs: bool
     kind: str
     full: str
+    stays: bool
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ def drawing(outline: Outline) -> Drawing:
         for name, k in (*inside.items(), *outside.items())
     )  # fmt: skip
     paths = tuple(_paths(ends, places, bends))
-    right = max((x for x, _ in places.values()), default=0) + WIDE + _PAD
+    words = [path.x + _LETTER * len(path.text) for path in paths]
+    right = max([*(x + WIDE for x, _ in places.values()), *words], default=0) + _PAD
     foot = max(max((p.y for p in ports), default=0) + 8, max(b.y for b in boxes) + HIGH + _PAD)
     return Drawing(right, foot, boxes, ports, paths, _said(outline))
 
@@ -151,11 +155,13 @@ def _chains(
 
 
 def _box(operator: Operator, place: Place) -> Box:
-    weight = "" if operator.weight is None else _weight(operator)
+    weight = _weight(operator) if operator.macs else ""
     title = f"{operator.op} {weight}".strip()
     line = f"{short(operator.macs)} MACs" if operator.macs else named(operator.name, _NAME)
     full = f"{named(operator.op)} {named(operator.name, 200)}"
-    return Box(*place, named(title, 25), line, operator.macs > 0, operator.kind, full)
+    return Box(
+        *place, named(title, 25), line, operator.macs > 0, operator.kind, full, operator.stays
+    )
 
 
 def _weight(operator: Operator) -> str:
@@ -164,6 +170,8 @@ def _weight(operator: Operator) -> str:
     if operator.op != "Conv" or len(weight) < 3:
         return shape(operator.weight) if weight else ""
     kernel = "×".join(map(str, weight[2:]))
+    if operator.kind == "depthwise":
+        return f"{kernel}, each of {weight[0]}"
     return f"{kernel}, {weight[1]} → {weight[0]}"
 
 

@@ -18,8 +18,8 @@ _DRAWN = 64
 """Operators of a graph that a page can show; of a larger one they are counted."""
 _OPEN, _SHOWN = 6, 40
 """Kinds of regions that are unfolded, and that are drawn at all."""
-_COLUMN = 384
-"""Pixels of a graph beside another."""
+_ROOM, _WORDS = 760, 300
+"""Pixels for two graphs beside each other, and of one that is told in words."""
 _ROOTS = 12
 """Regions of a kind that are named."""
 
@@ -84,7 +84,7 @@ def _look(region: Region) -> Hashable:
 
 def _form(outline: Outline) -> Hashable:
     values = {edge.value: k for k, edge in reversed(list(enumerate(outline.edges)))}
-    operators = tuple((o.op, o.kind, o.macs, o.weight) for o in outline.operators)
+    operators = tuple((o.op, o.kind, o.macs, o.weight, o.stays) for o in outline.operators)
     edges = tuple((values[e.value], e.source, e.target, e.shape) for e in outline.edges)
     return operators, edges
 
@@ -102,7 +102,7 @@ def _group(same: Sequence[Region]) -> Group:
         tuple(LAWS[law] for law in first.laws),
         *pictures,
         ", ".join(filter(None, (told, less))),
-        any(p.drawing is not None and p.drawing.width > _COLUMN for p in pictures),
+        sum(p.drawing.width if p.drawing else _WORDS for p in pictures) > _ROOM,
         tuple(named(region.root, 80) for region in same[:_ROOTS]),
         max(0, len(same) - _ROOTS),
     )

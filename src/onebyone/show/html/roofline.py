@@ -21,10 +21,11 @@ from onebyone.show.html.words import named, short
 __all__ = ["Arrow", "Label", "Roofline", "Spot", "reached", "roofline"]
 
 _LEFT, _TOP, _FOOT = 8.0, 12.0, 44.0
-_RADIUS = 6.0
+_RADIUS, _SAG = 6.0, 48.0
+"""Pixels of a point, and by how much an arrow hangs through."""
 _LABELS = 4
 """Layers that are named in the drawing: those that take most of the time."""
-_ARROWS = 60
+_ARROWS = 12
 """Of more changes those are drawn that save most."""
 
 
@@ -58,6 +59,11 @@ class Arrow:
     y1: float
     x2: float
     y2: float
+
+    @property
+    def bend(self) -> str:
+        """Where a curve that hangs through is drawn to."""
+        return f"{(self.x1 + self.x2) / 2:.1f} {max(self.y1, self.y2) + _SAG:.1f}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ def roofline(
     height = min(460.0, 0.75 * width + 60)
     ridge = profile.peak / profile.bandwidth
     x = log_over([*(s.intensity for s in spots), ridge], _LEFT, width - _LEFT)
-    rates = [*(s.rate for s in spots), profile.peak, profile.peak / 30]
+    rates = [*(s.rate for s in spots), profile.peak, profile.peak / 8]
     y = log_over(rates, height - _FOOT, _TOP, 2.0)
     changed = {k for link in links for k in link.before} if links else set()
     moved = [old[k] for k in sorted(changed) if k < len(old)]
@@ -125,7 +131,7 @@ def roofline(
         f"{short(profile.bandwidth, 'B/s')} of memory",
         _ticks(x.ticks(8 if width > 600 else 4)),
         _ticks(y.ticks(5)),
-        tuple(_labels(now, x, y, width)),
+        tuple(_labels(now, x, y, width, _SAG if links else 0)),
     )
 
 
@@ -163,20 +169,18 @@ def _arrows(
         ]
         if ends[0] is not None and ends[1] is not None:
             (x1, y1), (x2, y2) = ((x.at(s.intensity), y.at(s.rate)) for s in ends if s is not None)
-            far = hypot(x2 - x1, y2 - y1)
-            if far > 3 * _RADIUS:
-                a, b = (_RADIUS * (x2 - x1) / far, _RADIUS * (y2 - y1) / far)
-                yield Arrow(*(round(n, 1) for n in (x1 + a, y1 + b, x2 - a, y2 - b)))
+            if hypot(x2 - x1, y2 - y1) > 3 * _RADIUS:
+                yield Arrow(x1, y1 + _RADIUS, x2, y2 + _RADIUS)
 
 
-def _labels(spots: Sequence[Spot], x: Log, y: Log, width: float) -> Iterator[Label]:
+def _labels(spots: Sequence[Spot], x: Log, y: Log, width: float, sag: float) -> Iterator[Label]:
     """Names of the dearest layers, each under its point, and no line through another's words."""
     most = 34 if width > 600 else 20
     dearest = sorted(spots, key=lambda s: -s.seconds)[:_LABELS]
     placed = [(x.at(spot.intensity), y.at(spot.rate), spot) for spot in dearest]
     left = sorted((p for p in placed if p[0] <= width / 2), key=lambda p: -p[0])
     right = sorted((p for p in placed if p[0] > width / 2), key=lambda p: p[0])
-    line = max(p[1] for p in placed) + 40
+    line = max(p[1] for p in placed) + 40 + sag / 2
     for at, high, spot in (*left, *right):
         text = f"{named(spot.name, most)}, {short(spot.seconds, 's')}"
         yield Label(at, line, text, at > width / 2, high + _RADIUS)

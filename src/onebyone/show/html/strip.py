@@ -1,5 +1,7 @@
-"""The network as a bar: its layers side by side, as high as they have MACs.
+"""The network as a bar: its layers side by side, as high as the square root of their MACs.
 
+Beside a layer that has nearly all of them, others could not be seen at their true height; the bar
+of the kinds, which stands by it, has true lengths.
 What it was stands above what it is, head to foot, so that the layers that changed can be joined.
 Widths are in thousandths of the drawing's, heights in pixels: a page stretches it sideways.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 from onebyone.counting.formulas import KINDS
 from onebyone.counting.value import Count, LayerCount
@@ -105,7 +108,7 @@ def _bar(place: int, layer: LayerCount, base: int, down: bool, top: int, unit: f
 
 
 def _tall(macs: int, top: int) -> float:
-    return round(max(_STUB, _HIGH * macs / top), 1)
+    return round(max(_STUB, _HIGH * sqrt(macs / top)), 1)
 
 
 def _ribbon(change: Change, unit: float) -> Ribbon:

@@ -14,6 +14,8 @@ __all__ = ["Engine", "Lane", "Odds", "Ratios", "engines"]
 
 _LANE, _TOP = 108.0, 8.0
 """Pixels of a model, and above the first."""
+_FAR = 3.0
+"""Beyond the upper quartile, in ranges between the quartiles: what lies there is far out."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,8 @@ def engines(bench: Bench, width: float) -> tuple[Engine, ...]:
 
 def _engine(name: str, rows: Sequence[Row], width: float) -> Engine:
     timed = [row for row in rows if row.time is not None]
-    every = sorted(s for row in timed for s in (*row.seconds, *row.again))
-    low, high = _range(every)
-    axis = _Axis(low, high, 8.0, width - 8.0)
+    taken = [sorted(times) for row in timed for times in (row.seconds, row.again) if times]
+    axis = _Axis(*_range(taken), 8.0, width - 8.0)
     lanes: list[Lane] = []
     for row in timed:
         lanes.append(_lane(_file(row), row.seconds, axis, len(lanes), False))
@@ -93,13 +94,17 @@ def _file(row: Row) -> str:
     return named(row.model.rpartition("/")[2], 40)
 
 
-def _range(every: Sequence[float]) -> tuple[float, float]:
-    """All but the slowest hundredth, which would press the others together."""
-    if not every:
+def _range(taken: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Of sorted times all but what is far out, which would press the others together."""
+    if not taken:
         return 0.0, 1.0
-    low, high = every[0], every[min(len(every) - 1, int(0.99 * len(every)))]
-    room = 0.06 * (high - low) or 0.1 * high
-    return max(0.0, low - room), high + room
+    ends = []
+    for times in taken:
+        low, high = times[len(times) // 4], times[3 * len(times) // 4]
+        ends.append(min(times[-1], high + _FAR * (high - low)))
+    first, last = min(times[0] for times in taken), max(ends)
+    room = 0.06 * (last - first) or 0.1 * last
+    return max(0.0, first - room), last + room
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,8 @@ def _sentence(text: str) -> str:
 def _compared(report: Report) -> Iterator[Fact]:
     old, new = report.before.count, report.after.count
     yield _less("MACs", old.macs, new.macs)
+    shares = [percent(count.pointwise_macs, count.macs) or "none" for count in (old, new)]
+    yield Fact("of them in 1×1s", shares[1], shares[0] if shares[0] != shares[1] else "")
     yield _less("modelled time", report.before.seconds, report.after.seconds, "s")
     yield _less("parameters", old.parameters, new.parameters)
     yield _less("nodes", old.nodes, new.nodes)
