@@ -19,7 +19,7 @@ _ACROSS, _DOWN, _PAD = 182, 86, 8
 """From box to box, and around all of them, in pixels."""
 _LETTER = 6.8
 """Pixels of a letter of the shapes."""
-_NAME = 24
+_NAME = 22
 """Characters of a name in a box, or beside the drawing."""
 
 

@@ -18,7 +18,7 @@ _DRAWN = 64
 """Operators of a graph that a page can show; of a larger one they are counted."""
 _OPEN, _SHOWN = 6, 40
 """Kinds of regions that are unfolded, and that are drawn at all."""
-_ROOM, _WORDS = 760, 300
+_ROOM, _WORDS = 730, 300
 """Pixels for two graphs beside each other, and of one that is told in words."""
 _ROOTS = 12
 """Regions of a kind that are named."""
