@@ -17,7 +17,7 @@ __all__ = ["Box", "Drawing", "Path", "Port", "drawing"]
 WIDE, HIGH = 170, 46
 _ACROSS, _DOWN, _PAD = 182, 86, 8
 """From box to box, and around all of them, in pixels."""
-_LETTER = 6.8
+_LETTER = 7.6
 """Pixels of a letter of the shapes."""
 _NAME = 22
 """Characters of a name in a box, or beside the drawing."""
@@ -171,7 +171,7 @@ def _weight(operator: Operator) -> str:
         return shape(operator.weight) if weight else ""
     kernel = "×".join(map(str, weight[2:]))
     if operator.kind == "depthwise":
-        return f"{kernel}, each of {weight[0]}"
+        return f"{kernel} depthwise"
     return f"{kernel}, {weight[1]} → {weight[0]}"
 
 

@@ -144,7 +144,7 @@ def chart(certificate: Certificate, width: float) -> Chart | None:
     lines = tuple(
         _line(checks[key], key[1], _TOP + _ROW * k + 6, axis.at) for k, key in enumerate(shown)
     )
-    foot = _TOP + _ROW * len(shown) + 8
+    foot = _ROW * len(shown) + 8
     ticks = tuple((t.at, f"{t.value:.0e}") for t in axis.ticks(7 if width > 600 else 4))
     return Chart(width, foot + 22, ticks, lines, len(ordered) - len(shown))
 

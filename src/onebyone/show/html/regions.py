@@ -18,8 +18,8 @@ _DRAWN = 64
 """Operators of a graph that a page can show; of a larger one they are counted."""
 _OPEN, _SHOWN = 6, 40
 """Kinds of regions that are unfolded, and that are drawn at all."""
-_ROOM, _WORDS = 730, 300
-"""Pixels for two graphs beside each other, and of one that is told in words."""
+_COLUMN, _ROOM, _WORDS = 736, 864, 300
+"""Pixels for two graphs in the column, and on a wide screen, and of one that is told in words."""
 _ROOTS = 12
 """Regions of a kind that are named."""
 
@@ -42,7 +42,8 @@ class Group:
         laws: at work.
         before, after: the first of them.
         saved: MACs, of all of them, in words.
-        wide: whether the two graphs do not fit beside each other.
+        layout: "pair", "broad" where two graphs beside each other need more than the column, or
+            "stack" where they have no room there.
         roots: names of the values that they compute.
         more: how many are not named.
     """
@@ -52,7 +53,7 @@ class Group:
     before: Picture
     after: Picture
     saved: str
-    wide: bool
+    layout: str
     roots: tuple[str, ...]
     more: int
 
@@ -102,10 +103,14 @@ def _group(same: Sequence[Region]) -> Group:
         tuple(LAWS[law] for law in first.laws),
         *pictures,
         ", ".join(filter(None, (told, less))),
-        sum(p.drawing.width if p.drawing else _WORDS for p in pictures) > _ROOM,
+        _layout(sum(p.drawing.width if p.drawing else _WORDS for p in pictures)),
         tuple(named(region.root, 80) for region in same[:_ROOTS]),
         max(0, len(same) - _ROOTS),
     )
+
+
+def _layout(width: float) -> str:
+    return "pair" if width <= _COLUMN else "broad" if width <= _ROOM else "stack"
 
 
 def _picture(outline: Outline) -> Picture:

@@ -26,7 +26,7 @@
     return `${Number(number.toPrecision(3))} ${units[unit]}`;
   };
   const write = {
-    name: (v) => (v.length > 36 ? `${v.slice(0, 15)}…${v.slice(-20)}` : v),
+    name: (v) => (v.length > 32 ? `${v.slice(0, 12)}…${v.slice(-19)}` : v),
     word: (v) => v,
     number: (v) => v.toLocaleString("en"),
     share: (v) => (v ? `${(100 * v).toFixed(1)}%` : ""),
