@@ -13,27 +13,22 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from onebyone.errors import CheckFailed, OnebyoneError, UnreadableModel, UsageError
+from onebyone.errors import CheckFailed, OnebyoneError, UsageError
+from onebyone.paths import arrays_of, writable, writable_page
 from onebyone.process import bound_memory, interruptible, own_stderr
-from onebyone.targets import writable, writable_page
 from onebyone.terminal import emit, progress_bar, readable, say
 from onebyone.text import shape_option
 from onebyone.watch import said_all, unbroken, watched
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from onebyone.optimize.report import Report
     from onebyone.show.html.blocks import Reported
 
 __all__ = ["cli", "main", "run"]
-
-# Bytes of inputs to verify on: a small file may unpack to a thousand times its size.
-LARGEST_DATA = 4 << 30
 
 
 def main() -> None:
@@ -139,7 +134,7 @@ def count(
     model: str, shapes: Mapping[str, Sequence[int]], page: Path | None, as_json: bool
 ) -> None:
     """Count the parameters, multiply-accumulates and bytes of MODEL, layer by layer."""
-    _page_target(page, (model,))
+    writable_page(page, (model,))
     from onebyone.graph.count import count as count_model
 
     found = count_model(model, shapes or None)
@@ -195,8 +190,8 @@ def optimize(
     if output is None and not dry_run:
         raise UsageError("no output given: add -o OUT.onnx, or --dry-run to write nothing")
     target = None if dry_run else writable(output, read=(data, profile))
-    _page_target(page, (model, output, data, profile))
-    arrays = None if data is None else _load(data)
+    writable_page(page, (model, output, data, profile))
+    arrays = None if data is None else arrays_of(data)
     from onebyone.graph.copy import copy
     from onebyone.graph.write import write
     from onebyone.optimize import optimize as optimize_model
@@ -274,8 +269,8 @@ def verify(
     as_json: bool,
 ) -> None:
     """Do models A and B compute the same, but for rounding? Exit 0 if they do, 1 if not."""
-    _page_target(page, (a, b, data))
-    arrays = None if data is None else _load(data)
+    writable_page(page, (a, b, data))
+    arrays = None if data is None else arrays_of(data)
     from onebyone.optimize.verification.verify import verify as verify_models
 
     with progress_bar() as progress:
@@ -323,7 +318,7 @@ def bench(
     of A shows what can be told apart on this machine now, and what not. For an ONNX file litert
     runs the .tflite file of the same name beside it.
     """
-    _page_target(page, models)
+    writable_page(page, models)
     from onebyone.measure.bench import bench as time_models
 
     with progress_bar(timed=True) as progress:
@@ -453,15 +448,6 @@ def explore(output: Path, opened: bool) -> None:
             raise CheckFailed(f"no browser was found: open {target} in one")
 
 
-def _page_target(page: Path | None, read: Sequence[str | Path | None]) -> None:
-    """Nothing, if a page can be made, and written there."""
-    if page is not None:
-        from onebyone.show.html.page import available
-
-        available()
-        writable_page(page, read)
-
-
 def _draw(result: Reported, page: Path | None, models: Sequence[str]) -> None:
     """Write the page of a result, if one was asked for."""
     if page is not None:
@@ -471,28 +457,6 @@ def _draw(result: Reported, page: Path | None, models: Sequence[str]) -> None:
         title = ", ".join(Path(model).name for model in models)
         with unbroken():
             save(drawn(result, title), page)
-
-
-def _load(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """The arrays of an .npz file by name; nothing in it is executed."""
-    import zipfile
-    import zlib
-
-    import numpy as np
-
-    try:
-        # Opened here, so that it is closed also when it turns out to be something else.
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise UsageError(f"{path} is one array: wanted np.savez(FILE, NAME=array)")
-            # No more is unpacked than is declared.
-            if sum(entry.file_size for entry in archive.zip.infolist()) > LARGEST_DATA:
-                raise UnreadableModel(f"{path} unpacks to more than {LARGEST_DATA >> 30} GiB")
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        # RuntimeError: the archive is encrypted, or packed in a way that zipfile does not know.
-        raise UnreadableModel(f"{path}: wanted an .npz file of plain arrays: {error}") from error
 
 
 @contextmanager

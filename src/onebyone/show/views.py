@@ -63,4 +63,5 @@ def notebook(result: Shown) -> str:
 def _framed(page: str) -> str:
     """A document whose style, script and names stay in it."""
     style = "width: 100%; height: 44rem; border: 0"
-    return f'<iframe sandbox="allow-scripts" style="{style}" srcdoc="{escape(page)}"></iframe>'
+    frame = f'<iframe title="report" sandbox="allow-scripts" style="{style}"'
+    return f'{frame} srcdoc="{escape(page)}"></iframe>'

@@ -51,6 +51,19 @@ def test_a_model_is_never_written_over(
     assert code == 2
     assert "choose another name" in message
     assert model.read_bytes() == content
+    link = model.with_name("link.html")
+    link.symlink_to(model)
+    code, message = refused(capsys, *words(command, model, link))
+    assert code == 2
+    assert "no page" in message
+    assert model.read_bytes() == content
+
+
+def test_an_older_page_is_written_over(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = model.with_name("report.html")
+    page.write_text("<!doctype html>\nolder", encoding="utf-8")
+    assert run(words("count", model, page)) == 0
+    assert "older" not in page.read_text(encoding="utf-8")
 
 
 def test_the_page_is_not_the_result(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

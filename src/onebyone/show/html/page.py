@@ -14,6 +14,7 @@ import json
 import os
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onebyone.errors import UsageError
@@ -90,6 +91,15 @@ def save(text: str, path: str | os.PathLike[str]) -> None:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise UsageError(f"cannot write {path}: {reason}; choose another path") from error
+
+
+def is_page(path: Path) -> bool:
+    """Whether what is in a file begins as a page does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(64).lstrip().lower().startswith(b"<!doctype html")
+    except OSError:
+        return False
 
 
 def safe_json(value: Any) -> Any:
