@@ -237,6 +237,6 @@ def test_the_verdict_says_what_the_numbers_are() -> None:
     )
     told = verdict.of_report(replace(report(), certificate=failed))
     assert told.stamp == "FAIL"
-    assert told.then.startswith("Do not use the result")
+    assert told.then.startswith("Do not take B for A")
     assert "not proved equal" in told.headline
     assert verdict.of_bench(bench()).headline.startswith("second.onnx is 2.")

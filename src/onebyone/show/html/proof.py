@@ -14,7 +14,7 @@ from onebyone.optimize.verification.certificate import (
     severity,
 )
 from onebyone.show.html.scale import log_over
-from onebyone.show.html.words import named, percent, shape
+from onebyone.show.html.words import named, of_bound, percent, shape
 
 __all__ = ["Asked", "Bar", "Chart", "Histogram", "Line", "Proof", "chart", "histogram", "proof"]
 
@@ -22,6 +22,8 @@ _OUTPUTS = 16
 """Outputs in the chart: those that came nearest to their bound."""
 _ROW, _TOP = 44, 26
 """Pixels of an output in the chart, and above the first."""
+_FAR = 1e-12
+"""Errors that are smaller, beside the largest number, stand at the left end."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def proof(certificate: Certificate) -> Proof:
 def _asked(trial: Trial) -> Asked:
     sizes = ", ".join(f"{named(name, 24)} {shape(s)}" for name, s in [*trial.shapes.items()][:6])
     hardest = max(trial.outputs, key=severity, default=None)
-    used = "" if hardest is None or not isfinite(hardest.used) else f"{hardest.used:.1%}"
+    used = "" if hardest is None else of_bound(hardest.used)
     if trial.passed:
         found = "equal"
     else:
@@ -140,7 +142,8 @@ def chart(certificate: Certificate, width: float) -> Chart | None:
     ordered = sorted(checks, key=lambda key: (key[1], -worst[key]))
     shown = ordered[:_OUTPUTS]
     numbers = [n for key in shown for c in checks[key] for n in (c.max_abs_error, c.bound)]
-    axis = log_over(numbers, 8.0, width - 8.0, 2.0)
+    far = max(numbers) * _FAR
+    axis = log_over((n for n in numbers if n >= far), 8.0, width - 8.0, 2.0)
     lines = tuple(
         _line(checks[key], key[1], _TOP + _ROW * k + 6, axis.at) for k, key in enumerate(shown)
     )
@@ -155,7 +158,7 @@ def _line(
     hardest = max(checks, key=lambda check: check.used)
     errors = "".join(f"M{at(c.max_abs_error):g} {y:g}h0" for c in checks)
     bounds = "".join(f"M{at(c.bound):g} {y - 6:g}v12" for c in checks)
-    words = f"{hardest.used:.1%} of a bound" if isfinite(hardest.used) else "fails"
+    words = f"{of_bound(hardest.used)} of a bound" if isfinite(hardest.used) else "fails"
     name = named(hardest.name, 24) + (", looking for trouble" if trouble else "")
     ends = at(hardest.max_abs_error), at(hardest.bound)
     failed = any(not check.passed for check in checks)

@@ -131,7 +131,7 @@ def roofline(
         f"{short(profile.bandwidth, 'B/s')} of memory",
         _ticks(x.ticks(8 if width > 600 else 4)),
         _ticks(y.ticks(5)),
-        tuple(_labels(now, x, y, width, _SAG if links else 0)),
+        tuple(_labels(now, x, y, (width, height), _SAG if links else 0)),
     )
 
 
@@ -173,14 +173,18 @@ def _arrows(
                 yield Arrow(x1, y1 + _RADIUS, x2, y2 + _RADIUS)
 
 
-def _labels(spots: Sequence[Spot], x: Log, y: Log, width: float, sag: float) -> Iterator[Label]:
+def _labels(
+    spots: Sequence[Spot], x: Log, y: Log, size: tuple[float, float], sag: float
+) -> Iterator[Label]:
     """Names of the dearest layers, each under its point, and no line through another's words."""
+    width, height = size
     most = 34 if width > 600 else 20
     dearest = sorted(spots, key=lambda s: -s.seconds)[:_LABELS]
     placed = [(x.at(spot.intensity), y.at(spot.rate), spot) for spot in dearest]
     left = sorted((p for p in placed if p[0] <= width / 2), key=lambda p: -p[0])
     right = sorted((p for p in placed if p[0] > width / 2), key=lambda p: p[0])
-    line = max(p[1] for p in placed) + 40 + sag / 2
+    lowest = height - _FOOT - 20 * len(placed)
+    line = min(max(p[1] for p in placed) + 40 + sag / 2, lowest)
     for at, high, spot in (*left, *right):
         text = f"{named(spot.name, most)}, {short(spot.seconds, 's')}"
         yield Label(at, line, text, at > width / 2, high + _RADIUS)

@@ -11,7 +11,7 @@ from onebyone.optimize.report import Report
 from onebyone.optimize.verdict import cost, gained
 from onebyone.optimize.verdict import proof as proved
 from onebyone.optimize.verification.certificate import Certificate
-from onebyone.show.html.words import many, percent, short
+from onebyone.show.html.words import many, of_bound, percent, short
 
 __all__ = ["Fact", "Verdict", "of_bench", "of_certificate", "of_count", "of_report"]
 
@@ -67,7 +67,7 @@ def of_count(count: Count) -> Verdict:
         Fact(
             "peak memory",
             "unknown" if peak is None else short(peak, "B"),
-            change=f"of it weights {short(count.weight_bytes, 'B')}",
+            change=f"{'of it ' if peak else ''}weights {short(count.weight_bytes, 'B')}",
         ),
         Fact("moved", short(count.activation_bytes, "B"), change="read and written in a run"),
     )
@@ -136,8 +136,8 @@ def _less(name: str, old: float, new: float, unit: str = "") -> Fact:
 
 
 def _error(certificate: Certificate) -> Fact:
-    used = f"of the rounding allowed; error {certificate.max_abs_error:.2g}"
-    return Fact("nearest to its bound", f"{certificate.used:.1%}", change=used)
+    error = f"error {certificate.max_abs_error:.2g}"
+    return Fact("of the rounding allowed", of_bound(certificate.used) or "beyond", change=error)
 
 
 def _said(notes: list[str]) -> tuple[str, ...]:
@@ -164,7 +164,7 @@ def _then(report: Report) -> str:
 def _after_failure(certificate: Certificate) -> str:
     if certificate.undecided:
         return "Give inputs of the model's domain: --data FILE.npz."
-    return f"Do not use the result; look at {certificate.worst}."
+    return f"Do not take B for A; look at the {certificate.worst}."
 
 
 def of_certificate(certificate: Certificate) -> Verdict:

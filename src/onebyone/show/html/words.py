@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 from onebyone.counting.formulas import Shape
 from onebyone.optimize.verdict import short
 from onebyone.show.terminal.text import shortened
 from onebyone.text import escaped
 
-__all__ = ["MOST", "many", "named", "percent", "shape", "short"]
+__all__ = ["MOST", "many", "named", "of_bound", "percent", "shape", "short"]
 
 MOST = 48
 """Characters of a name in a drawing; its middle goes."""
@@ -32,6 +34,17 @@ def percent(part: float, whole: float) -> str:
         return ""
     share = 100 * part / whole
     return f"{share:.0f}%" if share >= 9.95 or share == 0 else f"{share:.1f}%"
+
+
+def of_bound(used: float) -> str:
+    """The used share of a bound: in percents, or how many times it is passed.
+
+    >>> of_bound(0.0627), of_bound(14964.7), of_bound(float("inf"))
+    ('6.3%', '14,965×', '')
+    """
+    if not isfinite(used):
+        return ""
+    return f"{used:.1%}" if used <= 1 else f"{used:,.0f}×" if used >= 10 else f"{used:.1f}×"
 
 
 def shape(sizes: Shape | None) -> str:
