@@ -43,3 +43,14 @@ def test_outputs_stay_to_the_end() -> None:
 def test_of_sizes_that_are_unknown_nothing_is_said() -> None:
     counted = onebyone.count(model("y = NonZero(x)", "float[3,5] x", "int64[N,M] y"))
     assert counted.peak_activation_bytes is None
+
+
+def test_a_module_has_the_peak_of_its_file() -> None:
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 1, bias=False), nn.ReLU(inplace=True), nn.Conv2d(4, 8, 1, bias=False)
+    )
+    counted = onebyone.count(module, torch.empty(1, 3, 5, 7))
+    assert counted.peak_activation_bytes == FOUR + EIGHT
+    assert onebyone.count(module[:2], torch.empty(1, 3, 5, 7)).peak_activation_bytes == X + FOUR

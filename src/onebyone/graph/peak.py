@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from onebyone.counting.peak import highest
 from onebyone.graph.count_walk import FREE_VIEWS, Walk, bytes_of
 from onebyone.graph.count_weights import operator
 
@@ -33,19 +34,6 @@ def peak(walk: Walk) -> int | None:
         held = holder.get(value, value)
         if held in spans:
             spans[held] = (spans[held][0], len(nodes))
-    return _highest(walk, spans, len(nodes))
-
-
-def _highest(walk: Walk, spans: dict[ir.Value, tuple[int, int]], count: int) -> int | None:
-    steps = [0] * (count + 2)
-    for value, (first, last) in spans.items():
-        size = bytes_of(value, walk) if value.name else 0
-        if size is None:
-            return None
-        steps[first] += size
-        steps[last + 1] -= size
-    alive = highest = 0
-    for step in steps:
-        alive += step
-        highest = max(highest, alive)
-    return highest
+    sized = [(*span, bytes_of(v, walk) if v.name else 0) for v, span in spans.items()]
+    known = [(first, last, size) for first, last, size in sized if size is not None]
+    return highest(known) if len(known) == len(sized) else None
