@@ -93,8 +93,12 @@ def outlines(
     Nodes that a step looked through and left as they were belong to neither, unless the two sides
     would begin at different values without them.
     """
-    same = {record for node, record in before.records.items() if after.records.get(node) is record}
-    old = [r for r in _named(before, nodes) if r not in same or r.name in made]
+    changed = {*made}
+    old = [
+        record
+        for record in _named(before, nodes)
+        if record.name in changed or after.records.get(record.node) is not record
+    ]
     new = _named(after, made)
     reached = _reaching(old, before, _given(new, after))
     grown = _reaching(new, after, _given(reached, before))
@@ -110,8 +114,8 @@ def outline(graph: Snapshot, names: Collection[str], sizes: Sizes) -> Outline:
 
 
 def _named(graph: Snapshot, names: Collection[str]) -> list[Record]:
-    wanted = set(names)
-    return [record for record in graph.records.values() if record.name in wanted]
+    found = [record for name in dict.fromkeys(names) for record in graph.called.get(name, ())]
+    return sorted(found, key=lambda record: graph.places[record.node])
 
 
 def _given(records: Sequence[Record], graph: Snapshot) -> set[ir.Value]:
@@ -168,11 +172,6 @@ def _edges(records: Sequence[Record], graph: Snapshot, sizes: Sizes) -> Iterator
     Of what comes in, only what is computed with: no sizes and no indices.
     """
     places = {record.node: k for k, record in enumerate(records)}
-    readers: dict[ir.Value, list[int]] = {}
-    for record in graph.records.values():
-        for value in dict.fromkeys((*record.inputs, *record.captured)):
-            if value is not None:
-                readers.setdefault(value, []).append(places.get(record.node, -1))
     for k, record in enumerate(records):
         for value in dict.fromkeys(record.inputs):
             maker = None if value is None else graph.makers.get(value)
@@ -182,7 +181,8 @@ def _edges(records: Sequence[Record], graph: Snapshot, sizes: Sizes) -> Iterator
             if source is not None or value.dtype is None or is_float(value):
                 yield _edge(value, source, k, graph, sizes)
         for value in record.outputs:
-            if -1 in readers.get(value, []) or value in graph.outputs:
+            elsewhere = any(node not in places for node in graph.readers.get(value, ()))
+            if elsewhere or value in graph.outputs:
                 yield _edge(value, k, None, graph, sizes)
 
 
