@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onebyone.errors import CheckFailed, OnebyoneError, UsageError
+from onebyone.options import shapes_given, size_given
 from onebyone.paths import arrays_of, writable, writable_page
 from onebyone.process import bound_memory, interruptible, own_stderr
 from onebyone.terminal import emit, progress_bar, readable, say
@@ -80,31 +81,12 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-def _shapes(
-    _context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
-) -> dict[str, tuple[int, ...]]:
-    """`("x=1,3,224,224",)` -> `{"x": (1, 3, 224, 224)}`; a name may itself hold a `=`."""
-    shapes = {}
-    for text in given:
-        name, _, sizes = text.rpartition("=")
-        try:
-            shape = tuple(int(size) for size in sizes.split(","))
-        except ValueError:
-            shape = ()
-        if not name or not shape or min(shape) < 1:
-            raise UsageError(f"--shape {text!r}: wanted NAME=SIZES, like input=1,3,224,224")
-        if name in shapes:
-            raise UsageError(f"--shape {text!r}: {name!r} was given twice: give it once")
-        shapes[name] = shape
-    return shapes
-
-
 _model = click.argument("model", type=click.Path())
 _shape = click.option(
     "--shape",
     "shapes",
     multiple=True,
-    callback=_shapes,
+    callback=shapes_given,
     metavar="NAME=SIZES",
     help="Sizes of an input that leaves some open: input=1,3,224,224. Repeatable. Otherwise batch "
     "1, sequence 128, image 224.",
@@ -354,18 +336,6 @@ def profile(name: str, threads: int | None, clock: str, output: Path | None, as_
     emit(found, as_json)
 
 
-def _size(
-    _context: click.Context, _parameter: click.Parameter, given: str | None
-) -> tuple[int, ...] | None:
-    """`"56x56"` -> `(56, 56)`; None where nothing was given."""
-    if given is None:
-        return None
-    try:
-        return tuple(int(size) for size in given.split("x"))
-    except ValueError:
-        raise UsageError(f"--size {given!r}: wanted HEIGHTxWIDTH, like 56x56") from None
-
-
 @cli.command()
 @click.argument("in_channels", type=int)
 @click.argument("out_channels", type=int)
@@ -382,7 +352,7 @@ def _size(
 )
 @click.option(
     "--size",
-    callback=_size,
+    callback=size_given,
     metavar="HxW",
     help="Of the input, 56x56 if not given; 197 is a sequence, 8x14x14 a volume.",
 )
