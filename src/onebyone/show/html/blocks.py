@@ -86,7 +86,7 @@ def _report(report: Report) -> Iterator[Block]:
 
 def _proof(certificate: Certificate) -> Iterator[Block]:
     charts = Sized(*(proof.chart(certificate, width) for width in (WIDE, NARROW)))
-    shares = Sized(*(proof.histogram(certificate, width) for width in (WIDE, 640.0)))
+    shares = Sized(*(proof.histogram(certificate, width) for width in (WIDE, 800.0)))
     yield Block("proof", "The proof", (proof.proof(certificate), charts, shares))
 
 

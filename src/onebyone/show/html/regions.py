@@ -93,7 +93,8 @@ def _form(outline: Outline) -> Hashable:
 def _group(same: Sequence[Region]) -> Group:
     first, saved = same[0], sum(region.saved_macs for region in same)
     old, new = first.before.macs, first.after.macs
-    less = f"{percent(old - new, old)} of its MACs" if 0 < new < old else ""
+    whose = "its" if len(same) == 1 else "their"
+    less = f"{percent(old - new, old)} of {whose} MACs" if 0 < new < old else ""
     told = f"saves {short(saved)} MACs" if saved > 0 else "saves no MACs"
     names = " · ".join(first.laws)
     title = names if len(same) == 1 else f"{names}, {many(len(same), 'region')} like this"

@@ -178,7 +178,7 @@ def _labels(
 ) -> Iterator[Label]:
     """Names of the dearest layers, each under its point, and no line through another's words."""
     width, height = size
-    most = 34 if width > 600 else 20
+    most = 34 if width > 600 else 18
     dearest = sorted(spots, key=lambda s: -s.seconds)[:_LABELS]
     placed = [(x.at(spot.intensity), y.at(spot.rate), spot) for spot in dearest]
     left = sorted((p for p in placed if p[0] <= width / 2), key=lambda p: -p[0])
