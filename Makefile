@@ -67,7 +67,7 @@ clean:
 $(VENV)/.stamp-run: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "onebyone needs Python 3.10 or newer")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) --editable .
+	$(PIP) --editable '.[report]'
 	touch $@
 
 # torch is asked for by its version, so that pip may choose a CPU build where one is offered.

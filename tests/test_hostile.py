@@ -296,7 +296,7 @@ def test_an_archive_that_unpacks_to_much(
     model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(model.parent)
-    monkeypatch.setattr("onebyone.cli.LARGEST_DATA", 1 << 20)
+    monkeypatch.setattr("onebyone.paths.LARGEST_DATA", 1 << 20)
     np.savez_compressed("data.npz", x=np.zeros((1000, 300), np.float32))
     assert os.path.getsize("data.npz") < 3000
     code, message = said(capsys, "verify", model, model, "--data", "data.npz")

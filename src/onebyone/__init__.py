@@ -26,7 +26,9 @@ A few functions and the errors they raise; each is imported when it is first ask
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from onebyone.shown import seen_by
 
 if TYPE_CHECKING:
     from onebyone import errors
@@ -64,6 +66,13 @@ def __getattr__(name: str) -> object:
     value = home if attribute is None else getattr(home, attribute)
     globals()[name] = value
     return value
+
+
+def _views() -> Any:
+    return import_module("onebyone.show.views")
+
+
+seen_by(_views)  # of results, which know no view
 
 
 def __dir__() -> list[str]:

@@ -13,25 +13,23 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from onebyone.errors import CheckFailed, OnebyoneError, UnreadableModel, UsageError
+from onebyone.errors import CheckFailed, OnebyoneError, UsageError
+from onebyone.options import shapes_given, size_given
+from onebyone.paths import arrays_of, writable, writable_page
 from onebyone.process import bound_memory, interruptible, own_stderr
-from onebyone.show.text import shape_option
 from onebyone.terminal import emit, progress_bar, readable, say
+from onebyone.text import shape_option
 from onebyone.watch import said_all, unbroken, watched
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from onebyone.optimize.report import Report
+    from onebyone.show.html.blocks import Reported
 
 __all__ = ["cli", "main", "run"]
-
-# Bytes of inputs to verify on: a small file may unpack to a thousand times its size.
-LARGEST_DATA = 4 << 30
 
 
 def main() -> None:
@@ -83,31 +81,12 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-def _shapes(
-    _context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
-) -> dict[str, tuple[int, ...]]:
-    """`("x=1,3,224,224",)` -> `{"x": (1, 3, 224, 224)}`; a name may itself hold a `=`."""
-    shapes = {}
-    for text in given:
-        name, _, sizes = text.rpartition("=")
-        try:
-            shape = tuple(int(size) for size in sizes.split(","))
-        except ValueError:
-            shape = ()
-        if not name or not shape or min(shape) < 1:
-            raise UsageError(f"--shape {text!r}: wanted NAME=SIZES, like input=1,3,224,224")
-        if name in shapes:
-            raise UsageError(f"--shape {text!r}: {name!r} was given twice: give it once")
-        shapes[name] = shape
-    return shapes
-
-
 _model = click.argument("model", type=click.Path())
 _shape = click.option(
     "--shape",
     "shapes",
     multiple=True,
-    callback=_shapes,
+    callback=shapes_given,
     metavar="NAME=SIZES",
     help="Sizes of an input that leaves some open: input=1,3,224,224. Repeatable. Otherwise batch "
     "1, sequence 128, image 224.",
@@ -118,18 +97,31 @@ _data = click.option(
     metavar="FILE.npz",
     help="Your own inputs to verify on: one array per model input, by name.",
 )
+_report = click.option(
+    "--report",
+    "page",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Also draw the result, as one page for a browser.",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/json.md).")
 
 
 @cli.command()
 @_model
 @_shape
+@_report
 @_json
-def count(model: str, shapes: Mapping[str, Sequence[int]], as_json: bool) -> None:
+def count(
+    model: str, shapes: Mapping[str, Sequence[int]], page: Path | None, as_json: bool
+) -> None:
     """Count the parameters, multiply-accumulates and bytes of MODEL, layer by layer."""
+    writable_page(page, (model,))
     from onebyone.graph.count import count as count_model
 
-    emit(count_model(model, shapes or None), as_json)
+    found = count_model(model, shapes or None)
+    _draw(found, page, (model,))
+    emit(found, as_json)
 
 
 @cli.command()
@@ -156,6 +148,7 @@ def count(model: str, shapes: Mapping[str, Sequence[int]], as_json: bool) -> Non
     "few stay to fill up widths.",
 )
 @click.option("--no-verify", is_flag=True, help="Prove nothing, run nothing: write the result.")
+@_report
 @_json
 def optimize(
     model: str,
@@ -168,6 +161,7 @@ def optimize(
     lost_bits: float | None,
     profile: Path | None,
     no_verify: bool,
+    page: Path | None,
     as_json: bool,
 ) -> None:
     """Rewrite MODEL into an equal, cheaper model, prove it equal, and write it to OUTPUT.
@@ -177,8 +171,9 @@ def optimize(
     """
     if output is None and not dry_run:
         raise UsageError("no output given: add -o OUT.onnx, or --dry-run to write nothing")
-    target = None if dry_run else _target(output, read=(data, profile))
-    arrays = None if data is None else _load(data)
+    target = None if dry_run else writable(output, read=(data, profile))
+    writable_page(page, (model, output, data, profile))
+    arrays = None if data is None else arrays_of(data)
     from onebyone.graph.copy import copy
     from onebyone.graph.write import write
     from onebyone.optimize import optimize as optimize_model
@@ -201,6 +196,7 @@ def optimize(
         with unbroken():
             if not (result.report.unchanged and copy(model, target, result.model)):
                 write(result.model, target)
+    _draw(result.report, page, (model,))
     emit(result.report, as_json)
     if passed and not as_json:
         for line in _next(result.report, model, target, shapes):
@@ -243,6 +239,7 @@ def _next(
 @_shape
 @_data
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the random inputs.")
+@_report
 @_json
 def verify(
     a: str,
@@ -250,16 +247,19 @@ def verify(
     shapes: Mapping[str, Sequence[int]],
     data: Path | None,
     seed: int,
+    page: Path | None,
     as_json: bool,
 ) -> None:
     """Do models A and B compute the same, but for rounding? Exit 0 if they do, 1 if not."""
-    arrays = None if data is None else _load(data)
+    writable_page(page, (a, b, data))
+    arrays = None if data is None else arrays_of(data)
     from onebyone.optimize.verification.verify import verify as verify_models
 
     with progress_bar() as progress:
         certificate = verify_models(
             a, b, shapes=shapes or None, data=arrays, seed=seed, progress=progress
         )
+    _draw(certificate, page, (a, b))
     emit(certificate, as_json)
     if not certificate.passed:
         why = f": {certificate.worst}" if certificate.undecided else ""
@@ -282,6 +282,7 @@ _clock = click.option(
 @_threads
 @click.option("--seconds", type=click.FloatRange(min=0), default=10.0, help="10 for each engine.")
 @_clock
+@_report
 @_json
 def bench(
     models: tuple[str, ...],
@@ -290,6 +291,7 @@ def bench(
     threads: int | None,
     seconds: float,
     clock: str,
+    page: Path | None,
     as_json: bool,
 ) -> None:
     """Time models A, B, ... in turns against A.
@@ -298,6 +300,7 @@ def bench(
     of A shows what can be told apart on this machine now, and what not. For an ONNX file litert
     runs the .tflite file of the same name beside it.
     """
+    writable_page(page, models)
     from onebyone.measure.bench import bench as time_models
 
     with progress_bar(timed=True) as progress:
@@ -310,6 +313,7 @@ def bench(
             clock=clock,
             progress=progress,
         )
+    _draw(found, page, models)
     emit(found, as_json)
 
 
@@ -321,7 +325,7 @@ def bench(
 @_json
 def profile(name: str, threads: int | None, clock: str, output: Path | None, as_json: bool) -> None:
     """Measure what operators cost in an engine here, for `onebyone optimize --profile`."""
-    target = _target(output, "profile.json")
+    target = writable(output, "profile.json")
     from onebyone.measure.profile import profile as measure
     from onebyone.measure.save import save
 
@@ -330,18 +334,6 @@ def profile(name: str, threads: int | None, clock: str, output: Path | None, as_
     with unbroken():
         save(found, target)
     emit(found, as_json)
-
-
-def _size(
-    _context: click.Context, _parameter: click.Parameter, given: str | None
-) -> tuple[int, ...] | None:
-    """`"56x56"` -> `(56, 56)`; None where nothing was given."""
-    if given is None:
-        return None
-    try:
-        return tuple(int(size) for size in given.split("x"))
-    except ValueError:
-        raise UsageError(f"--size {given!r}: wanted HEIGHTxWIDTH, like 56x56") from None
 
 
 @cli.command()
@@ -360,7 +352,7 @@ def _size(
 )
 @click.option(
     "--size",
-    callback=_size,
+    callback=size_given,
     metavar="HxW",
     help="Of the input, 56x56 if not given; 197 is a sequence, 8x14x14 a volume.",
 )
@@ -412,7 +404,7 @@ def explore(output: Path, opened: bool) -> None:
 
     One HTML file that works offline, in any browser since mid-2024.
     """
-    target = _target(output)
+    target = writable(output)
     from onebyone.graph.files import replace
     from onebyone.show.explorer.build import build
 
@@ -426,47 +418,15 @@ def explore(output: Path, opened: bool) -> None:
             raise CheckFailed(f"no browser was found: open {target} in one")
 
 
-def _target(
-    output: Path | None, usual: str = "model.onnx", read: Sequence[Path | None] = ()
-) -> Path:
-    """The file to write, known to be writable before any work begins; raises UsageError.
+def _draw(result: Reported, page: Path | None, models: Sequence[str]) -> None:
+    """Write the page of a result, if one was asked for."""
+    if page is not None:
+        from onebyone.show.html.page import page as drawn
+        from onebyone.show.html.page import save
 
-    It is none of those that the command reads, apart from the model.
-    """
-    if output is None:
-        raise UsageError(f"no output given: add -o FILE, like {usual}")
-    for path in read:
-        if path is not None and path.exists() and output.exists() and output.samefile(path):
-            raise UsageError(f"-o {output} is {path}, which is read: choose another name")
-    if output.exists() and not output.is_file():
-        raise UsageError(f"-o {output} is not a file: name one, like {output / usual}")
-    if not output.parent.is_dir():
-        raise UsageError(f"-o {output}: there is no folder {output.parent}: create it first")
-    if not os.access(output.parent, os.W_OK):
-        raise UsageError(f"-o {output}: {output.parent} is not writable: choose another folder")
-    return output
-
-
-def _load(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """The arrays of an .npz file by name; nothing in it is executed."""
-    import zipfile
-    import zlib
-
-    import numpy as np
-
-    try:
-        # Opened here, so that it is closed also when it turns out to be something else.
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise UsageError(f"{path} is one array: wanted np.savez(FILE, NAME=array)")
-            # No more is unpacked than is declared.
-            if sum(entry.file_size for entry in archive.zip.infolist()) > LARGEST_DATA:
-                raise UnreadableModel(f"{path} unpacks to more than {LARGEST_DATA >> 30} GiB")
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        # RuntimeError: the archive is encrypted, or packed in a way that zipfile does not know.
-        raise UnreadableModel(f"{path}: wanted an .npz file of plain arrays: {error}") from error
+        title = ", ".join(Path(model).name for model in models)
+        with unbroken():
+            save(drawn(result, title), page)
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from onebyone.show.shown import Clean
-from onebyone.show.text import READABLE, escaped
+from onebyone.show.terminal.page import Clean
+from onebyone.show.terminal.text import READABLE
+from onebyone.text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,21 +59,12 @@ def say(line: str, stream: TextIO | None = None) -> None:
 def emit(result: _Result, as_json: bool) -> None:
     """Print a result on stdout, for a program or for a person."""
     if as_json:
-        import json
+        from onebyone.show.json import text
 
-        print(json.dumps(_finite(result.to_dict()), indent=2, allow_nan=False))
+        print(text(result))
     else:
         _print(result)
     sys.stdout.flush()
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity and no NaN: they become null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
 def _print(result: RenderableType) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onebyone.errors import UsageError
-from onebyone.optimize.cost import DEFAULT, Cost, Profile, load_profile
+from onebyone.optimize.cost import DEFAULT, Cost, Profile, load_profile, origin_of
 
 SLOW = Profile(peak=4.0, bandwidth=8.0, overhead=1.0)
 
@@ -71,3 +71,10 @@ def test_a_bad_profile_is_named(tmp_path: Path, content: object, message: str) -
 def test_a_missing_profile_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere"):
         load_profile(tmp_path / "nowhere.json")
+
+
+def test_a_profile_says_where_it_was_measured(tmp_path: Path) -> None:
+    about = {"engine": "onnxruntime", "version": "1", "threads": 2, "processor": "a processor"}
+    told = origin_of(written(tmp_path, {"peak": 7, "about": about}))
+    assert told == "measured: onnxruntime 1 on 2 threads of a processor"
+    assert origin_of(written(tmp_path, {"peak": 7})).startswith("profile.json, which does not say")

@@ -11,7 +11,7 @@ from rich.console import Console
 from onebyone.algebra.laws import LAWS
 from onebyone.counting.value import Count
 from onebyone.optimize.report import QUANTISED, AppliedLaw, RefusedLaw, Report, Side
-from onebyone.show.shown import Clean
+from onebyone.show.terminal.page import Clean
 
 
 def side(macs: int, seconds: float = 0.5) -> Side:
@@ -60,6 +60,7 @@ def test_json_holds_everything() -> None:
         "after",
         "laws",
         "refusals",
+        "profile",
         "simplified",
         "certificate",
     }

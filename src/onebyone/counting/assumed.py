@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from onebyone.show.text import shape_option
+from onebyone.text import shape_option
 
 __all__ = ["Assumed", "said"]
 

@@ -36,7 +36,7 @@ def einsum_work(equation: str, shapes: Sequence[Shape], fixed: Sequence[bool]) -
         macs += product
         pointwise += product if left_fixed != fixed[k] and shared - later else 0
         left, left_fixed = (left | set(right)) & later, left_fixed and fixed[k]
-    return Work(macs, pointwise)
+    return Work(macs, pointwise, kind="pointwise" if pointwise == macs else "attention")
 
 
 def _labels(equation: str, ranks: Sequence[int]) -> tuple[list[list[str]], list[str]]:

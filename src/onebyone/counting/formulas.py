@@ -16,10 +16,11 @@ a linear layer is a 1×1 convolution along that axis. An einsum is several produ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 __all__ = [
+    "KINDS",
     "Shape",
     "Work",
     "attention",
@@ -32,14 +33,21 @@ __all__ = [
 
 Shape = tuple[int, ...]
 
+KINDS = ("pointwise", "K×K", "depthwise", "attention", "other")
+"""What a layer is; attention is any product of two activations."""
+
 
 @dataclass(frozen=True)
 class Work:
-    """What one operator computes: MACs, those of them that are pointwise, additions of a bias."""
+    """What one operator computes: MACs, those of them that are pointwise, additions of a bias.
+
+    Its kind is one of `KINDS`, a name for the eye that no number hangs on.
+    """
 
     macs: int
     pointwise_macs: int = 0
     bias_adds: int = 0
+    kind: str = field(default="other", repr=False, compare=False)
 
 
 def convolution_weight(
@@ -55,7 +63,7 @@ def convolution_weight(
 
 
 def convolution(
-    weight: Shape, output: Shape, *, constant: bool = True, biased: bool = False
+    weight: Shape, output: Shape, *, constant: bool = True, biased: bool = False, groups: int = 1
 ) -> Work:
     """A convolution with a weight (C_out, C_in / groups, *kernel) and the result (N, C_out, …).
 
@@ -66,23 +74,31 @@ def convolution(
     >>> convolution((64, 1, 3, 3), (1, 64, 5, 7))
     Work(macs=20160, pointwise_macs=0, bias_adds=0)
     """
-    return _taps(weight, prod(output), constant, prod(output) if biased else 0)
+    return _taps(weight, prod(output), constant, prod(output) if biased else 0, groups)
 
 
 def transposed_convolution(
-    weight: Shape, x: Shape, output: Shape, *, constant: bool = True, biased: bool = False
+    weight: Shape,
+    x: Shape,
+    output: Shape,
+    *,
+    constant: bool = True,
+    biased: bool = False,
+    groups: int = 1,
 ) -> Work:
     """A transposed convolution of `x` (N, C_in, …), with a weight (C_in, C_out / groups, *kernel).
 
     >>> transposed_convolution((3, 4, 2, 2), (1, 3, 5, 7), (1, 4, 10, 14), biased=True)
     Work(macs=1680, pointwise_macs=0, bias_adds=560)
     """
-    return _taps(weight, prod(x), constant, prod(output) if biased else 0)
+    return _taps(weight, prod(x), constant, prod(output) if biased else 0, groups)
 
 
-def _taps(weight: Shape, positions: int, constant: bool, bias_adds: int) -> Work:
+def _taps(weight: Shape, positions: int, constant: bool, bias_adds: int, groups: int) -> Work:
     macs = positions * prod(weight[1:])
-    return Work(macs, macs if constant and prod(weight[2:]) == 1 else 0, bias_adds)
+    if constant and prod(weight[2:]) == 1:
+        return Work(macs, macs, bias_adds, "pointwise")
+    return Work(macs, 0, bias_adds, "depthwise" if groups > 1 == weight[1] else "K×K")
 
 
 def product(output: Shape, inner: int, *, constants: int, biased: bool = False) -> Work:
@@ -94,7 +110,8 @@ def product(output: Shape, inner: int, *, constants: int, biased: bool = False) 
     Work(macs=120, pointwise_macs=120, bias_adds=0)
     """
     macs = prod(output) * inner
-    return Work(macs, macs if constants == 1 else 0, prod(output) if biased else 0)
+    kind = ("attention", "pointwise", "other")[constants]
+    return Work(macs, macs if constants == 1 else 0, prod(output) if biased else 0, kind)
 
 
 def recurrence(rows: int, matrices: Sequence[Shape], biases: Sequence[Shape] = ()) -> Work:
@@ -113,4 +130,4 @@ def attention(query: Shape, keys: int, value_width: int) -> Work:
     True
     """
     *rows, width = query
-    return Work(prod(rows) * keys * (width + value_width))
+    return Work(prod(rows) * keys * (width + value_width), kind="attention")

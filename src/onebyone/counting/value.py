@@ -13,7 +13,7 @@ from onebyone.counting.assumed import Assumed, said
 from onebyone.counting.formulas import Shape
 from onebyone.counting.gaps import Uncounted
 from onebyone.counting.tree import Branch, grow
-from onebyone.show.shown import Shown
+from onebyone.shown import Shown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -35,6 +35,7 @@ class LayerCount:
         bias_adds: additions of a bias.
         activation_bytes: read and written, without constants; None if unknown.
         weight_bytes: stored size of all weights and buffers that it reads.
+        kind: one of `formulas.KINDS`.
     """
 
     name: str
@@ -47,6 +48,7 @@ class LayerCount:
     bias_adds: int
     activation_bytes: int | None
     weight_bytes: int
+    kind: str = "other"
 
     @property
     def intensity(self) -> float | None:
@@ -67,7 +69,8 @@ class Count(Shown):
     operators that ran and were no views; `inputs` are the shapes counted for, and `assumed` which
     of their sizes a file leaves open and nobody gave. `separator` is what stands between the parts
     of the layers' names where these are paths: a dot for PyTorch modules. `misfit` is the first
-    node that cannot run at these sizes, where their shapes tell.
+    node that cannot run at these sizes, where their shapes tell. `peak_activation_bytes` is what is
+    alive at once at most, node by node in their order; None where that is not known.
     """
 
     parameters: int
@@ -84,6 +87,7 @@ class Count(Shown):
     separator: str | None = None
     assumed: tuple[Assumed, ...] = ()
     misfit: str = ""
+    peak_activation_bytes: int | None = None
 
     @property
     def told(self) -> str:
@@ -123,6 +127,7 @@ class Count(Shown):
             "bias_adds": self.bias_adds,
             "activation_bytes": self.activation_bytes,
             "weight_bytes": self.weight_bytes,
+            "peak_activation_bytes": self.peak_activation_bytes,
             "intensity": self.intensity,
             "nodes": self.nodes,
         }
@@ -150,15 +155,7 @@ class Count(Shown):
 
     def table(self, depth: int | None = 2) -> RenderableType:
         """Tables for people, the layers summed by module down to `depth` levels; None: all."""
-        from onebyone.counting.view import view
-
-        return view(self, self.tree(), depth)
-
-    def __rich__(self) -> RenderableType:
-        """Tables for people: each layer, or where names are paths the two upper levels of them."""
-        from onebyone.counting.view import view
-
-        return view(self, self.tree() if self.separator else None)
+        return self._drawn(tree=self.tree(), depth=depth)
 
 
 def total(
@@ -171,6 +168,7 @@ def total(
     uncounted: tuple[Uncounted, ...],
     separator: str | None = None,
     assumed: tuple[Assumed, ...] = (),
+    peak_activation_bytes: int | None = None,
 ) -> Count:
     """The count of a whole model: the sums over its layers, and what is not a sum of them."""
     return Count(
@@ -187,6 +185,7 @@ def total(
         uncounted=uncounted,
         separator=separator,
         assumed=assumed,
+        peak_activation_bytes=peak_activation_bytes,
     )
 
 

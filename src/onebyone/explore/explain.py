@@ -14,15 +14,12 @@ arXiv:1512.03385 (bottleneck); Howard et al., "MobileNets", 2017, arXiv:1704.048
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from onebyone.counting.formulas import Shape
 from onebyone.errors import UsageError
 from onebyone.explore.layer import Layer, Stack, sizes, window
-from onebyone.show.shown import Shown
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from onebyone.shown import Shown
 
 __all__ = ["Explanation", "explain"]
 
@@ -85,11 +82,6 @@ class Explanation(Shown):
         """The layer's own numbers."""
         layer = self.layer
         return f"{layer.name}, {layer.parameters:,} parameters, {layer.macs:,} MACs"
-
-    def __rich__(self) -> RenderableType:
-        from onebyone.explore.explain_view import view
-
-        return view(self)
 
 
 def explain(

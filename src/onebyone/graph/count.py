@@ -21,7 +21,7 @@ from math import prod
 import onnx
 import onnx_ir as ir
 
-from onebyone.counting.formulas import Shape, Work
+from onebyone.counting.formulas import Work
 from onebyone.counting.value import Count, LayerCount, total
 from onebyone.graph.count_formulas import PRODUCTS, Product, Site
 from onebyone.graph.count_gaps import uncounted
@@ -29,10 +29,11 @@ from onebyone.graph.count_walk import Walk, name_of, operand, traffic
 from onebyone.graph.count_weights import Reading, operator, readings, trace
 from onebyone.graph.misfit import misfit
 from onebyone.graph.opset import modernise
+from onebyone.graph.peak import peak
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes
 
-__all__ = ["count", "macs", "tally"]
+__all__ = ["count", "macs", "tally", "work_of"]
 
 
 def count(
@@ -65,10 +66,11 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
     """Count a model that has been through `read` and `modernise`; it is not changed."""
     walk = Walk(model.graph, sizes, trace(model.graph))
     biases = {node: layer for node in walk.graph if (layer := _layer_of_bias(node, walk))}
-    work = {node: found for node in walk.graph if (found := _work(node, walk))}
+    work = {node: found for node in walk.graph if (found := work_of(node, walk))}
     for node, layer in biases.items():
         if layer in work:
-            work[layer] = _with_bias(work[layer], walk.shape(node.outputs[0]))
+            adds = prod(walk.shape(node.outputs[0]) or ())
+            work[layer] = replace(work[layer], bias_adds=adds)
     layers, weight_bytes = _layers(walk, work, biases)
     others = [node for node in walk.graph if node not in biases]
     return total(
@@ -76,6 +78,7 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
         activation_bytes=sum(traffic(node, walk) or 0 for node in others),
         weight_bytes=weight_bytes,
         nodes=len(walk.graph),
+        peak_activation_bytes=peak(walk),
         inputs=tuple(sizes.inputs.items()),
         assumed=sizes.assumed,
         uncounted=uncounted([node for node in others if node not in work], walk),
@@ -86,7 +89,7 @@ def macs(graph: ir.Graph, sizes: Sizes, nodes: Iterable[ir.Node] | None = None) 
     """The MACs of these nodes of a graph, or of all, as `tally` counts them, and nothing else."""
     walk = Walk(graph, sizes, {})
     return sum(
-        found.macs for node in (graph if nodes is None else nodes) if (found := _work(node, walk))
+        found.macs for node in (graph if nodes is None else nodes) if (found := work_of(node, walk))
     )
 
 
@@ -94,7 +97,7 @@ def _product(node: ir.Node | None) -> Product | None:
     return None if node is None else PRODUCTS.get(operator(node))
 
 
-def _work(node: ir.Node, walk: Walk) -> Work | None:
+def work_of(node: ir.Node, walk: Walk) -> Work | None:
     """The MACs of a node; None if its operator has none, or no shapes are known that fit."""
     row = _product(node)
     if row is None:
@@ -137,10 +140,6 @@ def _keeps_shape(node: ir.Node, x: ir.Value, walk: Walk) -> bool:
     return shape is not None and shape == walk.shape(x)
 
 
-def _with_bias(work: Work, shape: Shape | None) -> Work:
-    return Work(work.macs, work.pointwise_macs, prod(shape or ()))
-
-
 def _layers(
     walk: Walk, work: Mapping[ir.Node, Work], biases: Mapping[ir.Node, ir.Node]
 ) -> tuple[tuple[LayerCount, ...], int]:
@@ -177,6 +176,7 @@ def _layer(
         bias_adds=work.bias_adds,
         activation_bytes=traffic(node, walk),
         weight_bytes=_stored({reading.weight for reading in found}),
+        kind=work.kind,
     )
 
 

@@ -54,13 +54,24 @@ class Product:
 
 
 def _convolution(site: Site) -> Work:
-    return convolution(site.shapes[1], site.output, constant=site.fixed[1], biased=site.biased)
+    return convolution(
+        site.shapes[1],
+        site.output,
+        constant=site.fixed[1],
+        biased=site.biased,
+        groups=site.node.attributes.get_int("group", 1),
+    )
 
 
 def _transposed_convolution(site: Site) -> Work:
     x, weight = site.shapes
     return transposed_convolution(
-        weight, x, site.output, constant=site.fixed[1], biased=site.biased
+        weight,
+        x,
+        site.output,
+        constant=site.fixed[1],
+        biased=site.biased,
+        groups=site.node.attributes.get_int("group", 1),
     )
 
 

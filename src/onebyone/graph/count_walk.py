@@ -11,7 +11,7 @@ from onebyone.counting.formulas import Shape
 from onebyone.graph.count_weights import Weights, operator
 from onebyone.graph.shapes import Sizes
 
-__all__ = ["FREE_VIEWS", "Walk", "name_of", "operand", "tensors", "traffic"]
+__all__ = ["FREE_VIEWS", "Walk", "bytes_of", "name_of", "operand", "tensors", "traffic"]
 
 FREE_VIEWS = frozenset(
     {"Dropout", "Flatten", "Identity", "Reshape", "Shape", "Size", "Squeeze", "Unsqueeze"}
@@ -60,11 +60,12 @@ def traffic(node: ir.Node, walk: Walk) -> int | None:
     """The bytes that a node reads and writes, without constants; None if they are unknown."""
     if walk.fixed(node) or operator(node) in FREE_VIEWS:
         return 0
-    sizes = [_bytes(value, walk) for value in tensors(node) if value not in walk.weights]
+    sizes = [bytes_of(value, walk) for value in tensors(node) if value not in walk.weights]
     return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
-def _bytes(value: ir.Value, walk: Walk) -> int | None:
+def bytes_of(value: ir.Value, walk: Walk) -> int | None:
+    """What a tensor takes; None if its sizes or its type are unknown."""
     shape, dtype = walk.shape(value), value.dtype
     if shape is None or dtype is None or dtype in (ir.DataType.UNDEFINED, ir.DataType.STRING):
         return None

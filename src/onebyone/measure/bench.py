@@ -190,6 +190,7 @@ def _timed(
     loaded = [_loaded(engine, subject, threads) for subject in subjects]
     runs = {k: run for k, run in enumerate(loaded) if not isinstance(run, str)}
     times: dict[int, Sequence[float]] = {}
+    again: Sequence[float] = ()
     control = Interval(1.0, 1.0, 1.0)
     if runs:
         # The control is the first model that runs, loaded again: with memory of its own.
@@ -206,7 +207,15 @@ def _timed(
             continue
         than = None if k == min(runs) else ratio(times[min(runs)], times[k])
         spread = Spread.of(times[k])
-        yield replace(blank, rounds=len(times[k]), time=spread, ratio=than, control=control)
+        yield replace(
+            blank,
+            rounds=len(times[k]),
+            time=spread,
+            ratio=than,
+            control=control,
+            seconds=tuple(times[k]),
+            again=tuple(again) if than is None else (),
+        )
 
 
 def _stage(name: str, progress: Progress | None) -> Callable[[float], object]:

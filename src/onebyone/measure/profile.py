@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from math import prod
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -37,11 +37,7 @@ from onebyone.measure.engines import Array, engine
 from onebyone.measure.machine import processor, usable_cores
 from onebyone.measure.turns import take_turns
 from onebyone.optimize.cost import DEFAULT, Profile
-from onebyone.show.shown import Shown
-from onebyone.show.table import Columns
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from onebyone.shown import Shown
 
 __all__ = ["Measured", "Profiled", "profile"]
 
@@ -119,22 +115,12 @@ class Profiled(Shown):
     def summary(self) -> str:
         """The numbers by name, and where they come from."""
         numbers = ", ".join(f"{name} {value:.3g}" for name, value in asdict(self.profile).items())
-        return f"{numbers}; {self._where}"
+        return f"{numbers}; {self.where}"
 
     @property
-    def _where(self) -> str:
+    def where(self) -> str:
+        """The engine and the machine, in words."""
         return f"{self.engine} {self.version} on {self.threads} threads of {self.processor}"
-
-    def __rich__(self) -> RenderableType:
-        from rich.console import Group
-        from rich.text import Text
-
-        rows = []
-        for field, value in asdict(self.profile).items():
-            found = [f"{m.operator}: {m.value:.3g}" for m in self.measured if m.field == field]
-            rows.append((field, f"{value:.3g}", "\n".join(found)))
-        headings = ("field", "value", "what was measured")
-        return Group(Columns("", headings, rows, words=(2,), kept=3), Text(self._where))
 
 
 def profile(

@@ -49,11 +49,12 @@ class Call:
 
 def _convolution(call: Call) -> Work:
     x, weight = call.arguments["input"], call.arguments["weight"]
-    facts = {"constant": call.is_constant(weight), "biased": call.biased("bias")}
-    shape = tuple(call.result.shape)
+    facts: dict[str, Any] = {"constant": call.is_constant(weight), "biased": call.biased("bias")}
+    shape, groups = tuple(call.result.shape), call.arguments.get("groups", 1)
     if call.arguments.get("transposed"):
-        return transposed_convolution(tuple(weight.shape), tuple(x.shape), shape, **facts)
-    return convolution(tuple(weight.shape), shape, **facts)
+        from_x = tuple(weight.shape), tuple(x.shape)
+        return transposed_convolution(*from_x, shape, groups=groups, **facts)
+    return convolution(tuple(weight.shape), shape, groups=groups, **facts)
 
 
 @dataclass(frozen=True)

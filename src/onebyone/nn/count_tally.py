@@ -14,6 +14,7 @@ from math import prod
 
 from onebyone.counting.formulas import Shape, Work
 from onebyone.counting.gaps import Uncounted, grouped
+from onebyone.counting.peak import highest
 from onebyone.counting.value import Count, LayerCount, total
 from onebyone.nn.count_gaps import reason
 from onebyone.nn.count_trace import Operand, Step
@@ -62,7 +63,32 @@ def tally(
         inputs=inputs,
         uncounted=(*_uncounted(kept), *_unused(weights, seen)),
         separator=".",
+        peak_activation_bytes=_peak(steps, returned),
     )
+
+
+def _peak(steps: Sequence[Step], returned: Collection[int]) -> int:
+    """The most bytes of activations that are alive at once.
+
+    What writes over its first operand takes its place, and no memory.
+    """
+    place: dict[int, int] = {}
+    sizes: dict[int, int] = {}
+    spans: dict[int, tuple[int, int]] = {}
+    for k, step in enumerate(steps):
+        moving = [x for x in (*step.inputs, *step.outputs) if not x.constant]
+        if step.op.endswith("_") and step.inputs:
+            place.update((y.value, place.get(step.inputs[0].value, step.inputs[0].value))
+                         for y in step.outputs)  # fmt: skip
+        for operand in moving:
+            held = place.get(operand.value, operand.value)
+            sizes[held] = max(sizes.get(held, 0), operand.bytes)
+            spans[held] = (spans.get(held, (k, k))[0], k)
+    for value in returned:
+        held = place.get(value, value)
+        if held in spans:
+            spans[held] = (spans[held][0], len(steps))
+    return highest((*span, sizes[held]) for held, span in spans.items())
 
 
 def _pairs(steps: Sequence[Step], biases: Mapping[int, int]) -> list[tuple[Step, int]]:
@@ -74,7 +100,7 @@ def _merged(layer: Step, bias: Step) -> Step:
     assert layer.work is not None
     adds = prod(bias.outputs[0].shape)
     read = [operand for operand in bias.inputs if operand.constant]
-    work = Work(layer.work.macs, layer.work.pointwise_macs, adds)
+    work = replace(layer.work, bias_adds=adds)
     return replace(layer, work=work, inputs=(*layer.inputs, *read))
 
 
@@ -137,6 +163,7 @@ def _layer(
         bias_adds=work.bias_adds,
         activation_bytes=_traffic(step),
         weight_bytes=sum(weight.bytes for weight in read),
+        kind=work.kind,
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from onebyone.errors import UsageError
 
-__all__ = ["DEFAULT", "Cost", "Profile", "load_profile", "pays"]
+__all__ = ["DEFAULT", "ORIGIN", "Cost", "Profile", "load_profile", "origin_of", "pays"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,9 @@ class Profile:
         """
         return round(numbers * 4 / self.bandwidth * 1e12)
 
+
+ORIGIN = "the default: ONNX Runtime 1.31 on two AVX2 cores"
+"""Where its numbers come from."""
 
 DEFAULT = Profile()
 """ONNX Runtime 1.31 on two AVX2 cores, rounded from single operators at 270 × 128 × 128.
@@ -147,3 +150,12 @@ def load_profile(path: str | PathLike[str]) -> Profile:
         raise UsageError(f"got channels = {found['channels']} in {path}, wanted a whole number")
     found["channels"] = int(found.get("channels", DEFAULT.channels))
     return Profile(**{**asdict(DEFAULT), **found})
+
+
+def origin_of(path: str | PathLike[str]) -> str:
+    """Where the numbers of a profile that can be loaded come from: what it says under "about"."""
+    about = json.loads(Path(path).read_text(encoding="utf-8")).get("about")
+    keys = ("engine", "version", "threads", "processor")
+    if not isinstance(about, dict) or not all(key in about for key in keys):
+        return f"{Path(path).name}, which does not say where it was measured"
+    return "measured: {} {} on {} threads of {}".format(*(about[key] for key in keys))

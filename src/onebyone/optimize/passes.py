@@ -19,6 +19,7 @@ from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.maps.factor import factor_maps
 from onebyone.optimize.maps.normalization import fold_normalizations
 from onebyone.optimize.maps.stack import stack
+from onebyone.optimize.outline import NOTHING, Outline
 from onebyone.optimize.positions.crop import crop
 from onebyone.optimize.positions.demand import hoist_strides
 from onebyone.optimize.proof.prove import Proof
@@ -43,6 +44,7 @@ class Rewrite:
         moved: values that are still there, with another meaning that their shapes do not tell.
         left: what the law itself leaves out, as the largest factor ‖y‖/‖x‖ of it.
         proof: what was found of it by itself; None where nobody looked.
+        sides: both graphs as they stood, before the step and behind it.
     """
 
     root: str
@@ -57,6 +59,7 @@ class Rewrite:
     moved: tuple[ir.Value, ...] = ()
     left: float = 0.0
     proof: Proof | None = None
+    sides: tuple[Outline, Outline] = (NOTHING, NOTHING)
 
 
 @dataclass(frozen=True)

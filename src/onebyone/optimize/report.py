@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from onebyone.algebra.laws import LAWS
 from onebyone.counting.value import Count
-from onebyone.show.shown import Shown
+from onebyone.optimize.cost import DEFAULT, ORIGIN, Profile
+from onebyone.optimize.outline import Outline
+from onebyone.shown import Shown
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from onebyone.optimize.verification.verify import Certificate
 
-__all__ = ["QUANTISED", "AppliedLaw", "RefusedLaw", "Report", "Side"]
+__all__ = ["QUANTISED", "AppliedLaw", "RefusedLaw", "Region", "Report", "Side"]
 
 
 QUANTISED = "quantised regions are left untouched"
@@ -107,11 +107,31 @@ class RefusedLaw:
         return {"law": self.law, "node": self.node, "reason": self.reason}
 
 
+@dataclass(frozen=True)
+class Region:
+    """A rewrite as it can be drawn.
+
+    Args:
+        root: the value that it computes.
+        laws: at work in it.
+        saved_macs: by all of them.
+        before, after: the nodes that were replaced, and those that stood in their place then.
+    """
+
+    root: str
+    laws: tuple[str, ...]
+    saved_macs: int
+    before: Outline
+    after: Outline
+
+
 @dataclass(frozen=True, repr=False)
 class Report(Shown):
     """What was done to a model, what could not be, and the proof that it computes the same.
 
     `simplified` counts, by operator, nodes that computed nothing and went (`graph.simplify`).
+    `regions` are the rewrites in their order, as they can be drawn. `profile` is the machine that
+    was decided for, `origin` where its numbers come from.
     """
 
     before: Side
@@ -120,6 +140,9 @@ class Report(Shown):
     refusals: tuple[RefusedLaw, ...]
     certificate: Certificate | None = None
     simplified: Mapping[str, int] = field(default_factory=dict)
+    regions: tuple[Region, ...] = ()
+    profile: Profile = DEFAULT
+    origin: str = ORIGIN
 
     @property
     def saved(self) -> float:
@@ -139,7 +162,7 @@ class Report(Shown):
     @property
     def summary(self) -> str:
         """What was gained, and whether it is proved, in a line."""
-        from onebyone.optimize.report_view import gained, proof
+        from onebyone.optimize.verdict import gained, proof
 
         return f"{gained(self)}; proof: {proof(self).split(';')[0]}"
 
@@ -153,11 +176,7 @@ class Report(Shown):
             "after": self.after.to_dict(),
             "laws": [law.to_dict() for law in self.laws],
             "refusals": [refusal.to_dict() for refusal in self.refusals],
+            "profile": {**asdict(self.profile), "origin": self.origin},
             "simplified": dict(sorted(self.simplified.items())),
             "certificate": None if self.certificate is None else self.certificate.to_dict(),
         }
-
-    def __rich__(self) -> RenderableType:
-        from onebyone.optimize.report_view import view
-
-        return view(self)

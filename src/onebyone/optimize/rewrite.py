@@ -25,6 +25,7 @@ from onebyone.graph.symbolic import simplify_shapes
 from onebyone.graph.unused import remove_unused
 from onebyone.optimize.cost import Profile
 from onebyone.optimize.names import Names
+from onebyone.optimize.outline import outlines
 from onebyone.optimize.passes import FIRST, PASSES, Rewrite
 from onebyone.optimize.proof.ledger import Ledger
 from onebyone.optimize.regions.change import change_of, changes
@@ -52,7 +53,8 @@ def rewrite(
 
     Weights that the number type cannot hold, and folds that would lose digits: no rewrite loses
     more than `lost_bits` of what its original computes (`algebra.digits`). What each does is proved
-    in a `ledger` of the graph. `gone` counts what was simplified (`graph.simplify`).
+    in a `ledger` of the graph, if there is one. `gone` counts what was simplified
+    (`graph.simplify`).
     """
     done: list[Rewrite] = []
     refused: dict[str, Refusal] = {}
@@ -61,6 +63,7 @@ def rewrite(
     simplify_shapes(model.graph)
     gone = Counter() if gone is None else gone
     _simplified(model, gone)
+    ledger = Ledger(model.graph, sizes, proves=False) if ledger is None else ledger
     settled = partial(_settled, model.graph, ledger)
     settled([])
     for row in FIRST:
@@ -101,7 +104,7 @@ def _kept_for_digits(
             yield from ((name_of(node), context.cancelling[node]) for node in met)
 
 
-def _settled(graph: ir.Graph, ledger: Ledger | None, rewrites: Iterable[Rewrite]) -> list[Rewrite]:
+def _settled(graph: ir.Graph, ledger: Ledger, rewrites: Iterable[Rewrite]) -> list[Rewrite]:
     """The rewrites of a step, each by itself proved; what nobody reads any more goes."""
     rewrites = list(rewrites)
     remove_unused(graph)
@@ -109,14 +112,17 @@ def _settled(graph: ir.Graph, ledger: Ledger | None, rewrites: Iterable[Rewrite]
     rewrites = [
         replace(r, made=tuple(dict.fromkeys(n for n in r.made if n in names))) for r in rewrites
     ]
-    if ledger is None:
-        return rewrites
+    before = ledger.last
     moved = {value for rewrite in rewrites for value in rewrite.moved}
     left = max((rewrite.left for rewrite in rewrites), default=0.0)
     small = not any("demand" in rewrite.laws for rewrite in rewrites)
     pieces = ledger.step(moved, left, small, rounds=not rewrites)
     proofs = ledger.proofs(pieces, [{*r.nodes, *r.made} for r in rewrites])
-    return [replace(r, proof=proof) for r, proof in zip(rewrites, proofs, strict=True)]
+    sides = [outlines(before, ledger.last, r.nodes, r.made, ledger.sizes) for r in rewrites]
+    return [
+        replace(r, proof=proof, sides=pair)
+        for r, proof, pair in zip(rewrites, proofs, sides, strict=True)
+    ]
 
 
 def _simplified(model: ir.Model, gone: Counter[str]) -> bool:

@@ -23,16 +23,16 @@ from onebyone.graph.opset import modernise
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, shapes_of
 from onebyone.graph.time_limit import TakesTooLong
-from onebyone.optimize.cost import DEFAULT, Profile, load_profile
+from onebyone.optimize.cost import DEFAULT, ORIGIN, Profile, load_profile, origin_of
 from onebyone.optimize.estimate import estimate
 from onebyone.optimize.proof.ledger import Ledger
 from onebyone.optimize.proof.prove import Proof
 from onebyone.optimize.refusals import refusals
-from onebyone.optimize.report import AppliedLaw, RefusedLaw, Report, Side
+from onebyone.optimize.report import AppliedLaw, RefusedLaw, Region, Report, Side
 from onebyone.optimize.rewrite import Rewrite, rewrite
 from onebyone.optimize.room import NoRoom, check_room
 from onebyone.optimize.verification.certificate import Alone, Certificate
-from onebyone.show.shown import Shown
+from onebyone.shown import Shown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -110,7 +110,7 @@ def optimize(
     True
     """
     laws, limit = _laws(only, without), _limit(lost_bits)
-    machine = _profile(profile)
+    machine, origin = _profile(profile)
     model = read(source)
     original = unshared(model.clone())  # of the weights only the names are copied
     declared = kinds(model.graph)
@@ -120,11 +120,11 @@ def optimize(
     narrow = _narrow(model, sizes) if verify else None
     if old is not None:
         side = _side(model, sizes, machine)
-        report = Report(side, side, (), (RefusedLaw("compose", *old),))
+        report = Report(side, side, (), (RefusedLaw("compose", *old),), profile=machine)
         if verify:
             report = replace(report, certificate=_unchanged(original, shapes, data, progress))
-        return Optimized(original, report)
-    ledger = Ledger(model.graph, sizes) if verify else None
+        return Optimized(original, replace(report, origin=origin))
+    ledger = Ledger(model.graph, sizes, proves=verify)
     try:
         report, alone = _rewritten(model, sizes, laws, machine, limit, progress, ledger)
     except (UnreadableModel, MemoryError):
@@ -145,7 +145,7 @@ def optimize(
             return _certified(original, model, shapes, data, progress)
 
         report = replace(report, certificate=_with_pieces(original, alone, whole))
-    return Optimized(model, report)
+    return Optimized(model, replace(report, origin=origin))
 
 
 def _narrow(model: ir.Model, sizes: Sizes) -> NoRoom | None:
@@ -222,7 +222,7 @@ def _rewritten(
     machine: Profile,
     lost_bits: float,
     progress: Progress | None,
-    ledger: Ledger | None,
+    ledger: Ledger,
 ) -> tuple[Report, Alone]:
     """Rewrite a model with known shapes in place; the report has no certificate yet."""
     before = _side(model, sizes, machine)
@@ -231,8 +231,17 @@ def _rewritten(
     after = _side(model, sizes, machine)
     told = [RefusedLaw(r.law, node, r.reason) for node, r in refused]
     told += refusals(model.graph, sizes, laws)
-    alone = Alone(len(done), 0) if ledger is None else _alone(done, ledger)
-    return Report(before, after, _applied(done), tuple(told), simplified=dict(gone)), alone
+    alone = _alone(done, ledger) if ledger.proves else Alone(len(done), 0)
+    report = Report(
+        before,
+        after,
+        _applied(done),
+        tuple(told),
+        simplified=dict(gone),
+        regions=tuple(map(_region, done)),
+        profile=machine,
+    )
+    return report, alone
 
 
 def _laws(only: Collection[str] | None, without: Collection[str]) -> tuple[str, ...]:
@@ -250,15 +259,23 @@ def _limit(lost_bits: float | None) -> float:
     return lost_bits
 
 
-def _profile(profile: Profile | str | os.PathLike[str] | None) -> Profile:
-    if profile is None:
-        return DEFAULT
-    return profile if isinstance(profile, Profile) else load_profile(profile)
+def _profile(profile: Profile | str | os.PathLike[str] | None) -> tuple[Profile, str]:
+    """The machine, and where its numbers come from."""
+    if profile is None or profile == DEFAULT:
+        return DEFAULT, ORIGIN
+    if isinstance(profile, Profile):
+        return profile, "a profile given from Python"
+    return load_profile(profile), origin_of(profile)
 
 
 def _side(model: ir.Model, sizes: Sizes, profile: Profile) -> Side:
     count = tally(model, sizes)
     return Side(count, estimate(model.graph, sizes, count, profile))
+
+
+def _region(step: Rewrite) -> Region:
+    saved = sum(step.saved.values())
+    return Region(step.root, tuple(law for law in LAWS if law in step.laws), saved, *step.sides)
 
 
 def _applied(done: Sequence[Rewrite]) -> tuple[AppliedLaw, ...]:

@@ -21,12 +21,14 @@ class Ledger:
     Args:
         graph: that is being rewritten.
         sizes: that it is rewritten for.
+        proves: whether steps are proved, and not just remembered.
         last: the graph at the end of the last step.
         loose: pieces that belong to no rewrite: sizes that became known, nodes that were equal.
     """
 
     graph: ir.Graph
     sizes: Sizes
+    proves: bool = True
     last: Snapshot = field(init=False)
     loose: list[Proved] = field(default_factory=list)
 
@@ -42,12 +44,20 @@ class Ledger:
     ) -> list[Proved]:
         """Prove what was done since the last step; the arguments are those of `prove`."""
         now = snapshot(self.graph, self.last)
-        found = list(prove(self.last, now, self.sizes, moved, left, small, rounds))
+        found = (
+            list(prove(self.last, now, self.sizes, moved, left, small, rounds))
+            if self.proves
+            else []
+        )
         self.last = now
         return found
 
-    def proofs(self, pieces: Sequence[Proved], rewrites: Sequence[Collection[str]]) -> list[Proof]:
+    def proofs(
+        self, pieces: Sequence[Proved], rewrites: Sequence[Collection[str]]
+    ) -> list[Proof | None]:
         """What was found of each rewrite of a step, by the names of its nodes; others are loose."""
+        if not self.proves:
+            return [None] * len(rewrites)
         every = {name for names in rewrites for name in names}
         self.loose += [piece for piece in pieces if piece.names.isdisjoint(every)]
         return [_of_nodes(pieces, names) for names in rewrites]

@@ -71,6 +71,24 @@ class Snapshot:
         """The shape that a value had; of an input or a constant, the one that it has."""
         return self.shapes.get(value, value.shape)
 
+    @cached_property
+    def called(self) -> Mapping[str, tuple[Record, ...]]:
+        """Name -> the nodes of this name, mostly one."""
+        found: dict[str, tuple[Record, ...]] = {}
+        for record in self.records.values():
+            found[record.name] = (*found.get(record.name, ()), record)
+        return found
+
+    @cached_property
+    def readers(self) -> Mapping[ir.Value, tuple[ir.Node, ...]]:
+        """Value -> the nodes that read it, each once, those whose subgraphs do included."""
+        found: dict[ir.Value, list[ir.Node]] = {}
+        for node, record in self.records.items():
+            for value in dict.fromkeys((*record.inputs, *record.captured)):
+                if value is not None:
+                    found.setdefault(value, []).append(node)
+        return {value: tuple(nodes) for value, nodes in found.items()}
+
 
 def snapshot(graph: ir.Graph, last: Snapshot | None = None) -> Snapshot:
     """A graph as it stands; O(nodes), and nothing is copied but lists of operands.

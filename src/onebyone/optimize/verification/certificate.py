@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from onebyone.show.shown import Shown
+from onebyone.shown import Shown
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from rich.console import RenderableType
 
-__all__ = ["ALL_NAN", "DIGITS_LOST", "OVERFLOWS", "Alone", "Certificate", "OutputCheck", "Trial"]
+__all__ = [
+    "ALL_NAN",
+    "DIGITS_LOST",
+    "OVERFLOWS",
+    "SHARES",
+    "Alone",
+    "Certificate",
+    "OutputCheck",
+    "Trial",
+    "severity",
+]
+
+SHARES = tuple(2.0**k for k in range(-12, 1))
+"""Shares of a bound that elements are told apart by, the last one all of it."""
 
 # Reasons that say something of A and nothing of B.
 DIGITS_LOST = "A itself loses more than half of its digits on this input, so nothing can be said"
@@ -38,6 +50,8 @@ class OutputCheck:
         reason: why the output failed; empty if it passed.
         constant: whether A gives the same, but for rounding, on unrelated inputs. B is then only
             known to give the same constant.
+        shares: how many elements use none of their bound, at most the first of `SHARES` of it, …,
+            at most the last, all of it, and more; empty where no element has a bound.
     """
 
     name: str
@@ -50,6 +64,7 @@ class OutputCheck:
     element: str = ""
     reason: str = ""
     constant: bool = False
+    shares: tuple[int, ...] = ()
 
     @classmethod
     def failed(cls, name: str, a: npt.NDArray[Any], reason: str) -> OutputCheck:
@@ -80,6 +95,7 @@ class OutputCheck:
             "element": self.element,
             "reason": self.reason,
             "constant": self.constant,
+            "shares": list(self.shares),
         }
 
 
@@ -239,7 +255,7 @@ class Certificate(Shown):
         """
         failed = [trial for trial in self.trouble if not trial.passed]
         pairs = [(trial, row) for trial in (*self.trials, *failed) for row in trial.outputs]
-        return max(pairs, key=lambda pair: _severity(pair[1]), default=None)
+        return max(pairs, key=lambda pair: severity(pair[1]), default=None)
 
     @property
     def max_abs_error(self) -> float:
@@ -305,84 +321,10 @@ class Certificate(Shown):
             "unproved": list(self.unproved),
         }
 
-    def __rich__(self) -> RenderableType:
-        from rich.console import Group
-        from rich.text import Text
 
-        from onebyone.show.table import Words
-
-        if self.apart:
-            lines = [f"certificate: {self.verdict}", f"whole      not compared: {self.apart}"]
-            return Group(*map(Words, [*lines, *self._rewrites()]))
-        lines = [f"certificate: {self.verdict}", f"worst      {self.worst}",
-                 f"reference  {self.reference}", f"engine     {self.engine}"]  # fmt: skip
-        lines += [f"skipped    A itself fails on a {reason}" for reason in self.skipped]
-        if self.trouble:
-            kinds = ", ".join(dict.fromkeys(trial.kind for trial in self.trouble))
-            lines.append(f"asked      also where it could go wrong: {kinds}")
-        lines += [f"not proved {reason}" for reason in self.unproved]
-        lines += self._rewrites()
-        if self.constants:
-            names = ", ".join(map(repr, self.constants[:_SHOWN]))
-            more = ", …" if len(self.constants) > _SHOWN else ""
-            lines.append(f"constants  {names}{more}: {_ADVICE}")
-        first = [Text(self.told)] if self.told else []
-        return Group(*first, self._table(), *map(Words, lines))
-
-    def _rewrites(self) -> Iterator[str]:
-        """What was found of the rewrites one by one."""
-        if self.alone is None:
-            return
-        yield f"rewrites   {self.alone}"
-        for what, reasons in ("FAILED", self.alone.failed), ("not proved", self.alone.unproved):
-            yield from (f"           {what}: {reason}" for reason in reasons[:_SHOWN])
-            if len(reasons) > _SHOWN:
-                yield f"           {len(reasons) - _SHOWN} more {what}: --json lists them all"
-
-    def _table(self) -> RenderableType:
-        from onebyone.show.table import Columns
-
-        rows = []
-        for trial in self.trials:
-            sizes = " ".join("x".join(map(str, shape)) for shape in trial.shapes.values())
-            rows += [(f"{trial.kind} {sizes}", *_cells(row)) for row in trial.outputs[:_SHOWN]]
-        rows += [("trouble", *_cells(row)) for row in _hardest_of(self.trouble)[:_SHOWN]]
-        headings = ("input", "output", "", "used", "|B - ref|", "bound", "|A - ref|")
-        return Columns("certificate", headings, rows, names=(0, 1), words=(2,), kept=3)
-
-
-def _cells(row: OutputCheck) -> tuple[str, ...]:
-    """The row of the table, but for the input."""
-    used = f"{row.used:.1%}" if math.isfinite(row.used) else ""
-    numbers = row.max_abs_error, row.bound, row.error_of_a
-    return row.name, _told(row), used, *(f"{n:.2g}" for n in numbers)
-
-
-def _hardest_of(trials: Sequence[Trial]) -> list[OutputCheck]:
-    """Of each output the check that came closest to failing."""
-    hardest: dict[str, OutputCheck] = {}
-    for row in (row for trial in trials for row in trial.outputs):
-        other = hardest.get(row.name, row)
-        hardest[row.name] = max(other, row, key=_severity)
-    return list(hardest.values())
-
-
-def _told(output: OutputCheck) -> str:
-    """The check in a word or two."""
-    if output.passed:
-        return "constant" if output.constant else "ok"
-    return "not told" if output.undecided else "FAILED"
-
-
-def _severity(output: OutputCheck) -> tuple[bool, bool, float]:
+def severity(output: OutputCheck) -> tuple[bool, bool, float]:
     """What orders outputs: a difference before what cannot be told, that before what passed."""
     return not output.passed and not output.undecided, not output.passed, output.used
 
 
 _CONSTANTS = "no output depends on the inputs that were tried"
-_ADVICE = (
-    "the same on all inputs that were tried, compared as constants; give inputs on which they vary "
-    "as data"
-)
-_SHOWN = 8
-"""Outputs of a trial in the table; --json lists them all."""

@@ -7,10 +7,16 @@ from dataclasses import replace
 import numpy as np
 
 from onebyone.optimize.verification.bound import Noise, half_of_the_digits, limits
-from onebyone.optimize.verification.certificate import ALL_NAN, DIGITS_LOST, OVERFLOWS, OutputCheck
+from onebyone.optimize.verification.certificate import (
+    ALL_NAN,
+    DIGITS_LOST,
+    OVERFLOWS,
+    SHARES,
+    OutputCheck,
+)
 from onebyone.optimize.verification.engine import Array
 
-__all__ = ["described", "judge", "judge_exact", "same", "unlike"]
+__all__ = ["described", "judge", "judge_exact", "same", "shares", "unlike"]
 
 
 def judge(name: str, a: Array, b: Array, reference: Array, noise: Noise) -> OutputCheck:
@@ -102,8 +108,20 @@ def _floats(name: str, a: Array, b: Array, reference: Array, noise: Noise) -> Ou
         bound=float(bound.max(initial=0)),
         used=float(used.max(initial=0)),
         element=described(error, used, a, b, target, bound),
+        shares=shares(used),
     )
     return replace(check, reason=_reason(check, bool(equal.all()), target, noise))
+
+
+def shares(used: Array) -> tuple[int, ...]:
+    """How many elements use none of their bound, at most each of `SHARES` of it, and more.
+
+    >>> shares(np.array([0.0, 1e-9, 0.3, 0.5, 2.0]))
+    (1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1)
+    """
+    places = np.searchsorted(SHARES, used[used > 0], side="left")
+    counts = np.bincount(places.ravel(), minlength=len(SHARES) + 1)
+    return (int(used.size - places.size), *map(int, counts))
 
 
 def _reason(check: OutputCheck, equal: bool, target: Array, noise: Noise) -> str:

@@ -26,7 +26,7 @@ from onebyone.optimize.verification.certificate import OutputCheck
 from onebyone.optimize.verification.disturbed import disturbed
 from onebyone.optimize.verification.engine import Array
 from onebyone.optimize.verification.inputs import Feed
-from onebyone.optimize.verification.judge import described, same, unlike
+from onebyone.optimize.verification.judge import described, same, shares, unlike
 from onebyone.optimize.verification.trouble import VARIED
 
 __all__ = ["FURTHER", "LOSABLE", "Finding", "Known", "Ordinary", "draws", "measured", "strict"]
@@ -194,6 +194,7 @@ def _check(case: _Case, target: Array, bound: Array) -> OutputCheck:
         bound=float(bound.max(initial=0)),
         used=float(used.max(initial=0)),
         element=described(error, used, a, b, target, bound),
+        shares=shares(used),
     )
 
 

@@ -1,17 +1,11 @@
-"""How a result shows itself: a line, a page of text, a page of HTML.
-
-repr(result)            one line: what a list, a debugger or an error shows
-print(result)           all of it, as in a terminal
-result._repr_html_()    the same in a notebook
-"""
+"""A result as a page of text, whose names cannot steer the terminal that shows it."""
 
 from __future__ import annotations
 
-import html
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from onebyone.show.text import can_show, escaped, stand_ins
+from onebyone.show.terminal.text import can_show, stand_ins
+from onebyone.text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,34 +13,18 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.segment import Segment
 
-__all__ = ["WIDTH", "Clean", "Shown"]
+__all__ = ["WIDTH", "Clean", "text"]
 
 WIDTH = 100
 """Columns of text where no terminal says its own."""
 
 
-class Shown(ABC):
-    """A result that has a view in rich, `__rich__`, and a line, `summary`."""
-
-    @property
-    @abstractmethod
-    def summary(self) -> str:
-        """What there is to say in one line."""
-
-    @abstractmethod
-    def __rich__(self) -> RenderableType: ...
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {escaped(self.summary)}>"
-
-    def __str__(self) -> str:
-        console = _console()
-        with console.capture() as shown:
-            console.print(Clean(self))
-        return "\n".join(line.rstrip() for line in shown.get().rstrip().splitlines())
-
-    def _repr_html_(self) -> str:
-        return f'<pre style="white-space: pre; overflow-x: auto">{html.escape(str(self))}</pre>'
+def text(result: RenderableType) -> str:
+    """A result as a terminal of `WIDTH` columns would show it, without colours."""
+    console = _console()
+    with console.capture() as shown:
+        console.print(Clean(result))
+    return "\n".join(line.rstrip() for line in shown.get().rstrip().splitlines())
 
 
 def _console() -> Console:

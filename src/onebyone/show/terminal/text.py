@@ -1,6 +1,5 @@
 """Text as a terminal can show it: no character steers it, and one that it lacks has a stand-in.
 
-escaped      what does not print becomes its escape
 shortened    a long name loses its middle, never its ends
 stand_ins    "8.4 → 4.1 M, 1.8×"  ->  "8.4 -> 4.1 M, 1.8x"   in ASCII
 """
@@ -8,11 +7,9 @@ stand_ins    "8.4 → 4.1 M, 1.8×"  ->  "8.4 -> 4.1 M, 1.8x"   in ASCII
 from __future__ import annotations
 
 import codecs
-import shlex
 import unicodedata
-from collections.abc import Sequence
 
-__all__ = ["READABLE", "can_show", "escaped", "shape_option", "shortened", "stand_ins"]
+__all__ = ["READABLE", "can_show", "shortened", "stand_ins"]
 
 READABLE = "onebyone.readable"
 """The way to encode what an encoding lacks: `sys.stdout.reconfigure(errors=READABLE)`."""
@@ -28,17 +25,6 @@ _STAND_INS = {
 }  # fmt: skip
 
 
-def escaped(text: str, keep: str = "") -> str:
-    r"""Every character that does not print becomes its escape.
-
-    >>> print(escaped("conv\x1b[2J\n"))
-    conv\x1b[2J\n
-    """
-    return "".join(
-        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
-    )
-
-
 def shortened(name: str, most: int) -> str:
     """A name of at most so many characters: of a longer one the middle goes.
 
@@ -50,15 +36,6 @@ def shortened(name: str, most: int) -> str:
     before = max(most - 1, 0) // 2
     after = max(most - 1 - before, 0)
     return f"{name[:before]}…{name[len(name) - after :]}"
-
-
-def shape_option(name: str, shape: Sequence[int]) -> str:
-    """What to type for the shape of an input.
-
-    >>> print(shape_option("x", (1, 3)), shape_option("token ids", (1, 7)))
-    --shape x=1,3 --shape 'token ids=1,7'
-    """
-    return "--shape " + shlex.quote(f"{name}={','.join(map(str, shape))}")
 
 
 def can_show(text: str, encoding: str) -> bool:

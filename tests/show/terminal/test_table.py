@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console, RenderableType
 
-from onebyone.show.shown import Clean
-from onebyone.show.table import Columns, Words
+from onebyone.show.terminal.page import Clean
+from onebyone.show.terminal.table import Columns, Words
 
 NAMES = ("encoder.stages.3.blocks.2.attention.projection", "head")
 ROWS = [(NAMES[0], "compose · commute", "193,478,656", "", "12"), (NAMES[1], "sum", "7", "", "5")]

@@ -14,7 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from onebyone.show.text import shortened
+from onebyone.show.terminal.text import shortened
 
 if TYPE_CHECKING:
     from rich.console import RenderableType, RenderResult

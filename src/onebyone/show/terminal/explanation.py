@@ -155,7 +155,7 @@ def _table(
     spared: Collection[int] = (),
 ) -> RenderableType:
     """A table without lines; in a narrow terminal the columns `spared` are left out first."""
-    from onebyone.show.table import Columns
+    from onebyone.show.terminal.table import Columns
 
     kept = len(headings)
     return Columns("", headings, rows, names=(), words=words, spared=spared, kept=kept, boxed=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 from rich.text import Text
 
-from onebyone.show.table import Columns, Words
+from onebyone.show.terminal.table import Columns, Words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,7 +21,8 @@ __all__ = ["view"]
 def view(count: Count, tree: Branch | None = None, depth: int | None = 2) -> RenderableType:
     """Layers, totals and what was left out, one table each; names are shown as they are.
 
-    With a tree, the layers are summed by module, `depth` levels of them (None: all).
+    With a tree, the layers are summed by module, `depth` levels of them (None: all); a count whose
+    names are paths brings its own.
 
     >>> from rich.console import Console
     >>> from onebyone.counting.value import Count
@@ -29,6 +30,7 @@ def view(count: Count, tree: Branch | None = None, depth: int | None = 2) -> Ren
     >>> "1 MAC = 2 FLOPs" in str(Console(width=80).render_lines(view(nothing)))
     True
     """
+    tree = count.tree() if tree is None and count.separator else tree
     tables: list[RenderableType] = [Text(count.told)] if count.told else []
     if count.misfit:
         tables.append(Words(f"at these sizes the model cannot run: {count.misfit}"))

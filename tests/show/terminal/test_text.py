@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from onebyone.algebra.laws import LAWS
-from onebyone.show.text import READABLE, escaped, shape_option, shortened, stand_ins
+from onebyone.show.terminal.text import READABLE, shortened, stand_ins
+from onebyone.text import escaped, shape_option
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437", "latin-1"])

@@ -1,0 +1,28 @@
+r"""Text that is safe to print, and options as one types them; what a terminal lacks: `show`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+__all__ = ["escaped", "shape_option"]
+
+
+def escaped(text: str, keep: str = "") -> str:
+    r"""Every character that does not print becomes its escape.
+
+    >>> print(escaped("conv\x1b[2J\n"))
+    conv\x1b[2J\n
+    """
+    return "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def shape_option(name: str, shape: Sequence[int]) -> str:
+    """What to type for the shape of an input.
+
+    >>> print(shape_option("x", (1, 3)), shape_option("token ids", (1, 7)))
+    --shape x=1,3 --shape 'token ids=1,7'
+    """
+    return "--shape " + shlex.quote(f"{name}={','.join(map(str, shape))}")
