@@ -280,3 +280,27 @@ def test_a_model_that_is_coarser_inside_than_at_its_border(
     once = verify(original, made("s = Conv(c, w)", w=honest))
     assert once.passed, once.worst
     assert not verify(original, made("s = Conv(c, w)", w=wrong[..., None, None])).passed
+
+
+@pytest.mark.parametrize(
+    "kind", ["uint4", "int4", "uint2", "int2", "float8e5m2", "float8e4m3fn", "float4e2m1"]
+)
+def test_numbers_of_a_few_bits_are_inputs_too(kind: str) -> None:
+    """ONNX Runtime takes none from Python: NumPy runs the model, on all that it is asked."""
+    x = onnx.helper.make_tensor_value_info("x", getattr(TensorProto, kind.upper()), [3, 5])
+    y = onnx.helper.make_tensor_value_info("y", TensorProto.FLOAT, [3, 5])
+    cast = onnx.helper.make_node("Cast", ["x"], ["c"], to=TensorProto.FLOAT)
+    for op, same in (("Add", True), ("Mul", False)):
+        graphs = [
+            onnx.helper.make_graph(
+                [cast, onnx.helper.make_node(o, ["c", "c"], ["y"])], "g", [x], [y]
+            )
+            for o in ("Add", op)
+        ]
+        a, b = (
+            onnx.helper.make_model(
+                graph, ir_version=13, opset_imports=[onnx.helper.make_opsetid("", 25)]
+            )
+            for graph in graphs
+        )
+        assert verify(a, b).passed == same

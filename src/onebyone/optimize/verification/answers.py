@@ -32,6 +32,12 @@ _SLOWER = 10
 # Other inputs that an output has to be the same on before it counts as a constant: a class or a
 # flag is often the same on two of them by chance.
 _OTHER_INPUTS = 4
+# The Python interface of the engine has no NumPy type for them.
+_FOREIGN = frozenset(
+    kind
+    for kind in ir.DataType
+    if kind not in (ir.DataType.UNDEFINED, ir.DataType.STRING) and kind.numpy().isbuiltin != 1
+)
 NUMPY = "NumPy, every float as float64, weights as stored"
 
 
@@ -99,9 +105,9 @@ def original(
 
 def _chosen(model: ir.Model, stack: ExitStack) -> tuple[Run, Opened, str]:
     interface = (*model.graph.inputs, *model.graph.outputs)
-    # The Python interface of the engine has no NumPy type for it.
-    if any(value.dtype == ir.DataType.BFLOAT16 for value in interface):
-        refusal = "ONNX Runtime takes no bfloat16 inputs"
+    foreign = [value.dtype for value in interface if value.dtype in _FOREIGN]
+    if foreign:
+        refusal = f"ONNX Runtime takes no {foreign[0].name.lower()} tensors"
     else:
         try:
             return stack.enter_context(opened(model)), opened, ENGINE

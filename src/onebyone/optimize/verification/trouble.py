@@ -121,8 +121,8 @@ def _extremes(kind: np.dtype[np.generic]) -> tuple[float, float]:
 def _typed(values: Array, kind: np.dtype[np.generic]) -> Array:
     if kind.kind == "b":
         return np.asarray(values != 0)
-    if kind.kind in "iu":
-        limits = np.iinfo(kind.name)
+    if "int" in kind.name:  # those of four bits are of no kind that NumPy knows
+        limits = ml_dtypes.iinfo(kind)  # type: ignore[no-untyped-call]
         return np.asarray(np.clip(np.rint(values), limits.min, limits.max).astype(kind))
     largest = _extremes(kind)[1]
     return np.asarray(np.clip(values, -largest, largest).astype(kind))
