@@ -19,13 +19,12 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from onebyone.demo import MODEL, HeldOut, accuracy, held_out
-from onebyone.demo.figure import figure
-from onebyone.demo.png import write_png
 from onebyone.errors import CheckFailed, OnebyoneError, UsageError
 from onebyone.graph.write import write
 from onebyone.measure.spread import Spread, at_odds, ratio
 from onebyone.measure.turns import take_turns
 from onebyone.optimize import optimize
+from onebyone.show.figures import class_maps, save
 from onebyone.terminal import readable
 
 Maps = NDArray[np.float32]
@@ -70,7 +69,7 @@ def run(out: Path) -> None:
     times = take_turns([partial(before, inputs[:1]), partial(after, inputs[:1])], _SECONDS)
     maps = _all(before, inputs), _all(after, inputs)
     console.print(_comparison(truth, maps, times))
-    write_png(picture, figure(truth.canvases[0], maps[0][0], maps[1][0]))
+    save(class_maps(truth.canvases[0], maps[0][0], maps[1][0]), picture)
     console.print(f"\nThe optimised network: {optimized}\nIts class maps: {picture}", markup=False)
 
 
