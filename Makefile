@@ -83,7 +83,7 @@ $(VENV)/.stamp-lowest: pyproject.toml constraints.txt constraints-lowest.txt
 	$(PYTHON) -m venv --clear $(LOWEST)
 	grep -E '^(pytest|pytest-xdist|hypothesis)==' constraints.txt > $(LOWEST)/tools.txt
 	$(LOWEST)/bin/pip install --quiet --only-binary :all: --constraint constraints-lowest.txt \
-	    --requirement $(LOWEST)/tools.txt --editable '.[engines]'
+	    --requirement $(LOWEST)/tools.txt --editable '.[engines,report]'
 	touch $@
 
 $(VENV)/.stamp-bench: $(VENV)/.stamp-test

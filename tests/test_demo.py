@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,8 @@ def test_demo_runs_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert wanted in shown
     out = tmp_path / "new" / "folder"
     assert (out / "class_maps.png").read_bytes().startswith(b"\x89PNG")
+    report = (out / "report.html").read_text(encoding="utf-8")
+    assert "digits.onnx" in report
     old = count(MODEL, {"canvas": (1, 1, 96, 112)})
     new = count(out / "digits.optimized.onnx", {"canvas": (1, 1, 96, 112)})
     assert new.macs < old.macs / 2
@@ -108,3 +111,13 @@ def test_folder_that_cannot_be_is_one_line(
     captured = capsys.readouterr()
     assert captured.err.startswith("onebyone: --out ")
     assert captured.err.count("\n") == 1
+
+
+def test_what_is_missing_for_a_picture_is_said_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["--out", str(tmp_path)]) == 0
+    assert "not drawn: figures need matplotlib: pip install" in capsys.readouterr().out
+    assert not (tmp_path / "class_maps.png").exists()
+    assert (tmp_path / "report.html").exists()

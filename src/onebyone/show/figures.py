@@ -50,7 +50,8 @@ def class_maps(
     ratio = canvas.shape[0] / canvas.shape[1]
     size = (_INCH * (2 * columns + 2.4), _INCH * (2 * ratio + 1.0))
     figure = Figure(figsize=size, dpi=160, facecolor=paper, layout="constrained")
-    left, middle, right = figure.subfigures(1, 3, width_ratios=(2.1, columns, columns), wspace=0.03)
+    parts: Any = figure.subfigures(1, 3, width_ratios=(2.1, columns, columns), wspace=0.03)
+    left, middle, right = parts
     most = float(np.abs(before - after).max())
     same = f"after: no value is further off than {most:.1e}" if most else "after: the same"
     _tiles(left, "the canvas", [canvas / np.float32(255)], (paper, ink), ink, quiet)
