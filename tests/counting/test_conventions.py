@@ -123,3 +123,17 @@ def test_tables_know_the_kinds_that_there_are() -> None:
     assert len(set(KINDS)) == len(KINDS)
     assert {kind for row in CONVENTIONS for kind in row.rules} <= set(KINDS)
     assert {*ONNX_KINDS.values(), *TORCH_KINDS.values()} <= set(KINDS)
+
+
+def test_the_page_quotes_what_the_tools_said() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "count.md").read_text(encoding="utf-8")
+    networks = {
+        "ResNet-50 @224": "resnet50",
+        "MobileNetV2 @224": "mobilenetv2",
+        "VGG-16 @224": "vgg16",
+        "ViT-Ti @224": "vit-tiny",
+    }
+    for title, network in networks.items():
+        said = [rows(network)["MACs"].total, *RECORDED["figures"][network].values()]
+        cells = " | ".join(f"{number:,}" for number in said)
+        assert f"| {title} | {cells} |" in page
