@@ -2,6 +2,8 @@
 # make test     the gate: every check, then every test; CI runs exactly this
 # make check    formatting, lint, strict types, doctests
 # make lowest   what a user meets, tested with the lowest versions that pyproject.toml allows
+# make docs     the documentation site, with the explorer and a report: build/site/index.html
+# make pictures the pictures of README and site, and screenshots of all pages (needs chromium)
 # make format   mend what a machine can mend
 # make bench    the figures: architectures, trained models, timings
 # make examples train networks of every kind: digits, solids, class maps, two processes (minutes)
@@ -22,12 +24,12 @@ LOWEST := $(VENV)/lowest
 LOWEST_TESTS := tests/test_demo.py tests/test_cli.py tests/optimize/test_cli.py tests/measure \
     tests/graph/test_read.py tests/graph/test_write.py tests/graph/test_shapes.py
 
-.PHONY: demo test check lowest format bench examples clean
+.PHONY: demo test check lowest format bench examples docs pictures browser clean
 
 demo: $(VENV)/.stamp-run
 	OMP_NUM_THREADS=2 $(BIN)/python -m onebyone.demo
 
-test: check lowest
+test: check lowest browser
 	$(BIN)/pytest -n 2
 
 check: $(VENV)/.stamp-test
@@ -61,6 +63,23 @@ examples: $(VENV)/.stamp-test
 	    $(BIN)/python examples/train_$$name.py || missed="$$missed $$name"; \
 	done; test -z "$$missed" || { echo "missed:$$missed"; exit 1; }
 
+# A broken link, anchor or reference fails. Nothing is asked of the network, now or when it is read.
+docs: $(VENV)/.stamp-docs
+	$(BIN)/python website/pages.py
+	$(BIN)/zensical build --strict --clean
+
+pictures: $(VENV)/.stamp-test browser
+	OMP_NUM_THREADS=2 $(BIN)/python website/pictures.py
+
+# Pages are tested in Debian's chromium: installed where that is allowed, never needed.
+browser:
+	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null \
+	    || { test "$$(id -u)" = 0 && command -v apt-get > /dev/null \
+	        && { apt-get -qq install --yes --no-install-recommends chromium > /dev/null 2>&1 \
+	            || { apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium; } \
+	            > /dev/null 2>&1; }; } \
+	    || echo "no chromium, and none could be installed: pages are not tested in a browser"
+
 clean:
 	rm -rf $(VENV) build dist
 
@@ -83,7 +102,11 @@ $(VENV)/.stamp-lowest: pyproject.toml constraints.txt constraints-lowest.txt
 	$(PYTHON) -m venv --clear $(LOWEST)
 	grep -E '^(pytest|pytest-xdist|hypothesis)==' constraints.txt > $(LOWEST)/tools.txt
 	$(LOWEST)/bin/pip install --quiet --only-binary :all: --constraint constraints-lowest.txt \
-	    --requirement $(LOWEST)/tools.txt --editable '.[engines]'
+	    --requirement $(LOWEST)/tools.txt --editable '.[engines,report]'
+	touch $@
+
+$(VENV)/.stamp-docs: $(VENV)/.stamp-test
+	$(PIP) --editable '.[docs]'
 	touch $@
 
 $(VENV)/.stamp-bench: $(VENV)/.stamp-test

@@ -2,51 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
-
-from onebyone.demo.font import text
-
-GAP = 6
-PAPER, INK = 40, 230
 
 Pixels = NDArray[np.uint8]
 
 
 def figure(
     canvases: Sequence[Pixels], wanted: NDArray[np.float32], maps: NDArray[np.float32]
-) -> Pixels:
-    """Two rows of tiles for each canvas (H, W), as an image (height, width, 3) RGB.
+) -> Figure:
+    """Two rows of tiles for each canvas (H, W).
 
     Args:
         canvases: as many as there are rows of maps; each stands before both of its rows.
-        wanted, maps: (n, classes, h, w) in [0, 1], white for 1; H and W whole multiples of h and w.
+        wanted, maps: (n, classes, h, w) in [0, 1], white for 1.
     """
+    rows = [
+        (name, [canvas / np.float32(255), *tiles])
+        for canvas, *both in zip(canvases, wanted, maps, strict=True)
+        for name, tiles in zip(("wanted", "painted"), both, strict=True)
+    ]
     names = ["canvas", *map(str, range(wanted.shape[1]))]
-    rows = [_row([_label(name, canvases[0].shape[1]) for name in names])]
-    for canvas, *both in zip(canvases, wanted, maps, strict=True):
-        rows += [_row([canvas, *_large(tiles, canvas.shape)]) for tiles in both]
-    return np.repeat(np.concatenate(rows)[:, :, None], 3, axis=2)
-
-
-def _large(maps: NDArray[np.float32], shape: tuple[int, ...]) -> Iterable[Pixels]:
-    """Maps (classes, h, w) in [0, 1] as grey tiles of the canvas' shape."""
-    steps = shape[0] // maps.shape[1], shape[1] // maps.shape[2]
-    grey = np.round(255 * np.clip(maps, 0, 1)).astype(np.uint8)
-    return grey.repeat(steps[0], axis=1).repeat(steps[1], axis=2)
-
-
-def _row(tiles: Iterable[Pixels]) -> Pixels:
-    """Tiles side by side, with paper to the left of and below each."""
-    border = ((0, GAP), (GAP, 0))
-    return np.concatenate([np.pad(t, border, constant_values=PAPER) for t in tiles], axis=1)
-
-
-def _label(name: str, width: int) -> Pixels:
-    """A name in double size on paper of that width, cut off where it ends."""
-    ink = text(name).repeat(2, axis=0).repeat(2, axis=1)[:, :width]
-    label = np.full((ink.shape[0] + GAP, width), PAPER, np.uint8)
-    label[GAP:, : ink.shape[1]][ink] = INK
-    return label
+    drawn = Figure(figsize=(1.1 * len(names), 1.1 * len(rows)), dpi=120, layout="constrained")
+    grid = drawn.subplots(len(rows), len(names), squeeze=False)
+    for axes, (name, tiles) in zip(grid, rows, strict=True):
+        axes[0].set_ylabel(name)
+        for each, tile in zip(axes, tiles, strict=True):
+            each.imshow(tile, cmap="gray", vmin=0, vmax=1)
+            each.set(xticks=[], yticks=[])
+    for axes, name in zip(grid[0], names, strict=True):
+        axes.set_title(name)
+    return drawn

@@ -30,7 +30,6 @@ from training import Goal, answers, fit, fixed, verdict
 
 from onebyone.demo import HeldOut
 from onebyone.demo import accuracy as read
-from onebyone.demo.png import write_png
 from onebyone.nn.count import count
 
 SEED, STEPS, BATCH, RATE = 5, 500, 16, 8e-3
@@ -109,7 +108,8 @@ def draw(path: Path, logits: Tensor, truth: Canvases) -> None:
     """A picture of the first canvases, the maps wanted and the maps painted."""
     wanted = targets(truth)[:SHOWN].numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_png(path, figure(list(truth.canvases[:SHOWN]), wanted, logits[:SHOWN].sigmoid().numpy()))
+    maps = logits[:SHOWN].sigmoid().numpy()
+    figure(list(truth.canvases[:SHOWN]), wanted, maps).savefig(path)
     print(f"canvases, maps wanted and maps painted: {path}")
 
 

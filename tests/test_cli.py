@@ -321,6 +321,18 @@ def test_count_as_json(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert err == ""
 
 
+def test_count_to_a_depth(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["count", str(model), "--shape", f"x=2,{C_IN},{H},{W}", "--depth", "1"]
+    assert run(arguments) == 0
+    assert "modules" in capsys.readouterr().out
+    assert run([*arguments, "--json"]) == 0
+    counted = json.loads(capsys.readouterr().out)
+    assert [branch["name"] for branch in counted["tree"]["children"]] == ["first", "second"]
+    assert [each["op"] for each in counted["operators"]] == ["Conv"]
+    assert counted["conventions"][0]["total"] == counted["macs"]
+    assert run(["count", str(model), "--depth", "0"]) == 2
+
+
 def test_node_names_are_shown_as_they_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,6 @@ import pytest
 
 from onebyone.demo import MODEL, HeldOut, accuracy, held_out
 from onebyone.demo.__main__ import main
-from onebyone.demo.figure import figure
-from onebyone.demo.font import text
-from onebyone.demo.png import encode
 from onebyone.graph.count import count
 
 
@@ -84,62 +80,15 @@ def test_shipped_network_reads_held_out_digits_at_any_size() -> None:
     assert odd.shape == (2, 10, 17, 26)
 
 
-def _decode(data: bytes) -> np.ndarray:
-    """Read back a PNG of unfiltered RGB rows, checking every chunk's checksum."""
-    assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    chunks, at = {}, 8
-    while at < len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
-        assert struct.unpack_from(">I", data, at + 8 + length)[0] == zlib.crc32(kind + body)
-        chunks[kind], at = body, at + 12 + length
-    assert list(chunks) == [b"IHDR", b"IDAT", b"IEND"]
-    width, height, depth, colour = struct.unpack_from(">IIBB", chunks[b"IHDR"])
-    assert (depth, colour) == (8, 2)
-    rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, -1)
-    assert not rows[:, 0].any()
-    return rows[:, 1:].reshape(height, width, 3)
-
-
-def test_png_reads_back() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    np.testing.assert_array_equal(_decode(encode(pixels)), pixels)
-
-
-def test_figure_shows_canvas_maps_and_their_scaled_difference() -> None:
-    canvas = np.full((4, 60), 77, np.uint8)
-    before = np.zeros((2, 2, 30), np.float32)
-    after = before.copy()
-    before[0, 0, 0], after[0, 0, 0], after[1, 1, 29] = 1, 0.5, 0.25
-    shown = figure(canvas, before, after)
-    rows = [shown[at : at + 4] for at in (26 * 2, 26 * 3 + 4, 26 * 4 + 8)]
-    columns = [slice(6 + 66 * i, 66 + 66 * i) for i in range(3)]
-    tiles = [[row[:, column] for column in columns] for row in rows]
-    assert (tiles[0][0] == 77).all()
-    assert (tiles[0][1][:2, :2] == 255).all()
-    assert not tiles[0][1][2:].any()
-    assert not tiles[0][2].any()
-    assert (tiles[1][1][0, 0] == [255, 128, 0]).all()  # a half: all red, half yellow
-    assert (tiles[1][2][-1, -1] == [191, 0, 0]).all()  # a quarter: three quarters of red
-    assert (tiles[2][1][0, 0] == 255).all()  # the largest difference is white
-    assert (tiles[2][2][-1, -1] == [255, 128, 0]).all()  # a half of the largest
-
-
-def test_font_has_all_that_the_figure_writes() -> None:
-    line = "canvas before after difference, at most 0123456789.e-07 e+00"
-    assert text(line).shape == (7, 6 * len(line))
-    assert all(text(letter).any() for letter in line if letter != " ")
-    shapes = {text(letter).tobytes() for letter in set(line)}
-    assert len(shapes) == len(set(line)), "two letters look the same"
-
-
 def test_demo_runs_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--out", str(tmp_path / "new" / "folder")]) == 0
     shown = capsys.readouterr().out
     for wanted in ("before and after", "laws applied", "held-out digits", "as fast"):
         assert wanted in shown
     out = tmp_path / "new" / "folder"
-    assert _decode((out / "class_maps.png").read_bytes()).shape == (398, 1304, 3)
+    assert (out / "class_maps.png").read_bytes().startswith(b"\x89PNG")
+    report = (out / "report.html").read_text(encoding="utf-8")
+    assert "digits.onnx" in report
     old = count(MODEL, {"canvas": (1, 1, 96, 112)})
     new = count(out / "digits.optimized.onnx", {"canvas": (1, 1, 96, 112)})
     assert new.macs < old.macs / 2
@@ -162,3 +111,13 @@ def test_folder_that_cannot_be_is_one_line(
     captured = capsys.readouterr()
     assert captured.err.startswith("onebyone: --out ")
     assert captured.err.count("\n") == 1
+
+
+def test_what_is_missing_for_a_picture_is_said_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["--out", str(tmp_path)]) == 0
+    assert "not drawn: figures need matplotlib: pip install" in capsys.readouterr().out
+    assert not (tmp_path / "class_maps.png").exists()
+    assert (tmp_path / "report.html").exists()

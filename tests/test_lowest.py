@@ -17,17 +17,17 @@ def section(text: str, start: str) -> str:
 
 
 def bounds() -> dict[str, str]:
-    """Of the dependencies and of the engines."""
+    """Of the dependencies, of the engines and of what a report is drawn with."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    engines = section(text, "engines = [").replace(", ", "\n")
     found = dict(BOUND.findall(section(text, "dependencies = [")))
     assert len(found) == section(text, "dependencies = [").count('"') // 2
-    return found | dict(re.findall(r'"([a-z-]+)>=([0-9.]+)"', engines))
+    extras = section(text, "engines = [") + section(text, "report = [")
+    return found | dict(re.findall(r'"([a-z0-9-]+)>=([0-9.]+)["; ]', extras))
 
 
 def pins(name: str) -> dict[str, str]:
     text = (ROOT / name).read_text(encoding="utf-8")
-    return dict(re.findall(r"^([a-z-]+)==([0-9.]+)$", text, re.MULTILINE))
+    return dict(re.findall(r"^([a-z0-9-]+)==([0-9.]+)$", text, re.MULTILINE))
 
 
 def test_lowest_versions_are_the_bounds() -> None:

@@ -110,16 +110,29 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/j
 @cli.command()
 @_model
 @_shape
+@click.option(
+    "--depth",
+    type=click.IntRange(min=1),
+    help="Sum the layers up by module, this many levels of them; without it, layer by layer.",
+)
 @_report
 @_json
 def count(
-    model: str, shapes: Mapping[str, Sequence[int]], page: Path | None, as_json: bool
+    model: str,
+    shapes: Mapping[str, Sequence[int]],
+    depth: int | None,
+    page: Path | None,
+    as_json: bool,
 ) -> None:
-    """Count the parameters, multiply-accumulates and bytes of MODEL, layer by layer."""
+    """Count the parameters, multiply-accumulates and bytes of MODEL, layer by layer.
+
+    Also how often each operator runs, and the same model as other counters count it.
+    """
     writable_page(page, (model,))
     from onebyone.graph.count import count as count_model
 
     found = count_model(model, shapes or None)
+    found = found if depth is None else found.at_depth(depth)
     _draw(found, page, (model,))
     emit(found, as_json)
 

@@ -48,14 +48,16 @@ class Branch:
             for child in self.children:
                 yield from ((level + 1, branch) for level, branch in child.walk(below))
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON: all fields, `children` as a list of the same."""
-        return {**vars(self), "children": [child.to_dict() for child in self.children]}
+    def to_dict(self, depth: int | None = None) -> dict[str, Any]:
+        """For JSON: all fields, `children` as a list of the same, down to `depth` levels."""
+        below = None if depth is None else depth - 1
+        children = () if depth == 0 else self.children
+        return {**vars(self), "children": [child.to_dict(below) for child in children]}
 
 
 def grow(layers: Sequence[LayerCount], separator: str) -> Branch:
     """The tree of the layers whose names are paths with `separator` between their parts."""
-    rows = [(tuple(filter(None, layer.name.split(separator))), layer) for layer in layers]
+    rows = [(tuple(filter(None, layer.path.split(separator))), layer) for layer in layers]
     return _branch((), (), rows, separator)
 
 

@@ -1,4 +1,4 @@
-"""What a count is, of an ONNX model and of a PyTorch module alike: a value, and its two views.
+"""What a count is, of an ONNX model and of a PyTorch module alike.
 
 MACs = Σ over layers,   FLOPs = 2 · MACs,   pointwise share = pointwise MACs / MACs
 """
@@ -6,12 +6,14 @@ MACs = Σ over layers,   FLOPs = 2 · MACs,   pointwise share = pointwise MACs /
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from onebyone.counting.assumed import Assumed, said
+from onebyone.counting.conventions import Counted, by_conventions
 from onebyone.counting.formulas import Shape
 from onebyone.counting.gaps import Uncounted
+from onebyone.counting.operators import Operators
 from onebyone.counting.tree import Branch, grow
 from onebyone.shown import Shown
 
@@ -36,6 +38,7 @@ class LayerCount:
         activation_bytes: read and written, without constants; None if unknown.
         weight_bytes: stored size of all weights and buffers that it reads.
         kind: one of `formulas.KINDS`.
+        scope: the path of the module that the node of a file comes from, where the file says so.
     """
 
     name: str
@@ -49,6 +52,12 @@ class LayerCount:
     activation_bytes: int | None
     weight_bytes: int
     kind: str = "other"
+    scope: str = ""
+
+    @property
+    def path(self) -> str:
+        """Where it stands in the tree of modules."""
+        return f"{self.scope}.{self.name}" if self.scope else self.name
 
     @property
     def intensity(self) -> float | None:
@@ -70,7 +79,8 @@ class Count(Shown):
     of their sizes a file leaves open and nobody gave. `separator` is what stands between the parts
     of the layers' names where these are paths: a dot for PyTorch modules. `misfit` is the first
     node that cannot run at these sizes, where their shapes tell. `peak_activation_bytes` is what is
-    alive at once at most, node by node in their order; None where that is not known.
+    alive at once at most, node by node in their order; None where that is not known. `operators`
+    are those that run, put together by name. `depth` is how many levels of modules are shown.
     """
 
     parameters: int
@@ -88,6 +98,8 @@ class Count(Shown):
     assumed: tuple[Assumed, ...] = ()
     misfit: str = ""
     peak_activation_bytes: int | None = None
+    operators: tuple[Operators, ...] = ()
+    depth: int | None = None
 
     @property
     def told(self) -> str:
@@ -135,9 +147,19 @@ class Count(Shown):
     def tree(self, separator: str | None = None) -> Branch:
         """The layers as a tree of their dotted names, with sums at each branch.
 
-        Names that are no paths of modules can be split too: those of an exported ONNX file at "/".
+        Names that are no paths of modules can be split too: those of an exported ONNX file at "/",
+        or behind the module's path where the exporter wrote that beside the name.
         """
         return grow(self.layers, separator or self.separator or _separator(self.layers))
+
+    def conventions(self) -> tuple[Counted, ...]:
+        """The same model as others count it."""
+        return by_conventions(self.operators)
+
+    def at_depth(self, depth: int) -> Count:
+        """The same count, of which so many levels of modules are shown."""
+        separator = self.separator or _separator(self.layers)
+        return replace(self, separator=separator, depth=depth)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, schema 1; with the tree where names are paths."""
@@ -150,7 +172,9 @@ class Count(Shown):
             "misfit": self.misfit,
             "layers": [layer.to_dict() for layer in self.layers],
             "uncounted": [asdict(row) for row in self.uncounted],
-            **({"tree": self.tree().to_dict()} if self.separator else {}),
+            "operators": [row.to_dict() for row in self.operators],
+            "conventions": [row.to_dict() for row in self.conventions()],
+            **({"tree": self.tree().to_dict(self.depth)} if self.separator else {}),
         }
 
     def table(self, depth: int | None = 2) -> RenderableType:
@@ -169,6 +193,7 @@ def total(
     separator: str | None = None,
     assumed: tuple[Assumed, ...] = (),
     peak_activation_bytes: int | None = None,
+    operators: tuple[Operators, ...] = (),
 ) -> Count:
     """The count of a whole model: the sums over its layers, and what is not a sum of them."""
     return Count(
@@ -186,6 +211,7 @@ def total(
         separator=separator,
         assumed=assumed,
         peak_activation_bytes=peak_activation_bytes,
+        operators=operators,
     )
 
 
@@ -195,4 +221,6 @@ def _intensity(macs: int, activations: int | None, weights: int) -> float | None
 
 
 def _separator(layers: Sequence[LayerCount]) -> str:
+    if any(layer.scope for layer in layers):
+        return "."
     return "/" if any("/" in layer.name for layer in layers) else "."

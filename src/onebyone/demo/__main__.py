@@ -1,7 +1,8 @@
 """`python -m onebyone.demo [--out DIR]`: optimise the bundled network and see what that does.
 
 Prints the report of `onebyone optimize` and a comparison of both networks in ONNX Runtime on the
-held-out canvases. Writes the optimised network and the class maps of one canvas, before and after.
+held-out canvases. Writes the optimised network, the class maps of one canvas, before and after, and
+the report as a page for a browser; what is missing to draw these is said in a line.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from onebyone.demo import MODEL, HeldOut, accuracy, held_out
-from onebyone.demo.figure import figure
-from onebyone.demo.png import write_png
 from onebyone.errors import CheckFailed, OnebyoneError, UsageError
 from onebyone.graph.write import write
 from onebyone.measure.spread import Spread, at_odds, ratio
 from onebyone.measure.turns import take_turns
 from onebyone.optimize import optimize
+from onebyone.show.figures import class_maps, save
+from onebyone.show.html import page
 from onebyone.terminal import readable
 
 Maps = NDArray[np.float32]
@@ -51,12 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(out: Path) -> None:
-    """Optimise, compare and print; write `digits.optimized.onnx` and `class_maps.png` into `out`.
+    """Optimise, compare and print; write the network, its class maps and the report into `out`.
 
     Raises UsageError if `out` cannot be written to, CheckFailed if the two networks differ.
     """
     console = Console(emoji=False, highlight=False, width=None if sys.stdout.isatty() else 120)
-    optimized, picture = _folder(out) / "digits.optimized.onnx", out / "class_maps.png"
+    optimized = _folder(out) / "digits.optimized.onnx"
     truth = held_out()
     inputs = truth.inputs()
     console.print(f"onebyone optimize {MODEL.name} -o {optimized}\n", markup=False)
@@ -70,8 +71,26 @@ def run(out: Path) -> None:
     times = take_turns([partial(before, inputs[:1]), partial(after, inputs[:1])], _SECONDS)
     maps = _all(before, inputs), _all(after, inputs)
     console.print(_comparison(truth, maps, times))
-    write_png(picture, figure(truth.canvases[0], maps[0][0], maps[1][0]))
-    console.print(f"\nThe optimised network: {optimized}\nIts class maps: {picture}", markup=False)
+    shown = {
+        f"Its class maps: {out / 'class_maps.png'}": lambda: save(
+            class_maps(truth.canvases[0], maps[0][0], maps[1][0]), out / "class_maps.png"
+        ),
+        f"The report, for a browser: {out / 'report.html'}": lambda: page.save(
+            page.page(result.report, MODEL.name), out / "report.html"
+        ),
+    }
+    console.print(f"\nThe optimised network: {optimized}", markup=False)
+    for said, draw in shown.items():
+        console.print(_drawn(draw) or said, markup=False)
+
+
+def _drawn(draw: Callable[[], None]) -> str:
+    """Draw, or say what is missing for it."""
+    try:
+        draw()
+    except UsageError as error:
+        return f"not drawn: {error}"
+    return ""
 
 
 def _folder(out: Path) -> Path:

@@ -25,7 +25,8 @@ from onebyone.counting.formulas import Work
 from onebyone.counting.value import Count, LayerCount, total
 from onebyone.graph.count_formulas import PRODUCTS, Product, Site
 from onebyone.graph.count_gaps import uncounted
-from onebyone.graph.count_walk import Walk, name_of, operand, traffic
+from onebyone.graph.count_kinds import operators
+from onebyone.graph.count_walk import Walk, name_of, operand, scope_of, traffic
 from onebyone.graph.count_weights import Reading, operator, readings, trace
 from onebyone.graph.misfit import misfit
 from onebyone.graph.opset import modernise
@@ -79,6 +80,7 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
         weight_bytes=weight_bytes,
         nodes=len(walk.graph),
         peak_activation_bytes=peak(walk),
+        operators=operators(others, walk, work),
         inputs=tuple(sizes.inputs.items()),
         assumed=sizes.assumed,
         uncounted=uncounted([node for node in others if node not in work], walk),
@@ -177,6 +179,7 @@ def _layer(
         activation_bytes=traffic(node, walk),
         weight_bytes=_stored({reading.weight for reading in found}),
         kind=work.kind,
+        scope=scope_of(node),
     )
 
 

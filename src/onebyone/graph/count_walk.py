@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from math import prod
 
@@ -11,7 +12,16 @@ from onebyone.counting.formulas import Shape
 from onebyone.graph.count_weights import Weights, operator
 from onebyone.graph.shapes import Sizes
 
-__all__ = ["FREE_VIEWS", "Walk", "bytes_of", "name_of", "operand", "tensors", "traffic"]
+__all__ = [
+    "FREE_VIEWS",
+    "Walk",
+    "bytes_of",
+    "name_of",
+    "operand",
+    "scope_of",
+    "tensors",
+    "traffic",
+]
 
 FREE_VIEWS = frozenset(
     {"Dropout", "Flatten", "Identity", "Reshape", "Shape", "Size", "Squeeze", "Unsqueeze"}
@@ -43,6 +53,15 @@ class Walk:
 def name_of(node: ir.Node) -> str:
     """The node's name, or its first output's if it has none."""
     return node.name or (node.outputs[0].name if node.outputs else "") or ""
+
+
+def scope_of(node: ir.Node) -> str:
+    """The path of the module that the node comes from; empty where the exporter did not say.
+
+    PyTorch's writes a list of paths, from the root to the module, and the operator behind them.
+    """
+    scopes = re.findall(r"'([^']*)'", node.metadata_props.get("pkg.torch.onnx.name_scopes", ""))
+    return scopes[-2] if len(scopes) > 1 else ""
 
 
 def operand(node: ir.Node, slot: int | None) -> ir.Value | None:

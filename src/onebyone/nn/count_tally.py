@@ -14,9 +14,11 @@ from math import prod
 
 from onebyone.counting.formulas import Shape, Work
 from onebyone.counting.gaps import Uncounted, grouped
+from onebyone.counting.operators import grouped as grouped_operators
 from onebyone.counting.peak import highest
 from onebyone.counting.value import Count, LayerCount, total
 from onebyone.nn.count_gaps import reason
+from onebyone.nn.count_kinds import ran
 from onebyone.nn.count_trace import Operand, Step
 
 __all__ = ["Weight", "tally"]
@@ -64,6 +66,7 @@ def tally(
         uncounted=(*_uncounted(kept), *_unused(weights, seen)),
         separator=".",
         peak_activation_bytes=_peak(steps, returned),
+        operators=grouped_operators(ran(step) for step in kept if not step.constant),
     )
 
 
