@@ -292,3 +292,10 @@ def test_a_long_chain_takes_no_time(shape):
     assert last(model) is not None
     # Measured 0.1 to 0.4 s; quadratic work would take minutes.
     assert time.process_time() - start < 10
+
+
+def test_smaller_sizes_stay_apart_and_divisible_as_they_were():
+    model = inferred(proto("y = Relu(x)", "float[N,3,H,W] x, float[M,3] z"))
+    smaller = Sizes(model, {"x": (2, 3, 96, 112), "z": (197, 3)}).smaller
+    assert smaller.shape(model.graph.outputs[0]) == (2, 3, 32, 48)
+    assert smaller.size(model.graph.inputs[1].shape[0]) == 49

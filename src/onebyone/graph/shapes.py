@@ -10,6 +10,9 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
+from copy import copy
+from functools import cached_property
+from math import gcd
 
 import numpy as np
 import onnx_ir as ir
@@ -200,6 +203,10 @@ def _bounded(dim: int | ir.SymbolicDim) -> bool:
     return 0 < len(dim.value or "") <= LONGEST
 
 
+_ENOUGH = 32
+"""A size of positions at which a network's windows fit, and its halvings leave something."""
+
+
 class Sizes:
     """The shapes of a model's values as numbers, for one choice of the free dimensions.
 
@@ -247,6 +254,21 @@ class Sizes:
     def told(self) -> str:
         """What was assumed, in a line; empty where nothing was."""
         return said(self.assumed, self.inputs)
+
+    @cached_property
+    def smaller(self) -> Sizes:
+        """The same with free dimensions near 32, no two of them equal if they were not.
+
+        Powers of two that divide a size, up to 32, divide the new one: networks halve their maps.
+        """
+        bound: dict[str, int] = {}
+        for name, size in sorted(self._bound.items(), key=lambda item: item[1]):
+            step = gcd(size, _ENOUGH)
+            least = max([_ENOUGH, *(1 + n for old, n in bound.items() if self._bound[old] < size)])
+            bound[name] = min(size, -(-least // step) * step)
+        other = copy(self)
+        other._bound, other._known = bound, {}
+        return other
 
     def _of_input(self, value: ir.Value, data: tuple[int, ...] | None) -> tuple[int, ...]:
         if value.shape is None and data is not None:

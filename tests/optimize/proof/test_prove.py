@@ -262,3 +262,21 @@ def test_of_random_graphs_every_rewrite_is_proved(case: Drawn) -> None:
     done, _, ledger = proved(case.model, *LAWS)
     assert not [step for step in done if step.proof is None or step.proof.holds is False]
     assert not [piece for piece in ledger.loose if piece.proof.holds is False]
+
+
+def test_what_is_too_large_at_its_sizes_is_proved_at_smaller_ones() -> None:
+    """A Slice says which positions, so fewer of them would be another piece; free sizes may be."""
+    body = 'u = Resize<mode = "linear">(x, , s) c = Conv(u, w) d = Slice(c, b, e, a) y = Conv(d, v)'
+    constants = {
+        "s": np.float32([1, 1, 2, 2]),
+        "w": drawn("w", 48, 64, 1, 1),
+        "v": drawn("v", 16, 48, 1, 1),
+        **{name: np.array([n], np.int64) for name, n in (("b", 1), ("e", 2**31 - 1), ("a", 2))},
+    }
+    changed = read(model(body, "float[N,64,H,W] x", "y", constants))
+    infer(changed)
+    sizes = Sizes(changed, {"x": (1, 64, 480, 640)})
+    ledger = Ledger(changed.graph, sizes)
+    done, _ = rewrite(changed, sizes, LAWS, COUNTING, ledger=ledger)
+    assert {law for r in done for law in r.laws} >= {"commute", "compose"}
+    assert all(r.proof is not None and r.proof.holds for r in done)

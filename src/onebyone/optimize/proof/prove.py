@@ -129,17 +129,18 @@ def _nearest(
 
 
 def _judged(found: Piece, terms: _Terms, few: bool) -> Proof:
-    """At few positions, or at the piece's own sizes."""
+    """At few positions, or at the piece's own sizes; at smaller ones if it is too large there."""
     for side in found.sides:
         for record in side.records:
             if record.captured or any(_holds_graph(a) for a in record.attributes):
                 return Proof(None, reason=f"{record.op_type} {record.name!r} holds a graph")
     name = found.new.target.name
-    own = own_shapes(found, terms.sizes)
+    sizes = terms.sizes if few or fits(found, terms.sizes) else terms.sizes.smaller
+    own = own_shapes(found, sizes)
     if own is None:
         return Proof(None, reason=f"a size next to {name!r} is unknown")
     shapes = small_shapes(found, own) if few else own
-    if not few and not fits(found, terms.sizes):
+    if not few and not fits(found, sizes):
         return Proof(None, reason=f"what computes {name!r} is too large to be evaluated")
     return Proof(None) if shapes is None else _evaluated(found, shapes, terms)
 
