@@ -1,7 +1,7 @@
-"""What the page carries besides its own text: a picture, digits and the claims of docs/seeds.md.
+"""What the page carries besides its own text: a picture, digits, measured times, laws, claims.
 
-Numbers are raw bytes. `data/` is written by `examples/explorer_data.py`, which says where it is
-from.
+Pictures are raw bytes. In `data/`, `bottleneck.json` is written by `benchmarks/bottlenecks.py`, the
+rest by `examples/explorer_data.py`; each says where it is from.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from onebyone.algebra.laws import named
 from onebyone.demo import held_out
 
 __all__ = ["Block", "blocks", "digits", "picture"]
@@ -36,7 +37,9 @@ def blocks(docs: str = "") -> Iterator[Block]:
     """All that the page carries; `docs` is where the claims are told in full, if anywhere."""
     for name, array in (("picture", picture()), ("digits", digits())):
         yield Block(name, array.shape, array.tobytes())
-    yield _text("claims", json.loads((_DATA / "claims.json").read_text(encoding="utf-8")))
+    for name in ("claims", "bottleneck"):
+        yield _text(name, json.loads((_DATA / f"{name}.json").read_text(encoding="utf-8")))
+    yield _text("laws", {"commute": {"equation": named("commute").equation}})
     yield _text("docs", docs)
 
 

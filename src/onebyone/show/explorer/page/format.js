@@ -2,7 +2,7 @@
 
 /** 16448 -> "16,448"; what is no whole number has three digits behind the point. */
 export function shown(value) {
-  return Number.isInteger(value) ? value.toLocaleString("en-US") : fixed(value, 3);
+  return Number.isInteger(value) ? value.toLocaleString("en-US").replace("-", "−") : fixed(value, 3);
 }
 
 /** A number with `digits` behind the point and a true minus sign. */
