@@ -1,14 +1,13 @@
-"""What a bottleneck saves on a machine, beside what is counted: the figures of the explorer's panel.
+"""What a bottleneck saves on a machine, beside what is counted: figures for the explorer.
 
     block   relu(x + W₃ relu(K ∗ relu(W₁ x)))      C → C/4 → C/4 → C, K 3×3 on C/4 channels
     wide    relu(x + K ∗ x)                        K 3×3 on C channels
-    middle  relu(K ∗ x)                            the block's 3×3 alone, C/4 → C/4
 
     python benchmarks/bottlenecks.py                        a table
     python benchmarks/bottlenecks.py --json out.json        and the figures
 
-Each model runs in ONNX Runtime on one thread, the three of a row in turns; a figure is the median.
-Seconds are those of the processor, so that others may use the machine. All convolutions have biases.
+Each model runs in ONNX Runtime on one thread, the two of a row in turns; a figure is the median.
+Seconds are those of the processor, so that others may use the machine. All layers have biases.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ Kernel = tuple[int, int, int]
 """C_in, C_out and the side of the kernel."""
 
 
-def model(layers: Sequence[Kernel], side: int, skip: bool) -> bytes:
-    """Convolutions one after the other on side × side positions, ReLUs between and at the end."""
+def model(layers: Sequence[Kernel], side: int) -> bytes:
+    """Convolutions one after the other on side × side positions, ReLUs behind, and a skip."""
     random = np.random.default_rng(0)
     nodes, weights, value = list[NodeProto](), list[TensorProto](), "x"
     for n, (c_in, c_out, k) in enumerate(layers):
@@ -45,7 +44,7 @@ def model(layers: Sequence[Kernel], side: int, skip: bool) -> bytes:
         pads = [k // 2] * 4
         nodes.append(helper.make_node("Conv", [value, f"W{n}", f"b{n}"], [f"c{n}"], pads=pads))
         value = f"c{n}"
-        if skip and n == len(layers) - 1:
+        if n == len(layers) - 1:
             nodes.append(helper.make_node("Add", [value, "x"], ["added"]))
             value = "added"
         nodes.append(helper.make_node("Relu", [value], [f"r{n}"]))
@@ -60,26 +59,22 @@ def model(layers: Sequence[Kernel], side: int, skip: bool) -> bytes:
 
 
 def calls(width: int, side: int) -> list[Run]:
-    """The block, the wide 3×3, the middle."""
+    """The block and the wide 3×3."""
     mid = width // 4
-    made = [
-        (width, model([(width, mid, 1), (mid, mid, 3), (mid, width, 1)], side, skip=True)),
-        (width, model([(width, width, 3)], side, skip=True)),
-        (mid, model([(mid, mid, 3)], side, skip=False)),
-    ]
-    random = np.random.default_rng(1)
-    inputs = [random.standard_normal((1, c, side, side), np.float32) for c, _ in made]
-    return [ENGINE.load(m, {"x": x}, 1) for (_, m), x in zip(made, inputs, strict=True)]
+    x = np.random.default_rng(1).standard_normal((1, width, side, side), np.float32)
+    block = model([(width, mid, 1), (mid, mid, 3), (mid, width, 1)], side)
+    wide = model([(width, width, 3)], side)
+    return [ENGINE.load(made, {"x": x}, 1) for made in (block, wide)]
 
 
 def measured(widths: Iterable[int], sides: Iterable[int], seconds: float) -> list[list[float]]:
-    """[width, side, ms of the block, of the wide 3×3, of the middle] of each."""
+    """[width, side, ms of the block, of the wide 3×3] of each."""
     rows = []
     for width in widths:
         for side in sides:
             times = take_turns(calls(width, side), seconds, clock=process_time)
             rows.append([width, side, *(float(f"{1e3 * median(one):.4g}") for one in times)])
-            print("{:5} {:4}² {:10} {:10} {:10}".format(*rows[-1]), flush=True)
+            print("{:5} {:4}² {:10} {:10}".format(*rows[-1]), flush=True)
     return rows
 
 
@@ -88,16 +83,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for each row")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    print(f"width side   block ms    wide ms  middle ms    {processor()}, {ENGINE.title}")
+    print(f"width side   block ms    wide ms    {processor()}, {ENGINE.title}")
     figures = {
         "processor": processor(),
         "engine": f"{ENGINE.title} {ENGINE.version}",
         "threads": 1,
-        "columns": ["width", "side", "block", "wide", "middle"],
+        "columns": ["width", "side", "block", "wide"],
         "rows": measured(WIDTHS, SIDES, options.seconds),
     }
     if options.json:
-        options.json.write_text(json.dumps(figures) + "\n", encoding="utf-8")
+        # A line for each row: the file is kept in the repository.
+        text = json.dumps(figures).replace("[[", "[\n[").replace("], [", "],\n[")
+        options.json.write_text(f"{text}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

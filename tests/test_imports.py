@@ -24,8 +24,8 @@ MAY = {
     "nn": {"algebra", "counting"},
     "explore": {"algebra", "counting"},
     "show": {"algebra", "counting", "explore", "graph", "measure", "optimize"},
-    # The explorer shows the demo's digits.
-    "show/explorer/data": {"demo"},
+    # The explorer shows the demo's digits, and a law as its row has it.
+    "show/explorer/data": {"algebra", "demo"},
     "demo": {"algebra", "graph", "measure", "optimize", "show", "terminal"},
     # Of the package `optimize` that is called, the door alone: its stages know nothing above them.
     "optimize/__init__": {"api", "optimize"},

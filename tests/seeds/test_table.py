@@ -1,4 +1,8 @@
-"""docs/seeds.md and the tests of this folder tell the same: rows, tests and figures."""
+"""docs/seeds.md tells what the tests of this folder and the explorer's panels do.
+
+Rows have tests and tests have rows; figures stand in a test; a claim links to the panels that are
+listed with it, and has an anchor that they link to.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +21,33 @@ VERDICTS = ("holds", "loose", "slip")
 
 @dataclass(frozen=True)
 class Row:
-    """One claim: its number, its verdict, the (file, test) pairs that prove it, its figure."""
+    """One claim.
 
+    Args:
+        anchor: the id of its row.
+        number: as 1.1.
+        verdict: one of `VERDICTS`.
+        tests: the (file, test) pairs that prove it.
+        figure: what they measure.
+        panels: the panels of the explorer that it links to, by the name shown and by the anchor.
+    """
+
+    anchor: str
     number: str
     verdict: str
     tests: tuple[tuple[str, str], ...]
     figure: str
+    panels: tuple[tuple[str, str], ...]
 
 
 def rows() -> list[Row]:
     found = []
-    for line in re.findall(r"^\| (\d+\.\d+ \|.*) \|$", PAGE, re.MULTILINE):
-        number, _, _, verdict, proof, figure = (cell.strip() for cell in line.split("|"))
+    for anchor, line in re.findall(r'^\| <a id="([^"]*)"></a>(\d.*) \|$', PAGE, re.MULTILINE):
+        number, _, _, verdict, proof, figure, seen = (cell.strip() for cell in line.split("|"))
         links = re.findall(r"\[([^\]]+)\]\(\.\./tests/seeds/(\w+)\.py\)", proof)
         tests = tuple((file, "test_" + name.replace(" ", "_")) for name, file in links)
-        found.append(Row(number, verdict, tests, figure))
+        panels = tuple(re.findall(r"\[(\w+)\]\(explorer\.html#(\w+)\)", seen))
+        found.append(Row(anchor, number, verdict, tests, figure, panels))
     return found
 
 
@@ -68,6 +84,25 @@ def test_each_test_has_a_claim() -> None:
 def test_each_figure_stands_in_a_test(row: Row) -> None:
     code = " ".join(sources()[test] + test[1].replace("_", " ") for test in row.tests)
     assert numbers(row.figure) <= numbers(code)
+
+
+def listed() -> dict[str, list[str]]:
+    """The claims that each panel shows, by the list of "See for yourself"."""
+    found = re.findall(r"^- \[[^\]]+\]\(explorer\.html#(\w+)\): (.+)$", PAGE, re.MULTILINE)
+    return {panel: numbers.split(", ") for panel, numbers in found}
+
+
+@each_row
+def test_a_claim_links_to_the_panels_that_show_it(row: Row) -> None:
+    showing = [panel for panel, numbers in listed().items() if row.number in numbers]
+    assert row.panels == tuple((panel, panel) for panel in showing)
+    assert row.anchor == f"claim-{row.number}"
+
+
+def test_panels_show_claims_that_there_are() -> None:
+    assert listed()
+    numbers = [number for numbers in listed().values() for number in numbers]
+    assert set(numbers) <= {row.number for row in rows()}
 
 
 def test_claims_are_numbered_in_order() -> None:

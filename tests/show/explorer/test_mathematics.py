@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.rank import singular_values, threshold
-from onebyone.explore.layer import Layer
+from onebyone.explore.layer import Layer, Stack
 from onebyone.show.explorer.seed import uniform
+
+from .expected import shortcut, swap
 
 Call = Callable[..., Any]
 
@@ -110,3 +113,74 @@ def test_parameters_and_macs_are_those_of_a_layer(mathematics: Call) -> None:
         assert found == layer.parameters
         found = mathematics("mathematics/count.js", "macs", *sizes, height * width, kernel, groups)
         assert found == layer.macs
+
+
+@pytest.mark.parametrize("space", [*swap.SPACES, "maximum"])
+def test_space_maps_are_those_of_the_algebra(space: str, mathematics: Call) -> None:
+    for random in drawn():
+        channels, height, width = (int(n) for n in random.integers([1, 2, 2], [4, 14, 14]))
+        x = random.normal(size=(1, channels, height, width))
+        right, size = swap.space_map(space, x), [height, width]
+        found = mathematics("mathematics/space.js", "sizeAfter", space, size)
+        assert tuple(found) == right.shape[2:]
+        agree(
+            mathematics("mathematics/space.js", "applySpace", space, x.ravel().tolist(), size),
+            right,
+        )
+
+
+def test_both_orders_are_those_of_the_algebra(mathematics: Call) -> None:
+    names = [*swap.SPACES, "maximum"]
+    for random in drawn():
+        space, relu = names[random.integers(len(names))], bool(random.integers(2))
+        channels, height, width = (int(n) for n in random.integers([1, 2, 2], [4, 14, 14]))
+        x = random.integers(-9, 9, (1, channels, height, width)).astype(np.float64)
+        W, b = random.integers(-4, 5, (1, channels)), int(random.integers(-2, 3))
+        right = swap.both_orders(space, x, ChannelMap(W, np.array([b])), relu)
+        arguments = [space, x.ravel().tolist(), [height, width], W.ravel().tolist(), b, relu]
+        found = mathematics("mathematics/swap.js", "bothOrders", *arguments)
+        for mine, theirs in zip(found["outputs"], (right.first, right.last), strict=True):
+            assert np.array_equal(mine, theirs.ravel()), "whole numbers are exact"
+        gap = (right.first - right.last).ravel()
+        assert np.array_equal(found["gaps"], gap)
+        assert abs(gap[found["worst"]]) == np.abs(gap).max()
+        assert (found["differing"], *found["macs"]) == (np.count_nonzero(gap), *right.macs)
+        reason = mathematics("mathematics/swap.js", "refusal", space, b, relu)
+        assert (reason is None) == swap.promised(space, bool(b), relu)
+        assert reason is not None or not gap.any()
+
+
+def test_blocks_are_counted_as_their_layers(mathematics: Call) -> None:
+    for random in drawn():
+        a, b, c, kernel, height, width = (int(n) for n in random.integers(1, 40, 6))
+        size, full = (height, width), (kernel, kernel)
+        layers = (
+            Layer(a, b, (1, 1), size),
+            Layer(b, b, full, size),
+            Layer(b, c, (1, 1), size),
+        )
+        stack, wide = Stack("block", layers), Layer(a, c, full, size)
+        arguments = [a, b, c, kernel, height * width]
+        found = mathematics("mathematics/blocks.js", "bottleneck", *arguments)
+        for mine, theirs in [(found["block"], stack), (found["wide"], wide)]:
+            assert (mine["parameters"], mine["macs"]) == (theirs.parameters, theirs.macs)
+        share = (layers[0].macs + layers[2].macs) / stack.macs
+        assert found["pointwiseShare"] == pytest.approx(share, rel=ROUNDING)
+        pair = mathematics("mathematics/blocks.js", "separable", a, c, kernel)
+        assert pair["depthwise"] == Layer(a, a, full, (1, 1), groups=a).macs
+        assert pair["pointwise"] == Layer(a, c, (1, 1), (1, 1)).macs
+        assert pair["pair"] == pair["depthwise"] + pair["pointwise"]
+        assert pair["standard"] == Layer(a, c, full, (1, 1)).macs
+
+
+@pytest.mark.parametrize("kind", ["identity", *shortcut.OPTIONS])
+def test_a_skip_gives_the_shape_of_the_library_s(kind: str, mathematics: Call) -> None:
+    for random in drawn()[:50]:
+        c_in, stride, side = (int(n) for n in random.integers([1, 1, 1], [9, 5, 12]))
+        c_out = c_in + int(random.integers(0, 9))
+        layer = shortcut.shortcut(kind, c_in, c_out, stride)
+        right = layer(torch.ones(1, c_in, side, side))
+        found = mathematics("mathematics/blocks.js", "skip", kind, c_in, c_out, stride, side)
+        shape = (found["channels"], found["side"], found["side"])
+        assert shape == tuple(right.shape[1:])
+        assert found["weights"] == sum(p.numel() for p in layer.parameters())

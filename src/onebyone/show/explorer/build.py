@@ -22,7 +22,7 @@ To add a panel:
    to `page/draw/`, data to `data.py`.
 4. Say what each number must be in `tests/show/explorer/expected/NAME.py`: the library's answer.
 
-5. List its claims in docs/seeds.md, under "See for yourself".
+5. `python examples/explorer_data.py` links docs/seeds.md to it.
 
 The tests of the browser (keyboard, axe, drags, links, every number) then cover it.
 """

@@ -8,6 +8,7 @@ const NARROW = 520;
 const [SLANT, RISE] = [0.34, 0.24]; // of the height: how far the end goes right and up
 const LONGEST = 0.55; // pixels a channel
 const ARC = 26;
+const LINE = 18;
 
 function corners(points) {
   return points.map((point) => point.join()).join(" ");
@@ -40,6 +41,19 @@ function arrow(from, to, y, { name, note }) {
   ];
 }
 
+function count(x, y, channels) {
+  return text(x, y + LINE, String(channels), { class: "channels" });
+}
+
+/** The labels of the first box, which say what is what. */
+function named(x, y, channels, positions) {
+  const start = { "text-anchor": "start" };
+  return [
+    text(x, y + LINE, `${channels} maps of`, { class: "channels", ...start }),
+    text(x, y + 2 * LINE, `${positions} positions`, { class: "positions", ...start }),
+  ];
+}
+
 /** Boxes of `row.channels` with the layers `row.layers` between, from (left, y) on. */
 function drawRow(row, left, y, { unit, high, gap, notes, positions }) {
   const slant = SLANT * high;
@@ -47,8 +61,7 @@ function drawRow(row, left, y, { unit, high, gap, notes, positions }) {
   let x = left;
   const ends = row.channels.map((channels, n) => {
     const length = Math.max(2, channels * unit);
-    parts.push(box(x, y, length, high), text(x + length / 2, y + 20, String(channels), { class: "channels" }));
-    if (!n) parts.push(text(x + length + slant / 2 + 6, y + 20, positions, { class: "positions" }));
+    parts.push(box(x, y, length, high), ...(n ? [count(x + length / 2, y, channels)] : named(x, y, channels, positions)));
     const end = x + length + slant;
     if (n < row.layers.length) {
       const layer = { ...row.layers[n], note: notes ? row.layers[n].note : "" };
@@ -82,7 +95,7 @@ export function volumes() {
     const fixed = ({ channels, layers }) => channels.length * SLANT * high + layers.length * gap;
     const units = rows.map((row) => (width - fixed(row) - 4) / row.channels.reduce((a, b) => a + b));
     const unit = Math.min(LONGEST, ...units);
-    const [above, below] = [RISE * high, 48];
+    const [above, below] = [RISE * high, 68];
     let y = 0;
     const parts = rows.flatMap((row) => {
       const title = text(0, y + 14, row.title, { class: "title", "text-anchor": "start" });
@@ -93,7 +106,7 @@ export function volumes() {
       const over = row.skip ? arc(slant, drawn.end - slant / 2, top - above, row.skip) : [];
       return [title, ...drawn.parts, ...over];
     });
-    svg.setAttribute("height", y - 16);
+    svg.setAttribute("height", y - 26);
     svg.setAttribute("aria-label", `${rows.map(({ channels }) => channels.join(" → ")).join("; ")} channels, ${positions} positions`);
     svg.replaceChildren(...parts);
   };

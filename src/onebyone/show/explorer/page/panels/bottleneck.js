@@ -11,6 +11,11 @@ const MOST = 512;
 const SIDES = [7, 14, 28, 56];
 const USUAL = 256; // maps of the measured block that is among the proofs
 
+/** As many digits as a measured time has. */
+function rough(ratio) {
+  return `${ratio.toFixed(1)}×`;
+}
+
 /** The measured blocks, C → C/4 → C/4 → C, at this size: how often faster they are than the wide 3×3. */
 function measuredAt(side, { rows }) {
   const here = rows.filter((row) => row[1] === side);
@@ -31,10 +36,10 @@ function proofs({ layers, block, wide, pointwiseShare, measured }, { inputs, out
   const usual = measured.find(({ width }) => width === USUAL);
   return [
     { name: "bottleneck.parameters", value: block.parameters, label: "parameters are in the whole block" },
-    ratio("middle", `times the thin layer’s parameters are in one ${kernel}×${kernel}, ${inputs} → ${outputs}`, wide.parameters / layers[1].parameters),
-    ratio("block", "times the whole block’s", wide.parameters / block.parameters),
-    ratio("macs", "times its multiplications", wide.macs / block.macs),
-    ratio("measured", `times its time, measured with ${USUAL} maps of ${side}×${side}`, usual.ratio),
+    ratio("middle", `the thin layer’s parameters are in one ${kernel}×${kernel}, ${inputs} → ${outputs}`, wide.parameters / layers[1].parameters),
+    ratio("block", "the whole block’s parameters", wide.parameters / block.parameters),
+    ratio("macs", "the block’s multiplications", wide.macs / block.macs),
+    { ...ratio("measured", `the block’s time, measured with ${USUAL} maps of ${side}×${side}`, usual.ratio), text: rough(usual.ratio) },
     {
       name: "bottleneck.pointwise",
       value: pointwiseShare,
@@ -63,9 +68,9 @@ function measuredRows({ measured, counted }) {
   const rows = measured.map(({ width, ratio }) => ({
     label: `${width} → ${width / 4} → ${width / 4} → ${width}`,
     value: ratio,
-    text: times(ratio),
+    text: rough(ratio),
   }));
-  return [{ label: "by multiplications, each", value: counted, text: times(counted), accent: "channels" }, ...rows];
+  return [{ label: "what the multiplications promise", value: counted, text: rough(counted), accent: "channels" }, ...rows];
 }
 
 /** The rows of the drawing: the block with its skip, and one convolution. */

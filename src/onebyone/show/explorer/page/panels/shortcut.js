@@ -35,8 +35,7 @@ function proofs({ made, pair }, { kind }) {
 /** What becomes of the sum. */
 function verdict({ made, side, fits }, { outputs }) {
   const [path, other] = [`${outputs} × ${side}×${side}`, `${made.channels} × ${made.side}×${made.side}`];
-  if (fits) return `Both are ${path}: they can be added.`;
-  return `The block gives ${path}, the skip ${other}: they cannot be added.`;
+  return fits ? `${other} = ${path}: they can be added.` : `${other} ≠ ${path}: they cannot be added.`;
 }
 
 function step(drawing, caption) {
@@ -45,7 +44,7 @@ function step(drawing, caption) {
 
 function mountSkip(root, ui) {
   const [input, other, path] = [tensor(), tensor(), tensor()];
-  const [named, told] = [h("figcaption", {}), h("p", { class: "sum" })];
+  const [named, told] = [h("figcaption", {}), h("p", {})];
   const drawing = h(
     "div",
     { class: "skips" },
@@ -66,7 +65,8 @@ function mountSkip(root, ui) {
       ui.slider("outputs", "channels out", { accent: "channels" }),
     ),
   );
-  return (state, { made, side, fits, ...rest }) => {
+  return (state, result) => {
+    const { made, side } = result;
     const { kind, inputs, outputs, own } = state;
     const perChannel = LONGEST / Math.max(inputs, outputs);
     const read = (row, column) => made.read === 1 || (row % own === 0 && column % own === 0);
@@ -75,19 +75,30 @@ function mountSkip(root, ui) {
     other.draw({ side: made.side, channels: made.channels, full, perChannel });
     path.draw({ side, channels: outputs, perChannel });
     write(named, `what the skip gives, with ${shown(made.weights)} weights`);
-    write(told, verdict({ made, side, fits, ...rest }, state));
-    told.dataset.fits = fits;
+    write(told, verdict(result, state));
   };
 }
 
 function mountPair(root, ui) {
   const drawing = wires();
   const chart = costs();
+  const [own, mixing] = [h("i", { class: "own" }), h("i", { class: "mixing" })];
+  const share = h("figcaption", {});
   root.append(
     h("h3", {}, "A separable convolution"),
-    h("figure", {}, drawing.svg, h("figcaption", {}, "Eight channels. The depthwise layer sees each alone, the 1×1 mixes them.")),
-    chart.list,
-    h("p", { class: "small quiet" }, "multiplications at each position"),
+    h(
+      "div",
+      { class: "pair" },
+      h("figure", {}, drawing.svg, h("figcaption", {}, "eight channels: depthwise, each alone; the 1×1 mixes them")),
+      h(
+        "figure",
+        {},
+        chart.list,
+        h("figcaption", {}, "multiplications at each position"),
+        h("div", { class: "share" }, own, mixing),
+        share,
+      ),
+    ),
     ui.choice("kernel", "kernel"),
     h(
       "div",
@@ -102,6 +113,9 @@ function mountPair(root, ui) {
       { name: `depthwise ${window}`, full: false },
       { name: "1×1", full: true },
     ]);
+    own.style.flexGrow = pair.depthwise;
+    mixing.style.flexGrow = pair.pointwise;
+    write(share, `of the two, ${percent(pair.pointwise / pair.pair)} in the 1×1`);
     chart.draw([
       { label: `depthwise ${window}`, value: pair.depthwise, accent: "positions" },
       { label: `1×1, ${from} → ${to}`, value: pair.pointwise, accent: "channels" },
@@ -133,8 +147,8 @@ export const panel = {
   text: [
     "A residual block adds its input to what it made of it, so both must have one shape. Where the block changes " +
       '<b class="channels">channels</b> or <b class="positions">positions</b>, a 1×1 with the same stride brings the input along.',
-    "A separable convolution splits a K×K in two: one filter in each channel alone, then a 1×1 across channels. “At minimal cost”, " +
-      "it is said of that 1×1, which has nearly all of the cost.",
+    "A separable convolution splits a K×K in two: one filter in each channel alone, then a 1×1 across channels. “At minimal cost” " +
+      "is said of that 1×1, and it has nearly all of the pair’s cost.",
   ],
   state: {
     kind: choice("projection", [

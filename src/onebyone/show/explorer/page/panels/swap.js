@@ -12,27 +12,28 @@ import { choice, flag, integer } from "../state.js";
 const SIZE = [63, 84];
 const NAMES = {
   average: "average pool",
-  bilinear: "bilinear",
-  nearest: "nearest",
+  bilinear: "bilinear resize",
+  nearest: "nearest resize",
   stride: "stride",
   crop: "crop",
   padding: "zero padding",
   maximum: "max pool",
 };
 const DONE = {
-  average: "average of each 2×2",
+  average: "the average of each 2×2",
   bilinear: "twice the size, bilinear",
   nearest: "twice the size, nearest",
   stride: "each second position",
   crop: "the middle",
   padding: "8 zeros on each side",
-  maximum: "largest of each 2×2",
+  maximum: "the largest of each 2×2",
 };
 const WHY = {
   maximum:
     "Refused: a maximum is no sum. With a weight of −1 over (1, 2), the 1×1 after the maximum gives −2, the maximum after the 1×1 −1.",
   bias: "Refused: the zeros at the border get the bias in one order and not in the other. With a bias of 0 both agree.",
   relu: "Refused: of (1, −1), the ReLU of the mean is 0, and the mean of the ReLUs ½. Only what copies positions passes a ReLU.",
+  zeros: "Refused: only what copies positions passes any nonlinearity, and zeros are no copies. A ReLU leaves a zero as it is, though.",
 };
 const LUCK = " With these numbers it happens to make no difference.";
 
@@ -56,10 +57,19 @@ function proofs({ gaps, worst, differing, macs, reason }, { space }) {
 
 /** Why the two orders are one, in words. */
 function holds({ bias, relu, space }) {
-  const copies = "and it only copies positions, which a ReLU does not mind";
-  const constant = "and its rows sum to one, S 1 = 1, so that a bias passes";
-  const told = [bias ? constant : "", relu ? copies : ""].filter(Boolean).join(", ");
-  return `Holds: the 1×1 adds over channels, the ${NAMES[space]} over positions${told ? `, ${told}` : ""}.`;
+  const name = NAMES[space];
+  if (SPACES[space].selects) {
+    const passing = [bias ? "a bias" : "", relu ? "a ReLU" : ""].filter(Boolean).join(" and ");
+    return `Holds: the 1×1 adds over channels, the ${name} copies positions${passing ? `, and lets ${passing} pass` : ""}.`;
+  }
+  const constant = bias ? ", with weights that add up to one (S 1 = 1), so that a bias passes" : "";
+  return `Holds: the 1×1 adds over channels, the ${name} over positions${constant}.`;
+}
+
+/** Why the law does not promise it, in words. */
+function refused(reason, space, most) {
+  if (reason === "relu" && space === "padding") return WHY.zeros;
+  return WHY[reason] + (most ? "" : LUCK);
 }
 
 /** A drawing of maps to scale, with what it is. */
@@ -89,7 +99,8 @@ function mount(root, ui) {
   const mark = h("div", { class: "mark" });
   steps.gap.frame.append(mark);
   const equation = h("b", { class: "number" });
-  const verdict = h("p", {});
+  const lawful = h("span", { class: "quiet" });
+  const [verdict, example] = [h("p", {}), h("p", { class: "told" })];
   const chart = costs();
   const weights = ["red", "green", "blue", "bias"].map((name) =>
     ui.slider(name, name === "bias" ? "bias, b" : `weight of ${name}`, { accent: "channels" }),
@@ -97,12 +108,11 @@ function mount(root, ui) {
   root.append(
     ui.choice("space", "beside the 1×1"),
     h("div", { class: "orders" }, ...Object.values(steps).map((one) => one.root)),
-    h("div", { class: "law" }, h("p", {}, equation, " ", h("span", { class: "quiet" }, "the law “commute”")), verdict),
+    h("div", { class: "law" }, h("p", {}, equation, " ", lawful), verdict, example),
     h("div", { class: "sliders" }, ...weights),
     ui.flag("relu", "a ReLU behind the 1×1"),
     h("figure", {}, chart.list, h("figcaption", {}, "multiplications of the 1×1: it belongs where there are fewer positions")),
   );
-  write(equation, ui.data.laws.commute.equation);
 
   return (state, result) => {
     const { after, mixed, moved, outputs, gaps, worst, macs, reason } = result;
@@ -120,7 +130,11 @@ function mount(root, ui) {
     const gapShade = shades(diverging, most || 1);
     steps.gap.draw(after, widest, most ? `their difference, up to ${shown(most)}` : "their difference: 0 everywhere", (n) => gapShade(gaps[n]));
     place(mark, worst, after, most);
-    write(verdict, reason ? WHY[reason] + (most ? "" : LUCK) : holds(state));
+    write(equation, ui.data.laws.commute.equation.replace("=", most ? "≠" : "="));
+    write(lawful, `the law “commute” ${reason ? "makes no promise here" : "holds"}`);
+    const [first, second] = outputs.map((output) => shown(output[worst]));
+    write(example, most ? `where it is marked:  1×1 first ${first},  ${NAMES[state.space]} first ${second}` : "");
+    write(verdict, reason ? refused(reason, state.space, most) : holds(state));
     chart.draw([
       { label: "the 1×1 first", value: macs[0], accent: "positions" },
       { label: `the ${NAMES[state.space]} first`, value: macs[1], accent: "positions" },
