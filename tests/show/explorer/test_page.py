@@ -35,7 +35,7 @@ def test_the_panels_stand_in_their_order_and_are_in_the_contents(opened: Opened)
 
 # Sets the first control to what it is, as if by hand.
 _TOUCHED = """panel => {
-    const input = document.querySelector(`#${panel} input`);
+    const input = document.querySelector(`#${panel} input:is(:checked, :not([type=radio]))`);
     input.dispatchEvent(new Event(input.type === "range" ? "input" : "change"));
 }"""
 

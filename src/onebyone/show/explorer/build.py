@@ -21,7 +21,6 @@ To add a panel:
 3. Mathematics goes to `page/mathematics/` (pure functions on Float64Array), a new kind of drawing
    to `page/draw/`, data to `data.py`.
 4. Say what each number must be in `tests/show/explorer/expected/NAME.py`: the library's answer.
-
 5. `python examples/explorer_data.py` links docs/seeds.md to it.
 
 The tests of the browser (keyboard, axe, drags, links, every number) then cover it.

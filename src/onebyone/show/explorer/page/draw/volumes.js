@@ -41,17 +41,10 @@ function arrow(from, to, y, { name, note }) {
   ];
 }
 
-function count(x, y, channels) {
-  return text(x, y + LINE, String(channels), { class: "channels" });
-}
-
-/** The labels of the first box, which say what is what. */
-function named(x, y, channels, positions) {
-  const start = { "text-anchor": "start" };
-  return [
-    text(x, y + LINE, `${channels} maps of`, { class: "channels", ...start }),
-    text(x, y + 2 * LINE, `${positions} positions`, { class: "positions", ...start }),
-  ];
+/** What the number under the first box counts, and what its end is. */
+function units(x, y, positions) {
+  const part = (name, words) => s("tspan", { class: name }, words);
+  return s("text", { x, y }, part("channels", "maps"), part("", " of "), part("positions", `${positions} positions`));
 }
 
 /** Boxes of `row.channels` with the layers `row.layers` between, from (left, y) on. */
@@ -61,7 +54,8 @@ function drawRow(row, left, y, { unit, high, gap, notes, positions }) {
   let x = left;
   const ends = row.channels.map((channels, n) => {
     const length = Math.max(2, channels * unit);
-    parts.push(box(x, y, length, high), ...(n ? [count(x + length / 2, y, channels)] : named(x, y, channels, positions)));
+    parts.push(box(x, y, length, high), text(x + length / 2, y + LINE, String(channels), { class: "channels" }));
+    if (!n) parts.push(units(x, y + 2 * LINE, positions));
     const end = x + length + slant;
     if (n < row.layers.length) {
       const layer = { ...row.layers[n], note: notes ? row.layers[n].note : "" };

@@ -53,6 +53,11 @@ function named({ inputs, outputs, kernel }) {
   return `${kernel}×${kernel}, ${inputs} → ${outputs}`;
 }
 
+/** A number that fits beside an arrow: millions as such. */
+function short(value) {
+  return value < 1e7 ? shown(value) : `${shown(Math.round(value / 1e6))} M`;
+}
+
 /** The three layers, their sum, and what they stand for. */
 function costRows({ layers, block, wide }, counted) {
   const row = (label, of, accent) => ({ label, value: of[counted], accent });
@@ -75,7 +80,7 @@ function measuredRows({ measured, counted }) {
 
 /** The rows of the drawing: the block with its skip, and one convolution. */
 function drawn({ layers, wide }, { inputs, middle, outputs, kernel, counted }) {
-  const layersOf = (all) => all.map((layer) => ({ name: `${layer.kernel}×${layer.kernel}`, note: shown(layer[counted]) }));
+  const layersOf = (all) => all.map((layer) => ({ name: `${layer.kernel}×${layer.kernel}`, note: short(layer[counted]) }));
   return [
     {
       title: "the bottleneck",

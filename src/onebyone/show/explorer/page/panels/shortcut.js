@@ -22,9 +22,9 @@ function solve({ inputs, outputs, stride, own, kind, from, to, kernel }) {
 function proofs({ made, pair }, { kind }) {
   const share = pair.pointwise / pair.pair;
   const saving = pair.standard / pair.pair;
-  const weights = { identity: "nothing to learn", zeros: "nothing to learn, either" }[kind] ?? "of the skip’s 1×1";
+  const learns = kind === "projection" || kind === "average";
   return [
-    { name: "shortcut.weights", value: made.weights, label: `weights ${weights}` },
+    { name: "shortcut.weights", value: made.weights, label: learns ? "weights has the skip’s 1×1" : "weights: the skip learns nothing" },
     { name: "shortcut.read", value: made.read, text: percent(made.read), label: "of the input’s positions are read by the skip" },
     { name: "shortcut.share", value: share, text: percent(share), label: "of the separable pair’s cost is the 1×1" },
     { name: "shortcut.pair", value: pair.pair, label: "multiplications a position in the pair" },

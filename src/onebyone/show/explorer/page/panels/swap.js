@@ -35,6 +35,7 @@ const WHY = {
   relu: "Refused: of (1, −1), the ReLU of the mean is 0, and the mean of the ReLUs ½. Only what copies positions passes a ReLU.",
   zeros: "Refused: only what copies positions passes any nonlinearity, and zeros are no copies. A ReLU leaves a zero as it is, though.",
 };
+const WITH_RELU = "f(W S x) = S f(W x)";
 const LUCK = " With these numbers it happens to make no difference.";
 
 function solve({ space, red, green, blue, bias, relu }, { picture }) {
@@ -130,8 +131,10 @@ function mount(root, ui) {
     const gapShade = shades(diverging, most || 1);
     steps.gap.draw(after, widest, most ? `their difference, up to ${shown(most)}` : "their difference: 0 everywhere", (n) => gapShade(gaps[n]));
     place(mark, worst, after, most);
-    write(equation, ui.data.laws.commute.equation.replace("=", most ? "≠" : "="));
-    write(lawful, `the law “commute” ${reason ? "makes no promise here" : "holds"}`);
+    const told = state.relu ? WITH_RELU : ui.data.laws.commute.equation;
+    write(equation, told.replace("=", most ? "≠" : "="));
+    const between = state.relu ? " with a ReLU, f," : "";
+    write(lawful, `the law “commute”${between} ${reason ? "makes no promise here" : "holds"}`);
     const [first, second] = outputs.map((output) => shown(output[worst]));
     write(example, most ? `where it is marked:  1×1 first ${first},  ${NAMES[state.space]} first ${second}` : "");
     write(verdict, reason ? refused(reason, state.space, most) : holds(state));
