@@ -4,7 +4,7 @@
     docs/**/*.md            as they are, their links seen from the site
     what these link to      beside them, under repository/: pages as pages, source as listings
     api/                    a page for each row of `API`, from the docstrings
-    explorer.html           `onebyone explore`
+    explorer.html           what `onebyone explore` writes, with links to the claims
     report.html             `onebyone optimize --report` of the bundled network
 
 Links are written for a forge, relative to the file that has them. Here each is turned into the one
@@ -20,6 +20,8 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+
+from onebyone.show.explorer.build import build
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "build" / "docs"
@@ -142,11 +144,10 @@ def reference() -> None:
 
 
 def made() -> None:
-    """The explorer, and the report of the bundled network, by the commands that make them."""
+    """The explorer, its claims linked to their page, and the report of the bundled network."""
+    (OUT / "explorer.html").write_text(build(docs="seeds.html"), encoding="utf-8")
     model = ROOT / "src" / "onebyone" / "demo" / "digits.onnx"
     onebyone = [sys.executable, "-m", "onebyone"]
-    explorer = ["explore", "-o", OUT / "explorer.html"]
-    subprocess.run([*onebyone, *explorer], check=True, stdout=subprocess.DEVNULL)
     report = ["--dry-run", "--shape", "canvas=1,1,96,112", "--report", OUT / "report.html"]
     subprocess.run([*onebyone, "optimize", model, *report], check=True, stdout=subprocess.DEVNULL)
 
