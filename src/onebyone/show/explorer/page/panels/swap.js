@@ -162,7 +162,8 @@ export const panel = {
     'A 1×1 mixes <b class="channels">channels</b> and leaves positions alone. Pooling, resizing, striding, cropping move ' +
       '<b class="positions">positions</b> and leave channels alone. So neither minds which comes first, and the 1×1 costs less ' +
       "where there are fewer positions.",
-    "Some things only look as if they belonged here. Try the max pool, zero padding with a bias, and a ReLU.",
+    "Some things only look as if they belonged here. Try the max pool, zero padding with a bias, and a ReLU. " +
+      "Bytes, whole weights and windows of two are computed without rounding: equal is 0.",
   ],
   state: {
     space: choice("average", Object.keys(SPACES).map((name) => [name, NAMES[name]])),
