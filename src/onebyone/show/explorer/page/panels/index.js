@@ -5,5 +5,6 @@ import { panel as maps } from "./maps.js";
 import { panel as depth } from "./depth.js";
 import { panel as rank } from "./rank.js";
 import { panel as dense } from "./dense.js";
+import { panel as slide } from "./slide.js";
 
-export const PANELS = [pixel, maps, depth, rank, dense];
+export const PANELS = [pixel, maps, depth, rank, dense, slide];
