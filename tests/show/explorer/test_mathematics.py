@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from onebyone.algebra.channel import ChannelMap
+from onebyone.algebra.kernel import Kernel
 from onebyone.algebra.rank import singular_values, threshold
 from onebyone.explore.layer import Layer, Stack
 from onebyone.show.explorer.seed import uniform
@@ -184,3 +185,36 @@ def test_a_skip_gives_the_shape_of_the_library_s(kind: str, mathematics: Call) -
         shape = (found["channels"], found["side"], found["side"])
         assert shape == tuple(right.shape[1:])
         assert found["weights"] == sum(p.numel() for p in layer.parameters())
+
+
+def test_a_slid_network_is_a_convolution_and_a_pointwise(mathematics: Call) -> None:
+    for random in drawn():
+        channels, hidden = (int(n) for n in random.integers(1, 5, 2))
+        kernel = int(random.choice([1, 3, 5]))
+        x = random.normal(size=(channels, *random.integers(1, 9, 2)))
+        W, b = random.normal(size=(hidden, channels, kernel, kernel)), random.normal(size=hidden)
+        v = random.normal(size=hidden)
+        pads = ((kernel // 2, kernel // 2),) * 2
+        units = np.maximum(Kernel(W, b, (1, 1), (1, 1), pads).apply(x[None]), 0)
+        right = ChannelMap(v[None]).apply(units)[0, 0]
+        network = (W.ravel().tolist(), b.tolist(), v.tolist())
+        sizes = [int(n) for n in x.shape]
+        flat = x.ravel().tolist()
+        agree(mathematics("mathematics/sliding.js", "slid", flat, sizes, kernel, *network), right)
+        row, column = (int(random.integers(n)) for n in sizes[1:])
+        window = mathematics("mathematics/sliding.js", "under", flat, sizes, kernel, row, column)
+        once = mathematics("mathematics/sliding.js", "once", window, *network)
+        assert abs(once["y"] - right[row, column]) <= ROUNDING * np.abs(right).max()
+
+
+def test_an_order_of_positions_is_that_of_its_numbers(mathematics: Call) -> None:
+    for random in drawn():
+        seed, positions, channels = (int(n) for n in random.integers([1, 1, 1], [2**16, 40, 4]))
+        found = mathematics("mathematics/sliding.js", "order", seed, positions)
+        right = np.argsort(uniform(seed, positions), kind="stable")
+        assert np.array_equal(found, right)
+        x = random.normal(size=(channels, positions))
+        moved = mathematics(
+            "mathematics/sliding.js", "reordered", x.ravel().tolist(), right.tolist()
+        )
+        agree(moved, x[:, right])

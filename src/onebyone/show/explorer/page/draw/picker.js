@@ -10,8 +10,8 @@ function clamped(value, size) {
 
 /**
  * `canvas` with a frame around one of its cells; `pick(row, column)` is called with the one that was
- * chosen. `show(row, column, text, [height, width])` moves the frame and says `text` to a screen reader;
- * the size is that of the canvas where it is left out.
+ * chosen. `show(row, column, text, [height, width], span)` moves the frame, which is around span × span
+ * cells, and says `text` to a screen reader; the size is that of the canvas where it is left out.
  */
 export function picker(canvas, label, pick) {
   const mark = h("div", { class: "mark" });
@@ -48,14 +48,14 @@ export function picker(canvas, label, pick) {
     const far = event.shiftKey ? 8 : 1;
     pick(clamped(at[0] + far * step[0], height), clamped(at[1] + far * step[1], width));
   });
-  const show = (row, column, text, size = [canvas.height, canvas.width]) => {
+  const show = (row, column, text, size = [canvas.height, canvas.width], span = 1) => {
     at = [row, column];
     [height, width] = size;
     box.setAttribute("aria-valuemax", height * width - 1);
-    mark.style.left = `${(100 * column) / width}%`;
-    mark.style.top = `${(100 * row) / height}%`;
-    mark.style.width = `${100 / width}%`;
-    mark.style.height = `${100 / height}%`;
+    mark.style.left = `${(100 * (column - (span - 1) / 2)) / width}%`;
+    mark.style.top = `${(100 * (row - (span - 1) / 2)) / height}%`;
+    mark.style.width = `${(100 * span) / width}%`;
+    mark.style.height = `${(100 * span) / height}%`;
     box.setAttribute("aria-valuenow", row * width + column);
     box.setAttribute("aria-valuetext", text);
   };
