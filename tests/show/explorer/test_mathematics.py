@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.kernel import Kernel
 from onebyone.algebra.rank import singular_values, threshold
 from onebyone.explore.layer import Layer, Stack
+from onebyone.show.explorer import data
 from onebyone.show.explorer.seed import uniform
 
 from .expected import shortcut, swap
@@ -218,3 +220,29 @@ def test_an_order_of_positions_is_that_of_its_numbers(mathematics: Call) -> None
             "mathematics/sliding.js", "reordered", x.ravel().tolist(), right.tolist()
         )
         agree(moved, x[:, right])
+
+
+def test_class_maps_are_convolutions_and_their_means_a_dense_layer(mathematics: Call) -> None:
+    for random in drawn():
+        features, classes, height, width = (int(n) for n in random.integers(1, 9, 4))
+        x = random.normal(size=(features, height, width))
+        W, b = random.normal(size=(classes, features)), random.normal(size=classes)
+        positions = height * width
+        maps = ChannelMap(W, b).apply(x[None])[0]
+        of_means = mathematics(
+            "mathematics/classmaps.js", "means", maps.ravel().tolist(), positions
+        )
+        agree(of_means, maps.mean((1, 2)))
+        turned = mathematics("mathematics/classmaps.js", "mirrored", x.ravel().tolist(), width)
+        assert np.array_equal(turned, x[:, :, ::-1].ravel())
+
+
+def test_the_classifier_is_decoded_as_python_has_it(mathematics: Call) -> None:
+    weights = np.load(data._DATA / "classifier.npy", allow_pickle=False)
+    told = json.loads((data._DATA / "classifier.json").read_text(encoding="utf-8"))
+    found = mathematics(
+        "mathematics/classmaps.js", "decoded", weights.view(np.uint8).tolist(), told
+    )
+    for layer, (weight, bias, stride) in zip(found, data.classifier(), strict=True):
+        assert np.array_equal(layer["W"], weight.ravel())
+        assert (layer["stride"], layer["outputs"]) == (stride, len(bias))

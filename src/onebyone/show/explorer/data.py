@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from onebyone.algebra.laws import named
 from onebyone.demo import held_out
 
-__all__ = ["Block", "blocks", "digits", "picture"]
+__all__ = ["Block", "blocks", "classifier", "digits", "picture"]
 
 _DATA = Path(__file__).parent / "data"
 # Which of each class of the held-out digits, 0 to 9, are clear to read: (canvas, place) in order.
-_CLEAR = (1, 7, 0, 0, 2, 7, 0, 4, 7, 2)
+_CLEAR = (1, 42, 9, 0, 2, 7, 0, 4, 7, 2)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,9 @@ def blocks(docs: str = "") -> Iterator[Block]:
     """All that the page carries; `docs` is where the claims are told in full, if anywhere."""
     for name, array in (("picture", picture()), ("digits", digits())):
         yield Block(name, array.shape, array.tobytes())
-    for name in ("claims", "bottleneck"):
+    weights = np.load(_DATA / "classifier.npy", allow_pickle=False)
+    yield Block("weights", weights.shape, weights.tobytes())
+    for name in ("claims", "bottleneck", "classifier"):
         yield _text(name, json.loads((_DATA / f"{name}.json").read_text(encoding="utf-8")))
     yield _text("laws", {"commute": {"equation": named("commute").equation}})
     yield _text("docs", docs)
@@ -63,6 +65,25 @@ def digits() -> NDArray[np.uint8]:
     chosen = [np.argwhere(truth.labels == d)[_CLEAR[d]] for d in range(10)]
     corners = [(canvas, *truth.boxes[canvas, place]) for canvas, place in chosen]
     return np.stack([truth.canvases[n, a:c, b:d] for n, a, b, c, d in corners])
+
+
+def classifier() -> list[tuple[NDArray[np.float64], NDArray[np.float64], int]]:
+    """The classifier by class maps: weight (C_out, C_in, K, K), bias and stride of each layer.
+
+    Weights are bytes times a power of two for each filter (`examples/train_page.py`).
+
+    >>> [weight.shape for weight, _, _ in classifier()]
+    [(16, 1, 3, 3), (24, 16, 3, 3), (32, 24, 3, 3), (10, 32, 1, 1)]
+    """
+    told = json.loads((_DATA / "classifier.json").read_text(encoding="utf-8"))
+    weights, layers, at = np.load(_DATA / "classifier.npy", allow_pickle=False), [], 0
+    for layer in told["layers"]:
+        size = int(np.prod(layer["shape"]))
+        whole = weights[at : at + size].reshape(layer["shape"]).astype(np.float64)
+        unit = 2.0 ** np.array(layer["exponents"])[:, None, None, None]
+        layers.append((whole * unit, np.array(layer["bias"], np.float64), layer["stride"]))
+        at += size
+    return layers
 
 
 def _text(name: str, value: object) -> Block:
