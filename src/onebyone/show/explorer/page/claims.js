@@ -2,7 +2,8 @@
 
 import { h, rich } from "./dom.js";
 
-function marked(text) {
+/** A text of docs/seeds.md as HTML. */
+export function marked(text) {
   const safe = text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
   return safe.replace(/`([^`]+)`/g, "<code>$1</code>");
 }

@@ -7,6 +7,7 @@ import { controls } from "./controls.js";
 import { hashOf, holdsState, parsed } from "./state.js";
 import { h, rich, write } from "./dom.js";
 import { load } from "./data.js";
+import { quiz } from "./quiz.js";
 import { shown } from "./format.js";
 
 const WAIT_BEFORE_HASH = 200; // ms; browsers refuse an address that changes with every move of a drag
@@ -75,7 +76,7 @@ function contents(panel) {
 
 const sections = PANELS.map(section);
 document.getElementById("contents").append(...PANELS.map(contents));
-document.getElementById("essay").append(...sections.map(({ root }) => root));
+document.getElementById("essay").append(...sections.map(({ root }) => root), quiz(data));
 
 function drawAll() {
   sections.forEach(({ draw }) => draw());
