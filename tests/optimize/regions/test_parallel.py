@@ -20,7 +20,7 @@ from onebyone.optimize.cost import Profile
 from onebyone.optimize.regions.parallel import _regrouped
 
 from ...graphs.laws.case import batch_norm, norm
-from ...graphs.reorder import reordered
+from ...graphs.reorder import of_any_order, reordered
 from ...graphs.run import differences, run
 from ...graphs.text import feed, integers, model
 
@@ -46,7 +46,8 @@ def _left(proto: ModelProto, **options: Any) -> list[str]:
         assert differences(before, now) == []
     assert _optimized(after, **options)[1]["after"] == told["after"]
     for seed in (1, 2):
-        assert _optimized(reordered(proto, seed), **options)[1]["after"] == told["after"]
+        other = _optimized(reordered(proto, seed), **options)[1]
+        assert of_any_order(other["after"]) == of_any_order(told["after"])
     return _operators(after)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -55,7 +56,8 @@ class Builder:
             return [source]
         if source not in self.cut:
             self.cut[source] = self._cut(source, cuts)
-        return [self.cut[source][k] for k in cuts if a <= k < b]
+        inside = cuts[bisect_left(cuts, a) : bisect_left(cuts, b)]
+        return [self.cut[source][k] for k in inside]
 
     def _cut(self, source: ir.Value, cuts: list[int]) -> dict[int, ir.Value]:
         """Each part of a source by where it begins."""

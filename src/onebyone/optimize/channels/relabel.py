@@ -11,6 +11,7 @@ comes cheapest, and has its own weights permuted to that. Channels that nobody r
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -275,7 +276,9 @@ def _parts(
     """What a value is put together from, where the stretches of others cut its own."""
     parts: list[Piece] = []
     for source, a, b in pieces:
-        ends = [a, b] if (a, b) == (0, stored[source]) else [k for k in cuts[source] if a <= k <= b]
+        ends = [a, b]
+        if (a, b) != (0, stored[source]):
+            ends = cuts[source][bisect_left(cuts[source], a) : bisect_right(cuts[source], b)]
         parts += [(source, first, end) for first, end in pairwise(ends)]
     return parts
 
