@@ -23,6 +23,8 @@ __all__ = ["Arrow", "Label", "Roofline", "Spot", "reached", "roofline"]
 _LEFT, _TOP, _FOOT = 8.0, 12.0, 44.0
 _RADIUS, _SAG = 6.0, 48.0
 """Pixels of a point, and by how much an arrow hangs through."""
+_UNDER = 18.0
+"""Pixels from the middle of the slope down to its words."""
 _LABELS = 4
 """Layers that are named in the drawing: those that take most of the time."""
 _ARROWS = 12
@@ -68,7 +70,10 @@ class Arrow:
 
 @dataclass(frozen=True)
 class Roofline:
-    """The drawing: points as paths of dots, ceilings, ticks of both axes, words."""
+    """The drawing: points as paths of dots, ceilings, ticks of both axes, words.
+
+    `under` is where the words of the slope stand.
+    """
 
     width: float
     height: float
@@ -78,6 +83,7 @@ class Roofline:
     arrows: tuple[Arrow, ...]
     slope: Arrow
     flat: Arrow
+    under: float
     peak: str
     bandwidth: str
     across: tuple[tuple[float, str], ...]
@@ -118,6 +124,8 @@ def roofline(
     moved = [old[k] for k in sorted(changed) if k < len(old)]
     now = [spot for spot in new if spot is not None]
     edge = Arrow(x.at(x.low), y.at(x.low * profile.bandwidth), x.at(ridge), y.at(profile.peak))
+    slope = _clipped(edge, x, y, profile)
+    under = (slope.y1 + slope.y2) / 2 + _UNDER
     return Roofline(
         width,
         height,
@@ -125,13 +133,14 @@ def roofline(
         _dots((s for s in now if s.kind == "pointwise"), x, y),
         _dots((s for s in now if s.kind != "pointwise"), x, y),
         tuple(_arrows(old, new, links, x, y)),
-        _clipped(edge, x, y, profile),
+        slope,
         Arrow(x.at(ridge), y.at(profile.peak), x.end, y.at(profile.peak)),
+        under,
         f"{short(profile.peak)}MAC/s in products",
         f"{short(profile.bandwidth, 'B/s')} of memory",
         _ticks(x.ticks(8 if width > 600 else 4)),
         _ticks(y.ticks(5)),
-        tuple(_labels(now, x, y, (width, height), _SAG if links else 0)),
+        tuple(_labels(now, x, y, (width, height), _SAG if links else 0, under + 20)),
     )
 
 
@@ -174,9 +183,12 @@ def _arrows(
 
 
 def _labels(
-    spots: Sequence[Spot], x: Log, y: Log, size: tuple[float, float], sag: float
+    spots: Sequence[Spot], x: Log, y: Log, size: tuple[float, float], sag: float, least: float
 ) -> Iterator[Label]:
-    """Names of the dearest layers, each under its point, and no line through another's words."""
+    """Names of the dearest layers, each under its point, and no line through another's words.
+
+    None stands above `least`, where the slope has its own.
+    """
     width, height = size
     most = 34 if width > 600 else 18
     dearest = sorted(spots, key=lambda s: -s.seconds)[:_LABELS]
@@ -184,7 +196,7 @@ def _labels(
     left = sorted((p for p in placed if p[0] <= width / 2), key=lambda p: -p[0])
     right = sorted((p for p in placed if p[0] > width / 2), key=lambda p: p[0])
     lowest = height - _FOOT - 20 * len(placed)
-    line = min(max(p[1] for p in placed) + 40 + sag / 2, lowest)
+    line = min(max(least, *(p[1] + 40 + sag / 2 for p in placed)), lowest)
     for at, high, spot in (*left, *right):
         text = f"{named(spot.name, most)}, {short(spot.seconds, 's')}"
         yield Label(at, line, text, at > width / 2, high + _RADIUS)
