@@ -334,7 +334,7 @@ def test_the_json_is_complete() -> None:
         *("schema", "unit", "parameters", "buffers", "macs", "flops", "pointwise_macs"),
         *("pointwise_share", "bias_adds", "activation_bytes", "weight_bytes"),
         *("peak_activation_bytes", "intensity", "nodes"),
-        *("inputs", "assumed", "misfit", "layers", "uncounted"),
+        *("inputs", "assumed", "misfit", "layers", "uncounted", "operators", "conventions"),
     ]
     assert (said["schema"], said["unit"]) == (1, "1 MAC = 2 FLOPs")
     assert said["inputs"] == [{"name": "x", "shape": [2, 3, 5, 7]}]

@@ -133,7 +133,8 @@ def test_other_numbers_run_where_the_original_does(kind: int) -> None:
 
 def test_older_opsets_keep_their_answers() -> None:
     met: set[str] = set()
-    for drawn in sample(400, number=21):
+    # What is drawn depends a little on what else was imported: enough for every operator to be met.
+    for drawn in sample(900, number=21):
         for opset in (7, 8, 9, 10) if drawn.model.opset_import[0].version == 11 else ():
             proto = older(drawn.model, opset)
             if proto is None:
