@@ -59,7 +59,7 @@ def _note(url: str, address: str, complaints: list[str]) -> None:
 def mathematics(browser: Browser) -> Iterator[Callable[..., Any]]:
     """`mathematics("mathematics/pointwise.js", "sum", [1, 2])`: a function of the page's modules.
 
-    Arrays go and come as lists; numbers are those of the page, bit for bit.
+    Arrays go and come as lists, also within objects; numbers are those of the page, bit for bit.
     """
     page = browser.new_page()
 
@@ -68,7 +68,12 @@ def mathematics(browser: Browser) -> Iterator[Callable[..., Any]]:
             f"""arguments => {{
                 const modules = (globalThis.modules ??= {{}});
                 const module = (modules[{json.dumps(module)}] ??= {bundle(module)});
-                const typed = a => (Array.isArray(a) ? Float64Array.from(a) : a);
+                const typed = a => {{
+                    if (a === null || typeof a !== "object") return a;
+                    if (Array.isArray(a))
+                        return typeof a[0] === "object" ? a.map(typed) : Float64Array.from(a);
+                    return Object.fromEntries(Object.entries(a).map(([k, v]) => [k, typed(v)]));
+                }};
                 const plain = v => (ArrayBuffer.isView(v) ? Array.from(v) : v);
                 const result = module[{json.dumps(name)}](...arguments.map(typed));
                 return Array.isArray(result) ? result.map(plain) : plain(result);

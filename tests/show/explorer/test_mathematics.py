@@ -223,18 +223,38 @@ def test_an_order_of_positions_is_that_of_its_numbers(mathematics: Call) -> None
 
 
 def test_class_maps_are_convolutions_and_their_means_a_dense_layer(mathematics: Call) -> None:
+    module = "mathematics/classmaps.js"
     for random in drawn():
-        features, classes, height, width = (int(n) for n in random.integers(1, 9, 4))
-        x = random.normal(size=(features, height, width))
-        W, b = random.normal(size=(classes, features)), random.normal(size=classes)
-        positions = height * width
-        maps = ChannelMap(W, b).apply(x[None])[0]
-        of_means = mathematics(
-            "mathematics/classmaps.js", "means", maps.ravel().tolist(), positions
-        )
-        agree(of_means, maps.mean((1, 2)))
-        turned = mathematics("mathematics/classmaps.js", "mirrored", x.ravel().tolist(), width)
-        assert np.array_equal(turned, x[:, :, ::-1].ravel())
+        x = random.normal(size=(1, *random.integers(1, 14, 2)))
+        layers, right = [], x
+        for outputs in random.integers(1, 7, random.integers(1, 4)):
+            kernel, stride = int(random.choice([1, 3])), int(random.integers(1, 3))
+            W = random.normal(size=(outputs, len(right), kernel, kernel))
+            b = random.normal(size=outputs)
+            layers.append(_layer(W, b, stride))
+            pads = ((kernel // 2, kernel // 2),) * 2
+            right = Kernel(W, b, (stride, stride), (1, 1), pads).apply(right[None])[0].clip(min=0)
+        W, b = random.normal(size=(3, len(right))), random.normal(size=3)
+        last = _layer(W[:, :, None, None], b, 1)
+        image, size = x.ravel().tolist(), list(x.shape[1:])
+        found = mathematics(module, "featuresOf", image, size, [*layers, last])
+        assert list(found["shape"]) == list(right.shape)
+        features, positions = right.ravel().tolist(), right[0].size
+        agree(found["values"], right)
+        maps = ChannelMap(W, b).apply(right[None])[0]
+        agree(mathematics(module, "mapsOf", features, positions, last), maps)
+        scores = maps.mean((1, 2))
+        agree(mathematics(module, "means", maps.ravel().tolist(), positions), scores)
+        of_means = mathematics(module, "scoresOfMeans", features, positions, last)
+        assert np.abs(np.asarray(of_means) - scores).max() <= ROUNDING * np.abs(maps).max()
+        turned = mathematics(module, "mirrored", features, right.shape[2])
+        assert np.array_equal(turned, right[:, :, ::-1].ravel())
+
+
+def _layer(W: np.ndarray, b: np.ndarray, stride: int) -> dict[str, object]:
+    """A layer as the page has it, of a weight (C_out, C_in, K, K)."""
+    told = {"stride": stride, "kernel": W.shape[2], "outputs": len(W)}
+    return {"W": W.ravel().tolist(), "b": b.tolist(), **told}
 
 
 def test_the_classifier_is_decoded_as_python_has_it(mathematics: Call) -> None:

@@ -32,6 +32,15 @@ def test_an_answer_by_keyboard_shows_what_is_true(key: str, opened: Opened) -> N
         question.locator("input").first.focus()
         page.keyboard.press(key)
         told = question.locator(".reveal").inner_text().replace("\n", " ")
-        assert CLAIMS[number]["precisely"][:20].replace("`", "") in told
+        for part in ("says", "precisely"):
+            assert CLAIMS[number][part][:20].replace("`", "") in told
         assert question.locator(f'.reveal a[href="#{panel}"]').count() == 1
         assert ("so it is" in told) == (index % 2 == (key == "Space"))
+
+
+def test_on_paper_the_questions_stay(opened: Opened) -> None:
+    page = opened()
+    page.emulate_media(media="print")
+    for question in page.locator("#quiz fieldset").all():
+        assert question.is_visible()
+        assert not question.locator("input").first.is_visible()

@@ -53,6 +53,7 @@ def expected(
     told = json.loads((data._DATA / "classifier.json").read_text(encoding="utf-8"))
     return {
         "classes.apart": 0,
+        "classes.tied": 0,
         "classes.score": maps.mean((2, 3))[0, number].item(),
         "classes.dense": linear(x.mean((2, 3)), weight[:, :, 0, 0], bias)[0, number].item(),
         "classes.untied": (untied * (x - x.flip(3))).sum().abs().item(),

@@ -8,7 +8,7 @@ const QUESTIONS = [
   ["1.3", "maps", "256 maps go through 64 filters of 1×1. How many maps come out?", ["64", "16,384"]],
   ["1.10", "rank", "A 1×1 without a bias makes 256 maps of 64. How many of them are independent?", ["64", "256"]],
   ["2.2", "dense", "A fully connected layer of ten units sees 784 pixels. How many numbers does it give?", ["10", "784"]],
-  ["2.14", "slide", "Can a fully connected layer do what a 3×3 does, sliding?", ["Yes, as a matrix nearly all zeros", "No"]],
+  ["2.14", "slide", "Can a fully connected layer do what a 3×3 does, sliding?", ["Yes, nearly all its weights being zeros", "No"]],
   ["2.20", "shortcut", "Are the kernels of a filter always added up to one map?", ["Those of its group", "Always"]],
   ["2.26", "classes", "Is the sum of a class map a fully connected layer?", ["One tied over positions", "Any one"]],
   ["3.8", "bottleneck", "16 times cheaper by a bottleneck: what is?", ["The 3×3 in its middle", "The whole block"]],
@@ -24,12 +24,14 @@ function question([number, panel, text, answers], index, { claims, docs }) {
   const told = h("p", { class: "verdict" });
   const claim = docs ? h("a", { href: `${docs}#claim-${number}` }, `claim ${number}`) : `claim ${number}`;
   const links = h("p", { class: "small quiet" }, h("a", { href: `#${panel}` }, "the figure that shows it"), " · ", claim);
-  const reveal = h("div", { class: "reveal", hidden: true }, told, rich("p", {}, marked(claims[number].precisely)), links);
+  const { says, precisely } = claims[number];
+  const claimed = rich("p", {}, `<q>${marked(says)}</q>`);
+  const reveal = h("div", { class: "reveal", hidden: true }, told, claimed, rich("p", {}, marked(precisely)), links);
   const choices = shuffled(answers, index).map((answer) => {
     const input = h("input", { type: "radio", name: `quiz-${index}` });
     input.addEventListener("change", () => {
       reveal.hidden = false;
-      write(told, answer === answers[0] ? "so it is" : `${answers[0].toLowerCase()}, as it turns out`);
+      write(told, answer === answers[0] ? "so it is" : `the answer: ${answers[0]}`);
     });
     return h("label", {}, input, h("span", {}, answer));
   });

@@ -41,11 +41,16 @@ function mapOf(maps, number) {
   return maps.subarray(number * ROWS * COLUMNS, (number + 1) * ROWS * COLUMNS);
 }
 
-/** How far a layer with a weight for each position and feature moves if the field is turned round. */
-function untiedChange(values) {
+/** How far scores move if left and right are swapped in all features: those of means, and one with weights for each place. */
+function changes(values, last, scores) {
+  const turned = mirrored(values, COLUMNS);
   const weights = uniform(SEED, values.length);
   const output = (x) => sum(x.map((value, n) => value * weights[n]));
-  return Math.abs(output(values) - output(mirrored(values, COLUMNS)));
+  const positions = ROWS * COLUMNS;
+  return {
+    tied: difference(scores, means(mapsOf(turned, positions, last), positions)),
+    untied: Math.abs(output(values) - output(turned)),
+  };
 }
 
 function solve(state, { digits, weights, classifier }) {
@@ -62,26 +67,37 @@ function solve(state, { digits, weights, classifier }) {
     sum: scores.map((score) => score * positions),
     one: scores.map((_, number) => mapOf(maps, number)[place]),
   };
-  return { field, maps, scores, dense, pooled: pools[state.pool], untied: untiedChange(values), right: classifier.right };
+  return { field, maps, scores, dense, pooled: pools[state.pool], ...changes(values, last, scores), right: classifier.right };
 }
 
-function proofs({ scores, dense, untied, maps, right }, { number }) {
+/** The text of a number that is 0 over the reals; none where it is more than rounding. */
+function unlessRounding(value) {
+  return value < ROUNDING ? "0" : undefined;
+}
+
+function proofs({ scores, dense, tied, untied, maps, right }, { number }) {
   const apart = difference(scores, dense);
   const name = NAMES[number];
   return [
     {
       name: "classes.apart",
       value: apart,
-      text: apart < ROUNDING ? "0" : undefined,
+      text: unlessRounding(apart),
       label: "between the means of ten maps and a dense layer on the features’ means, but for rounding",
     },
-    { name: "classes.score", value: scores[number], label: `is the mean ${name}ishness: the score of ${number}` },
-    { name: "classes.dense", value: dense[number], label: "is what the dense layer gives for it" },
+    {
+      name: "classes.tied",
+      value: tied,
+      text: unlessRounding(tied),
+      label: "is what the scores change by, if left and right are swapped in all features, but for rounding",
+    },
     {
       name: "classes.untied",
       value: untied,
-      label: "is what a dense layer with weights for each place changes by, if left and right are swapped; means do not",
+      label: "is what a dense layer with weights of its own for each place changes by then",
     },
+    { name: "classes.score", value: scores[number], label: `is the mean ${name}ishness: the score of ${number}` },
+    { name: "classes.dense", value: dense[number], label: "is what the dense layer gives for it" },
     { name: "classes.numbers", value: maps.length, label: "numbers: ten maps of 14 × 21 positions" },
     { name: "classes.right", value: right, text: percent(right), label: "of 1,000 digits that it never saw are right" },
   ];
@@ -113,9 +129,9 @@ function scoreBars() {
   const values = NAMES.map(() => h("span", { class: "number value" }));
   const digits = NAMES.map((_, number) => h("span", { class: "number digit" }, `${number}`));
   const root = h("div", { class: "scores" }, drawn.canvas, ...digits.flatMap((digit, n) => [digit, values[n]]));
-  const draw = (scores, number) => {
-    drawn.paint(scores, largest(scores), number);
-    scores.forEach((score, n) => write(values[n], fixed(score)));
+  const draw = (scores, best) => {
+    drawn.paint(scores, largest(scores), best);
+    scores.forEach((score, n) => write(values[n], fixed(score, 3)));
   };
   return { root, draw };
 }
@@ -149,8 +165,8 @@ function mount(root, ui) {
     const most = Math.max(...shown.map(largest));
     map.draw(shown[0], most, `${NAMES[state.number]}ishness`, state);
     other.draw(shown[1], most, `${NAMES[state.other]}ishness`, state);
-    scores.draw(pooled, state.number);
     const best = pooled.reduce((most, score, n) => (score > pooled[most] ? n : most), 0);
+    scores.draw(pooled, best);
     const kind = { mean: "the mean", sum: "the sum", one: "the number at the place marked" }[state.pool];
     write(caption, `${kind} of each class map; the largest is that of ${best}`);
   };
