@@ -109,6 +109,8 @@ def _moved_by_keys(page: Page, panel: str) -> None:
 def test_axe_finds_nothing(width: int, scheme: str, opened: Opened) -> None:
     page = opened(width=width, scheme=scheme, motion="reduce")
     page.eval_on_selector_all("details", "all => all.forEach(e => (e.open = true))")
+    page.eval_on_selector_all("#quiz label:first-child", "all => all.forEach(e => e.click())")
+    assert page.locator("#quiz .reveal").last.is_visible()
     found: Any = Axe().run(page)
     assert found.response["violations"] == [], found.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
