@@ -54,7 +54,8 @@ def writable_page(page: Path | None, others: Sequence[str | Path | None]) -> Non
     from onebyone.show.html.page import available, is_page
 
     available()
-    if page in [Path(other) for other in others if other is not None]:
+    # Also where neither is there yet, however they are spelled.
+    if page.resolve() in [Path(other).resolve() for other in others if other is not None]:
         raise UsageError(f"--report {page} is a file of this command: choose another name")
     writable(page, "report.html", option="--report")
     if page.exists() and not is_page(page):

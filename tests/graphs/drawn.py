@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, printer
 
@@ -99,6 +98,7 @@ def by_layout(moves: Sequence[tuple[Move, int, str]]) -> dict[str, tuple[Move, .
 
 
 BY_LAYOUT = by_layout(MOVES)
+AT_MOST = 9  # moves of a model
 _SIZES = ((3, 4, 1, 5, 2, 7, 8), (4, 2, 1, 8))  # the latter have exact means
 CHOICES = 128  # bytes; nine models of ten take fewer than a hundred
 _INPUT_LAYOUTS = ("image",) * 8 + ("tokens", "nhwc", "vector", "sequence")
@@ -201,7 +201,7 @@ def _feed(g: Sketch, inputs: list[Value], trial: int) -> dict[str, np.ndarray]:
     return {v.name: g.rng.integers(-4, 5, v.shapes[trial]).astype(np.float32) for v in inputs}
 
 
-def drawn_models(max_moves: int = 9) -> st.SearchStrategy[Drawn]:
+def drawn_models(max_moves: int = AT_MOST) -> st.SearchStrategy[Drawn]:
     """ONNX models of up to `max_moves` operators or motifs, with integer constants and inputs.
 
     Their arithmetic is exact in float32, in any order and after any correct rewriting (see
@@ -212,23 +212,9 @@ def drawn_models(max_moves: int = 9) -> st.SearchStrategy[Drawn]:
 
 
 def sample(size: int, number: int) -> list[Drawn]:
-    """A list of about `size` models, the same for the same `number`."""
-    models: list[Drawn] = []
-
-    @seed(number)
-    @settings(
-        max_examples=size,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(drawn_models())
-    def collect(drawn: Drawn) -> None:
-        models.append(drawn)
-
-    collect()
-    return models
+    """A list of `size` models, the same for the same `number`, whatever else has been imported."""
+    rng = np.random.default_rng(number)
+    return [_drawn(rng.bytes(CHOICES), int(rng.integers(2**32)), AT_MOST) for _ in range(size)]
 
 
 def _drawn(choices: bytes, seed: int, max_moves: int) -> Drawn:

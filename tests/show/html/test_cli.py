@@ -51,12 +51,14 @@ def test_a_model_is_never_written_over(
     assert code == 2
     assert "choose another name" in message
     assert model.read_bytes() == content
-    link = model.with_name("link.html")
-    link.symlink_to(model)
-    code, message = refused(capsys, *words(command, model, link))
-    assert code == 2
-    assert "no page" in message
-    assert model.read_bytes() == content
+    symbolic, hard = model.with_name("symbolic.html"), model.with_name("hard.html")
+    symbolic.symlink_to(model)
+    hard.hardlink_to(model)
+    for link, why in ((symbolic, "a file of this command"), (hard, "no page")):
+        code, message = refused(capsys, *words(command, model, link))
+        assert code == 2
+        assert why in message
+        assert model.read_bytes() == content
 
 
 def test_an_older_page_is_written_over(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,9 +70,11 @@ def test_an_older_page_is_written_over(model: Path, capsys: pytest.CaptureFixtur
 
 def test_the_page_is_not_the_result(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = model.with_name("out.onnx")
-    code, _ = refused(capsys, "optimize", model, "-o", out, "--report", out)
-    assert code == 2
-    assert not out.exists()
+    spelled = out.parent / ".." / out.parent.name / out.name  # neither file is there yet
+    for page in (out, spelled):
+        code, _ = refused(capsys, "optimize", model, "-o", out, "--report", page)
+        assert code == 2
+        assert not out.exists()
 
 
 @pytest.mark.parametrize("path", ["", "no/folder/report.html"])

@@ -45,11 +45,7 @@ def is_rescaled(value: ir.Value) -> bool:
     """
     family = list(_family(value))
     found = set(family)
-    return any(
-        use.idx == 0 and (use.node.op_type in _DIVIDE or _divides(use.node, found))
-        for member in family
-        for use in member.uses()
-    )
+    return any(_rescales(use.node, use.idx, found) for member in family for use in member.uses())
 
 
 def _family(value: ir.Value) -> Iterator[ir.Value]:
@@ -74,17 +70,42 @@ def _grows(node: ir.Node, seen: set[ir.Value]) -> bool:
     return node.inputs[0] in seen and (role(node) in _MOVES or node.op_type in _HOMOGENEOUS)
 
 
-def _divides(node: ir.Node, family: set[ir.Value]) -> bool:
-    """Whether a node divides by what comes of the family, or multiplies with one over that."""
-    if node.op_type not in ("Div", "Mul") or node.domain or len(node.inputs) < 2:
+def _rescales(node: ir.Node, at: int, family: set[ir.Value]) -> bool:
+    """Whether a node divides its operand `at` by the size of what is in the family."""
+    if node.op_type in _DIVIDE:
+        return at == 0
+    if node.domain or len(node.inputs) != 2 or node.op_type not in ("Div", "Mul"):
         return False
-    waiting, inverse = [node.inputs[1]], node.op_type == "Div"
-    for _ in range(_MOST):
-        value = waiting.pop(0) if waiting else None
-        maker = None if value is None else value.producer()
-        if value in family and inverse:
-            return True
-        if maker is not None and value not in family:
-            inverse = inverse or maker.op_type in ("Reciprocal", "Div", "Pow")
-            waiting += [v for v in maker.inputs if v is not None]
-    return False
+    if node.op_type == "Div":
+        return at == 0 and _is_size(node.inputs[1], family, inverse=True)
+    return _is_size(node.inputs[1 - at], family, inverse=False)
+
+
+def _is_size(value: ir.Value | None, family: set[ir.Value], *, inverse: bool) -> bool:
+    """Whether a value is a size of the family, or one over it: 1 / √(mean(h²) + ε).
+
+    Without a reduction it is none: x / (1 + exp(-x)) and the cubes of a GELU are functions of each
+    element.
+    """
+    if value in family:
+        return inverse
+    waiting, seen, reduces, meets = [value], {value}, False, False
+    while waiting and len(seen) < _MOST:
+        current = waiting.pop(0)
+        node = None if current is None else current.producer()
+        if node is None or current in family:
+            meets = meets or current in family
+            continue
+        inverse = inverse or _inverts(node)
+        reduces = reduces or node.op_type.startswith("Reduce")
+        waiting += [v for v in node.inputs if v not in seen]
+        seen.update(node.inputs)
+    return inverse and reduces and meets
+
+
+def _inverts(node: ir.Node) -> bool:
+    """Whether a node gives one over what it reads."""
+    if node.op_type == "Div":
+        return node.inputs[1] is not None and constant(node.inputs[1]) is None
+    exponent = constant(node.inputs[1]) if node.op_type == "Pow" else None
+    return node.op_type == "Reciprocal" or (exponent is not None and bool((exponent < 0).all()))

@@ -29,6 +29,11 @@ export function rich(tag, attributes, html) {
   return element;
 }
 
+/** A drawing with what is said of it below: texts and elements. */
+export function figure(drawing, ...caption) {
+  return h("figure", {}, drawing, h("figcaption", {}, ...caption));
+}
+
 /** The width that a drawing has on the page, so that its units are pixels and its text is not scaled. */
 export function widthOf(element) {
   return Math.max(240, element.clientWidth);

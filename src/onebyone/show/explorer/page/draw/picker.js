@@ -4,7 +4,8 @@ import { h } from "../dom.js";
 
 const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 
-function clamped(value, size) {
+/** The whole number from 0 to size - 1 that is nearest to a whole number. */
+export function clamped(value, size) {
   return Math.max(0, Math.min(size - 1, value));
 }
 

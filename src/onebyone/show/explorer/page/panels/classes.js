@@ -2,11 +2,11 @@
 
 import { bars } from "../draw/bars.js";
 import { diverging, ramp } from "../draw/colours.js";
-import { picker } from "../draw/picker.js";
+import { clamped, picker } from "../draw/picker.js";
 import { largest, raster, shades } from "../draw/raster.js";
 import { divergingScale } from "../draw/scale.js";
 import { fixed, percent } from "../format.js";
-import { h, write } from "../dom.js";
+import { figure, h, write } from "../dom.js";
 import { decoded, featuresOf, mapsOf, means, mirrored, scoresOfMeans } from "../mathematics/classmaps.js";
 import { difference } from "../mathematics/convolution.js";
 import { sum } from "../mathematics/pointwise.js";
@@ -103,10 +103,6 @@ function proofs({ scores, dense, tied, untied, maps, right }, { number }) {
   ];
 }
 
-function figure(drawing, ...captions) {
-  return h("figure", {}, drawing, h("figcaption", {}, ...captions));
-}
-
 /** A class map to pick a position of. */
 function heatMap(pick) {
   const map = raster(ROWS, COLUMNS, "A class map: blue where the class is seen, orange where it is not");
@@ -138,14 +134,13 @@ function scoreBars() {
 
 function mount(root, ui) {
   const field = raster(HEIGHT, WIDTH, "Two handwritten digits on a field");
-  const clamped = (value, most) => Math.max(0, Math.min(most, value));
-  const move = (row, column) =>
-    ui.set({ row: clamped(row - SIDE / 2, HEIGHT - SIDE), column: clamped(column - SIDE / 2, WIDTH - SIDE) });
+  const corner = (middle, size) => clamped(middle - SIDE / 2, size - SIDE + 1);
+  const move = (row, column) => ui.set({ row: corner(row, HEIGHT), column: corner(column, WIDTH) });
   const moved = picker(field.canvas, "The second digit. Arrow keys move it.", move);
   const pick = (down, across) => ui.set({ down, across });
   const [map, other] = [heatMap(pick), heatMap(pick)];
   const scores = scoreBars();
-  const caption = h("figcaption", {});
+  const caption = h("span", {});
   const sliders = h(
     "div",
     { class: "sliders" },
@@ -156,7 +151,7 @@ function mount(root, ui) {
   );
   const pictures = [figure(moved.box, "drag the second digit, or move it with the arrow keys"), map.root, other.root];
   root.append(sliders, h("div", { class: "trio maps" }, ...pictures), ui.choice("pool", "scores: of each map"));
-  root.append(h("figure", {}, scores.root, caption));
+  root.append(figure(scores.root, caption));
 
   return (state, { field: ink, maps, pooled }) => {
     field.paint((n) => ramp(ink[n]));

@@ -8,7 +8,7 @@ import { raster, shades } from "../draw/raster.js";
 import { picker } from "../draw/picker.js";
 import { reshape } from "../draw/reshape.js";
 import { fixed, shown } from "../format.js";
-import { h, write } from "../dom.js";
+import { figure, h, write } from "../dom.js";
 import { convolve, dense, difference } from "../mathematics/convolution.js";
 import { pointwise, products } from "../mathematics/pointwise.js";
 import { uniform } from "../mathematics/seed.js";
@@ -63,13 +63,9 @@ function proofs(result, { unit }) {
   ];
 }
 
-function step(drawing, caption) {
-  return h("figure", {}, drawing, typeof caption === "string" ? h("figcaption", {}, caption) : caption);
-}
-
 function denseForm() {
   const lines = connections("784 pixels, each with a line to one unit");
-  const root = step(
+  const root = figure(
     lines.canvas,
     "At the left all pixels, one below the other; at the right all units. " +
       "Each unit has a weight for each pixel: here those of one.",
@@ -80,7 +76,7 @@ function denseForm() {
 function kernelForm() {
   const names = ["the image, 28×28", "the unit’s kernel, 28×28", "their products, which are added"];
   const parts = names.map((name) => raster(SIDE, SIDE, name));
-  const root = h("div", { class: "trio" }, ...parts.map(({ canvas }, n) => step(canvas, names[n])));
+  const root = h("div", { class: "trio" }, ...parts.map(({ canvas }, n) => figure(canvas, names[n])));
   const draw = ({ x, w, products: terms }) => {
     const shade = shades(diverging, 1);
     parts[0].paint((n) => ramp(x[n]));
@@ -96,9 +92,9 @@ function flatForm() {
   const root = h(
     "div",
     { class: "strips" },
-    step(image.canvas, "the image, its 28 rows one behind the other: one position, 784 channels"),
-    step(kernels.canvas, "the unit’s 784 kernels of 1×1"),
-    step(terms.canvas, "their products, which are added"),
+    figure(image.canvas, "the image, its 28 rows one behind the other: one position, 784 channels"),
+    figure(kernels.canvas, "the unit’s 784 kernels of 1×1"),
+    figure(terms.canvas, "their products, which are added"),
   );
   const draw = ({ x, w, products: made }, state, entered) => {
     const shade = shades(diverging, 1);
@@ -124,9 +120,9 @@ function mapsFrom(wrong, unit, shade) {
 function wrongForm() {
   const image = raster(SIDE, SIDE, "The digit");
   const maps = raster(ROWS * STEP, COLUMNS * STEP, "Maps that the units make of it");
-  const caption = h("figcaption");
-  const one = step(image.canvas, "the image, 28×28, is one channel");
-  const root = h("div", { class: "wrong" }, one, step(maps.canvas, caption));
+  const caption = h("span", {});
+  const one = figure(image.canvas, "the image, 28×28, is one channel");
+  const root = h("div", { class: "wrong" }, one, figure(maps.canvas, caption));
   const draw = ({ x, wrong }, { unit }) => {
     image.paint((n) => ramp(x[n]));
     maps.paint(mapsFrom(wrong, unit, shades(diverging, 1)));

@@ -8,7 +8,7 @@ import { divergingScale } from "../draw/scale.js";
 import { picker } from "../draw/picker.js";
 import { waterfall } from "../draw/waterfall.js";
 import { fixed } from "../format.js";
-import { h, write } from "../dom.js";
+import { figure, h, write } from "../dom.js";
 import { pointwise, products, sum } from "../mathematics/pointwise.js";
 import { flag, integer, number } from "../state.js";
 
@@ -43,10 +43,6 @@ function term(name, slider, bar, kind = "") {
   return { x, product, swatch, row };
 }
 
-function frame(image, caption) {
-  return h("figure", {}, image, h("figcaption", {}, ...caption));
-}
-
 function channels(text) {
   return h("b", { class: "channels" }, text);
 }
@@ -74,8 +70,8 @@ function mount(root, ui) {
   const pair = h(
     "div",
     { class: "pair" },
-    frame(from.box, ["in: ", channels("3 channels"), ", ", positionsOf(size)]),
-    frame(to.box, ["out: ", channels("1 channel"), ", the same ", positionsOf("positions"), scale.box]),
+    figure(from.box, "in: ", channels("3 channels"), ", ", positionsOf(size)),
+    figure(to.box, "out: ", channels("1 channel"), ", the same ", positionsOf("positions"), scale.box),
   );
   const start = button("Slide over the image", slide);
   const actions = h("div", { class: "actions" }, ui.flag("whole", "the whole map"), start);

@@ -6,7 +6,7 @@ import { colours, diverging } from "../draw/colours.js";
 import { largest, raster, shades } from "../draw/raster.js";
 import { picker } from "../draw/picker.js";
 import { fixed } from "../format.js";
-import { h, write } from "../dom.js";
+import { figure, h, write } from "../dom.js";
 import { difference } from "../mathematics/convolution.js";
 import { once, order, reordered, slid, under } from "../mathematics/sliding.js";
 import { uniform } from "../mathematics/seed.js";
@@ -63,46 +63,47 @@ function proofs({ y, apart, one, three, network }) {
   ];
 }
 
-function figure(drawing, caption) {
-  const told = h("figcaption", {}, caption);
-  return { root: h("figure", {}, drawing, told), tell: (text) => write(told, text) };
-}
-
 /** What happens at one place: the window, the hidden units, the output. */
 function inside() {
   const patch = raster(3, 3, "What is under the window");
   const hidden = bars("The hidden units");
-  const [first, second] = [figure(patch.canvas, ""), figure(hidden.canvas, "4 hidden units: a ReLU lets the blue ones on")];
-  const output = h("b", { class: "number" });
-  const third = figure(h("p", { class: "output" }, output), "one number, the map’s at this place");
+  const [numbers, output] = [h("span", {}), h("b", { class: "number" })];
+  const root = h(
+    "div",
+    { class: "network" },
+    figure(patch.canvas, numbers),
+    figure(hidden.canvas, `${HIDDEN} hidden units: a ReLU lets the blue ones on`),
+    figure(h("p", { class: "output" }, output), "one number, the map’s at this place"),
+  );
   const draw = ({ kernel }, { window, units, y }) => {
     const taps = kernel * kernel;
     patch.resize(kernel, kernel);
     patch.paint((n) => [0, 1, 2].map((c) => 255 * window[c * taps + n]));
-    first.tell(`${window.length} numbers under the window`);
+    write(numbers, `${window.length} numbers under the window`);
     hidden.paint(units, Math.max(2, largest(units)));
     write(output, fixed(y));
   };
-  return { root: h("div", { class: "network" }, first.root, second.root, third.root), draw };
+  return { root, draw };
 }
 
 /** The pixels as points of red, green and blue. */
 function pointsOf() {
   const points = cloud("The pixels as a cloud of points, each coloured by the network");
-  const shown = figure(points.canvas, "");
+  const told = h("span", {});
   const draw = ({ kernel }, { x, map }) => {
     const chosen = Array.from({ length: POSITIONS / EVERY }, (_, n) => n * EVERY);
     const shade = shades(diverging, largest(map));
     const grey = colours().line;
     const [red, blue] = [0, 2].map((c) => chosen.map((p) => x[c * POSITIONS + p]));
     points.paint(red, blue, (n) => (kernel === 1 ? shade(map[chosen[n]]) : grey));
-    shown.tell(
+    write(
+      told,
       kernel === 1
         ? "the same pixels as points, red to the right, blue up: the same network on each, in any order"
         : "points have no neighbours: a window of 3×3 has nothing to slide over here",
     );
   };
-  return { root: shown.root, draw };
+  return { root: figure(points.canvas, told), draw };
 }
 
 function mount(root, ui) {
@@ -113,8 +114,8 @@ function mount(root, ui) {
   const to = picker(map.canvas, "The same place of the map. Arrow keys move it.", pick);
   const [here, points] = [inside(), pointsOf()];
   const pictures = [
-    figure(from.box, "in: the network sees what is in the window").root,
-    figure(to.box, "out: its number at every place").root,
+    figure(from.box, "in: the network sees what is in the window"),
+    figure(to.box, "out: its number at every place"),
     points.root,
   ];
   const actions = h("div", { class: "actions" }, ui.flag("shuffled", "shuffle the positions"), ui.choice("kernel", "window"));
