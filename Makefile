@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 # A virtual environment of its own, and the tests that are about the package's use: those of the
 # algebra ask no library, and older parsers do not read the graphs that other tests spell as text.
 LOWEST := $(VENV)/lowest
-LOWEST_TESTS := tests/test_demo.py tests/test_cli.py tests/optimize/test_cli.py tests/measure \
+LOWEST_TESTS := tests/test_demo.py tests/test_cli.py tests/optimize/test_cli.py tests/engines \
     tests/graph/test_read.py tests/graph/test_write.py tests/graph/test_shapes.py
 
 .PHONY: demo test check lowest format bench examples docs pictures browser clean

@@ -22,9 +22,9 @@ from time import process_time
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from onebyone.measure.engines import Run, engine
-from onebyone.measure.machine import processor
-from onebyone.measure.turns import take_turns
+from onebyone.engines.engine import Run, engine
+from onebyone.engines.machine import processor
+from onebyone.engines.turns import take_turns
 
 WIDTHS, SIDES = (64, 128, 256, 512), (7, 14, 28, 56)
 ENGINE = engine("onnxruntime")

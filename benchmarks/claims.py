@@ -107,7 +107,7 @@ def _pruned() -> int:
     from branches import remaining_macs
     from models import ARCHITECTURES, network
 
-    from onebyone.optimize.cost import DEFAULT
+    from onebyone.cost.profile import DEFAULT
 
     row = ARCHITECTURES["resnet50-pruned"]
     return remaining_macs(network(row), row.inputs["image"], DEFAULT.channels)

@@ -26,13 +26,13 @@ from models import ARCHITECTURES, DEFAULT_CACHE, export
 from onnx import ModelProto
 from sites import Site, chosen, forms, signature, sites
 
-from onebyone.measure.bench import CLOCKS
-from onebyone.measure.engines import Run, engine
-from onebyone.measure.machine import usable_cores
-from onebyone.measure.profile import profile
-from onebyone.measure.spread import ratio, told
-from onebyone.measure.turns import take_turns
-from onebyone.optimize.cost import Profile, load_profile
+from onebyone.cost.profile import Profile, load_profile
+from onebyone.engines.bench import CLOCKS
+from onebyone.engines.engine import Run, engine
+from onebyone.engines.machine import usable_cores
+from onebyone.engines.profile import profile
+from onebyone.engines.spread import ratio, told
+from onebyone.engines.turns import take_turns
 
 NETWORKS = (
     "segformer-b0",

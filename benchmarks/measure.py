@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from onebyone.measure.engines import Run, engine
-from onebyone.measure.machine import copy_rate, gemm_rate, processor
-from onebyone.measure.turns import take_turns
+from onebyone.engines.engine import Run, engine
+from onebyone.engines.machine import copy_rate, gemm_rate, processor
+from onebyone.engines.turns import take_turns
 
 T = TypeVar("T")
 Shapes = Mapping[str, tuple[int, ...]]
@@ -79,7 +79,7 @@ def runtime_memory(source: Path, shapes: Shapes) -> int:
     import onnxruntime
 
     import onebyone.optimize.run
-    import onebyone.optimize.verification.verify  # noqa: F401  # loaded for its libraries' size
+    import onebyone.verify.verify  # noqa: F401  # loaded for its libraries' size
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -30,9 +30,6 @@ from typing import TYPE_CHECKING
 import outcomes as kept
 import peers
 from claims import CLAIMS, Claim
-from outcomes import Job, Outcome, memory_ratio
-from tables import markdown, show, verdict
-
 from measure import (
     Shapes,
     Timing,
@@ -42,6 +39,8 @@ from measure import (
     runtime_memory,
     time_pair,
 )
+from outcomes import Job, Outcome, memory_ratio
+from tables import markdown, show, verdict
 
 if TYPE_CHECKING:  # at run time only where needed: torch would count in the workers' memory
     from models import Architecture

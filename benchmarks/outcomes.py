@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import peers
-
 from measure import Timing
 
 __all__ = ["Job", "Outcome", "load", "memory_ratio", "save"]

@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-
 from measure import Shapes, Timing, draw, load_onnxruntime, load_openvino, take_turns
 
 if TYPE_CHECKING:
@@ -150,7 +149,7 @@ TOOLS: dict[str, Tool] = {
 
 _MODULES = {
     "onnxscript": ("onnxscript.optimizer",),
-    "onebyone": ("onnxruntime", "onebyone.optimize.run", "onebyone.optimize.verification.verify"),
+    "onebyone": ("onnxruntime", "onebyone.optimize.run", "onebyone.verify.verify"),
 }
 """What a tool would import only when it is called."""
 

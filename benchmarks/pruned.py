@@ -211,8 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _row(name: str, exporter: str, image: int) -> bool:
+    from onebyone.cost.profile import DEFAULT, Profile
     from onebyone.optimize import optimize
-    from onebyone.optimize.cost import DEFAULT, Profile
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"

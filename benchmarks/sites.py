@@ -17,12 +17,12 @@ import onnx_ir as ir
 from onnx import ModelProto, helper, numpy_helper
 
 from onebyone.algebra.laws import LAWS
+from onebyone.cost.profile import DEFAULT, Profile
 from onebyone.graph.constants import constant
 from onebyone.graph.operators import Role, role
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.write import to_proto
-from onebyone.optimize.cost import DEFAULT, Profile
 from onebyone.optimize.maps import siblings
 from onebyone.optimize.regions.lift import Context, regions
 from onebyone.optimize.rewrite import rewrite

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import peers
-from outcomes import Outcome, memory_ratio
-
 from measure import Timing
+from outcomes import Outcome, memory_ratio
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -10,8 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from onebyone.cost.profile import Profile
 from onebyone.optimize import optimize
-from onebyone.optimize.cost import Profile
 
 ANY_WIDTH = Profile(channels=1)
 torch = pytest.importorskip("torch")

@@ -34,14 +34,14 @@ API: dict[str, tuple[str, str]] = {
     "index": (
         "Functions",
         "onebyone.api.count onebyone.api.optimize onebyone.api.rank onebyone.graph.read.read "
-        "onebyone.graph.write.write onebyone.optimize.verification.verify.verify",
+        "onebyone.graph.write.write onebyone.verify.verify.verify",
     ),
     "results": (
         "Results",
         "onebyone.counting.value.Count onebyone.counting.value.LayerCount "
         "onebyone.counting.tree.Branch onebyone.counting.operators.Operators "
         "onebyone.counting.conventions onebyone.optimize.run.Optimized "
-        "onebyone.optimize.report onebyone.optimize.verification.certificate "
+        "onebyone.optimize.report onebyone.verify.certificate "
         "onebyone.algebra.rank.Rank",
     ),
     "errors": ("Errors", "onebyone.errors"),

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from onebyone.api import count, optimize, rank
     from onebyone.graph.read import read
     from onebyone.graph.write import write
-    from onebyone.optimize.verification.verify import verify
+    from onebyone.verify.verify import verify
 
     __version__: str
 
@@ -48,7 +48,7 @@ _HOMES = {
     "optimize": ("onebyone.optimize", None),
     "rank": ("onebyone.api", "rank"),
     "read": ("onebyone.graph.read", "read"),
-    "verify": ("onebyone.optimize.verification.verify", "verify"),
+    "verify": ("onebyone.verify.verify", "verify"),
     "write": ("onebyone.graph.write", "write"),
 }
 

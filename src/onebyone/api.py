@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from onebyone.algebra.rank import Rank
+    from onebyone.cost.profile import Profile
     from onebyone.counting.value import Count
-    from onebyone.optimize.cost import Profile
     from onebyone.optimize.run import Optimized
 
 __all__ = ["count", "optimize", "rank"]

@@ -266,7 +266,7 @@ def verify(
     """Do models A and B compute the same, but for rounding? Exit 0 if they do, 1 if not."""
     writable_page(page, (a, b, data))
     arrays = None if data is None else arrays_of(data)
-    from onebyone.optimize.verification.verify import verify as verify_models
+    from onebyone.verify.verify import verify as verify_models
 
     with progress_bar() as progress:
         certificate = verify_models(
@@ -314,7 +314,7 @@ def bench(
     runs the .tflite file of the same name beside it.
     """
     writable_page(page, models)
-    from onebyone.measure.bench import bench as time_models
+    from onebyone.engines.bench import bench as time_models
 
     with progress_bar(timed=True) as progress:
         found = time_models(
@@ -339,8 +339,8 @@ def bench(
 def profile(name: str, threads: int | None, clock: str, output: Path | None, as_json: bool) -> None:
     """Measure what operators cost in an engine here, for `onebyone optimize --profile`."""
     target = writable(output, "profile.json")
-    from onebyone.measure.profile import profile as measure
-    from onebyone.measure.save import save
+    from onebyone.engines.profile import profile as measure
+    from onebyone.engines.save import save
 
     with progress_bar(timed=True) as progress:
         found = measure(name, threads=threads, clock=clock, progress=progress)
@@ -386,8 +386,8 @@ def explain(
     Its parameters, multiply-accumulates and rank, what a larger kernel or a depthwise-separable
     pair would cost in its place, and what a bottleneck saves.
     """
-    from onebyone.explore.explain import USUAL_SIZE
-    from onebyone.explore.explain import explain as explain_layer
+    from onebyone.counting.explain import USUAL_SIZE
+    from onebyone.counting.explain import explain as explain_layer
 
     explanation = explain_layer(
         in_channels,

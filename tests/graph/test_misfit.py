@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onebyone.engines.engine import EngineRefuses
+from onebyone.engines.unoptimised import run
 from onebyone.graph.count import count
 from onebyone.graph.read import read
-from onebyone.optimize.verification.engine import EngineRefuses, run
 from tests.graphs.text import model
 
 CASES = [

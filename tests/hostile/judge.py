@@ -94,7 +94,7 @@ def load() -> None:
 
     import onebyone.cli
     import onebyone.graph.count
-    import onebyone.optimize.verification.verify  # noqa: F401
+    import onebyone.verify.verify  # noqa: F401
 
 
 def attempt(command: str, folder: Path, limits: Limits) -> Verdict:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 import onebyone
 from onebyone.nn.pointwise import Pointwise
 from onebyone.optimize.report import Report
-from onebyone.optimize.verification.bound import Noise, limits
+from onebyone.verify.bound import Noise, limits
 
 from .blocks import BLOCKS, Block, operators, sample, with_small_integers
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
+from onebyone.cost.profile import Profile
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
-from onebyone.optimize.cost import Profile
 
 from ..graphs.reorder import of_any_order, reordered
 from ..graphs.run import differences, run

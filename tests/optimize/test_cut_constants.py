@@ -6,9 +6,9 @@ from math import inf
 
 import pytest
 
+from onebyone.cost.profile import DEFAULT, Profile
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
-from onebyone.optimize.cost import DEFAULT, Profile
 
 from ..graphs.cut import cut_model
 from ..graphs.run import differences, run

@@ -14,9 +14,9 @@ import pytest
 from onnx import ModelProto
 
 from onebyone.algebra.laws import LAWS
+from onebyone.cost.profile import Profile
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
-from onebyone.optimize.cost import Profile
 
 from ..graphs.laws import APPLIES, REFUSED, Case
 from ..graphs.run import differences, run

@@ -14,7 +14,7 @@ from onebyone.errors import UnreadableModel
 from onebyone.graph.count import count
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
-from onebyone.optimize.verification.verify import verify
+from onebyone.verify.verify import verify
 
 from ..graphs.run import differences, run
 from ..graphs.text import feed, integers

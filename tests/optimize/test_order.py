@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onebyone.algebra.laws import LAWS
+from onebyone.cost.profile import DEFAULT, Profile
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
-from onebyone.optimize.cost import DEFAULT, Profile
-from onebyone.optimize.verification.verify import verify
+from onebyone.verify.verify import verify
 
 from ..graphs.drawn import Drawn, drawn_models
 from ..graphs.reorder import of_any_order, reordered

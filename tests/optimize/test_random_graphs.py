@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from onebyone.algebra.laws import LAWS
+from onebyone.cost.profile import DEFAULT, Profile
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
-from onebyone.optimize.cost import DEFAULT, Profile
 
 from ..graphs.drawn import Drawn, drawn_models, sample
 from ..graphs.older import older

@@ -9,10 +9,10 @@ import onnx_ir as ir
 from onnx import ModelProto
 
 from onebyone.algebra.laws import LAWS
+from onebyone.cost.profile import Profile
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.write import to_proto
-from onebyone.optimize.cost import Profile
 from onebyone.optimize.rewrite import MAX_ROUNDS, Rewrite, rewrite
 
 from ..graphs.run import run

@@ -10,9 +10,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from onebyone.cost.profile import Profile
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.optimize import Optimized, optimize
-from onebyone.optimize.cost import Profile
 
 from ..graphs.text import integers, model
 

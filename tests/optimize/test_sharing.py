@@ -11,9 +11,9 @@ import onnx_ir as ir
 import pytest
 from onnx import ModelProto
 
+from onebyone.cost.profile import DEFAULT, Profile
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
-from onebyone.optimize.cost import DEFAULT, Profile
 from onebyone.optimize.report import Report
 from onebyone.optimize.sharing import is_kept, origin, readers
 

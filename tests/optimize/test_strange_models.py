@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
+from onebyone.cost.profile import DEFAULT, Profile
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
-from onebyone.optimize.cost import DEFAULT, Profile
 
 from ..graphs.run import run
 from ..graphs.strange import CONTRIB, STRANGE

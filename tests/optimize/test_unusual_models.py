@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from onebyone.cost.profile import Profile
 from onebyone.errors import CheckFailed, OnebyoneError
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
-from onebyone.optimize.cost import Profile
-from onebyone.optimize.verification.verify import verify
+from onebyone.verify.verify import verify
 
 from ..graphs.run import differences, run
 from ..graphs.text import feed, integers, model

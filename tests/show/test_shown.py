@@ -9,7 +9,7 @@ import pytest
 from rich.text import Text
 
 import onebyone
-from onebyone.explore.explain import explain
+from onebyone.counting.explain import explain
 from onebyone.shown import Shown
 from tests.graphs.text import model
 

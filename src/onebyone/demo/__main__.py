@@ -20,10 +20,10 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from onebyone.demo import MODEL, HeldOut, accuracy, held_out
+from onebyone.engines.spread import Spread, at_odds, ratio
+from onebyone.engines.turns import take_turns
 from onebyone.errors import CheckFailed, OnebyoneError, UsageError
 from onebyone.graph.write import write
-from onebyone.measure.spread import Spread, at_odds, ratio
-from onebyone.measure.turns import take_turns
 from onebyone.optimize import optimize
 from onebyone.show.figures import class_maps, save
 from onebyone.show.html import page

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from onebyone import api
-from onebyone.optimize.cost import Profile
+from onebyone.cost.profile import Profile
 from onebyone.optimize.report import Report
 from onebyone.optimize.run import Optimized, optimize
 

@@ -17,7 +17,7 @@ from onebyone.graph.constants import is_float
 from onebyone.graph.count import work_of
 from onebyone.graph.count_walk import Walk
 from onebyone.graph.shapes import Sizes
-from onebyone.optimize.proof.snapshot import Record, Snapshot
+from onebyone.verify.pieces.snapshot import Record, Snapshot
 
 __all__ = ["NOTHING", "Edge", "Operator", "Outline", "outline", "outlines"]
 

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.count import macs
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.channels.prune import prune
 from onebyone.optimize.channels.relabel import relabel
-from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.maps.factor import factor_maps
 from onebyone.optimize.maps.normalization import fold_normalizations
 from onebyone.optimize.maps.stack import stack
 from onebyone.optimize.outline import NOTHING, Outline
 from onebyone.optimize.positions.crop import crop
 from onebyone.optimize.positions.demand import hoist_strides
-from onebyone.optimize.proof.prove import Proof
+from onebyone.verify.pieces.prove import Proof
 
 __all__ = ["FIRST", "PASSES", "Pass", "Rewrite"]
 

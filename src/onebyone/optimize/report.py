@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from onebyone.algebra.laws import LAWS
+from onebyone.cost.profile import DEFAULT, ORIGIN, Profile
 from onebyone.counting.value import Count
-from onebyone.optimize.cost import DEFAULT, ORIGIN, Profile
 from onebyone.optimize.outline import Outline
 from onebyone.shown import Shown
 
 if TYPE_CHECKING:
-    from onebyone.optimize.verification.verify import Certificate
+    from onebyone.verify.verify import Certificate
 
 __all__ = ["QUANTISED", "AppliedLaw", "RefusedLaw", "Region", "Report", "Side"]
 

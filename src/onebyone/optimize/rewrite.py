@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.refusal import Refusal
+from onebyone.cost.profile import Profile
 from onebyone.graph.constants import set_aside
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.exact import Unrepresentable, settle
@@ -23,15 +24,14 @@ from onebyone.graph.shapes import Sizes
 from onebyone.graph.simplify import simplify
 from onebyone.graph.symbolic import simplify_shapes
 from onebyone.graph.unused import remove_unused
-from onebyone.optimize.cost import Profile
 from onebyone.optimize.names import Names
 from onebyone.optimize.outline import outlines
 from onebyone.optimize.passes import FIRST, PASSES, Rewrite
-from onebyone.optimize.proof.ledger import Ledger
 from onebyone.optimize.regions.change import change_of, changes
 from onebyone.optimize.regions.lift import Context, regions
 from onebyone.optimize.regions.place import place
 from onebyone.optimize.regions.price import Pricer
+from onebyone.verify.pieces.ledger import Ledger
 
 __all__ = ["Rewrite", "rewrite"]
 

@@ -14,25 +14,25 @@ import onnx_ir as ir
 from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.laws import LAWS
 from onebyone.algebra.weights import Array
+from onebyone.cost.estimate import estimate
+from onebyone.cost.profile import DEFAULT, ORIGIN, Profile, load_profile, origin_of
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.checks import all_nodes, keep_kinds, kinds, one_line
 from onebyone.graph.count import tally
 from onebyone.graph.evaluate import CannotEvaluate
 from onebyone.graph.form import unshared
+from onebyone.graph.memory_limit import NoRoom, check_room
 from onebyone.graph.opset import modernise
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, shapes_of
 from onebyone.graph.time_limit import TakesTooLong
-from onebyone.optimize.cost import DEFAULT, ORIGIN, Profile, load_profile, origin_of
-from onebyone.optimize.estimate import estimate
-from onebyone.optimize.proof.ledger import Ledger
-from onebyone.optimize.proof.prove import Proof
 from onebyone.optimize.refusals import refusals
 from onebyone.optimize.report import AppliedLaw, RefusedLaw, Region, Report, Side
 from onebyone.optimize.rewrite import Rewrite, rewrite
-from onebyone.optimize.room import NoRoom, check_room
-from onebyone.optimize.verification.certificate import Alone, Certificate
 from onebyone.shown import Shown
+from onebyone.verify.certificate import Alone, Certificate
+from onebyone.verify.pieces.ledger import Ledger
+from onebyone.verify.pieces.prove import Proof
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -194,7 +194,7 @@ def _certified(
     data: Mapping[str, Array] | None,
     progress: Progress | None,
 ) -> Certificate:
-    from onebyone.optimize.verification.verify import verify
+    from onebyone.verify.verify import verify
 
     certificate = verify(a, b, shapes=shapes, data=data, progress=progress)
     return replace(certificate, told="")  # the report says it already
@@ -207,7 +207,7 @@ def _unchanged(
     progress: Progress | None,
 ) -> Certificate | None:
     """That a model is itself; None where nothing here runs it, and no proof is needed."""
-    from onebyone.optimize.verification.engine import EngineRefuses
+    from onebyone.engines.engine import EngineRefuses
 
     try:
         return _certified(model, model, shapes, data, progress)

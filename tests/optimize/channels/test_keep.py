@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onebyone.optimize.cost import DEFAULT, Profile
+from onebyone.cost.profile import DEFAULT, Profile
 
 from ...graphs.text import model
 from ..exact import Outcome, killed, optimized

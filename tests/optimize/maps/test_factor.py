@@ -20,9 +20,9 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 from onebyone.algebra.rank import singular_values, threshold
+from onebyone.cost.profile import Profile
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
-from onebyone.optimize.cost import Profile
 
 from ...graphs.laws.case import norm
 from ...graphs.run import run

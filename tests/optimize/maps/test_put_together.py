@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from onebyone.optimize.cost import Profile
+from onebyone.cost.profile import Profile
 
 from ...graphs.text import model
 from ..exact import optimized

@@ -12,7 +12,7 @@ import pytest
 
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
-from onebyone.optimize.verification.verify import verify
+from onebyone.verify.verify import verify
 
 from ..exact import COUNTING
 

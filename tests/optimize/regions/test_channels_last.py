@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from onnx import ModelProto
 
+from onebyone.cost.profile import DEFAULT, Profile
 from onebyone.graph.read import read
 from onebyone.graph.shapes import infer
-from onebyone.optimize.cost import DEFAULT, Profile
 from onebyone.optimize.regions.channels_last import Islands
 
 from ...graphs.text import model

@@ -32,7 +32,7 @@ from onebyone.optimize.regions.lift import (
     regions,
 )
 from onebyone.optimize.regions.steps import Step, Window
-from onebyone.optimize.verification.ties import exposed
+from onebyone.verify.ties import exposed
 
 from ...graphs.drawn import Drawn, sample
 from ...graphs.text import model

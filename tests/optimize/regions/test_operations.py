@@ -7,7 +7,7 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 from onebyone.algebra.laws import LAWS
-from onebyone.optimize.cost import Profile
+from onebyone.cost.profile import Profile
 from onebyone.optimize.regions.operations import (
     Concatenate,
     Convolution,

@@ -14,9 +14,9 @@ import pytest
 from onnx import ModelProto, shape_inference
 
 from onebyone.algebra.kernel import Kernel
+from onebyone.cost.profile import Profile
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
-from onebyone.optimize.cost import Profile
 from onebyone.optimize.regions.parallel import _regrouped
 
 from ...graphs.laws.case import batch_norm, norm

@@ -8,8 +8,8 @@ import pytest
 from onebyone.algebra.layout import Reshape, Transpose
 from onebyone.algebra.resize import Resize
 from onebyone.algebra.selection import Slice
+from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.axes import Spatial
-from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.regions.price import Pricer
 from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Window
 

@@ -24,8 +24,8 @@ from onebyone.algebra.resize import Resize
 from onebyone.algebra.selection import Pad, Slice, subsample
 from onebyone.algebra.space import AxisMap, apply
 from onebyone.algebra.word import Word
+from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.axes import Spatial
-from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.regions.operations import (
     Concatenate,
     Mapped,

@@ -13,7 +13,7 @@ import torch
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.kernel import Kernel
 from onebyone.algebra.rank import singular_values, threshold
-from onebyone.explore.layer import Layer, Stack
+from onebyone.counting.layer import Layer, Stack
 from onebyone.show.explorer import data
 from onebyone.show.explorer.seed import uniform
 

@@ -10,11 +10,11 @@ from onnx import ModelProto
 import onebyone
 from onebyone.counting.gaps import Uncounted
 from onebyone.counting.value import Count, LayerCount, total
-from onebyone.measure.machine import Machine
-from onebyone.measure.report import Bench, Row
-from onebyone.measure.spread import Spread, ratio
+from onebyone.engines.machine import Machine
+from onebyone.engines.spread import Spread, ratio
+from onebyone.engines.timings import Bench, Row
 from onebyone.optimize.report import Report
-from onebyone.optimize.verification.certificate import Certificate
+from onebyone.verify.certificate import Certificate
 from tests.graphs.text import model
 from tests.optimize.exact import COUNTING
 

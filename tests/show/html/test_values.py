@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from onebyone.algebra.laws import LAWS
+from onebyone.cost.profile import DEFAULT
 from onebyone.counting.formulas import KINDS
-from onebyone.optimize.cost import DEFAULT
 from onebyone.optimize.report import AppliedLaw, RefusedLaw
 from onebyone.show.html import layers, ledger, proof, roofline, times, verdict
 from onebyone.show.html.changes import changes

@@ -21,6 +21,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.operators import is_of_int8_codes
@@ -31,7 +32,6 @@ from onebyone.optimize.channels.labels import Labels, labels_of
 from onebyone.optimize.channels.links import channels_of
 from onebyone.optimize.channels.moves import Move
 from onebyone.optimize.channels.reindex import narrow, reindex
-from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.names import Names
 from onebyone.optimize.sharing import origin
 

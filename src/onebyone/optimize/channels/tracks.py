@@ -1,7 +1,7 @@
 """Where the channels of each value stand, also behind views that merge them or cut them apart.
 
-What a linear region goes by (`lift.channel_axes`) loses the channels at a Split's second result, at
-Flatten and where tokens are cut into heads; taking channels out does not.
+What a linear region goes by (`graph.channel_axes`) loses the channels at a Split's second result,
+at Flatten and where tokens are cut into heads; taking channels out does not.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from onebyone.graph.channel_axes import carried_axis
 from onebyone.graph.operators import Role, role
 from onebyone.graph.views import view_axis
 from onebyone.optimize.channels.moves import picked
 from onebyone.optimize.channels.regroup import cut
-from onebyone.optimize.regions.lift import carried_axis
 
 __all__ = ["tracks"]
 

@@ -27,13 +27,13 @@ import onnx_ir as ir
 from onebyone.algebra.digits import LOST_BITS, bits
 from onebyone.algebra.rank import threshold
 from onebyone.algebra.weights import Array
+from onebyone.cost.estimate import detour
+from onebyone.cost.profile import Profile
 from onebyone.graph.channels import is_pointwise_convolution
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.shapes import Sizes
-from onebyone.optimize.cost import Profile
-from onebyone.optimize.estimate import detour
 from onebyone.optimize.names import Names
 from onebyone.optimize.sharing import readers
 

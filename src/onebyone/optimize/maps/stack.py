@@ -18,10 +18,10 @@ from math import prod
 
 import onnx_ir as ir
 
+from onebyone.cost.estimate import detour
+from onebyone.cost.profile import Cost, Profile, pays
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.shapes import Sizes
-from onebyone.optimize.cost import Cost, Profile, pays
-from onebyone.optimize.estimate import detour
 from onebyone.optimize.maps.restack import Editor
 from onebyone.optimize.maps.siblings import Sibling, ending_at, forms, once
 from onebyone.optimize.sharing import is_kept

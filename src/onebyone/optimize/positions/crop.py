@@ -19,12 +19,12 @@ from math import prod
 import onnx_ir as ir
 
 from onebyone.algebra.selection import Slice
+from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count import tally
 from onebyone.graph.count_walk import FREE_VIEWS, name_of
 from onebyone.graph.shape_reads import ShapeReads, entries_used
 from onebyone.graph.shapes import Sizes
-from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.positions.merged import Rows
 from onebyone.optimize.positions.picks import Order, Picks, chosen, join, within
 from onebyone.optimize.positions.recut import Asked, Cutter, Key, key

@@ -18,12 +18,12 @@ from math import prod
 import onnx_ir as ir
 
 from onebyone.algebra.refusal import Refusal
+from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.channels import is_pointwise_convolution
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.operators import Role, role
 from onebyone.graph.shapes import Sizes
-from onebyone.optimize.cost import Cost, Profile
 from onebyone.optimize.names import Names, integers
 
 __all__ = ["Hoisted", "drop", "hoist_strides", "rounds_down", "stays"]

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onebyone.algebra.layout import divide, product
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import Slice
+from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.constants import is_float
 from onebyone.graph.count import macs
 from onebyone.graph.operators import Role, role
@@ -18,7 +19,6 @@ from onebyone.graph.views import dims_of, view_axis
 from onebyone.optimize.positions.crop import Demand, asked_of
 from onebyone.optimize.positions.picks import Picks
 from onebyone.optimize.positions.through import WINDOWS, through
-from onebyone.optimize.regions.lift import channel_axes
 
 __all__ = ["Stops"]
 

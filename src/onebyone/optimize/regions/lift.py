@@ -20,7 +20,8 @@ from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Sum, Term, collect
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.word import Word
-from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
+from onebyone.graph.channel_axes import channel_axes
+from onebyone.graph.channels import ChannelNode, channel_map
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.fused import fused_by_engines
@@ -35,7 +36,7 @@ from onebyone.optimize.regions.parallel import sum_kernels
 from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Stored, Window
 from onebyone.optimize.sharing import is_kept, origin
 
-__all__ = ["Context", "Region", "carried_axis", "channel_axes", "is_shared", "pads", "regions"]
+__all__ = ["Context", "Region", "is_shared", "pads", "regions"]
 
 MAX_NODES = 96
 """Nodes in one region: a longer chain is cut, and optimised piece by piece over several rounds."""
@@ -134,41 +135,6 @@ def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
         if term is not None and lifter.nodes > 1:
             inner, weights = frozenset(lifter.inside), frozenset(lifter.weights)
             yield Region(value, term, inner, weights, lifter.digits.lost)
-
-
-def channel_axes(graph: ir.Graph) -> dict[ir.Value, int]:
-    """The channel axis of each value that has one, carried forward from where operators fix it."""
-    axes: dict[ir.Value, int] = {}
-    for node in graph:
-        axis = carried_axis(node, axes)
-        if axis is not None:
-            axes[node.outputs[0]] = axis
-    return axes
-
-
-def carried_axis(node: ir.Node, axes: dict[ir.Value, int]) -> int | None:
-    """The channel axis of a node's first result, from those of its operands."""
-    out = node.outputs[0] if node.outputs else None
-    if out is None or out.shape is None:
-        return None
-    axis = channel_axis(node)
-    if axis is not None:
-        return axis
-    if role(node) is Role.VIEW:
-        if node.inputs[0] not in axes:
-            return min(1, out.shape.rank() - 1) if out.shape.rank() else None
-        return next((k for k in range(out.shape.rank()) if _viewed(node, k, axes)), None)
-    found = spatial(node)
-    if isinstance(found, Spatial) and node.inputs[0] in axes:
-        return _axis_after(found, axes[node.inputs[0]])
-    known = [axes[v] for v in node.inputs if v in axes and v.shape is not None
-             and v.shape.rank() == out.shape.rank()]  # fmt: skip
-    return known[0] if known else None
-
-
-def _viewed(node: ir.Node, axis: int, axes: dict[ir.Value, int]) -> bool:
-    source = node.inputs[0]
-    return source in axes and view_axis(node, axis) == axes[source]
 
 
 class _Lifter:
@@ -472,11 +438,6 @@ def _axis_before(found: Spatial, axis: int, rank: int) -> int | None:
     """The operand's axis that the space map leaves as axis `axis` of its result of rank `rank`."""
     kept = [k for k in range(rank + len(found.vanished)) if k not in found.vanished]
     return kept[axis] if axis < len(kept) and kept[axis] not in found.maps else None
-
-
-def _axis_after(found: Spatial, axis: int) -> int | None:
-    """The axis of the result that the operand's axis `axis` becomes; None if it is mapped."""
-    return None if axis in found.maps else axis - sum(k < axis for k in found.vanished)
 
 
 Expander = Callable[[_Lifter, ir.Node, int], Term | None]

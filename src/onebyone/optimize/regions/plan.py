@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.expression import Leaf
 from onebyone.algebra.word import Word
-from onebyone.optimize.cost import Cost
+from onebyone.cost.profile import Cost
 from onebyone.optimize.regions.steps import KernelNode, Layout, Step
 
 __all__ = ["Add", "Apply", "Cancel", "Convolve", "Flush", "How", "Input", "Move", "Plan", "Stack"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onebyone.algebra.layout import Transpose
-from onebyone.optimize.cost import Cost, Profile
+from onebyone.cost.profile import Cost, Profile
 from onebyone.optimize.regions.steps import KernelNode, Layout, Step
 
 __all__ = ["Pricer"]

@@ -25,7 +25,7 @@ from onebyone.algebra.channel import ChannelMap, join_structure, split
 from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Node, Sum, Term
 from onebyone.algebra.layout import trace
 from onebyone.algebra.word import Word
-from onebyone.optimize.cost import Cost
+from onebyone.cost.profile import Cost
 from onebyone.optimize.regions.plan import (
     Add,
     Apply,

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from onebyone.cost.profile import DEFAULT, ORIGIN
 from onebyone.counting.value import Count
-from onebyone.measure.report import Bench
-from onebyone.optimize.cost import DEFAULT, ORIGIN
+from onebyone.engines.timings import Bench
 from onebyone.optimize.report import Report
-from onebyone.optimize.verification.certificate import Certificate
 from onebyone.show.html import ledger, proof, roofline, times, verdict
 from onebyone.show.html.changes import changes
 from onebyone.show.html.layers import Table, table
 from onebyone.show.html.regions import regions
 from onebyone.show.html.strip import strip
+from onebyone.verify.certificate import Certificate
 
 __all__ = ["Block", "Reported", "Sized", "blocks"]
 

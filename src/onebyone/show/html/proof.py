@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from onebyone.optimize.verification.certificate import (
+from onebyone.show.html.scale import log_over
+from onebyone.show.html.words import named, of_bound, percent, shape
+from onebyone.verify.certificate import (
     SHARES,
     Certificate,
     OutputCheck,
     Trial,
     severity,
 )
-from onebyone.show.html.scale import log_over
-from onebyone.show.html.words import named, of_bound, percent, shape
 
 __all__ = ["Asked", "Bar", "Chart", "Histogram", "Line", "Proof", "chart", "histogram", "proof"]
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import hypot
 
+from onebyone.cost.profile import Profile
 from onebyone.counting.value import LayerCount
-from onebyone.optimize.cost import Profile
 from onebyone.show.html.changes import Change
 from onebyone.show.html.scale import Log, Tick, log_over
 from onebyone.show.html.words import named, short

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from onebyone.measure.report import Bench, Row
-from onebyone.measure.spread import Interval
+from onebyone.engines.spread import Interval
+from onebyone.engines.timings import Bench, Row
 from onebyone.show.html.words import named
 
 __all__ = ["Engine", "Lane", "Odds", "Ratios", "engines"]

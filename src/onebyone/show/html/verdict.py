@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from onebyone.counting.value import Count
-from onebyone.measure.report import Bench, Row
+from onebyone.engines.timings import Bench, Row
 from onebyone.optimize.report import Report
 from onebyone.optimize.verdict import cost, gained
 from onebyone.optimize.verdict import proof as proved
-from onebyone.optimize.verification.certificate import Certificate
 from onebyone.show.html.words import many, of_bound, percent, short
+from onebyone.verify.certificate import Certificate
 
 __all__ = ["Fact", "Verdict", "of_bench", "of_certificate", "of_count", "of_report"]
 

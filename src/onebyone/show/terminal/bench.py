@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 from rich.text import Text
 
-from onebyone.measure.spread import at_odds
+from onebyone.engines.spread import at_odds
 from onebyone.show.terminal.table import Columns
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from onebyone.measure.machine import Machine
-    from onebyone.measure.report import Bench, Row
-    from onebyone.measure.spread import Interval
+    from onebyone.engines.machine import Machine
+    from onebyone.engines.spread import Interval
+    from onebyone.engines.timings import Bench, Row
 
 __all__ = ["view"]
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 from rich.text import Text
 
-from onebyone.optimize.verification.certificate import OutputCheck, Trial, severity
 from onebyone.show.terminal.table import Columns, Words
+from onebyone.verify.certificate import OutputCheck, Trial, severity
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from onebyone.optimize.verification.certificate import Certificate
+    from onebyone.verify.certificate import Certificate
 
 __all__ = ["view"]
 

@@ -6,12 +6,12 @@ from collections.abc import Collection, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from onebyone.explore.layer import Layer, Stack, sizes, window
+from onebyone.counting.layer import Layer, Stack, sizes, window
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from onebyone.explore.explain import Explanation
+    from onebyone.counting.explain import Explanation
 
 __all__ = ["view"]
 
@@ -19,7 +19,7 @@ __all__ = ["view"]
 def view(explanation: Explanation) -> RenderableType:
     """What the layer is, its numbers, what could be in its place, what a bottleneck saves.
 
-    >>> from onebyone.explore.explain import explain
+    >>> from onebyone.counting.explain import explain
     >>> print("\\n".join(str(explain(3, 5)).splitlines()[:2]))
     1×1 convolution, 3 → 5 channels, 56×56 → 56×56 positions
     One matrix 5×3, the same at all 3,136 positions: a linear layer there.

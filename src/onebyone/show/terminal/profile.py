@@ -13,7 +13,7 @@ from onebyone.show.terminal.table import Columns
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from onebyone.measure.profile import Profiled
+    from onebyone.engines.profile import Profiled
 
 __all__ = ["view"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onebyone.explore.layer import Layer
+from onebyone.counting.layer import Layer
 
 STATES = [
     {},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onebyone.algebra.channel import ChannelMap
-from onebyone.explore.layer import Layer
+from onebyone.counting.layer import Layer
 from onebyone.show.explorer.data import picture
 
 STATES = [

@@ -13,7 +13,7 @@ from onebyone.algebra.pool import AveragePool
 from onebyone.algebra.resize import Resize
 from onebyone.algebra.selection import Pad, Slice, subsample
 from onebyone.algebra.space import AxisMap, apply
-from onebyone.explore.layer import Layer
+from onebyone.counting.layer import Layer
 from onebyone.show.explorer.data import picture
 
 Array = NDArray[np.float64]

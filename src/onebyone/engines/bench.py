@@ -1,0 +1,241 @@
+"""Bench: each model in each engine, in turns, beside what the machine reaches in the same run.
+
+    ratio = time of the first model / time of this one     over single rounds: median and interval
+
+The first model is loaded twice: its second copy is the control (`measure.spread`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from onebyone.engines.engine import ENGINES, Array, Engine, EngineRefuses, Run, engine, installed
+from onebyone.engines.inputs import random_inputs
+from onebyone.engines.machine import measure_machine, usable_cores
+from onebyone.engines.spread import Interval, Spread, ratio
+from onebyone.engines.timings import Bench, Row
+from onebyone.engines.turns import take_turns
+from onebyone.engines.unoptimised import opened
+from onebyone.errors import UnreadableModel, UsageError
+from onebyone.graph.count import tally
+from onebyone.graph.read import read
+from onebyone.graph.shapes import Sizes, infer
+
+__all__ = ["CLOCKS", "bench", "chosen_clock"]
+
+Shapes = Mapping[str, Sequence[int]]
+Progress = Callable[[str, int, int], None]
+
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A model to be timed: its file, the inputs it is fed, its MACs if they can be counted."""
+
+    path: Path
+    inputs: Mapping[str, Array]
+    macs: int | None
+    told: str = ""
+
+    def file(self, engine: Engine) -> Path | None:
+        """What an engine reads: the file itself, or its twin beside it with the right suffix."""
+        if self.path.suffix == engine.suffix or engine.suffix != ".tflite" != self.path.suffix:
+            return self.path
+        twin = self.path.with_suffix(engine.suffix)
+        return twin if engine.suffix == ".tflite" and twin.is_file() else None
+
+
+def bench(
+    models: Sequence[str | PathLike[str]],
+    engines: Sequence[str] = (),
+    *,
+    shapes: Shapes | None = None,
+    threads: int | None = None,
+    seconds: float = 10.0,
+    clock: str = "wall",
+    progress: Progress | None = None,
+) -> Bench:
+    """Time models in engines, the models of an engine in turns.
+
+    Args:
+        models: paths of ONNX files, and of .tflite files, which only LiteRT runs. For an ONNX
+            file LiteRT runs the .tflite file of the same name beside it, if there is one.
+        engines: names; if there are none, every one that is installed and has a file to run.
+        shapes: sizes of inputs by name, for the models that have them; otherwise batch 1,
+            sequence 128, image 224.
+        threads: of each engine; otherwise every core that this process may use.
+        seconds: for the rounds of one engine; at least 9 rounds are run.
+        clock: "wall", or "cpu" for the processor time of one thread, which other programs on the
+            machine do not count in.
+        progress: called with (stage, done, total), never while something is timed.
+
+    Raises:
+        UsageError: an unknown engine, or one that is not installed; shapes that do not fit, or
+            with which no engine runs the model, though it leaves open others.
+        UnreadableModel: a file is no usable model, or no engine runs it.
+    """
+    count = usable_cores() if threads is None else threads
+    tick = chosen_clock(clock, count)
+    wanted = [engine(name).name for name in dict.fromkeys(engines)]
+    subjects = _subjects([Path(model) for model in models], shapes or {})
+    names, notes = (wanted, []) if wanted else _engines(subjects)
+    machine = measure_machine(count, names, clock=tick)
+    rows = [
+        row
+        for n in names
+        for row in _timed(engine(n), subjects, count, seconds, tick, _stage(n, progress))
+    ]
+    _require_times(subjects, rows)
+    machine = machine.best(measure_machine(count, names, clock=tick))
+    told = tuple(dict.fromkeys(subject.told for subject in subjects if subject.told))
+    return Bench(machine, clock, tuple(rows), tuple(notes), told)
+
+
+def chosen_clock(name: str, threads: int) -> Callable[[], float]:
+    """The clock of this name, "wall" or "cpu".
+
+    Raises:
+        UsageError: there is no such clock, or several threads would share the processor time.
+    """
+    if name not in CLOCKS:
+        raise UsageError(f"got clock {name!r}, wanted one of {', '.join(CLOCKS)}")
+    if name == "cpu" and threads != 1:
+        raise UsageError(
+            f"got {threads} threads with the cpu clock, which adds up the time of all threads: "
+            "say --threads 1, or --clock wall"
+        )
+    if threads < 1:
+        raise UsageError(f"got {threads} threads, wanted 1 or more")
+    return CLOCKS[name]
+
+
+# What is timed ------------------------------------------------------------------------------------
+
+
+def _subjects(paths: Sequence[Path], shapes: Shapes) -> list[_Subject]:
+    found = [_subject(path, shapes) for path in paths]
+    known = {name for subject in found for name in subject.inputs}
+    unknown = sorted(set(shapes) - known)
+    if unknown and all(path.suffix != ".tflite" for path in paths):
+        raise UsageError(f"no input {unknown[0]!r} in any model; there are {sorted(known)}")
+    return found
+
+
+def _subject(path: Path, shapes: Shapes) -> _Subject:
+    if path.suffix == ".tflite":
+        if not path.is_file():
+            raise UnreadableModel(f"{path}: no such file")
+        given = {name: np.zeros(tuple(s), np.float32) for name, s in shapes.items()}
+        return _Subject(path, given, None)
+    model = read(path)
+    infer(model)
+    names = {value.name for value in model.graph.inputs}
+    sizes = Sizes(model, {name: shape for name, shape in shapes.items() if name in names})
+    # Integers may be indices into something small: 0 and 1 are the most modest.
+    inputs = random_inputs(model, sizes.inputs, np.random.default_rng(0), below=2)
+    return _Subject(path, inputs, tally(model, sizes).macs, sizes.told)
+
+
+def _engines(subjects: Sequence[_Subject]) -> tuple[list[str], list[str]]:
+    """The engines to time in, and what there is to say about those that are left out."""
+    useful = [e for e in ENGINES.values() if any(s.file(e) for s in subjects)]
+    missing = [e for e in useful if not installed(e.name)]
+    notes = [f"{e.title} is not installed: pip install {e.package}" for e in missing]
+    return [e.name for e in useful if e not in missing], notes
+
+
+def _require_times(subjects: Sequence[_Subject], rows: Sequence[Row]) -> None:
+    for subject in subjects:
+        mine = [row for row in rows if row.model == str(subject.path)]
+        if all(row.time is None for row in mine):
+            reasons = "; ".join(dict.fromkeys(row.reason for row in mine)) or "no engine reads it"
+            _require_sizes(subject, reasons)
+            raise UnreadableModel(f"{subject.path}: not timed: {reasons}")
+
+
+def _require_sizes(subject: _Subject, reasons: str) -> None:
+    """Nothing, unless other sizes of its inputs might help: then the request is wrong."""
+    if subject.path.suffix == ".tflite":
+        return
+    model = read(subject.path)
+    fixed = all(isinstance(n, int) for v in model.graph.inputs for n in v.shape or ())
+    try:
+        with opened(model) as run_once:
+            try:
+                run_once(subject.inputs)
+            except UnreadableModel as error:
+                if not fixed:
+                    raise UsageError(
+                        f"{subject.path}: not timed: {reasons}; say --shape, with sizes it takes"
+                    ) from error
+    except UnreadableModel:
+        return
+
+
+# Timing -------------------------------------------------------------------------------------------
+
+
+def _timed(
+    engine: Engine,
+    subjects: Sequence[_Subject],
+    threads: int,
+    seconds: float,
+    clock: Callable[[], float],
+    heard: Callable[[float], object],
+) -> Iterator[Row]:
+    """One row for each model, in their order."""
+    heard(0.0)
+    loaded = [_loaded(engine, subject, threads) for subject in subjects]
+    runs = {k: run for k, run in enumerate(loaded) if not isinstance(run, str)}
+    times: dict[int, Sequence[float]] = {}
+    again: Sequence[float] = ()
+    control = Interval(1.0, 1.0, 1.0)
+    if runs:
+        # The control is the first model that runs, loaded again: with memory of its own.
+        file = subjects[min(runs)].file(engine)
+        assert file is not None
+        twin = engine.load(file, subjects[min(runs)].inputs, threads)
+        *taken, again = take_turns([*runs.values(), twin], seconds, clock=clock, heard=heard)
+        times = dict(zip(runs, taken, strict=True))
+        control = ratio(taken[0], again)
+    for k, subject in enumerate(subjects):
+        blank = Row(engine.name, engine.version, str(subject.path), subject.macs)
+        if k not in runs:
+            yield replace(blank, reason=str(loaded[k]))
+            continue
+        than = None if k == min(runs) else ratio(times[min(runs)], times[k])
+        spread = Spread.of(times[k])
+        yield replace(
+            blank,
+            rounds=len(times[k]),
+            time=spread,
+            ratio=than,
+            control=control,
+            seconds=tuple(times[k]),
+            again=tuple(again) if than is None else (),
+        )
+
+
+def _stage(name: str, progress: Progress | None) -> Callable[[float], object]:
+    """What hears of the share of an engine's rounds that is done."""
+    return lambda share: progress and progress(name, round(100 * share), 100)
+
+
+def _loaded(engine: Engine, subject: _Subject, threads: int) -> Run | str:
+    """A call that runs a model, or why there is none."""
+    file = subject.file(engine)
+    if file is None and engine.suffix == ".tflite":
+        return f"{engine.title} runs .tflite files: put {subject.path.stem}.tflite beside it"
+    if file is None:
+        return f"{engine.title} runs ONNX files"
+    try:
+        return engine.load(file, subject.inputs, threads)
+    except EngineRefuses as error:
+        return str(error)

@@ -1,0 +1,324 @@
+"""Profile: what operators cost in an engine on this machine, measured one by one.
+
+    overhead   (t(n) − t(1)) / (n − 1)              chains of n tiny operators
+    peak       MACs / ((t(n) − t(1)) / (n − 1))     chains of convolutions and products
+    bandwidth  Δbytes / Δt                          an operator on a large and on a small tensor
+    transpose  Δt · bandwidth / Δbytes              of moving elements to other places
+    resize     Δt · peak / elements                 of bilinear interpolation between two maps
+    channels_last  (Δt of layers with transposes − Δt without) / their price by themselves
+    beside_product  (Δt of every second layer a product − Δt of either kind) / the same
+    split      (Δt + overhead of the nodes saved) · bandwidth / bytes      stacked less apart
+    channels   the least multiple at which more channels gain no more      convolutions of 45 … 48
+
+Differences, so that what a call costs, and what an engine does at the borders of a model, falls
+out. Each number is the median over several shapes; the two models of a difference run in turns.
+Images are interpolated between maps, where engines keep them in blocks of channels and do it
+several times faster than at a model's border: where a map goes before a resize, there it will be.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from math import prod
+from statistics import median
+from typing import Any
+
+import numpy as np
+import onnx
+
+from onebyone.cost.profile import DEFAULT, Profile
+from onebyone.engines import operators
+from onebyone.engines.bench import Progress, chosen_clock
+from onebyone.engines.engine import Array, engine
+from onebyone.engines.machine import processor, usable_cores
+from onebyone.engines.turns import take_turns
+from onebyone.errors import UsageError
+from onebyone.shown import Shown
+
+__all__ = ["Measured", "Profiled", "profile"]
+
+Shape = tuple[int, int, int, int]
+
+_DEEP = 5
+"""Operators in a chain of large ones, and of tiny ones, that is compared with a chain of one."""
+_LONG = 33
+# (C, H, W) of the middle of common networks, from few channels and many positions to the reverse.
+_IMAGES = ((32, 112, 112), (64, 56, 56), (128, 28, 28), (256, 14, 14), (512, 7, 7))
+# To twice the height and width, as between the levels of a pyramid.
+_TWICE: tuple[tuple[Shape, Shape], ...] = (
+    ((1, 64, 28, 28), (1, 64, 56, 56)),
+    ((1, 128, 28, 28), (1, 128, 56, 56)),
+    ((1, 256, 16, 16), (1, 256, 32, 32)),
+)
+# Of inception blocks: the input, the channels of each sibling, and how many there are.
+_SIBLINGS: tuple[tuple[Shape, int, int], ...] = (
+    ((1, 192, 28, 28), 64, 3),
+    ((1, 192, 28, 28), 32, 3),
+    ((1, 480, 14, 14), 64, 3),
+)
+# Multiples of 1, 2, 4 and 8, and as many convolutions of them, by kernel and side.
+_WIDTHS = (45, 46, 44, 48)
+_WIDTH_CONVS = ((1, 56), (3, 28), (3, 56))
+_GAIN = 1.05
+"""What more channels have to gain, to be worth more multiply-accumulates."""
+# From 200 KB to 3 MB: what a roofline's one bandwidth is for, caches and memory together.
+_SMALL, _LARGE = (1, 64, 28, 28), (1, 64, 112, 112)
+
+
+_DIFFERENCES = 57
+"""How many are measured for the whole profile."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One number that went into a profile: of which operator, and what it says of which field."""
+
+    field: str
+    operator: str
+    value: float
+
+
+@dataclass(frozen=True, repr=False)
+class Profiled(Shown):
+    """A measured profile.
+
+    Args:
+        profile: what `onebyone optimize --profile` reads.
+        measured: what it was taken from.
+        engine, version: what ran the operators.
+        processor: the machine's.
+        threads: of the engine.
+        clock: "wall" or "cpu".
+        date: when, in UTC.
+    """
+
+    profile: Profile
+    measured: tuple[Measured, ...]
+    engine: str
+    version: str
+    processor: str
+    threads: int
+    clock: str
+    date: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of the profile, and under "about" where they come from."""
+        about = {key: value for key, value in vars(self).items() if key != "profile"}
+        about["measured"] = [asdict(each) for each in self.measured]
+        return {**asdict(self.profile), "about": {"schema": 1, **about}}
+
+    @property
+    def summary(self) -> str:
+        """The numbers by name, and where they come from."""
+        numbers = ", ".join(f"{name} {value:.3g}" for name, value in asdict(self.profile).items())
+        return f"{numbers}; {self.where}"
+
+    @property
+    def where(self) -> str:
+        """The engine and the machine, in words."""
+        return f"{self.engine} {self.version} on {self.threads} threads of {self.processor}"
+
+
+def profile(
+    name: str = "onnxruntime",
+    *,
+    threads: int | None = None,
+    seconds: float = 0.5,
+    clock: str = "wall",
+    progress: Progress | None = None,
+) -> Profiled:
+    """Measure an engine on this machine: about 50 differences of `seconds` each.
+
+    Args:
+        name: "onnxruntime" or "openvino".
+        threads: of the engine; otherwise every core that this process may use.
+        seconds: for each difference.
+        clock: "wall" or "cpu" (`bench`).
+        progress: called with (stage, done, total), never while something is timed.
+
+    Raises:
+        UsageError: an engine that is unknown, not installed, or does not run ONNX files.
+    """
+    row = engine(name)
+    if row.suffix != ".onnx":
+        raise UsageError(f"got engine {name!r}, wanted one that runs ONNX: onnxruntime or openvino")
+    count = usable_cores() if threads is None else threads
+    stand = _Stand(name, count, seconds, chosen_clock(clock, count), _counted(progress))
+    measured = _measured(stand)
+    found = _fitted(measured)
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return Profiled(found, measured, name, row.version, processor(), count, clock, now)
+
+
+def _counted(progress: Progress | None) -> Callable[[], None]:
+    """Call the result at the beginning of each difference."""
+    done = itertools.count()
+
+    def begun() -> None:
+        if progress is not None:
+            progress("profile", next(done), _DIFFERENCES)
+
+    return begun
+
+
+# One field after the other ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Stand:
+    """Where operators are timed."""
+
+    engine: str
+    threads: int
+    seconds: float
+    clock: Callable[[], float]
+    begun: Callable[[], None] = lambda: None
+
+    def difference(self, short: bytes, long: bytes) -> float:
+        """How many seconds longer the second takes: the median over the rounds."""
+        self.begun()
+        runs = [engine(self.engine).load(m, _inputs(m), self.threads) for m in (short, long)]
+        first, second = take_turns(runs, self.seconds, clock=self.clock)
+        return median(b - a for a, b in zip(first, second, strict=True))
+
+    def step(self, short: bytes, long: bytes) -> float:
+        """The same where it must be something; a nanosecond if it does not show."""
+        return max(self.difference(short, long), 1e-9)
+
+
+def _inputs(model: bytes) -> dict[str, Array]:
+    random = np.random.default_rng(0)
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in onnx.load_model_from_string(model).graph.input
+    }
+    return {n: random.standard_normal(shape).astype(np.float32) for n, shape in shapes.items()}
+
+
+def _measured(stand: _Stand) -> tuple[Measured, ...]:
+    """All fields, those first that others are measured in."""
+    found = [*_overhead(stand), *_peak(stand), *_bandwidth(stand)]
+    base = _fitted(found)
+    found += [*_transpose(stand, base), *_resize(stand, base), *_split(stand, base)]
+    return (*found, *_channels_last(stand, _fitted(found)), *_channels(stand))
+
+
+def _fitted(measured: Sequence[Measured]) -> Profile:
+    """The median of what was measured for each field; the geometric mean of two."""
+    values: dict[str, list[float]] = {}
+    for each in measured:
+        values.setdefault(each.field, []).append(math.log(each.value))
+    found = {field: math.exp(median(logs)) for field, logs in values.items()}
+    channels = round(found.pop("channels", DEFAULT.channels))
+    return Profile(**found, channels=channels)
+
+
+def _overhead(stand: _Stand) -> Iterator[Measured]:
+    tiny = (1, 16, 4, 4)
+    seconds = stand.step(operators.conv(tiny, 16), operators.conv(tiny, 16, depth=_LONG))
+    yield Measured("overhead", "Conv 16 → 16 at 4 × 4", seconds / (_LONG - 1))
+    weight = _weight(16)
+    chains = [operators.matmul(weight, (1, 16, 16), depth) for depth in (1, _LONG)]
+    yield Measured("overhead", "MatMul 16 → 16 on 16", stand.step(*chains) / (_LONG - 1))
+
+
+def _peak(stand: _Stand) -> Iterator[Measured]:
+    for c, h, w in _IMAGES:
+        for kernel in (1, 3):
+            seconds = _conv_seconds(stand, (1, c, h, w), kernel)
+            rate = c * c * kernel**2 * h * w / seconds
+            yield Measured("peak", f"Conv {kernel} × {kernel}, {c} → {c} at {h} × {w}", rate)
+        chains = [operators.matmul(_weight(c), (1, h * w, c), depth) for depth in (1, _DEEP)]
+        rate = c * c * h * w * (_DEEP - 1) / stand.step(*chains)
+        yield Measured("peak", f"MatMul {c} → {c} on {h * w}", rate)
+
+
+def _conv_seconds(stand: _Stand, shape: Shape, kernel: int = 1) -> float:
+    chains = [operators.conv(shape, shape[1], kernel, depth) for depth in (1, _DEEP)]
+    return stand.step(*chains) / (_DEEP - 1)
+
+
+def _bandwidth(stand: _Stand) -> Iterator[Measured]:
+    for name, build, moved in (("Add", operators.add, 3), ("Concat", operators.concat, 4)):
+        elements = moved * (prod(_LARGE) - prod(_SMALL))
+        seconds = stand.step(build(_SMALL), build(_LARGE))
+        yield Measured("bandwidth", f"{name} of {_grown()}", 4 * elements / seconds)
+
+
+def _transpose(stand: _Stand, base: Profile) -> Iterator[Measured]:
+    for name, build, share in (
+        ("Transpose to channels last", operators.transpose, 1.0),
+        ("Slice of every second row and column", operators.subsample, 0.25),
+    ):
+        copied = 2 * 4 * share * (prod(_LARGE) - prod(_SMALL)) / base.bandwidth
+        seconds = stand.step(build(_SMALL), build(_LARGE))
+        yield Measured("transpose", f"{name}, {_grown()}", seconds / copied)
+
+
+def _resize(stand: _Stand, base: Profile) -> Iterator[Measured]:
+    for small, large in _TWICE:
+        apart, resized = operators.between(small, False), operators.between(small, True)
+        more = _conv_seconds(stand, large) - _conv_seconds(stand, small)
+        seconds = stand.difference(apart, resized) - more
+        # One MAC an element at least: of a difference of differences nothing may be left.
+        worth = max(1.0, seconds * base.peak / prod(large))
+        name = f"bilinear, {_of(small)} to {_of(large)} between 1 × 1s"
+        yield Measured("resize", name, worth)
+
+
+def _channels_last(stand: _Stand, base: Profile) -> Iterator[Measured]:
+    for shape, _ in _TWICE:
+        first, last = (_layers(stand, shape, is_last) for is_last in (False, True))
+        mixed, products = (_layers(stand, shape, True, some) for some in (1, 2))
+        alone = base.time(elements=2 * prod(shape) * base.transpose) / 1e12
+        # A hundredth at least: where all of them cancel, what is left is noise.
+        left, brought = last - first, 2 * mixed - first - products
+        share, product = (max(0.01, extra / (2 * alone)) for extra in (left, brought))
+        of = _of(shape)
+        yield Measured("channels_last", f"1 × 1s between transposes, {of}", share)
+        yield Measured("beside_product", f"products and 1 × 1s between transposes, {of}", product)
+
+
+def _layers(stand: _Stand, shape: Shape, is_last: bool, products: int = 0) -> float:
+    """The seconds of a layer; of the chain of one, which is taken off, each has its own kind."""
+    chains = [operators.channels_last(shape, n, is_last, products) for n in (1, _DEEP)]
+    return stand.step(*chains) / (_DEEP - 1)
+
+
+def _split(stand: _Stand, base: Profile) -> Iterator[Measured]:
+    for shape, channels, parts in _SIBLINGS:
+        models = [
+            operators.siblings(shape, channels, parts, 3, stacked) for stacked in (False, True)
+        ]
+        saved = (parts - 2) * base.overhead  # a map for each part but one, less the Split itself
+        copied = 2 * 4 * parts * channels * prod(shape[2:]) / base.bandwidth
+        # A tenth of a copy at least: an engine that leaves the parts in place still has a node.
+        dearer = max(0.1, (stand.difference(*models) + saved) / copied)
+        name = f"{_of(shape)} to {parts} × {channels} channels, before 3 × 3s"
+        yield Measured("split", name, dearer)
+
+
+def _channels(stand: _Stand) -> Iterator[Measured]:
+    for kernel, side in _WIDTH_CONVS:
+        seconds = {c: _conv_seconds(stand, (1, c, side, side), kernel) for c in _WIDTHS}
+        enough = _GAIN * seconds[max(_WIDTHS)]
+        least = min(c & -c for c in _WIDTHS if seconds[c] <= enough)
+        widths = f"{min(_WIDTHS)} to {max(_WIDTHS)} channels at {side} × {side}"
+        yield Measured("channels", f"Conv {kernel} × {kernel}, {widths}", min(least, 8))
+
+
+def _weight(channels: int) -> Array:
+    weight: Array = np.random.default_rng(0).standard_normal((channels, channels)) / channels**0.5
+    return weight.astype(np.float32)
+
+
+def _of(shape: Shape) -> str:
+    return "×".join(map(str, shape))
+
+
+def _grown() -> str:
+    return f"{_of(_SMALL)} to {_of(_LARGE)}"

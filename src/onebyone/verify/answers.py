@@ -1,0 +1,337 @@
+"""What the original gives: in the engine, on inputs moved by one rounding, and in float64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.engines.engine import EngineRefuses
+from onebyone.engines.inputs import Feed, nudged, random_inputs
+from onebyone.engines.unoptimised import ENGINE, Array, Run, flat, opened
+from onebyone.errors import UsageError
+from onebyone.graph.checks import one_line
+from onebyone.graph.evaluate import CannotEvaluate, evaluate
+from onebyone.graph.numeric.call import is_floating
+from onebyone.graph.time_limit import TakesTooLong, time_limit
+from onebyone.verify.blame import blame
+from onebyone.verify.bound import Noise, half_of_the_digits, samples, unit_roundoff
+from onebyone.verify.judge import same
+
+__all__ = ["NUMPY", "Answer", "Opened", "Reference", "noise", "original", "reference"]
+
+Opened = Callable[[ir.Model], AbstractContextManager[Run]]
+Outputs = Mapping[str, Array]
+# Values seen of an element at most: eighteen are asked for of each of a million slices.
+_MOST_RUNS = 18
+# What the engine brought to an end in time may take so much longer in NumPy, node by node.
+_SLOWER = 10
+# Other inputs that an output has to be the same on before it counts as a constant: a class or a
+# flag is often the same on two of them by chance.
+_OTHER_INPUTS = 4
+# The Python interface of the engine has no NumPy type for them.
+_FOREIGN = frozenset(
+    kind
+    for kind in ir.DataType
+    if kind not in (ir.DataType.UNDEFINED, ir.DataType.STRING) and kind.numpy().isbuiltin != 1
+)
+NUMPY = "NumPy, every float as float64, weights as stored"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What A gives on one input.
+
+    Args:
+        feed: the input.
+        outputs: what it gives.
+        others: what it gives on inputs moved by one rounding.
+        elsewhere: what it gives on unrelated inputs of the same sizes, of the outputs alone that
+            had not changed till then: with most networks none.
+    """
+
+    feed: Feed
+    outputs: Outputs
+    others: tuple[Outputs, ...] = ()
+    elsewhere: tuple[Outputs, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What to compare with, where it comes from, and whether that is independent of A's answer."""
+
+    outputs: Outputs
+    told: str
+    independent: bool
+
+
+def original(
+    model: ir.Model,
+    feeds: Sequence[Feed],
+    seed: int,
+    step: Callable[[], None],
+    then: Callable[[Run, Sequence[Answer], str], None] | None = None,
+) -> tuple[list[Answer], list[str], Opened, str]:
+    """Run A: what it gives on each input, why inputs were skipped, what ran it and its name.
+
+    ONNX Runtime runs it, or where that cannot, NumPy. `then` is called with what runs it, the
+    answers and the name of the engine, while it is in there.
+
+    Raises:
+        UsageError: A fails on the caller's inputs, or on all random ones.
+        UnreadableModel: and other inputs could not help.
+        TakesTooLong: A does not come to an end.
+        CannotEvaluate: neither ONNX Runtime nor NumPy can run A.
+    """
+    with ExitStack() as stack:
+        run, opened_by, engine = _chosen(model, stack)
+        try:
+            answers, skipped = _answers(model, run, feeds, seed, step)
+            if then is not None:
+                then(run, answers, engine)
+            return answers, skipped, opened_by, engine
+        except UsageError as error:
+            blame(model, error)
+            raise
+        except CannotEvaluate as error:
+            # Why the engine does not load it mostly says better what is wrong with it.
+            raise CannotEvaluate(
+                f"{engine.removeprefix(f'{NUMPY}: ')}; in NumPy: {one_line(str(error))}"
+            ) from error
+
+
+def _chosen(model: ir.Model, stack: ExitStack) -> tuple[Run, Opened, str]:
+    interface = (*model.graph.inputs, *model.graph.outputs)
+    foreign = [value.dtype for value in interface if value.dtype in _FOREIGN]
+    if foreign:
+        refusal = f"ONNX Runtime takes no {foreign[0].name.lower()} tensors"
+    else:
+        try:
+            return stack.enter_context(opened(model)), opened, ENGINE
+        except EngineRefuses as error:
+            refusal = str(error)
+    return stack.enter_context(_in_numpy(model)), _in_numpy, f"{NUMPY}: {refusal}"
+
+
+@contextmanager
+def _in_numpy(model: ir.Model) -> Iterator[Run]:
+    longest = time_limit(model)
+    yield lambda inputs: _evaluated(model, inputs, longest)
+
+
+def _evaluated(model: ir.Model, inputs: Mapping[str, Array], longest: float) -> dict[str, Array]:
+    return flat(evaluate(model, inputs, longest=longest).items())
+
+
+def _answers(
+    model: ir.Model, run: Run, feeds: Sequence[Feed], seed: int, step: Callable[[], None]
+) -> tuple[list[Answer], list[str]]:
+    found, skipped, errors = [], [], []
+    for number, feed in enumerate(feeds):
+        try:
+            found.append(_answer(model, run, feed, np.random.default_rng([seed, number])))
+        except (EngineRefuses, CannotEvaluate, MemoryError, TakesTooLong) as error:
+            if feed.kind == "random" and isinstance(error, CannotEvaluate):
+                raise
+            if feed.kind != "drawn" and isinstance(error, MemoryError | TakesTooLong):
+                raise
+            if feed.kind == "given":
+                raise UsageError(f"the original fails on the given data: {error}") from error
+            skipped.append(f"{feed.kind} input of shapes {one_line(feed.shapes)}: {error}")
+            errors.append(error)
+        step()
+    if not any(answer.feed.kind != "drawn" for answer in found):
+        raise UsageError(
+            f"the original fails; give sizes or data that it takes: {skipped[0]}"
+        ) from errors[0]
+    return found, skipped
+
+
+def _answer(model: ir.Model, run: Run, feed: Feed, rng: np.random.Generator) -> Answer:
+    try:
+        outputs = run(feed.inputs)
+    except (EngineRefuses, CannotEvaluate):
+        # Integers may be indices into something small: 0 and 1 are the most modest.
+        feed = feed.modest()
+        outputs = run(feed.inputs)
+    others = tuple(_others(run, feed, outputs, rng))
+    still = _same(outputs, outputs, *others)
+    elsewhere = tuple(_elsewhere(model, run, feed, outputs, still, rng))
+    return Answer(feed, outputs, others, elsewhere)
+
+
+def _same(outputs: Outputs, *others: Outputs) -> set[str]:
+    """The outputs that are the same, to the bit, in all the others."""
+    return {
+        name
+        for name, x in outputs.items()
+        if all(name in y and x.shape == y[name].shape and same(x, y[name]).all() for y in others)
+    }
+
+
+def _elsewhere(
+    model: ir.Model,
+    run: Run,
+    feed: Feed,
+    outputs: Outputs,
+    still: set[str],
+    rng: np.random.Generator,
+) -> Iterator[Outputs]:
+    """Runs on unrelated inputs, until each output has changed."""
+    largest = max(
+        (int(x.max(initial=0)) for x in feed.inputs.values() if x.dtype.kind in "iu"), default=9
+    )
+    for _ in range(_OTHER_INPUTS if feed.inputs else 0):
+        if not still:
+            return
+        try:
+            # Larger integers than A took may be indices into nothing.
+            other = run(random_inputs(model, feed.shapes, rng, min(max(largest, 1), 9) + 1))
+        except (UsageError, EngineRefuses, CannotEvaluate, MemoryError, TakesTooLong):
+            return
+        yield {name: other[name] for name in still if name in other}
+        still = still & _same(outputs, other)
+
+
+def _others(run: Run, feed: Feed, outputs: Outputs, rng: np.random.Generator) -> Iterator[Outputs]:
+    """As many runs on moved inputs as it takes to see each slice of each output often enough."""
+    if not any(is_floating(x.dtype) for x in feed.inputs.values()):
+        return
+    wanted = [_wanted(x) for x in outputs.values() if is_floating(x.dtype)]
+    for _ in range(min(max([2, *wanted]), _MOST_RUNS) - 1):
+        try:
+            other = run(nudged(feed.inputs, rng))
+        except (EngineRefuses, CannotEvaluate, MemoryError):
+            continue
+        if all(name in other and other[name].shape == x.shape for name, x in outputs.items()):
+            yield other
+
+
+def _wanted(x: Array) -> int:
+    """Values to be seen of each element, for as many of each slice as the bound asks for."""
+    counts = {x.shape[axis] for axis in {min(1, x.ndim - 1), x.ndim - 1} - {-1}} or {1}
+    return max(math.ceil(samples(n) * n / x.size) for n in counts) if x.size else 1
+
+
+def reference(model: ir.Model, answer: Answer, engine: str) -> Reference:
+    """A in float64; A's own answer where that cannot be had or cannot be trusted."""
+    if engine.startswith(NUMPY):
+        return Reference(answer.outputs, "A in float64", independent=False)
+    try:
+        outputs = _evaluated(model, answer.feed.inputs, _SLOWER * time_limit(model))
+    except (CannotEvaluate, MemoryError) as error:
+        told = f"A itself, for want of a float64 evaluation ({error})"
+        return Reference(answer.outputs, told, independent=False)
+    astray = [
+        name
+        for name, x in answer.outputs.items()
+        if name not in outputs
+        or not _near(x, outputs[name], _coarsest(model, name, x), _floor(model, name, x))
+    ]
+    if astray:
+        told = f"A itself: more than half of the digits of {astray[0]!r} differ from float64"
+        return Reference(answer.outputs, told, independent=False)
+    return Reference(outputs, "A in float64", independent=True)
+
+
+def _near(x: Array, target: Array, unit: float, floor: float) -> bool:
+    """Whether a float64 value can be what an output means."""
+    if not is_floating(x.dtype):
+        return True
+    if x.shape != target.shape:
+        return False
+    known = np.isfinite(x)
+    target = np.where(known, target, 0)
+    if not np.isfinite(target).all():
+        return False
+    error = np.abs(np.where(known, x, 0).astype(np.float64) - target)
+    return half_of_the_digits(error, target, unit, floor)
+
+
+def noise(model: ir.Model, answer: Answer, against: Reference, name: str) -> Noise:
+    """What rounding does to one output of A: its error, and what moving its inputs does."""
+    x = answer.outputs[name]
+    given = (other.get(name, np.empty(0)) for other in answer.others)
+    others = [other.astype(np.float64) for other in given if other.shape == x.shape]
+    if against.independent:
+        others.append(against.outputs[name])
+    size = np.zeros(x.shape)
+    for other in others:
+        known = np.isfinite(x) & np.isfinite(other)
+        np.maximum(
+            size, np.abs(np.subtract(x, other, where=known, out=np.zeros(x.shape))), out=size
+        )
+    unit, floor = _unit(model, name, x), _floor(model, name, x)
+    return Noise(size, len(others), len(model.graph), unit, floor)
+
+
+def _unit(model: ir.Model, name: str, x: Array) -> float:
+    """The unit roundoff of an output; of the weights, where their rounding is all there is."""
+    declared = [value.dtype for value in model.graph.outputs if value.name == name]
+    if x.dtype != np.float64 or declared == [ir.DataType.DOUBLE]:
+        return _coarsest(model, name, x)
+    stored = [value.dtype for value in model.graph.initializers.values()]
+    known = {kind for kind in (*declared, *stored) if kind not in (None, ir.DataType.UNDEFINED)}
+    kinds = {kind.numpy() for kind in known if kind is not None}
+    return max((unit_roundoff(kind) for kind in kinds if is_floating(kind)), default=2.0**-53)
+
+
+def _coarsest(model: ir.Model, name: str, x: Array) -> float:
+    """The unit roundoff of the coarsest float on the way from the inputs to an output.
+
+    A model in float16 may take and give float32, one in float32 float64: what it rounds to on the
+    way is seen in the output, and nothing of a rounding of the inputs is left behind a Cast.
+    """
+    units = [unit_roundoff(x.dtype)] if is_floating(x.dtype) else [0.0]
+    waiting = [value for node in model.graph for value in node.outputs if value.name == name]
+    seen = set(waiting)
+    while waiting:
+        value = waiting.pop()
+        node = value.producer()
+        if node is None:
+            kind = value.dtype if value.is_graph_input() else None
+        else:
+            cast = node.attributes.get_int("to", 0) if node.op_type == "Cast" else 0
+            kind = ir.DataType(cast) if cast else None
+            read = {v for v in node.inputs if v is not None and node.op_type not in _SIZES} - seen
+            seen |= read
+            waiting += read
+        if kind not in (None, ir.DataType.STRING) and is_floating(kind.numpy()):
+            units.append(unit_roundoff(kind.numpy()))
+    return max(units)
+
+
+_SIZES = frozenset({"Shape", "Size"})
+
+# ONNX Runtime's Sigmoid, a quotient of polynomials plus 0.5, is off by up to 1.5 of these wherever
+# it is small (measured): its results below 2^-25 are 0 or noise.
+_SIGMOID_FLOOR = 2.0**-24
+_LAYOUT = frozenset(
+    {"Cast", "Concat", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose",
+     "Unsqueeze"}
+)  # fmt: skip
+
+
+def _floor(model: ir.Model, name: str, x: Array) -> float:
+    """What the engine loses in an output at values of any size; float64 is done precisely."""
+    made = [value for node in model.graph for value in node.outputs if value.name == name]
+    return _SIGMOID_FLOOR if x.dtype != np.float64 and _holds_sigmoid(made) else 0.0
+
+
+def _holds_sigmoid(values: list[ir.Value]) -> bool:
+    """Whether one of these values, or a part of it, is what a Sigmoid gives."""
+    waiting, seen = [value.producer() for value in values], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:  # a tensor can be joined with itself, again and again
+            continue
+        seen.add(node)
+        if node.op_type == "Sigmoid":
+            return True
+        if node.op_type in _LAYOUT:
+            waiting += [value.producer() for value in node.inputs if value is not None]
+    return False

@@ -1,0 +1,161 @@
+"""Both models asked on troublesome inputs: what is found, and where nothing is proved."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, islice
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.engines.engine import EngineRefuses
+from onebyone.engines.inputs import Feed
+from onebyone.engines.unoptimised import Run
+from onebyone.errors import OnebyoneError
+from onebyone.graph.checks import one_line
+from onebyone.graph.evaluate import CannotEvaluate
+from onebyone.graph.numeric.call import is_floating
+from onebyone.graph.shapes import Sizes
+from onebyone.verify.answers import NUMPY, Answer, Reference
+from onebyone.verify.certificate import OutputCheck, Trial
+from onebyone.verify.strict import Finding, Known, Ordinary, measured, strict
+from onebyone.verify.trouble import (
+    VARIED,
+    affordable,
+    bases,
+    general,
+    pointed,
+    smallest,
+)
+
+__all__ = ["answered", "ask", "compared", "usual"]
+
+# NumPy is slow where the engine cannot run a model, as one with loops in it.
+_MOST_IN_NUMPY = 4
+_NOT_ASKED = "other kinds: not asked, as at these sizes they would take too long"
+_FAILS = (OnebyoneError, MemoryError)
+
+
+def ask(
+    model: ir.Model, sizes: Sizes, run: Run, answers: Sequence[Answer], engine: str, seed: int
+) -> tuple[list[Answer], list[str]]:
+    """What A gives on troublesome inputs, and why not on others; nothing if it runs on no base."""
+    ordinary = [answer.feed for answer in answers]
+    random = any(feed.kind == "random" for feed in ordinary)
+    base = _base(bases(model, sizes, ordinary, seed), run) if random else None
+    if base is None:
+        return [], []
+    most = affordable(model, base, ordinary)
+    if engine.startswith(NUMPY):
+        most = min(most, _MOST_IN_NUMPY)
+    extreme = smallest(model, sizes, seed)
+    # Where the graph itself shows a constant that cancels, one input near it is worth its time.
+    near = list(islice(pointed(model, base, seed), max(most, 1)))
+    others = chain(general(model, base, seed), () if extreme is None else (extreme,))
+    feeds = [*near, *islice(others, most - len(near) if most else 0)]
+    found, unproved = answered(feeds, run)
+    if next(others, None) is not None:
+        unproved.append(_NOT_ASKED)
+    return found, unproved
+
+
+def answered(feeds: Iterable[Feed], run: Run) -> tuple[list[Answer], list[str]]:
+    """What A gives on each of these, and why not on others."""
+    found, unproved = [], []
+    for feed in feeds:
+        try:
+            outputs = run(feed.inputs)
+        except _FAILS as error:
+            unproved.append(f"{feed.kind}: A itself fails: {one_line(str(error), 200)}")
+            continue
+        if all(x.size for x in outputs.values()):
+            found.append(Answer(feed, outputs))
+        else:
+            # An engine may refuse to compute nothing in one order and not in another.
+            unproved.append(f"{feed.kind}: A gives an empty output")
+    return found, unproved
+
+
+def _base(candidates: Iterator[Feed], run: Run) -> Feed | None:
+    """The first that A runs on; integers may be indices into something small."""
+    for feed in candidates:
+        for tried in (feed, feed.modest()):
+            try:
+                run(tried.inputs)
+            except _FAILS:
+                continue
+            return tried
+    return None
+
+
+def compared(
+    run: Run,
+    model: ir.Model,
+    hidden: Collection[str],
+    asked: Sequence[Answer],
+    ordinary: Sequence[Answer],
+    known: Known,
+) -> tuple[list[Trial], list[str]]:
+    """B on what A was asked: the trials, and of which nothing is proved, and why.
+
+    Args:
+        run: runs B.
+        model: A.
+        hidden: outputs that the models do not declare.
+        asked: what A gives on troublesome inputs.
+        ordinary: and on others.
+        known: what the others tell.
+    """
+    trials, unproved = [], []
+    for answer in asked:
+        feed, names = answer.feed, [name for name in answer.outputs if name not in hidden]
+        finding = _found(run, model, names, answer, known)
+        unproved += [f"{feed.kind}: {reason}" for reason in finding.unproved]
+        rows = [
+            replace(row, constant=row.passed and _still(row.name, answer, ordinary))
+            for row in finding.checks
+        ]
+        if rows:
+            trials.append(Trial(feed.kind, feed.shapes, finding.reference, tuple(rows)))
+    return trials, unproved
+
+
+def usual(
+    model: ir.Model,
+    found: Sequence[Answer],
+    references: Sequence[Reference],
+    asked: Sequence[Answer],
+) -> dict[str, Ordinary]:
+    """What our own random inputs tell of the outputs; the caller's may be trouble themselves."""
+    pairs = [pair for pair in zip(found, references, strict=True) if pair[0].feed.kind != "given"]
+    return measured(model, pairs, [a for a in asked if a.feed.kind.startswith(VARIED)])
+
+
+def _still(name: str, answer: Answer, ordinary: Sequence[Answer]) -> bool:
+    """Whether an output spans the same values as on all ordinary inputs, of whatever shapes."""
+    spans = []
+    for x in (one.outputs.get(name) for one in (answer, *ordinary)):
+        if x is None or not x.size or not (is_floating(x.dtype) or x.dtype.kind in "biu"):
+            return True  # nothing to tell a change by
+        x = x.astype(np.float64)
+        if not np.isfinite(x).all():
+            return True
+        spans.append((x.min(), x.max()))
+    return len(set(spans)) == 1
+
+
+def _found(
+    run: Run,
+    model: ir.Model,
+    names: Sequence[str],
+    answer: Answer,
+    known: Known,
+) -> Finding:
+    """B run on a troublesome input and judged."""
+    try:
+        b = run(answer.feed.inputs)
+    except (EngineRefuses, CannotEvaluate) as error:
+        checks = [OutputCheck.failed(n, answer.outputs[n], f"B fails: {error}") for n in names]
+        return Finding(tuple(checks), "A itself")
+    return strict(model, answer, b, names, known)

@@ -1,0 +1,143 @@
+"""One output of two models, judged: is the second equal to the first, but for rounding?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from onebyone.engines.unoptimised import Array
+from onebyone.verify.bound import Noise, half_of_the_digits, limits
+from onebyone.verify.certificate import (
+    ALL_NAN,
+    DIGITS_LOST,
+    OVERFLOWS,
+    SHARES,
+    OutputCheck,
+)
+
+__all__ = ["described", "judge", "judge_exact", "same", "shares", "unlike"]
+
+
+def judge(name: str, a: Array, b: Array, reference: Array, noise: Noise) -> OutputCheck:
+    """Judge the float output `name`: B's value `b` against `reference`, next to A's value `a`.
+
+    An element passes where it is within its limit or the very same in both models; NaN and
+    infinities have to coincide, but where the reference is finite: there A itself overflows.
+
+    >>> one = np.float32([1.0])
+    >>> quiet = Noise(np.zeros(1), 8, 1, 2**-24)
+    >>> judge("y", one, one, one, quiet).passed, judge("y", one, 2 * one, one, quiet).passed
+    (True, False)
+    """
+    if odd := _incomparable(a, b, reference):
+        return OutputCheck.failed(name, a, odd)
+    check = _floats(name, a, b, reference, noise)
+    lost = ~same(a, b) & ~np.isfinite(a)
+    return replace(check, reason=OVERFLOWS) if check.passed and lost.any() else check
+
+
+def judge_exact(name: str, a: Array, b: Array) -> OutputCheck:
+    """Judge an output of integers, booleans or strings: they have to be equal.
+
+    >>> judge_exact("n", np.array([1, 2]), np.array([1, 3])).element
+    'at [1] A has 2, B 3'
+    """
+    odd = unlike(a, b)
+    differ = np.zeros(()) if odd else ~same(a, b)
+    if odd or not differ.any():
+        return OutputCheck.failed(name, a, odd) if odd else OutputCheck(name, a.dtype.name, a.shape)
+    numbers = a.dtype.kind in "iu"
+    apart = np.abs(a.astype(float) - b.astype(float)).max() if numbers else differ.sum()
+    reason = f"{differ.sum()} of {a.size} elements differ, and they may not"
+    return replace(
+        OutputCheck.failed(name, a, reason), max_abs_error=float(apart), element=_told(differ, a, b)
+    )
+
+
+def same(a: Array, b: Array) -> Array:
+    """Where two arrays hold the very same; NaN, which alone differs from itself, is one with NaN.
+
+    >>> same(np.array([1, np.nan]), np.array([1, np.nan]))
+    array([ True,  True])
+    """
+    return np.asarray((a == b) | ((a != a) & (b != b)))
+
+
+def unlike(a: Array, b: Array) -> str:
+    """Why two tensors have no elements to compare; empty if they have."""
+    if a.shape == b.shape and a.dtype == b.dtype:
+        return ""
+    return f"A gives {a.dtype}{list(a.shape)}, B {b.dtype}{list(b.shape)}"
+
+
+def _incomparable(a: Array, b: Array, reference: Array) -> str:
+    """Why two float tensors cannot be compared by their distance; empty if they can."""
+    if reason := unlike(a, b):
+        return reason
+    odd = ~same(a, b) & ~(np.isfinite(a) & np.isfinite(b))
+    odd &= np.isfinite(a) | ~np.isfinite(reference)
+    if odd.any():
+        return _told(odd, a, b)
+    if a.size and np.isnan(a).all():
+        return ALL_NAN
+    return ""
+
+
+def _told(differ: Array, a: Array, b: Array) -> str:
+    where = tuple(int(i) for i in np.argwhere(differ)[0])
+    return f"at {list(where)} A has {a[where]}, B {b[where]}"
+
+
+def _floats(name: str, a: Array, b: Array, reference: Array, noise: Noise) -> OutputCheck:
+    kind, finite, equal = a.dtype.name, np.isfinite(a), same(a, b)
+    a, b, target = (np.where(finite, x, 0).astype(np.float64) for x in (a, b, reference))
+    error = np.abs(b - target)
+    bound = np.broadcast_to(limits(target, noise), a.shape)
+    used = np.zeros(a.shape)
+    with np.errstate(divide="ignore", over="ignore"):
+        np.divide(error, bound, out=used, where=error > 0)
+    # What is the very same in both models is right, however far from the reference.
+    used[equal] = np.minimum(used[equal], 1)
+    check = OutputCheck(
+        name,
+        kind,
+        a.shape,
+        max_abs_error=float(error.max(initial=0)),
+        error_of_a=float(np.abs(a - target).max(initial=0)),
+        bound=float(bound.max(initial=0)),
+        used=float(used.max(initial=0)),
+        element=described(error, used, a, b, target, bound),
+        shares=shares(used),
+    )
+    return replace(check, reason=_reason(check, bool(equal.all()), target, noise))
+
+
+def shares(used: Array) -> tuple[int, ...]:
+    """How many elements use none of their bound, at most each of `SHARES` of it, and more.
+
+    >>> shares(np.array([0.0, 1e-9, 0.3, 0.5, 2.0]))
+    (1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1)
+    """
+    places = np.searchsorted(SHARES, used[used > 0], side="left")
+    counts = np.bincount(places.ravel(), minlength=len(SHARES) + 1)
+    return (int(used.size - places.size), *map(int, counts))
+
+
+def _reason(check: OutputCheck, equal: bool, target: Array, noise: Noise) -> str:
+    if equal:
+        return ""
+    if not half_of_the_digits(noise.size, target, noise.unit, noise.floor):
+        return DIGITS_LOST
+    return "" if check.used <= 1 else "further from the reference than rounding explains"
+
+
+def described(error: Array, used: Array, a: Array, b: Array, target: Array, bound: Array) -> str:
+    """The element that uses most of its bound, in words."""
+    if not error.any():
+        return ""
+    where = np.unravel_index(int(np.argmax(used)), used.shape)
+    return (
+        f"at {[int(i) for i in where]} A has {a[where]:.9g}, B {b[where]:.9g}, the reference "
+        f"{target[where]:.12g}: error {error[where]:.2g}, bound {bound[where]:.2g}"
+    )

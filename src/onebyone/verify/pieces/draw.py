@@ -1,0 +1,257 @@
+"""What a piece is evaluated on: random numbers, at sizes as small as its operators allow.
+
+Sizes that no constant has are of positions, and few positions show a fault in a weight as well as
+many. They are made small, equal ones equally, but no smaller than the windows that slide over them
+need; products of sizes stay products, and where positions are strided or resized, multiples stay
+multiples. If the piece does not work at such sizes, or what it claims hangs on the positions, it is
+evaluated at its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import gcd
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.weights import Array
+from onebyone.graph.constants import is_float
+from onebyone.graph.shapes import Sizes
+from onebyone.verify.pieces.piece import TARGETS, Piece, Side, Small
+from onebyone.verify.pieces.snapshot import Record
+
+__all__ = ["Shapes", "drawn", "fits", "own_shapes", "small_shapes"]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The shapes that a piece is evaluated at.
+
+    Args:
+        given: by its number, of each value that is given to the piece.
+        small: what makes them smaller than they are in the network, also where a node asks for
+            them; None if nothing does.
+    """
+
+    given: Mapping[int, tuple[int, ...]]
+    small: Small | None = None
+
+
+MOST_ENTRIES = 64
+"""A longer list of integers holds no sizes."""
+
+LARGEST = 10_000_000
+"""Numbers that a piece may compute at its own sizes, products counted as 64 each."""
+
+_FEWEST = 4
+_PICKING = frozenset(
+    {
+        *("ConstantOfShape", "Expand", "Gather", "GatherElements", "GatherND", "OneHot", "Range"),
+        *("ScatterElements", "ScatterND", "Shape", "Size", "Slice", "Tile", "TopK"),
+    }
+)
+"""Operators whose operands say which positions, or how many: there are others at other sizes."""
+
+_WEIGHING = frozenset(
+    {
+        *("BatchNormalization", "Conv", "ConvTranspose", "Gemm", "GroupNormalization"),
+        *("InstanceNormalization", "LayerNormalization", "MatMul", "RMSNormalization", "Resize"),
+    }
+)
+"""Operators whose constants have the sizes of channels and kernels, and none of positions."""
+
+_KEEPING = frozenset({"BatchNormalization", "Conv", "ConvTranspose", "Gemm", "LayerNormalization"})
+"""Operators that read channels on the axis on which they give them."""
+
+_STRIDING = frozenset(
+    {
+        *("AveragePool", "Conv", "ConvTranspose", "DepthToSpace", "LpPool", "MaxPool", "Resize"),
+        *("SpaceToDepth", "Upsample"),
+    }
+)
+
+
+def own_shapes(piece: Piece, sizes: Sizes) -> Shapes | None:
+    """The shapes that a piece has for the sizes that the network is optimised for."""
+    shapes: dict[int, tuple[int, ...]] = {}
+    for number, (side, value) in piece.border.items():
+        dims = side.graph.shape(value)
+        known = [sizes.size(d) for d in dims] if dims is not None else [None]
+        if None in known:
+            return None
+        shapes[number] = tuple(n for n in known if n is not None)
+    return Shapes(shapes)
+
+
+def small_shapes(piece: Piece, own: Shapes) -> Shapes | None:
+    """Shapes with few positions; None where these would not be the same piece."""
+    records = [(side, record) for side in piece.sides for record in side.records]
+    if any(record.op_type in _PICKING for _, record in records):
+        return None
+    met = {n for _, record in records for n in _met(record)}
+    stay = {-1, 0, 1, *(n for side, record in records for n in _placed(side, record))}
+    shapes = [(own.given[k], _axis(side, v)) for k, (side, v) in piece.border.items()]
+    shapes += [(_target(r), side.graph.axes.get(r.outputs[0])) for side, r in records]
+    free = {n for shape, axis in shapes for n in _positions(shape, axis, met)} - stay
+    least = max([_FEWEST, *(2 * _reach(record) for _, record in records)])
+    strided = any(r.op_type in _STRIDING and _strides(r) for _, r in records)
+    found = _smaller(sorted(free), least, strided)
+
+    def small(sizes: Sequence[int], axis: int | None) -> tuple[int, ...]:
+        moving = set(_positions(sizes, axis, met))
+        return tuple(
+            found.get(n, n) if n in moving and k != axis else n for k, n in enumerate(sizes)
+        )
+
+    border = piece.border.items()
+    given = {k: small(own.given[k], _axis(side, value)) for k, (side, value) in border}
+    return Shapes(given, small) if given != own.given else None
+
+
+def _axis(side: Side, value: ir.Value) -> int | None:
+    """The channel axis of a value; of one that no node makes, that on which it meets weights."""
+    if value in side.graph.axes:
+        return side.graph.axes[value]
+    readers = (r for r in side.records if value in r.inputs and r.outputs[0] in side.graph.axes)
+    first = next(readers, None)
+    if first is None or first.op_type not in _KEEPING:
+        return None
+    return side.graph.axes[first.outputs[0]]
+
+
+def _positions(sizes: Sequence[int], axis: int | None, met: Collection[int]) -> list[int]:
+    """The sizes of positions; where the axis of channels is unknown, those that no weight has."""
+    if axis is not None:
+        return [n for k, n in enumerate(sizes) if k != axis]
+    free = [n for n in sizes if n not in met]
+    return [n for n in free if not any(n * other in met for other in free)]  # channels, cut up
+
+
+def _smaller(free: list[int], least: int, strided: bool) -> dict[int, int]:
+    """A small size for each: products stay products, and multiples multiples if one strides."""
+    small: dict[int, int] = {}
+    for k, n in enumerate(free):
+        pairs = [(abs(a - n // a), a) for a in small if n % a == 0 and n // a in small]
+        whole = [a for a in small if strided and n % a == 0 and n // a <= 8]
+        if pairs:
+            a = min(pairs)[1]
+            small[n] = small[a] * small[n // a]
+        elif whole:
+            small[n] = n // whole[-1] * small[whole[-1]]
+        else:
+            step = gcd(n, 8) if strided else 1
+            small[n] = min(n, -(-(least + (0 if strided else k)) // step) * step)
+    return small
+
+
+def _constants(record: Record) -> Iterator[tuple[int, ir.TensorProtocol]]:
+    for at, value in enumerate(record.inputs):
+        if value is not None and value.const_value is not None and not value.is_graph_input():
+            yield at, value.const_value
+
+
+def _met(record: Record) -> Iterator[int]:
+    """Sizes that constants of a node have, and short lists of integers hold."""
+    for at, tensor in _constants(record):
+        if tensor.dtype.is_floating_point():
+            yield from tensor.shape.numpy()
+        elif tensor.size <= MOST_ENTRIES and TARGETS.get(record.op_type) != at:
+            yield from (int(n) for n in np.ravel(tensor.numpy()))
+
+
+def _placed(side: Side, record: Record) -> Iterator[int]:
+    """Sizes of positions that the constants of a node have: what is added to each, say."""
+    axis, out = side.graph.axes.get(record.outputs[0]), side.graph.shape(record.outputs[0])
+    for at, tensor in _constants(record):
+        stacked = record.op_type == "MatMul" and tensor.shape.rank() != 2
+        weighs = record.op_type in _WEIGHING and not stacked
+        if weighs or TARGETS.get(record.op_type) == at:
+            continue
+        if not tensor.dtype.is_floating_point():
+            yield from _met(record)
+            continue
+        dims = tensor.shape.numpy()
+        skipped = None if axis is None or out is None else axis - out.rank() + len(dims)
+        yield from (n for k, n in enumerate(dims) if k != skipped)
+
+
+def _target(record: Record) -> tuple[int, ...]:
+    """The sizes that a node asks for by a constant."""
+    wanted = TARGETS.get(record.op_type)
+    found = [tensor.numpy() for at, tensor in _constants(record) if at == wanted]
+    return tuple(int(n) for n in found[0]) if found else ()
+
+
+def _reach(record: Record) -> int:
+    """How far the windows of an operator reach along their longest axis."""
+    if record.op_type not in _STRIDING:
+        return 1
+    said = {a.name: a.value for a in record.attributes}
+    kernel = list(said.get("kernel_shape") or ())
+    if not kernel and record.op_type in ("Conv", "ConvTranspose") and record.inputs[1] is not None:
+        shape = record.inputs[1].shape
+        kernel = [n for n in (shape or ())[2:] if isinstance(n, int)]
+    dilations = list(said.get("dilations") or [1] * len(kernel))
+    return max((d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=False)), default=1)
+
+
+def _strides(record: Record) -> bool:
+    said = {a.name: a.value for a in record.attributes}
+    plain = record.op_type in ("AveragePool", "Conv", "LpPool", "MaxPool")
+    return not plain or any(n != 1 for n in said.get("strides") or ())
+
+
+def fits(piece: Piece, sizes: Sizes) -> bool:
+    """Whether a piece is small enough to be evaluated at its own sizes."""
+    total = 0
+    for side in piece.sides:
+        for record in side.records:
+            for value in record.outputs:
+                dims = side.graph.shape(value) or ()
+                known = [sizes.size(d) or 1 for d in dims]
+                total += int(np.prod(known, dtype=object)) * _work(record)
+    return total <= LARGEST
+
+
+def _work(record: Record) -> int:
+    """What one number of a result costs, in numbers: a product of many terms more than one."""
+    weight = record.inputs[1] if len(record.inputs) > 1 else None
+    if record.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or weight is None:
+        return 1
+    dims = [n for n in weight.shape or () if isinstance(n, int)]
+    terms = int(np.prod(dims[1:] if record.op_type == "Conv" else dims[:1]))
+    return 1 + terms // 64
+
+
+def drawn(
+    piece: Piece, shapes: Shapes, rng: np.random.Generator, positive: bool
+) -> dict[int, Array]:
+    """Standard normal numbers, or positive ones; 0 and 1 for what is no float."""
+    given: dict[int, Array] = {}
+    for number, (_, value) in sorted(piece.border.items()):
+        shape = shapes.given[number]
+        if is_float(value) or value.dtype is None:
+            x = _normal(rng, shape)
+            given[number] = np.abs(x) + 0.5 if positive else x
+        else:
+            given[number] = rng.integers(0, 2, shape).astype(_kind(value))
+    return given
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Standard normal numbers; many of them begin anew, at a prime that no size is a multiple of.
+
+    Drawing them takes longer than most pieces do, and no two neighbours along an axis get the same.
+    """
+    size = int(np.prod(shape))
+    return np.resize(rng.standard_normal(min(size, _PRIME)), size).reshape(shape)
+
+
+_PRIME = 65_521
+
+
+def _kind(value: ir.Value) -> np.dtype[np.generic]:
+    assert value.dtype is not None
+    return value.dtype.numpy()

@@ -1,0 +1,175 @@
+"""A closed piece: what computes a value, before and after, from values that mean the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.graph.constants import is_float
+from onebyone.verify.pieces.claims import Claim, Meanings
+from onebyone.verify.pieces.snapshot import Record, Snapshot
+
+Small = Callable[[Sequence[int], int | None], tuple[int, ...]]
+"""Sizes, and the axis of them that is of channels, if that is known -> smaller ones."""
+
+TARGETS = {"Reshape": 1, "Resize": 3}
+"""The operand that lists the sizes of the result."""
+
+__all__ = ["TARGETS", "Piece", "Side", "Small", "piece"]
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One of the two graphs of a piece.
+
+    Args:
+        graph: the whole one, as it stood.
+        target: the value that the piece computes.
+        records: the nodes that compute it, in order.
+        border: values that are given to the piece -> a number, the same on the other side for
+            values that mean the same.
+    """
+
+    graph: Snapshot
+    target: ir.Value
+    records: tuple[Record, ...]
+    border: Mapping[ir.Value, int]
+
+    def built(
+        self, order: Sequence[int], small: Small | None
+    ) -> tuple[ir.Graph, dict[int, ir.Value]]:
+        """A graph of its own, and its inputs by these numbers; nodes ask for `small` sizes."""
+        inputs = {number: ir.Value(name=f"given_{number}") for number in order}
+        values = {value: inputs[number] for value, number in self.border.items()}
+        nodes = [self._copied(record, values, small) for record in self.records]
+        output = self._read(self.target, values)
+        assert output is not None
+        graph = ir.Graph(
+            list(inputs.values()), [output], nodes=nodes, opset_imports=dict(self.graph.opsets)
+        )
+        return graph, inputs
+
+    def _copied(
+        self, record: Record, values: dict[ir.Value, ir.Value], small: Small | None
+    ) -> ir.Node:
+        operands = [self._read(value, values) for value in record.inputs]
+        at = TARGETS.get(record.op_type, len(operands))
+        if small is not None and at < len(operands):
+            axis = self.graph.axes.get(record.outputs[0])
+            operands[at] = _smaller(operands[at], axis, small)
+        count = len(record.outputs)
+        node = ir.Node(record.domain, record.op_type, operands, record.attributes,
+                       num_outputs=count, name=record.name)  # fmt: skip
+        for old, new in zip(record.outputs, node.outputs, strict=True):
+            values[old], new.name = new, old.name
+        return node
+
+    def _read(self, value: ir.Value | None, values: dict[ir.Value, ir.Value]) -> ir.Value | None:
+        if value is None:
+            return None
+        if value not in values:  # a constant
+            values[value] = ir.Value(name=value.name, const_value=value.const_value)
+        return values[value]
+
+
+def _smaller(target: ir.Value | None, axis: int | None, small: Small) -> ir.Value | None:
+    """A constant list of sizes, with other ones."""
+    if target is None or target.const_value is None:
+        return target
+    sizes = small([int(n) for n in target.const_value.numpy()], axis)
+    return ir.Value(name=target.name, const_value=ir.tensor(np.array(sizes, np.int64)))
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """What computed a value, and what computes it now."""
+
+    old: Side
+    new: Side
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        return self.old, self.new
+
+    @property
+    def border(self) -> dict[int, tuple[Side, ir.Value]]:
+        """By its number each value that is given, as one of the sides has it."""
+        given = [(side, value) for side in self.sides for value in side.border]
+        return {side.border[value]: (side, value) for side, value in given}
+
+    @property
+    def lopsided(self) -> bool:
+        """Whether each side is given what the other is not: two values that hang together."""
+        old, new = ({*side.border.values()} for side in self.sides)
+        return bool(old - new) and bool(new - old)
+
+    @property
+    def last(self) -> int | None:
+        """The number of the value that is given and computed last; None if none is computed.
+
+        Of those that one side alone is given, if there are any.
+        """
+        old, new = ({*side.border.values()} for side in self.sides)
+        made = [
+            (number in old ^ new, place, number)
+            for number, (side, value) in self.border.items()
+            if (place := self._place(side, value)) is not None
+        ]
+        return max(made)[2] if made else None
+
+    def _place(self, side: Side, value: ir.Value) -> int | None:
+        """Where a value is computed, in the old graph if it was there."""
+        graph = self.old.graph if value in self.old.graph.makers else side.graph
+        return graph.places[graph.makers[value].node] if value in graph.makers else None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the nodes on both sides."""
+        return frozenset(record.name for side in self.sides for record in side.records)
+
+
+def piece(
+    claim: Claim, m: Meanings, old: Snapshot, new: Snapshot, opened: Collection[int] = ()
+) -> Piece:
+    """The smallest piece for a claim; values of the numbers `opened` are computed, not given."""
+    before = _Walk(old, lambda v: m.find(m.of(v, m.old)), m.known, opened)
+    after = _Walk(new, lambda v: m.find(m.of(v, m.new)), m.known, opened)
+    return Piece(before.side(claim.old), after.side(claim.new))
+
+
+@dataclass(eq=False)
+class _Walk:
+    graph: Snapshot
+    number: Callable[[ir.Value], int]
+    known: Collection[int]
+    opened: Collection[int]
+    border: dict[ir.Value, int] = field(default_factory=dict)
+    found: dict[ir.Node, Record] = field(default_factory=dict)
+
+    def side(self, target: ir.Value) -> Side:
+        waiting, seen = [target], {target}
+        while waiting:
+            for value in self._operands(waiting.pop()):
+                if value not in seen:
+                    seen.add(value)
+                    waiting.append(value)
+        records = tuple(sorted(self.found.values(), key=lambda r: self.graph.places[r.node]))
+        return Side(self.graph, target, records, self.border)
+
+    def _operands(self, value: ir.Value) -> Iterator[ir.Value]:
+        """What a value is computed from; nothing of what is given, or constant."""
+        maker = self.graph.makers.get(value)
+        if maker is None:
+            if value.const_value is None or value.is_graph_input():
+                self.border[value] = self.number(value)
+            return
+        number = self.number(value)
+        given = number in self.known and number not in self.opened
+        if given and (is_float(value) or value.dtype is None):
+            self.border[value] = number
+            return
+        self.found[maker.node] = maker
+        yield from (v for v in maker.inputs if v is not None)

@@ -1,0 +1,389 @@
+"""`verify`: do two models compute the same, but for rounding?
+
+    A, B ── read, interfaces compared ──▶ inputs: random, the caller's, other sizes
+      A in ONNX Runtime, also on inputs moved by one rounding ──▶ a, a', ...
+      A in NumPy float64                                      ──▶ r
+      B in ONNX Runtime                                       ──▶ b
+    |b - r| against what rounding does to A (optimize.bound) ──▶ Certificate
+
+One model is in the engine at a time. docs/numerics.md says why each step is as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import count
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from onebyone.engines.engine import EngineRefuses
+from onebyone.engines.inputs import (
+    Feed,
+    drawn_shapes,
+    fed,
+    given_inputs,
+    random_inputs,
+)
+from onebyone.engines.unoptimised import Array, Run
+from onebyone.errors import CheckFailed, UsageError
+from onebyone.graph.checks import one_line
+from onebyone.graph.evaluate import CannotEvaluate
+from onebyone.graph.memory_limit import check_room
+from onebyone.graph.numeric.call import is_floating
+from onebyone.graph.read import read
+from onebyone.graph.shapes import Sizes, name_inputs, shapes_of
+from onebyone.verify.answers import (
+    Answer,
+    Opened,
+    Reference,
+    noise,
+    original,
+    reference,
+)
+from onebyone.verify.asked import answered, ask, compared, usual
+from onebyone.verify.certificate import (
+    ALL_NAN,
+    Certificate,
+    OutputCheck,
+    Trial,
+)
+from onebyone.verify.choices import choices, parted
+from onebyone.verify.judge import judge, judge_exact
+from onebyone.verify.strict import Known, draws, strict
+from onebyone.verify.ties import Tie, exposed, settled, ties
+
+__all__ = ["Certificate", "OutputCheck", "Trial", "verify"]
+
+Source = str | os.PathLike[str] | onnx.ModelProto | ir.Model
+Progress = Callable[[str, int, int], None]
+Asked = tuple[list[Answer], list[str]]
+
+
+def verify(
+    a: Source,
+    b: Source,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    data: Mapping[str, Array] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Certificate:
+    """Run both models on the same inputs and compare what they give.
+
+    Args:
+        a: the original, by whose rounding noise `b` is measured. Neither is changed.
+        b: the other.
+        shapes: sizes of inputs that leave some open, by name; else those of `data`, or batch 1,
+            sequence 128, image 224.
+        data: the caller's own inputs, by name, compared in addition to random ones.
+        seed: draws the random inputs; the same seed gives the same certificate.
+        progress: called with ("verify", done, total).
+
+    Returns:
+        The certificate. It is a value: look at `passed`.
+
+    Raises:
+        UnreadableModel: one of them is no usable model, or nothing here can run A, or A fails
+            on inputs that leave no choice.
+        CheckFailed: inputs or outputs differ in name, type or rank.
+        UsageError: the shapes or the data do not fit, or A fails on them.
+
+    >>> import onnx.parser
+    >>> head = '<ir_version: 8, opset_import: ["": 13]>'
+    >>> twice = onnx.parser.parse_model(head + "g (float[3] x) => (float[3] y) {y = Add(x, x)}")
+    >>> thrice = onnx.parser.parse_model(head + "g (float[3] x) => (float[3] y) {y = Sum(x, x, x)}")
+    >>> verify(twice, twice).passed, verify(twice, thrice).passed
+    (True, False)
+    """
+    first, second = read(a), read(b)
+    _compare_interfaces(first.graph, second.graph)
+    sizes = _sizes(first, shapes, data)
+    feeds = _feeds(first, sizes, data, seed)
+
+    def question(run: Run, answers: Sequence[Answer], engine: str) -> Asked:
+        return ask(first, sizes, run, answers, engine, seed)
+
+    certificate, fed_to_a, opened = _compared(first, second, feeds, question, seed, progress)
+    certificate = replace(certificate, told=sizes.told)
+    picked = [] if certificate.passed else choices(first, second)
+    if not picked:
+        return certificate
+    try:
+        shared = _of_same_choices(first, second, picked, fed_to_a, opened, seed, progress)
+    except (EngineRefuses, CannotEvaluate, CheckFailed, UsageError):
+        return certificate
+    if not shared.passed:
+        return certificate
+    return replace(certificate, trials=shared.trials, trouble=shared.trouble)
+
+
+def _of_same_choices(
+    first: ir.Model,
+    second: ir.Model,
+    picked: Sequence[str],
+    feeds: tuple[list[Feed], list[Feed]],
+    opened: Opened,
+    seed: int,
+    progress: Progress | None,
+) -> Certificate:
+    """The comparison with the places that A's TopKs pick given to both models."""
+    given = {name: f"places picked as {name}" for name in picked}
+    with opened(exposed(first, picked)) as run:
+        ordinary, trouble = ([_with_places(feed, run, given) for feed in some] for some in feeds)
+
+    def question(run: Run, answers: Sequence[Answer], engine: str) -> Asked:
+        return answered(trouble, run)
+
+    one, other = parted(first, picked), parted(second, picked)
+    shared, _, _ = _compared(one, other, ordinary, question, seed, progress)
+    trials, troubled = (
+        tuple(replace(trial, reference=f"{trial.reference}; {_SHARED}") for trial in some)
+        for some in (shared.trials, shared.trouble)
+    )
+    return replace(shared, trials=trials, trouble=troubled)
+
+
+def _with_places(feed: Feed, run: Run, given: Mapping[str, str]) -> Feed:
+    """The input with what A picks on it."""
+    places = run(feed.inputs)
+    return Feed(feed.kind, {**feed.inputs, **{to: places[name] for name, to in given.items()}})
+
+
+_SHARED = "TopK picks among ties, so both models were given the places that A picks"
+
+
+def _compared(
+    first: ir.Model,
+    second: ir.Model,
+    feeds: Sequence[Feed],
+    question: Callable[[Run, Sequence[Answer], str], Asked],
+    seed: int,
+    progress: Progress | None,
+) -> tuple[Certificate, tuple[list[Feed], list[Feed]], Opened]:
+    """The certificate, the inputs that A takes, ordinary ones and others, and what runs them.
+
+    `question` asks A, in the engine, on the others.
+    """
+    pairs = ties(first, second)
+    declared = {str(value.name) for value in first.graph.outputs}
+    hidden = {pair.in_a for pair in pairs.values()} - declared
+    first = exposed(first, (pair.in_a for pair in pairs.values()))
+    second = exposed(second, (pair.in_b for pair in pairs.values()))
+    step = _steps(progress, 3 * len(feeds))
+    asked: list[Answer] = []
+    unproved: list[str] = []
+
+    def then(run: Run, answers: Sequence[Answer], engine: str) -> None:
+        more, untold = question(run, answers, engine)
+        asked.extend(more)
+        unproved.extend(untold)
+
+    found, skipped, opened, engine = original(first, feeds, seed, step, then)
+    references = []
+    for answer in found:
+        references.append(reference(first, answer, engine))
+        step()
+    known = Known(usual(first, found, references, asked), engine, seed)
+    trials = []
+    with ExitStack() as stack:
+        run = _entered(stack, opened, second)
+        for answer, against in zip(found, references, strict=True):
+            names = [name for name in answer.outputs if name not in hidden]
+            checks = _checks(run, first, names, answer, against, pairs, known)
+            feed = answer.feed
+            trials.append(Trial(feed.kind, feed.shapes, against.told, tuple(checks)))
+            step()
+        trouble, unknown = compared(run, first, hidden, asked, found, known)
+    trials, outside = _in_the_domain(trials)
+    certificate = Certificate(
+        tuple(trials),
+        engine,
+        seed,
+        (*skipped, *outside),
+        trouble=tuple(trouble),
+        unproved=(*unproved, *unknown),
+    )
+    taken = [answer.feed for answer in found], [answer.feed for answer in asked]
+    return certificate, taken, opened
+
+
+def _in_the_domain(trials: Sequence[Trial]) -> tuple[list[Trial], list[str]]:
+    """The trials that count, and why others do not.
+
+    Where the caller's data pass, they say what inputs are like: random ones on which an output of A
+    is nothing but NaN are none such.
+    """
+    if not any(trial.kind == "given" and trial.passed for trial in trials):
+        return list(trials), []
+    outside = [
+        t for t in trials if {row.reason for row in t.outputs if not row.passed} == {ALL_NAN}
+    ]
+    return [t for t in trials if t not in outside], [
+        f"{t.kind} input of shapes {one_line(t.shapes)}: all of an output is NaN" for t in outside
+    ]
+
+
+def _steps(progress: Progress | None, total: int) -> Callable[[], None]:
+    """Call the result after each of `total` steps."""
+    done = count(1)
+
+    def step() -> None:
+        if progress is not None:
+            progress("verify", next(done), total)
+
+    return step
+
+
+def _compare_interfaces(a: ir.Graph, b: ir.Graph) -> None:
+    sides = ("input", fed(a).values(), fed(b).values()), ("output", a.outputs, b.outputs)
+    for role, ours, theirs in sides:
+        # Not by a dict: a value can be two outputs, and then it has to be two of the other's.
+        one, other = sorted(map(_named, ours)), sorted(map(_named, theirs))
+        if one != other:
+            raise CheckFailed(f"A has {role}s {one}, B has {other}: nothing to compare")
+        pairs = zip(sorted(ours, key=_named), sorted(theirs, key=_named), strict=True)
+        for name, pair in zip(one, pairs, strict=True):
+            kinds = _signature(pair[0]), _signature(pair[1])
+            if any(x != y and None not in (x, y) for x, y in zip(*kinds, strict=True)):
+                raise CheckFailed(
+                    f"{role} {name!r}: A has (type, rank) {kinds[0]}, B {kinds[1]}: nothing to "
+                    "compare"
+                )
+
+
+def _named(value: ir.Value) -> str:
+    return str(value.name)
+
+
+def _signature(value: ir.Value) -> tuple[str | None, int | None]:
+    kind = None if value.type is None else str(value.type)
+    return kind, None if value.shape is None else len(value.shape)
+
+
+def _sizes(
+    model: ir.Model,
+    shapes: Mapping[str, Sequence[int]] | None,
+    data: Mapping[str, Array] | None,
+) -> Sizes:
+    """The nominal sizes; free dimensions of the model have names from then on."""
+    if any(
+        not isinstance(n, int) for value in fed(model.graph).values() for n in value.shape or ()
+    ):
+        name_inputs(model.graph)
+    sizes = Sizes(model, shapes, shapes_of(data))
+    check_room(fed(model.graph).values(), sizes)
+    return sizes
+
+
+def _feeds(
+    model: ir.Model, sizes: Sizes, data: Mapping[str, Array] | None, seed: int
+) -> list[Feed]:
+    """The caller's data, the nominal sizes, and other sizes where some are free."""
+    feeds = [] if data is None else [Feed("given", given_inputs(model, data))]
+    rng = np.random.default_rng(seed)
+    try:
+        feeds.append(Feed("random", random_inputs(model, sizes.inputs, rng)))
+    except UsageError:
+        # Inputs that nobody can draw: the caller's data must do.
+        if data is None:
+            raise
+        return feeds
+    for drawn in drawn_shapes(model, sizes, rng):
+        feeds.append(Feed("drawn", random_inputs(model, drawn, rng)))
+    return feeds
+
+
+def _entered(stack: ExitStack, opened: Opened, b: ir.Model) -> Run:
+    """B where A ran; if it cannot even start there, it is not the same model."""
+    try:
+        return stack.enter_context(opened(b))
+    except EngineRefuses as error:
+        raise CheckFailed(f"A runs and B does not: {error}") from error
+
+
+def _checks(
+    run: Run,
+    model: ir.Model,
+    names: Sequence[str],
+    answer: Answer,
+    against: Reference,
+    pairs: Mapping[str, Tie],
+    known: Known,
+) -> Iterator[OutputCheck]:
+    """Run B on the input and judge each output that the models declare."""
+    a, rounded = answer.outputs, None
+    try:
+        b = run(answer.feed.inputs)
+    except (EngineRefuses, CannotEvaluate) as error:
+        yield from (OutputCheck.failed(name, a[name], f"B fails: {error}") for name in names)
+        return
+    for name in names:
+        if name not in b:
+            yield OutputCheck.failed(name, a[name], "B gives no such element")
+            continue
+        check = _judged(model, name, b, answer, against)
+        finer = against.independent and a[name].dtype != np.float64
+        if not (check.passed or check.undecided or finer):
+            rounded = rounded or _with_own_roundings(model, answer, known)
+            check = _judged(model, name, b, rounded, against)
+        if name in pairs and not check.passed and against.independent:
+            pair = pairs[name]
+            seen = noise(model, answer, against, pair.in_a)
+            check = settled(check, pair, a, b, against.outputs, seen)
+        if answer.feed.kind == "given":
+            check = _as_given(check, model, answer, b, known, against)
+        yield replace(check, constant=check.passed and _constant(model, name, answer, against))
+    for name in sorted(b.keys() - a.keys() - {pair.in_b for pair in pairs.values()}):
+        yield OutputCheck.failed(name, b[name], "A gives no such element")
+
+
+def _with_own_roundings(model: ir.Model, answer: Answer, known: Known) -> Answer:
+    """The answer with others that A's own roundings, drawn at random, give.
+
+    Where there is no float64 to compare with, it is far from what A gives, or A is in float64
+    itself, moving the inputs shows little of them.
+    """
+    others = tuple(draws(model, answer, known.seed, lucky=False))
+    return replace(answer, others=(*answer.others, *others))
+
+
+def _as_given(
+    check: OutputCheck,
+    model: ir.Model,
+    answer: Answer,
+    b: Mapping[str, Array],
+    known: Known,
+    against: Reference,
+) -> OutputCheck:
+    """The check on the caller's numbers, by A's own roundings where these say more.
+
+    They are what they are: moving them may hide what B loses on them, or leave it open.
+    """
+    if not (check.passed or check.undecided):
+        return check
+    closer = strict(model, answer, b, [check.name], known, against).checks
+    told = next((c for c in closer if check.undecided or not c.passed), check)
+    return told if told is check else replace(told, constant=False)
+
+
+def _judged(
+    model: ir.Model, name: str, b: Mapping[str, Array], answer: Answer, against: Reference
+) -> OutputCheck:
+    """One output of B next to A's."""
+    x = answer.outputs[name]
+    if not is_floating(x.dtype):
+        return judge_exact(name, x, b[name])
+    return judge(name, x, b[name], against.outputs[name], noise(model, answer, against, name))
+
+
+def _constant(model: ir.Model, name: str, answer: Answer, against: Reference) -> bool:
+    """Would a model pass that gives here what A gives on other inputs?"""
+    elsewhere = [other for other in answer.elsewhere if name in other]
+    return bool(elsewhere) and all(
+        _judged(model, name, other, answer, against).passed for other in elsewhere
+    )

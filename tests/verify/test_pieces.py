@@ -1,0 +1,282 @@
+"""Rewrites proved by themselves: what is seen that the whole does not show, and what it serves."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from onebyone.algebra.channel import ChannelMap
+from onebyone.cost.profile import Profile
+from onebyone.errors import UnreadableModel
+from onebyone.graph.constants import set_aside
+from onebyone.graph.read import read
+from onebyone.graph.shapes import Sizes, infer
+from onebyone.graph.time_limit import VARIABLE
+from onebyone.optimize import optimize
+from onebyone.optimize.regions import operations
+from onebyone.optimize.rewrite import Rewrite, rewrite
+from onebyone.verify.pieces.ledger import Ledger
+
+from ...graphs.drawn import Drawn, drawn_models
+from ...graphs.text import integers, model
+
+COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9, channels=1)
+LAWS = ("affine", "commute", "compose", "demand", "linear", "permute", "prune", "rank", "split",
+        "stack", "sum")  # fmt: skip
+
+
+def drawn(name: str, *shape: int) -> np.ndarray:
+    """Normal numbers of the size that keeps a layer's results near one."""
+    rng = np.random.default_rng(len(name) + sum(shape))
+    return (rng.standard_normal(shape) / np.sqrt(shape[1])).astype(np.float32)
+
+
+def wide(channels: int = 512) -> ModelProto:
+    """Two maps, one after the other."""
+    first, second = (
+        drawn("w", 2 * channels, channels, 1, 1),
+        drawn("v", channels, 2 * channels, 1, 1),
+    )
+    body = "a = Conv(x, w) y = Conv(a, v)"
+    return model(body, f"float[1,{channels},5,4] x", constants={"w": first, "v": second})
+
+
+@pytest.fixture
+def one_weight_is_off(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Products of maps in which one weight is larger by 0.1%, one of the smaller ones."""
+    plain, share = operations.product, []
+
+    def faulty(maps: list[ChannelMap]) -> ChannelMap:
+        found = plain(maps)
+        weight = np.array(found.weight, np.float64)
+        at = np.argsort(np.abs(weight), axis=None)[weight.size // 100]
+        share.append(abs(weight.flat[at]) / np.abs(weight).max())
+        weight.flat[at] *= 1.001
+        return ChannelMap(weight, found.bias, found.groups)
+
+    monkeypatch.setattr(operations, "product", faulty)
+    return share
+
+
+def test_a_small_fault_in_one_weight_shows_in_the_rewrite_and_not_in_the_whole(
+    one_weight_is_off: list[float],
+) -> None:
+    certificate = optimize(wide(), only=["compose"]).report.certificate
+    assert certificate is not None
+    assert one_weight_is_off
+    assert all(trial.passed for trial in certificate.trials)
+    assert not certificate.passed
+    assert not certificate.undecided
+    assert certificate.alone is not None
+    assert "'y' differs" in certificate.alone.failed[0]
+    assert "compose at y" in certificate.worst
+    assert certificate.verdict == "the models do not compute the same"
+
+
+def test_without_the_fault_it_is_proved_with_room_to_spare() -> None:
+    report = optimize(wide(), only=["compose"]).report
+    assert report.certificate is not None
+    assert report.certificate.passed
+    assert report.certificate.alone is not None
+    assert (report.certificate.alone.rewrites, report.certificate.alone.proved) == (1, 1)
+    assert report.certificate.alone.used < 0.01
+    assert report.laws[0].proved
+
+
+def test_three_maps_are_rounded_once_in_all() -> None:
+    weights = {name: drawn(name, 5 + k, 4 + k, 1, 1) for k, name in enumerate(["u", "vv", "www"])}
+    proto = model("a = Conv(x, u) b = Conv(a, vv) y = Conv(b, www)", "float[1,4,5,3] x",
+                  constants=weights)  # fmt: skip
+    result = optimize(proto, only=["compose"], profile=COUNTING)
+    (node,) = result.model.graph
+    stored = node.inputs[1].const_value.numpy()
+    u, v, w = (weight.astype(np.float64)[:, :, 0, 0] for weight in weights.values())
+    either = [((w @ v) @ u).astype(np.float32), (w @ (v @ u)).astype(np.float32)]
+    assert stored.dtype == np.float32
+    assert any((stored[:, :, 0, 0] == product).all() for product in either)
+    twice = w @ (v @ u).astype(np.float32)
+    assert (stored[:, :, 0, 0] != twice.astype(np.float32)).any()
+
+
+# What nothing here can run ------------------------------------------------------------------------
+
+
+def foreign() -> ModelProto:
+    """Two pairs of maps, and between them an operator of somebody else."""
+    x, y, f = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, c, 6, 5])
+        for name, c in (("x", 4), ("y", 3), ("f", 3))
+    )
+    nodes = [
+        helper.make_node("Conv", ["x", "a"], ["h"], "first"),
+        helper.make_node("Conv", ["h", "b"], ["g"], "second"),
+        helper.make_node("Foo", ["g"], ["f"], "foreign", domain="com.else"),
+        helper.make_node("Conv", ["f", "c"], ["k"], "third"),
+        helper.make_node("Conv", ["k", "d"], ["y"], "fourth"),
+    ]
+    shapes = {"a": (7, 4), "b": (3, 7), "c": (8, 3), "d": (3, 8)}
+    weights = [numpy_helper.from_array(drawn(n, *s, 1, 1), n) for n, s in shapes.items()]
+    graph = helper.make_graph(nodes, "g", [x], [y], weights, value_info=[f])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.else", 1)]
+    return helper.make_model(graph, ir_version=8, opset_imports=opsets)
+
+
+def test_a_model_with_foreign_operators_has_a_certificate_of_its_pieces() -> None:
+    result = optimize(foreign(), profile=COUNTING)
+    certificate = result.report.certificate
+    assert [node.op_type for node in result.model.graph] == ["Conv", "Foo", "Conv"]
+    assert certificate is not None
+    assert certificate.passed
+    assert certificate.alone is not None
+    assert (certificate.alone.rewrites, certificate.alone.proved) == (2, 2)
+    assert "Foo" in certificate.apart
+    assert "not compared as a whole" in certificate.verdict
+    assert "2 of 2 proved by themselves" in str(certificate)
+    assert certificate.to_dict()["apart"] == certificate.apart
+
+
+def test_a_fault_in_it_is_no_certificate(one_weight_is_off: list[float]) -> None:
+    with pytest.raises(UnreadableModel, match="Foo"):
+        optimize(foreign(), profile=COUNTING)
+    assert one_weight_is_off
+
+
+def looped(times: int) -> ModelProto:
+    """A pair of maps beside a Loop that adds one so many times."""
+    body = onnx.parser.parse_graph(
+        "body (int64 i, bool go, float[1,3,5,4] s) => (bool still, float[1,3,5,4] t) "
+        "{ still = Identity(go) t = Add(s, one) }"
+    )
+    shape = [1, 3, 5, 4]
+    x, y, z = (helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in "xyz")
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], "wide"),
+        helper.make_node("Conv", ["a", "v"], ["y"], "narrow"),
+        helper.make_node("Loop", ["times", "", "x"], ["z"], "loop", body=body),
+    ]
+    constants = {"w": drawn("w", 9, 3, 1, 1), "v": drawn("v", 3, 9, 1, 1),
+                 "one": np.float32(1), "times": np.int64(times)}  # fmt: skip
+    weights = [numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()]
+    graph = helper.make_graph(nodes, "g", [x], [y, z], weights)
+    opsets = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, ir_version=8, opset_imports=opsets)
+
+
+def test_a_pair_beside_a_loop_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = optimize(looped(3), profile=COUNTING).report.certificate
+    assert certificate is not None
+    assert certificate.passed
+    assert certificate.alone is not None
+    assert (certificate.alone.rewrites, certificate.alone.proved, certificate.apart) == (1, 1, "")
+    monkeypatch.setenv(VARIABLE, "0.3")
+    certificate = optimize(looped(2**40), profile=COUNTING).report.certificate
+    assert certificate is not None
+    assert certificate.passed
+    assert "took over 0.3 s" in certificate.apart
+
+
+# Every law ----------------------------------------------------------------------------------------
+
+IMAGE = "float[2,4,6,5] x"
+EXAMPLES = {
+    "compose": (
+        "a = Conv(x, w) y = Conv(a, v)",
+        IMAGE,
+        {"w": drawn("w", 9, 4, 1, 1), "v": drawn("v", 3, 9, 1, 1)},
+    ),
+    "stack": (
+        "a = Conv(x, w) b = Conv(x, v) y = Concat<axis = 1>(a, b)",
+        IMAGE,
+        {"w": (3, 4, 1, 1), "v": (2, 4, 1, 1)},
+    ),
+    "permute": (
+        "a = Conv(x, w) b = Reshape(a, apart) c = Transpose<perm = [0, 2, 1, 3, 4]>(b) "
+        "d = Reshape(c, together) e = Relu(d) y = Conv(e, v)",
+        IMAGE,
+        {
+            "w": (6, 4, 1, 1),
+            "v": (3, 6, 1, 1),
+            "apart": np.int64([2, 2, 3, 6, 5]),
+            "together": np.int64([2, 6, 6, 5]),
+        },
+    ),
+    "prune": (
+        "a = Conv(x, w) r = Relu(a) y = Conv(r, v)",
+        IMAGE,
+        {
+            "w": np.concatenate([integers("w", (3, 4, 1, 1)), np.zeros((2, 4, 1, 1), np.float32)]),
+            "v": (3, 5, 1, 1),
+        },
+    ),
+    "rank": (
+        "y = Conv(x, w)",
+        "float[2,16,6,5] x",
+        {"w": (integers("p", (16, 2)) @ integers("q", (2, 16))).reshape(16, 16, 1, 1)},
+    ),
+    "demand": (
+        "a = Conv<pads = [1, 1, 1, 1]>(x, w) r = Relu(a) y = Conv<strides = [2, 2]>(r, v)",
+        IMAGE,
+        {"w": (5, 4, 3, 3), "v": (3, 5, 1, 1)},
+    ),
+    "affine": (
+        "n = LayerNormalization(x, g, b) a = MatMul(n, w) y = Add(a, c)",
+        "float[2,7,4] x",
+        {"g": (4,), "b": (4,), "w": (4, 3), "c": (3,)},
+    ),
+}
+
+
+def proved(proto: ModelProto, *laws: str) -> tuple[list[Rewrite], set[str], Ledger]:
+    """The rewrites of a model, the names of its nodes then, and what is proved."""
+    found = read(proto)
+    infer(found)
+    set_aside(found.graph)
+    sizes = Sizes(found)
+    ledger = Ledger(found.graph, sizes)
+    done, _ = rewrite(found, sizes, laws, COUNTING, None, 40.0, ledger)
+    return done, {node.name or str(node.outputs[0].name) for node in found.graph}, ledger
+
+
+@pytest.mark.parametrize("law", EXAMPLES)
+def test_a_rewrite_names_what_it_replaced_and_what_it_put_there(law: str) -> None:
+    body, inputs, constants = EXAMPLES[law]
+    proto = model(body, inputs, constants=constants)
+    before = {node.name or node.output[0] for node in proto.graph.node}
+    done, after, ledger = proved(proto, law)
+    assert [law in step.laws for step in done] == [True]
+    assert set(done[0].nodes) <= before
+    assert done[0].made
+    assert set(done[0].made) <= after
+    assert after - before <= set(done[0].made)
+    assert done[0].proof is not None
+    assert done[0].proof.holds
+    assert not [piece for piece in ledger.loose if not piece.proof.holds]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(drawn_models())
+def test_of_random_graphs_every_rewrite_is_proved(case: Drawn) -> None:
+    done, _, ledger = proved(case.model, *LAWS)
+    assert not [step for step in done if step.proof is None or step.proof.holds is False]
+    assert not [piece for piece in ledger.loose if piece.proof.holds is False]
+
+
+def test_what_is_too_large_at_its_sizes_is_proved_at_smaller_ones() -> None:
+    """A Slice says which positions, so fewer of them would be another piece; free sizes may be."""
+    body = 'u = Resize<mode = "linear">(x, , s) c = Conv(u, w) d = Slice(c, b, e, a) y = Conv(d, v)'
+    constants = {
+        "s": np.float32([1, 1, 2, 2]),
+        "w": drawn("w", 48, 64, 1, 1),
+        "v": drawn("v", 16, 48, 1, 1),
+        **{name: np.array([n], np.int64) for name, n in (("b", 1), ("e", 2**31 - 1), ("a", 2))},
+    }
+    changed = read(model(body, "float[N,64,H,W] x", "y", constants))
+    infer(changed)
+    sizes = Sizes(changed, {"x": (1, 64, 480, 640)})
+    ledger = Ledger(changed.graph, sizes)
+    done, _ = rewrite(changed, sizes, LAWS, COUNTING, ledger=ledger)
+    assert {law for r in done for law in r.laws} >= {"commute", "compose"}
+    assert all(r.proof is not None and r.proof.holds for r in done)
