@@ -15,7 +15,7 @@ import pytest
 
 import onebyone
 from onebyone.cost.profile import DEFAULT, Profile, load_profile
-from onebyone.engines import operators
+from onebyone.engines import single_operators
 from onebyone.engines import profile as module
 from onebyone.engines.profile import Profiled, profile
 from onebyone.engines.save import save
@@ -124,7 +124,7 @@ def test_a_difference_is_the_median_of_single_rounds(monkeypatch: pytest.MonkeyP
     rounds = ((1.0, 2.0, 9.0), (3.0, 6.0, 10.0))
     monkeypatch.setattr(module, "take_turns", lambda *_, **__: rounds)
     stand = module._Stand("onnxruntime", 1, 0.0, lambda: 0.0)
-    assert stand.difference(operators.add(SHAPE), operators.concat(SHAPE)) == 2.0
+    assert stand.difference(single_operators.add(SHAPE), single_operators.concat(SHAPE)) == 2.0
 
 
 def test_every_operator_runs_in_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +182,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def made(stacked: bool, machine: Profile) -> list[str]:
     """The operators that three siblings, apart or stacked, become on a machine."""
-    model = onnx.load_model_from_string(operators.siblings(SHAPE, 4, 3, 1, stacked))
+    model = onnx.load_model_from_string(single_operators.siblings(SHAPE, 4, 3, 1, stacked))
     result = onebyone.optimize(model, only=["stack"], profile=machine, verify=False)
     return [node.op_type for node in result.model.graph]
 

@@ -9,25 +9,25 @@ import onnx
 import pytest
 
 import onebyone
-from onebyone.engines import operators
+from onebyone.engines import single_operators
 from onebyone.engines.engine import ENGINES, installed
 
 SHAPE = (1, 6, 5, 7)
 WEIGHT = np.arange(12, dtype=np.float32).reshape(3, 4)
 MODELS = {
-    "matmul": (operators.matmul(np.ones((4, 4), np.float32), (1, 5, 4), 3), 3 * 5 * 4 * 4),
-    "matmul64": (operators.matmul(np.ones((4, 4))), 4 * 4 * 4),
-    "conv": (operators.conv(SHAPE, 4, 3, depth=2), 35 * 9 * (6 * 4 + 4 * 4)),
-    "add": (operators.add(SHAPE), 0),
-    "concat": (operators.concat(SHAPE), 0),
-    "transpose": (operators.transpose(SHAPE), 0),
-    "subsample": (operators.subsample(SHAPE), 0),
-    "between": (operators.between(SHAPE, False), 2 * 35 * 36),
-    "between, resized": (operators.between(SHAPE, True), 35 * 36 + 4 * 35 * 36),
-    "channels last": (operators.channels_last(SHAPE, 2, True), 2 * 35 * 36),
-    "channels first": (operators.channels_last(SHAPE, 2, False), 2 * 35 * 36),
-    "apart": (operators.siblings(SHAPE, 4, 3, 1, False), 3 * 35 * (6 * 4 + 4 * 4)),
-    "stacked": (operators.siblings(SHAPE, 4, 3, 1, True), 3 * 35 * (6 * 4 + 4 * 4)),
+    "matmul": (single_operators.matmul(np.ones((4, 4), np.float32), (1, 5, 4), 3), 3 * 5 * 4 * 4),
+    "matmul64": (single_operators.matmul(np.ones((4, 4))), 4 * 4 * 4),
+    "conv": (single_operators.conv(SHAPE, 4, 3, depth=2), 35 * 9 * (6 * 4 + 4 * 4)),
+    "add": (single_operators.add(SHAPE), 0),
+    "concat": (single_operators.concat(SHAPE), 0),
+    "transpose": (single_operators.transpose(SHAPE), 0),
+    "subsample": (single_operators.subsample(SHAPE), 0),
+    "between": (single_operators.between(SHAPE, False), 2 * 35 * 36),
+    "between, resized": (single_operators.between(SHAPE, True), 35 * 36 + 4 * 35 * 36),
+    "channels last": (single_operators.channels_last(SHAPE, 2, True), 2 * 35 * 36),
+    "channels first": (single_operators.channels_last(SHAPE, 2, False), 2 * 35 * 36),
+    "apart": (single_operators.siblings(SHAPE, 4, 3, 1, False), 3 * 35 * (6 * 4 + 4 * 4)),
+    "stacked": (single_operators.siblings(SHAPE, 4, 3, 1, True), 3 * 35 * (6 * 4 + 4 * 4)),
 }
 SHAPES = {
     "matmul": [(1, 5, 4)],

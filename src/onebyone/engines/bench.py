@@ -2,7 +2,7 @@
 
     ratio = time of the first model / time of this one     over single rounds: median and interval
 
-The first model is loaded twice: its second copy is the control (`measure.spread`).
+The first model is loaded twice: its second copy is the control (`engines.spread`).
 """
 
 from __future__ import annotations
