@@ -46,13 +46,17 @@ def main() -> int:
 def figures() -> dict[str, float]:
     """Each figure by its name, over the package's files, the views (`show/`) apart."""
     sources = {path: path.read_text(encoding="utf-8") for path in sorted(ROOT.rglob("*.py"))}
-    core = {path: text for path, text in sources.items() if path.relative_to(ROOT).parts[0] != "show"}
+    core = {
+        path: text for path, text in sources.items() if path.relative_to(ROOT).parts[0] != "show"
+    }
     shown = {path: text for path, text in sources.items() if path not in core}
     lines = sum(map(code_lines, core.values()))
     files, switches = walk()
     files_long = [text.count("\n") for text in core.values()]
     functions = [length for text in core.values() for length in function_lengths(text)]
-    conditional, nested = (sum(counts) for counts in zip(*map(conditionals, core.values()), strict=True))
+    conditional, nested = (
+        sum(counts) for counts in zip(*map(conditionals, core.values()), strict=True)
+    )
     comments = sum(map(comment_lines, core.values()))
     slices = [path for path, text in core.items() if re.search(r"""["']Slice["']""", text)]
     return {

@@ -15,8 +15,8 @@ import pytest
 
 import onebyone
 from onebyone.cost.profile import DEFAULT, Profile, load_profile
-from onebyone.engines import single_operators
 from onebyone.engines import profile as module
+from onebyone.engines import single_operators
 from onebyone.engines.profile import Profiled, profile
 from onebyone.engines.save import save
 from onebyone.errors import UsageError
