@@ -13,7 +13,7 @@ from onebyone.graph.shapes import Sizes, infer
 from ..graphs.text import model
 
 # A start, a MAC and an element a second.
-UNIT = Profile(peak=1.0, bandwidth=4.0, overhead=1.0)
+UNIT = Profile(peak=1.0, bandwidth=4.0, overhead=1.0, transpose=3.0, split=2.0, resize=5.0)
 X = "float[2,3,5,4] x"  # 40 positions, 120 elements
 
 
@@ -30,7 +30,8 @@ def seconds(body: str, inputs: str = X, shapes: dict | None = None, **constants:
         ("y = Relu(x)", {}, 1 + 2 * 120),
         ("y = Conv(x, w)", {"w": (7, 3, 1, 1)}, 1 + 40 * 21),
         ("y = Conv<group = 3>(x, w)", {"w": (3, 1, 1, 1)}, 1 + 2 * 120 + 3),
-        ("y = Transpose(x)", {}, 1 + 2 * 120),
+        ("y = Transpose(x)", {}, 1 + 2 * 120 * 3),
+        ("y, z = Split<axis = 2, num_outputs = 5>(x)", {}, 1 + 2 * 120 * 2),
         ("y = Flatten(x)", {}, 1),
         ("r = Relu(x) y = Flatten(r)", {}, 2 + 2 * 120),
         ("s = Shape(x) y = ConstantOfShape(s)", {}, 1 + 120 + 1 + 120),

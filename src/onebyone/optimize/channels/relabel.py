@@ -21,6 +21,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.cost.price import Load, Manner, time
 from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
@@ -247,8 +248,9 @@ def _moving(component: Sequence[Move], sizes: Sizes, profile: Profile) -> Cost:
     nodes = {node: move for move in component for node in move.nodes[-1:]}
     total = Cost()
     for node, move in nodes.items():
-        moved = 2 * sum(prod(sizes.shape(v) or ()) for v in node.outputs)
-        total += Cost(profile.time(elements=moved * (profile.transpose if move.scatters else 1)))
+        numbers = sum(prod(sizes.shape(v) or ()) for v in node.outputs)
+        how = Manner.SCATTER if move.scatters else Manner.PASS
+        total += Cost(time(how, Load(0, numbers, numbers), profile))
     return total
 
 
@@ -259,14 +261,14 @@ def _placing(plan: _Plan, labels: Labels, sizes: Sizes, profile: Profile) -> Cos
     parts = {v: _parts(pieces, cuts, stored) for v, pieces in plan.pieces.items()}
     for value, pieces in plan.pieces.items():
         count = sum(b - a for _, a, b in pieces)
-        moved = 2 * _elements(value, 1, count, sizes)
+        numbers = _elements(value, 1, count, sizes)
         if len(parts[value]) > 1:
-            total += Cost(profile.time(elements=moved))
+            total += Cost(time(Manner.PASS, Load(0, numbers, numbers), profile))
         if value in plan.gathers:
-            total += Cost(profile.time(elements=moved * profile.transpose))
+            total += Cost(time(Manner.SCATTER, Load(0, numbers, numbers), profile))
     for source, a, b in _made({part for each in parts.values() for part in each}, cuts, stored):
-        moved = 2 * _elements(source, 1, b - a, sizes)
-        total += Cost(profile.time(elements=moved))
+        numbers = _elements(source, 1, b - a, sizes)
+        total += Cost(time(Manner.PASS, Load(0, numbers, numbers), profile))
     return total
 
 

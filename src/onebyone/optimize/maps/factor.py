@@ -27,7 +27,7 @@ import onnx_ir as ir
 from onebyone.algebra.digits import LOST_BITS, bits
 from onebyone.algebra.rank import threshold
 from onebyone.algebra.weights import Array
-from onebyone.cost.estimate import detour
+from onebyone.cost.price import Load, Manner, detour, time
 from onebyone.cost.profile import Profile
 from onebyone.graph.channels import is_pointwise_convolution
 from onebyone.graph.constants import constant, is_float
@@ -194,10 +194,15 @@ class _Prices:
         if into is None or out is None:
             return False
         (b, a), positions = weight.shape, prod(out) // len(weight)
-        whole = profile.time(positions * weight.size, prod(into) + prod(out) + weight.size)
-        inner = profile.time(positions * rank * a, prod(into) + positions * rank + rank * a)
-        outer = profile.time(positions * rank * b, positions * rank + prod(out) + rank * b)
-        return inner + outer + detour(node, profile) + profile.reading(copied) < whole
+        middle = positions * rank
+        loads = (
+            Load(positions * weight.size, prod(into) + weight.size, prod(out)),
+            Load(middle * a, prod(into) + rank * a, middle),
+            Load(middle * b, middle + rank * b, prod(out)),
+        )
+        whole, inner, outer = (time(Manner.PASS, load, profile) for load in loads)
+        second = inner + outer + detour(node.op_type, len(out), profile)
+        return second + profile.reading(copied) < whole
 
 
 def _operand(node: ir.Node) -> ir.Value:

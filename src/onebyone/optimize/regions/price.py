@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onebyone.algebra.layout import Transpose
+from onebyone.cost.price import Load, Manner, detour, manner, time
 from onebyone.cost.profile import Cost, Profile
 from onebyone.optimize.regions.steps import KernelNode, Layout, Step
 
@@ -35,8 +36,7 @@ class Pricer:
 
     def elementwise(self, layout: Layout, channels: int) -> Cost:
         """A per-channel Mul or Add, or a batch normalisation."""
-        moved = 2 * layout.positions * channels
-        return Cost(self.profile.time(elements=moved), 0, channels)
+        return Cost(self._pass(layout, channels), 0, channels)
 
     def linear(
         self,
@@ -51,15 +51,14 @@ class Pricer:
         c_in, c_out = channels
         weights = c_in * c_out // groups
         macs = after.positions * weights
-        moved = before.positions * c_in + after.positions * c_out + weights
-        # Engines have their best kernels for images: (N, C, L) is turned into one and back.
-        detour = self.profile.time() if before.channels_first and before.rank != 4 else 0
+        load = Load(macs, before.positions * c_in + weights, after.positions * c_out)
+        picoseconds = time(Manner.PASS, load, self.profile)
+        if before.channels_first:
+            picoseconds += detour("Conv", before.rank, self.profile)
         if before.in_island:  # the transposes around it do not cancel any more
-            detour += round(
-                self.profile.beside_product
-                * sum(self._transpose(n * before.positions) for n in channels)
-            )
-        cost = Cost(self.profile.time(macs, moved) + detour, macs, c_out * shift)
+            ends = sum(self._transpose(n * before.positions) for n in channels)
+            picoseconds += round(self.profile.beside_product * ends)
+        cost = Cost(picoseconds, macs, c_out * shift)
         return cost + self.weight(weights, is_kept)
 
     def convolution(
@@ -68,18 +67,19 @@ class Pricer:
         """A K×K convolution between `channels` (in, out)."""
         weights = channels[0] * channels[1] // kernel.groups * kernel.taps
         macs = kernel.positions * weights
-        moved = kernel.before.positions * channels[0] + kernel.after.positions * channels[1]
-        cost = Cost(self.profile.time(macs, moved + weights), macs)
-        return cost + self.weight(weights, is_kept)
+        read = kernel.before.positions * channels[0] + weights
+        load = Load(macs, read, kernel.after.positions * channels[1])
+        return Cost(time(Manner.PASS, load, self.profile), macs) + self.weight(weights, is_kept)
 
     def addition(self, layout: Layout, channels: int, operands: int) -> Cost:
         """The sum of `operands` tensors, two at a time."""
-        one = self.profile.time(elements=3 * layout.positions * channels)
+        numbers = layout.positions * channels
+        one = time(Manner.PASS, Load(0, 2 * numbers, numbers), self.profile)
         return Cost((operands - 1) * one)
 
     def concat(self, layout: Layout, channels: int) -> Cost:
         """A copy of everything."""
-        return Cost(self.profile.time(elements=2 * layout.positions * channels))
+        return Cost(self._pass(layout, channels))
 
     def step(self, step: Step, channels: int) -> Cost:
         """A space map on `channels` channels."""
@@ -90,18 +90,24 @@ class Pricer:
         return self._step(step, channels)
 
     def _step(self, step: Step, channels: int) -> Cost:
-        inputs, outputs = step.before.positions * channels, step.after.positions * channels
-        scattered = 2 * outputs * self.profile.transpose
-        if step.is_view and not step.stays:
-            if not isinstance(step.meaning, Transpose):
-                return Cost(self.profile.time())
-            kept = self.profile.channels_last if step.cancelled else 1
-            return Cost(round(kept * self._transpose(outputs)))
-        if step.op_type in ("Slice", "Gather") or step.window is not None:
-            return Cost(self.profile.time(elements=scattered))
-        interpolates = step.op_type in ("Resize", "Upsample") and not step.selects
-        work = outputs * self.profile.resize if interpolates else 0
-        return Cost(self.profile.time(work, inputs + outputs))
+        load = Load(0, step.before.positions * channels, step.after.positions * channels)
+        picoseconds = time(_manner(step), load, self.profile)
+        return Cost(
+            round(self.profile.channels_last * picoseconds if step.cancelled else picoseconds)
+        )
+
+    def _pass(self, layout: Layout, channels: int) -> int:
+        numbers = layout.positions * channels
+        return time(Manner.PASS, Load(0, numbers, numbers), self.profile)
 
     def _transpose(self, elements: int) -> int:
-        return self.profile.time(elements=2 * elements * self.profile.transpose)
+        return time(Manner.SCATTER, Load(written=elements), self.profile)
+
+
+def _manner(step: Step) -> Manner:
+    """How the operator of a space map goes about its numbers."""
+    if step.is_view and not step.stays:
+        return Manner.SCATTER if isinstance(step.meaning, Transpose) else Manner.VIEW
+    if step.window is not None:  # the stride of a 1×1, written as a Slice
+        return Manner.SCATTER
+    return manner(step.op_type, interpolates=not step.selects)
