@@ -58,7 +58,7 @@ MAY = {
     "terminal": {"show"},
     "watch": set(),
     "__main__": {"cli"},
-    "__init__": {"algebra", "api", "cost", "graph", "optimize"},
+    "__init__": {"algebra", "api", "cost", "graph", "optimize", "verify"},
 }
 # The stages inside optimize/, in the same way; each may use the files beside them too.
 STAGES = {
