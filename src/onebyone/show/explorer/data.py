@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onebyone.algebra.laws import named
-from onebyone.demo import held_out
+from onebyone.bundled import held_out
 
 __all__ = ["Block", "blocks", "classifier", "digits", "picture"]
 
