@@ -1,15 +1,15 @@
 """Sites: places in a network where there is something to decide, as small models of their own.
 
-A site is a region of linear maps, or all the maps that read one value, or a map whose result is cut
-up, with the operators that read their results: what an engine makes of a map depends on what comes
-after it. Its *forms* are the site as it stands and what `optimize` makes of it on machines of very
+A site is a region of linear maps with the operators that read its result: what an engine makes of a
+map depends on what comes after it. Its *forms* are the site as it stands and what `optimize` makes
+of it on machines of very
 different kinds.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,27 +19,21 @@ from onnx import ModelProto, helper, numpy_helper
 from onebyone.algebra.laws import LAWS
 from onebyone.cost.profile import DEFAULT, Profile
 from onebyone.graph.constants import constant
-from onebyone.graph.operators import Role, role
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.write import to_proto
-from onebyone.optimize.maps import siblings
 from onebyone.optimize.regions.lift import Context, regions
 from onebyone.optimize.rewrite import rewrite
 
 __all__ = ["Site", "chosen", "forms", "sites"]
 
-_MAPS = ("Conv", "Gemm", "MatMul")
 _KINDS = (  # profiles under which as many forms as possible are the cheapest
     DEFAULT,
     *(replace(DEFAULT, overhead=DEFAULT.overhead * f) for f in (1e-3, 1e3)),
     *(replace(DEFAULT, bandwidth=DEFAULT.bandwidth * f) for f in (1e-2, 1e2)),
     *(replace(DEFAULT, resize=DEFAULT.resize * f) for f in (1e-2, 1e2)),
-    *(replace(DEFAULT, split=DEFAULT.split * f) for f in (1e-2, 1e2)),
-    # Reading is all that counts, and cutting up is free: whatever can be stacked is.
-    replace(DEFAULT, bandwidth=DEFAULT.bandwidth * 1e-2, split=DEFAULT.split * 1e-3),
 )
-_LEFT_OUT = ("stack", "commute", "split", "compose", "sum")
+_LEFT_OUT = ("commute", "split", "compose", "sum")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,36 +46,19 @@ class Site:
 
 
 def sites(path: Path, shapes: Mapping[str, Sequence[int]]) -> list[Site]:
-    """The sites of a network, those that are alike once; its normalisations are folded already.
-
-    Where maps may be stacked, or taken apart, is looked for twice: in the network as it is, and as
-    the other laws leave it.
-    """
-    others = [law for law in LAWS if law != "stack"]
-    found = _found(path, shapes, ("affine",), _apart)
-    later = _found(path, shapes, others, lambda graph, _: [*_siblings(graph), *_splits(graph)])
-    return list({**later, **found}.values())
-
-
-_Cut = Callable[[ir.Graph, Sizes], Iterable[tuple[str, set[ir.Node]]]]
-
-
-def _found(
-    path: Path, shapes: Mapping[str, Sequence[int]], laws: Sequence[str], cut: _Cut
-) -> dict[object, Site]:
-    """The sites of a network under some laws, by signature."""
+    """The sites of a network, those that are alike once; its normalisations are folded already."""
     model = read(path)
     infer(model)
     sizes = Sizes(model, shapes)
-    rewrite(model, sizes, laws, DEFAULT)
+    rewrite(model, sizes, ("affine",), DEFAULT)
     found: dict[object, Site] = {}
-    for name, nodes in cut(model.graph, sizes):
+    for name, nodes in _regions(model.graph, sizes):
         part = _cut_out(model, nodes, sizes)
         if part is not None:
             key = signature(part)
             old = found.get(key, Site(name, part, 0))
             found[key] = replace(old, count=old.count + 1)
-    return found
+    return list(found.values())
 
 
 @functools.cache
@@ -128,56 +105,8 @@ def _regions(graph: ir.Graph, sizes: Sizes) -> Iterator[tuple[str, set[ir.Node]]
         yield f"region {region.root.name}", nodes | set(_readers(region.root))
 
 
-def _apart(graph: ir.Graph, sizes: Sizes) -> list[tuple[str, set[ir.Node]]]:
-    """Regions, and siblings that are not within one."""
-    larger = list(_regions(graph, sizes))
-    return larger + [s for s in _siblings(graph) if not any(s[1] <= nodes for _, nodes in larger)]
-
-
-def _siblings(graph: ir.Graph) -> Iterator[tuple[str, set[ir.Node]]]:
-    values = dict.fromkeys(v for node in graph for v in node.inputs if v is not None)
-    for value in values:
-        maps = [node for node in _readers(value) if _is_map(node) and node.inputs[0] is value]
-        if len(maps) > 1:
-            parts = [_with_what_is_fused(node) for node in maps]
-            inside = {node for part in parts for node in part}
-            yield f"siblings of {value.name}", inside | _behind(p[-1].outputs[0] for p in parts)
-
-
-def _splits(graph: ir.Graph) -> Iterator[tuple[str, set[ir.Node]]]:
-    """Maps whose results are cut up, with what reads the pieces."""
-    for split in graph:
-        x = split.inputs[0] if split.op_type == "Split" else None
-        maker = None if x is None else siblings.ending_at(x)
-        if maker is not None:
-            yield f"split of {x.name}", {split, *maker.nodes, *_behind(split.outputs)}
-
-
-_PASSED_ON = {Role.CONCAT, Role.SELECTION, Role.SPACE_MAP, Role.VIEW}
-
-
-def _behind(values: Iterable[ir.Value]) -> set[ir.Node]:
-    """What reads some values; of what does not mix channels, one of its own readers too.
-
-    Such an operator takes the layout that its reader wants, or hands its operand's on.
-    """
-    readers = {node for value in values for node in _readers(value)}
-    passed_on = [node.outputs[0] for node in readers if role(node) in _PASSED_ON]
-    return readers | {node for value in passed_on for node in _readers(value)[:1]}
-
-
 def _readers(value: ir.Value) -> list[ir.Node]:
     return list(dict.fromkeys(use.node for use in value.uses()))
-
-
-def _is_map(node: ir.Node) -> bool:
-    return node.op_type in _MAPS and all(constant(v) is not None for v in node.inputs[1:] if v)
-
-
-def _with_what_is_fused(node: ir.Node) -> tuple[ir.Node, ...]:
-    """A map, the addition of its bias and the elementwise operator behind it, as `stack` has it."""
-    found = list(siblings.forms(node))
-    return found[-1].nodes if found else (node,)
 
 
 # Cutting them out ---------------------------------------------------------------------------------

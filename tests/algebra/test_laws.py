@@ -9,7 +9,7 @@ from onebyone.algebra.laws import LAWS, named
 
 def test_the_laws_of_the_command_line() -> None:
     regions = {"compose", "affine", "split", "commute", "sum", "linear"}
-    assert set(LAWS) == regions | {"rank", "stack", "permute", "prune", "demand"}
+    assert set(LAWS) == regions | {"rank", "permute", "prune", "demand"}
     assert all(named(name).name == name for name in LAWS)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from math import prod
 from pathlib import Path
 
@@ -13,7 +13,6 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-import onebyone
 from onebyone.cost.profile import DEFAULT, Profile, load_profile
 from onebyone.engines import profile as module
 from onebyone.engines import single_operators
@@ -178,22 +177,6 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 # --- the price of cutting up ------------------------------------------------------------------
-
-
-def made(stacked: bool, machine: Profile) -> list[str]:
-    """The operators that three siblings, apart or stacked, become on a machine."""
-    model = onnx.load_model_from_string(single_operators.siblings(SHAPE, 4, 3, 1, stacked))
-    result = onebyone.optimize(model, only=["stack"], profile=machine, verify=False)
-    return [node.op_type for node in result.model.graph]
-
-
-def test_siblings_are_stacked_or_not_by_the_price_of_a_split() -> None:
-    apart, stacked = ["Conv"] * 6, ["Conv", "Split", "Conv", "Conv", "Conv"]
-    # Two operators less are worth 2 ms; the copies of 2·12·63 numbers take 0.2 µs.
-    busy = replace(DEFAULT, overhead=1e-3)
-    assert made(False, busy) == made(True, busy) == stacked
-    dear = replace(busy, split=1e5)  # 20 ms
-    assert made(False, dear) == made(True, dear) == apart
 
 
 def test_defaults_split_at_the_price_of_a_copy() -> None:

@@ -131,12 +131,9 @@ def torchscript(block: Block) -> onnx.ModelProto:
 
 def optimized(block: Block, model: onnx.ModelProto) -> tuple[ir.Model, Report]:
     shapes = {model.graph.input[0].name: block.shape}
-    # Of maps as small as these siblings are stacked, and small integers hold dead channels and low
-    # ranks: what these laws leave are fewer pointwises or more, not those of the block. Nor have
-    # integers digits to lose.
-    result = onebyone.optimize(
-        model, shapes=shapes, without=["stack", "prune", "rank"], lost_bits=inf
-    )
+    # Small integers hold dead channels and low ranks: what these laws leave are fewer pointwises or
+    # more, not those of the block. Nor have integers digits to lose.
+    result = onebyone.optimize(model, shapes=shapes, without=["prune", "rank"], lost_bits=inf)
     return result.model, result.report
 
 

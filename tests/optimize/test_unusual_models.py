@@ -314,23 +314,6 @@ def test_a_decoder_with_run_time_sizes_saves_the_same_at_every_size() -> None:
     assert told["after"]["macs"] == 24 * 28 + 96 * 20
 
 
-def test_a_layer_without_a_bias_takes_a_shift_once_it_is_stacked_on_one_with() -> None:
-    # Keys have no bias in Whisper and BEiT. Found at once, so that a second run finds nothing.
-    body = "n = LayerNormalization<axis: int = -1, epsilon: float = 3.0>(x, g, h) "
-    body += "t = MatMul(n, w) q = Add(t, b) k = MatMul(n, v)"
-    constants = {"g": (6,), "h": (6,), "w": (6, 4), "b": (4,), "v": (6, 3)}
-    proto = model(body, "float[2,7,6] x", "q, k", constants)
-    after, told = _optimized(proto)
-    assert _operators(after) == {"LayerNormalization": 1, "MatMul": 1, "Add": 1, "Split": 1}
-    kept = next(node for node in after.graph.node if node.op_type == "LayerNormalization")
-    assert len(kept.input) == 2
-    assert {row["law"] for row in told["laws"]} == {"affine", "stack"}
-    rows = np.array([1, -1, 1, -1, 1, -1], np.float32)  # mean 0, variance 1, 1/sqrt(1 + 3) = 1/2
-    data = np.random.default_rng(3).permuted(np.tile(rows, (2, 7, 1)), axis=2)
-    _assert_equal(proto, after, {"x": data})
-    assert _optimized(after)[1]["laws"] == []
-
-
 @pytest.mark.parametrize(
     "nothing",
     [

@@ -25,7 +25,7 @@ from ...graphs.text import integers, model
 
 COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9, channels=1)
 LAWS = ("affine", "commute", "compose", "demand", "linear", "permute", "prune", "rank", "split",
-        "stack", "sum")  # fmt: skip
+        "sum")  # fmt: skip
 
 
 def drawn(name: str, *shape: int) -> np.ndarray:
@@ -186,11 +186,6 @@ EXAMPLES = {
         "a = Conv(x, w) y = Conv(a, v)",
         IMAGE,
         {"w": drawn("w", 9, 4, 1, 1), "v": drawn("v", 3, 9, 1, 1)},
-    ),
-    "stack": (
-        "a = Conv(x, w) b = Conv(x, v) y = Concat<axis = 1>(a, b)",
-        IMAGE,
-        {"w": (3, 4, 1, 1), "v": (2, 4, 1, 1)},
     ),
     "permute": (
         "a = Conv(x, w) b = Reshape(a, apart) c = Transpose<perm = [0, 2, 1, 3, 4]>(b) "

@@ -41,7 +41,7 @@ LAWS: dict[str, Law] = {
         Law(
             "affine",
             "W(diag(s)x + t) = (W diag(s))x + Wt,  diag(s)(Wx + b) = (diag(s)W)x + s∘b",
-            "batch normalisation, LayerScale, per-channel Mul, Add, Sub, Div, a LayerNorm's affine",
+            "batch normalisation, LayerScale, per-channel Mul, Add, Sub, Div",
             "before a zero-padded K×K only a scale: the border sees 0 and not t",
         ),
         Law(
@@ -74,12 +74,6 @@ LAWS: dict[str, Law] = {
             "W = BA,  A: (r, C_in), B: (C_out, r)",
             "1×1s and linear layers whose outputs are combinations of r of them",
             "W is numerically of rank r, at rounding level; r(a + b) < ab",
-        ),
-        Law(
-            "stack",
-            "[f(W₁x + b₁); f(W₂x + b₂)] = f([W₁; W₂]x + [b₁; b₂])",
-            "siblings on one input, concatenated or cut apart again; and a map that is only cut",
-            "the same kernel, strides and pads, the same f; with a Split only where that pays",
         ),
         Law(
             "permute",

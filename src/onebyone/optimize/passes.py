@@ -1,7 +1,7 @@
 """The laws that look beyond one linear region, each a pass over the whole graph.
 
-Regions are planned by `search`; these passes move strides, drop or reorder channels, stack and
-factor maps where the regions have nothing left to gain, so each finds products as they will be.
+Regions are planned by `search`; these passes move strides, drop or reorder channels and factor
+maps where the regions have nothing left to gain, so each finds products as they will be.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from onebyone.graph.shapes import Sizes
 from onebyone.optimize.channels.prune import prune
 from onebyone.optimize.channels.relabel import relabel
 from onebyone.optimize.maps.factor import factor_maps
-from onebyone.optimize.maps.normalization import fold_normalizations
-from onebyone.optimize.maps.stack import stack
 from onebyone.optimize.outline import NOTHING, Outline
 from onebyone.optimize.positions.crop import crop
 from onebyone.optimize.positions.demand import hoist_strides
@@ -73,22 +71,6 @@ class Pass:
     run: Callable[[ir.Model, Sizes, Profile, float], Iterator[Rewrite]]
 
 
-def _fold(model: ir.Model, _sizes: Sizes, _profile: Profile, limit: float) -> Iterator[Rewrite]:
-    for found in fold_normalizations(model.graph, limit):
-        laws, saved, lost = frozenset({"affine"}), {"affine": 0}, found.lost_bits
-        yield Rewrite(
-            found.root,
-            found.nodes,
-            laws,
-            Cost(),
-            Cost(),
-            saved,
-            lost_bits=lost,
-            moved=found.moved,
-            made=found.nodes,
-        )
-
-
 def _prune(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> Iterator[Rewrite]:
     before = macs(model.graph, sizes)
     found = list(prune(model.graph, model.opset_imports[""], profile.channels))
@@ -120,12 +102,6 @@ def _permute(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> 
             made=found.made,
             moved=found.moved,
         )
-
-
-def _stack(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> Iterator[Rewrite]:
-    for found in stack(model.graph, sizes, profile):
-        laws, costs = frozenset({"stack"}), (found.before, found.after)
-        yield Rewrite(found.root, found.nodes, laws, *costs, {"stack": 0}, made=found.made)
 
 
 def _rank(model: ir.Model, sizes: Sizes, profile: Profile, limit: float) -> Iterator[Rewrite]:
@@ -162,7 +138,7 @@ def _crop(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> Ite
         yield Rewrite(found.root, found.nodes, laws, *costs, saved, made=made)
 
 
-FIRST = (Pass("affine", _fold), Pass("prune", _prune))
+FIRST = (Pass("prune", _prune),)
 """Run once, before the regions: what they leave makes regions smaller."""
 
 PASSES = (
@@ -170,10 +146,6 @@ PASSES = (
     Pass("demand", _crop),
     Pass("prune", _prune),
     Pass("permute", _permute),
-    Pass("stack", _stack),
     Pass("rank", _rank),
-    Pass("affine", _fold),
 )
-"""Run in this order, each where all before it have nothing left to do.
-
-The last finds what it did not find at first: a layer without a bias got one by being stacked."""
+"""Run in this order, each where all before it have nothing left to do."""

@@ -1,1 +1,1 @@
-"""Single maps: siblings stacked or parted, low ranks factored, norms folded in."""
+"""Single maps: those of low rank as two."""

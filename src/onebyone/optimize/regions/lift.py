@@ -21,7 +21,7 @@ from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Sum, 
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.word import Word
 from onebyone.graph.channel_axes import channel_axes
-from onebyone.graph.channels import ChannelNode, channel_map
+from onebyone.graph.channels import ChannelNode, channel_map, is_pointwise_convolution
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.fused import fused_by_engines
@@ -180,11 +180,7 @@ class _Lifter:
     def _shared(self, value: ir.Value, axis: int) -> Term | None:
         """A value that exists anyway; one object, so that equal operands are seen to be equal."""
         leaf = self._leaf(value, axis)
-        if (
-            leaf is None
-            or not is_shared(value, self.context.reads)
-            or role_of(value) is Role.CONVOLUTION
-        ):
+        if leaf is None or not is_shared(value, self.context.reads) or _is_kernel(value):
             return leaf
         if self.nodes >= MAX_NODES or self.looked_through >= MAX_LOOKS_THROUGH:
             return leaf
@@ -421,10 +417,12 @@ class _Lifter:
         return None if term is None else term.then(Word((step,)))
 
 
-def role_of(value: ir.Value) -> Role:
-    """The role of the node that makes a value."""
+def _is_kernel(value: ir.Value) -> bool:
+    """Whether a convolution that sees neighbours makes a value: computed twice it never pays."""
     node = value.producer()
-    return Role.OPAQUE if node is None else role(node)
+    if node is None or role(node) is not Role.CONVOLUTION:
+        return False
+    return not is_pointwise_convolution(node)
 
 
 def pads(node: ir.Node) -> bool:
