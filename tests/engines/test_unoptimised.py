@@ -9,8 +9,8 @@ import pytest
 from onebyone.graph.read import read
 from onebyone.verify import engine
 
-from ...graphs.text import integers
-from ..networks import CLASSES, WIDTH, deep
+from ..graphs.text import integers
+from ..optimize.networks import CLASSES, WIDTH, deep
 
 
 def test_a_large_model_goes_by_way_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:

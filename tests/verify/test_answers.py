@@ -21,7 +21,7 @@ from onebyone.verify import answers, engine
 from onebyone.verify.answers import Answer, Reference, noise
 from onebyone.verify.verify import verify
 
-from ...graphs.text import model
+from ..graphs.text import model
 
 
 def floor(body: str, x: str = "float[1] x") -> float:

@@ -13,8 +13,8 @@ from onnx import ModelProto, helper, numpy_helper
 from onebyone.verify.certificate import Certificate
 from onebyone.verify.verify import verify
 
-from ...graphs import text
-from ..networks import FAULTS, composed, deep, edited
+from ..graphs import text
+from ..optimize.networks import FAULTS, composed, deep, edited
 
 RNG = np.random.default_rng(7)
 

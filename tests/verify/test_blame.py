@@ -12,7 +12,7 @@ from onebyone.optimize import optimize
 from onebyone.verify.blame import leaves_choice
 from onebyone.verify.verify import verify
 
-from ...graphs.text import integers, model
+from ..graphs.text import integers, model
 
 RESHAPE = ("y = Reshape(x, s)", {"s": np.array([2, 7])})
 GATHER = ("y = Gather<axis = 1>(x, i)", {"i": np.array([9])})

@@ -20,8 +20,8 @@ from onebyone.optimize.regions import operations
 from onebyone.optimize.rewrite import Rewrite, rewrite
 from onebyone.verify.pieces.ledger import Ledger
 
-from ...graphs.drawn import Drawn, drawn_models
-from ...graphs.text import integers, model
+from ..graphs.drawn import Drawn, drawn_models
+from ..graphs.text import integers, model
 
 COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9, channels=1)
 LAWS = ("affine", "commute", "compose", "demand", "linear", "permute", "prune", "rank", "split",

@@ -11,7 +11,7 @@ from onebyone.verify.certificate import OutputCheck
 from onebyone.verify.judge import judge_exact
 from onebyone.verify.ties import Tie, exposed, settled, ties
 
-from ...graphs.text import model
+from ..graphs.text import model
 
 VALUES = np.array([[1.0, 3.0, 3.0 + 1e-7, -4.0], [2.0, 0.5, 1.0, 1.0]])
 TIE = Tie("y", "m", "n", axis=1, keepdims=False)

@@ -16,9 +16,9 @@ from onebyone.graph.read import read
 from onebyone.verify import engine
 from onebyone.verify.verify import Certificate, verify
 
-from ...graphs.drawn import sample
-from ...graphs.text import feed, integers, model
-from ..networks import CLASSES, FAULTS, composed, deep, edited
+from ..graphs.drawn import sample
+from ..graphs.text import feed, integers, model
+from ..optimize.networks import CLASSES, FAULTS, composed, deep, edited
 
 FLOAT = TensorProto.FLOAT
 
