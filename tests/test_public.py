@@ -62,25 +62,31 @@ def test_public_functions_are_documented_and_typed(module: str) -> None:
             assert signature.return_annotation is not signature.empty, f"{module}.{name}"
 
 
-# `optimize` is a package and a function: each way of asking must give both, whatever came first.
+# Two names are a package and a function: each way of asking must give both, whatever came first.
 WAYS = (
     "import onebyone; assert callable(onebyone.optimize)",
-    "from onebyone import optimize; assert callable(optimize)",
+    "from onebyone import optimize, verify; assert callable(optimize) and callable(verify)",
     "import onebyone.verify.verify as v; assert callable(v.verify)",
     "from onebyone.optimize import optimize as f; assert callable(f)",
+    "import onebyone; assert callable(onebyone.verify)",
 )
 
 
 @pytest.mark.parametrize("ways", list(permutations(WAYS, 2)))
-def test_optimize_is_callable_in_any_order_of_import(ways: tuple[str, str]) -> None:
-    last = "import onebyone, onebyone.verify.verify; assert callable(onebyone.optimize)"
+def test_packages_are_callable_in_any_order_of_import(ways: tuple[str, str]) -> None:
+    last = (
+        "import onebyone, onebyone.verify.verify, onebyone.optimize.run; "
+        "assert callable(onebyone.optimize) and callable(onebyone.verify)"
+    )
     subprocess.run([sys.executable, "-c", "\n".join((*ways, last))], check=True)
 
 
-def test_optimize_shows_the_signature_of_its_function() -> None:
+def test_packages_show_the_signature_of_their_function() -> None:
     from onebyone.api import optimize
     from onebyone.optimize import optimize as stage
+    from onebyone.verify.verify import verify
 
+    assert inspect.signature(onebyone.verify) == inspect.signature(verify)
     assert inspect.signature(onebyone.optimize) == inspect.signature(optimize)
     shared = inspect.signature(stage).parameters
     assert shared.keys() - inspect.signature(optimize).parameters.keys() == set()

@@ -13,8 +13,8 @@ A few functions and the errors they raise; each is imported when it is first ask
 
 `onebyone.nn` holds layers, blocks and conversions for PyTorch; it is imported by its name.
 
-`onebyone.optimize` is a package and the function in one: calling the package calls
-`onebyone.api.optimize`.
+`onebyone.optimize` and `onebyone.verify` are packages and functions in one: calling the package
+calls `onebyone.api.optimize`, and `onebyone.verify.verify.verify`.
 
 >>> import onebyone
 >>> onebyone.__all__
@@ -48,7 +48,7 @@ _HOMES = {
     "optimize": ("onebyone.optimize", None),
     "rank": ("onebyone.api", "rank"),
     "read": ("onebyone.graph.read", "read"),
-    "verify": ("onebyone.verify.verify", "verify"),
+    "verify": ("onebyone.verify", None),
     "write": ("onebyone.graph.write", "write"),
 }
 

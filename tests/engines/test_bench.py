@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from onebyone.engines import bench as module
-from onebyone.engines import engines
+from onebyone.engines import engine as rows
 from onebyone.engines.bench import bench, chosen_clock
 from onebyone.engines.engine import ENGINES
 from onebyone.engines.machine import Machine
@@ -109,7 +109,7 @@ def test_a_missing_file_is_unreadable(name: str, tmp_path: Path) -> None:
 # --- LiteRT, played by another engine ---------------------------------------------------------
 
 
-def _standing_in(source: Path, _inputs: Mapping[str, Any], _threads: int) -> engines.Run:
+def _standing_in(source: Path, _inputs: Mapping[str, Any], _threads: int) -> rows.Run:
     assert source.suffix == ".tflite"
     return lambda: [np.zeros(1)]
 
@@ -117,7 +117,7 @@ def _standing_in(source: Path, _inputs: Mapping[str, Any], _threads: int) -> eng
 @pytest.fixture
 def _litert(monkeypatch: pytest.MonkeyPatch) -> None:
     row = replace(ENGINES["litert"], package="numpy", module="numpy", loader=_standing_in)
-    monkeypatch.setitem(engines.ENGINES, "litert", row)
+    monkeypatch.setitem(rows.ENGINES, "litert", row)
 
 
 @pytest.mark.usefixtures("_litert")
@@ -146,7 +146,7 @@ def test_an_engine_that_is_not_here_is_named(
     models: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = replace(ENGINES["openvino"], module="no_such_module")
-    monkeypatch.setitem(engines.ENGINES, "openvino", row)
+    monkeypatch.setitem(rows.ENGINES, "openvino", row)
     found = bench(models[:1], threads=1, seconds=0.0)
     assert [row.engine for row in found.rows] == ["onnxruntime"]
     assert found.notes == ("OpenVINO is not installed: pip install openvino",)

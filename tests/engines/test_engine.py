@@ -12,7 +12,7 @@ import onnx
 import onnx.parser
 import pytest
 
-from onebyone.engines import engines
+from onebyone.engines import engine as rows
 from onebyone.engines.engine import ENGINES, EngineRefuses, engine, installed
 from onebyone.engines.single_operators import matmul
 from onebyone.errors import UsageError
@@ -95,6 +95,6 @@ def test_an_unknown_engine_is_named() -> None:
 
 def test_a_missing_engine_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     absent = replace(ENGINES["litert"], module="no_such_module")
-    monkeypatch.setitem(engines.ENGINES, "litert", absent)
+    monkeypatch.setitem(rows.ENGINES, "litert", absent)
     with pytest.raises(UsageError, match=r"not installed: pip install ai-edge-litert$"):
         engine("litert")

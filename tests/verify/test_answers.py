@@ -12,12 +12,13 @@ import onnx_ir as ir
 import pytest
 from onnx import ModelProto, TensorProto
 
+from onebyone.engines import unoptimised
 from onebyone.engines.inputs import Feed
 from onebyone.engines.unoptimised import Array, Run
 from onebyone.errors import UsageError
 from onebyone.graph.read import read
 from onebyone.graph.time_limit import TakesTooLong
-from onebyone.verify import answers, engine
+from onebyone.verify import answers
 from onebyone.verify.answers import Answer, Reference, noise
 from onebyone.verify.verify import verify
 
@@ -104,7 +105,7 @@ def test_what_fails_is_told_in_one_line_however_long_the_names() -> None:
 
 @pytest.mark.parametrize("said", ["std::bad_alloc", "Failed to allocate memory for requested"])
 def test_an_engine_without_memory_refuses_nothing(said: str) -> None:
-    with pytest.raises(MemoryError, match="ONNX Runtime: "), engine._told():
+    with pytest.raises(MemoryError, match="ONNX Runtime: "), unoptimised._told():
         raise RuntimeError(f"while running Pad node: {said}")
 
 

@@ -11,9 +11,9 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from onebyone.engines import unoptimised
 from onebyone.errors import CheckFailed, UnreadableModel, UsageError
 from onebyone.graph.read import read
-from onebyone.verify import engine
 from onebyone.verify.verify import Certificate, verify
 
 from ..graphs.drawn import sample
@@ -438,7 +438,7 @@ def test_sequences_are_compared_element_by_element(
 
 
 def refuses(_: object) -> None:
-    raise engine.EngineRefuses("no")
+    raise unoptimised.EngineRefuses("no")
 
 
 @pytest.mark.parametrize(
