@@ -21,7 +21,7 @@ PASS_FAULTS: tuple[Mutant, ...] = (
            "vt[:rank]", "vt[-rank:]"),
     Mutant("rank", "_Prices.alone", "two maps are placed whatever they cost",
            "optimize/maps/factor",
-           "inner + outer + detour(node, profile) + profile.reading(copied) < whole",
+           "second + profile.reading(copied) < whole",
            "True"),
     Mutant("rank", "_matrix", "groups are ignored", "optimize/maps/factor",
            'is_pointwise_convolution(node) and node.attributes.get_int("group", 1) == 1',

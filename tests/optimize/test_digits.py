@@ -285,17 +285,6 @@ def test_a_shift_that_rounds_what_it_is_added_to_stays() -> None:
     assert [n.op_type for n in optimize(proto, verify=False).model.graph] == ["MatMul"]
 
 
-def test_a_large_shift_of_a_layer_normalisation_stays() -> None:
-    constants = {"g": full(2, 8), "b": B, "c": normal(5)}
-    body = "n = LayerNormalization<axis = -1>(x, g, h) m = MatMul(n, b) y = Add(m, c)"
-    for size, folded in ((1.0, True), (4096.0, False)):
-        proto = model(body, TOKENS, constants={**constants, "h": full(size, 8)})
-        report = optimize(proto).report
-        assert [row.law for row in report.laws] == ["affine"] * folded
-        assert all(row.lost_bits <= 1 for row in report.laws)
-        assert optimize(proto, lost_bits=20, verify=False).report.laws
-
-
 def test_a_limit_is_a_number_of_bits() -> None:
     proto = MODELS[6].proto()
     assert optimize(proto, lost_bits=7.7, verify=False).report.laws != ()

@@ -119,12 +119,3 @@ def test_sizes_that_become_known_on_the_way_are_folded() -> None:
     assert done
     assert operators(found).count("Slice") == 0
     assert operators(rewritten(to_proto(found))[0]) == operators(found)
-
-
-def test_an_affine_part_of_a_layer_normalisation_is_told_as_a_rewrite() -> None:
-    body = "n = LayerNormalization(x, g) y = MatMul(n, w)"
-    constants = {"g": (3,), "w": (3, 4)}
-    proto = model(body, "float[2,5,3] x", constants=constants)
-    _, (done,), _ = rewritten(proto)
-    assert (done.root, done.laws, done.saved) == ("n", {"affine"}, {"affine": 0})
-    assert rewritten(proto, "compose")[1] == []

@@ -170,21 +170,6 @@ def test_quantised_regions_are_left_alone_and_said_to_be() -> None:
     assert any("quanti" in row["reason"].lower() for row in told["refusals"])
 
 
-def test_a_layer_norm_gives_its_affine_part_to_the_next_linear_layer() -> None:
-    # Rows of ±1, as many of each: mean 0, variance 1, and 1/sqrt(1 + 3) = 1/2 exactly.
-    body = "n = LayerNormalization<axis: int = -1, epsilon: float = 3.0>(x, g, h) "
-    body += "t = MatMul(n, w) y = Add(t, b)"
-    proto = model(body, "float[2,7,6] x", constants={"g": (6,), "h": (6,), "w": (6, 4), "b": (4,)})
-    after, told = _optimized(proto)
-    rng = np.random.default_rng(3)
-    rows = np.array([1, -1, 1, -1, 1, -1], np.float32)
-    data = rng.permuted(np.tile(rows, (2, 7, 1)), axis=2)
-    _assert_equal(proto, after, {"x": data})
-    assert "affine" in {row["law"] for row in told["laws"]}
-    kept = next(node for node in after.graph.node if node.op_type == "LayerNormalization")
-    assert np.array_equal(_constants(after)[kept.input[1]], np.ones(6, np.float32))
-
-
 def test_an_intermediate_value_that_is_an_output_is_still_there() -> None:
     proto = model(CHAIN, X, "y, t", WEIGHTS)
     after, told = _optimized(proto)

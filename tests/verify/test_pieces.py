@@ -217,9 +217,9 @@ EXAMPLES = {
         {"w": (5, 4, 3, 3), "v": (3, 5, 1, 1)},
     ),
     "affine": (
-        "n = LayerNormalization(x, g, b) a = MatMul(n, w) y = Add(a, c)",
-        "float[2,7,4] x",
-        {"g": (4,), "b": (4,), "w": (4, 3), "c": (3,)},
+        "n = Mul(x, g) m = Add(n, b) y = Conv(m, w)",
+        IMAGE,
+        {"g": (4, 1, 1), "b": (4, 1, 1), "w": (3, 4, 1, 1)},
     ),
 }
 

@@ -30,6 +30,9 @@ JOINED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "concatenations with two readers": (
         "t = Concat<axis = 1>(x, x) u = Concat<axis = 1>(x, t) v = Concat<axis = 1>(t, x) "
         "y = Sub(u, v)", {}, ["Concat", "Sub"]),
+    "the pieces of a cut": (
+        "s = Sin(x) p, q = Split<axis = 1>(s, k) c = Concat<axis = -3>(p, q) y = Abs(c)",
+        {"k": _i(1, 1)}, ["Sin", "Abs"]),
     "a wider type on the way": ("t = Cast<to = 11>(x) y = Cast<to = 10>(t) ", {}, ["Cast"]),
     "a mean and its axes": ("t = ReduceMean<axes = [2, 3], keepdims = 0>(x) y = Unsqueeze(t, k)",
                             {"k": _i(-1, -2)}, ["ReduceMean"]),
@@ -53,6 +56,17 @@ APART: dict[str, tuple[str, dict[str, Any]]] = {
                          {"k": _i(1), "m": _i(3), "z": _i(0)}),
     "a narrower type on the way": ("t = Cast<to = 10>(x) y = Cast<to = 1>(t)", {}),
     "an integer on the way": ("t = Cast<to = 7>(x) y = Cast<to = 1>(t)", {}),
+    "pieces in another order": (
+        "s = Sin(x) p, q = Split<axis = 1>(s, k) c = Concat<axis = 1>(q, p) y = Abs(c)",
+        {"k": _i(1, 1)}),
+    "pieces twice": (
+        "s = Sin(x) p, q = Split<axis = 1>(s, k) c = Concat<axis = 1>(p, q, q) y = Abs(c)",
+        {"k": _i(1, 1)}),
+    "pieces along another axis": (
+        "s = Sin(x) p, q = Split<axis = 1>(s, k) c = Concat<axis = 2>(p, q) y = Abs(c)",
+        {"k": _i(1, 1)}),
+    "pieces of an input, as an output": (
+        "p, q = Split<axis = 1>(x, k) y = Concat<axis = 1>(p, q)", {"k": _i(1, 1)}),
     "padding with ones": ("t = Pad(x, k, o) y = Conv(t, w)",
                           {"k": _i(0, 0, 1, 2, 0, 0, 0, 1), "w": (3, 2, 3, 3),
                            "o": np.array(1, np.float32)}),

@@ -250,11 +250,15 @@ def test_a_shared_value_is_a_leaf_or_what_it_is_made_of() -> None:
     assert (factors(made), made.node.value[0].name) == (["3→3"], "x")
 
 
-def test_a_shared_convolution_is_a_leaf() -> None:
+@pytest.mark.parametrize(("kernel", "node"), [((4, 3, 1, 1), Choice), ((4, 3, 3, 3), Leaf)])
+def test_a_shared_convolution_is_looked_through_where_its_kernel_is_1(
+    kernel: tuple[int, ...], node: type
+) -> None:
     body = "a = Conv(x, w) r = Relu(a) n = Neg(a) y = Conv(n, v)"
-    term = lifted(model(body, X, "y, r", {**W43, **W34}))["y"].term
-    assert isinstance(term.node, Leaf)
-    assert term.node.value[0].name == "a"
+    term = lifted(model(body, X, "y, r", {**W34, "w": kernel}))["y"].term
+    assert isinstance(term.node, node)
+    leaf = term.node.terms[0].node if isinstance(term.node, Choice) else term.node
+    assert leaf.value[0].name == "a"
 
 
 def test_shared_values_are_looked_through_only_so_deep() -> None:

@@ -42,6 +42,8 @@ def join_pairs(graph: ir.Graph) -> Counter[str]:
         before = None if row is None else _before(node)
         if row is not None and before is not None and row(node, before, numbers):
             found[node.op_type] += 1
+        elif row is None and node.op_type == "Concat" and node.domain == "" and _concats(node):
+            found["Concat"] += 1
     return found
 
 
@@ -190,14 +192,15 @@ def _negations(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
     return before.op_type == node.op_type and x is not None and bypass(node.outputs[0], x)
 
 
-def _concats(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
-    """All pieces of a Split in their order are what was split; a join of joins is one."""
-    if before.op_type == "Split" and tuple(node.inputs) == tuple(before.outputs):
-        return _put_together(node, before)
-    return _joins_joins(node)
+def _concats(node: ir.Node) -> bool:
+    return _pieces(node) or _joins(node)
 
 
-def _put_together(node: ir.Node, split: ir.Node) -> bool:
+def _pieces(node: ir.Node) -> bool:
+    """All pieces of a Split, in their order and along its axis, are what was split."""
+    split = _before(node)
+    if split is None or split.op_type != "Split" or tuple(node.inputs) != tuple(split.outputs):
+        return False
     x = split.inputs[0]
     if x is None or x.shape is None:
         return False
@@ -205,7 +208,7 @@ def _put_together(node: ir.Node, split: ir.Node) -> bool:
     return _axis(node) == cut and bypass(node.outputs[0], x)
 
 
-def _joins_joins(node: ir.Node) -> bool:
+def _joins(node: ir.Node) -> bool:
     """A concatenation of concatenations along one axis, where all that read those are such."""
     axis, parts = _axis(node), list[ir.Value | None]()
     for x in node.inputs:
@@ -307,7 +310,6 @@ def _other_way(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
 
 ROWS: dict[str, Row] = {
     "Cast": _casts,
-    "Concat": _concats,
     "Conv": _pads,
     "Flatten": _views,
     "Gemm": _transposed,
