@@ -99,7 +99,7 @@ def test_the_report_as_json_is_not_followed_by_words(
     model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["optimize", str(model), "--dry-run", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["schema"] == 1
+    assert json.loads(capsys.readouterr().out)["schema"] == 2
 
 
 def test_small_external_data_are_seen_by_the_engine(

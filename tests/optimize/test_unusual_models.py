@@ -300,6 +300,27 @@ def test_a_decoder_with_run_time_sizes_saves_the_same_at_every_size() -> None:
 
 
 @pytest.mark.parametrize(
+    ("after", "macs"),
+    [
+        ("y = Sub(p, q)", 4 * 4),
+        ("r = Relu(p) s = Sigmoid(q) y = Concat<axis = 1>(r, s)", 2 * 4 * 4),
+    ],
+)
+def test_an_expansion_goes_where_each_reader_alone_is_cheaper_without_it(
+    after: str, macs: int
+) -> None:
+    """4 → 64 read by two 64 → 4, 768 multiply-accumulates a position."""
+    body = f"a = Conv(x, w) p = Conv(a, v) q = Conv(a, u) {after}"
+    weights = {"w": (64, 4, 1, 1), "v": (4, 64, 1, 1), "u": (4, 64, 1, 1)}
+    proto = model(body, "float[2,4,5,3] x", constants=weights)
+    result, told = _optimized(proto)
+    assert told["before"]["macs"] == 30 * 768
+    assert told["after"]["macs"] == 30 * macs
+    if "Sigmoid" not in after:
+        _assert_equal(proto, result)
+
+
+@pytest.mark.parametrize(
     "nothing",
     [
         "y = Pad(t, zeros)",

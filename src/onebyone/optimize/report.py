@@ -167,9 +167,9 @@ class Report(Shown):
         return f"{gained(self)}; proof: {proof(self).split(';')[0]}"
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON, schema 1 (docs/json.md)."""
+        """As JSON, schema 2 (docs/json.md)."""
         return {
-            "schema": 1,
+            "schema": 2,
             "inputs": [{"name": n, "shape": list(shape)} for n, shape in self.before.count.inputs],
             "assumed": [size.to_dict() for size in self.before.count.assumed],
             "before": self.before.to_dict(),
