@@ -129,7 +129,7 @@ def torchscript(block: Block) -> onnx.ModelProto:
     return onnx.load_from_string(file.getvalue())
 
 
-def optimized(block: Block, model: onnx.ModelProto) -> tuple[ir.Model, Report]:
+def rewritten(block: Block, model: onnx.ModelProto) -> tuple[ir.Model, Report]:
     shapes = {model.graph.input[0].name: block.shape}
     # Of maps as small as these siblings are stacked, and small integers hold dead channels and low
     # ranks: what these laws leave are fewer pointwises or more, not those of the block. Nor have
@@ -168,7 +168,7 @@ def found(model: ir.Model) -> Counter[str]:
 
 @each_block
 def test_onnx_holds_the_block_and_nothing_else(block: Block) -> None:
-    model, report = optimized(block, dynamo(block))
+    model, report = rewritten(block, dynamo(block))
     check_model(block, model, report)
     assert found(model) == operators(block.operators)
 
@@ -176,6 +176,6 @@ def test_onnx_holds_the_block_and_nothing_else(block: Block) -> None:
 @pytest.mark.parametrize("name", BLOCKS)
 def test_onnx_by_torchscript(name: str) -> None:
     block = BLOCKS[name]
-    model, report = optimized(block, torchscript(block))
+    model, report = rewritten(block, torchscript(block))
     check_model(block, model, report)
     assert found(model) == operators(block.script or block.operators)
