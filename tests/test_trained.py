@@ -12,6 +12,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from tests.quick import slow_but
+
 IMAGES = {"text": "page left", "lines": "page left", "faces": "astronaut", "objects": "chelsea"}
 # What a reader, a face detector and ImageNet's list of classes say of them.
 ANSWERS = {
@@ -35,7 +37,11 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
 
 @pytest.mark.filterwarnings("ignore")  # the packages' and the exporter's, about themselves
 @pytest.mark.parametrize(
-    "name", [pytest.param("text", marks=no_reader), "lines", "faces", "objects"]
+    "name",
+    [
+        pytest.param("text", marks=[no_reader, pytest.mark.slow]),
+        *slow_but("objects", of=("lines", "faces", "objects")),
+    ],
 )
 def test_answers_are_kept(
     name: str, benchmark: Callable[[str], ModuleType], tmp_path: Path

@@ -15,6 +15,8 @@ import onnx.parser
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.signals import SIGNALS, as_in_a_terminal
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork, nothing is watched")
 
 PROGRAM = """
@@ -32,6 +34,7 @@ def started(does: str, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM.format(does=does)],
         env={**os.environ, "TMPDIR": str(folder)},
+        preexec_fn=as_in_a_terminal,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -58,7 +61,7 @@ def test_a_crash_is_a_line_and_leaves_nothing(name: str, said: str, tmp_path: Pa
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_signals_are_handed_on(number: signal.Signals, tmp_path: Path) -> None:
     program = started("print('go', flush=True); time.sleep(60)", tmp_path)
     assert program.stdout is not None
@@ -76,7 +79,7 @@ DEAF = (
 )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_native_code_does_not_keep_anybody_waiting(number: signal.Signals, tmp_path: Path) -> None:
     program = started(DEAF + "time.sleep(60)", tmp_path)
     assert program.stdout is not None

@@ -457,6 +457,8 @@ def _quiet() -> Iterator[None]:
 
 def _fail(error: BaseException) -> int:
     """Say what went wrong in one line on stderr; return the exit code."""
+    if isinstance(error, SystemExit) and not error.code:  # click has told a shell how to complete
+        return 0
     if isinstance(error, BrokenPipeError | SystemExit):  # to which click and rich turn the former
         # Nobody reads stdout: point it elsewhere, or the interpreter fails when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -41,10 +41,12 @@ def interruptible() -> None:
 def bound_memory() -> None:
     """Let this process have no more than the machine, or its container, has; where that works."""
     most = memory()
-    if sys.platform == "win32" or most is None:
+    try:
+        import resource
+    except ImportError:  # Windows
         return
-    import resource
-
+    if most is None:
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if soft == resource.RLIM_INFINITY or soft > most:
         with suppress(ValueError, OSError):  # a system that counts in another way

@@ -41,7 +41,8 @@ _flags: mmap.mmap | None = None
 def watched() -> bool:
     """Fork, and return in the child; the parent ends with the child's exit code.
 
-    Nothing happens, and False is returned, where there is no fork, or no room for another process.
+    Nothing happens, and False is returned, where there is no fork (Windows), or no room for another
+    process.
     """
     global _flags
     if not hasattr(os, "fork"):

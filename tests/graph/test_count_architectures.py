@@ -26,6 +26,7 @@ from pathlib import Path
 import pytest
 
 from onebyone.graph.count import count
+from tests.quick import slow_but
 
 torch = pytest.importorskip("torch")
 
@@ -177,7 +178,12 @@ def flops(network: torch.nn.Module, image: torch.Tensor) -> int:
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize("row", ROWS, ids=str)
+NAMED = {str(row): row for row in ROWS}
+
+
+@pytest.mark.parametrize(
+    "row", slow_but("mobilenetv2_w1-torchscript", "segformer-b0-dynamo", of=NAMED)
+)
 def test_agrees_with_pytorch(row: Row, tmp_path: Path) -> None:
     with quiet():
         network, image = random_network(row), torch.rand(row.shape)

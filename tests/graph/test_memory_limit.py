@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +14,8 @@ from onebyone.optimize import optimize
 from onebyone.verify.verify import verify
 
 from ..graphs.text import model
+
+resource = pytest.importorskip("resource")
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import os
 import random
 import select
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -22,10 +21,10 @@ import numpy as np
 from tests.graphs.text import model
 from tests.hostile.external import moved_out
 from tests.hostile.judge import left_by, start
+from tests.signals import SIGNALS
 
 __all__ = ["Interruption", "interruption", "usual_time"]
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 OLD = {"out.onnx": b"precious", "out.onnx.data": b"old data"}
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onebyone.graph.time_limit import VARIABLE
+from tests.signals import as_in_a_terminal
 
 __all__ = [
     "COMMANDS",
@@ -143,6 +144,7 @@ def _command(
     code = 70
     try:
         os.setsid()
+        as_in_a_terminal()
         os.chdir(folder)
         for stream, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(place / name, os.O_WRONLY | os.O_CREAT), stream)

@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from onebyone.nn.count import count
+from tests.quick import slow_but
 
 # Fused attention on a CPU has MACs that PyTorch's counter knows under the names of other devices.
 FUSED = {
@@ -87,7 +88,7 @@ def flops(network: nn.Module, example: Example) -> int:
     return int(counter.get_total_flops())
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", slow_but("ghostnet", "t5", of=tuple(ARCHITECTURES)))
 def test_agrees_with_pytorch(name: str) -> None:
     with quiet():
         network, example = ARCHITECTURES[name]()

@@ -25,6 +25,7 @@ from onebyone.nn.pointwise import Pointwise
 from onebyone.optimize.report import Report
 from onebyone.verify.bound import Noise, limits
 
+from ..quick import slow_but
 from .blocks import BLOCKS, Block, operators, sample, with_small_integers
 
 # What the compilers and exporters say of themselves.
@@ -41,6 +42,9 @@ pytestmark = [
 ]
 
 each_block = pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+# Exported and compiled: seconds each. These two meet images and tokens, strides, norms and sums.
+two_blocks = ("bottleneck, v1.5, stride 2", "shared MLP, channels last")
+mostly_slow = pytest.mark.parametrize("block", slow_but(*two_blocks, of=BLOCKS))
 
 
 def made(block: Block) -> nn.Module:
@@ -76,7 +80,7 @@ def test_forward_in_each_dtype(block: Block, dtype: torch.dtype) -> None:
     check(block, x, y)
 
 
-@each_block
+@mostly_slow
 def test_compile_without_graph_breaks(block: Block) -> None:
     torch.compiler.reset()
     module = made(block)
@@ -92,8 +96,9 @@ def test_compile_without_graph_breaks(block: Block) -> None:
             assert torch.equal(gradient, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
-@pytest.mark.parametrize("name", ["bottleneck, v1.5, stride 2", "shared MLP, channels last"])
+@pytest.mark.parametrize("name", two_blocks)
 def test_compile_to_machine_code(name: str) -> None:
     torch.compiler.reset()
     block = BLOCKS[name]
@@ -108,7 +113,7 @@ def exported(block: Block) -> torch.export.ExportedProgram:
     return torch.export.export(made(block), (sample(block.shape),), dynamic_shapes=(free,))
 
 
-@each_block
+@mostly_slow
 def test_torch_export_for_any_size(block: Block) -> None:
     program = exported(block).module()
     for x in (sample(block.shape), another(block)):
@@ -129,7 +134,7 @@ def torchscript(block: Block) -> onnx.ModelProto:
     return onnx.load_from_string(file.getvalue())
 
 
-def optimized(block: Block, model: onnx.ModelProto) -> tuple[ir.Model, Report]:
+def rewritten(block: Block, model: onnx.ModelProto) -> tuple[ir.Model, Report]:
     shapes = {model.graph.input[0].name: block.shape}
     # Small integers hold dead channels and low ranks: what these laws leave are fewer pointwises or
     # more, not those of the block. Nor have integers digits to lose.
@@ -163,16 +168,15 @@ def found(model: ir.Model) -> Counter[str]:
     return Counter(node.op_type for node in model.graph)
 
 
-@each_block
+@mostly_slow
 def test_onnx_holds_the_block_and_nothing_else(block: Block) -> None:
-    model, report = optimized(block, dynamo(block))
+    model, report = rewritten(block, dynamo(block))
     check_model(block, model, report)
     assert found(model) == operators(block.operators)
 
 
-@pytest.mark.parametrize("name", BLOCKS)
-def test_onnx_by_torchscript(name: str) -> None:
-    block = BLOCKS[name]
-    model, report = optimized(block, torchscript(block))
+@mostly_slow
+def test_onnx_by_torchscript(block: Block) -> None:
+    model, report = rewritten(block, torchscript(block))
     check_model(block, model, report)
     assert found(model) == operators(block.script or block.operators)

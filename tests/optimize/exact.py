@@ -16,7 +16,7 @@ from ..graphs.reorder import of_any_order, reordered
 from ..graphs.run import differences, run
 from ..graphs.text import feed, integers
 
-__all__ = ["ANY_WIDTH", "COUNTING", "Outcome", "killed", "optimized"]
+__all__ = ["ANY_WIDTH", "COUNTING", "Outcome", "killed", "optimized", "rewritten"]
 
 COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9, channels=1)
 """A machine on which only multiply-accumulates cost anything to speak of."""
@@ -51,22 +51,27 @@ class Outcome:
         return [shapes[n.input[1]] for n in self.proto.graph.node if n.op_type == op]
 
 
+def rewritten(proto: ModelProto, **options: Any) -> tuple[ModelProto, dict[str, Any]]:
+    """The model as few multiply-accumulates as the laws make it, and its report as a dict."""
+    # Integers have no digits to lose: what rounds is tested elsewhere (test_digits.py).
+    options = {"profile": COUNTING, "verify": False, "lost_bits": inf, **options}
+    result = optimize(proto, **options)
+    return to_proto(result.model), result.report.to_dict()
+
+
 def optimized(proto: ModelProto, law: str, *sizes: dict[str, int], **options: Any) -> Outcome:
     """Apply one law; the answers stay, once is enough, and node order does not matter.
 
     `sizes` are the values of symbolic dimensions, one dict for each run.
     """
-    # Integers have no digits to lose: what rounds is tested elsewhere (test_digits.py).
-    options = {"only": [law], "verify": False, "profile": ANY_WIDTH, "lost_bits": inf, **options}
-    result = optimize(proto, **options)
-    after = Outcome(to_proto(result.model), result.report.to_dict())
+    options = {"only": [law], "profile": ANY_WIDTH, **options}
+    after = Outcome(*rewritten(proto, **options))
     feeds = [feed(proto, **each) for each in sizes or ({},)]
     for a, b in zip(run(proto, *feeds), run(after.proto, *feeds), strict=True):
         assert differences(a, b) == []
-    again = optimize(after.proto, **options).report.to_dict()
-    assert again["laws"] == []
+    assert rewritten(after.proto, **options)[1]["laws"] == []
     if not any(a.HasField("g") for node in proto.graph.node for a in node.attribute):
-        other = optimize(reordered(proto, 7), **options).report.to_dict()
+        other = rewritten(reordered(proto, 7), **options)[1]
         assert of_any_order(other["after"]) == of_any_order(after.told["after"])
     return after
 

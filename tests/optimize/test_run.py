@@ -10,11 +10,11 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from onebyone.cost.profile import Profile
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.optimize import Optimized, optimize
 
 from ..graphs.text import integers, model
+from .exact import COUNTING
 
 X = "float[2,3,5,4] x"
 CHAIN = model("a = Conv(x, w) y = Conv(a, v)", X, constants={"w": (7, 3, 1, 1), "v": (2, 7, 1, 1)})
@@ -23,7 +23,6 @@ DYNAMIC = model(
     "float[n,3,h,k] x",
     constants={"w": (7, 3, 1, 1)},
 )
-COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9)
 
 
 def laws(result: Optimized) -> list[str]:

@@ -1,4 +1,8 @@
-"""What the pages are tested in: Debian's chromium, driven by Playwright."""
+"""What the pages are tested in: Debian's chromium, driven by Playwright.
+
+A browser takes seconds to start and tells the same for months: what needs it is slow, but for one
+test of each page, marked `smoke`.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,14 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "browser" in fixtures and not item.get_closest_marker("smoke"):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,9 @@ import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+from tests.optimize.exact import COUNTING
 
 from onebyone.algebra.channel import ChannelMap
-from onebyone.cost.profile import Profile
 from onebyone.errors import UnreadableModel
 from onebyone.graph.constants import set_aside
 from onebyone.graph.read import read
@@ -23,7 +23,6 @@ from onebyone.verify.pieces.ledger import Ledger
 from ..graphs.drawn import Drawn, drawn_models
 from ..graphs.text import integers, model
 
-COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9, channels=1)
 LAWS = ("affine", "commute", "compose", "demand", "linear", "permute", "prune", "rank", "split",
         "sum")  # fmt: skip
 

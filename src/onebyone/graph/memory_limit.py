@@ -7,7 +7,6 @@ is refused here.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from math import prod
 
@@ -55,10 +54,10 @@ def _bytes(value: ir.Value, shape: tuple[int, ...]) -> int:
 
 def allowed() -> int | None:
     """Bytes that this process may allocate; None where no limit is set."""
-    if sys.platform == "win32":
+    try:
+        import resource
+    except ImportError:  # Windows
         return None
-    import resource
-
     soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
     return None if soft == resource.RLIM_INFINITY else soft
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from onebyone.errors import UsageError
 from onebyone.nn.sliding.fully_convolutional import fully_convolutional
 from tests.nn.sliding.networks import check_slides, images, whole_numbers
+from tests.quick import slow_but
 
 
 def tail(x: Tensor) -> Tensor:
@@ -119,7 +120,9 @@ def test_each_layer_keeps_its_mode() -> None:
     assert torch.equal(sliding(x).flatten(1), wrapped(x))
 
 
-@pytest.mark.parametrize("name", ["ResNet", "MobileNetV2", "RegNet", "ConvNext"])
+@pytest.mark.parametrize(
+    "name", slow_but("MobileNetV2", of=("ResNet", "MobileNetV2", "RegNet", "ConvNext"))
+)
 def test_classifiers_of_transformers(name: str) -> None:
     transformers = pytest.importorskip("transformers")
     sizes: dict[str, object] = {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2}

@@ -30,6 +30,7 @@ def test_without_padding_a_canvas_is_read_as_its_digits(
     assert (result.on_canvas, result.same_class) == (result.alone, 1.0)
 
 
+@pytest.mark.slow
 def test_with_padding_neighbours_spoil_the_answers(example: Callable[[str], ModuleType]) -> None:
     digits = example("sliding_digits")
     with pytest.raises(UsageError, match=r"receptive field 48×48, .* the first 3 and last 3 rows"):

@@ -20,15 +20,13 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 from onebyone.algebra.rank import singular_values, threshold
-from onebyone.cost.profile import Profile
-from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
 
 from ...graphs.laws.case import norm
 from ...graphs.run import run
 from ...graphs.text import feed, integers, model
+from ..exact import COUNTING, rewritten
 
-COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9)
 OUT, IN = 24, 20  # r(24 + 20) < 480 for r ≤ 10
 LAW = ["rank"]
 
@@ -46,9 +44,7 @@ def _low(rank: int, out: int = OUT, into: int = IN, seed: int = 3) -> np.ndarray
 
 
 def _optimized(proto: ModelProto, **options: Any) -> tuple[ModelProto, dict[str, Any]]:
-    options = {"profile": COUNTING, "verify": False, "only": LAW, **options}
-    result = optimize(proto, **options)
-    return to_proto(result.model), result.report.to_dict()
+    return rewritten(proto, **{"only": LAW, **options})
 
 
 def _operators(proto: ModelProto) -> list[str]:

@@ -7,7 +7,6 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 from onebyone.algebra.laws import LAWS
-from onebyone.cost.profile import Profile
 from onebyone.optimize.regions.operations import (
     Concatenate,
     Convolution,
@@ -22,10 +21,10 @@ from onebyone.optimize.regions.price import Pricer
 from onebyone.optimize.regions.search import Planner
 
 from ...graphs.text import model
+from ..exact import COUNTING
 from .test_lift import lifted
 
 X = "float[2,3,5,4] x"
-COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9)
 
 
 def built(proto: ModelProto, *laws: str, root: str = "y") -> Operation:

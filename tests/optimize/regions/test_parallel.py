@@ -6,7 +6,6 @@ is left, where it is broken what was there is, and the answers are equal either 
 
 from __future__ import annotations
 
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -14,24 +13,16 @@ import pytest
 from onnx import ModelProto, shape_inference
 
 from onebyone.algebra.kernel import Kernel
-from onebyone.cost.profile import Profile
-from onebyone.graph.write import to_proto
-from onebyone.optimize import optimize
 from onebyone.optimize.regions.parallel import _regrouped
 
 from ...graphs.laws.case import batch_norm, norm
 from ...graphs.reorder import of_any_order, reordered
 from ...graphs.run import differences, run
 from ...graphs.text import feed, integers, model
+from ..exact import rewritten
 
-COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9)
 X = "float[2,6,5,7] x"
 SAME = "pads = [1,1,1,1]"
-
-
-def _optimized(proto: ModelProto, **options: Any) -> tuple[ModelProto, dict[str, Any]]:
-    result = optimize(proto, **{"profile": COUNTING, "verify": False, "lost_bits": inf, **options})
-    return to_proto(result.model), result.report.to_dict()
 
 
 def _operators(proto: ModelProto) -> list[str]:
@@ -40,13 +31,13 @@ def _operators(proto: ModelProto) -> list[str]:
 
 def _left(proto: ModelProto, **options: Any) -> list[str]:
     """The operators of the result, which is checked: equal, idempotent, whatever the order."""
-    after, told = _optimized(proto, **options)
+    after, told = rewritten(proto, **options)
     data = feed(proto)
     for before, now in zip(run(proto, data), run(after, data), strict=True):
         assert differences(before, now) == []
-    assert _optimized(after, **options)[1]["after"] == told["after"]
+    assert rewritten(after, **options)[1]["after"] == told["after"]
     for seed in (1, 2):
-        other = _optimized(reordered(proto, seed), **options)[1]
+        other = rewritten(reordered(proto, seed), **options)[1]
         assert of_any_order(other["after"]) == of_any_order(told["after"])
     return _operators(after)
 
@@ -110,7 +101,7 @@ def test_branches_become_one(branches: tuple[str, ...], shapes: dict[str, Any]) 
     proto = _sum(*branches, **shapes)
     assert _left(proto) == ["Conv"]
     assert _left(proto, profile=None) == ["Conv"]
-    assert _optimized(proto)[1]["after"]["macs"] <= _optimized(proto)[1]["before"]["macs"]
+    assert rewritten(proto)[1]["after"]["macs"] <= rewritten(proto)[1]["before"]["macs"]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +182,7 @@ def test_a_difference() -> None:
 def test_sizes_known_only_at_run_time(sizes: dict[str, int]) -> None:
     body = f"a = Conv<{SAME}>(x, k) b = Conv(x, w) s = Add(a, b) y = Add(s, x)"
     proto = model(body, "float[N,6,H,W] x", constants={"k": _k(3, 3), "w": _k(1, 1)})
-    after, _ = _optimized(proto)
+    after, _ = rewritten(proto)
     assert _operators(after) == ["Conv"]
     data = feed(proto, **sizes)
     assert differences(run(proto, data)[0], run(after, data)[0]) == []
@@ -280,7 +271,7 @@ def test_a_normalised_1x1_needs_affine() -> None:
 
 @pytest.mark.parametrize("law", ["sum", "affine"])
 def test_without_the_law_that_it_needs_nothing_is_absorbed(law: str) -> None:
-    after, told = _optimized(_repvgg(), without=[law])
+    after, told = rewritten(_repvgg(), without=[law])
     assert _operators(after).count("Conv") == 2
     assert law not in {row["law"] for row in told["laws"]}
     assert _left(
@@ -303,7 +294,7 @@ def test_1x1s_behind_branches_may_change_the_channels() -> None:
     )
     weights = {"k": (4, 6, 3, 3), "v": (5, 4, 1, 1), "l": (4, 6, 3, 3), "w": (5, 4, 1, 1)}
     proto = model(body, X, constants=weights)
-    after, _ = _optimized(proto)
+    after, _ = rewritten(proto)
     assert _left(proto) == ["Conv", "GlobalAveragePool"]
     inferred = shape_inference.infer_shapes(after).graph.value_info
     shapes = {v.name: v.type.tensor_type.shape.dim for v in inferred}

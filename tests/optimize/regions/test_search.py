@@ -42,10 +42,9 @@ from onebyone.optimize.regions.steps import Layout, Step, Window
 
 from ...algebra.test_channel import channel_maps, integers
 from ...graphs.text import model
-from ..exact import optimized
+from ..exact import COUNTING, optimized
 from .test_lift import lifted
 
-COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9)
 PROFILES = [
     COUNTING,
     Profile(peak=1e18, bandwidth=1.0, overhead=1e-9),

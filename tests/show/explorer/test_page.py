@@ -25,6 +25,7 @@ def address_of(page: Page) -> str:
     return str(page.evaluate("location.hash"))
 
 
+@pytest.mark.smoke
 def test_the_panels_stand_in_their_order_and_are_in_the_contents(opened: Opened) -> None:
     page = opened()
     sections = page.eval_on_selector_all("main > section[id]", "all => all.map(e => e.id)")

@@ -55,6 +55,7 @@ def test_axe_finds_nothing(name: str, width: int, scheme: str, opened: Opened) -
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.smoke
 def test_the_table_is_sorted_and_searched(opened: Opened) -> None:
     shown = opened(many(300))
     shown.get_by_role("button", name="MACs", exact=True).click()
