@@ -30,6 +30,7 @@ from onebyone.algebra.weights import (
     through_groups,
     wide,
 )
+from onebyone.algebra.window import Window
 from onebyone.errors import UsageError
 
 __all__ = ["Kernel"]
@@ -37,7 +38,7 @@ __all__ = ["Kernel"]
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """A convolution over any number of axes: ONNX Conv with its pads worked out.
+    """A convolution over any number of axes, with its padding in numbers.
 
     weight (C_out, C_in / groups, *K); bias (C_out,) or None; stride, dilation and pads
     (zeros before, after) one entry per axis. Raises `UsageError` where these do not fit.
@@ -74,17 +75,23 @@ class Kernel:
         """Some output may read a zero that is not in the input."""
         return any(max(pair) > 0 for pair in self.pads)
 
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """What an output sees along each spatial axis."""
+        taps = self.weight.shape[2:]
+        every = zip(taps, self.stride, self.pads, self.dilation, strict=True)
+        return tuple(Window(k, s, before, after, d) for k, s, (before, after), d in every)
+
     def out_sizes(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         """The output's spatial sizes for an input of spatial `sizes`."""
-        kernel = self.weight.shape[2:]
-        every = zip(sizes, kernel, self.stride, self.dilation, self.pads, strict=True)
-        return tuple((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, k, s, d, p in every)
+        every = zip(self.windows, sizes, strict=True)
+        return tuple(window.out_size(n) for window, n in every)
 
     def terms(self) -> Iterator[tuple[Array, tuple[Shift, ...]]]:
         """Each W_k, (C_out, C_in / groups), with its T_k, one `Shift` per spatial axis."""
         for k in np.ndindex(*self.weight.shape[2:]):
-            steps = zip(k, self.stride, self.dilation, self.pads, strict=True)
-            shifts = tuple(Shift(i * d - p[0], s) for i, s, d, p in steps)
+            every = zip(self.windows, k, strict=True)
+            shifts = tuple(Shift(window.first[i], window.stride) for window, i in every)
             yield self.weight[(..., *k)], shifts
 
     def apply(self, x: Array) -> Array:
@@ -167,7 +174,7 @@ class Kernel:
         large, small = sorted((self, other), key=lambda k: k.weight.size, reverse=True)
         if (large.channels, large.groups) != (small.channels, small.groups):
             return Refusal("sum", f"{large} and {small} differ in channels or groups")
-        places = [_placed(large, small, axis) for axis in range(len(large.stride))]
+        places = [_placed(*pair) for pair in zip(large.windows, small.windows, strict=True)]
         if not all(places):
             return Refusal("sum", f"{large} and {small} read different positions")
         weight = wide(large.weight).copy()
@@ -175,22 +182,13 @@ class Kernel:
         return replace(large, weight=weight, bias=summed(large.bias, small.bias))
 
 
-def _placed(large: Kernel, small: Kernel, axis: int) -> list[int]:
-    """Which taps of `large` read what the taps of `small` read; empty where some has none."""
-    a, b = _reads(large, axis), _reads(small, axis)
-    # n_out = (n + before + after - extent) // stride + 1 must be the same for every n.
-    same = large.stride[axis] == small.stride[axis] and _growth(large, axis) == _growth(small, axis)
-    return [a.index(i) for i in b] if same and set(b) <= set(a) else []
-
-
-def _reads(kernel: Kernel, axis: int) -> list[int]:
-    start, step = -kernel.pads[axis][0], kernel.dilation[axis]
-    return [start + step * k for k in range(kernel.weight.shape[2 + axis])]
-
-
-def _growth(kernel: Kernel, axis: int) -> int:
-    taps: int = kernel.weight.shape[2 + axis]
-    return sum(kernel.pads[axis]) - (taps - 1) * kernel.dilation[axis]
+def _placed(large: Window, small: Window) -> list[int]:
+    """Which taps of `large` see what the taps of `small` see; empty where some has none."""
+    # With both equal, there are as many outputs of either on an axis of any size.
+    in_step = (large.stride, large.slack) == (small.stride, small.slack)
+    if not in_step or not set(small.first) <= set(large.first):
+        return []
+    return [large.first.index(position) for position in small.first]
 
 
 def _shifted(x: Array, shifts: tuple[Shift, ...], sizes: tuple[int, ...]) -> Array:

@@ -28,6 +28,7 @@ from onebyone.algebra.weights import (
     through_groups,
     wide,
 )
+from onebyone.algebra.window import Window
 from onebyone.errors import UsageError
 
 __all__ = ["TransposedKernel"]
@@ -35,7 +36,7 @@ __all__ = ["TransposedKernel"]
 
 @dataclass(frozen=True, eq=False)
 class TransposedKernel:
-    """A transposed convolution over any number of axes: ONNX ConvTranspose, pads worked out.
+    """A transposed convolution over any number of axes, with its padding in numbers.
 
     weight (C_in, C_out / groups, *K); bias (C_out,) or None; stride, dilation, pads (cropped
     before, after) and output_padding (grown behind) one entry per axis. Raises `UsageError`
@@ -71,6 +72,15 @@ class TransposedKernel:
         return self.weight.shape[0], self.weight.shape[1] * self.groups
 
     @property
+    def windows(self) -> tuple[Window, ...]:
+        """Along each spatial axis, where an input is written before the pads are cropped.
+
+        A transposed convolution writes where the convolution that it transposes reads.
+        """
+        every = zip(self.weight.shape[2:], self.stride, self.dilation, strict=True)
+        return tuple(Window(k, s, dilation=d) for k, s, d in every)
+
+    @property
     def pointwise(self) -> bool:
         """A 1×1 in disguise: every output position is hit exactly once."""
         taps = self.weight.shape[2:]
@@ -95,13 +105,14 @@ class TransposedKernel:
 
     def _stamped(self, x: Array) -> list[int]:
         """The output's spatial sizes before the pads are cropped."""
-        taps = self.weight.shape[2:]
-        every = zip(x.shape[2:], taps, self.stride, self.dilation, self.output_padding, strict=True)
-        return [(n - 1) * s + (k - 1) * d + 1 + grown for n, k, s, d, grown in every]
+        every = zip(self.windows, x.shape[2:], self.output_padding, strict=True)
+        return [len(window.seen(range(n))) + grown for window, n, grown in every]
 
     def _written(self, k: tuple[int, ...], x: Array) -> tuple[Any, ...]:
-        every = zip(k, x.shape[2:], self.stride, self.dilation, strict=True)
-        return (..., *(slice(i * d, i * d + (n - 1) * s + 1, s) for i, n, s, d in every))
+        """Where tap k of each input position is written, before the pads are cropped."""
+        every = zip(self.windows, k, x.shape[2:], strict=True)
+        starts = [(window.first[i], window.stride, n) for window, i, n in every]
+        return (..., *(slice(first, first + (n - 1) * s + 1, s) for first, s, n in starts))
 
     def _blocks(self, matrix: Array, x: Array) -> Array:
         g = self.groups

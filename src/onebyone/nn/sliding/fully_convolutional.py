@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from torch import Tensor, fx, nn
 
+from onebyone.algebra.geometry import Geometry
 from onebyone.errors import UsageError
-from onebyone.nn.sliding.geometry import Geometry
 from onebyone.nn.sliding.inplace import written
 from onebyone.nn.sliding.trace import Traced, image, run_fake, trace
 from onebyone.nn.sliding.walk import Plan, plan

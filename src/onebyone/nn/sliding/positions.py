@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor, fx
 
-from onebyone.nn.sliding.geometry import join
+from onebyone.algebra.geometry import join
 from onebyone.nn.sliding.site import Maps, Other, Site, State
 from onebyone.nn.sliding.windows import slide, whole
 

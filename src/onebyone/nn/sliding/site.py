@@ -15,8 +15,9 @@ from typing import Any, NoReturn, TypeAlias
 
 from torch import Tensor, fx, nn
 
+from onebyone.algebra.geometry import Axis
+from onebyone.algebra.window import Window
 from onebyone.errors import UsageError
-from onebyone.nn.sliding.geometry import Axis
 from onebyone.nn.sliding.trace import Traced
 
 __all__ = ["Maps", "Other", "Rule", "Site", "State"]
@@ -39,12 +40,18 @@ class Maps:
     axes: tuple[int, int] | None = (2, 3)
     pending: tuple[int, int, int] | None = None
 
-    def then(self, height: Axis, width: Axis) -> Maps:
-        """The same after a layer of windows."""
-        return replace(self, height=self.height.then(height), width=self.width.then(width))
+    def then(self, height: Window, width: Window) -> Maps:
+        """After a layer of windows."""
+        after = self.height.then(Axis(height)), self.width.then(Axis(width))
+        return replace(self, height=after[0], width=after[1])
+
+    def reduced(self, extent: tuple[int, int]) -> Maps:
+        """After a layer of the head, whose window is the whole feature map (h, w): (N, F)."""
+        height, width = extent
+        return replace(self.then(Window(height), Window(width)), axes=None, pending=None)
 
     def seeing_all(self) -> Maps:
-        """The same where each position depends on the whole image besides."""
+        """Where each position depends on the whole image besides."""
         height, width = replace(self.height, whole=True), replace(self.width, whole=True)
         return replace(self, height=height, width=width)
 

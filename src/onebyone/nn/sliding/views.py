@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from onebyone.nn.sliding.geometry import Axis
+from onebyone.algebra.window import Window
 from onebyone.nn.sliding.site import Maps, Other, Site, State, operation
 
 __all__ = ["entry", "index", "permute", "size", "transpose", "view"]
@@ -103,7 +103,7 @@ def _spelled_out(keys: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
 
 def _sliced(site: Site, keys: list[Any]) -> State:
     """What slices and added or dropped axes make of the operand."""
-    x, spatial, axes, old, new = site.x, list[Axis](), list[int](), 0, 0
+    x, spatial, axes, old, new = site.x, list[Window](), list[int](), 0, 0
     for key in keys:
         if not isinstance(key, slice | int | None):
             site.refuse("it picks positions one by one")
@@ -122,7 +122,7 @@ def _sliced(site: Site, keys: list[Any]) -> State:
     return replace(x.then(*spatial), axes=(axes[0], axes[1]))
 
 
-def _crop(site: Site, key: Any) -> Axis:
+def _crop(site: Site, key: Any) -> Window:
     """start:stop:step along a spatial axis; counted from both ends it is the same for all sizes."""
     if not isinstance(key, slice):
         site.refuse("it picks one position of the image")
@@ -131,7 +131,7 @@ def _crop(site: Site, key: Any) -> Axis:
         site.refuse(
             "its slice is another one in a larger image", "count its start from 0, its stop from -1"
         )
-    return Axis(step, 1, -start, stop)
+    return Window(1, step, -start, stop)
 
 
 def size(site: Site) -> State:

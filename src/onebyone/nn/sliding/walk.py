@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from torch import fx
 
+from onebyone.algebra.geometry import Axis
 from onebyone.errors import UsageError
 from onebyone.nn.sliding import heads, positions, views, windows
-from onebyone.nn.sliding.geometry import Axis
 from onebyone.nn.sliding.site import Maps, Other, Rule, Site, State, operation
 from onebyone.nn.sliding.trace import Traced
 
