@@ -24,6 +24,9 @@ from onebyone.algebra.window import Window
 
 __all__ = ["Axis", "Geometry", "join"]
 
+PIXEL = Window()
+"""What a pixel sees: itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -41,7 +44,7 @@ class Axis:
     (56, (2, 1))
     """
 
-    hull: Window = Window()
+    hull: Window = PIXEL
     lead: int = 0
     trail: int = 0
     whole: bool = False
