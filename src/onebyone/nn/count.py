@@ -21,10 +21,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import keystr, tree_flatten_with_path, tree_map
 
 from onebyone.counting.formulas import Shape
+from onebyone.counting.tally import Weight
 from onebyone.counting.value import Count
 from onebyone.errors import UsageError
 from onebyone.nn.copies import copied
-from onebyone.nn.count_tally import Weight, tally
+from onebyone.nn.count_tally import tally
 from onebyone.nn.count_trace import Ledger, Recorder, Recurrences, tensors, tracked
 
 __all__ = ["count"]
