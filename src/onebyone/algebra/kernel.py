@@ -23,8 +23,10 @@ from onebyone.algebra.selection import Shift
 from onebyone.algebra.weights import (
     Array,
     along,
+    biased,
     check_width,
     grouped_refusal,
+    law_of,
     mapped_bias,
     summed,
     through_groups,
@@ -103,7 +105,7 @@ class Kernel:
         y = np.zeros((len(x), self.channels[1], *sizes), np.result_type(x, wide(self.weight)))
         for matrix, shifts in self.terms():
             y = y + self._blocks(wide(matrix), _shifted(x, shifts, sizes))
-        return y if self.bias is None else y + along(wide(self.bias), y.ndim)
+        return biased(y, self.bias)
 
     def _blocks(self, matrix: Array, x: Array) -> Array:
         g = self.groups
@@ -144,7 +146,7 @@ class Kernel:
             return grouped_refusal(self.groups)
         if b is not None and np.any(b) and self.padded:
             return Refusal(
-                "affine" if M.ndim == 1 else "compose",
+                law_of(M),
                 f"zero padding comes after the bias, so the border would see it: pads {self.pads}",
             )
         return replace(self, weight=self._weight_after(wide(M)), bias=self._bias_after(b))
@@ -158,6 +160,7 @@ class Kernel:
     def _bias_after(self, b: Array | None) -> Array | None:
         if b is None:
             return self.bias
+        # Without padding every output sees the constant b under each of its taps.
         taps = wide(self.weight).reshape(*self.weight.shape[:2], -1).sum(axis=2)
         return summed(self._blocks(taps, wide(b)[None])[0], self.bias)
 
@@ -177,6 +180,7 @@ class Kernel:
         places = [_placed(*pair) for pair in zip(large.windows, small.windows, strict=True)]
         if not all(places):
             return Refusal("sum", f"{large} and {small} read different positions")
+        # On these taps, and only there, both kernels see the same positions of x.
         weight = wide(large.weight).copy()
         weight[np.ix_(*map(range, weight.shape[:2]), *places)] += wide(small.weight)
         return replace(large, weight=weight, bias=summed(large.bias, small.bias))

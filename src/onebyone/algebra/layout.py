@@ -116,7 +116,7 @@ def divide(whole: Dim, part: Dim) -> Dim | None:
     rest = list(whole[1])
     for symbol in part[1]:
         if symbol not in rest:
-            return None
+            return None  # n / h says nothing, though it may be whole at run time
         rest.remove(symbol)
     if part[0] == 0 or whole[0] % part[0]:
         return None
@@ -132,6 +132,7 @@ def channel_axis_after(before: Sequence[Dim], after: Sequence[Dim], axis: int) -
     >>> channel_axis_after([n, c, h, w], [n, dim(2), dim(4), h, w], 1) is None
     True
     """
+    # Row-major order keeps an axis whole where as much stands before it as did.
     lead = product(before[:axis])
     for k, size in enumerate(after):
         if size == before[axis] and product(after[:k]) == lead:
@@ -185,6 +186,7 @@ class _Tracer:
                 return None
             rest = divide(size, self.sizes[queue[0]])
             if rest is None:
+                # The first atom is larger than what the axis still lacks, or no multiple of it.
                 if not self._cut(queue, size):
                     return None
                 rest = dim(1)
@@ -194,12 +196,14 @@ class _Tracer:
 
     def _cut(self, queue: list[int], size: Dim) -> bool:
         """Cut the first atom of the queue into one of `size` and the rest."""
+        # Row-major: the piece that goes on alone is the outer one, the rest is inside it.
         rest = divide(self.sizes[queue[0]], size)
         if rest is None:
             return False
         old, new = queue[0], len(self.sizes)
         self.sizes[old] = size
         self.sizes.append(rest)
+        # The cut is one of the tensor itself: it shows in the source and wherever the atom is.
         for axes in (self.source, self.axes, [queue]):
             for axis in axes:
                 if old in axis:

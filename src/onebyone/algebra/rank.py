@@ -182,9 +182,11 @@ def rank(
         )
     blocks = ChannelMap(W.reshape(len(W), prod(W.shape[1:])), bias, groups).blocks()
     each = [singular_values(block) for block in blocks]
+    # W is block-diagonal, so its singular values are those of its blocks.
     sigma = np.sort(np.concatenate(each))[::-1]
     tau = threshold(blocks.reshape(len(W), -1), sigma, unit)
     ranks = [int((part > tau).sum()) for part in each]
+    # One dimension more: W x + b reaches the constants too, unless W does already.
     constant = bias is not None and _is_new(blocks, each, bias, unit)
     return Rank(
         out_channels=len(W),
@@ -211,6 +213,7 @@ def _is_new(blocks: Array, alone: list[Array], bias: Array, unit: float | None) 
     if not length or not largest:
         return bool(length)
     unit = max(_rounding(a.dtype)[0] for a in (blocks, bias)) if unit is None else unit
+    # The rank of [W | cb] does not depend on c ≠ 0, but what drowns in rounding does.
     column = (bias.astype(np.float64) / length * largest).reshape(len(blocks), -1, 1)
     joined = [singular_values(block) for block in np.concatenate([blocks, column], axis=2)]
     whole = np.concatenate(joined)

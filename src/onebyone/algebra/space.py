@@ -101,6 +101,7 @@ def apply(
     >>> apply({1: Slice(step=-1)}, np.array([[1, 2, 3]]))
     array([[3., 2., 1.]])
     """
+    # Maps of different axes commute, so their order does not matter.
     for axis, axis_map in maps.items():
         matrix = axis_map.matrix(x.shape[axis], (sizes or {}).get(axis))
         x = np.moveaxis(np.tensordot(matrix, x, axes=(1, axis)), 0, axis)

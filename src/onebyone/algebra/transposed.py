@@ -21,8 +21,10 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import (
     Array,
     along,
+    biased,
     check_width,
     grouped_refusal,
+    law_of,
     mapped_bias,
     summed,
     through_groups,
@@ -101,7 +103,7 @@ class TransposedKernel:
             slice(p[0], n - p[1]) for n, p in zip(y.shape[2:], self.pads, strict=True)
         ]
         y = y[(..., *kept)]
-        return y if self.bias is None else y + along(wide(self.bias), y.ndim)
+        return biased(y, self.bias)
 
     def _stamped(self, x: Array) -> list[int]:
         """The output's spatial sizes before the pads are cropped."""
@@ -155,15 +157,17 @@ class TransposedKernel:
             return grouped_refusal(self.groups)
         if b is not None and np.any(b) and not self.pointwise:
             return Refusal(
-                "affine" if M.ndim == 1 else "compose",
+                law_of(M),
                 "a transposed convolution stamps the bias a different number of times per position",
             )
-        weight, M = wide(self.weight), wide(M)
-        mapped = along(M, weight.ndim, 0) * weight if M.ndim == 1 else np.tensordot(M.T, weight, 1)
-        return replace(self, weight=mapped, bias=self._bias_after(b))
+        weight, M, bias = wide(self.weight), wide(M), self._bias_after(b)
+        if M.ndim == 1:
+            return replace(self, weight=along(M, weight.ndim, 0) * weight, bias=bias)
+        return replace(self, weight=np.tensordot(M.T, weight, 1), bias=bias)
 
     def _bias_after(self, b: Array | None) -> Array | None:
         if b is None or not np.any(b):
             return self.bias
+        # Refused but for a 1×1 of stride one: it has one tap, which hits every position once.
         only = wide(self.weight).reshape(*self.weight.shape[:2])
         return summed(self._blocks(only, wide(b)[None])[0], self.bias)

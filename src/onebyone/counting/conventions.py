@@ -1,4 +1,4 @@
-"""The same model as others count it, so that a difference between two counts is explained.
+"""A model as other tools count it, so that a difference between two counts is explained.
 
     count = Σ over operators   mac · MACs + bias · bias additions + read · |x| + written · |y|
 

@@ -154,7 +154,9 @@ def _ends(
     if bottleneck is not None:
         return (in_channels, out_channels), bottleneck
     narrow, wide = sorted((in_channels, out_channels))
-    return (wide, wide), narrow if narrow < wide else max(1, wide // USUAL_NARROWING)
+    if narrow == wide:
+        narrow = max(1, wide // USUAL_NARROWING)
+    return (wide, wide), narrow
 
 
 def _check(

@@ -62,18 +62,18 @@ class Layer:
     @property
     def formula(self) -> str:
         """The parameters, with numbers in place of (K·K·C_in/g + 1)·C_out."""
-        inputs = f"{self.in_channels}" + (f"/{self.groups}" if self.groups > 1 else "")
-        taps = "·".join([*map(str, self.kernel), inputs])
+        taps = "·".join(self._taps)
         return f"({taps} + 1)·{self.out_channels}" if self.bias else f"{taps}·{self.out_channels}"
 
     @property
     def macs_formula(self) -> str:
-        inputs = f"{self.in_channels}" + (f"/{self.groups}" if self.groups > 1 else "")
-        return "·".join([*map(str, self.kernel), inputs, str(self.out_channels), *self._positions])
+        return "·".join([*self._taps, *map(str, (self.out_channels, *self.output))])
 
     @property
-    def _positions(self) -> list[str]:
-        return [str(n) for n in self.output]
+    def _taps(self) -> list[str]:
+        """The factors of K·K·C_in/g."""
+        groups = f"/{self.groups}" if self.groups > 1 else ""
+        return [*map(str, self.kernel), f"{self.in_channels}{groups}"]
 
     def to_dict(self) -> dict[str, Any]:
         """As in docs/json.md."""

@@ -69,6 +69,7 @@ def _highest(spans: Iterable[tuple[int, int, int]]) -> int:
     >>> _highest([(0, 1, 5), (1, 2, 7), (2, 3, 4)])
     12
     """
+    # Only where something comes or goes can the sum change.
     changes: dict[int, int] = {}
     for first, last, size in spans:
         changes[first] = changes.get(first, 0) + size

@@ -68,6 +68,7 @@ def _branch(
     above: tuple[str, ...], name: tuple[str, ...], rows: Sequence[_Row], separator: str
 ) -> Branch:
     """The branch `name` under `above`; the paths of the rows start behind both."""
+    # A module that holds one other and nothing else shares a row with it: "layer.conv".
     firsts = tuple(dict.fromkeys(parts[:1] for parts, _ in rows))
     if name and len(firsts) == 1 and firsts[0]:
         return _branch(above, name + firsts[0], _below(firsts[0], rows), separator)

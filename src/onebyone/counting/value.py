@@ -153,11 +153,11 @@ class Count(Shown):
         return grow(self.layers, separator or self.separator or _separator(self.layers))
 
     def conventions(self) -> tuple[Counted, ...]:
-        """The same model as others count it."""
+        """What other tools would say of this model, a row each."""
         return by_conventions(self.operators)
 
     def at_depth(self, depth: int) -> Count:
-        """The same count, of which so many levels of modules are shown."""
+        """This count with so many levels of modules shown."""
         separator = self.separator or _separator(self.layers)
         return replace(self, separator=separator, depth=depth)
 
@@ -216,8 +216,9 @@ def total(
 
 
 def _intensity(macs: int, activations: int | None, weights: int) -> float | None:
-    moved = None if activations is None else activations + weights
-    return 2 * macs / moved if moved else None
+    if activations is None or activations + weights == 0:
+        return None
+    return 2 * macs / (activations + weights)
 
 
 def _separator(layers: Sequence[LayerCount]) -> str:
