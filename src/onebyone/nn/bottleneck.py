@@ -78,11 +78,9 @@ class Bottleneck(nn.Module):
             norm=None if preactivation else norm,
             bias=norm is None,
         )
-        widths = (
-            (in_channels, mid_channels, mid_channels)
-            if preactivation
-            else (mid_channels, mid_channels, out_channels)
-        )
+        # A norm sees what its convolution gives, or, before it, what it takes.
+        widths = [in_channels, mid_channels, mid_channels, out_channels]
+        widths = widths[:3] if preactivation else widths[1:]
         norms = [nn.Identity() if norm is None else norm(width) for width in widths]
         bias = norm is None
         first, second = (stride, 1) if stride_in == "conv1" else (1, stride)
@@ -110,6 +108,7 @@ class Bottleneck(nn.Module):
 
     def _activated_before(self, x: Tensor) -> Tensor:
         first = self.act1(self.bn1(x))
+        # The identity is of the input itself, so that through all blocks there is one plain sum.
         skip = self.downsample(first) if len(self.downsample) else x
         y = self.act2(self.bn2(self.conv1(first)))
         total: Tensor = self.conv3(self.act3(self.bn3(self.conv2(y)))) + skip

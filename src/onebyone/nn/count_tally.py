@@ -76,16 +76,18 @@ def _biases(steps: Sequence[Step], returned: Collection[int]) -> dict[int, int]:
     uses = Counter(value for step in steps for value in {x.value for x in step.inputs})
     uses.update(returned)
     made = {output.value: i for i, step in enumerate(steps) for output in step.outputs}
-    found = {}
+    biases = {}
     for i, step in enumerate(steps):
         x = _biased(step)
-        layer = None if x is None else made.get(x.value)
-        if x is not None and layer is not None and uses[x.value] == 1:
-            before = steps[layer]
-            work, y = before.work, before.outputs[0]
-            if work is not None and not work.bias_adds and prod(x.shape) == prod(y.shape):
-                found[i] = layer
-    return found
+        # Who else reads the result sees it without the bias: then it is an addition like any other.
+        if x is None or x.value not in made or uses[x.value] != 1:
+            continue
+        layer = steps[made[x.value]]
+        # A view in between may have left out a part.
+        whole = prod(x.shape) == prod(layer.outputs[0].shape)
+        if whole and layer.work is not None and not layer.work.bias_adds:
+            biases[i] = made[x.value]
+    return biases
 
 
 def _biased(step: Step) -> Operand | None:
@@ -93,6 +95,7 @@ def _biased(step: Step) -> Operand | None:
     if step.op not in ("add", "add_") or len(step.inputs) != 2:
         return None
     x, bias = sorted(step.inputs, key=lambda operand: operand.constant)
+    # One number, or one a channel; a table of positions varies along two axes.
     is_bias = bias.origins and sum(size != 1 for size in bias.shape) <= 1
     same = x.shape == step.outputs[0].shape
     return x if is_bias and same and not x.constant else None
@@ -109,6 +112,7 @@ def _traffic(step: Step) -> int:
     """Bytes read and written, without constants."""
     if step.constant:
         return 0
+    # One that is read twice, or written into what was read, moves once each way.
     read = dict.fromkeys(operand for operand in step.inputs if not operand.constant)
     return sum(operand.bytes for operand in (*read, *dict.fromkeys(step.outputs)))
 
@@ -125,6 +129,7 @@ def _named(operations: Sequence[Operation[str]]) -> Iterator[Operation[str]]:
     times = Counter[str]()
     for operation in operations:
         name = operation.name
+        # A module with one layer gives it its name, one with several numbers them by operator.
         if operation.is_layer and (not name or held[name] > 1):
             name = f"{name}.{operation.op}" if name else operation.op
             times[name] += 1

@@ -153,6 +153,7 @@ def pointwise(
             f"wanted {weight.shape[1] * groups} channels along axis {channel_dim}: "
             "set channel_dim to the channel axis"
         )
+    # Where the channels come last, the positions are between them and the batch.
     last = axis == x.ndim - 1
     steps = _strides(stride, max(x.ndim - 2, 0) if last else x.ndim - axis - 1)
     if last:
@@ -201,6 +202,7 @@ def _channels_first(
         return torch.conv2d(x, matrix[:, :, None, None], bias, stride, groups=groups)
     if len(stride) == 3:
         return torch.conv3d(x, matrix[:, :, None, None, None], bias, stride, groups=groups)
+    # Of no axes, or of four and more: flattened they are one, along which a 1×1 is the same.
     x = _subsampled(x, 2, stride)
     y = torch.conv1d(x.flatten(2), matrix[:, :, None], bias, groups=groups)
     return y.reshape(y.shape[:2] + x.shape[2:])
@@ -210,6 +212,7 @@ def _subsampled(x: Tensor, first: int, stride: list[int]) -> Tensor:
     """Every stride-th position along the axes from `first` on."""
     for axis, step in enumerate(stride, first):
         if step != 1:
+            # TorchScript has no slice along an axis that is a variable, but this operator.
             x = torch.ops.aten.slice(x, axis, 0, None, step)
     return x
 

@@ -59,6 +59,7 @@ class Tracer(fx.Tracer):
         self.images = [example.new_empty(n, *example.shape[1:]) for n in batches]  # type: ignore[union-attr]
         self.drawn: list[_Drawn] = []
 
+    # From here to `known` these are hooks of torch.fx, called while it draws.
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Number(node, self)
 
@@ -76,6 +77,7 @@ class Tracer(fx.Tracer):
         """A number, or sizes, at the original image; None for what is neither, or not known."""
         if not self.images:
             return None
+        # One run for each number of images goes on from node to node: none is computed twice.
         self.drawn = self.drawn or [_Drawn(self.root, self.graph, x) for x in self.images]
         value, *others = (run.value(obj.node) for run in self.drawn)
         if isinstance(value, tuple):  # the number of images is one of the sizes

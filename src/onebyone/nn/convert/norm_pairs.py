@@ -100,7 +100,7 @@ def graphs(root: nn.Module) -> list[tuple[nn.Module, fx.Graph]]:
     ['placeholder', 'call_module', 'output']
     """
     if is_a(root, nn.ModuleList, nn.ModuleDict):
-        return [found for part in root.children() for found in graphs(part)]
+        return [graph for part in root.children() for graph in graphs(part)]
     # Who reads a norm's statistics is to be seen, also where nothing comes of it.
     tracer = Tracer(whole=(Pointwise,), buffers=True)
     if tracer.is_leaf_module(root, ""):

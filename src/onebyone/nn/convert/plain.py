@@ -67,8 +67,9 @@ def put(root: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module:
     """
     if root is old:
         return new
-    for name, found in list(root.named_modules(remove_duplicate=False)):
-        if found is old:
+    # A layer that is shared has a name in each place.
+    for name, part in list(root.named_modules(remove_duplicate=False)):
+        if part is old:
             root.set_submodule(name, new)
     return root
 

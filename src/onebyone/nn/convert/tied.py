@@ -108,7 +108,7 @@ linear_to_kernel is exact for any layer
 
 
 def _check_tied(weight: Array, size: tuple[int, ...]) -> None:
-    """Raise unless weight (K, C, P) is the same for all p; the message names the worst pair."""
+    """Raise unless V (K, C, P) is equal at all positions p; the message names the worst pair."""
     highest, lowest = weight.max(axis=2), weight.min(axis=2)
     if (highest == lowest).all():
         return

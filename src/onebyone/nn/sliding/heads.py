@@ -25,6 +25,7 @@ def linear(site: Site) -> State:
 def _fully_connected(site: Site, layer: nn.Linear) -> State:
     x, last = site.x, len(site.shape) - 1
     if x.pending and x.axes is None:
+        # What was flattened is still a map where it slides: the layer becomes a kernel of its size.
         site.become(linear_to_kernel(layer, x.pending))
         return x.reduced(x.pending[1:])
     if x.axes is None and last == 1:
@@ -79,7 +80,9 @@ def pointwise(site: Site) -> State:
         return x
     if x.axes is None or x.pending or layer.channel_dim % len(site.shape) in x.axes:
         site.refuse(f"along axis {layer.channel_dim} of {site.shape} are not the channels")
-    stride = layer.stride if not isinstance(layer.stride, int) else (layer.stride,) * 2
+    stride = layer.stride
+    if isinstance(stride, int):
+        stride = (stride, stride)
     if len(stride) != 2 or (set(stride) != {1} and len(site.shape) != 4):
         site.refuse("its stride is not one for the height and one for the width")
     return x.then(Window(stride=stride[0]), Window(stride=stride[1]))
@@ -112,6 +115,7 @@ def _two_dimensional(norm: nn.BatchNorm1d) -> nn.BatchNorm2d:
     """The same layer, with the same parameters and statistics, for maps."""
     new = nn.BatchNorm2d(norm.num_features, norm.eps, norm.momentum, norm.affine)
     new.track_running_stats = norm.track_running_stats
+    # The tensors themselves, so that what is tied or watched stays so.
     new._parameters, new._buffers = norm._parameters, norm._buffers
     return new.train(norm.training)
 
@@ -124,5 +128,6 @@ def layer_norm(site: Site) -> State:
     if x.pending or normed & set(x.axes or ()):
         site.refuse(f"it norms over the positions of {site.shape}, which are of one size only")
     if x.axes is None:
+        # The features of (N, F) are the channels of a map, and this layer wants them last.
         site.between((0, 2, 3, 1), (0, 3, 1, 2))
     return x

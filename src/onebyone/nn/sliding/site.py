@@ -69,7 +69,7 @@ State: TypeAlias = Maps | Other
 
 @dataclass
 class Site:
-    """One node, with all that a rule may look at and how it says what it found.
+    """One node, with all that a rule may look at, and the ways to say what is to be done about it.
 
     `edits` collects what is to be done to the graph once all of it is understood, `remarks` what
     makes the conversion inexact, `changes` what becomes of the layers that nodes call. `keep_ceil`
@@ -94,7 +94,9 @@ class Site:
     def x(self) -> Maps:
         """The state of the operand."""
         state = self.states[self.operand]
-        return state if isinstance(state, Maps) else self.refuse(f"its operand is {state.value}")
+        if not isinstance(state, Maps):
+            self.refuse(f"its operand is {state.value}")
+        return state
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -140,12 +142,13 @@ class Site:
 
     def sized(self, name: str) -> bool:
         """Whether an argument is computed from the size of the image."""
-        found: list[fx.Node] = []
-        fx.node.map_arg(self.raw(name), found.append)
-        return any(self.states[node] is Other.SIZE for node in found)
+        nodes: list[fx.Node] = []
+        fx.node.map_arg(self.raw(name), nodes.append)
+        return any(self.states[node] is Other.SIZE for node in nodes)
 
     def is_head(self) -> bool:
         """Whether all that is computed from this node has one position only."""
+        # Only then can a pool of the whole feature map slide: what follows meets one position.
         reached, todo = set[fx.Node](), [self.node]
         while todo:
             node = todo.pop()
@@ -174,6 +177,7 @@ class Site:
     def bypass(self) -> None:
         """Leave the node out: what it is applied to is already what it gives."""
         node = self.node
+        # Not at once: rules further on look at the graph as it was traced.
         self.edits.append(lambda: _leave_out(node))
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
@@ -216,6 +220,7 @@ class Site:
             x, users = _operand(node), list(node.users)
             with node.graph.inserting_before(node):
                 node.replace_input_with(x, node.graph.call_method("permute", (x, *before)))
+            # Only who read the node before: the permutation itself reads it now, too.
             with node.graph.inserting_after(node):
                 back = node.graph.call_method("permute", (node, *after))
             for user in users:

@@ -39,7 +39,9 @@ class Traced:
 
     def module(self, node: fx.Node) -> nn.Module | None:
         """The layer that a node calls, if it calls one."""
-        return self.network.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if node.op != "call_module":
+            return None
+        return self.network.get_submodule(str(node.target))
 
 
 class _Recorder(fx.Interpreter):
@@ -69,6 +71,7 @@ def trace(model: nn.Module, example: Tensor) -> Traced:
             "wanted a forward whose control flow does not depend on the numbers in its images, or "
             "on how many there are: rewrite that line, or convert the part that can be traced"
         ) from error
+    # From here on, who reads a node reads what its memory holds then.
     rerouted(graph, dict(model.named_modules()))
     for node in graph.nodes:
         node.type = None  # as text (PEP 563) an annotation cannot be pickled
@@ -125,13 +128,12 @@ def _channels(model: nn.Module) -> int:
     for module in model.modules():
         if isinstance(module, nn.Conv2d | Pointwise):
             return module.in_channels
+    others = {nn.Conv1d: "one axis of positions is", nn.Conv3d: "three axes of positions are"}
     for module in model.modules():
-        if isinstance(module, nn.Conv1d | nn.Conv3d):
-            found = type(module).__name__
-            axes = (
-                "one axis of positions is" if found == "Conv1d" else "three axes of positions are"
-            )
-            raise UsageError(f"got a {found}: {axes} not supported, wanted images")
+        for kind, axes in others.items():
+            if isinstance(module, kind):
+                got = type(module).__name__
+                raise UsageError(f"got a {got}: {axes} not supported, wanted images")
     raise UsageError("got (H, W) for a model without a convolution, wanted (C, H, W)")
 
 

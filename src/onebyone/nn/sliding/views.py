@@ -24,13 +24,20 @@ def view(site: Site) -> State:
     old, new, x = site.shape, site.traced.shape(site.node), site.x
     if new[:1] != old[:1]:
         site.refuse(f"it reshapes {old} to {new}", "keep the batch")
-    result = x if new == old else _of_one_position(x, old, new) or _flattened(x, old, new)
+    result = _seen_through(x, old, new)
     if result is not None:
         site.bypass()
         return result
     if x.pending or x.axes != (len(old) - 2, len(old) - 1) or new[-2:] != old[-2:]:
         site.refuse(f"it reshapes {old} to {new}", "flatten all but the batch, from (N, C, H, W)")
     return replace(x, axes=(len(new) - 2, len(new) - 1))
+
+
+def _seen_through(x: Maps, old: tuple[int, ...], new: tuple[int, ...]) -> Maps | None:
+    """The state after a view that the converted network does without: its map stays a map."""
+    if new == old:
+        return x
+    return _of_one_position(x, old, new) or _flattened(x, old, new)
 
 
 def _of_one_position(x: Maps, old: tuple[int, ...], new: tuple[int, ...]) -> Maps | None:
@@ -50,7 +57,9 @@ def _flattened(x: Maps, old: tuple[int, ...], new: tuple[int, ...]) -> Maps | No
     _, c, h, w = old
     if new[1:] == (c * h * w,):
         return replace(x, axes=None, pending=(c, h, w))
-    return replace(x, axes=(2, 2), pending=(c, h, w)) if new[1:] == (c, h * w) else None
+    if new[1:] == (c, h * w):
+        return replace(x, axes=(2, 2), pending=(c, h, w))
+    return None
 
 
 def permute(site: Site) -> State:
@@ -87,10 +96,12 @@ def index(site: Site) -> State:
     x, new = site.x, site.traced.shape(site.node)
     if x.pending:
         site.refuse("it takes a part of a flattened feature map")
-    if found := _of_one_position(x, site.shape, new):
+    if of_one := _of_one_position(x, site.shape, new):
         site.bypass()
-        return found
-    return _sliced(site, _spelled_out(keys if isinstance(keys, tuple) else (keys,), site.shape))
+        return of_one
+    if not isinstance(keys, tuple):
+        keys = (keys,)
+    return _sliced(site, _spelled_out(keys, site.shape))
 
 
 def _spelled_out(keys: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
@@ -127,6 +138,7 @@ def _crop(site: Site, key: Any) -> Window:
     if not isinstance(key, slice):
         site.refuse("it picks one position of the image")
     start, stop, step = key.start or 0, key.stop or 0, key.step or 1
+    # From the front, and to the back: so much is cut off at each end, whatever the size.
     if start < 0 or stop > 0 or key.stop == 0:
         site.refuse(
             "its slice is another one in a larger image", "count its start from 0, its stop from -1"
@@ -140,8 +152,10 @@ def size(site: Site) -> State:
         site.refuse(f"no rule says how {site.node.args[1]} acts on an image of another size")
     if site.name == "getattr" and site.node.args[1] != "shape":
         return Other.CONSTANT
-    which = site.raw("dim") if site.name == "size" else None
-    return Other.SIZE if which is None else _entry(site.x, which, len(site.shape))
+    which = site.raw("dim")
+    if site.name != "size" or which is None:
+        return Other.SIZE
+    return _entry(site.x, which, len(site.shape))
 
 
 def entry(site: Site) -> State:
@@ -151,23 +165,31 @@ def entry(site: Site) -> State:
         keys.append(shape.args[1])
         shape = shape.args[0]  # type: ignore[assignment]
     read = shape.args[0]
-    x = site.states[read] if isinstance(read, fx.Node) else None
-    if not isinstance(read, fx.Node) or not isinstance(x, Maps) or not all(map(_written_out, keys)):
+    if not isinstance(read, fx.Node) or not all(map(_written_out, keys)):
         return Other.SIZE
-    which: Any = range(len(site.traced.shape(read)))
+    x, rank = site.states[read], len(site.traced.shape(read))
+    # A shape of which each entry is its own place, so that indexing tells which ones are taken.
+    which: Any = range(rank)
     for key in reversed(keys):
         which = which[key]
-    return _entry(x, which, len(site.traced.shape(read))) if isinstance(which, int) else Other.SIZE
+    if not isinstance(x, Maps) or not isinstance(which, int):
+        return Other.SIZE
+    return _entry(x, which, rank)
 
 
 def _written_out(key: object) -> bool:
     """Whether an index or slice is known, not computed."""
-    parts = (key.start, key.stop, key.step) if isinstance(key, slice) else (key,)
+    parts = [key]
+    if isinstance(key, slice):
+        parts = [key.start, key.stop, key.step]
     return all(part is None or isinstance(part, int) for part in parts)
 
 
 def _entry(x: Maps, which: int, rank: int) -> Other:
     """A size is constant where the converted network has the same axis, and it is not spatial."""
     if x.axes is None or x.pending:
-        return Other.CONSTANT if which == 0 or (which == 1 and not x.pending) else Other.SIZE
-    return Other.SIZE if which % rank in x.axes else Other.CONSTANT
+        # Of what was flattened axis 1 is no channel axis in the converted network.
+        fixed = which == 0 or (which == 1 and not x.pending)
+    else:
+        fixed = which % rank not in x.axes
+    return Other.CONSTANT if fixed else Other.SIZE

@@ -98,7 +98,7 @@ _RULES = {name: row for row in ROWS for name in row.names.split()}
 
 @dataclass(frozen=True)
 class Plan:
-    """What the walk found: the state of the answer, the edits to make, and what is inexact."""
+    """What to do: the state of the answer, the edits to make, and what will not be exact."""
 
     answer: Maps
     edits: list[Callable[[], None]]
@@ -130,27 +130,29 @@ def _state(site: Site, row: Row | None) -> State:
     """The state of what a node gives."""
     node, states = site.node, site.states
     if node.op == "placeholder":
+        # The image comes first; other arguments are at their defaults.
         return Other.CONSTANT if states else Maps(Axis(), Axis())
-    found = [states[n] for n in node.all_input_nodes]
-    if not any(isinstance(state, Maps) for state in found):
-        return _without_position(site, found)
+    operands = [states[n] for n in node.all_input_nodes]
+    if not any(isinstance(state, Maps) for state in operands):
+        return _without_position(site, operands)
     if row is None:
         site.refuse("no rule says how it acts on an image of another size")
     return row.rule(site)
 
 
-def _without_position(site: Site, found: list[State]) -> State:
+def _without_position(site: Site, operands: list[State]) -> State:
     """What is computed from values without a position has none."""
-    if site.name == "getitem" and found == [Other.SIZE]:
+    if site.name == "getitem" and operands == [Other.SIZE]:
         return views.entry(site)
-    return max(
-        (s for s in found if isinstance(s, Other)), key=list(Other).index, default=Other.CONSTANT
-    )
+    # What depends most on the image decides: the members are in that order.
+    kinds = [state for state in operands if isinstance(state, Other)]
+    return max(kinds, key=list(Other).index, default=Other.CONSTANT)
 
 
 def _check_calls(changes: dict[fx.Node, object]) -> None:
     """A layer that is called more than once becomes the same for all its calls."""
     for node, what in changes.items():
+        # An edit of a layer is one of all its calls, also of those that asked for no edit.
         calls = [n for n in node.graph.nodes if (n.op, n.target) == (node.op, node.target)]
         if any(changes.get(call) != what for call in calls):
             raise UsageError(

@@ -59,6 +59,7 @@ def pool(site: Site) -> State:
     if site.option("return_indices", False):
         site.refuse("indices of a maximum are places in one image")
     if kernel == extent and padding == (0, 0):
+        # By its size alone a window of the whole map may be chance: what follows it tells.
         if site.is_head():
             return slide(site, site.name.lower()[:3])
         if site.sized("kernel_size"):
@@ -147,6 +148,7 @@ def pad(site: Site) -> State:
     if site.sized("padding"):
         site.refuse("its padding is computed from the size of the image", "give it as numbers")
     amounts = site.option("padding")
+    # Pairs from the last axis forwards; those of other axes than space change nothing here.
     rank = len(site.shape)
     ends = {rank - 1 - i // 2: tuple(amounts[i : i + 2]) for i in range(0, len(amounts), 2)}
     height, width = (_padded(Window(), *ends.get(axis, (0, 0))) for axis in x.axes)
