@@ -206,6 +206,7 @@ def add(f: ChannelMap, g: ChannelMap) -> ChannelMap:
             "wanted equal channels to sum them"
         )
     bias = summed(f.bias, g.bias)
+    # Blocks on the same channels add up block by block; else only the dense matrices do.
     if f.groups == g.groups:
         return ChannelMap(wide(f.weight) + wide(g.weight), bias, f.groups)
     return ChannelMap(wide(f.dense()) + wide(g.dense()), bias)

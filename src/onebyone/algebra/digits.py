@@ -118,6 +118,11 @@ class _Mix:
         return np.reshape(size, (self.groups, rows // self.groups, columns))
 
 
+def _times(scale: Array | None, size: Array) -> Array:
+    """scale · size, where None stands for ones."""
+    return size if scale is None else scale * size
+
+
 @dataclass(frozen=True)
 class Behind:
     """What a value meets behind it: per-channel scales, then a map that mixes channels.
@@ -146,10 +151,11 @@ class Behind:
         """What the operand of a per-channel scale meets."""
         size = np.abs(np.asarray(scale, np.float64))
         since = None if self.since is None else self.since * float(size.max(initial=0.0))
-        return replace(self, scale=size if self.scale is None else self.scale * size, since=since)
+        return replace(self, scale=_times(self.scale, size), since=since)
 
     def mixed(self, weight: Array, groups: int) -> Behind:
         """What the operand of a map (C_out, C_in / groups, taps…) meets."""
+        # A scale behind the mix scales whole rows: no row's κ depends on it.
         mix = _Mix(weight, groups)
         since = 1.0 if self.since is None else self.since
         return Behind(None, mix, None, ((mix, since), *self.mixes), self.bare)
@@ -173,8 +179,7 @@ class Behind:
         >>> z_score.condition(np.array([-2000.0, -2000.0]))
         200.0
         """
-        size = np.abs(np.asarray(shift, np.float64))
-        size = size if self.scale is None else size * self.scale
+        size = _times(self.scale, np.abs(np.asarray(shift, np.float64)))
         # What is added to the result of a mix has a size of its own; a mix that enlarges what it
         # reads enlarges its error against that.
         outer = max([1.0, *(mix.largest * since for mix, since in self.mixes)])
@@ -182,5 +187,6 @@ class Behind:
             return outer * float(size.max(initial=0.0))
         blocks = self.mix.blocks
         met = blocks @ size.reshape(len(blocks), blocks.shape[2], 1)
+        # A row of zeros reads nothing, and loses nothing.
         whole = blocks.sum(axis=2, keepdims=True)
         return outer * float(np.max(met / np.where(whole == 0, 1.0, whole), initial=0.0))

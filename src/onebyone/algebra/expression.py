@@ -110,7 +110,9 @@ class Term:
 
     @property
     def channels(self) -> int:
-        return self.word.maps[-1].out_channels if self.word.maps else self.node.channels
+        if self.word.maps:
+            return self.word.maps[-1].out_channels
+        return self.node.channels
 
     def then(self, outer: Word) -> Term:
         """outer ∘ this."""
@@ -189,6 +191,7 @@ def collect(node: Sum, *, commute: bool = True) -> Term | None:
     """
     groups: dict[tuple[int, tuple[Space, ...], int | None], list[Word]] = {}
     terms = flatten(node)
+    # By identity: equal terms of different inputs are not the same x.
     nodes: Mapping[int, Node] = {id(t.node): t.node for t in terms}
     for term in terms:
         # Without commuting, W₁S x and S W₂x differ though their spaces are equal.
@@ -205,7 +208,9 @@ def collect(node: Sum, *, commute: bool = True) -> Term | None:
 def _place(term: Term) -> int:
     """The one place among the spaces where a word's maps stand, or a number of its own."""
     places = set(term.word.slots)
-    return places.pop() if len(places) == 1 else -id(term)
+    if len(places) == 1:
+        return places.pop()
+    return -id(term)  # equal to that of no other term, and to no place
 
 
 def _merge(words: list[Word], channels: int) -> Word:
@@ -223,6 +228,7 @@ def _merge(words: list[Word], channels: int) -> Word:
     shifts.sort(key=lambda shift: shift[0])
     unit = np.ones(channels, linear.weight.dtype)
     maps = (linear, *(ChannelMap.diagonal(unit, bias) for _, bias in shifts))
+    # Where all maps stand in one place the sum may stand there too, and no order is changed.
     places = {slot for word in words for slot in word.slots}
     first = places.pop() if len(places) == 1 else 0
     return Word(words[0].spaces, maps, (first, *(slot for slot, _ in shifts)))

@@ -24,6 +24,7 @@ from onebyone.algebra.weights import (
     Array,
     along,
     biased,
+    blockwise,
     check_width,
     grouped_refusal,
     law_of,
@@ -101,18 +102,12 @@ class Kernel:
 
         The reference: exact on integers, slow by design.
         """
+        # Term by term as the law has it, so that the law can be compared with it exactly.
         x, sizes = wide(x), self.out_sizes(x.shape[2:])
         y = np.zeros((len(x), self.channels[1], *sizes), np.result_type(x, wide(self.weight)))
         for matrix, shifts in self.terms():
-            y = y + self._blocks(wide(matrix), _shifted(x, shifts, sizes))
+            y = y + blockwise(wide(matrix), _shifted(x, shifts, sizes), self.groups)
         return biased(y, self.bias)
-
-    def _blocks(self, matrix: Array, x: Array) -> Array:
-        g = self.groups
-        blocks = matrix.reshape(g, -1, matrix.shape[1])
-        parts = x.reshape(len(x), g, -1, *x.shape[2:])
-        y: Array = np.einsum("goi,ngi...->ngo...", blocks, parts)
-        return y.reshape(len(x), -1, *x.shape[2:])
 
     def compose_left(self, M: Array, b: Array | None = None) -> Kernel | Refusal:
         """(M, b) ∘ K: the channel map after the convolution, in int64 or float64.
@@ -124,6 +119,7 @@ class Kernel:
         array([21])
         """
         check_width(M, b, M.shape[-1] == self.channels[1], self)
+        # A dense M would mix the outputs of different groups.
         if M.ndim == 2 and self.groups > 1:
             return grouped_refusal(self.groups)
         M, weight, bias = wide(M), wide(self.weight), mapped_bias(M, self.bias, b)
@@ -162,7 +158,7 @@ class Kernel:
             return self.bias
         # Without padding every output sees the constant b under each of its taps.
         taps = wide(self.weight).reshape(*self.weight.shape[:2], -1).sum(axis=2)
-        return summed(self._blocks(taps, wide(b)[None])[0], self.bias)
+        return summed(blockwise(taps, wide(b)[None], self.groups)[0], self.bias)
 
     def plus(self, other: Kernel) -> Kernel | Refusal:
         """K + L for parallel kernels over the same input, in int64 or float64.

@@ -83,6 +83,7 @@ class Trace:
         if len(self.before) != len(self.after) or sorted(self.before) != sorted(self.after):
             return None
         order: list[int] = []
+        # Axes of size one hold no atoms and look alike: each takes the first that is left.
         for axis in self.after:
             free = [k for k, old in enumerate(self.before) if old == axis and k not in order]
             order.append(free[0])
@@ -162,6 +163,7 @@ class _Tracer:
     """The axes of a tensor as lists of atoms; cutting an atom cuts it in the source too."""
 
     def __init__(self, shape: Sequence[Dim]) -> None:
+        # An axis of one holds no atom: it may be added and dropped anywhere.
         self.sizes = [d for d in shape if d != dim(1)]
         atoms = iter(range(len(self.sizes)))
         self.source = [[] if d == dim(1) else [next(atoms)] for d in shape]
@@ -186,7 +188,7 @@ class _Tracer:
                 return None
             rest = divide(size, self.sizes[queue[0]])
             if rest is None:
-                # The first atom is larger than what the axis still lacks, or no multiple of it.
+                # The atom does not divide what the axis still lacks: the axis ends inside it.
                 if not self._cut(queue, size):
                     return None
                 rest = dim(1)

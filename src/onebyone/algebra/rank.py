@@ -75,6 +75,7 @@ class Rank:
     @property
     def energy(self) -> tuple[tuple[float, int], ...]:
         """(share, r): the fewest singular values whose squares make up that share of the sum."""
+        # Divided by the largest first, so that no square overflows.
         squares = np.square(
             np.array(self.singular_values) / (max(self.singular_values, default=0) or 1)
         )
@@ -229,6 +230,7 @@ def _bars(sigma: tuple[float, ...], width: int = 32) -> str:
     """
     if not sigma or not sigma[0]:
         return "▁" * min(len(sigma), width)
+    # Of a wide spectrum every k-th value, from the largest on.
     step = max(1.0, len(sigma) / width)
     shown = [sigma[int(i * step)] for i in range(min(len(sigma), width))]
     return "".join("▁▂▃▄▅▆▇█"[max(0, round(8 * s / sigma[0]) - 1)] for s in shown)

@@ -63,10 +63,13 @@ def _half_pixel_symmetric(f: _Frame) -> Floats:
 
 
 def _pytorch_half_pixel(f: _Frame) -> Floats:
-    return _half_pixel(f) if f.n_out > 1 else np.zeros(f.n_out)
+    if f.n_out <= 1:
+        return np.zeros(f.n_out)
+    return _half_pixel(f)
 
 
 def _align_corners(f: _Frame) -> Floats:
+    # The first and the last output lie on the first and the last input; a single one on the first.
     return f.index * (f.n_in - 1) / max(f.n_out - 1, 1)
 
 
@@ -172,6 +175,7 @@ class Resize(AxisMap):
     def out_size(self, n_in: int) -> int | None:
         if self.size is not None or self.scale is None:
             return self.size
+        # Where the product is nearly whole, the type decides: engines compute it in float32.
         return math.floor(np.float32(n_in) * np.float32(self.scale))
 
     def _frame(self, n_in: int, n_out: int) -> _Frame:
@@ -179,6 +183,7 @@ class Resize(AxisMap):
             raise UsageError(f"got {self}, wanted its scale: replace scale and unknown_scale")
         if self._extrapolates and self.roi is None:
             raise UsageError(f"got {self} without roi, wanted roi=(start, end)")
+        # A scale that is given need not be the ratio of the sizes, which were rounded.
         before, after = (n_in, n_out) if self.scale is None else (1, self.scale)
         return _Frame(n_in, n_out, before, after, self.roi or (0.0, 1.0))
 

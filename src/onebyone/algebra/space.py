@@ -70,6 +70,7 @@ class AxisMap(ABC):
 
 
 def _agreed(axis_map: AxisMap, n_in: int, n_out: int | None) -> int:
+    # Two witnesses of one size: they have to agree, and one of them has to know.
     known = axis_map.out_size(n_in)
     if known is not None and n_out in (None, known):
         return known

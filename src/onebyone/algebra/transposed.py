@@ -22,6 +22,7 @@ from onebyone.algebra.weights import (
     Array,
     along,
     biased,
+    blockwise,
     check_width,
     grouped_refusal,
     law_of,
@@ -98,7 +99,8 @@ class TransposedKernel:
         x, weight = wide(x), wide(self.weight)
         y = np.zeros((len(x), self.channels[1], *self._stamped(x)), np.result_type(x, weight))
         for k in np.ndindex(*weight.shape[2:]):
-            y[self._written(k, x)] += self._blocks(weight[(..., *k)], x)
+            stamp = blockwise(weight[(..., *k)], x, self.groups, transposed=True)
+            y[self._written(k, x)] += stamp
         kept: list[Any] = [
             slice(p[0], n - p[1]) for n, p in zip(y.shape[2:], self.pads, strict=True)
         ]
@@ -115,13 +117,6 @@ class TransposedKernel:
         every = zip(self.windows, k, x.shape[2:], strict=True)
         starts = [(window.first[i], window.stride, n) for window, i, n in every]
         return (..., *(slice(first, first + (n - 1) * s + 1, s) for first, s, n in starts))
-
-    def _blocks(self, matrix: Array, x: Array) -> Array:
-        g = self.groups
-        blocks = matrix.reshape(g, -1, matrix.shape[1])
-        parts = x.reshape(len(x), g, -1, *x.shape[2:])
-        y: Array = np.einsum("gio,ngi...->ngo...", blocks, parts)
-        return y.reshape(len(x), -1, *x.shape[2:])
 
     def compose_left(self, M: Array, b: Array | None = None) -> TransposedKernel | Refusal:
         """(M, b) ∘ K: the channel map after it, in int64 or float64.
@@ -170,4 +165,4 @@ class TransposedKernel:
             return self.bias
         # Refused but for a 1×1 of stride one: it has one tap, which hits every position once.
         only = wide(self.weight).reshape(*self.weight.shape[:2])
-        return summed(self._blocks(only, wide(b)[None])[0], self.bias)
+        return summed(blockwise(only, wide(b)[None], self.groups, transposed=True)[0], self.bias)

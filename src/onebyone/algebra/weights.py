@@ -14,6 +14,7 @@ __all__ = [
     "Array",
     "along",
     "biased",
+    "blockwise",
     "check_width",
     "grouped_refusal",
     "law_of",
@@ -64,7 +65,24 @@ def along(v: Array, ndim: int, axis: int = 1) -> Array:
     >>> along(np.arange(3), 4).shape
     (1, 3, 1, 1)
     """
-    return v.reshape([-1 if i == axis else 1 for i in range(ndim)])
+    shape = [1] * ndim
+    shape[axis] = -1
+    return v.reshape(shape)
+
+
+def blockwise(matrix: Array, x: Array, groups: int, *, transposed: bool = False) -> Array:
+    """A matrix of diagonal blocks on the channels of x (N, C, *space).
+
+    Args:
+        matrix: (C_out, C_in / groups); transposed, (C_in, C_out / groups).
+
+    >>> blockwise(np.array([[2], [3]]), np.array([[5, 7]]), 2)
+    array([[10, 21]])
+    """
+    blocks = matrix.reshape(groups, -1, matrix.shape[1])
+    parts = x.reshape(len(x), groups, -1, *x.shape[2:])
+    y: Array = np.einsum(f"{'gio' if transposed else 'goi'},ngi...->ngo...", blocks, parts)
+    return y.reshape(len(x), -1, *x.shape[2:])
 
 
 def law_of(M: Array) -> str:
@@ -102,7 +120,7 @@ def mapped_bias(M: Array, bias: Array | None, b: Array | None) -> Array | None:
     array([2, 3])
     """
     if bias is None:
-        return None if b is None else wide(b)
+        return b if b is None else wide(b)
     M, bias = wide(M), wide(bias)
     return summed(M @ bias if M.ndim == 2 else M * bias, b)
 

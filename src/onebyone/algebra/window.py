@@ -92,7 +92,9 @@ class Window:
 
     def taps(self, n_out: int) -> NDArray[np.int64]:
         """What each output sees, (n_out, kernel); outside the axis is padding."""
-        return np.add.outer(np.arange(n_out) * self.stride, np.array(self.first))
+        starts = np.arange(n_out) * self.stride
+        seen: NDArray[np.int64] = np.add.outer(starts, np.array(self.first, np.int64))
+        return seen
 
     def seen(self, outputs: range) -> range:
         """From the first to the last position that these outputs see, padding with them.

@@ -62,9 +62,10 @@ class Word:
         """The word of factors listed innermost first."""
         word = cls()
         for factor in factors:
-            word = word.then(
-                cls((), (factor,), (0,)) if isinstance(factor, ChannelMap) else cls((factor,))
-            )
+            if isinstance(factor, ChannelMap):
+                word = word.then(cls((), (factor,), (0,)))
+            else:
+                word = word.then(cls((factor,)))
         return word
 
     def then(self, outer: Word) -> Word:
@@ -85,6 +86,7 @@ class Word:
     @cached_property
     def segments(self) -> tuple[int, ...]:
         """segments[i]: how many of the first i spaces do not keep constants."""
+        # A bias may not move past such a space, so that these cut the word.
         counts = [0]
         for space in self.spaces:
             counts.append(counts[-1] + (not space.preserves_constants))
@@ -113,8 +115,8 @@ class Word:
 
     def out_of_order(self, i: int, j: int) -> list[int]:
         """The spaces that state (i, j) has out of their original order with some map."""
-        due = self.slots[j] if j < len(self.slots) else len(self.spaces)
-        past = self.slots[j - 1] if j else 0
+        # In the original, the map applied last stood behind `past` spaces, the next behind `due`.
+        past, due = (0, *self.slots)[j], (*self.slots, len(self.spaces))[j]
         return [*range(due, i), *range(i, past)]
 
     def advance(self, pending: Pending, i: int, j: int, to: int) -> Pending:

@@ -48,10 +48,12 @@ def _labels(equation: str, ranks: Sequence[int]) -> tuple[list[list[str]], list[
     left, arrow, right = equation.replace(" ", "").partition("->")
     texts = left.split(",")
     terms = [_term(text, rank) for text, rank in zip(texts, ranks, strict=True)]
+    # Labels of an ellipsis count from its end, so that operands are broadcast as they are aligned.
     hidden = [label for label in chain(*terms) if label.startswith("-")]
     if arrow:
         widest = len(set(hidden))
         return terms, _term(right, len(right.replace("...", "")) + widest)
+    # Without an arrow an axis is kept that occurs once; in which order, no count depends on.
     letters = left.replace("...", "").replace(",", "")
     return terms, [*set(hidden), *(label for label in letters if letters.count(label) == 1)]
 

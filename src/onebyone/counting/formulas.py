@@ -124,6 +124,7 @@ def recurrence(rows: int, matrices: Sequence[Shape], biases: Sequence[Shape] = (
     >>> recurrence(7 * 2, [(20, 3), (20, 5)], [(20,), (20,)])
     Work(macs=2240, pointwise_macs=0, bias_adds=560)
     """
+    # Not pointwise: a step reads the state of the one before, and no matrix meets all at once.
     return Work(rows * sum(map(prod, matrices)), 0, rows * sum(map(prod, biases)))
 
 
@@ -133,5 +134,6 @@ def attention(query: Shape, keys: int, value_width: int) -> Work:
     >>> attention((2, 6, 5, 3), 7, 4).macs == 2 * 6 * 5 * 7 * (3 + 4)
     True
     """
+    # Each query meets every key, over d terms, and every value, for d_v results.
     *rows, width = query
     return Work(prod(rows) * keys * (width + value_width), kind="attention")

@@ -45,6 +45,7 @@ class Layer:
     @property
     def max_rank(self) -> int:
         """How many outputs can be linearly independent, as functions: C_in·K·K and the constant."""
+        # With a bias the constant function is one more that outputs can be combined of.
         return min(self.out_channels, self.in_channels * prod(self.kernel) + self.bias)
 
     @property
@@ -52,12 +53,13 @@ class Layer:
         """What is said of its groups, if it has several."""
         if self.groups == 1:
             return ""
-        return "depthwise" if self.groups == self.in_channels else f"in {self.groups} groups"
+        if self.groups == self.in_channels:
+            return "depthwise"
+        return f"in {self.groups} groups"
 
     @property
     def name(self) -> str:
-        name = f"{window(self.kernel)} {self.in_channels} → {self.out_channels}"
-        return f"{name} {self.kind}" if self.kind else name
+        return f"{window(self.kernel)} {self.in_channels} → {self.out_channels} {self.kind}".strip()
 
     @property
     def formula(self) -> str:

@@ -93,6 +93,7 @@ def layers_of(
 
 
 def _layer(operation: Operation[K], weights: Mapping[K, Weight], seen: Collection[K]) -> LayerCount:
+    # What is read twice, as in a tied product, is stored once.
     read = dict.fromkeys(operation.reads)
     new = [weights[key] for key in read if key not in seen]
     work = operation.work or Work(0)

@@ -14,7 +14,7 @@ from onebyone.counting.conventions import Counted, by_conventions
 from onebyone.counting.formulas import Shape
 from onebyone.counting.gaps import Uncounted
 from onebyone.counting.operators import Operators
-from onebyone.counting.tree import Branch, grow
+from onebyone.counting.tree import Branch, grow, sums
 from onebyone.shown import Shown
 
 if TYPE_CHECKING:
@@ -197,11 +197,7 @@ def total(
 ) -> Count:
     """The count of a whole model: the sums over its layers, and what is not a sum of them."""
     return Count(
-        parameters=sum(layer.parameters for layer in layers),
-        buffers=sum(layer.buffers for layer in layers),
-        macs=sum(layer.macs for layer in layers),
-        pointwise_macs=sum(layer.pointwise_macs for layer in layers),
-        bias_adds=sum(layer.bias_adds for layer in layers),
+        **sums(layers),
         activation_bytes=activation_bytes,
         weight_bytes=weight_bytes,
         nodes=nodes,
@@ -224,4 +220,5 @@ def _intensity(macs: int, activations: int | None, weights: int) -> float | None
 def _separator(layers: Sequence[LayerCount]) -> str:
     if any(layer.scope for layer in layers):
         return "."
+    # Exporters that write no module's path put it into the name: "/layer1/conv/Conv".
     return "/" if any("/" in layer.name for layer in layers) else "."

@@ -185,12 +185,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if result is not NotImplemented:
                 return result
         read = tensors((args, kwargs))
-        operands = [] if self.silent else [self.ledger.operand(tensor) for tensor in read]
+        if self.silent:
+            return func(*args, **kwargs)
+        # Before the call: afterwards what it wrote over is something else.
+        operands = [self.ledger.operand(tensor) for tensor in read]
         result = func(*args, **kwargs)
-        if not self.silent:
-            # Afterwards, as the formulas read the shape of the result.
-            work = work_of(func, args, kwargs, result, self.ledger.is_constant)
-            self.note(operator(func), read, operands, result, work, _facts(func, args, kwargs))
+        work = work_of(func, args, kwargs, result, self.ledger.is_constant)
+        self.note(operator(func), read, operands, result, work, _facts(func, args, kwargs))
         return result
 
     def note(

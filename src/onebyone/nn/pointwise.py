@@ -146,7 +146,9 @@ def pointwise(
     >>> pointwise(torch.ones(2, 5, 3), torch.ones(4, 3), None, 2, 1, -1).shape
     torch.Size([2, 3, 4])
     """
-    axis = channel_dim + (x.ndim if channel_dim < 0 else 0)
+    axis = channel_dim
+    if axis < 0:
+        axis += x.ndim
     if not 0 <= axis < x.ndim or x.shape[axis] != weight.shape[1] * groups:
         raise UsageError(
             f"got an input of shape {sizes(list(x.shape))}, "
@@ -162,6 +164,7 @@ def pointwise(
         return _channels_first(x.unsqueeze(0), weight, bias, steps, groups).squeeze(0)
     if axis == 1:
         return _channels_first(x, weight, bias, steps, groups)
+    # All axes before the channels are one batch.
     y = _channels_first(x.flatten(0, axis - 1), weight, bias, steps, groups)
     return y.reshape(x.shape[:axis] + y.shape[1:])
 
@@ -183,7 +186,9 @@ def _channels_last(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) 
     """(…, C_in): a linear layer."""
     if groups == 1:
         # A weight that is stored flat is used as it is, so that an export shows it as it is.
-        return functional.linear(x, weight if weight.ndim == 2 else weight.flatten(1), bias)
+        if weight.ndim > 2:
+            weight = weight.flatten(1)
+        return functional.linear(x, weight, bias)
     matrices = weight.reshape(groups, -1, weight.shape[1])
     parts = torch.unflatten(x, -1, [groups, weight.shape[1]])
     y = torch.einsum("...gi,goi->...go", parts, matrices).flatten(-2)

@@ -65,7 +65,9 @@ class Tracer(fx.Tracer):
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         known = self.known(obj)
-        return super().to_bool(obj) if known is None else bool(known)
+        if known is None:
+            return super().to_bool(obj)
+        return bool(known)
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         known = self.known(obj)

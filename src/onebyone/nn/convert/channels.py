@@ -87,6 +87,7 @@ def _meet(first: nn.Module, second: nn.Module) -> bool:
 def _product(first: nn.Module, second: nn.Module) -> nn.Module:
     """Two 1×1s as one."""
     f = channel.compose(matrix(second), matrix(first))
+    # The one that can express most: a Linear has no groups, a Pointwise takes any rank of input.
     kinds = (*CONVOLUTIONS, Pointwise, nn.Linear)
     like = min(second, first, key=lambda m: next(i for i, k in enumerate(kinds) if is_a(m, k)))
     if is_a(like, nn.Linear):

@@ -140,6 +140,7 @@ def fuse_norms(module: Layer) -> Layer:
     pairs = norm_pairs(fused)
     for layer, norm in pairs:
         put(fused, layer, fuse_norm(stored(layer), stored(norm)))
+        # Not taken away: names in a `Sequential` are places, and others would move up.
         put(fused, norm, nn.Identity().train(norm.training))
     if pairs:
         graphs(fused)  # fails where a module is reached by other ways than the names it has

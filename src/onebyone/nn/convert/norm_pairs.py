@@ -66,6 +66,7 @@ def _neighbours(modules: dict[str, nn.Module], nodes: list[fx.Node]) -> Iterator
 
 def _fits(layer: nn.Module, norm: nn.Module) -> bool:
     """Whether the norm is one of the layer's output channels, and nobody watches in between."""
+    # A BatchNorm takes axis 1 for the channels, and a Linear has them last.
     fusable = is_a(layer, *CONVOLUTIONS, *TRANSPOSED) or (
         is_a(layer, Pointwise) and cast(Pointwise, layer).channel_dim == 1
     )

@@ -57,6 +57,7 @@ def class_maps_to_tied_linear(
     if not fits:
         raise unfit(maps, "a 1×1 along axis 1, without stride and padding")
     f, positions = matrix(maps), prod(size)
+    # (C·P): a flattened image has its positions innermost, so each w[k, c] stands P times in a row.
     weight = np.repeat(f.dense(), positions, axis=1)
     bias = None if f.bias is None else positions * f.bias
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")

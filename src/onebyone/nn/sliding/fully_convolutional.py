@@ -168,6 +168,7 @@ def _plan(traced: Traced) -> Plan:
 def _cleaned(network: fx.GraphModule) -> fx.GraphModule:
     """Without what the edits left unused."""
     modules = dict(network.named_modules())
+    # What writes in place has no reader that a graph knows of, and is needed all the same.
     network.graph.eliminate_dead_code(
         lambda node: node.is_impure() or written(node, modules) is not None
     )
@@ -238,7 +239,9 @@ def _halo(geometry: Geometry) -> str:
 def _field(geometry: Geometry) -> str:
     """The receptive field in words."""
     height, width = geometry.receptive_field
-    return "the whole image" if height is None or width is None else _by((height, width))
+    if height is None or width is None:
+        return "the whole image"
+    return _by((height, width))
 
 
 def _by(sizes: tuple[int, ...]) -> str:

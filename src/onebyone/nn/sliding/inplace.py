@@ -58,7 +58,9 @@ def written(node: fx.Node, modules: Mapping[str, nn.Module]) -> fx.Node | None:
         # PyTorch's convention: a name that ends in one underscore writes into its first argument.
         over = name in _OPERATORS or (name.endswith("_") and not name.endswith("__"))
         over = over or _option(node, "inplace") is True
-    first = node.kwargs.get("out", node.args[0] if node.args and over else None)
+    first: Any = node.kwargs.get("out")
+    if first is None and over and node.args:
+        first = node.args[0]
     return first if isinstance(first, fx.Node) else None
 
 
@@ -98,5 +100,4 @@ def _option(node: fx.Node, name: str) -> Any:
         names = list(inspect.signature(node.target).parameters)  # type: ignore[arg-type]
     except (TypeError, ValueError):  # a function of C
         return None
-    place = names.index(name) if name in names else len(node.args)
-    return node.args[place] if place < len(node.args) else None
+    return dict(zip(names, node.args, strict=False)).get(name)

@@ -76,6 +76,7 @@ def _joined(site: Site, maps: list[Maps]) -> Maps:
     assert isinstance(height, Axis)
     assert isinstance(width, Axis)
     result = replace(maps[0], height=height, width=width)
+    # A gate computed from the whole image (squeeze-excite) acts at every position.
     others = [site.states[node] for node in site.node.all_input_nodes]
     return result.seeing_all() if Other.WHOLE in others else result
 
@@ -102,6 +103,7 @@ def split(site: Site) -> State:
 
 def along_channels(site: Site) -> State:
     """`softmax`, `normalize`, `glu`: each position by itself, if along the channels."""
+    # Without a dim, softmax takes axis 1 of images, and GLU the last axis of anything.
     default = {"glu": -1, "GLU": -1}.get(site.name, 1)
     dim = site.option("dim", default)
     if not site.x.pending and site.dims(dim) & set(site.x.axes or ()):

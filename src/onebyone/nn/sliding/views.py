@@ -28,6 +28,7 @@ def view(site: Site) -> State:
     if result is not None:
         site.bypass()
         return result
+    # Axes before (H, W) may be regrouped at will: no position changes its place.
     if x.pending or x.axes != (len(old) - 2, len(old) - 1) or new[-2:] != old[-2:]:
         site.refuse(f"it reshapes {old} to {new}", "flatten all but the batch, from (N, C, H, W)")
     return replace(x, axes=(len(new) - 2, len(new) - 1))
@@ -115,6 +116,7 @@ def _spelled_out(keys: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
 def _sliced(site: Site, keys: list[Any]) -> State:
     """What slices and added or dropped axes make of the operand."""
     x, spatial, axes, old, new = site.x, list[Window](), list[int](), 0, 0
+    # `old` and `new` count axes: None adds one, a number drops one.
     for key in keys:
         if not isinstance(key, slice | int | None):
             site.refuse("it picks positions one by one")
@@ -128,6 +130,7 @@ def _sliced(site: Site, keys: list[Any]) -> State:
         if len(keys) != 2 or not all(unchanged) or isinstance(keys[1], int):
             site.refuse(f"it changes the axes of {site.shape}")
         return x
+    # The crops were collected in the order of the axes, first the height's.
     if sorted(x.axes) != list(x.axes):
         site.refuse("it slices what has its width before its height")
     return replace(x.then(*spatial), axes=(axes[0], axes[1]))

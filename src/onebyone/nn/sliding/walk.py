@@ -13,6 +13,7 @@ from torch import fx
 
 from onebyone.algebra.geometry import Axis
 from onebyone.errors import UsageError
+from onebyone.nn.activations import ACTIVATIONS
 from onebyone.nn.sliding import heads, positions, views, windows
 from onebyone.nn.sliding.site import Maps, Other, Rule, Site, State, operation
 from onebyone.nn.sliding.trace import Traced
@@ -29,9 +30,8 @@ class Row:
     signature: str = "input"
 
 
-_ACTIVATIONS = """
-CELU ELU GELU Hardshrink Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid Mish ReLU ReLU6 RReLU
-SELU SiLU Sigmoid Softplus Softshrink Softsign Tanh Tanhshrink Threshold
+_FUNCTIONS = """
+RReLU
 celu elu gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish relu relu6 rrelu
 selu silu sigmoid softplus softshrink softsign tanh tanhshrink threshold
 """
@@ -46,7 +46,7 @@ dropout dropout2d alpha_dropout feature_alpha_dropout
 clone contiguous detach float double half bfloat16 to type type_as expand_as
 """
 ROWS = (
-    Row(_ACTIVATIONS + _ARITHMETIC + _NOTHING, positions.elementwise),
+    Row(ACTIVATIONS + _FUNCTIONS + _ARITHMETIC + _NOTHING, positions.elementwise),
     Row("LocalResponseNorm local_response_norm ChannelShuffle channel_shuffle", positions.images),
     Row("PReLU prelu", positions.prelu, "input weight"),
     Row("BatchNorm2d SyncBatchNorm", positions.batch_norm),
@@ -119,6 +119,7 @@ def plan(traced: Traced, keep_ceil: bool) -> Plan:
         if node.op == "output":
             _check_calls(changes)
             return Plan(_answer(node, traced, states), edits, remarks)
+        # What has no row may still be computed from sizes alone, which no rule needs to know.
         row = _RULES.get(operation(node, traced.module(node)))
         signature = tuple(row.signature.split()) if row else ()
         site = Site(node, traced, states, signature, keep_ceil, edits, remarks, changes)
@@ -164,7 +165,8 @@ def _check_calls(changes: dict[fx.Node, object]) -> None:
 def _answer(node: fx.Node, traced: Traced, states: dict[fx.Node, State]) -> Maps:
     """The state of what the network returns: one vector for an image of the original size."""
     [result] = node.args
-    state = states[result] if isinstance(result, fx.Node) else None
+    # Of several results no node tells, and none would be the scores.
+    state = isinstance(result, fx.Node) and states[result]
     if not isinstance(result, fx.Node) or not isinstance(state, Maps):
         raise UsageError(
             f"got a model that returns {result}, wanted one tensor of class scores computed from "

@@ -27,12 +27,12 @@ def convolution(site: Site) -> State:
     x = site.images()
     kernel = _pair(site.option("kernel_size", None) or site.option("weight").shape[2:])
     padding = site.option("padding", 0)
-    if padding == "same":
-        plain = zip(_windows(site, kernel, 1, 0), site.extent(), strict=True)
-        height, width = (_padded(window, *window.same_pads(n)) for window, n in plain)
+    if isinstance(padding, str):
+        height, width = _windows(site, kernel, site.option("stride", 1), 0)
     else:
-        amounts = 0 if padding == "valid" else padding
-        height, width = _windows(site, kernel, site.option("stride", 1), amounts)
+        height, width = _windows(site, kernel, site.option("stride", 1), padding)
+    if padding == "same":  # PyTorch has it at stride 1 only, where no size changes it
+        height, width = (_padded(w, *w.same_pads(1)) for w in (height, width))
     _remark_padding(site, height, width)
     return x.then(height, width)
 
@@ -92,12 +92,14 @@ def _rounded_up(site: Site, down: list[Window], extent: tuple[int, int]) -> list
 def adaptive_pool(site: Site) -> State:
     """`AdaptiveAvgPool2d`, `AdaptiveMaxPool2d`: the fixed pool that it is at the original size."""
     x, extent = site.images(), site.extent()
-    kind = "max" if "max" in site.name.lower() else "avg"
+    kind = next(kind for kind in _POOLS if kind in site.name.lower())
     sizes = site.option("output_size")
     wanted = (sizes, sizes) if isinstance(sizes, int) else tuple(sizes)
     out = tuple(n if size is None else size for n, size in zip(extent, wanted, strict=True))
+    if out == (1, 1) and site.is_head():
+        return slide(site, kind)
     if out == (1, 1):
-        return slide(site, kind) if site.is_head() else whole(site)
+        return whole(site)
     if out == extent:
         site.bypass()
         return x
@@ -116,7 +118,9 @@ def _fixed(pixels: int, size: int) -> Window | None:
     ends = [-(-(i + 1) * pixels // size) for i in range(size)]
     windows = {end - start for start, end in zip(starts, ends, strict=True)}
     steps = {b - a for a, b in pairwise(starts)} or {1}
-    return Window(windows.pop(), steps.pop()) if len(windows) == len(steps) == 1 else None
+    if len(windows) > 1 or len(steps) > 1:
+        return None
+    return Window(windows.pop(), steps.pop())
 
 
 def slide(site: Site, kind: str, extent: tuple[int, int] | None = None) -> Maps:
@@ -159,5 +163,5 @@ def pad(site: Site) -> State:
 def _pair(value: Any) -> tuple[int, int]:
     if isinstance(value, int):
         return value, value
-    first, *rest = value
-    return int(first), int(rest[0] if rest else first)
+    # One number in a list stands for both axes, too.
+    return int(value[0]), int(value[-1])
