@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from onebyone.algebra.digits import exact_rows
-from onebyone.algebra.weights import Array, summed, wide
+from onebyone.algebra.weights import Array, biased, summed, wide
 from onebyone.errors import UsageError
 
 __all__ = ["Array", "ChannelMap", "add", "compose", "join_structure", "split"]
@@ -102,7 +102,7 @@ class ChannelMap:
 
     @property
     def linear(self) -> ChannelMap:
-        """The same map without its bias."""
+        """x ↦ Wx, without the bias; still known by where W is stored."""
         return ChannelMap(self.weight, None, self.groups, self.stored)
 
     @property
@@ -128,11 +128,7 @@ class ChannelMap:
     def apply(self, x: Array, axis: int = 1) -> Array:
         """Wx + b along `axis` of x, which has C_in entries there; any rank and any number type."""
         y = np.moveaxis(np.tensordot(self.dense(), x, axes=(1, axis)), 0, axis)
-        if self.bias is None:
-            return y
-        shape = [1] * y.ndim
-        shape[axis] = -1
-        return y + self.bias.reshape(shape)
+        return biased(y, self.bias, axis)
 
     def push(self, bias: Array) -> Array:
         """W·bias: a (C_in,) shift before the map, as the (C_out,) shift after it that it equals."""
@@ -146,6 +142,7 @@ def join_structure(first: int, second: int, channels: Sequence[int]) -> int:
     A diagonal keeps the other's blocks; equal blocks stay; anything else fills up to dense.
     """
     before, between, after = channels
+    # A map with as many groups as channels on both sides is a diagonal.
     if second == between == after:
         return first
     if first == before == between:
@@ -185,6 +182,7 @@ def _product(second: ChannelMap, first: ChannelMap, groups: int) -> Array:
     if second.is_diagonal:
         return wide(second.weight) * wide(first.weight)
     if first.is_diagonal:
+        # W diag(s) scales the columns of W; a block has its own share of s.
         scale = wide(first.weight).reshape(second.groups, 1, -1)
         return (wide(second.blocks()) * scale).reshape(second.weight.shape)
     if groups == 1:
@@ -208,6 +206,7 @@ def add(f: ChannelMap, g: ChannelMap) -> ChannelMap:
             "wanted equal channels to sum them"
         )
     bias = summed(f.bias, g.bias)
+    # Blocks on the same channels add up block by block; else only the dense matrices do.
     if f.groups == g.groups:
         return ChannelMap(wide(f.weight) + wide(g.weight), bias, f.groups)
     return ChannelMap(wide(f.dense()) + wide(g.dense()), bias)
@@ -229,6 +228,7 @@ def split(f: ChannelMap, sizes: Sequence[int]) -> tuple[ChannelMap, ...]:
         raise UsageError(f"got sizes {list(sizes)}, wanted a sum of {f.in_channels} channels")
     cuts = np.cumsum(sizes)[:-1]
     if f.is_diagonal:
+        # Here each output belongs to one part, so the parts are concatenated, each with its shift.
         scales = np.split(f.weight[:, 0], cuts)
         shifts = [None] * len(sizes) if f.bias is None else np.split(f.bias, cuts)
         return tuple(ChannelMap.diagonal(s, b) for s, b in zip(scales, shifts, strict=True))

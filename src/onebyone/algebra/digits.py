@@ -58,6 +58,7 @@ def few_bits(array: Array) -> Array:
     >>> few_bits(np.array([0, -1, 0.5, 6, 9, 0.1])).tolist()
     [True, True, True, True, False, False]
     """
+    # A mantissa, in [½, 1), times 2³ is whole exactly if it has three bits.
     mantissa, _ = np.frexp(np.asarray(array, np.float64))
     scaled = mantissa * 2**_FEW
     return np.asarray(scaled == np.rint(scaled))
@@ -72,6 +73,7 @@ def exact_rows(weight: Array) -> Array:
     [True, True, False, False]
     """
     rows = weight.reshape(len(weight), prod(weight.shape[1:]))
+    # Trained weights have all their bits, so that the first few tell of most rows.
     used = np.count_nonzero(rows, axis=1)
     few = np.array(few_bits(rows[:, :_SEEN]).all(axis=1))
     few[few] = few_bits(rows[few]).all(axis=1)
@@ -91,7 +93,7 @@ def stencil(weight: Array, padded: bool = False) -> float:
     sizes = np.abs(rows).sum(axis=1)
     if padded and (np.abs(rows.sum(axis=1)) < sizes).any():
         return np.inf
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore"):  # a stencil of sum zero cancels whole: κ = ∞
         return float(np.max(sizes / np.abs(rows.sum(axis=1)), initial=0.0))
 
 
@@ -114,6 +116,11 @@ class _Mix:
         size = np.sum(size.reshape(*size.shape[:2], prod(size.shape[2:])), axis=2)
         rows, columns = size.shape
         return np.reshape(size, (self.groups, rows // self.groups, columns))
+
+
+def _times(scale: Array | None, size: Array) -> Array:
+    """scale · size, where None stands for ones."""
+    return size if scale is None else scale * size
 
 
 @dataclass(frozen=True)
@@ -144,10 +151,11 @@ class Behind:
         """What the operand of a per-channel scale meets."""
         size = np.abs(np.asarray(scale, np.float64))
         since = None if self.since is None else self.since * float(size.max(initial=0.0))
-        return replace(self, scale=size if self.scale is None else self.scale * size, since=since)
+        return replace(self, scale=_times(self.scale, size), since=since)
 
     def mixed(self, weight: Array, groups: int) -> Behind:
         """What the operand of a map (C_out, C_in / groups, taps…) meets."""
+        # A scale behind the mix scales whole rows: no row's κ depends on it.
         mix = _Mix(weight, groups)
         since = 1.0 if self.since is None else self.since
         return Behind(None, mix, None, ((mix, since), *self.mixes), self.bare)
@@ -159,6 +167,7 @@ class Behind:
     def part(self, start: int, stop: int) -> Behind:
         """What channels start … stop − 1 meet."""
         scale = None if self.scale is None else self.scale[start:stop]
+        # In groups, a range of channels is no range of the weight's columns.
         dense = self.mix is not None and self.mix.groups == 1
         mix = _Mix(self.mix.weight[:, start:stop], 1) if self.mix is not None and dense else None
         return replace(self, scale=scale, mix=mix)
@@ -170,12 +179,14 @@ class Behind:
         >>> z_score.condition(np.array([-2000.0, -2000.0]))
         200.0
         """
-        size = np.abs(np.asarray(shift, np.float64))
-        size = size if self.scale is None else size * self.scale
+        size = _times(self.scale, np.abs(np.asarray(shift, np.float64)))
+        # What is added to the result of a mix has a size of its own; a mix that enlarges what it
+        # reads enlarges its error against that.
         outer = max([1.0, *(mix.largest * since for mix, since in self.mixes)])
         if self.mix is None:
             return outer * float(size.max(initial=0.0))
         blocks = self.mix.blocks
         met = blocks @ size.reshape(len(blocks), blocks.shape[2], 1)
+        # A row of zeros reads nothing, and loses nothing.
         whole = blocks.sum(axis=2, keepdims=True)
         return outer * float(np.max(met / np.where(whole == 0, 1.0, whole), initial=0.0))

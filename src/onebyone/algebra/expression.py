@@ -110,7 +110,9 @@ class Term:
 
     @property
     def channels(self) -> int:
-        return self.word.maps[-1].out_channels if self.word.maps else self.node.channels
+        if self.word.maps:
+            return self.word.maps[-1].out_channels
+        return self.node.channels
 
     def then(self, outer: Word) -> Term:
         """outer ∘ this."""
@@ -146,7 +148,9 @@ def _evaluate_node(
     values = [evaluate(t, leaf, space) for t in node.terms]
     if isinstance(node, Sum):
         return sum(values[1:], values[0])
-    return np.concatenate(values, axis=1) if isinstance(node, Concat) else values[0]
+    if isinstance(node, Concat):
+        return np.concatenate(values, axis=1)
+    return values[0]  # of a choice, whose terms are equal
 
 
 def flatten(node: Sum) -> list[Term]:
@@ -159,6 +163,7 @@ def flatten(node: Sum) -> list[Term]:
         nested = _as_sum(term.node)
         if nested is not None:
             inner = flatten(nested)
+            # W(A + B) + b: the word's bias enters once, whatever the number of summands.
             terms.append(inner[0].then(term.word))
             terms += [t.then(term.word.linear) for t in inner[1:]]
         else:
@@ -168,8 +173,9 @@ def flatten(node: Sum) -> list[Term]:
 
 def _as_sum(node: Node) -> Sum | None:
     """The sum that a node is, or of which it offers a collected form."""
-    first = node.terms[0].node if isinstance(node, Choice) else node
-    return first if isinstance(first, Sum) else None
+    if isinstance(node, Choice):
+        node = node.terms[0].node
+    return node if isinstance(node, Sum) else None
 
 
 def collect(node: Sum, *, commute: bool = True) -> Term | None:
@@ -185,16 +191,16 @@ def collect(node: Sum, *, commute: bool = True) -> Term | None:
     """
     groups: dict[tuple[int, tuple[Space, ...], int | None], list[Word]] = {}
     terms = flatten(node)
+    # By identity: equal terms of different inputs are not the same x.
     nodes: Mapping[int, Node] = {id(t.node): t.node for t in terms}
     for term in terms:
+        # Without commuting, W₁S x and S W₂x differ though their spaces are equal.
         place = None if commute or not term.word.spaces else _place(term)
         groups.setdefault((id(term.node), term.word.spaces, place), []).append(term.word)
     if len(groups) == len(terms):
         return None
-    channels = node.channels
     collected = tuple(
-        Term(words[0] if len(words) == 1 else _merge(words, channels), nodes[key])
-        for (key, _, _), words in groups.items()
+        Term(_merge(words, node.channels), nodes[key]) for (key, _, _), words in groups.items()
     )
     return collected[0] if len(collected) == 1 else Term(Word(), Sum(collected))
 
@@ -202,11 +208,15 @@ def collect(node: Sum, *, commute: bool = True) -> Term | None:
 def _place(term: Term) -> int:
     """The one place among the spaces where a word's maps stand, or a number of its own."""
     places = set(term.word.slots)
-    return places.pop() if len(places) == 1 else -id(term)
+    if len(places) == 1:
+        return places.pop()
+    return -id(term)  # equal to that of no other term, and to no place
 
 
 def _merge(words: list[Word], channels: int) -> Word:
     """Σ of words with equal spaces: one linear map, then each bias, in its slot, as a shift."""
+    if len(words) == 1:
+        return words[0]
     linear = reduce(add, (_linear_part(word, channels) for word in words))
     shifts: list[tuple[int, Array]] = []
     for word in words:
@@ -214,9 +224,11 @@ def _merge(words: list[Word], channels: int) -> Word:
             if f.bias is not None:
                 rest = [g.linear for g in word.maps[k + 1 :]]
                 shifts.append((word.slots[k], product(rest).push(f.bias) if rest else f.bias))
+    # Slots never decrease in a word.
     shifts.sort(key=lambda shift: shift[0])
     unit = np.ones(channels, linear.weight.dtype)
     maps = (linear, *(ChannelMap.diagonal(unit, bias) for _, bias in shifts))
+    # Where all maps stand in one place the sum may stand there too, and no order is changed.
     places = {slot for word in words for slot in word.slots}
     first = places.pop() if len(places) == 1 else 0
     return Word(words[0].spaces, maps, (first, *(slot for slot, _ in shifts)))

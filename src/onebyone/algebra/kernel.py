@@ -23,13 +23,17 @@ from onebyone.algebra.selection import Shift
 from onebyone.algebra.weights import (
     Array,
     along,
+    biased,
+    blockwise,
     check_width,
     grouped_refusal,
+    law_of,
     mapped_bias,
     summed,
     through_groups,
     wide,
 )
+from onebyone.algebra.window import Window
 from onebyone.errors import UsageError
 
 __all__ = ["Kernel"]
@@ -37,7 +41,7 @@ __all__ = ["Kernel"]
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """A convolution over any number of axes: ONNX Conv with its pads worked out.
+    """A convolution over any number of axes, with its padding in numbers.
 
     weight (C_out, C_in / groups, *K); bias (C_out,) or None; stride, dilation and pads
     (zeros before, after) one entry per axis. Raises `UsageError` where these do not fit.
@@ -74,17 +78,23 @@ class Kernel:
         """Some output may read a zero that is not in the input."""
         return any(max(pair) > 0 for pair in self.pads)
 
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """What an output sees along each spatial axis."""
+        taps = self.weight.shape[2:]
+        every = zip(taps, self.stride, self.pads, self.dilation, strict=True)
+        return tuple(Window(k, s, before, after, d) for k, s, (before, after), d in every)
+
     def out_sizes(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         """The output's spatial sizes for an input of spatial `sizes`."""
-        kernel = self.weight.shape[2:]
-        every = zip(sizes, kernel, self.stride, self.dilation, self.pads, strict=True)
-        return tuple((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, k, s, d, p in every)
+        every = zip(self.windows, sizes, strict=True)
+        return tuple(window.out_size(n) for window, n in every)
 
     def terms(self) -> Iterator[tuple[Array, tuple[Shift, ...]]]:
         """Each W_k, (C_out, C_in / groups), with its T_k, one `Shift` per spatial axis."""
         for k in np.ndindex(*self.weight.shape[2:]):
-            steps = zip(k, self.stride, self.dilation, self.pads, strict=True)
-            shifts = tuple(Shift(i * d - p[0], s) for i, s, d, p in steps)
+            every = zip(self.windows, k, strict=True)
+            shifts = tuple(Shift(window.first[i], window.stride) for window, i in every)
             yield self.weight[(..., *k)], shifts
 
     def apply(self, x: Array) -> Array:
@@ -92,18 +102,12 @@ class Kernel:
 
         The reference: exact on integers, slow by design.
         """
+        # Term by term as the law has it, so that the law can be compared with it exactly.
         x, sizes = wide(x), self.out_sizes(x.shape[2:])
         y = np.zeros((len(x), self.channels[1], *sizes), np.result_type(x, wide(self.weight)))
         for matrix, shifts in self.terms():
-            y = y + self._blocks(wide(matrix), _shifted(x, shifts, sizes))
-        return y if self.bias is None else y + along(wide(self.bias), y.ndim)
-
-    def _blocks(self, matrix: Array, x: Array) -> Array:
-        g = self.groups
-        blocks = matrix.reshape(g, -1, matrix.shape[1])
-        parts = x.reshape(len(x), g, -1, *x.shape[2:])
-        y: Array = np.einsum("goi,ngi...->ngo...", blocks, parts)
-        return y.reshape(len(x), -1, *x.shape[2:])
+            y = y + blockwise(wide(matrix), _shifted(x, shifts, sizes), self.groups)
+        return biased(y, self.bias)
 
     def compose_left(self, M: Array, b: Array | None = None) -> Kernel | Refusal:
         """(M, b) ∘ K: the channel map after the convolution, in int64 or float64.
@@ -115,6 +119,7 @@ class Kernel:
         array([21])
         """
         check_width(M, b, M.shape[-1] == self.channels[1], self)
+        # A dense M would mix the outputs of different groups.
         if M.ndim == 2 and self.groups > 1:
             return grouped_refusal(self.groups)
         M, weight, bias = wide(M), wide(self.weight), mapped_bias(M, self.bias, b)
@@ -137,7 +142,7 @@ class Kernel:
             return grouped_refusal(self.groups)
         if b is not None and np.any(b) and self.padded:
             return Refusal(
-                "affine" if M.ndim == 1 else "compose",
+                law_of(M),
                 f"zero padding comes after the bias, so the border would see it: pads {self.pads}",
             )
         return replace(self, weight=self._weight_after(wide(M)), bias=self._bias_after(b))
@@ -151,8 +156,9 @@ class Kernel:
     def _bias_after(self, b: Array | None) -> Array | None:
         if b is None:
             return self.bias
+        # Without padding every output sees the constant b under each of its taps.
         taps = wide(self.weight).reshape(*self.weight.shape[:2], -1).sum(axis=2)
-        return summed(self._blocks(taps, wide(b)[None])[0], self.bias)
+        return summed(blockwise(taps, wide(b)[None], self.groups)[0], self.bias)
 
     def plus(self, other: Kernel) -> Kernel | Refusal:
         """K + L for parallel kernels over the same input, in int64 or float64.
@@ -167,30 +173,22 @@ class Kernel:
         large, small = sorted((self, other), key=lambda k: k.weight.size, reverse=True)
         if (large.channels, large.groups) != (small.channels, small.groups):
             return Refusal("sum", f"{large} and {small} differ in channels or groups")
-        places = [_placed(large, small, axis) for axis in range(len(large.stride))]
+        places = [_placed(*pair) for pair in zip(large.windows, small.windows, strict=True)]
         if not all(places):
             return Refusal("sum", f"{large} and {small} read different positions")
+        # On these taps, and only there, both kernels see the same positions of x.
         weight = wide(large.weight).copy()
         weight[np.ix_(*map(range, weight.shape[:2]), *places)] += wide(small.weight)
         return replace(large, weight=weight, bias=summed(large.bias, small.bias))
 
 
-def _placed(large: Kernel, small: Kernel, axis: int) -> list[int]:
-    """Which taps of `large` read what the taps of `small` read; empty where some has none."""
-    a, b = _reads(large, axis), _reads(small, axis)
-    # n_out = (n + before + after - extent) // stride + 1 must be the same for every n.
-    same = large.stride[axis] == small.stride[axis] and _growth(large, axis) == _growth(small, axis)
-    return [a.index(i) for i in b] if same and set(b) <= set(a) else []
-
-
-def _reads(kernel: Kernel, axis: int) -> list[int]:
-    start, step = -kernel.pads[axis][0], kernel.dilation[axis]
-    return [start + step * k for k in range(kernel.weight.shape[2 + axis])]
-
-
-def _growth(kernel: Kernel, axis: int) -> int:
-    taps: int = kernel.weight.shape[2 + axis]
-    return sum(kernel.pads[axis]) - (taps - 1) * kernel.dilation[axis]
+def _placed(large: Window, small: Window) -> list[int]:
+    """Which taps of `large` see what the taps of `small` see; empty where some has none."""
+    # With both equal, there are as many outputs of either on an axis of any size.
+    in_step = (large.stride, large.slack) == (small.stride, small.slack)
+    if not in_step or not set(small.first) <= set(large.first):
+        return []
+    return [large.first.index(position) for position in small.first]
 
 
 def _shifted(x: Array, shifts: tuple[Shift, ...], sizes: tuple[int, ...]) -> Array:

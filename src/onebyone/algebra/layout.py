@@ -83,6 +83,7 @@ class Trace:
         if len(self.before) != len(self.after) or sorted(self.before) != sorted(self.after):
             return None
         order: list[int] = []
+        # Axes of size one hold no atoms and look alike: each takes the first that is left.
         for axis in self.after:
             free = [k for k, old in enumerate(self.before) if old == axis and k not in order]
             order.append(free[0])
@@ -116,7 +117,7 @@ def divide(whole: Dim, part: Dim) -> Dim | None:
     rest = list(whole[1])
     for symbol in part[1]:
         if symbol not in rest:
-            return None
+            return None  # n / h says nothing, though it may be whole at run time
         rest.remove(symbol)
     if part[0] == 0 or whole[0] % part[0]:
         return None
@@ -132,6 +133,7 @@ def channel_axis_after(before: Sequence[Dim], after: Sequence[Dim], axis: int) -
     >>> channel_axis_after([n, c, h, w], [n, dim(2), dim(4), h, w], 1) is None
     True
     """
+    # Row-major order keeps an axis whole where as much stands before it as did.
     lead = product(before[:axis])
     for k, size in enumerate(after):
         if size == before[axis] and product(after[:k]) == lead:
@@ -161,6 +163,7 @@ class _Tracer:
     """The axes of a tensor as lists of atoms; cutting an atom cuts it in the source too."""
 
     def __init__(self, shape: Sequence[Dim]) -> None:
+        # An axis of one holds no atom: it may be added and dropped anywhere.
         self.sizes = [d for d in shape if d != dim(1)]
         atoms = iter(range(len(self.sizes)))
         self.source = [[] if d == dim(1) else [next(atoms)] for d in shape]
@@ -185,6 +188,7 @@ class _Tracer:
                 return None
             rest = divide(size, self.sizes[queue[0]])
             if rest is None:
+                # The atom does not divide what the axis still lacks: the axis ends inside it.
                 if not self._cut(queue, size):
                     return None
                 rest = dim(1)
@@ -194,12 +198,14 @@ class _Tracer:
 
     def _cut(self, queue: list[int], size: Dim) -> bool:
         """Cut the first atom of the queue into one of `size` and the rest."""
+        # Row-major: the piece that goes on alone is the outer one, the rest is inside it.
         rest = divide(self.sizes[queue[0]], size)
         if rest is None:
             return False
         old, new = queue[0], len(self.sizes)
         self.sizes[old] = size
         self.sizes.append(rest)
+        # The cut is one of the tensor itself: it shows in the source and wherever the atom is.
         for axes in (self.source, self.axes, [queue]):
             for axis in axes:
                 if old in axis:

@@ -6,13 +6,13 @@ separable: one `AveragePool` per axis, each dividing by its own count.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onebyone.algebra.space import AxisMap, Matrix
+from onebyone.algebra.window import Window
 
 __all__ = ["AveragePool", "Mean", "Sum"]
 
@@ -21,7 +21,7 @@ AutoPad = Literal["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"]
 
 @dataclass(frozen=True)
 class Mean(AxisMap):
-    """The mean over the axis, (1, n_in): global average pooling, ReduceMean.
+    """The mean over the axis, (1, n_in): global average pooling.
 
     >>> Mean().matrix(4)
     array([[0.25, 0.25, 0.25, 0.25]])
@@ -39,7 +39,7 @@ class Mean(AxisMap):
 
 @dataclass(frozen=True)
 class Sum(AxisMap):
-    """The sum over the axis, (1, n_in): ReduceSum. A constant c becomes n·c.
+    """The sum over the axis, (1, n_in). A constant c becomes n·c.
 
     >>> Sum().matrix(3)
     array([[1., 1., 1.]])
@@ -57,12 +57,12 @@ class Sum(AxisMap):
 
 @dataclass(frozen=True)
 class AveragePool(AxisMap):
-    """One axis of ONNX AveragePool, every attribute.
+    """One axis of an average pool.
 
-    Output i averages inputs `i * stride - before + t * dilation`, t < kernel, dividing by the taps
-    inside the input, or with `count_include_pad` inside the padded input (what `ceil_mode` adds
-    beyond the padding is never counted: opset 19, and PyTorch). With `ceil_mode` a last window
-    that would start behind the input is dropped.
+    Output i averages what its window sees (`window`), dividing by the taps inside the input, or
+    with `count_include_pad` inside the padded input; what `ceil_mode`, rounding up, adds beyond the
+    padding is never counted. `auto_pad` pads so that the size over the stride is kept, with the odd
+    position behind (upper) or before (lower), or not at all ("VALID").
 
     >>> AveragePool(kernel=2, stride=2, before=1, after=1, count_include_pad=True).matrix(2)
     array([[0.5, 0. ],
@@ -79,20 +79,17 @@ class AveragePool(AxisMap):
     auto_pad: AutoPad = "NOTSET"
 
     @property
-    def _same(self) -> bool:
-        return self.auto_pad.startswith("SAME")
-
-    @property
     def _padded(self) -> bool:
-        explicit = self.auto_pad == "NOTSET" and (self.before, self.after) != (0, 0)
-        return explicit or (self._same and self.kernel > 1)
+        if self.auto_pad == "NOTSET":
+            return (self.before, self.after) != (0, 0)
+        return self.auto_pad != "VALID" and self.kernel > 1
 
     @property
     def preserves_constants(self) -> bool:
         """True where each window divides by the taps it has, and has at least one.
 
-        Counted padding breaks it. So do, in some engines before opset 19, counted windows that
-        `ceil_mode` cuts off; and dilated windows with padding can miss the input altogether.
+        Counted padding breaks it. So do, in engines that count what rounding up adds, counted
+        windows that are cut off; and dilated windows with padding can miss the input altogether.
         """
         if self.count_include_pad:
             return not self._padded and not self.ceil_mode
@@ -103,43 +100,37 @@ class AveragePool(AxisMap):
     def is_selection(self) -> bool:
         return self.kernel == 1 and self.preserves_constants
 
-    @property
-    def _extent(self) -> int:
-        return (self.kernel - 1) * self.dilation + 1
+    def window(self, n_in: int) -> Window:
+        """The window on an axis of n_in, with `auto_pad` worked out; sizes not yet rounded up."""
+        window = Window(self.kernel, self.stride, self.before, self.after, self.dilation)
+        if self.auto_pad == "NOTSET":
+            return window
+        pads = (0, 0)
+        if self.auto_pad != "VALID":
+            pads = window.same_pads(n_in, odd_before=self.auto_pad == "SAME_LOWER")
+        return replace(window, before=pads[0], after=pads[1])
 
     def pads(self, n_in: int) -> tuple[int, int]:
         """(before, after) on an axis of n_in, with `auto_pad` worked out."""
-        if not self._same:
-            return (self.before, self.after) if self.auto_pad == "NOTSET" else (0, 0)
-        total = max((-(-n_in // self.stride) - 1) * self.stride + self._extent - n_in, 0)
-        less, more = total // 2, total - total // 2
-        return (less, more) if self.auto_pad == "SAME_UPPER" else (more, less)
+        window = self.window(n_in)
+        return window.before, window.after
 
     def fits(self, n_in: int) -> bool:
-        """Whether there is a whole window in a padded axis of n_in; where not, engines differ.
-
-        >>> AveragePool(3, before=1).fits(2), AveragePool(3, before=1).fits(1)
-        (True, False)
-        """
-        return n_in + sum(self.pads(n_in)) >= self._extent
+        """Whether there is a whole window in a padded axis of n_in; where not, engines differ."""
+        return self.window(n_in).fits(n_in)
 
     def out_size(self, n_in: int) -> int:
-        before, after = self.pads(n_in)
-        room = n_in + before + after - self._extent
-        if not self.ceil_mode:  # rounded to zero where no window fits, as ONNX Runtime does
-            return max((room if room >= 0 else room + self.stride - 1) // self.stride + 1, 0)
-        windows = -(-room // self.stride) + 1
-        return max(windows - ((windows - 1) * self.stride >= n_in + before), 0)
-
-    def _taps(self, n_in: int, n_out: int) -> NDArray[np.int64]:
-        """The position that each tap reads, (n_out, kernel), in the unpadded input."""
-        starts = np.arange(n_out) * self.stride - self.pads(n_in)[0]
-        return np.add.outer(starts, np.arange(self.kernel) * self.dilation)
+        window = self.window(n_in)
+        # Where no window fits, engines divide a negative number, and round that towards zero: up.
+        rounds_up = self.ceil_mode or not window.fits(n_in)
+        return (window.rounded_up() if rounds_up else window).out_size(n_in)
 
     def rows(self, n_in: int, n_out: int) -> Matrix:
-        before, after = self.pads(n_in) if self.count_include_pad else (0, 0)
-        taps = self._taps(n_in, n_out)
+        window = self.window(n_in)
+        taps = window.taps(n_out)
+        before, after = (window.before, window.after) if self.count_include_pad else (0, 0)
         counts = ((taps >= -before) & (taps < n_in + after)).sum(axis=1)
         hits = (taps[:, :, None] == np.arange(n_in)).sum(axis=1)
+        # A window of padding alone averages nothing: zero, not 0 / 0.
         averages: Matrix = hits / np.maximum(counts, 1)[:, None]
         return averages

@@ -75,6 +75,7 @@ class Rank:
     @property
     def energy(self) -> tuple[tuple[float, int], ...]:
         """(share, r): the fewest singular values whose squares make up that share of the sum."""
+        # Divided by the largest first, so that no square overflows.
         squares = np.square(
             np.array(self.singular_values) / (max(self.singular_values, default=0) or 1)
         )
@@ -182,9 +183,11 @@ def rank(
         )
     blocks = ChannelMap(W.reshape(len(W), prod(W.shape[1:])), bias, groups).blocks()
     each = [singular_values(block) for block in blocks]
+    # W is block-diagonal, so its singular values are those of its blocks.
     sigma = np.sort(np.concatenate(each))[::-1]
     tau = threshold(blocks.reshape(len(W), -1), sigma, unit)
     ranks = [int((part > tau).sum()) for part in each]
+    # One dimension more: W x + b reaches the constants too, unless W does already.
     constant = bias is not None and _is_new(blocks, each, bias, unit)
     return Rank(
         out_channels=len(W),
@@ -211,6 +214,7 @@ def _is_new(blocks: Array, alone: list[Array], bias: Array, unit: float | None) 
     if not length or not largest:
         return bool(length)
     unit = max(_rounding(a.dtype)[0] for a in (blocks, bias)) if unit is None else unit
+    # The rank of [W | cb] does not depend on c ≠ 0, but what drowns in rounding does.
     column = (bias.astype(np.float64) / length * largest).reshape(len(blocks), -1, 1)
     joined = [singular_values(block) for block in np.concatenate([blocks, column], axis=2)]
     whole = np.concatenate(joined)
@@ -226,6 +230,7 @@ def _bars(sigma: tuple[float, ...], width: int = 32) -> str:
     """
     if not sigma or not sigma[0]:
         return "▁" * min(len(sigma), width)
+    # Of a wide spectrum every k-th value, from the largest on.
     step = max(1.0, len(sigma) / width)
     shown = [sigma[int(i * step)] for i in range(min(len(sigma), width))]
     return "".join("▁▂▃▄▅▆▇█"[max(0, round(8 * s / sigma[0]) - 1)] for s in shown)

@@ -9,8 +9,9 @@ where j runs over the integers, normalised to Σ = 1 with antialias, and with `e
 which also drops the j outside. Nearest rounds x(i) instead. So the rows sum to one in every mode
 but "tf_crop_and_resize", which puts zeros where x(i) leaves the input.
 
-Source: the text of ONNX Resize, opsets 10 to 19; cubic kernel of R. Keys, "Cubic convolution
-interpolation for digital image processing", IEEE TASSP 29 (1981), equation 4.
+Source of the modes and their names: the Resize of the exchange format, opsets 10 to 19; the cubic
+kernel: R. Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29
+(1981), equation 4.
 """
 
 from __future__ import annotations
@@ -62,10 +63,13 @@ def _half_pixel_symmetric(f: _Frame) -> Floats:
 
 
 def _pytorch_half_pixel(f: _Frame) -> Floats:
-    return _half_pixel(f) if f.n_out > 1 else np.zeros(f.n_out)
+    if f.n_out <= 1:
+        return np.zeros(f.n_out)
+    return _half_pixel(f)
 
 
 def _align_corners(f: _Frame) -> Floats:
+    # The first and the last output lie on the first and the last input; a single one on the first.
     return f.index * (f.n_in - 1) / max(f.n_out - 1, 1)
 
 
@@ -94,7 +98,7 @@ COORDINATES: Mapping[str, Callable[[_Frame], Floats]] = {
     "tf_crop_and_resize": _tf_crop_and_resize,
 }
 
-# "simple" is what opsets up to 10 leave unsaid and ONNX Runtime does: floor where the axis grows.
+# "simple" is what engines do where a file does not say: floor where the axis grows.
 ROUNDINGS: Mapping[str, Callable[[Floats, _Frame], Floats]] = {
     "round_prefer_floor": lambda x, f: np.ceil(x - 0.5),
     "round_prefer_ceil": lambda x, f: np.floor(x + 0.5),
@@ -124,14 +128,14 @@ MODES: Mapping[str, tuple[Callable[[Floats, float], Floats], int]] = {
 
 @dataclass(frozen=True)
 class Resize(AxisMap):
-    """One axis of ONNX Resize.
+    """One axis of a resize by interpolation.
 
-    The output size is `size`, or else floor(n_in * scale) in float32, as ONNX infers it; without
+    The output size is `size`, or else floor(n_in * scale) in float32, as engines have it; without
     both it is known only at run time. The coordinates use `scale`, or else n_out / n_in; but with
     `unknown_scale` (scales computed at run time, or an aspect ratio to keep, see `fit`) there is
     no matrix. `roi` is the (start, end) of tf_crop_and_resize, None where computed at run time.
 
-    Raises `UsageError` for a mode, coordinate mode or rounding that ONNX does not have.
+    Raises `UsageError` for a mode, coordinate mode or rounding that is not known.
 
     >>> Resize("linear", scale=2.0).matrix(2)
     array([[1.  , 0.  ],
@@ -171,6 +175,7 @@ class Resize(AxisMap):
     def out_size(self, n_in: int) -> int | None:
         if self.size is not None or self.scale is None:
             return self.size
+        # Where the product is nearly whole, the type decides: engines compute it in float32.
         return math.floor(np.float32(n_in) * np.float32(self.scale))
 
     def _frame(self, n_in: int, n_out: int) -> _Frame:
@@ -178,6 +183,7 @@ class Resize(AxisMap):
             raise UsageError(f"got {self}, wanted its scale: replace scale and unknown_scale")
         if self._extrapolates and self.roi is None:
             raise UsageError(f"got {self} without roi, wanted roi=(start, end)")
+        # A scale that is given need not be the ratio of the sizes, which were rounded.
         before, after = (n_in, n_out) if self.scale is None else (1, self.scale)
         return _Frame(n_in, n_out, before, after, self.roi or (0.0, 1.0))
 
@@ -191,18 +197,21 @@ class Resize(AxisMap):
         return np.where(outside[:, None], 0.0, matrix)
 
     def _nearest(self, x: Floats, frame: _Frame) -> Matrix:
+        # A coordinate outside takes the border: the clamp of `_weighted`, with one neighbour.
         near = ROUNDINGS[self.rounding](x, frame)
         return one_hot(near.clip(0, frame.n_in - 1).astype(np.int64), frame.n_in)
 
     def _weighted(self, x: Floats, frame: _Frame) -> Matrix:
         kernel, radius = MODES[self.mode]
         stretch = min(frame.after / frame.before, 1.0) if self.antialias else 1.0
+        # Shrinking with antialias widens the kernel, so that no input position is passed over.
         reach = math.ceil(radius / stretch)
         neighbours = np.floor(x).astype(np.int64)[:, None] + np.arange(1 - reach, reach + 1)
         weights = kernel((neighbours - x[:, None]) * stretch, self.cubic_a)
         if self.exclude_outside:
             weights *= (neighbours >= 0) & (neighbours < frame.n_in)
         if self.exclude_outside or self.antialias:
+            # The kernel alone sums to one only over all integers, unstretched.
             total = weights.sum(axis=1, keepdims=True)
             # Zero where no neighbour is inside: only where tf_crop_and_resize extrapolates.
             weights /= np.where(total == 0, 1, total)
@@ -224,14 +233,16 @@ def _gathered(columns: NDArray[np.int64], weights: Floats, n_in: int) -> Matrix:
 def fit(
     lengths: Sequence[int], sizes: Sequence[int], policy: Literal["not_larger", "not_smaller"]
 ) -> tuple[float, tuple[int, ...]]:
-    """The common scale and the output sizes under ONNX's keep_aspect_ratio_policy.
+    """The scale and the output sizes that keep the ratio of all axes.
 
-    `lengths` are the input's sizes, `sizes` what was asked for, axis by axis.
+    `lengths` are the input's sizes, `sizes` what was asked for, axis by axis: what comes out is at
+    most that ("not_larger"), or at least.
 
     >>> fit((4, 6), (8, 9), "not_larger")
     (1.5, (6, 9))
     """
     ratios = [Fraction(size, length) for size, length in zip(sizes, lengths, strict=True)]
     scale = min(ratios) if policy == "not_larger" else max(ratios)
+    # In rational numbers, so that a tie is a tie: halves are rounded up.
     half = Fraction(1, 2)
     return float(scale), tuple(math.floor(scale * length + half) for length in lengths)

@@ -45,9 +45,9 @@ class SourceMap(AxisMap):
 
 @dataclass(frozen=True)
 class Slice(SourceMap):
-    """start:stop:step as in Python and ONNX Slice: crop, subsample; a negative step flips.
+    """start:stop:step as in Python: crop, subsample; a negative step flips.
 
-    One that starts before the first position takes the first, as ONNX has it; Python takes none.
+    Unlike Python's, one that starts before the first position takes the first, also backwards.
 
     >>> Slice(step=-2).sources(5, 3)
     array([4, 2, 0])
@@ -58,6 +58,7 @@ class Slice(SourceMap):
     step: int = 1
 
     def _range(self, n_in: int) -> range:
+        # Python would leave such a slice empty: its bounds are clipped to −1, not to 0.
         before = self.step < 0 and self.start is not None and self.start < -n_in
         start = -n_in if before else self.start
         return range(*slice(start, self.stop, self.step).indices(n_in))
@@ -80,7 +81,7 @@ def subsample(stride: int, offset: int = 0) -> Slice:
 
 @dataclass(frozen=True)
 class Select(SourceMap):
-    """The positions `indices`, in that order, repeats allowed: ONNX Gather on one axis.
+    """The positions `indices`, in that order, repeats allowed.
 
     A negative index counts from the end. Raises `UsageError` for an index that does not exist.
 
@@ -98,7 +99,7 @@ class Select(SourceMap):
         if wrong:
             raise UsageError(
                 f"got index {wrong[0]} on an axis of {n_in}, wanted {-n_in}..{n_in - 1}: "
-                "check the indices of the Gather"
+                "check the indices"
             )
         return np.array(self.indices, dtype=np.int64) % n_in
 
@@ -122,7 +123,7 @@ class Expand(SourceMap):
         if self.size not in (None, 1, n_in) and n_in != 1:
             raise UsageError(
                 f"got an axis of {n_in} to expand to {self.size}, wanted an axis of 1: "
-                "check the shape of the Expand"
+                "check the shape that is asked for"
             )
         return np.arange(n_out) % n_in
 
@@ -148,7 +149,7 @@ class Tile(SourceMap):
 class Pad(SourceMap):
     """`before` and `after` positions added by `mode`; negative counts crop.
 
-    Modes as in ONNX Pad: "constant" (zeros here), "reflect" (the border not repeated), "edge",
+    Modes: "constant" (zeros here), "reflect" (the border not repeated), "edge",
     "wrap". Zero padding keeps neither constants nor selections; the other modes keep both.
 
     >>> Pad(1, 2, "reflect").sources(4, 7)
@@ -167,6 +168,7 @@ class Pad(SourceMap):
         return max(n_in + self.before + self.after, 0)
 
     def sources(self, n_in: int, n_out: int) -> Sources:
+        # Indices are padded as the positions are; −1, in the constant's place, stands for a zero.
         zero: dict[str, Any] = {"constant_values": -1} if self.mode == "constant" else {}
         grown = (max(self.before, 0), max(self.after, 0))
         padded: Sources = np.pad(np.arange(n_in), grown, mode=self.mode, **zero)

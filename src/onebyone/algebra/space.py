@@ -70,6 +70,7 @@ class AxisMap(ABC):
 
 
 def _agreed(axis_map: AxisMap, n_in: int, n_out: int | None) -> int:
+    # Two witnesses of one size: they have to agree, and one of them has to know.
     known = axis_map.out_size(n_in)
     if known is not None and n_out in (None, known):
         return known
@@ -101,6 +102,7 @@ def apply(
     >>> apply({1: Slice(step=-1)}, np.array([[1, 2, 3]]))
     array([[3., 2., 1.]])
     """
+    # Maps of different axes commute, so their order does not matter.
     for axis, axis_map in maps.items():
         matrix = axis_map.matrix(x.shape[axis], (sizes or {}).get(axis))
         x = np.moveaxis(np.tensordot(matrix, x, axes=(1, axis)), 0, axis)

@@ -21,13 +21,17 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import (
     Array,
     along,
+    biased,
+    blockwise,
     check_width,
     grouped_refusal,
+    law_of,
     mapped_bias,
     summed,
     through_groups,
     wide,
 )
+from onebyone.algebra.window import Window
 from onebyone.errors import UsageError
 
 __all__ = ["TransposedKernel"]
@@ -35,7 +39,7 @@ __all__ = ["TransposedKernel"]
 
 @dataclass(frozen=True, eq=False)
 class TransposedKernel:
-    """A transposed convolution over any number of axes: ONNX ConvTranspose, pads worked out.
+    """A transposed convolution over any number of axes, with its padding in numbers.
 
     weight (C_in, C_out / groups, *K); bias (C_out,) or None; stride, dilation, pads (cropped
     before, after) and output_padding (grown behind) one entry per axis. Raises `UsageError`
@@ -71,6 +75,15 @@ class TransposedKernel:
         return self.weight.shape[0], self.weight.shape[1] * self.groups
 
     @property
+    def windows(self) -> tuple[Window, ...]:
+        """Along each spatial axis, where an input is written before the pads are cropped.
+
+        A transposed convolution writes where the convolution that it transposes reads.
+        """
+        every = zip(self.weight.shape[2:], self.stride, self.dilation, strict=True)
+        return tuple(Window(k, s, dilation=d) for k, s, d in every)
+
+    @property
     def pointwise(self) -> bool:
         """A 1×1 in disguise: every output position is hit exactly once."""
         taps = self.weight.shape[2:]
@@ -86,29 +99,24 @@ class TransposedKernel:
         x, weight = wide(x), wide(self.weight)
         y = np.zeros((len(x), self.channels[1], *self._stamped(x)), np.result_type(x, weight))
         for k in np.ndindex(*weight.shape[2:]):
-            y[self._written(k, x)] += self._blocks(weight[(..., *k)], x)
+            stamp = blockwise(weight[(..., *k)], x, self.groups, transposed=True)
+            y[self._written(k, x)] += stamp
         kept: list[Any] = [
             slice(p[0], n - p[1]) for n, p in zip(y.shape[2:], self.pads, strict=True)
         ]
         y = y[(..., *kept)]
-        return y if self.bias is None else y + along(wide(self.bias), y.ndim)
+        return biased(y, self.bias)
 
     def _stamped(self, x: Array) -> list[int]:
         """The output's spatial sizes before the pads are cropped."""
-        taps = self.weight.shape[2:]
-        every = zip(x.shape[2:], taps, self.stride, self.dilation, self.output_padding, strict=True)
-        return [(n - 1) * s + (k - 1) * d + 1 + grown for n, k, s, d, grown in every]
+        every = zip(self.windows, x.shape[2:], self.output_padding, strict=True)
+        return [len(window.seen(range(n))) + grown for window, n, grown in every]
 
     def _written(self, k: tuple[int, ...], x: Array) -> tuple[Any, ...]:
-        every = zip(k, x.shape[2:], self.stride, self.dilation, strict=True)
-        return (..., *(slice(i * d, i * d + (n - 1) * s + 1, s) for i, n, s, d in every))
-
-    def _blocks(self, matrix: Array, x: Array) -> Array:
-        g = self.groups
-        blocks = matrix.reshape(g, -1, matrix.shape[1])
-        parts = x.reshape(len(x), g, -1, *x.shape[2:])
-        y: Array = np.einsum("gio,ngi...->ngo...", blocks, parts)
-        return y.reshape(len(x), -1, *x.shape[2:])
+        """Where tap k of each input position is written, before the pads are cropped."""
+        every = zip(self.windows, k, x.shape[2:], strict=True)
+        starts = [(window.first[i], window.stride, n) for window, i, n in every]
+        return (..., *(slice(first, first + (n - 1) * s + 1, s) for first, s, n in starts))
 
     def compose_left(self, M: Array, b: Array | None = None) -> TransposedKernel | Refusal:
         """(M, b) ∘ K: the channel map after it, in int64 or float64.
@@ -144,15 +152,17 @@ class TransposedKernel:
             return grouped_refusal(self.groups)
         if b is not None and np.any(b) and not self.pointwise:
             return Refusal(
-                "affine" if M.ndim == 1 else "compose",
+                law_of(M),
                 "a transposed convolution stamps the bias a different number of times per position",
             )
-        weight, M = wide(self.weight), wide(M)
-        mapped = along(M, weight.ndim, 0) * weight if M.ndim == 1 else np.tensordot(M.T, weight, 1)
-        return replace(self, weight=mapped, bias=self._bias_after(b))
+        weight, M, bias = wide(self.weight), wide(M), self._bias_after(b)
+        if M.ndim == 1:
+            return replace(self, weight=along(M, weight.ndim, 0) * weight, bias=bias)
+        return replace(self, weight=np.tensordot(M.T, weight, 1), bias=bias)
 
     def _bias_after(self, b: Array | None) -> Array | None:
         if b is None or not np.any(b):
             return self.bias
+        # Refused but for a 1×1 of stride one: it has one tap, which hits every position once.
         only = wide(self.weight).reshape(*self.weight.shape[:2])
-        return summed(self._blocks(only, wide(b)[None])[0], self.bias)
+        return summed(blockwise(only, wide(b)[None], self.groups, transposed=True)[0], self.bias)

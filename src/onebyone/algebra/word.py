@@ -62,28 +62,31 @@ class Word:
         """The word of factors listed innermost first."""
         word = cls()
         for factor in factors:
-            word = word.then(
-                cls((), (factor,), (0,)) if isinstance(factor, ChannelMap) else cls((factor,))
-            )
+            if isinstance(factor, ChannelMap):
+                word = word.then(cls((), (factor,), (0,)))
+            else:
+                word = word.then(cls((factor,)))
         return word
 
     def then(self, outer: Word) -> Word:
         """This word, then `outer` applied to its result."""
+        # The maps of `outer` stand behind all spaces of this word, and those before them there.
         shifted = tuple(slot + len(self.spaces) for slot in outer.slots)
         return Word(self.spaces + outer.spaces, self.maps + outer.maps, self.slots + shifted)
 
     @property
     def linear(self) -> Word:
-        """The same word without its biases."""
+        """The word of the linear parts: no map has a bias."""
         return Word(self.spaces, tuple(f.linear for f in self.maps), self.slots)
 
     def with_map(self, f: ChannelMap, at: int) -> Word:
-        """The same word with maps[at] replaced by f."""
+        """This word with f in the place of maps[at]."""
         return Word(self.spaces, (*self.maps[:at], f, *self.maps[at + 1 :]), self.slots)
 
     @cached_property
     def segments(self) -> tuple[int, ...]:
         """segments[i]: how many of the first i spaces do not keep constants."""
+        # A bias may not move past such a space, so that these cut the word.
         counts = [0]
         for space in self.spaces:
             counts.append(counts[-1] + (not space.preserves_constants))
@@ -102,6 +105,7 @@ class Word:
     def allows(self, i: int, j: int) -> bool:
         """Whether state (i, j) leaves every bias that is still to come its segment."""
         here = self.segments[i]
+        # A bias whose segment is behind can never enter any more: its map had to come before.
         return all(k < j or segment >= here for k, segment in self._entries)
 
     def biased(self, i: int, start: int, stop: int) -> bool:
@@ -111,14 +115,15 @@ class Word:
 
     def out_of_order(self, i: int, j: int) -> list[int]:
         """The spaces that state (i, j) has out of their original order with some map."""
-        due = self.slots[j] if j < len(self.slots) else len(self.spaces)
-        past = self.slots[j - 1] if j else 0
+        # In the original, the map applied last stood behind `past` spaces, the next behind `due`.
+        past, due = (0, *self.slots)[j], (*self.slots, len(self.spaces))[j]
         return [*range(due, i), *range(i, past)]
 
     def advance(self, pending: Pending, i: int, j: int, to: int) -> Pending:
         """The pending bias after maps j … to − 1 are applied in state (i, j)."""
         for k in range(j, to):
             f = self.maps[k]
+            # W(T + pending) = WT + W·pending: what is still to be added passes the map too.
             pending = None if pending is None else f.push(pending)
             if f.bias is not None and self.segment_of(k) == self.segments[i]:
                 pending = summed(pending, f.bias)

@@ -48,6 +48,7 @@ def said(assumed: Sequence[Assumed], inputs: Mapping[str, Sequence[int]]) -> str
     """
     if not assumed:
         return ""
+    # One "batch 1" for all inputs, however their dimensions are called.
     sizes = ", ".join(dict.fromkeys(f"{each.kind} {each.size}" for each in assumed))
     names = list(dict.fromkeys(each.input for each in assumed))
     most = "" if len(names) <= _SHOWN else f", of {len(names)} inputs like"

@@ -1,4 +1,4 @@
-"""The same model as others count it, so that a difference between two counts is explained.
+"""A model as other tools count it, so that a difference between two counts is explained.
 
     count = Σ over operators   mac · MACs + bias · bias additions + read · |x| + written · |y|
 
@@ -97,6 +97,7 @@ def by_conventions(operators: Sequence[Operators]) -> tuple[Counted, ...]:
 
 
 def _counted(row: Convention, operators: Sequence[Operators]) -> Counted:
+    # A kind that a convention does not name counts nothing there.
     pairs = [(each, row.rules.get(each.kind, Per())) for each in operators]
     return Counted(
         row,
@@ -111,6 +112,7 @@ def _summed(amounts: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
     sums: dict[str, int] = {}
     for kind, amount in amounts:
         sums[kind] = sums.get(kind, 0) + amount
+    # Largest first; what counts nothing is not worth a row.
     return tuple(sorted(((k, n) for k, n in sums.items() if n), key=lambda pair: -pair[1]))
 
 

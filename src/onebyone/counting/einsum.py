@@ -26,15 +26,19 @@ def einsum_work(equation: str, shapes: Sequence[Shape], fixed: Sequence[bool]) -
     terms, output = _labels(equation, [len(shape) for shape in shapes])
     sizes: dict[str, int] = {}
     for label, size in zip(chain(*terms), chain(*shapes), strict=True):
-        sizes[label] = size if sizes.get(label, 1) == 1 else sizes[label]
+        # An axis of one is broadcast to the size that another operand has under the same label.
+        if sizes.get(label, 1) == 1:
+            sizes[label] = size
     macs = pointwise = 0
+    # `left` are the axes of what was multiplied so far, of which each factor is the next right one.
     left, left_fixed = set(terms[0]), fixed[0]
     for k, right in enumerate(terms[1:], 1):
         later = set(output).union(*terms[k + 1 :])
         shared = left & set(right)
         product = prod(sizes[label] for label in shared | (later & (left | set(right))))
         macs += product
-        pointwise += product if left_fixed != fixed[k] and shared - later else 0
+        # Contracted with a constant: a linear layer. Without a sum it only scales.
+        pointwise += product * (left_fixed != fixed[k] and bool(shared - later))
         left, left_fixed = (left | set(right)) & later, left_fixed and fixed[k]
     return Work(macs, pointwise, kind="pointwise" if pointwise == macs else "attention")
 
@@ -44,10 +48,12 @@ def _labels(equation: str, ranks: Sequence[int]) -> tuple[list[list[str]], list[
     left, arrow, right = equation.replace(" ", "").partition("->")
     texts = left.split(",")
     terms = [_term(text, rank) for text, rank in zip(texts, ranks, strict=True)]
+    # Labels of an ellipsis count from its end, so that operands are broadcast as they are aligned.
     hidden = [label for label in chain(*terms) if label.startswith("-")]
     if arrow:
         widest = len(set(hidden))
         return terms, _term(right, len(right.replace("...", "")) + widest)
+    # Without an arrow an axis is kept that occurs once; in which order, no count depends on.
     letters = left.replace("...", "").replace(",", "")
     return terms, [*set(hidden), *(label for label in letters if letters.count(label) == 1)]
 

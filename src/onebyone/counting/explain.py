@@ -123,10 +123,12 @@ def explain(
     output = tuple(-(-n // stride) for n in size)
     window = (kernel,) * len(size)
     layer = Layer(in_channels, out_channels, window, output, groups, bias)
+    # A 1×1 is compared with a 3×3, a larger kernel with the 1×1 that it is not.
     wide = (USUAL_KERNEL if kernel == 1 else kernel,) * len(size)
     ends, middle = _ends(in_channels, out_channels, bottleneck)
     direct = Layer(ends[0], ends[1], wide, output, bias=bias)
     block = (
+        # Before the stride: the first 1×1 runs at every position of the input.
         Layer(ends[0], middle, (1,) * len(size), size, bias=bias),
         Layer(middle, middle, wide, output, bias=bias),
         Layer(middle, ends[1], (1,) * len(size), output, bias=bias),
@@ -154,7 +156,9 @@ def _ends(
     if bottleneck is not None:
         return (in_channels, out_channels), bottleneck
     narrow, wide = sorted((in_channels, out_channels))
-    return (wide, wide), narrow if narrow < wide else max(1, wide // USUAL_NARROWING)
+    if narrow == wide:
+        narrow = max(1, wide // USUAL_NARROWING)
+    return (wide, wide), narrow
 
 
 def _check(

@@ -74,7 +74,7 @@ def convolution(
     >>> convolution((64, 1, 3, 3), (1, 64, 5, 7))
     Work(macs=20160, pointwise_macs=0, bias_adds=0)
     """
-    return _taps(weight, prod(output), constant, prod(output) if biased else 0, groups)
+    return _taps(weight, prod(output), constant, biased * prod(output), groups)
 
 
 def transposed_convolution(
@@ -91,14 +91,17 @@ def transposed_convolution(
     >>> transposed_convolution((3, 4, 2, 2), (1, 3, 5, 7), (1, 4, 10, 14), biased=True)
     Work(macs=1680, pointwise_macs=0, bias_adds=560)
     """
-    return _taps(weight, prod(x), constant, prod(output) if biased else 0, groups)
+    # Each input is written under every tap: the positions that count are those of x, not of y.
+    return _taps(weight, prod(x), constant, biased * prod(output), groups)
 
 
 def _taps(weight: Shape, positions: int, constant: bool, bias_adds: int, groups: int) -> Work:
+    # An element of the positions meets one row of the weight, (C / groups)·|kernel| numbers.
     macs = positions * prod(weight[1:])
     if constant and prod(weight[2:]) == 1:
         return Work(macs, macs, bias_adds, "pointwise")
-    return Work(macs, 0, bias_adds, "depthwise" if groups > 1 == weight[1] else "K×K")
+    depthwise = groups > 1 and weight[1] == 1
+    return Work(macs, 0, bias_adds, "depthwise" if depthwise else "K×K")
 
 
 def product(output: Shape, inner: int, *, constants: int, biased: bool = False) -> Work:
@@ -110,8 +113,9 @@ def product(output: Shape, inner: int, *, constants: int, biased: bool = False) 
     Work(macs=120, pointwise_macs=120, bias_adds=0)
     """
     macs = prod(output) * inner
+    # Two activations, an activation and a constant, two constants.
     kind = ("attention", "pointwise", "other")[constants]
-    return Work(macs, macs if constants == 1 else 0, prod(output) if biased else 0, kind)
+    return Work(macs, macs * (constants == 1), biased * prod(output), kind)
 
 
 def recurrence(rows: int, matrices: Sequence[Shape], biases: Sequence[Shape] = ()) -> Work:
@@ -120,6 +124,7 @@ def recurrence(rows: int, matrices: Sequence[Shape], biases: Sequence[Shape] = (
     >>> recurrence(7 * 2, [(20, 3), (20, 5)], [(20,), (20,)])
     Work(macs=2240, pointwise_macs=0, bias_adds=560)
     """
+    # Not pointwise: a step reads the state of the one before, and no matrix meets all at once.
     return Work(rows * sum(map(prod, matrices)), 0, rows * sum(map(prod, biases)))
 
 
@@ -129,5 +134,6 @@ def attention(query: Shape, keys: int, value_width: int) -> Work:
     >>> attention((2, 6, 5, 3), 7, 4).macs == 2 * 6 * 5 * 7 * (3 + 4)
     True
     """
+    # Each query meets every key, over d terms, and every value, for d_v results.
     *rows, width = query
     return Work(prod(rows) * keys * (width + value_width), kind="attention")

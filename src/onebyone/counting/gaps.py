@@ -39,6 +39,7 @@ def grouped(rows: Iterable[tuple[str, str, str]]) -> tuple[Uncounted, ...]:
     """
     listed = list(rows)
     frequency = Counter((op, reason) for op, reason, _ in listed)
+    # Backwards, so that the first of each is the one that stays.
     examples = {(op, reason): name for op, reason, name in reversed(listed)}
     ordered = sorted(frequency, key=lambda key: (-frequency[key], key))
     return tuple(Uncounted(key[0], frequency[key], key[1], examples[key]) for key in ordered)

@@ -45,6 +45,7 @@ class Layer:
     @property
     def max_rank(self) -> int:
         """How many outputs can be linearly independent, as functions: C_in·K·K and the constant."""
+        # With a bias the constant function is one more that outputs can be combined of.
         return min(self.out_channels, self.in_channels * prod(self.kernel) + self.bias)
 
     @property
@@ -52,28 +53,29 @@ class Layer:
         """What is said of its groups, if it has several."""
         if self.groups == 1:
             return ""
-        return "depthwise" if self.groups == self.in_channels else f"in {self.groups} groups"
+        if self.groups == self.in_channels:
+            return "depthwise"
+        return f"in {self.groups} groups"
 
     @property
     def name(self) -> str:
-        name = f"{window(self.kernel)} {self.in_channels} → {self.out_channels}"
-        return f"{name} {self.kind}" if self.kind else name
+        return f"{window(self.kernel)} {self.in_channels} → {self.out_channels} {self.kind}".strip()
 
     @property
     def formula(self) -> str:
         """The parameters, with numbers in place of (K·K·C_in/g + 1)·C_out."""
-        inputs = f"{self.in_channels}" + (f"/{self.groups}" if self.groups > 1 else "")
-        taps = "·".join([*map(str, self.kernel), inputs])
+        taps = "·".join(self._taps)
         return f"({taps} + 1)·{self.out_channels}" if self.bias else f"{taps}·{self.out_channels}"
 
     @property
     def macs_formula(self) -> str:
-        inputs = f"{self.in_channels}" + (f"/{self.groups}" if self.groups > 1 else "")
-        return "·".join([*map(str, self.kernel), inputs, str(self.out_channels), *self._positions])
+        return "·".join([*self._taps, *map(str, (self.out_channels, *self.output))])
 
     @property
-    def _positions(self) -> list[str]:
-        return [str(n) for n in self.output]
+    def _taps(self) -> list[str]:
+        """The factors of K·K·C_in/g."""
+        groups = f"/{self.groups}" if self.groups > 1 else ""
+        return [*map(str, self.kernel), f"{self.in_channels}{groups}"]
 
     def to_dict(self) -> dict[str, Any]:
         """As in docs/json.md."""

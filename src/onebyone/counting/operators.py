@@ -73,6 +73,7 @@ def grouped(ran: Iterable[Ran]) -> tuple[Operators, ...]:
     >>> [(each.op, each.nodes, each.macs, each.read) for each in grouped([relu, conv, relu])]
     [('Conv', 1, 12, 3), ('Relu', 2, 0, 12)]
     """
+    # One operator can be of two kinds: a matrix product is a linear layer where a factor is fixed.
     sums: dict[tuple[str, str], list[int]] = {}
     for run in ran:
         work = run.work or Work(0)

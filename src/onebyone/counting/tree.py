@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onebyone.counting.value import LayerCount
 
-__all__ = ["Branch", "grow"]
+__all__ = ["Branch", "grow", "sums"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,12 @@ class Branch:
         return {**vars(self), "children": [child.to_dict(below) for child in children]}
 
 
+def sums(layers: Sequence[LayerCount]) -> dict[str, int]:
+    """What is known of every layer, summed over them."""
+    names = ("parameters", "buffers", "macs", "pointwise_macs", "bias_adds")
+    return {name: sum(getattr(layer, name) for layer in layers) for name in names}
+
+
 def grow(layers: Sequence[LayerCount], separator: str) -> Branch:
     """The tree of the layers whose names are paths with `separator` between their parts."""
     rows = [(tuple(filter(None, layer.path.split(separator))), layer) for layer in layers]
@@ -68,9 +74,11 @@ def _branch(
     above: tuple[str, ...], name: tuple[str, ...], rows: Sequence[_Row], separator: str
 ) -> Branch:
     """The branch `name` under `above`; the paths of the rows start behind both."""
+    # A module that holds one other and nothing else shares a row with it: "layer.conv".
     firsts = tuple(dict.fromkeys(parts[:1] for parts, _ in rows))
     if name and len(firsts) == 1 and firsts[0]:
         return _branch(above, name + firsts[0], _below(firsts[0], rows), separator)
+    # A layer beside children ends right here: it becomes a child without a name of its own.
     path = above + name
     children = tuple(
         _branch(path, first, _below(first, rows), separator)
@@ -91,11 +99,8 @@ def _summed(name: str, path: str, rows: Sequence[_Row], children: tuple[Branch, 
         path=path,
         op=layers[0].op if len(layers) == 1 and not children else None,
         layers=len(layers),
-        parameters=sum(layer.parameters for layer in layers),
-        buffers=sum(layer.buffers for layer in layers),
-        macs=sum(layer.macs for layer in layers),
-        pointwise_macs=sum(layer.pointwise_macs for layer in layers),
-        bias_adds=sum(layer.bias_adds for layer in layers),
+        **sums(layers),
+        # What is unknown adds nothing: `uncounted` of the count says so.
         activation_bytes=sum(layer.activation_bytes or 0 for layer in layers),
         children=children,
     )

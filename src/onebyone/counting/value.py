@@ -14,7 +14,7 @@ from onebyone.counting.conventions import Counted, by_conventions
 from onebyone.counting.formulas import Shape
 from onebyone.counting.gaps import Uncounted
 from onebyone.counting.operators import Operators
-from onebyone.counting.tree import Branch, grow
+from onebyone.counting.tree import Branch, grow, sums
 from onebyone.shown import Shown
 
 if TYPE_CHECKING:
@@ -153,11 +153,11 @@ class Count(Shown):
         return grow(self.layers, separator or self.separator or _separator(self.layers))
 
     def conventions(self) -> tuple[Counted, ...]:
-        """The same model as others count it."""
+        """What other tools would say of this model, a row each."""
         return by_conventions(self.operators)
 
     def at_depth(self, depth: int) -> Count:
-        """The same count, of which so many levels of modules are shown."""
+        """This count with so many levels of modules shown."""
         separator = self.separator or _separator(self.layers)
         return replace(self, separator=separator, depth=depth)
 
@@ -197,11 +197,7 @@ def total(
 ) -> Count:
     """The count of a whole model: the sums over its layers, and what is not a sum of them."""
     return Count(
-        parameters=sum(layer.parameters for layer in layers),
-        buffers=sum(layer.buffers for layer in layers),
-        macs=sum(layer.macs for layer in layers),
-        pointwise_macs=sum(layer.pointwise_macs for layer in layers),
-        bias_adds=sum(layer.bias_adds for layer in layers),
+        **sums(layers),
         activation_bytes=activation_bytes,
         weight_bytes=weight_bytes,
         nodes=nodes,
@@ -216,11 +212,13 @@ def total(
 
 
 def _intensity(macs: int, activations: int | None, weights: int) -> float | None:
-    moved = None if activations is None else activations + weights
-    return 2 * macs / moved if moved else None
+    if activations is None or activations + weights == 0:
+        return None
+    return 2 * macs / (activations + weights)
 
 
 def _separator(layers: Sequence[LayerCount]) -> str:
     if any(layer.scope for layer in layers):
         return "."
+    # Exporters that write no module's path put it into the name: "/layer1/conv/Conv".
     return "/" if any("/" in layer.name for layer in layers) else "."

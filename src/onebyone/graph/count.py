@@ -14,15 +14,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import prod
 
 import onnx
 import onnx_ir as ir
 
 from onebyone.counting.formulas import Work
-from onebyone.counting.value import Count, LayerCount, total
+from onebyone.counting.tally import Operation, Weight, layers_of, with_bias
+from onebyone.counting.value import Count, total
 from onebyone.graph.count_formulas import PRODUCTS, Product, Site
 from onebyone.graph.count_gaps import uncounted
 from onebyone.graph.count_kinds import operators
@@ -67,16 +67,17 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
     """Count a model that has been through `read` and `modernise`; it is not changed."""
     walk = Walk(model.graph, sizes, trace(model.graph))
     biases = {node: layer for node in walk.graph if (layer := _layer_of_bias(node, walk))}
-    work = {node: found for node in walk.graph if (found := work_of(node, walk))}
+    work = {node: own for node in walk.graph if (own := work_of(node, walk))}
     for node, layer in biases.items():
         if layer in work:
-            adds = prod(walk.shape(node.outputs[0]) or ())
-            work[layer] = replace(work[layer], bias_adds=adds)
-    layers, weight_bytes = _layers(walk, work, biases)
+            work[layer] = with_bias(work[layer], walk.shape(node.outputs[0]) or ())
     others = [node for node in walk.graph if node not in biases]
+    reads = _reads(walk, work, biases)
+    operations = [_operation(node, walk, work.get(node), reads.get(node, [])) for node in others]
+    layers, weight_bytes = layers_of(operations, _weights(reads.values()))
     return total(
         layers,
-        activation_bytes=sum(traffic(node, walk) or 0 for node in others),
+        activation_bytes=sum(operation.bytes or 0 for operation in operations),
         weight_bytes=weight_bytes,
         nodes=len(walk.graph),
         peak_activation_bytes=peak(walk),
@@ -90,9 +91,8 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
 def macs(graph: ir.Graph, sizes: Sizes, nodes: Iterable[ir.Node] | None = None) -> int:
     """The MACs of these nodes of a graph, or of all, as `tally` counts them, and nothing else."""
     walk = Walk(graph, sizes, {})
-    return sum(
-        found.macs for node in (graph if nodes is None else nodes) if (found := work_of(node, walk))
-    )
+    works = (work_of(node, walk) for node in (graph if nodes is None else nodes))
+    return sum(work.macs for work in works if work is not None)
 
 
 def _product(node: ir.Node | None) -> Product | None:
@@ -142,50 +142,42 @@ def _keeps_shape(node: ir.Node, x: ir.Value, walk: Walk) -> bool:
     return shape is not None and shape == walk.shape(x)
 
 
-def _layers(
-    walk: Walk, work: Mapping[ir.Node, Work], biases: Mapping[ir.Node, ir.Node]
-) -> tuple[tuple[LayerCount, ...], int]:
-    """The layers in graph order, and the bytes of all weights that they read."""
-    read_by: dict[ir.Node, list[Reading]] = {}
+def _reads(
+    walk: Walk, work: Collection[ir.Node], biases: Mapping[ir.Node, ir.Node]
+) -> dict[ir.Node, list[Reading]]:
+    """What each layer reads, with what is read to add its bias."""
+    reads: dict[ir.Node, list[Reading]] = {}
     for node in walk.graph:
         if node in work or not walk.fixed(node):
-            found = read_by.setdefault(biases.get(node, node), [])
-            found.extend(readings(node, walk.weights))
+            read = readings(node, walk.weights)
+            reads.setdefault(biases.get(node, node), []).extend(read)
+    return reads
+
+
+def _weights(reads: Iterable[Sequence[Reading]]) -> dict[ir.Value, Weight]:
+    every = [reading for read in reads for reading in read]
     # What is a parameter anywhere is one everywhere, whichever node comes first.
-    trained = {r.weight for found in read_by.values() for r in found if not r.buffer}
-    seen: set[ir.Value] = set()
-    layers = []
-    for node, readings_here in read_by.items():
-        found = [Reading(r.weight, r.buffer and r.weight not in trained) for r in readings_here]
-        if node in work or found:
-            layers.append(_layer(node, walk, work.get(node, Work(0)), found, seen))
-        seen.update(reading.weight for reading in found)
-    return tuple(layers), _stored(seen)
+    trained = {reading.weight for reading in every if not reading.buffer}
+    return {
+        reading.weight: _weight(reading.weight, buffer=reading.weight not in trained)
+        for reading in every
+    }
 
 
-def _layer(
-    node: ir.Node, walk: Walk, work: Work, found: Sequence[Reading], seen: set[ir.Value]
-) -> LayerCount:
-    fresh = {r.weight: r.buffer for r in reversed(found) if r.weight not in seen}
-    return LayerCount(
-        name=name_of(node),
-        op=operator(node),
-        shape=walk.shape(node.outputs[0]),
-        parameters=sum(_elements(weight) for weight, buffer in fresh.items() if not buffer),
-        buffers=sum(_elements(weight) for weight, buffer in fresh.items() if buffer),
-        macs=work.macs,
-        pointwise_macs=work.pointwise_macs,
-        bias_adds=work.bias_adds,
-        activation_bytes=traffic(node, walk),
-        weight_bytes=_stored({reading.weight for reading in found}),
-        kind=work.kind,
-        scope=scope_of(node),
+def _weight(value: ir.Value, buffer: bool) -> Weight:
+    tensor = value.const_value
+    return Weight(0, 0, buffer) if tensor is None else Weight(tensor.size, tensor.nbytes, buffer)
+
+
+def _operation(
+    node: ir.Node, walk: Walk, work: Work | None, read: Iterable[Reading]
+) -> Operation[ir.Value]:
+    return Operation(
+        name_of(node),
+        operator(node),
+        walk.shape(node.outputs[0] if node.outputs else None),
+        work,
+        tuple(reading.weight for reading in read),
+        traffic(node, walk),
+        scope_of(node),
     )
-
-
-def _elements(weight: ir.Value) -> int:
-    return 0 if weight.const_value is None else weight.const_value.size
-
-
-def _stored(weights: set[ir.Value]) -> int:
-    return sum(w.const_value.nbytes for w in weights if w.const_value is not None)

@@ -1,16 +1,16 @@
-"""The most that activations take at once, when nodes run in their order and none is kept too long.
+"""What each node of a graph touches, for the most that activations take at once (`counting.peak`).
 
-    alive(n) = Σ bytes(v)  over the values v made at or before node n and read at or behind it
-
-Inputs are there from their first reader on, outputs to the end. A view has no memory of its own.
-What an engine takes is more: it may run in another order, copy, and keep what it took.
+A view has no memory of its own, and what computes on constants alone moves no activation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx_ir as ir
 
-from onebyone.counting.peak import highest
+from onebyone.counting import peak as counting
+from onebyone.counting.peak import Touched
 from onebyone.graph.count_walk import FREE_VIEWS, Walk, bytes_of
 from onebyone.graph.count_weights import operator
 
@@ -19,21 +19,15 @@ __all__ = ["peak"]
 
 def peak(walk: Walk) -> int | None:
     """In bytes, weights apart; None if a size is unknown."""
-    nodes = [node for node in walk.graph if not walk.fixed(node)]
-    holder: dict[ir.Value, ir.Value] = {}
-    spans: dict[ir.Value, tuple[int, int]] = {}
-    for k, node in enumerate(nodes):
+    return counting.peak(list(_touched(walk)), walk.graph.outputs)
+
+
+def _touched(walk: Walk) -> Iterator[Touched[ir.Value]]:
+    for node in walk.graph:
+        if walk.fixed(node):
+            continue
         read = [v for v in node.inputs if v is not None and v not in walk.weights]
-        is_view = operator(node) in FREE_VIEWS and bool(read)
-        for value in node.outputs:
-            holder[value] = holder.get(read[0], read[0]) if is_view else value
-        for value in (*read, *node.outputs):
-            held = holder.get(value, value)
-            spans[held] = (spans.get(held, (k, k))[0], k)
-    for value in walk.graph.outputs:
-        held = holder.get(value, value)
-        if held in spans:
-            spans[held] = (spans[held][0], len(nodes))
-    sized = [(*span, bytes_of(v, walk) if v.name else 0) for v, span in spans.items()]
-    known = [(first, last, size) for first, last, size in sized if size is not None]
-    return highest(known) if len(known) == len(sized) else None
+        viewed = read[0] if read and operator(node) in FREE_VIEWS else None
+        # An output without a name is one that nobody asked for.
+        made = [(v, bytes_of(v, walk) if v.name and viewed is None else 0) for v in node.outputs]
+        yield Touched([*((v, bytes_of(v, walk)) for v in read), *made], node.outputs, viewed)

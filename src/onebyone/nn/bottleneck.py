@@ -70,6 +70,7 @@ class Bottleneck(nn.Module):
         super().__init__()
         _check(mid_channels, groups, dilation, stride_in)
         self.preactivation = preactivation
+        # With pre-activation it starts behind a norm, and what follows it is the next block's.
         skip = ProjectionShortcut(
             in_channels,
             out_channels,
@@ -78,14 +79,12 @@ class Bottleneck(nn.Module):
             norm=None if preactivation else norm,
             bias=norm is None,
         )
-        widths = (
-            (in_channels, mid_channels, mid_channels)
-            if preactivation
-            else (mid_channels, mid_channels, out_channels)
-        )
+        # A norm sees what its convolution gives, or, before it, what it takes.
+        widths = [in_channels, mid_channels, mid_channels, out_channels]
+        widths = widths[:3] if preactivation else widths[1:]
         norms = [nn.Identity() if norm is None else norm(width) for width in widths]
         bias = norm is None
-        first, second = (stride, 1) if stride_in == "conv1" else (1, stride)
+        first, second = {"conv1": (stride, 1), "conv2": (1, stride)}[stride_in]
         # In the order of torchvision, which is that of its state dict.
         self.conv1 = Pointwise(in_channels, mid_channels, bias, first)
         self.bn1 = norms[0]
@@ -100,7 +99,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, C_in, H, W) -> (N, C_out, ⌈H/stride⌉, ⌈W/stride⌉)."""
-        return self._activated_before(x) if self.preactivation else self._activated_after(x)
+        if self.preactivation:
+            return self._activated_before(x)
+        return self._activated_after(x)
 
     def _activated_after(self, x: Tensor) -> Tensor:
         y = self.act1(self.bn1(self.conv1(x)))
@@ -110,6 +111,7 @@ class Bottleneck(nn.Module):
 
     def _activated_before(self, x: Tensor) -> Tensor:
         first = self.act1(self.bn1(x))
+        # The identity is of the input itself, so that through all blocks there is one plain sum.
         skip = self.downsample(first) if len(self.downsample) else x
         y = self.act2(self.bn2(self.conv1(first)))
         total: Tensor = self.conv3(self.act3(self.bn3(self.conv2(y)))) + skip

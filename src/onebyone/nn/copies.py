@@ -45,6 +45,7 @@ def copied(module: M, twin: Callable[[Tensor], Tensor] | None = None) -> M:
     >>> copied(layer).weight.equal(layer.weight)
     True
     """
+    # By identity, so that what is tied in the module is tied in the copy.
     held = {id(x): x for part in module.modules() for x in tree_leaves(vars(part))}
     tensors = {key: x for key, x in held.items() if isinstance(x, Tensor)}
     if twin is None:

@@ -21,11 +21,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import keystr, tree_flatten_with_path, tree_map
 
 from onebyone.counting.formulas import Shape
+from onebyone.counting.tally import Weight
 from onebyone.counting.value import Count
 from onebyone.errors import UsageError
 from onebyone.nn.copies import copied
-from onebyone.nn.count_tally import Weight, tally
+from onebyone.nn.count_tally import tally
 from onebyone.nn.count_trace import Ledger, Recorder, Recurrences, tensors, tracked
+from onebyone.nn.examples import arguments
 
 __all__ = ["count"]
 
@@ -55,7 +57,9 @@ def count(module: nn.Module, example: object) -> Count:
     module = getattr(module, "_orig_mod", module)
     args, kwargs = _arguments(module, example)
     counted = _unless_it_needs_numbers(module, args, kwargs)
-    return _counted(module, args, kwargs, None) if counted is None else counted
+    if counted is not None:
+        return counted
+    return _counted(module, args, kwargs, None)
 
 
 def _arguments(module: nn.Module, example: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -71,14 +75,13 @@ def _arguments(module: nn.Module, example: object) -> tuple[tuple[Any, ...], dic
             f"{type(module).__name__}: got lazy parameters without sizes, wanted sizes: "
             "call the module once before counting it"
         )
-    if isinstance(example, Mapping):
-        return (), dict(example)
-    return example if isinstance(example, tuple) else (example,), {}
+    return arguments(example)
 
 
 def _unless_it_needs_numbers(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Count | None:
+    # That an operator cannot run without numbers is no failure here, and not worth a warning.
     log = logging.getLogger("torch._subclasses.fake_tensor")
     before, log.disabled = log.disabled, True
     try:
@@ -101,6 +104,7 @@ def _counted(
     weights = dict(_weights(copy))
     given = tensors((args, kwargs))
     ledger = Ledger({id(tensor): name for name, tensor in weights.items()})
+    # In this order: what is given may be one of the module's own tensors, and then it is an input.
     for name, tensor in weights.items():
         ledger.write(tensor, constant=True, origins=(name,))
     recorder = Recorder(ledger, given)
@@ -161,6 +165,7 @@ def _undisturbed(held: list[Tensor]) -> Iterator[None]:
     kind = next((device.type for device in devices), "cuda")
     numpy = sys.modules.get("numpy")
     drawn, drawn_by_numpy = random.getstate(), numpy and numpy.random.get_state()
+    # The fused kernel of attention would hide the products in it.
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -68,7 +68,7 @@ class _Product:
     def __call__(self, call: Call) -> Work:
         left, right = call.arguments[self.left], call.arguments[self.right]
         *rows, inner = left.shape
-        columns = [] if right.ndim == 1 else [right.shape[-1]]
+        columns = right.shape[1:][-1:]  # of a vector none
         constants = sum(map(call.is_constant, (left, right)))
         return product((*rows, *columns), inner, constants=constants, biased=call.biased(self.bias))
 
@@ -124,11 +124,15 @@ def _registered(
 ) -> Work | None:
     """By the formula of PyTorch's own counter, or one that a user gave it."""
     formula = flop_registry.get(key)
-    return None if formula is None else Work(formula(*args, **kwargs, out_val=result) // 2)
+    if formula is None:
+        return None
+    # It counts FLOPs, two for each multiply-accumulate.
+    return Work(formula(*args, **kwargs, out_val=result) // 2)
 
 
 def recurrence_of(args: tuple[Any, ...]) -> Work:
     """`torch.lstm` and its like: (x, state, weights, …); packed: (x, sizes, state, weights, …)."""
+    # A packed sequence comes as its rows, with how many samples each step has, before the state.
     x, packed = args[0], isinstance(args[1], Tensor) and isinstance(args[3], (list, tuple))
     weights = [tuple(weight.shape) for weight in args[3 if packed else 2]]
     matrices = [shape for shape in weights if len(shape) == 2]

@@ -45,8 +45,8 @@ def ran(step: Step) -> Ran:
     """A step as the tally of operators has it; it wrote something."""
     read = next((operand for operand in step.inputs if not operand.constant), None)
     written = step.outputs[0]
-    elements = (0 if read is None else prod(read.shape)), prod(written.shape)
-    return Ran(step.op, _kind(step, read, written), step.work, *elements)
+    elements = 0 if read is None else prod(read.shape)
+    return Ran(step.op, _kind(step, read, written), step.work, elements, prod(written.shape))
 
 
 def _kind(step: Step, read: Operand | None, written: Operand) -> str:
@@ -56,7 +56,9 @@ def _kind(step: Step, read: Operand | None, written: Operand) -> str:
     if name == "mean" and read is not None and averages(read.shape, written.shape):
         return "adaptive average pool"
     kind = KIND_OF.get(name, "other")
-    return "linear" if kind == "product" and step.work and step.work.pointwise_macs else kind
+    if kind == "product" and step.work and step.work.pointwise_macs:
+        return "linear"
+    return kind
 
 
 def _convolution(step: Step) -> str:
@@ -64,4 +66,5 @@ def _convolution(step: Step) -> str:
     x, y = step.inputs[0].shape, step.outputs[0].shape
     weight = step.inputs[1].shape
     at_output = step.work is not None and step.work.macs == prod(y) * prod(weight[1:])
-    return "convolution" if at_output else "transposed convolution" if x else "convolution"
+    # Without axes there is nothing to write stamps on.
+    return "transposed convolution" if x and not at_output else "convolution"

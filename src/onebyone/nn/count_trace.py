@@ -136,6 +136,7 @@ def _storage(tensor: Tensor) -> tuple[object, object]:
     """What tells the memory of a tensor from that of others, and what keeps it so."""
     if tensor.layout is not torch.strided:
         return ("no storage", id(tensor)), tensor
+    # Weak, so that recording keeps no activation alive, and still no address is given out twice.
     reference = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
     return reference.cdata, reference
 
@@ -144,6 +145,7 @@ def _covered(tensor: Tensor) -> int:
     if tensor.layout is not torch.strided:
         return int(tensor.numel() * tensor.element_size())
     axes = zip(tensor.shape, tensor.stride(), strict=True)
+    # An expanded axis has step 0: all its positions are one element.
     elements = prod(size if step or not size else 1 for size, step in axes)
     return elements * tensor.element_size()
 
@@ -183,11 +185,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if result is not NotImplemented:
                 return result
         read = tensors((args, kwargs))
-        operands = [] if self.silent else [self.ledger.operand(tensor) for tensor in read]
+        if self.silent:
+            return func(*args, **kwargs)
+        # Before the call: afterwards what it wrote over is something else.
+        operands = [self.ledger.operand(tensor) for tensor in read]
         result = func(*args, **kwargs)
-        if not self.silent:
-            work = work_of(func, args, kwargs, result, self.ledger.is_constant)
-            self.note(operator(func), read, operands, result, work, _facts(func, args, kwargs))
+        work = work_of(func, args, kwargs, result, self.ledger.is_constant)
+        self.note(operator(func), read, operands, result, work, _facts(func, args, kwargs))
         return result
 
     def note(
@@ -200,8 +204,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         facts: Facts,
     ) -> None:
         """Record one operator, that read `read` when they were `operands`, and gave `result`."""
+        # Random numbers differ from call to call: what is made of them is no weight.
         constant = not facts.random and (op in _UNREAD or all(o.constant for o in operands))
         origins = tuple(dict.fromkeys(name for o in operands for name in o.origins))
+        # What shares memory with what was read, and was not written to, is a view of it.
         shared = {_storage(tensor)[0] for tensor in read} - {
             _storage(tensor)[0] for tensor in facts.written
         }
@@ -232,6 +238,7 @@ class Recurrences(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name not in RECURRENCES or self.recorder.silent:
             return func(*args, **kwargs)
+        # What PyTorch makes of it (one kernel, or one step at a time) hangs on the device.
         read = tensors((args, kwargs))
         operands = [self.recorder.ledger.operand(tensor) for tensor in read]
         self.recorder.silent = True
@@ -262,7 +269,7 @@ class Facts:
 
 def _facts(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Facts:
     if not isinstance(func, torch._ops.OpOverload):
-        return Facts()
+        return Facts()  # operators of a higher order have no schema
     schema = func._schema.arguments
     given = [*zip(schema, args, strict=False), *((a, kwargs.get(a.name)) for a in schema)]
     writes = [value for a, value in given if a.alias_info is not None and a.alias_info.is_write]

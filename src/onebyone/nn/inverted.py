@@ -11,6 +11,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from onebyone.errors import UsageError
+from onebyone.nn.mlpconv import finish
 from onebyone.nn.pointwise import Pointwise
 from onebyone.nn.separable import depthwise
 
@@ -112,13 +113,14 @@ class InvertedResidual(nn.Module):
         self.block = nn.Sequential()
         if width != in_channels:
             up = Pointwise(in_channels, width, bias)
-            self.block.append(_followed(up, width, norm, activation))
+            self.block.append(nn.Sequential(up, *finish(width, norm, activation)))
         inside = depthwise(width, kernel_size, stride, bias=bias)
-        self.block.append(_followed(inside, width, norm, activation))
+        self.block.append(nn.Sequential(inside, *finish(width, norm, activation)))
         if squeeze_excite is not None:
             self.block.append(_excited(width, squeeze_excite, activation))
         down = Pointwise(width, out_channels, bias)
-        self.block.append(_followed(down, out_channels, norm, None))
+        # No activation: where there are few channels, it would lose what they hold.
+        self.block.append(nn.Sequential(down, *finish(out_channels, norm, None)))
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, C_in, H, W) -> (N, C_out, ⌈H/stride⌉, ⌈W/stride⌉)."""
@@ -150,14 +152,3 @@ def _excited(
             "of channels, or what makes the layer from the number of channels inside"
         )
     return SqueezeExcite(width, squeeze_excite, activation)
-
-
-def _followed(
-    layer: nn.Module,
-    channels: int,
-    norm: Callable[[int], nn.Module] | None,
-    activation: Callable[[], nn.Module] | None,
-) -> nn.Sequential:
-    """A layer, its norm and its activation, as far as there are any."""
-    made = [] if norm is None else [norm(channels)]
-    return nn.Sequential(layer, *made, *([] if activation is None else [activation()]))

@@ -64,10 +64,17 @@ class MLPConv(Stack):
 
 
 def finish(
-    width: int, norm: Callable[[int], nn.Module] | None, activation: Callable[[], nn.Module]
+    width: int,
+    norm: Callable[[int], nn.Module] | None,
+    activation: Callable[[], nn.Module] | None,
 ) -> list[nn.Module]:
-    """What follows a linear layer with `width` outputs: its norm, if any, and its nonlinearity."""
-    return [activation()] if norm is None else [norm(width), activation()]
+    """What follows a linear layer with `width` outputs: its norm and nonlinearity, if any."""
+    made = []
+    if norm is not None:
+        made.append(norm(width))
+    if activation is not None:
+        made.append(activation())
+    return made
 
 
 def check_widths(in_channels: int, widths: Sequence[int]) -> None:

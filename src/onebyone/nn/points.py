@@ -140,6 +140,7 @@ class PointNetEncoder(nn.Module):
         if self.feature_transform is not None:
             matrix = self.feature_transform(local)
             local, transform = torch.bmm(matrix, local), matrix
+        # The maximum over the points does not see their order: the only place where they meet.
         return PointFeatures(local, self.shared(local).amax(-1), transform)
 
 
@@ -246,7 +247,9 @@ class PointNetSegmenter(nn.Module):
         self.overall = point_linear(self.encoder.out_channels, widths[0], False, -1)
         self.finish = nn.Sequential(*finish(widths[0], norm, activation))
         further = widths[1:]
-        self.shared = SharedMLP(widths[0], further, norm, activation) if further else nn.Identity()
+        self.shared: nn.Module = nn.Identity()
+        if further:
+            self.shared = SharedMLP(widths[0], further, norm, activation)
         self.last = point_linear(widths[-1], classes, True, 1)
 
     def forward(
@@ -254,6 +257,7 @@ class PointNetSegmenter(nn.Module):
     ) -> Tensor | tuple[Tensor, Tensor | None]:
         """Scores (N, classes, P); `with_transform`, also the transform (N, C_local, C_local)."""
         features = self.encoder(x)
+        # W [x; g] = W₁x + W₂g, the second once a cloud, and broadcast to its points.
         y = self.local(features.local) + self.overall(features.overall).unsqueeze(-1)
         scores: Tensor = self.last(self.shared(self.finish(y)))
         return _answer(scores, features.transform, with_transform)

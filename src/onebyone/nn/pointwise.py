@@ -146,13 +146,16 @@ def pointwise(
     >>> pointwise(torch.ones(2, 5, 3), torch.ones(4, 3), None, 2, 1, -1).shape
     torch.Size([2, 3, 4])
     """
-    axis = channel_dim + (x.ndim if channel_dim < 0 else 0)
+    axis = channel_dim
+    if axis < 0:
+        axis += x.ndim
     if not 0 <= axis < x.ndim or x.shape[axis] != weight.shape[1] * groups:
         raise UsageError(
             f"got an input of shape {sizes(list(x.shape))}, "
             f"wanted {weight.shape[1] * groups} channels along axis {channel_dim}: "
             "set channel_dim to the channel axis"
         )
+    # Where the channels come last, the positions are between them and the batch.
     last = axis == x.ndim - 1
     steps = _strides(stride, max(x.ndim - 2, 0) if last else x.ndim - axis - 1)
     if last:
@@ -161,6 +164,7 @@ def pointwise(
         return _channels_first(x.unsqueeze(0), weight, bias, steps, groups).squeeze(0)
     if axis == 1:
         return _channels_first(x, weight, bias, steps, groups)
+    # All axes before the channels are one batch.
     y = _channels_first(x.flatten(0, axis - 1), weight, bias, steps, groups)
     return y.reshape(x.shape[:axis] + y.shape[1:])
 
@@ -182,7 +186,9 @@ def _channels_last(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) 
     """(…, C_in): a linear layer."""
     if groups == 1:
         # A weight that is stored flat is used as it is, so that an export shows it as it is.
-        return functional.linear(x, weight if weight.ndim == 2 else weight.flatten(1), bias)
+        if weight.ndim > 2:
+            weight = weight.flatten(1)
+        return functional.linear(x, weight, bias)
     matrices = weight.reshape(groups, -1, weight.shape[1])
     parts = torch.unflatten(x, -1, [groups, weight.shape[1]])
     y = torch.einsum("...gi,goi->...go", parts, matrices).flatten(-2)
@@ -201,6 +207,7 @@ def _channels_first(
         return torch.conv2d(x, matrix[:, :, None, None], bias, stride, groups=groups)
     if len(stride) == 3:
         return torch.conv3d(x, matrix[:, :, None, None, None], bias, stride, groups=groups)
+    # Of no axes, or of four and more: flattened they are one, along which a 1×1 is the same.
     x = _subsampled(x, 2, stride)
     y = torch.conv1d(x.flatten(2), matrix[:, :, None], bias, groups=groups)
     return y.reshape(y.shape[:2] + x.shape[2:])
@@ -210,6 +217,7 @@ def _subsampled(x: Tensor, first: int, stride: list[int]) -> Tensor:
     """Every stride-th position along the axes from `first` on."""
     for axis, step in enumerate(stride, first):
         if step != 1:
+            # TorchScript has no slice along an axis that is a variable, but this operator.
             x = torch.ops.aten.slice(x, axis, 0, None, step)
     return x
 

@@ -21,6 +21,7 @@ from onebyone.algebra.weights import Array
 from onebyone.errors import UsageError
 from onebyone.nn.convert.parameters import CONVOLUTIONS, check_stored, is_a
 from onebyone.nn.copies import computing_hooks, copied, stored
+from onebyone.nn.examples import arguments
 from onebyone.nn.pointwise import Pointwise
 
 __all__ = ["rank"]
@@ -65,7 +66,8 @@ def rank(
         return _of_matrix(module, None, 1)
     module = getattr(module, "_orig_mod", module)  # what torch.compile wraps
     if is_a(module, Pointwise, nn.Linear, *CONVOLUTIONS):
-        module = stored(module) if computing_hooks(module) else module
+        if computing_hooks(module):
+            module = stored(module)
         check_stored(module)
         layer = cast(nn.Conv2d, module)
         return _of_matrix(layer.weight, layer.bias, getattr(layer, "groups", 1))
@@ -80,22 +82,23 @@ def rank(
 def _of_matrix(weight: Tensor, bias: Tensor | None, groups: int) -> Rank:
     if weight.is_meta:
         raise UsageError("got parameters on the meta device, wanted ones with values")
+    # In float64, in which it is looked at, a weight no longer tells how it was rounded.
     unit = torch.finfo(weight.dtype).eps / 2 if weight.is_floating_point() else None
     vector = None if bias is None else _array(bias)
     return algebra.rank(_array(weight), vector, groups=groups, unit=unit)
 
 
 def _array(x: Tensor) -> Array:
-    x = x.detach().cpu()
-    return (x.double() if x.is_floating_point() else x).numpy()
+    wide: Tensor = _double(x.detach().cpu())
+    return wide.numpy()
 
 
 def _outputs(
     module: nn.Module, example: Tensor | Sequence[object] | Mapping[str, object]
 ) -> Tensor:
-    named = example if isinstance(example, Mapping) else {}
-    inputs = () if named else (example,) if isinstance(example, Tensor) else tuple(example)
-    args, kwargs = tree_map(_double, (inputs, dict(named)))
+    if not isinstance(example, Tensor | Mapping):
+        example = tuple(example)
+    args, kwargs = tree_map(_double, arguments(example))
     with torch.no_grad():
         output = copied(module).double().eval()(*args, **kwargs)
     if not isinstance(output, Tensor):

@@ -70,11 +70,13 @@ class ProjectionShortcut(Stack):
         if option == "A":
             self.append(_Padded(in_channels, out_channels, stride))
             return
+        # An average first, so that no position of the input goes unread.
         if option == "D":
             self.append(_averaged(stride))
             stride = 1
-        with_bias = norm is None if bias is None else bias
-        self.append(Pointwise(in_channels, out_channels, with_bias, stride))
+        if bias is None:
+            bias = norm is None
+        self.append(Pointwise(in_channels, out_channels, bias, stride))
         if norm is not None:
             self.append(norm(out_channels))
 

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from onebyone.errors import UsageError
+from onebyone.nn.examples import arguments
 
 __all__ = ["to_onnx"]
 
@@ -43,8 +44,11 @@ def to_onnx(
     >>> [node.op_type for node in model.graph.node]
     ['Gemm']
     """
-    args, kwargs = _call(example)
+    if example is None:
+        raise UsageError("got a module without an example, wanted one: torch.empty(1, 3, 224, 224)")
+    args, kwargs = arguments(example)
     asked = {"dynamo": True, **(options or {})}
+    # Each part has a mode of its own: a frozen norm in a network that trains stays frozen.
     modes = {part: part.training for part in module.modules()}
     file = io.BytesIO()
     try:
@@ -62,15 +66,9 @@ def to_onnx(
     finally:
         for part, training in modes.items():
             part.training = training
-    return onnx.load_model_from_string(file.getvalue()) if program is None else program.model
-
-
-def _call(example: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if example is None:
-        raise UsageError("got a module without an example, wanted one: torch.empty(1, 3, 224, 224)")
-    if isinstance(example, Mapping):
-        return (), dict(example)
-    return (example if isinstance(example, tuple) else (example,)), {}
+    if program is not None:
+        return program.model
+    return onnx.load_model_from_string(file.getvalue())
 
 
 def _failed(error: Exception, dynamo: bool) -> str:

@@ -20,6 +20,7 @@ What is converted is the layer and its parameters; hooks on it are not, and are 
 
 from __future__ import annotations
 
+from onebyone.algebra.geometry import Geometry
 from onebyone.nn.convert.channels import compose, factor
 from onebyone.nn.convert.linear import (
     conv_to_pointwise,
@@ -38,7 +39,6 @@ from onebyone.nn.convert.points import point_mlp_to_shared_mlp, shared_mlp_to_po
 from onebyone.nn.convert.tied import class_maps_to_tied_linear, tied_linear_to_class_maps
 from onebyone.nn.copies import stored
 from onebyone.nn.sliding.fully_convolutional import FullyConvolutional, fully_convolutional
-from onebyone.nn.sliding.geometry import Geometry
 
 __all__ = [
     "FullyConvolutional",

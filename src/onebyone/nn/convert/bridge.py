@@ -19,6 +19,7 @@ from torch import nn
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.kernel import Kernel
 from onebyone.algebra.transposed import TransposedKernel
+from onebyone.algebra.window import Window
 from onebyone.errors import UsageError
 from onebyone.nn.convert.parameters import (
     CONVOLUTIONS,
@@ -94,7 +95,7 @@ def is_strided(module: nn.Module) -> bool:
     (False, True)
     """
     stride = getattr(module, "stride", 1)
-    return any(step != 1 for step in ((stride,) if isinstance(stride, int) else stride))
+    return not set(np.ravel(stride)) <= {1}
 
 
 def channel_dim(module: nn.Module) -> int:
@@ -107,7 +108,7 @@ def channel_dim(module: nn.Module) -> int:
 
 
 def channel_axis(module: nn.Module, axes: int) -> int:
-    """The same counted from the front, in a batch with `axes` spatial axes.
+    """`channel_dim` counted from the front, in a batch with `axes` spatial axes.
 
     >>> channel_axis(nn.Linear(3, 4), 2), channel_axis(Pointwise(3, 4, channel_dim=-3), 2)
     (3, 1)
@@ -143,7 +144,9 @@ def _norm(norm: nn.BatchNorm2d) -> ChannelMap:
     if norm.weight is not None:
         scale = to_array(norm.weight) * scale
     shift = -scale * to_array(mean)
-    return ChannelMap.diagonal(scale, shift if norm.bias is None else to_array(norm.bias) + shift)
+    if norm.bias is not None:
+        shift = to_array(norm.bias) + shift
+    return ChannelMap.diagonal(scale, shift)
 
 
 def to_kernel(module: nn.Module) -> Kernel:
@@ -172,19 +175,25 @@ def taps(conv: Convolution) -> Kernel:
     >>> taps(nn.Conv1d(3, 4, 3, padding=1, padding_mode="circular")).padded
     False
     """
-    pads = _pads(conv) if conv.padding_mode == "zeros" else ((0, 0),) * len(conv.kernel_size)
+    pads = _pads(conv)
+    if conv.padding_mode != "zeros":
+        pads = ((0, 0),) * len(pads)
     weight, bias = to_array(conv.weight), bias_array(conv)
     return Kernel(weight, bias, tuple(conv.stride), tuple(conv.dilation), pads, conv.groups)
 
 
 def _pads(conv: Convolution) -> Pads:
     if conv.padding == "same":
-        # PyTorch puts the odd zero behind.
-        totals = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
-        return tuple((total // 2, total - total // 2) for total in totals)
+        return _same(tuple(conv.kernel_size), tuple(conv.dilation))
     if conv.padding == "valid":
         return ((0, 0),) * len(conv.kernel_size)
     return tuple((p, p) for p in cast(tuple[int, ...], conv.padding))
+
+
+def _same(taps: tuple[int, ...], dilation: tuple[int, ...]) -> Pads:
+    """What "same" pads at stride 1, whatever the size of the axis; the odd zero is behind."""
+    windows = [Window(k, dilation=d) for k, d in zip(taps, dilation, strict=True)]
+    return tuple(window.same_pads(1) for window in windows)
 
 
 def transposed_taps(conv: Transposed) -> TransposedKernel:
@@ -266,8 +275,7 @@ def _padding(kernel: Kernel) -> str | tuple[int, ...]:
     pads = kernel.pads
     if all(before == after >= 0 for before, after in pads):
         return tuple(before for before, _ in pads)
-    totals = [d * (k - 1) for d, k in zip(kernel.dilation, kernel.weight.shape[2:], strict=True)]
-    same = tuple((total // 2, total - total // 2) for total in totals)
+    same = _same(kernel.weight.shape[2:], kernel.dilation)
     if pads == same and set(kernel.stride) == {1}:
         return "same"
     raise UsageError(f"got zeros {pads} before and after, wanted as many: pad before, by ZeroPad")

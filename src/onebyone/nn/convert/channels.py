@@ -87,6 +87,7 @@ def _meet(first: nn.Module, second: nn.Module) -> bool:
 def _product(first: nn.Module, second: nn.Module) -> nn.Module:
     """Two 1×1s as one."""
     f = channel.compose(matrix(second), matrix(first))
+    # The one that can express most: a Linear has no groups, a Pointwise takes any rank of input.
     kinds = (*CONVOLUTIONS, Pointwise, nn.Linear)
     like = min(second, first, key=lambda m: next(i for i, k in enumerate(kinds) if is_a(m, k)))
     if is_a(like, nn.Linear):
@@ -102,10 +103,11 @@ def _multiplied(first: nn.Module, second: nn.Module) -> Stride:
     a, b = (cast(Stride, getattr(m, "stride", 1)) for m in (first, second))
     if isinstance(a, int) and isinstance(b, int):
         return a * b
-    a, b = (
-        (mine,) * len(cast(tuple[int, ...], other)) if isinstance(mine, int) else mine
-        for mine, other in ((a, b), (b, a))
-    )
+    # One number stands for as many as the other layer has.
+    if isinstance(a, int):
+        a = (a,) * len(cast(tuple[int, ...], b))
+    if isinstance(b, int):
+        b = (b,) * len(a)
     if len(a) != len(b):
         raise UsageError(f"got strides {a} and {b}, wanted one for each axis of the same input")
     return tuple(x * y for x, y in zip(a, b, strict=True))
@@ -116,10 +118,11 @@ def _around(conv: nn.Conv2d, pointwise: nn.Module, after: bool) -> nn.Module:
     if is_strided(pointwise):
         raise unfit(pointwise, f"a 1×1 without stride beside {conv}")
     f, kernel = matrix(pointwise), taps(conv)
+    # A diagonal goes in as a vector: it alone keeps the kernel's groups.
     M = f.weight[:, 0] if f.is_diagonal else f.dense()
-    composed = (kernel.compose_left if after else kernel.compose_right)(M, f.bias)
+    law, place = (kernel.compose_left, "after") if after else (kernel.compose_right, "before")
+    composed = law(M, f.bias)
     if isinstance(composed, Refusal):
-        place = "after" if after else "before"
         raise UsageError(
             f"got {pointwise} {place} {conv}: {composed.reason}, wanted two that are one "
             "convolution: keep both"
@@ -161,6 +164,7 @@ def factor(layer: Layer, rank: int) -> nn.Sequential:
     W = matrix(layer).weight
     U, sigma, V = np.linalg.svd(W, full_matrices=False)
     _check_rank(rank, W, sigma, cast(nn.Linear, layer).weight.dtype)
+    # W = (U√Σ)(√Σ Vᵀ): half of each singular value on either side.
     root = np.sqrt(sigma[:rank])
     last: dict[str, Any] = {} if is_a(layer, nn.Linear) else {"stride": 1}
     first = alike(layer, _spread(root[:, None] * V[:rank], layer), None)

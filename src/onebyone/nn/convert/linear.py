@@ -115,6 +115,7 @@ def flat_pointwise_to_linear(flat: nn.Sequential) -> nn.Linear:
     >>> flat_pointwise_to_linear(linear_to_flat_pointwise(nn.Linear(105, 4)))
     Linear(in_features=105, out_features=4, bias=True)
     """
+    # By type and not `is_a`: a subclass may flatten otherwise.
     parts = list(flat)
     if [type(part) for part in parts] != [nn.Flatten, nn.Unflatten, Pointwise]:
         raise unfit(flat, "Flatten, Unflatten and Pointwise")
@@ -225,6 +226,7 @@ def _has_holes(conv: Convolution) -> bool:
 
 def _linear(source: Convolution | Pointwise) -> nn.Linear:
     """A linear layer with the weight of `source`, its groups written out."""
+    # Row o of a grouped weight holds its own block alone; a linear layer has no groups.
     blocks = source.weight.flatten(1).chunk(source.groups)
     weight = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
     bias = source.bias is not None

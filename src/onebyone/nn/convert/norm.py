@@ -109,8 +109,10 @@ def unfuse_norm(layer: Layer, norm: nn.Module) -> Layer:
             f"got a norm with γ = 0 in channels {lost.tolist()}, wanted none: what a layer gave "
             "there cannot be known"
         )
+    # y = s·x + t the other way round: x = y/s − t/s.
     scale = 1 / f.weight[:, 0]
-    return _after(layer, ChannelMap.diagonal(scale, None if f.bias is None else -f.bias * scale))
+    assert f.bias is not None, "a norm shifts by its mean"
+    return _after(layer, ChannelMap.diagonal(scale, -f.bias * scale))
 
 
 def fuse_norms(module: Layer) -> Layer:
@@ -138,6 +140,7 @@ def fuse_norms(module: Layer) -> Layer:
     pairs = norm_pairs(fused)
     for layer, norm in pairs:
         put(fused, layer, fuse_norm(stored(layer), stored(norm)))
+        # Not taken away: names in a `Sequential` are places, and others would move up.
         put(fused, norm, nn.Identity().train(norm.training))
     if pairs:
         graphs(fused)  # fails where a module is reached by other ways than the names it has

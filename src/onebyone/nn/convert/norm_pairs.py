@@ -2,15 +2,13 @@
 
     x → conv → norm → …      the value between conv and norm has one reader, and each is called once
 
-Found in the graph that PyTorch's symbolic tracer draws of `forward`. A 1×1 is one node there, as
-a convolution is.
+Found in the graph of `forward`. A 1×1 is one node there, as a convolution is.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from inspect import signature
 from typing import Any, cast
 
 from torch import fx, nn
@@ -20,6 +18,7 @@ from onebyone.nn.convert.bridge import NORMS
 from onebyone.nn.convert.parameters import CONVOLUTIONS, TRANSPOSED, is_a
 from onebyone.nn.copies import computing_hooks
 from onebyone.nn.pointwise import Pointwise
+from onebyone.nn.tracing import Tracer, draw
 
 __all__ = ["graphs", "norm_pairs"]
 
@@ -67,6 +66,7 @@ def _neighbours(modules: dict[str, nn.Module], nodes: list[fx.Node]) -> Iterator
 
 def _fits(layer: nn.Module, norm: nn.Module) -> bool:
     """Whether the norm is one of the layer's output channels, and nobody watches in between."""
+    # A BatchNorm takes axis 1 for the channels, and a Linear has them last.
     fusable = is_a(layer, *CONVOLUTIONS, *TRANSPOSED) or (
         is_a(layer, Pointwise) and cast(Pointwise, layer).channel_dim == 1
     )
@@ -90,15 +90,6 @@ def _is_fixed(module: nn.Module) -> bool:
     return fixed and cast(Any, module).running_mean is not None
 
 
-class _Tracer(fx.Tracer):
-    """Sees a Pointwise as one call."""
-
-    proxy_buffer_attributes = True  # so that reading a norm's statistics is seen
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Pointwise) or super().is_leaf_module(m, module_qualified_name)
-
-
 def graphs(root: nn.Module) -> list[tuple[nn.Module, fx.Graph]]:
     """The graph of a module; of a list of modules those of its members.
 
@@ -110,16 +101,13 @@ def graphs(root: nn.Module) -> list[tuple[nn.Module, fx.Graph]]:
     ['placeholder', 'call_module', 'output']
     """
     if is_a(root, nn.ModuleList, nn.ModuleDict):
-        return [found for part in root.children() for found in graphs(part)]
-    return [] if _Tracer().is_leaf_module(root, "") else [(root, _traced(root))]
-
-
-def _traced(root: nn.Module) -> fx.Graph:
-    plain = (bool, int, float, str, type(None))
-    parameters = signature(root.forward).parameters
-    defaults = {n: p.default for n, p in parameters.items() if isinstance(p.default, plain)}
+        return [graph for part in root.children() for graph in graphs(part)]
+    # Who reads a norm's statistics is to be seen, also where nothing comes of it.
+    tracer = Tracer(whole=(Pointwise,), buffers=True)
+    if tracer.is_leaf_module(root, ""):
+        return []
     try:
-        return _Tracer().trace(root, defaults or None)
+        return [(root, draw(root, tracer))]
     except Exception as error:  # whatever a forward may raise when it is given a proxy
         raise UsageError(
             f"got {type(root).__name__}, whose forward cannot be traced "

@@ -67,6 +67,7 @@ def _kind(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> type[nn.Modu
 
 def _computes_as(module: nn.Module, kind: type[nn.Module]) -> bool:
     steps = ("forward", "_conv_forward")
+    # What is done to weights before a call (a hook) is another matter: `check_stored`.
     return all(getattr(type(module), s, None) is getattr(kind, s, None) for s in steps)
 
 
@@ -140,6 +141,7 @@ def to_tensor(values: Array, *, dtype: torch.dtype, device: torch.device | str) 
     tensor([True])
     """
     values = np.array(values, np.float64)
+    # PyTorch goes to 16 bits by way of float32, and would round twice.
     narrow = torch.finfo(dtype).bits < 32
     tensor = torch.from_numpy(_to_odd(values) if narrow else values).to(dtype)
     if np.isfinite(values).all() and not tensor.isfinite().all():
@@ -187,6 +189,7 @@ def filled(new: M, weight: Tensor, bias: Tensor | None, like: nn.Module) -> M:
 
 
 def _parameter(tensor: Tensor, requires_grad: bool) -> nn.Parameter:
+    # A weight that was reshaped or chunked is a view, often of strides that kernels are slow on.
     copy = tensor.detach().clone(memory_format=torch.contiguous_format)
     return nn.Parameter(copy, requires_grad=requires_grad)
 
@@ -240,9 +243,11 @@ def _sizes(kind: type[nn.Module], weight: Array, groups: int) -> dict[str, Any]:
     first, second, *kernel = weight.shape
     if kind is nn.Linear:
         return {"in_features": second, "out_features": first}
+    # A transposed convolution stores C_in first, and of the two it is C_out that groups divide.
     if kind in TRANSPOSED:
         channels = {"in_channels": first, "out_channels": second * groups}
     else:
         channels = {"in_channels": second * groups, "out_channels": first}
-    shape = {"spatial_dims": len(kernel)} if kind is Pointwise else {"kernel_size": tuple(kernel)}
-    return {**channels, **shape, "groups": groups}
+    if kind is Pointwise:
+        return {**channels, "spatial_dims": len(kernel), "groups": groups}
+    return {**channels, "kernel_size": tuple(kernel), "groups": groups}

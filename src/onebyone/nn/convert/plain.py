@@ -50,6 +50,7 @@ def plain(module: M) -> M | nn.Module:
     Linear(in_features=3, out_features=4, bias=True)
     """
     made: nn.Module = stored(getattr(module, "_orig_mod", module))
+    # Heads first: the `Pointwise` in one is wanted with the channels last.
     for head in [part for part in made.modules() if is_a(part, ClassMaps)]:
         made = put(made, head, _LinearMaps(cast(ClassMaps, head)))
     for part in [part for part in made.modules() if is_a(part, Pointwise)]:
@@ -67,8 +68,9 @@ def put(root: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module:
     """
     if root is old:
         return new
-    for name, found in list(root.named_modules(remove_duplicate=False)):
-        if found is old:
+    # A layer that is shared has a name in each place.
+    for name, part in list(root.named_modules(remove_duplicate=False)):
+        if part is old:
             root.set_submodule(name, new)
     return root
 
@@ -90,6 +92,7 @@ class _LinearMaps(ClassMaps):
 def _layer(p: Pointwise) -> nn.Module:
     """The layer of PyTorch that has this weight and computes the same."""
     axes = p.weight.ndim - 2
+    # The state dict is to stay, so that the stored weight decides which layer it can be.
     fits = axes == 0 and p.channel_dim == -1 and p.groups == 1 and p.stride == 1
     if fits:
         return _as_linear(p)

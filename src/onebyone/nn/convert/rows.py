@@ -14,6 +14,7 @@ from typing import cast
 
 from torch import nn
 
+from onebyone.nn.activations import ACTIVATIONS
 from onebyone.nn.convert.linear import Convolution, conv_to_pointwise, pointwise_to_linear
 from onebyone.nn.convert.parameters import CONVOLUTIONS, filled, is_a, unfit
 from onebyone.nn.copies import copied, stored
@@ -22,33 +23,8 @@ from onebyone.nn.shared_mlp import SharedMLP
 
 __all__ = ["layers_of", "stack", "to_positions", "to_rows"]
 
-# The layers of PyTorch that act on each element by itself; PReLU, on each channel (axis 1 of both).
-_ELEMENTWISE = (
-    nn.CELU,
-    nn.Dropout,
-    nn.ELU,
-    nn.GELU,
-    nn.Hardshrink,
-    nn.Hardsigmoid,
-    nn.Hardswish,
-    nn.Hardtanh,
-    nn.Identity,
-    nn.LeakyReLU,
-    nn.LogSigmoid,
-    nn.Mish,
-    nn.PReLU,
-    nn.ReLU,
-    nn.ReLU6,
-    nn.SELU,
-    nn.SiLU,
-    nn.Sigmoid,
-    nn.Softplus,
-    nn.Softshrink,
-    nn.Softsign,
-    nn.Tanh,
-    nn.Tanhshrink,
-    nn.Threshold,
-)
+# The layers that act on each element by itself; PReLU, on each channel (axis 1 of both).
+_ELEMENTWISE = tuple(getattr(nn, name) for name in f"{ACTIVATIONS} Dropout Identity PReLU".split())
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _WANTED = (
     "a linear layer or 1×1 convolution, a BatchNorm or an elementwise activation: "

@@ -57,6 +57,7 @@ def class_maps_to_tied_linear(
     if not fits:
         raise unfit(maps, "a 1×1 along axis 1, without stride and padding")
     f, positions = matrix(maps), prod(size)
+    # (C·P): a flattened image has its positions innermost, so each w[k, c] stands P times in a row.
     weight = np.repeat(f.dense(), positions, axis=1)
     bias = None if f.bias is None else positions * f.bias
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
@@ -108,7 +109,7 @@ linear_to_kernel is exact for any layer
 
 
 def _check_tied(weight: Array, size: tuple[int, ...]) -> None:
-    """Raise unless weight (K, C, P) is the same for all p; the message names the worst pair."""
+    """Raise unless V (K, C, P) is equal at all positions p; the message names the worst pair."""
     highest, lowest = weight.max(axis=2), weight.min(axis=2)
     if (highest == lowest).all():
         return

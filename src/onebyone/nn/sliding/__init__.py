@@ -4,6 +4,7 @@ trace                   the classifier as an fx graph, with shapes at the origin
 walk, site              from node to node, with a rule for each operation
 views, positions,       the rules: flattening and reshaping, elementwise and per channel,
 windows, heads          convolutions and pools, linear layers
-geometry                stride, receptive field and offset along each axis
 fully_convolutional     the conversion
+
+Where the result looks (stride, receptive field, offset) is the mathematics of `algebra.geometry`.
 """

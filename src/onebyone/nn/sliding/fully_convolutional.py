@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from torch import Tensor, fx, nn
 
+from onebyone.algebra.geometry import Geometry
 from onebyone.errors import UsageError
-from onebyone.nn.sliding.geometry import Geometry
 from onebyone.nn.sliding.inplace import written
 from onebyone.nn.sliding.trace import Traced, image, run_fake, trace
-from onebyone.nn.sliding.walk import Plan, plan
+from onebyone.nn.sliding.walk import Plan
+from onebyone.nn.sliding.walk import plan as planned
 
 __all__ = ["FullyConvolutional", "fully_convolutional"]
 
@@ -137,16 +138,17 @@ def fully_convolutional(
     """
     example = image(model, size)
     traced = trace(model, example)
-    found = _plan(traced)
-    geometry = Geometry(found.answer.height, found.answer.width, _extent(example))
+    plan = _plan(traced)
+    geometry = Geometry(plan.answer.height, plan.answer.width, _extent(example))
+    remarks = tuple(plan.remarks)
     if not geometry.exact and not accept_approx:
-        raise UsageError(_refusal(geometry, tuple(found.remarks)))
-    for edit in found.edits:
+        raise UsageError(_refusal(geometry, remarks))
+    for edit in plan.edits:
         edit()
     network = _cleaned(traced.network)
     _check(network, geometry, example)
-    reasons = () if geometry.exact else tuple(found.remarks)
-    sliding = FullyConvolutional(network, geometry, reasons)
+    # Of an exact network what was remarked on the way (padding that a crop took away) is no reason.
+    sliding = FullyConvolutional(network, geometry, () if geometry.exact else remarks)
     sliding.training = network.training = model.training  # its layers have modes of their own
     return sliding
 
@@ -154,18 +156,19 @@ def fully_convolutional(
 def _plan(traced: Traced) -> Plan:
     """`ceil_mode` is left out where it adds nothing, if the network is then exact; else kept."""
     try:
-        rounded_down = plan(traced, keep_ceil=False)
+        rounded_down = planned(traced, keep_ceil=False)
     except UsageError:
-        return plan(traced, keep_ceil=True)
+        return planned(traced, keep_ceil=True)
     answer = rounded_down.answer
     if answer.height.exact and answer.width.exact:
         return rounded_down
-    return plan(traced, keep_ceil=True)
+    return planned(traced, keep_ceil=True)
 
 
 def _cleaned(network: fx.GraphModule) -> fx.GraphModule:
     """Without what the edits left unused."""
     modules = dict(network.named_modules())
+    # What writes in place has no reader that a graph knows of, and is needed all the same.
     network.graph.eliminate_dead_code(
         lambda node: node.is_impure() or written(node, modules) is not None
     )
@@ -181,6 +184,7 @@ def _check(network: fx.GraphModule, geometry: Geometry, example: Tensor) -> None
     Raises:
         UsageError: it does not; some layer has a size of its own written into it.
     """
+    # One axis grows by less than its stride, which adds no position, or by more, which does.
     for down, right in ((0, 3 * geometry.stride[1] - 1), (2 * geometry.stride[0] + 1, 1)):
         size = geometry.size[0] + down, geometry.size[1] + right
         shape = (*example.shape[:2], *size)
@@ -235,7 +239,9 @@ def _halo(geometry: Geometry) -> str:
 def _field(geometry: Geometry) -> str:
     """The receptive field in words."""
     height, width = geometry.receptive_field
-    return "the whole image" if height is None or width is None else _by((height, width))
+    if height is None or width is None:
+        return "the whole image"
+    return _by((height, width))
 
 
 def _by(sizes: tuple[int, ...]) -> str:

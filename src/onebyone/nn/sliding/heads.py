@@ -7,10 +7,10 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
+from onebyone.algebra.window import Window
 from onebyone.nn.class_maps import ClassMaps
 from onebyone.nn.convert.linear import linear_to_kernel, linear_to_pointwise, pointwise_to_linear
 from onebyone.nn.pointwise import Pointwise
-from onebyone.nn.sliding.geometry import Axis
 from onebyone.nn.sliding.site import Maps, Site, State
 
 __all__ = ["batch_norm_1d", "class_maps", "layer_norm", "linear", "linear_function", "pointwise"]
@@ -25,8 +25,9 @@ def linear(site: Site) -> State:
 def _fully_connected(site: Site, layer: nn.Linear) -> State:
     x, last = site.x, len(site.shape) - 1
     if x.pending and x.axes is None:
+        # What was flattened is still a map where it slides: the layer becomes a kernel of its size.
         site.become(linear_to_kernel(layer, x.pending))
-        return Maps(x.height.then(Axis(1, x.pending[1])), x.width.then(Axis(1, x.pending[2])), None)
+        return x.reduced(x.pending[1:])
     if x.axes is None and last == 1:
         site.become(linear_to_pointwise(layer, channel_dim=1))
         return x
@@ -56,7 +57,7 @@ def linear_function(site: Site) -> State:
         node.target, node.args, node.kwargs = torch.conv2d, (node.args[0], kernel, bias), {}
 
     site.edits.append(edit)
-    return Maps(x.height.then(Axis(1, shape[2])), x.width.then(Axis(1, shape[3])), None)
+    return x.reduced((shape[2], shape[3]))
 
 
 def _kernel(x: Maps, site: Site) -> tuple[int, ...] | None:
@@ -79,10 +80,12 @@ def pointwise(site: Site) -> State:
         return x
     if x.axes is None or x.pending or layer.channel_dim % len(site.shape) in x.axes:
         site.refuse(f"along axis {layer.channel_dim} of {site.shape} are not the channels")
-    stride = layer.stride if not isinstance(layer.stride, int) else (layer.stride,) * 2
+    stride = layer.stride
+    if isinstance(stride, int):
+        stride = (stride, stride)
     if len(stride) != 2 or (set(stride) != {1} and len(site.shape) != 4):
         site.refuse("its stride is not one for the height and one for the width")
-    return x.then(Axis(stride[0]), Axis(stride[1]))
+    return x.then(Window(stride=stride[0]), Window(stride=stride[1]))
 
 
 def class_maps(site: Site) -> State:
@@ -92,7 +95,7 @@ def class_maps(site: Site) -> State:
     if len(site.node.args) + len(site.node.kwargs) > 1 or not site.is_head():
         site.refuse("it gives maps, or something after it has positions", "let it end the network")
     site.become(nn.Sequential(OrderedDict(pool=nn.AvgPool2d(extent, 1), project=head.project)))
-    return Maps(x.height.then(Axis(1, extent[0])), x.width.then(Axis(1, extent[1])), None)
+    return x.reduced(extent)
 
 
 def batch_norm_1d(site: Site) -> State:
@@ -112,6 +115,7 @@ def _two_dimensional(norm: nn.BatchNorm1d) -> nn.BatchNorm2d:
     """The same layer, with the same parameters and statistics, for maps."""
     new = nn.BatchNorm2d(norm.num_features, norm.eps, norm.momentum, norm.affine)
     new.track_running_stats = norm.track_running_stats
+    # The tensors themselves, so that what is tied or watched stays so.
     new._parameters, new._buffers = norm._parameters, norm._buffers
     return new.train(norm.training)
 
@@ -124,5 +128,6 @@ def layer_norm(site: Site) -> State:
     if x.pending or normed & set(x.axes or ()):
         site.refuse(f"it norms over the positions of {site.shape}, which are of one size only")
     if x.axes is None:
+        # The features of (N, F) are the channels of a map, and this layer wants them last.
         site.between((0, 2, 3, 1), (0, 3, 1, 2))
     return x

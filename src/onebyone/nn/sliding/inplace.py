@@ -32,6 +32,7 @@ def rerouted(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> None:
     latest: dict[fx.Node, fx.Node] = {}
     for node in graph.nodes:
         for read in node.all_input_nodes:
+            # Written over more than once, it is the last writing that counts.
             now = read
             while now in latest:
                 now = latest[now]
@@ -54,9 +55,12 @@ def written(node: fx.Node, modules: Mapping[str, nn.Module]) -> fx.Node | None:
         over = getattr(modules.get(str(node.target)), "inplace", False) is True
     else:
         name = str(getattr(node.target, "__name__", node.target))
+        # PyTorch's convention: a name that ends in one underscore writes into its first argument.
         over = name in _OPERATORS or (name.endswith("_") and not name.endswith("__"))
         over = over or _option(node, "inplace") is True
-    first = node.kwargs.get("out", node.args[0] if node.args and over else None)
+    first: Any = node.kwargs.get("out")
+    if first is None and over and node.args:
+        first = node.args[0]
     return first if isinstance(first, fx.Node) else None
 
 
@@ -72,6 +76,8 @@ def aliased(network: fx.GraphModule, results: Mapping[fx.Node, Any]) -> fx.Node 
     place: dict[fx.Node, int] = {node: i for i, node in enumerate(network.graph.nodes)}
     for node in place:
         over = written(node, modules)
+        # Of two nodes with one memory the graph cannot say that one is read after the other is
+        # written: it has no order but that of the nodes.
         if over is not None and any(
             other is not over
             and _memory(results[other]) == _memory(results[over])
@@ -94,5 +100,4 @@ def _option(node: fx.Node, name: str) -> Any:
         names = list(inspect.signature(node.target).parameters)  # type: ignore[arg-type]
     except (TypeError, ValueError):  # a function of C
         return None
-    place = names.index(name) if name in names else len(node.args)
-    return node.args[place] if place < len(node.args) else None
+    return dict(zip(names, node.args, strict=False)).get(name)

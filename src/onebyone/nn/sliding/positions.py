@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor, fx
 
-from onebyone.nn.sliding.geometry import join
+from onebyone.algebra.geometry import Axis, join
 from onebyone.nn.sliding.site import Maps, Other, Site, State
 from onebyone.nn.sliding.windows import slide, whole
 
@@ -48,6 +48,7 @@ def _check_constant(site: Site, node: fx.Node, x: Maps) -> None:
     if any(-axis <= value.ndim and value.shape[axis] != 1 for axis in axes):
         site.refuse("its operand differs between positions", "interpolate or drop it")
     if x.axes is None:
+        # (F,) broadcasts along the last axis, which of a map are positions.
         user = site.node
         site.edits.append(lambda: _lifted(user, node))
 
@@ -69,10 +70,13 @@ def _joined(site: Site, maps: list[Maps]) -> Maps:
     if any((m.axes, m.pending) != (maps[0].axes, maps[0].pending) for m in maps):
         site.refuse("its operands have their positions along different axes")
     height, width = join([m.height for m in maps]), join([m.width for m in maps])
-    if isinstance(height, str) or isinstance(width, str):
-        reason = height if isinstance(height, str) else width
-        site.refuse(str(reason), "crop or stride the branches so that they keep step")
+    for reason in (height, width):
+        if isinstance(reason, str):
+            site.refuse(reason, "crop or stride the branches so that they keep step")
+    assert isinstance(height, Axis)
+    assert isinstance(width, Axis)
     result = replace(maps[0], height=height, width=width)
+    # A gate computed from the whole image (squeeze-excite) acts at every position.
     others = [site.states[node] for node in site.node.all_input_nodes]
     return result.seeing_all() if Other.WHOLE in others else result
 
@@ -99,6 +103,7 @@ def split(site: Site) -> State:
 
 def along_channels(site: Site) -> State:
     """`softmax`, `normalize`, `glu`: each position by itself, if along the channels."""
+    # Without a dim, softmax takes axis 1 of images, and GLU the last axis of anything.
     default = {"glu": -1, "GLU": -1}.get(site.name, 1)
     dim = site.option("dim", default)
     if not site.x.pending and site.dims(dim) & set(site.x.axes or ()):
@@ -158,6 +163,7 @@ def reduce_axes(site: Site) -> State:
         return _pooled(site)
     if 0 in dims or x.axes is None or x.pending or dims & set(x.axes):
         site.refuse(f"it reduces axes {sorted(dims)} of {site.shape}", "reduce H and W at once")
+    # Axes before the positions that are gone move these forward.
     down = [sum(d < axis for d in dims) * (not keep) for axis in x.axes]
     return replace(x, axes=(x.axes[0] - down[0], x.axes[1] - down[1]))
 

@@ -15,8 +15,9 @@ from typing import Any, NoReturn, TypeAlias
 
 from torch import Tensor, fx, nn
 
+from onebyone.algebra.geometry import Axis
+from onebyone.algebra.window import Window
 from onebyone.errors import UsageError
-from onebyone.nn.sliding.geometry import Axis
 from onebyone.nn.sliding.trace import Traced
 
 __all__ = ["Maps", "Other", "Rule", "Site", "State"]
@@ -39,12 +40,18 @@ class Maps:
     axes: tuple[int, int] | None = (2, 3)
     pending: tuple[int, int, int] | None = None
 
-    def then(self, height: Axis, width: Axis) -> Maps:
-        """The same after a layer of windows."""
-        return replace(self, height=self.height.then(height), width=self.width.then(width))
+    def then(self, height: Window, width: Window) -> Maps:
+        """After a layer of windows."""
+        after = self.height.then(Axis(height)), self.width.then(Axis(width))
+        return replace(self, height=after[0], width=after[1])
+
+    def reduced(self, extent: tuple[int, int]) -> Maps:
+        """After a layer of the head, whose window is the whole feature map (h, w): (N, F)."""
+        height, width = extent
+        return replace(self.then(Window(height), Window(width)), axes=None, pending=None)
 
     def seeing_all(self) -> Maps:
-        """The same where each position depends on the whole image besides."""
+        """Where each position depends on the whole image besides."""
         height, width = replace(self.height, whole=True), replace(self.width, whole=True)
         return replace(self, height=height, width=width)
 
@@ -62,7 +69,7 @@ State: TypeAlias = Maps | Other
 
 @dataclass
 class Site:
-    """One node, with all that a rule may look at and how it says what it found.
+    """One node, with all that a rule may look at, and the ways to say what is to be done about it.
 
     `edits` collects what is to be done to the graph once all of it is understood, `remarks` what
     makes the conversion inexact, `changes` what becomes of the layers that nodes call. `keep_ceil`
@@ -87,7 +94,9 @@ class Site:
     def x(self) -> Maps:
         """The state of the operand."""
         state = self.states[self.operand]
-        return state if isinstance(state, Maps) else self.refuse(f"its operand is {state.value}")
+        if not isinstance(state, Maps):
+            self.refuse(f"its operand is {state.value}")
+        return state
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -133,12 +142,13 @@ class Site:
 
     def sized(self, name: str) -> bool:
         """Whether an argument is computed from the size of the image."""
-        found: list[fx.Node] = []
-        fx.node.map_arg(self.raw(name), found.append)
-        return any(self.states[node] is Other.SIZE for node in found)
+        nodes: list[fx.Node] = []
+        fx.node.map_arg(self.raw(name), nodes.append)
+        return any(self.states[node] is Other.SIZE for node in nodes)
 
     def is_head(self) -> bool:
         """Whether all that is computed from this node has one position only."""
+        # Only then can a pool of the whole feature map slide: what follows meets one position.
         reached, todo = set[fx.Node](), [self.node]
         while todo:
             node = todo.pop()
@@ -167,6 +177,7 @@ class Site:
     def bypass(self) -> None:
         """Leave the node out: what it is applied to is already what it gives."""
         node = self.node
+        # Not at once: rules further on look at the graph as it was traced.
         self.edits.append(lambda: _leave_out(node))
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
@@ -209,6 +220,7 @@ class Site:
             x, users = _operand(node), list(node.users)
             with node.graph.inserting_before(node):
                 node.replace_input_with(x, node.graph.call_method("permute", (x, *before)))
+            # Only who read the node before: the permutation itself reads it now, too.
             with node.graph.inserting_after(node):
                 back = node.graph.call_method("permute", (node, *after))
             for user in users:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from onebyone.nn.sliding.geometry import Axis
+from onebyone.algebra.window import Window
 from onebyone.nn.sliding.site import Maps, Other, Site, State, operation
 
 __all__ = ["entry", "index", "permute", "size", "transpose", "view"]
@@ -24,13 +24,21 @@ def view(site: Site) -> State:
     old, new, x = site.shape, site.traced.shape(site.node), site.x
     if new[:1] != old[:1]:
         site.refuse(f"it reshapes {old} to {new}", "keep the batch")
-    result = x if new == old else _of_one_position(x, old, new) or _flattened(x, old, new)
+    result = _seen_through(x, old, new)
     if result is not None:
         site.bypass()
         return result
+    # Axes before (H, W) may be regrouped at will: no position changes its place.
     if x.pending or x.axes != (len(old) - 2, len(old) - 1) or new[-2:] != old[-2:]:
         site.refuse(f"it reshapes {old} to {new}", "flatten all but the batch, from (N, C, H, W)")
     return replace(x, axes=(len(new) - 2, len(new) - 1))
+
+
+def _seen_through(x: Maps, old: tuple[int, ...], new: tuple[int, ...]) -> Maps | None:
+    """The state after a view that the converted network does without: its map stays a map."""
+    if new == old:
+        return x
+    return _of_one_position(x, old, new) or _flattened(x, old, new)
 
 
 def _of_one_position(x: Maps, old: tuple[int, ...], new: tuple[int, ...]) -> Maps | None:
@@ -50,7 +58,9 @@ def _flattened(x: Maps, old: tuple[int, ...], new: tuple[int, ...]) -> Maps | No
     _, c, h, w = old
     if new[1:] == (c * h * w,):
         return replace(x, axes=None, pending=(c, h, w))
-    return replace(x, axes=(2, 2), pending=(c, h, w)) if new[1:] == (c, h * w) else None
+    if new[1:] == (c, h * w):
+        return replace(x, axes=(2, 2), pending=(c, h, w))
+    return None
 
 
 def permute(site: Site) -> State:
@@ -87,10 +97,12 @@ def index(site: Site) -> State:
     x, new = site.x, site.traced.shape(site.node)
     if x.pending:
         site.refuse("it takes a part of a flattened feature map")
-    if found := _of_one_position(x, site.shape, new):
+    if of_one := _of_one_position(x, site.shape, new):
         site.bypass()
-        return found
-    return _sliced(site, _spelled_out(keys if isinstance(keys, tuple) else (keys,), site.shape))
+        return of_one
+    if not isinstance(keys, tuple):
+        keys = (keys,)
+    return _sliced(site, _spelled_out(keys, site.shape))
 
 
 def _spelled_out(keys: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
@@ -103,7 +115,8 @@ def _spelled_out(keys: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
 
 def _sliced(site: Site, keys: list[Any]) -> State:
     """What slices and added or dropped axes make of the operand."""
-    x, spatial, axes, old, new = site.x, list[Axis](), list[int](), 0, 0
+    x, spatial, axes, old, new = site.x, list[Window](), list[int](), 0, 0
+    # `old` and `new` count axes: None adds one, a number drops one.
     for key in keys:
         if not isinstance(key, slice | int | None):
             site.refuse("it picks positions one by one")
@@ -117,21 +130,23 @@ def _sliced(site: Site, keys: list[Any]) -> State:
         if len(keys) != 2 or not all(unchanged) or isinstance(keys[1], int):
             site.refuse(f"it changes the axes of {site.shape}")
         return x
+    # The crops were collected in the order of the axes, first the height's.
     if sorted(x.axes) != list(x.axes):
         site.refuse("it slices what has its width before its height")
     return replace(x.then(*spatial), axes=(axes[0], axes[1]))
 
 
-def _crop(site: Site, key: Any) -> Axis:
+def _crop(site: Site, key: Any) -> Window:
     """start:stop:step along a spatial axis; counted from both ends it is the same for all sizes."""
     if not isinstance(key, slice):
         site.refuse("it picks one position of the image")
     start, stop, step = key.start or 0, key.stop or 0, key.step or 1
+    # From the front, and to the back: so much is cut off at each end, whatever the size.
     if start < 0 or stop > 0 or key.stop == 0:
         site.refuse(
             "its slice is another one in a larger image", "count its start from 0, its stop from -1"
         )
-    return Axis(step, 1, -start, stop)
+    return Window(1, step, -start, stop)
 
 
 def size(site: Site) -> State:
@@ -140,8 +155,10 @@ def size(site: Site) -> State:
         site.refuse(f"no rule says how {site.node.args[1]} acts on an image of another size")
     if site.name == "getattr" and site.node.args[1] != "shape":
         return Other.CONSTANT
-    which = site.raw("dim") if site.name == "size" else None
-    return Other.SIZE if which is None else _entry(site.x, which, len(site.shape))
+    which = site.raw("dim")
+    if site.name != "size" or which is None:
+        return Other.SIZE
+    return _entry(site.x, which, len(site.shape))
 
 
 def entry(site: Site) -> State:
@@ -151,23 +168,31 @@ def entry(site: Site) -> State:
         keys.append(shape.args[1])
         shape = shape.args[0]  # type: ignore[assignment]
     read = shape.args[0]
-    x = site.states[read] if isinstance(read, fx.Node) else None
-    if not isinstance(read, fx.Node) or not isinstance(x, Maps) or not all(map(_written_out, keys)):
+    if not isinstance(read, fx.Node) or not all(map(_written_out, keys)):
         return Other.SIZE
-    which: Any = range(len(site.traced.shape(read)))
+    x, rank = site.states[read], len(site.traced.shape(read))
+    # A shape of which each entry is its own place, so that indexing tells which ones are taken.
+    which: Any = range(rank)
     for key in reversed(keys):
         which = which[key]
-    return _entry(x, which, len(site.traced.shape(read))) if isinstance(which, int) else Other.SIZE
+    if not isinstance(x, Maps) or not isinstance(which, int):
+        return Other.SIZE
+    return _entry(x, which, rank)
 
 
 def _written_out(key: object) -> bool:
     """Whether an index or slice is known, not computed."""
-    parts = (key.start, key.stop, key.step) if isinstance(key, slice) else (key,)
+    parts = [key]
+    if isinstance(key, slice):
+        parts = [key.start, key.stop, key.step]
     return all(part is None or isinstance(part, int) for part in parts)
 
 
 def _entry(x: Maps, which: int, rank: int) -> Other:
     """A size is constant where the converted network has the same axis, and it is not spatial."""
     if x.axes is None or x.pending:
-        return Other.CONSTANT if which == 0 or (which == 1 and not x.pending) else Other.SIZE
-    return Other.SIZE if which % rank in x.axes else Other.CONSTANT
+        # Of what was flattened axis 1 is no channel axis in the converted network.
+        fixed = which == 0 or (which == 1 and not x.pending)
+    else:
+        fixed = which % rank not in x.axes
+    return Other.CONSTANT if fixed else Other.SIZE

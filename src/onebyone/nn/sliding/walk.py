@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from torch import fx
 
+from onebyone.algebra.geometry import Axis
 from onebyone.errors import UsageError
+from onebyone.nn.activations import ACTIVATIONS
 from onebyone.nn.sliding import heads, positions, views, windows
-from onebyone.nn.sliding.geometry import Axis
 from onebyone.nn.sliding.site import Maps, Other, Rule, Site, State, operation
 from onebyone.nn.sliding.trace import Traced
 
@@ -29,9 +30,8 @@ class Row:
     signature: str = "input"
 
 
-_ACTIVATIONS = """
-CELU ELU GELU Hardshrink Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid Mish ReLU ReLU6 RReLU
-SELU SiLU Sigmoid Softplus Softshrink Softsign Tanh Tanhshrink Threshold
+_FUNCTIONS = """
+RReLU
 celu elu gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish relu relu6 rrelu
 selu silu sigmoid softplus softshrink softsign tanh tanhshrink threshold
 """
@@ -46,7 +46,7 @@ dropout dropout2d alpha_dropout feature_alpha_dropout
 clone contiguous detach float double half bfloat16 to type type_as expand_as
 """
 ROWS = (
-    Row(_ACTIVATIONS + _ARITHMETIC + _NOTHING, positions.elementwise),
+    Row(ACTIVATIONS + _FUNCTIONS + _ARITHMETIC + _NOTHING, positions.elementwise),
     Row("LocalResponseNorm local_response_norm ChannelShuffle channel_shuffle", positions.images),
     Row("PReLU prelu", positions.prelu, "input weight"),
     Row("BatchNorm2d SyncBatchNorm", positions.batch_norm),
@@ -98,7 +98,7 @@ _RULES = {name: row for row in ROWS for name in row.names.split()}
 
 @dataclass(frozen=True)
 class Plan:
-    """What the walk found: the state of the answer, the edits to make, and what is inexact."""
+    """What to do: the state of the answer, the edits to make, and what will not be exact."""
 
     answer: Maps
     edits: list[Callable[[], None]]
@@ -119,6 +119,7 @@ def plan(traced: Traced, keep_ceil: bool) -> Plan:
         if node.op == "output":
             _check_calls(changes)
             return Plan(_answer(node, traced, states), edits, remarks)
+        # What has no row may still be computed from sizes alone, which no rule needs to know.
         row = _RULES.get(operation(node, traced.module(node)))
         signature = tuple(row.signature.split()) if row else ()
         site = Site(node, traced, states, signature, keep_ceil, edits, remarks, changes)
@@ -130,27 +131,29 @@ def _state(site: Site, row: Row | None) -> State:
     """The state of what a node gives."""
     node, states = site.node, site.states
     if node.op == "placeholder":
+        # The image comes first; other arguments are at their defaults.
         return Other.CONSTANT if states else Maps(Axis(), Axis())
-    found = [states[n] for n in node.all_input_nodes]
-    if not any(isinstance(state, Maps) for state in found):
-        return _without_position(site, found)
+    operands = [states[n] for n in node.all_input_nodes]
+    if not any(isinstance(state, Maps) for state in operands):
+        return _without_position(site, operands)
     if row is None:
         site.refuse("no rule says how it acts on an image of another size")
     return row.rule(site)
 
 
-def _without_position(site: Site, found: list[State]) -> State:
+def _without_position(site: Site, operands: list[State]) -> State:
     """What is computed from values without a position has none."""
-    if site.name == "getitem" and found == [Other.SIZE]:
+    if site.name == "getitem" and operands == [Other.SIZE]:
         return views.entry(site)
-    return max(
-        (s for s in found if isinstance(s, Other)), key=list(Other).index, default=Other.CONSTANT
-    )
+    # What depends most on the image decides: the members are in that order.
+    kinds = [state for state in operands if isinstance(state, Other)]
+    return max(kinds, key=list(Other).index, default=Other.CONSTANT)
 
 
 def _check_calls(changes: dict[fx.Node, object]) -> None:
     """A layer that is called more than once becomes the same for all its calls."""
     for node, what in changes.items():
+        # An edit of a layer is one of all its calls, also of those that asked for no edit.
         calls = [n for n in node.graph.nodes if (n.op, n.target) == (node.op, node.target)]
         if any(changes.get(call) != what for call in calls):
             raise UsageError(
@@ -162,7 +165,8 @@ def _check_calls(changes: dict[fx.Node, object]) -> None:
 def _answer(node: fx.Node, traced: Traced, states: dict[fx.Node, State]) -> Maps:
     """The state of what the network returns: one vector for an image of the original size."""
     [result] = node.args
-    state = states[result] if isinstance(result, fx.Node) else None
+    # Of several results no node tells, and none would be the scores.
+    state = isinstance(result, fx.Node) and states[result]
     if not isinstance(result, fx.Node) or not isinstance(state, Maps):
         raise UsageError(
             f"got a model that returns {result}, wanted one tensor of class scores computed from "

@@ -1,55 +1,50 @@
 """Where the outputs of a network of windows look: each path through it is one window.
 
-Along one axis a convolution or a pool has stride s, a window of r pixels and padding p before and q
-after. Output i looks at the pixels i·s − p … i·s − p + r − 1, and of n pixels it makes
+A chain of convolutions and pools is one window (`window`: its composition). Output i sees padding
+if that window leaves the image:
 
-    size(n) = ⌊(n + p + q − r) / s⌋ + 1.
+    the first ⌈(p + a) / s⌉ outputs, and at most the last ⌈(q + b) / s⌉
 
-The layer (s₂, r₂, p₂, q₂) after (s₁, r₁, p₁, q₁) is again one of the kind:
+where a = b = 0 but for crops. Negative padding is a crop; padding that comes after a crop stands
+where there were pixels, so the window must not leave what the crop left over: a pixels fewer at the
+start and b at the end,
 
-    s = s₁s₂    r = r₁ + (r₂ − 1)s₁    p = p₁ + p₂s₁    q = q₁ + q₂s₁
+    a = max(a₁, a₂s₁ − p₁)    b = max(b₁, b₂s₁ − q₁).
 
-Proof: output i of the second looks at the outputs i·s₂ − p₂ … i·s₂ − p₂ + r₂ − 1 of the first; put
-the first and the last of them into i·s₁ − p₁ … and collect. Output i exists while
-i·s + r ≤ n + p + q, and so does the last output of the first that it looks at. □
-
-Output i sees padding if its window leaves the image. Negative padding is a crop; padding that comes
-after a crop stands where there were pixels, so the window must not leave what the crop left over: a
-pixels fewer at the start and b at the end, with a = max(a₁, a₂s₁ − p₁) and b = max(b₁, b₂s₁ − q₁).
-
-Branches that meet have the same stride and the same p + q − r, or their
-sizes would differ for some image; what they look at together is the hull of their windows.
+Branches that meet have the same stride and the same p + q − r, or their sizes would differ for some
+image; what they see together is the hull of their windows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from onebyone.algebra.window import Window
+
 __all__ = ["Axis", "Geometry", "join"]
+
+PIXEL = Window()
+"""What a pixel sees: itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Stride, window and padding of a network along one axis, in pixels of the image.
+    """What the outputs of a network see along one axis, in pixels of the image.
 
     Args:
-        stride: pixels from one output to the next.
-        window: pixels from the first to the last that an output looks at.
-        before, after: the padding that was added up at the two ends; negative: a crop.
+        hull: from the first to the last pixel that an output sees, as one window.
         lead, trail: pixels at the two ends that a crop had taken when padding came: a and b.
-        whole: whether something (a pool inside the network) looks at the whole image besides.
+        whole: whether something (a pool inside the network) sees the whole image besides.
 
-    >>> stem = Axis(stride=2, window=7, before=3, after=3).then(Axis(2, 3, 1, 1))
-    >>> stem
-    Axis(stride=4, window=11, before=5, after=5, lead=0, trail=0, whole=False)
+    >>> stem = Axis(Window(7, 2, 3, 3)).then(Axis(Window(3, 2, 1, 1)))
+    >>> stem.stride, stem.receptive_field, stem.offset
+    (4, 11, -5)
     >>> stem.size(224), stem.halo(224)
     (56, (2, 1))
     """
 
-    stride: int = 1
-    window: int = 1
-    before: int = 0
-    after: int = 0
+    hull: Window = PIXEL
     lead: int = 0
     trail: int = 0
     whole: bool = False
@@ -57,29 +52,26 @@ class Axis:
     def then(self, layer: Axis) -> Axis:
         """This axis followed by `layer`, whose numbers are in outputs of this one."""
         return Axis(
-            self.stride * layer.stride,
-            self.window + (layer.window - 1) * self.stride,
-            self.before + layer.before * self.stride,
-            self.after + layer.after * self.stride,
-            max(self.lead, layer.lead * self.stride - self.before),
-            max(self.trail, layer.trail * self.stride - self.after),
+            self.hull.then(layer.hull),
+            max(self.lead, layer.lead * self.stride - self.hull.before),
+            max(self.trail, layer.trail * self.stride - self.hull.after),
             self.whole or layer.whole,
         )
 
     @property
+    def stride(self) -> int:
+        """Pixels from one output to the next."""
+        return self.hull.stride
+
+    @property
     def receptive_field(self) -> int | None:
         """Pixels that an output depends on, from the first to the last; None: on all there are."""
-        return None if self.whole else self.window
+        return None if self.whole else self.hull.extent
 
     @property
     def offset(self) -> int:
         """Where the window of output i starts, seen from i·stride: negative is in the padding."""
-        return -self.before
-
-    @property
-    def slack(self) -> int:
-        """p + q − r: with the stride it decides the number of outputs for every image."""
-        return self.before + self.after - self.window
+        return -self.hull.before
 
     @property
     def exact(self) -> bool:
@@ -89,12 +81,12 @@ class Axis:
     @property
     def border(self) -> tuple[int, int]:
         """How many outputs at the start see padding, and at most how many at the end."""
-        first, last = self.before + self.lead, self.after + self.trail
+        first, last = self.hull.before + self.lead, self.hull.after + self.trail
         return max(-(-first // self.stride), 0), max(-(-last // self.stride), 0)
 
     def size(self, pixels: int) -> int:
         """How many outputs there are on so many pixels."""
-        return max((pixels + self.slack) // self.stride + 1, 0)
+        return self.hull.out_size(pixels)
 
     def halo(self, pixels: int) -> tuple[int, int]:
         """How many outputs at the start and at the end of so many pixels see padding.
@@ -103,30 +95,37 @@ class Axis:
         """
         size = self.size(pixels)
         first = min(self.border[0], size)
-        inside = (pixels - self.trail + self.before - self.window) // self.stride + 1
-        return first, size - min(max(inside, first), size)
+        # Those that would also fit without the padding behind, and without what crops had taken.
+        room = pixels - self.trail + self.hull.before - self.hull.extent
+        clean_from_the_start = room // self.stride + 1
+        return first, size - min(max(clean_from_the_start, first), size)
 
 
-def join(axes: list[Axis]) -> Axis | str:
+def join(axes: Sequence[Axis]) -> Axis | str:
     """The axis of what depends on several branches position by position, or why there is none.
 
-    >>> join([Axis(2, 3, 1, 1), Axis(2, 1, 0, 0)])
-    Axis(stride=2, window=3, before=1, after=1, lead=0, trail=0, whole=False)
-    >>> join([Axis(2, 3), Axis(1, 3)])
+    >>> join([Axis(Window(3, 2, 1, 1)), Axis(Window(1, 2))]).hull
+    Window(kernel=3, stride=2, before=1, after=1, dilation=1)
+    >>> join([Axis(Window(3, stride=2)), Axis(Window(3))])
     'branches with strides 1 and 2 meet'
     """
-    strides = sorted({axis.stride for axis in axes})
+    hulls = [axis.hull for axis in axes]
+    strides = sorted({hull.stride for hull in hulls})
     if len(strides) > 1:
         return f"branches with strides {strides[0]} and {strides[1]} meet"
-    slacks = {axis.slack for axis in axes}
+    slacks = {hull.slack for hull in hulls}
     if len(slacks) > 1:
         return "branches meet that are of one size for some images only"
-    before = max(axis.before for axis in axes)
-    window = before + max(axis.window - axis.before for axis in axes)
-    after = slacks.pop() + window - before
-    lead = max(axis.lead + axis.before for axis in axes) - before
-    trail = max(axis.trail + axis.after for axis in axes) - after
-    return Axis(strides[0], window, before, after, lead, trail, any(a.whole for a in axes))
+    before = max(hull.before for hull in hulls)
+    extent = before + max(hull.extent - hull.before for hull in hulls)
+    after = slacks.pop() + extent - before
+    return Axis(
+        Window(extent, strides[0], before, after),
+        # Each branch's own limits, seen from the ends of the hull.
+        max(axis.lead + axis.hull.before for axis in axes) - before,
+        max(axis.trail + axis.hull.after for axis in axes) - after,
+        any(axis.whole for axis in axes),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,8 @@ class Geometry:
     Map position (i, j) belongs to the crop of that size that starts at pixel (i·stride, j·stride).
     It depends on `receptive_field` pixels of it, from `offset` on.
 
-    >>> geometry = Geometry(Axis(4, 30), Axis(2, 15, 1, 1), size=(32, 15))
+    >>> height, width = Axis(Window(30, stride=4)), Axis(Window(15, 2, 1, 1))
+    >>> geometry = Geometry(height, width, size=(32, 15))
     >>> geometry.stride, geometry.receptive_field, geometry.offset
     ((4, 2), (30, 15), (0, -1))
     >>> geometry.maps((40, 20)), geometry.crop(1, 2)

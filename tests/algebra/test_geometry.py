@@ -8,13 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onebyone.nn.sliding.geometry import Axis, Geometry, join
+from onebyone.algebra.geometry import Axis, Geometry, join
+from onebyone.algebra.window import Window
 
 PADDING = -1  # in a set of pixels: something that is no pixel
 Seen = list[frozenset[int]]
 
+
+def one(stride: int = 1, extent: int = 1, before: int = 0, after: int = 0) -> Axis:
+    """One layer of windows."""
+    return Axis(Window(extent, stride, before, after))
+
+
 windows = st.builds(
-    Axis, st.integers(1, 3), st.integers(1, 4), st.integers(-2, 3), st.integers(-2, 3)
+    one, st.integers(1, 3), st.integers(1, 4), st.integers(-2, 3), st.integers(-2, 3)
 )
 chains = st.lists(windows, max_size=4)
 
@@ -26,14 +33,15 @@ def pixels(n: int) -> Seen:
 
 def layer(seen: Seen, axis: Axis) -> Seen:
     """What the outputs of one layer of windows are computed from."""
-    cropped = seen[max(-axis.before, 0) : len(seen) - max(-axis.after, 0)]
+    hull = axis.hull
+    cropped = seen[max(-hull.before, 0) : len(seen) - max(-hull.after, 0)]
     padded = [
-        *[frozenset({PADDING})] * max(axis.before, 0),
+        *[frozenset({PADDING})] * max(hull.before, 0),
         *cropped,
-        *[frozenset({PADDING})] * max(axis.after, 0),
+        *[frozenset({PADDING})] * max(hull.after, 0),
     ]
-    starts = range(0, len(padded) - axis.window + 1, axis.stride)
-    return [frozenset().union(*padded[i : i + axis.window]) for i in starts]
+    starts = range(0, len(padded) - hull.kernel + 1, hull.stride)
+    return [frozenset().union(*padded[i : i + hull.kernel]) for i in starts]
 
 
 def check(axis: Axis, seen: Seen, n: int) -> None:
@@ -44,7 +52,7 @@ def check(axis: Axis, seen: Seen, n: int) -> None:
     assert clean == list(range(first, len(seen) - last))
     for i in clean:
         start = i * axis.stride + axis.offset
-        assert (min(seen[i]), max(seen[i])) == (start, start + axis.window - 1)
+        assert (min(seen[i]), max(seen[i])) == (start, start + axis.hull.extent - 1)
     if clean:
         assert first == axis.border[0]
         assert last <= axis.border[1]
@@ -80,7 +88,7 @@ def test_branches_see_the_hull(branches: list[list[Axis]], after: Axis, n: int) 
 @given(windows, windows, windows)
 def test_order_of_composing_does_not_matter(a: Axis, b: Axis, c: Axis) -> None:
     assert a.then(b).then(c) == a.then(b.then(c))
-    assert Axis().then(a) == a.then(Axis()) or min(a.before, a.after) < 0
+    assert Axis().then(a) == a.then(Axis()) or min(a.hull.before, a.hull.after) < 0
 
 
 @given(chains, chains, st.integers(1, 5))
@@ -94,9 +102,9 @@ def test_branches_that_differ_in_size_for_some_image_are_refused(
 
 
 def test_refusals_say_why() -> None:
-    assert join([Axis(2), Axis(3), Axis(2)]) == "branches with strides 2 and 3 meet"
+    assert join([one(2), one(3), one(2)]) == "branches with strides 2 and 3 meet"
     # A pool of 2 with stride 2, and a padded 3×3 with stride 2: 4 → 2 and 2, but 5 → 2 and 3.
-    pool, convolution = Axis(2, 2), Axis(2, 3, 1, 1)
+    pool, convolution = one(2, 2), one(2, 3, 1, 1)
     assert (pool.size(4), convolution.size(4)) == (2, 2)
     assert (pool.size(5), convolution.size(5)) == (2, 3)
     assert join([pool, convolution]) == "branches meet that are of one size for some images only"
@@ -104,9 +112,9 @@ def test_refusals_say_why() -> None:
 
 def features(counts: tuple[int, ...]) -> Axis:
     """A ResNet's: 7×7/2, a pool 3/2, and stages of 3×3s; all but the first start with a /2."""
-    stem = [Axis(2, 7, 3, 3), Axis(2, 3, 1, 1)]
+    stem = [one(2, 7, 3, 3), one(2, 3, 1, 1)]
     strides = [2 if stage and not i else 1 for stage, n in enumerate(counts) for i in range(n)]
-    return reduce(Axis.then, [*stem, *(Axis(stride, 3, 1, 1) for stride in strides)], Axis())
+    return reduce(Axis.then, [*stem, *(one(stride, 3, 1, 1) for stride in strides)], Axis())
 
 
 def test_known_receptive_fields() -> None:
@@ -116,36 +124,36 @@ def test_known_receptive_fields() -> None:
 
 
 def test_padding_after_a_crop_is_seen() -> None:
-    axis = Axis(1, 1, -1, -1).then(Axis(1, 1, 1, 1))
-    assert (axis.before, axis.after) == (0, 0)
+    axis = one(1, 1, -1, -1).then(one(1, 1, 1, 1))
+    assert (axis.hull.before, axis.hull.after) == (0, 0)
     assert axis.border == (1, 1)
     assert axis.halo(9) == (1, 1)
     assert not axis.exact
     # The other way round the crop takes the padding away again.
-    assert Axis(1, 1, 1, 1).then(Axis(1, 1, -1, -1)).exact
+    assert one(1, 1, 1, 1).then(one(1, 1, -1, -1)).exact
 
 
 def test_the_whole_image_is_never_exact() -> None:
-    axis = Axis(whole=True).then(Axis(2, 3))
+    axis = Axis(whole=True).then(one(2, 3))
     assert axis.receptive_field is None
     assert not axis.exact
-    assert Axis(2, 3).then(Axis(whole=True)).whole
-    joined = join([Axis(2, 3), Axis(2, 3, whole=True)])
+    assert one(2, 3).then(Axis(whole=True)).whole
+    joined = join([one(2, 3), Axis(Window(3, 2), whole=True)])
     assert isinstance(joined, Axis)
     assert joined.whole
 
 
 def test_small_images_have_no_outputs() -> None:
-    assert Axis(1, 5).size(3) == 0
-    assert Axis(4, 9).size(1) == 0
-    assert Axis(1, 5, 2, 2).halo(1) == (1, 0)
+    assert one(1, 5).size(3) == 0
+    assert one(4, 9).size(1) == 0
+    assert one(1, 5, 2, 2).halo(1) == (1, 0)
 
 
 @pytest.mark.parametrize("size", [(32, 15), (40, 20), (33, 15)])
 def test_both_axes(size: tuple[int, int]) -> None:
-    geometry = Geometry(Axis(4, 30), Axis(2, 15, 1, 1), (32, 15))
-    assert geometry.maps(size) == (Axis(4, 30).size(size[0]), Axis(2, 15, 1, 1).size(size[1]))
+    geometry = Geometry(one(4, 30), one(2, 15, 1, 1), (32, 15))
+    assert geometry.maps(size) == (one(4, 30).size(size[0]), one(2, 15, 1, 1).size(size[1]))
     assert geometry.halo(size)[0] == (0, 0)
-    assert geometry.halo(size)[1] == Axis(2, 15, 1, 1).halo(size[1])
+    assert geometry.halo(size)[1] == one(2, 15, 1, 1).halo(size[1])
     assert geometry.crop(2, 3) == (slice(8, 40), slice(6, 21))
-    assert Geometry(Axis(4, 30), Axis(2, 15), (32, 15)).exact
+    assert Geometry(one(4, 30), one(2, 15), (32, 15)).exact
