@@ -13,8 +13,8 @@ from onebyone.graph.read import read
 from onebyone.verify.choices import choices, parted
 from onebyone.verify.verify import verify
 
-from ...graphs.run import run
-from ...graphs.text import feed, integers, model
+from ..graphs.run import run
+from ..graphs.text import feed, integers, model
 
 ZERO = np.zeros((1, 9), np.float32)
 BASE = np.ones((1, 9), np.float32)

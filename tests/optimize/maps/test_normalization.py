@@ -6,10 +6,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onebyone.cost.profile import DEFAULT
 from onebyone.graph.constants import constant
 from onebyone.graph.read import read
-from onebyone.graph.shapes import infer
-from onebyone.optimize.maps.normalization import Folded, fold_normalizations
+from onebyone.graph.shapes import Sizes, infer
+from onebyone.optimize.maps.normalization import fold_normalizations
+from onebyone.optimize.rewritten import Rewrite, Task
 
 from ...graphs.text import model
 
@@ -21,10 +23,10 @@ ONES = np.ones(3, np.float32)
 
 def folded(
     body: str, outputs: str = "y", inputs: str = X, **constants: tuple | np.ndarray
-) -> tuple[ir.Model, list[Folded]]:
+) -> tuple[ir.Model, list[Rewrite]]:
     found = read(model(body, inputs, outputs, constants))
     infer(found)
-    return found, list(fold_normalizations(found.graph))
+    return found, list(fold_normalizations(Task(found, Sizes(found), DEFAULT)))
 
 
 def held(found: ir.Model, op: str, index: int) -> np.ndarray:

@@ -16,29 +16,16 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap, compose
-from onebyone.algebra.digits import LOST_BITS, Behind, bits
-from onebyone.algebra.weights import Array
+from onebyone.algebra.digits import Behind, bits
 from onebyone.graph.channels import ChannelNode, channel_map
 from onebyone.graph.constants import constant
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.edit import Edit, content
 from onebyone.graph.exact import Unrepresentable, rounded
-from onebyone.optimize.names import Names, content
+from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.optimize.sharing import readers
 
-__all__ = ["Folded", "fold_normalizations"]
-
-
-@dataclass(frozen=True)
-class Folded:
-    """A normalisation whose affine part was taken by `nodes`, and the bits that can be lost.
-
-    `moved` are the values in between, which do not hold it any more.
-    """
-
-    root: str
-    nodes: tuple[str, ...]
-    lost_bits: float
-    moved: tuple[ir.Value, ...]
+__all__ = ["fold_normalizations"]
 
 
 @dataclass(frozen=True)
@@ -50,25 +37,31 @@ class _Reader:
     map: ChannelMap
 
 
-def fold_normalizations(graph: ir.Graph, limit: float = LOST_BITS) -> Iterator[Folded]:
+def fold_normalizations(task: Task) -> Iterator[Rewrite]:
     """Fold, in place, every normalisation whose readers can all take its affine part.
 
-    A shift that folding would lose more than `limit` bits of stays where it is.
+    A shift that folding would lose more than the task's `lost_bits` of stays where it is.
     """
-    names = Names.of(graph)
+    graph = task.model.graph
+    edit, limit = Edit(graph), task.lost_bits
     for node, affine, takers in _alike([each for n in graph for each in _foldable(n, limit)]):
         composed = [compose(taker.map, affine) for taker in takers]
         if not all(_fits(f, node.outputs[0].dtype) for f in composed):
             continue
         for taker, f in zip(takers, composed, strict=True):
-            _take(graph, taker, f, names)
-        _strip(graph, node, names)
+            _take(taker, f, edit)
+        _strip(node, edit)
         products = (t.product.outputs[0] for t in takers if t.shift is not None)
-        lost = max(_lost_bits(affine, taker.map) for taker in takers)
-        moved = (node.outputs[0], *products)
         changed = (n for t in takers for n in (t.product, t.shift) if n is not None)
-        made = tuple(dict.fromkeys(map(name_of, changed)))
-        yield Folded(node.outputs[0].name or "", (name_of(node), *made), lost, moved)
+        nodes = tuple(map(name_of, (node, *dict.fromkeys(changed))))
+        yield Rewrite(
+            node.outputs[0].name or "",
+            nodes,
+            {"affine": 0},
+            lost_bits=max(_lost_bits(affine, taker.map) for taker in takers),
+            made=nodes,
+            moved=(node.outputs[0], *products),  # they hold the affine part no more
+        )
 
 
 def _lost_bits(affine: ChannelMap, reader: ChannelMap) -> float:
@@ -192,7 +185,7 @@ def _same_graph(node: ir.Node, value: ir.Value) -> bool:
     return maker is not None and node.graph is maker.graph
 
 
-def _take(graph: ir.Graph, reader: _Reader, f: ChannelMap, names: Names) -> None:
+def _take(reader: _Reader, f: ChannelMap, edit: Edit) -> None:
     """Give a linear layer new weights and a new bias."""
     node, old = reader.product, reader.map
     weight = f.weight
@@ -202,29 +195,21 @@ def _take(graph: ir.Graph, reader: _Reader, f: ChannelMap, names: Names) -> None
         node.attributes["beta"] = ir.AttrFloat32("beta", 1.0)
     else:
         weight = weight.T
-    node.replace_input_with(1, _initializer(graph, weight, node.inputs[1], names))
+    node.replace_input_with(1, edit.constant_like(node.inputs[1], weight, "folded"))
     if f.bias is None or old.bias is None:
         return
     target, at = (node, 2) if reader.shift is None else (reader.shift, _constant_slot(reader.shift))
-    target.replace_input_with(at, _initializer(graph, f.bias, target.inputs[at], names))
+    target.replace_input_with(at, edit.constant_like(target.inputs[at], f.bias, "folded"))
 
 
 def _constant_slot(node: ir.Node) -> int:
     return 0 if constant(node.inputs[0]) is not None else 1
 
 
-def _strip(graph: ir.Graph, node: ir.Node, names: Names) -> None:
+def _strip(node: ir.Node, edit: Edit) -> None:
     gain = constant(node.inputs[1])
     assert gain is not None
-    node.replace_input_with(1, _initializer(graph, np.ones(len(gain)), node.inputs[1], names))
+    ones = edit.constant_like(node.inputs[1], np.ones(len(gain)), "folded")
+    node.replace_input_with(1, ones)
     if len(node.inputs) > 2:
         node.resize_inputs(2)
-
-
-def _initializer(graph: ir.Graph, array: Array, like: ir.Value | None, names: Names) -> ir.Value:
-    """A new initialiser named after, and of the type of, the one it stands in for."""
-    assert like is not None
-    assert like.dtype is not None
-    value = names.constant(array, f"{like.name}.folded", like.dtype)
-    graph.register_initializer(value)
-    return value

@@ -12,8 +12,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.edit import Edit
 from onebyone.optimize.maps.siblings import Sibling
-from onebyone.optimize.names import Names
 
 __all__ = ["Editor"]
 
@@ -34,18 +34,18 @@ class Editor:
 
     Args:
         graph: with shapes inferred.
-        names: of the graph.
+        edit: of the graph.
         order: where its nodes stand; new ones count as standing where they are put before.
     """
 
     graph: ir.Graph
-    names: Names
+    edit: Edit
     order: dict[ir.Node, int]
 
     @classmethod
     def of(cls, graph: ir.Graph) -> Editor:
         """An editor of a graph as it stands."""
-        return cls(graph, Names.of(graph), {node: k for k, node in enumerate(graph)})
+        return cls(graph, Edit(graph), {node: k for k, node in enumerate(graph)})
 
     def merge(self, siblings: Sequence[Sibling]) -> ir.Value:
         """[f(W₁x + b₁); f(W₂x + b₂); …] as one map, where the first of the siblings stands."""
@@ -67,7 +67,7 @@ class Editor:
         values = self._split(self.merge(siblings), counts, siblings[0].axis, spot)
         for value, old in zip(values, results, strict=True):
             value.shape, value.type = old.shape, old.type
-            value.name = self.names.mint(f"{old.name}.stacked")
+            value.name = self.edit.mint(f"{old.name}.stacked")
             self.replace(old, value)
         self.remove(node for s in siblings for node in reversed(s.nodes))
 
@@ -83,10 +83,7 @@ class Editor:
 
     def replace(self, old: ir.Value, new: ir.Value) -> None:
         """Let all who read one value read another; an output of the graph keeps its name."""
-        if old.is_graph_output():
-            name = old.name
-            old.name, new.name = self.names.mint(f"{name}.before"), name
-        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        self.edit.replace(old, new)
 
     def remove(self, nodes: Iterable[ir.Node]) -> None:
         """Remove nodes that nobody reads any more, readers first."""
@@ -123,9 +120,8 @@ class Editor:
         if self.graph.opset_imports[""] < 13:
             attributes.append(ir.AttrInt64s("split", counts))
         else:
-            sizes = np.array(counts, np.int64)
-            inputs.append(self._constant(sizes, f"{x.name}.sizes", ir.DataType.INT64))
-        name = self.names.mint(f"{x.name}.Split")
+            inputs.append(self.edit.integers(counts))
+        name = self.edit.mint(f"{x.name}.Split")
         node = ir.Node("", "Split", inputs, attributes, num_outputs=len(counts), name=name)
         self._insert(node, spot.before)
         return node.outputs
@@ -137,7 +133,7 @@ class Editor:
         attributes: Iterable[ir.Attr],
         spot: _Spot,
     ) -> ir.Value:
-        name = self.names.mint(spot.stem)
+        name = self.edit.mint(spot.stem)
         node = ir.Node("", op_type, inputs, list(attributes), num_outputs=1, name=name)
         value = node.outputs[0]
         value.name, value.shape, value.type = name, spot.shape, spot.like.type
@@ -152,9 +148,4 @@ class Editor:
         """A constant in the type of the result; the numbers are of that type already."""
         dtype = spot.like.dtype
         assert dtype is not None
-        return self._constant(array, spot.stem, dtype)
-
-    def _constant(self, array: Array, stem: str, dtype: ir.DataType) -> ir.Value:
-        value = self.names.constant(array, stem, dtype)
-        self.graph.register_initializer(value)
-        return value
+        return self.edit.constant(array, spot.stem, dtype)

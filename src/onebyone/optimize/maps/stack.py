@@ -24,28 +24,19 @@ from onebyone.graph.count_walk import name_of
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.maps.restack import Editor
 from onebyone.optimize.maps.siblings import Sibling, ending_at, forms, once
+from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.optimize.sharing import is_kept
 
-__all__ = ["Stacked", "stack"]
+__all__ = ["stack"]
+
+_NOTHING = {"stack": 0}
+"""The MACs that it saves."""
 
 
-@dataclass(frozen=True, eq=False)
-class Stacked:
-    """Siblings that became one map, or the map that became siblings, and the modelled costs.
-
-    `made` are the names of what is new.
-    """
-
-    root: str
-    nodes: tuple[str, ...]
-    before: Cost
-    after: Cost
-    made: tuple[str, ...] = ()
-
-
-def stack(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Stacked]:
+def stack(task: Task) -> Iterator[Rewrite]:
     """Stack siblings and take stacks apart, in place, wherever it is cheaper."""
-    editor, prices = Editor.of(graph), _Prices(sizes, profile)
+    graph = task.model.graph
+    editor, prices = Editor.of(graph), _Prices(task.sizes, task.profile)
     for node in _named(graph, "Concat"):
         yield from _put_together(node, editor, prices)
     for node in _named(graph, "Concat"):
@@ -131,10 +122,10 @@ class _Prices:
 # Concat ------------------------------------------------------------------------------------------
 
 
-def _concatenated(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[Stacked]:
+def _concatenated(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[Rewrite]:
     """Neighbours in a Concat that are siblings become one operand."""
     values: list[ir.Value] = []
-    told: list[tuple[list[Sibling], Stacked]] = []
+    told: list[tuple[list[Sibling], Rewrite]] = []
     runs = list(_runs(node))
     for operands, siblings in runs:
         copy = (
@@ -147,16 +138,16 @@ def _concatenated(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[St
             values += operands
         else:
             values.append(editor.merge(siblings))
-            told.append((siblings, replace(stacked, made=editor.names.fresh())))
+            told.append((siblings, replace(stacked, made=editor.edit.fresh())))
     if told:
         editor.concatenate(node, values)
-    joined = editor.names.fresh()
+    joined = editor.edit.fresh()
     for siblings, stacked in told:
         editor.remove(n for s in siblings for n in reversed(s.nodes))
         yield replace(stacked, made=(*stacked.made, *joined))
 
 
-def _put_together(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[Stacked]:
+def _put_together(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[Rewrite]:
     """A Concat of all parts of a Split, in order, is what was split, whoever else reads parts."""
     parts, made = [v for v in node.inputs if v is not None], node.outputs[0]
     split = parts[0].producer() if parts else None
@@ -170,7 +161,7 @@ def _put_together(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[St
     named = x.producer() is None or x.is_graph_output()
     if len(axes) > 1 or (made.is_graph_output() and named):
         return
-    yield Stacked(made.name or "", (name_of(node),), prices.copied(made), Cost())
+    yield Rewrite(made.name or "", (name_of(node),), _NOTHING, prices.copied(made), Cost())
     editor.replace(made, x)
     editor.remove([node])
 
@@ -198,14 +189,14 @@ def _total(siblings: Sequence[Sibling]) -> int:
 
 def _told(
     siblings: Sequence[Sibling], prices: _Prices, *, apart: Cost, together: Cost
-) -> Stacked | None:
+) -> Rewrite | None:
     """What stacking would save; None if it saves nothing, or others keep one of the weights."""
     if len(siblings) < 2 or any(_is_shared(s) for s in siblings):
         return None
     costs = prices.change(siblings, apart=apart, together=together)
     if costs is None or not pays(*costs, prices.profile):
         return None
-    return Stacked(siblings[0].result.name or "", _names(siblings), *costs)
+    return Rewrite(siblings[0].result.name or "", _names(siblings), _NOTHING, *costs)
 
 
 def _is_shared(sibling: Sibling) -> bool:
@@ -221,7 +212,7 @@ def _names(siblings: Sequence[Sibling]) -> tuple[str, ...]:
 # Split -------------------------------------------------------------------------------------------
 
 
-def _taken_apart(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[Stacked]:
+def _taken_apart(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[Rewrite]:
     """A map that is only split, as siblings."""
     x = node.inputs[0]
     whole = _along(node, ending_at(x) if x is not None and once(x) else None)
@@ -235,13 +226,13 @@ def _taken_apart(node: ir.Node, editor: Editor, prices: _Prices) -> Iterator[Sta
     if one is None or several is None or not several < one + prices.split(whole, whole.channels):
         return
     before = one + prices.split(whole, whole.channels)
-    stacked = Stacked(whole.result.name or "", _names([whole]), before, several)
+    stacked = Rewrite(whole.result.name or "", _names([whole]), _NOTHING, before, several)
     start = 0
     for value, size in zip(node.outputs, sizes, strict=True):
         editor.replace(value, editor.part(whole, start, start + size))
         start += size
     editor.remove([node, *reversed(whole.nodes)])
-    yield replace(stacked, made=editor.names.fresh())
+    yield replace(stacked, made=editor.edit.fresh())
 
 
 def _is_unread(value: ir.Value) -> bool:
@@ -266,10 +257,10 @@ def _readers(x: ir.Value, graph: ir.Graph) -> list[list[Sibling]]:
     return list(groups.values())
 
 
-def _stacked(siblings: list[Sibling], editor: Editor, prices: _Prices) -> Iterator[Stacked]:
+def _stacked(siblings: list[Sibling], editor: Editor, prices: _Prices) -> Iterator[Rewrite]:
     """Siblings that are cheaper as one map and a Split."""
     cut = prices.split(siblings[0], _total(siblings))
     stacked = _told(siblings, prices, apart=Cost(), together=cut)
     if stacked is not None:
         editor.merge_and_split(siblings)
-        yield replace(stacked, made=editor.names.fresh())
+        yield replace(stacked, made=editor.edit.fresh())
