@@ -49,7 +49,7 @@ class Edit:
     >>> two = edit.constant(np.float32([2]), "two", ir.DataType.FLOAT)
     >>> edit.replace(y, edit.node("Mul", [x, two], before=old, stem="y.Mul"))
     >>> [(node.op_type, node.outputs[0].name) for node in edit.graph]
-    [('Mul', 'y'), ('Relu', 'y.before')]
+    [('Mul', 'y'), ('Relu', 'y')]
     """
 
     graph: ir.Graph
@@ -204,15 +204,15 @@ class Edit:
         """Let all that reads `old`, a result of a node or a constant, read `new`, which equals it.
 
         Where `old` is a result of the graph, `new` takes on its name. If that cannot be, since it
-        has a name to keep itself, a copy does.
+        has a name to keep itself, a copy does. `old` is called so too until it is taken out, for
+        reports name a node without a name after its result.
         """
         if old.is_graph_output():
-            maker, name = _maker(old), old.name
+            maker, stem = _maker(old), f"{old.name}.Identity"
             if not _may_be_renamed(new, maker):
-                stem = f"{name}.Identity"
                 new = self.node("Identity", [new], before=maker, stem=stem, dtype=old.dtype)
                 new.shape = old.shape
-            old.name, new.name = self.mint(f"{name}.before"), name
+            new.name = old.name
         old.replace_all_uses_with(new, replace_graph_outputs=True)
 
     def bypass(self, old: ir.Value, new: ir.Value) -> bool:

@@ -81,3 +81,4 @@ def _part(places: ir.Value, edit: Edit) -> None:
     edit.graph.outputs.append(shown)
     edit.replace(values, picked)
     edit.replace(places, given)
+    edit.graph.remove(node, safe=True)
