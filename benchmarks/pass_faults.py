@@ -29,8 +29,8 @@ PASS_FAULTS: tuple[Mutant, ...] = (
     Mutant("rank", "_Placer.place", "both factors stride", "optimize/maps/factor",
            "node.attributes.pop(name, None)", "pass"),
     Mutant("rank", "_Placer._before", "alpha scales twice", "optimize/maps/factor",
-           '[a for a in node.attributes.values() if a.name not in ("alpha", "beta")]',
-           "[a for a in node.attributes.values()]"),
+           '{k: a for k, a in node.attributes.items() if k not in ("alpha", "beta")}',
+           "{k: a for k, a in node.attributes.items()}"),
     Mutant("rank", "_Placer._factors", "a weight stored in two ways shares its factors",
            "optimize/maps/factor",
            'node.inputs[1], node.op_type == "Conv" or transposed', "(node.inputs[1],)"),
@@ -197,6 +197,6 @@ PASS_FAULTS: tuple[Mutant, ...] = (
            "picked(range(first, end), before)"),
     Mutant("demand", "Cutter.read_elsewhere", "the size of a part is read for that of the whole",
            "optimize/positions/crop",
-           "node.outputs[0].replace_all_uses_with(shape)", ""),
+           "self.edit.replace(node.outputs[0], reads.rebuild(node, self.edit))", ""),
 )
 # fmt: on

@@ -199,7 +199,7 @@ REGION_FAULTS: tuple[Mutant, ...] = (
            "f.dense().T", "f.dense()"),
     Mutant("linear", "_Placer._mapped", "a Gemm's weight is taken for transposed",
            "optimize/regions/place optimize/laws_on_graphs",
-           "[] if turned else [_TURNED]", "[_TURNED] if turned else []"),
+           "{} if turned else _TURNED", "_TURNED if turned else {}"),
     Mutant("linear", "_along", "a bias is laid along the last axis",
            "optimize/regions/place optimize/laws_on_graphs",
            "(1,) * (layout.rank - 1 - layout.axis)", "()"),

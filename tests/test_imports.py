@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,7 +67,18 @@ STAGES = {
     "channels": {"regions"},
     "maps": {"regions"},
 }
-SHARED = {"names", "sharing"}
+SHARED = {"rewritten", "sharing"}
+# What makes a node or a constant of a graph, or gives a value other readers: for the editor alone.
+EDITS = re.compile(r"ir\.[Nn]ode|.*\.(register_initializer|replace_all_uses_with)")
+# Who may too, and why.
+EDITORS = {
+    "graph/edit",
+    "graph/magnitude",  # a node in no graph, to be evaluated once
+    "optimize/outline",  # nodes in no graph, as they stood once
+    "optimize/positions/demand",
+    "optimize/positions/recut",
+    "verify/pieces/piece",  # a graph of its own
+}
 FILES = sorted(ROOT.rglob("*.py"))
 
 
@@ -108,3 +120,15 @@ def test_algebra_needs_only_numpy_and_only_nn_needs_torch(path: Path) -> None:
     if part(path) == "algebra":
         assert outside <= {"numpy", "onebyone"}
     assert "torch" not in outside or part(path) == "nn"
+
+
+def test_graphs_are_changed_by_the_editor_alone() -> None:
+    """So names are new, equal constants stored once, and results keep their names everywhere."""
+    found = {
+        str(path.relative_to(ROOT).with_suffix(""))
+        for path in FILES
+        if part(path) in ("graph", "optimize", "verify")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and EDITS.fullmatch(ast.unparse(call.func))
+    }
+    assert found == EDITORS

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onebyone.graph.exact import Exact, Unrepresentable, initializer, numbers, rounded, settle
+from onebyone.graph.exact import Exact, Unrepresentable, numbers, rounded, settle, tensor_of
 
 
 def test_weights_are_rounded_once_to_the_type_of_the_graph() -> None:
@@ -22,15 +22,14 @@ def test_weights_are_rounded_once_to_the_type_of_the_graph() -> None:
 def test_numbers_of_the_type_are_stored_as_they_are(kind: ir.DataType) -> None:
     array = np.array([[0.1, -0.0], [3.0, 1e-5]]).astype(kind.numpy())
     for given in (array, array.astype(np.float64)):
-        tensor = initializer("w", given, kind).const_value
-        assert tensor is not None
+        tensor = tensor_of(given, kind, "w")
         assert not isinstance(tensor, Exact)
         assert tensor.tobytes() == array.tobytes()
 
 
 def test_all_others_are_remembered_until_the_graph_is_settled() -> None:
     third = np.array([1 / 3, 1.0])
-    value = initializer("w", third, ir.DataType.FLOAT16)
+    value = ir.val("w", const_value=tensor_of(third, ir.DataType.FLOAT16, "w"))
     assert isinstance(value.const_value, Exact)
     assert (value.dtype, value.const_value.nbytes) == (ir.DataType.FLOAT16, 4)
     assert numbers(value.const_value).tolist() == third.tolist()
@@ -41,6 +40,5 @@ def test_all_others_are_remembered_until_the_graph_is_settled() -> None:
 
 
 def test_integers_are_int64() -> None:
-    value = initializer("n", np.array([2, 3], np.int32), ir.DataType.INT64)
-    assert value.const_value is not None
-    assert (value.dtype, value.const_value.numpy().dtype) == (ir.DataType.INT64, np.int64)
+    tensor = tensor_of(np.array([2, 3], np.int32), ir.DataType.INT64, "n")
+    assert (tensor.dtype, tensor.numpy().dtype) == (ir.DataType.INT64, np.int64)

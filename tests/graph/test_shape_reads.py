@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onebyone.graph.edit import Edit
 from onebyone.graph.read import read
 from onebyone.graph.shape_reads import ShapeReads, consumers
 from onebyone.graph.shapes import infer
@@ -84,27 +85,9 @@ def test_a_rebuilt_shape_says_the_same(body: str, constants: dict[str, list[int]
 
 def rebuild(found: ir.Model) -> None:
     """Put what `rebuild` makes in the place of the one Shape node."""
-    old, made = shape_node(found), []
-
-    def make(op: str, operands: list[ir.Value], length: int, attributes: list[ir.Attr]) -> ir.Value:
-        node = ir.Node("", op, operands, attributes)
-        node.outputs[0].name = f"new{len(made)}"
-        node.outputs[0].shape, node.outputs[0].dtype = ir.Shape([length]), ir.DataType.INT64
-        made.append(node)
-        return node.outputs[0]
-
-    def sizes(numbers: list[int]) -> ir.Value:
-        name = f"size{len(found.graph.initializers)}"
-        value = ir.Value(name=name, const_value=ir.tensor(np.array(numbers, np.int64), name=name))
-        found.graph.register_initializer(value)
-        return value
-
-    new = ShapeReads.of(found.graph).rebuild(old, make, sizes)
-    found.graph.insert_before(old, made)
-    old.outputs[0].replace_all_uses_with(new, replace_graph_outputs=True)
+    old, edit = shape_node(found), Edit(found.graph)
+    edit.replace(old.outputs[0], ShapeReads.of(found.graph).rebuild(old, edit))
     found.graph.remove(old, safe=True)
-    if new.is_graph_output():
-        new.name = "y"
 
 
 def test_a_size_is_not_read_off_a_value_that_comes_later() -> None:

@@ -12,7 +12,8 @@ from onebyone.algebra.laws import LAWS
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.write import to_proto
-from onebyone.optimize.rewrite import MAX_ROUNDS, Rewrite, rewrite
+from onebyone.optimize.rewrite import MAX_ROUNDS, rewrite
+from onebyone.optimize.rewritten import Rewrite
 
 from ..graphs.run import run
 from ..graphs.text import feed, integers, model

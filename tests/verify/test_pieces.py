@@ -17,7 +17,8 @@ from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.time_limit import VARIABLE
 from onebyone.optimize import optimize
 from onebyone.optimize.regions import operations
-from onebyone.optimize.rewrite import Rewrite, rewrite
+from onebyone.optimize.rewrite import rewrite
+from onebyone.optimize.rewritten import Rewrite
 from onebyone.verify.pieces.ledger import Ledger
 
 from ..graphs.drawn import Drawn, drawn_models

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 
-__all__ = ["Exact", "Unrepresentable", "initializer", "numbers", "rounded", "settle"]
+__all__ = ["Exact", "Unrepresentable", "numbers", "rounded", "settle", "tensor_of"]
 
 
 class Unrepresentable(Exception):
@@ -56,26 +56,20 @@ def rounded(array: Array, dtype: ir.DataType) -> Array:
     return stored
 
 
-def initializer(name: str, array: Array, dtype: ir.DataType) -> ir.Value:
-    """A new initialiser, not in a graph yet, in the type `dtype`.
+def tensor_of(array: Array, dtype: ir.DataType, name: str) -> ir.TensorProtocol:
+    """An array as a tensor of the type `dtype`.
 
     Numbers of that type stay the same to the bit; all others are remembered in float64 (`Exact`).
 
     Raises:
         Unrepresentable: a number is finite, and too large for the type.
 
-    >>> initializer("w", np.array([0.5, 0.1]), ir.DataType.FLOAT).const_value.exact
+    >>> tensor_of(np.array([0.5, 0.1]), ir.DataType.FLOAT, "w").exact
     array([0.5, 0.1])
-    >>> initializer("w", np.array([0.5, 0.25]), ir.DataType.FLOAT).const_value.numpy()
+    >>> tensor_of(np.array([0.5, 0.25]), ir.DataType.FLOAT, "w").numpy()
     array([0.5 , 0.25], dtype=float32)
     """
-    tensor = _tensor(name, np.array(array, order="C"), dtype)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
-    value.dtype = tensor.dtype
-    return value
-
-
-def _tensor(name: str, array: Array, dtype: ir.DataType) -> ir.TensorProtocol:
+    array = np.array(array, order="C")
     if array.dtype.kind in "biu" and not dtype.is_floating_point():
         return ir.tensor(array.astype(dtype.numpy()), name=name)
     if array.dtype == dtype.numpy():
@@ -92,7 +86,8 @@ def _stored(tensor: Exact) -> ir.TensorProtocol:
 def settle(graph: ir.Graph) -> None:
     """Round, in place, every weight that is still remembered in float64.
 
-    >>> value = initializer("w", np.array([0.1]), ir.DataType.FLOAT)
+    >>> tensor = tensor_of(np.array([0.1]), ir.DataType.FLOAT, "w")
+    >>> value = ir.val("w", const_value=tensor)
     >>> settle(ir.Graph([], [], nodes=[], initializers=[value]))
     >>> numbers(value.const_value)
     array([0.1], dtype=float32)

@@ -15,6 +15,7 @@ from onnx_ir.passes.common import InlinePass
 
 from onebyone.errors import UnreadableModel
 from onebyone.graph.checks import all_nodes, check_interface, one_line, refuse
+from onebyone.graph.edit import Edit
 from onebyone.graph.write import DESCRIBED, INTERFACE, shell
 
 __all__ = ["constant_tensor", "normalised", "unshared"]
@@ -202,22 +203,14 @@ def _lift_constants(model: ir.Model) -> None:
 
     Left as nodes: those that are an output of the model, and strings and sparse values.
     """
+    edit = Edit(model.graph)
     for node in list(model.graph):
         if not _is_constant(node) or node.outputs[0].is_graph_output():
             continue
         tensor = constant_tensor(node)
-        if tensor is None:
-            continue
-        old = node.outputs[0]
-        new = ir.Value(
-            name=old.name,
-            shape=ir.Shape(tensor.shape.numpy()),
-            type=ir.TensorType(tensor.dtype),
-            const_value=tensor,
-        )
-        old.replace_all_uses_with(new)
-        model.graph.remove(node, safe=True)
-        model.graph.register_initializer(new)
+        if tensor is not None:
+            edit.freeze(node.outputs[0], tensor)
+            model.graph.remove(node, safe=True)
 
 
 def constant_tensor(node: ir.Node) -> ir.TensorProtocol | None:

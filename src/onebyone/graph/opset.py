@@ -24,6 +24,7 @@ import onnx_ir as ir
 from onebyone.algebra.weights import Array
 from onebyone.graph.checks import quiet
 from onebyone.graph.constants import constant
+from onebyone.graph.edit import Edit, respell
 from onebyone.graph.shapes import infer
 from onebyone.graph.write import shell
 
@@ -76,9 +77,9 @@ def modernise(model: ir.Model) -> tuple[str, str] | None:
             return node.name or str(node.outputs[0].name), text
         if form is not None:
             forms[node] = form
-    taken = _names(model)
+    edit = Edit(model.graph)
     for node, form in forms.items():
-        _apply(node, form, model.graph, taken)
+        _apply(node, form, edit)
     for graph in model.graphs():
         if "" in graph.opset_imports or graph is model.graph:
             graph.opset_imports[""] = OLDEST_OPSET
@@ -132,40 +133,16 @@ def _version(node: ir.Node, opset: int) -> int:
     return int(onnx.defs.get_schema(node.op_type, opset).since_version)
 
 
-def _names(model: ir.Model) -> set[str | None]:
-    names: set[str | None] = set()
-    for graph in model.graphs():
-        names |= {v.name for v in (*graph.inputs, *graph.initializers.values())}
-        names |= {value.name for node in graph for value in node.outputs}
-    return names
-
-
-def _apply(node: ir.Node, form: _Form, graph: ir.Graph, taken: set[str | None]) -> None:
-    labels = _LABELS[form.op]
-    inputs = [
-        _initializer(graph, f"{node.outputs[0].name}.{label}", value, taken)
+def _apply(node: ir.Node, form: _Form, edit: Edit) -> None:
+    name, kept = node.outputs[0].name, node.attributes.items()
+    operands = [
+        edit.constant(value, f"{name}.{label}", ir.DataType.from_numpy(value.dtype))
         if isinstance(value, np.ndarray)
         else value
-        for value, label in zip(form.inputs, labels, strict=False)
+        for value, label in zip(form.inputs, _LABELS[form.op], strict=False)
     ]
-    node.op_type = form.op
-    for name in form.drop:
-        node.attributes.pop(name, None)
-    for name, text in form.add.items():
-        node.attributes[name] = ir.AttrString(name, text)
-    node.resize_inputs(len(inputs))
-    for place, value in enumerate(inputs):
-        node.replace_input_with(place, value)
-
-
-def _initializer(graph: ir.Graph, name: str, array: Array, taken: set[str | None]) -> ir.Value:
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-    value.shape, value.dtype = ir.Shape(array.shape), ir.DataType.from_numpy(array.dtype)
-    graph.register_initializer(value)
-    return value
+    attributes = {key: value for key, value in kept if key not in form.drop}
+    respell(node, form.op, operands, {**attributes, **form.add})
 
 
 # --- the operators ---------------------------------------------------------------------------

@@ -8,22 +8,18 @@ inference shows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from onebyone.graph.constants import constant
+from onebyone.graph.edit import Edit
 from onebyone.graph.operators import Role, role
 
 __all__ = ["ShapeReads", "consumers", "entries_used"]
 
 _STAYS = (Role.OPAQUE, Role.ELEMENTWISE, Role.NORMALIZATION)
-
-MakeNode = Callable[[str, list[ir.Value], int, list[ir.Attr]], ir.Value]
-"""Makes a node of (operator, operands, length of its result, attributes)."""
-
-MakeConstant = Callable[[list[int]], ir.Value]
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ class ShapeReads:
         source = self.sources.get(size.value or "")
         return source is not None and self.position[source[0]] < self.position.get(value, -1)
 
-    def rebuild(self, node: ir.Node, make: MakeNode, constants: MakeConstant) -> ir.Value:
+    def rebuild(self, node: ir.Node, edit: Edit) -> ir.Value:
         """A value that serves as the result of the Shape `node`; `serves(node)` must hold.
 
         Entries that nobody uses are 1.
@@ -79,18 +75,17 @@ class ShapeReads:
         sizes = [value.shape[axis] if axis in used else 1 for axis in range(*_bounds(node, rank))]
         known = [size for size in sizes if isinstance(size, int)]
         if len(known) == len(sizes):
-            return constants(known)
-        parts = [self._part(size, make, constants) for size in sizes]
-        return make("Concat", parts, len(parts), [ir.AttrInt64("axis", 0)])
+            return edit.integers(known)
+        parts = [self._part(size, node, edit) for size in sizes]
+        return edit.sizes("Concat", parts, len(parts), node, axis=0)
 
-    def _part(
-        self, size: int | ir.SymbolicDim, make: MakeNode, constants: MakeConstant
-    ) -> ir.Value:
+    def _part(self, size: int | ir.SymbolicDim, node: ir.Node, edit: Edit) -> ir.Value:
         if isinstance(size, int):
-            return constants([size])
+            return edit.integers([size])
         source, axis = self.sources[size.value or ""]
         rank = 0 if source.shape is None else source.shape.rank()
-        return make("Gather", [make("Shape", [source], rank, []), constants([axis])], 1, [])
+        every = edit.sizes("Shape", [source], rank, node)
+        return edit.sizes("Gather", [every, edit.integers([axis])], 1, node)
 
 
 def consumers(value: ir.Value, reads: ShapeReads) -> Iterator[ir.Node]:

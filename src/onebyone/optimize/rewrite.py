@@ -19,21 +19,22 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.cost.profile import Profile
 from onebyone.graph.constants import set_aside
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable, settle
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.simplify import simplify
 from onebyone.graph.symbolic import simplify_shapes
 from onebyone.graph.unused import remove_unused
-from onebyone.optimize.names import Names
 from onebyone.optimize.outline import outlines
-from onebyone.optimize.passes import FIRST, PASSES, Rewrite
+from onebyone.optimize.passes import FIRST, PASSES
 from onebyone.optimize.regions.change import change_of, changes
 from onebyone.optimize.regions.lift import Context, regions
 from onebyone.optimize.regions.place import place
 from onebyone.optimize.regions.price import Pricer
+from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.verify.pieces.ledger import Ledger
 
-__all__ = ["Rewrite", "rewrite"]
+__all__ = ["rewrite"]
 
 MAX_ROUNDS = 50
 """Rounds needed in practice are two or three; a chain of n maps needs log n of them."""
@@ -64,20 +65,20 @@ def rewrite(
     gone = Counter() if gone is None else gone
     _simplified(model, gone)
     ledger = Ledger(model.graph, sizes, proves=False) if ledger is None else ledger
-    settled = partial(_settled, model.graph, ledger)
+    settled, task = partial(_settled, model.graph, ledger), Task(model, sizes, profile, lost_bits)
     settled([])
-    for row in FIRST:
-        if row.law in laws:
-            done += settled(row.run(model, sizes, profile, lost_bits))
+    for law, run in FIRST:
+        if law in laws:
+            done += settled(run(task))
     for round_number in range(MAX_ROUNDS):
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)
         context = Context.of(model.graph, sizes, laws, lost_bits)
         refused.clear()  # what was unrepresentable may have become another region since
         changed = list(_round(model, context, Pricer(profile), refused))
-        for row in PASSES:
-            if not changed and row.law in laws:
-                changed = list(row.run(model, sizes, profile, lost_bits))
+        for law, run in PASSES:
+            if not changed and law in laws:
+                changed = list(run(task))
         done += settled(changed)
         if not changed and not (done and _simplified(model, gone)):
             break
@@ -136,19 +137,24 @@ def _simplified(model: ir.Model, gone: Counter[str]) -> bool:
 def _round(
     model: ir.Model, context: Context, price: Pricer, refused: dict[str, Refusal]
 ) -> Iterator[Rewrite]:
-    laws = context.laws
     found = list(regions(model.graph, context))
-    chosen = [c for c in changes(found, laws, price) if (c.region.root.name or "") not in refused]
-    names = Names.of(model.graph)
+    chosen = [
+        c for c in changes(found, context.laws, price) if (c.region.root.name or "") not in refused
+    ]
+    edit = Edit(model.graph)
     for change in chosen:
         region, name = change.region, change.region.root.name or ""
         try:
-            made = place(region.root, change.operation, names, region.inside, context.reads)
+            made = place(region.root, change.operation, edit, region.inside, context.reads)
         except Unrepresentable as error:
             refused[name] = Refusal("compose", str(error))
             continue
-        cost = change.now.cost, change.best.cost
-        lost = region.lost_bits
-        told = tuple(node.name or "" for node in made)
-        laws = change.best.laws
-        yield Rewrite(name, region.nodes, laws, *cost, change.saved, lost_bits=lost, made=told)
+        yield Rewrite(
+            name,
+            region.nodes,
+            change.saved,
+            change.now.cost,
+            change.best.cost,
+            lost_bits=region.lost_bits,
+            made=tuple(map(name_of, made)),
+        )

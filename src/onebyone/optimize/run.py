@@ -28,7 +28,8 @@ from onebyone.graph.shapes import Sizes, shapes_of
 from onebyone.graph.time_limit import TakesTooLong
 from onebyone.optimize.refusals import refusals
 from onebyone.optimize.report import AppliedLaw, RefusedLaw, Region, Report, Side
-from onebyone.optimize.rewrite import Rewrite, rewrite
+from onebyone.optimize.rewrite import rewrite
+from onebyone.optimize.rewritten import Rewrite
 from onebyone.shown import Shown
 from onebyone.verify.certificate import Alone, Certificate
 from onebyone.verify.pieces.ledger import Ledger

@@ -14,6 +14,7 @@ from collections.abc import Collection
 import onnx_ir as ir
 
 from onebyone.graph.constants import constant
+from onebyone.graph.edit import Edit
 
 __all__ = ["choices", "parted"]
 
@@ -59,28 +60,25 @@ _RULE = {"axis": -1, "largest": 1, "sorted": 1}
 def parted(model: ir.Model, names: Collection[str]) -> ir.Model:
     """A copy in which these picked places are inputs, and what they are picked from outputs."""
     copy = model.clone()
+    edit = Edit(copy.graph)
     for places in [places for places in _picked(copy) if places.name in names]:
-        node = places.producer()
-        assert node is not None
-        _part(copy.graph, node, str(places.name))
+        _part(places, edit)
     return copy
 
 
-def _part(graph: ir.Graph, node: ir.Node, name: str) -> None:
-    searched, (values, places) = node.inputs[0], node.outputs
+def _part(places: ir.Value, edit: Edit) -> None:
+    node, name = places.producer(), places.name
+    assert node is not None
+    searched, values = node.inputs[0], node.outputs[0]
     assert searched is not None
-    given = ir.Value(name=f"places picked as {name}", shape=places.shape, type=places.type)
-    given.dtype = ir.DataType.INT64
-    axis = node.attributes.get_int("axis", -1)
-    picked = ir.node("GatherElements", [searched, given], {"axis": axis})
-    taken = ir.node("Identity", [given])
-    shown = ir.node("Identity", [searched])
-    graph.insert_after(node, [picked, taken, shown])
-    for old, new in ((values, picked.outputs[0]), (places, taken.outputs[0])):
-        new.shape, new.type, kept = old.shape, old.type, old.name
-        old.replace_all_uses_with(new, replace_graph_outputs=True)
-        old.name, new.name = f"{kept} of its own", kept
-    output = shown.outputs[0]
-    output.name, output.shape, output.type = f"what {name} is picked from", None, searched.type
-    graph.inputs.append(given)
-    graph.outputs.append(output)
+    given = ir.val(f"places picked as {name}", ir.DataType.INT64, places.shape)
+    axis = {"axis": node.attributes.get_int("axis", -1)}
+    picked = edit.node("GatherElements", [searched, given], axis, before=node, stem="picked",
+                       dtype=values.dtype, shape=values.shape)  # fmt: skip
+    shown = edit.node("Identity", [searched], before=node, stem=f"what {name} is picked from",
+                      dtype=searched.dtype)  # fmt: skip
+    edit.graph.inputs.append(given)
+    edit.graph.outputs.append(shown)
+    edit.replace(values, picked)
+    edit.replace(places, given)
+    edit.graph.remove(node, safe=True)

@@ -9,11 +9,11 @@ import onnx_ir as ir
 import pytest
 
 from onebyone.graph.constants import constant
+from onebyone.graph.edit import Edit
 from onebyone.graph.read import read
 from onebyone.graph.shapes import infer
 from onebyone.optimize.channels.flow import flow
 from onebyone.optimize.channels.reindex import narrow, reindex
-from onebyone.optimize.names import Names, integers
 
 from ...graphs.text import integers as numbers
 from ...graphs.text import model
@@ -34,7 +34,7 @@ def _reindexed(
     assert found is not None
     assert found.mix is not None
     orders = {found.mix.operand: IN, node.outputs[0]: OUT}
-    assert reindex(node, found, orders, Names.of(made.graph), bias)
+    assert reindex(node, found, orders, Edit(made.graph), bias)
     return node
 
 
@@ -81,16 +81,16 @@ def test_shared_weights_are_left_to_the_others() -> None:
     first, second = made.graph
     found = flow(first, 1)
     assert found is not None
-    reindex(first, found, {first.outputs[0]: OUT}, Names.of(made.graph), None)
+    reindex(first, found, {first.outputs[0]: OUT}, Edit(made.graph), None)
     assert _held(first, 1).shape == (2, 3, 1, 1)
     assert _held(second, 1).shape == (4, 3, 1, 1)
 
 
 def test_integers_are_stored_once() -> None:
     graph = ir.Graph([], [], nodes=[], opset_imports={"": 17})
-    names = Names.of(graph)
-    assert integers([1, 2], graph, names) is integers((np.int32(1), 2), graph, names)
-    assert integers([2], graph, names) is not integers([1, 2], graph, names)
+    edit = Edit(graph)
+    assert edit.integers([1, 2]) is edit.integers((np.int32(1), 2))
+    assert edit.integers([2]) is not edit.integers([1, 2])
     assert len(graph.initializers) == 2
 
 
@@ -117,7 +117,7 @@ def test_bounds_stay_of_one_type(kind: Any) -> None:
     assert found is not None
     assert node.inputs[0] is not None
     orders = {node.inputs[0]: np.array([1, 2, 3]), node.outputs[0]: np.array([0, 1])}
-    assert reindex(node, found, orders, Names.of(made.graph), None)
+    assert reindex(node, found, orders, Edit(made.graph), None)
     held = [_held(node, at) for at in range(1, 5)]
     assert [array.tolist() for array in held] == [[1], [3], [1], [1]]
     assert {array.dtype for array in held} == {np.dtype(kind)}

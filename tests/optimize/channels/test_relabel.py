@@ -12,6 +12,7 @@ from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.write import to_proto
 from onebyone.optimize.channels.relabel import relabel
+from onebyone.optimize.rewritten import Task
 
 from ...graphs.laws.case import batch_norm, norm
 from ...graphs.run import differences, run
@@ -319,6 +320,6 @@ def test_the_pass_alone_leaves_what_is_cut(cut: str) -> None:
     proto = model(f"t = Conv(x, w, b) {body} s = Add(t, p) y = Conv(s, v)", X, "y", used)
     made = read(proto)
     infer(made)
-    list(relabel(made.graph, Sizes(made), COUNTING))
+    list(relabel(Task(made, Sizes(made), COUNTING)))
     (before,), (now,) = run(proto, feed(proto)), run(to_proto(made), feed(proto))
     assert differences(before, now) == []

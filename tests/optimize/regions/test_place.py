@@ -7,9 +7,9 @@ import onnx_ir as ir
 import pytest
 
 from onebyone.algebra.channel import ChannelMap
+from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.write import to_proto
-from onebyone.optimize.names import Names
 from onebyone.optimize.regions.operations import (
     Concatenate,
     Mapped,
@@ -46,7 +46,7 @@ def graph_of(layout: Layout, channels: int, dtype: ir.DataType = ir.DataType.FLO
 
 def placed(operation: Operation, model: ir.Model) -> list[ir.Node]:
     root = model.graph.outputs[0]
-    return place(root, operation, Names.of(model.graph))
+    return place(root, operation, Edit(model.graph))
 
 
 @pytest.mark.parametrize(
@@ -186,9 +186,9 @@ def test_minted_names_are_new_in_the_graph_and_below() -> None:
     branch = ir.Graph([], inner.outputs, nodes=[inner])
     node = ir.Node("", "If", [], [ir.AttrGraph("then_branch", branch)], name="choice")
     node.outputs[0].name = "y"
-    names = Names.of(ir.Graph([ir.val("x")], node.outputs, nodes=[node]))
-    assert names.taken >= {"x", "y", "deep", "inner", "choice"}
-    assert [names.mint(stem) for stem in ("y", "y", "deep", "new", "new")] == [
+    edit = Edit(ir.Graph([ir.val("x")], node.outputs, nodes=[node]))
+    assert edit.taken >= {"x", "y", "deep", "inner", "choice"}
+    assert [edit.mint(stem) for stem in ("y", "y", "deep", "new", "new")] == [
         "y_1", "y_2", "deep_1", "new", "new_1"]  # fmt: skip
 
 
@@ -198,12 +198,12 @@ def test_a_weight_that_overflows_changes_nothing() -> None:
     half = Layout((2, 0, 3, 3), (2, 1, 3, 3), 1)
     step = Step(ir.node("Conv", []), IMAGE, half, Window((2, 1), (0, 0, 0, 0)))
     sliced = Moved(Source(model.graph.inputs[0]), step, 4)
-    names = Names.of(model.graph)
+    edit = Edit(model.graph)
     with pytest.raises(Unrepresentable, match="float16"):
-        place(model.graph.outputs[0], Mapped(sliced, huge, half, half), names)
+        place(model.graph.outputs[0], Mapped(sliced, huge, half, half), edit)
     assert [node.op_type for node in model.graph] == ["Relu"]
     assert not model.graph.initializers
-    assert not names.integers  # the bounds of the slice are not in the graph: not to be shared
+    assert not edit.stored  # the bounds of the slice are not in the graph: not to be shared
 
 
 @pytest.mark.parametrize("linear", [DENSE, BLOCKS], ids=["dense", "blocks"])
@@ -211,7 +211,7 @@ def test_there_is_no_convolution_of_float64(linear: ChannelMap) -> None:
     """Of ONNX Runtime's: over one axis a product will do, over two nothing."""
     model = graph_of(LEFT, 4, ir.DataType.DOUBLE)
     place(model.graph.outputs[0], Mapped(Source(model.graph.inputs[0]), linear, LEFT, LEFT),
-          Names.of(model.graph))  # fmt: skip
+          Edit(model.graph))  # fmt: skip
     assert [node.op_type for node in model.graph if node.name != "old"] == ["MatMul"]
     x = integers("x", (2, 4, 6)).astype(np.float64)
     (found,) = run(to_proto(model), {"x": x})
@@ -219,7 +219,7 @@ def test_there_is_no_convolution_of_float64(linear: ChannelMap) -> None:
     image = graph_of(IMAGE, 4, ir.DataType.DOUBLE)
     operation = Mapped(Source(image.graph.inputs[0]), linear, IMAGE, IMAGE)
     with pytest.raises(Unrepresentable, match="float64, which ONNX Runtime has not"):
-        place(image.graph.outputs[0], operation, Names.of(image.graph))
+        place(image.graph.outputs[0], operation, Edit(image.graph))
 
 
 def test_where_there_are_convolutions_of_float64_there_may_be_one_more() -> None:
@@ -228,5 +228,5 @@ def test_where_there_are_convolutions_of_float64_there_may_be_one_more() -> None
     model.graph.register_initializer(weight)
     model.graph.append(ir.node("Conv", [model.graph.inputs[0], weight]))
     operation = Mapped(Source(model.graph.inputs[0]), DENSE, IMAGE, IMAGE)
-    made = place(model.graph.outputs[0], operation, Names.of(model.graph))
+    made = place(model.graph.outputs[0], operation, Edit(model.graph))
     assert [node.op_type for node in made] == ["Conv"]

@@ -18,6 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Exact
 from onebyone.graph.fold import known_numbers
 from onebyone.graph.form import constant_tensor
@@ -192,8 +193,9 @@ class _Walk:
     def store(self, graph: ir.Graph) -> Counter[str]:
         """Replace the nodes by what they compute."""
         asked = [value for node in self.nodes for value in node.outputs if self._is_asked(value)]
+        edit = Edit(graph)
         for value in asked:
-            _replace(graph, value, self._stored(value))
+            edit.freeze(value, _made(value, self._stored(value), edit.holds(value)))
         for node in reversed(self.nodes):
             makers = [value.producer() for value in node.inputs if value is not None]
             _remove(node)
@@ -312,27 +314,9 @@ def _is_read(node: ir.Node) -> bool:
     return any(value.uses() or value.is_graph_output() for value in node.outputs)
 
 
-def _replace(graph: ir.Graph, value: ir.Value, known: Known) -> None:
-    """Let all readers read an initialiser of the same name, which remembers float64."""
-    node = value.producer()
-    assert node is not None
-    assert node.graph is not None
-    kept = not value.is_graph_output() and node.graph is graph
-    tensor = _made(str(value.name), known, kept)
-    if kept:
-        new = ir.Value(name=value.name, const_value=tensor)
-    else:
-        made = ir.node("Constant", [], {"value": ir.AttrTensor("value", tensor)})
-        new = made.outputs[0]
-        node.graph.insert_before(node, made)
-    new.name, new.type = value.name, ir.TensorType(tensor.dtype)
-    new.shape = ir.Shape(known.array.shape)
-    value.replace_all_uses_with(new, replace_graph_outputs=True)
-    if kept:
-        graph.register_initializer(new)
-
-
-def _made(name: str, known: Known, exact: bool) -> ir.TensorProtocol:
+def _made(value: ir.Value, known: Known, exact: bool) -> ir.TensorProtocol:
+    """What is stored of a value; `exact`: with its float64, which only initialisers remember."""
+    name = str(value.name)
     if exact and known.exact is not None:
         return Exact(known.exact, ir.DataType.from_numpy(known.array.dtype), name)
     return ir.tensor(np.array(stored(known), order="C"), name=name)

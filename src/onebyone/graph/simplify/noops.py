@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from onebyone.graph.axes import integers, numbers, operand
 from onebyone.graph.constants import constant
-from onebyone.graph.simplify.edit import bypass
+from onebyone.graph.edit import Edit
 from onebyone.graph.simplify.sizes import of_shapes
 
 __all__ = ["drop_noops", "same_shape"]
@@ -38,10 +38,10 @@ def drop_noops(graph: ir.Graph) -> Counter[str]:
     >>> drop_noops(graph), graph[1].inputs[0].name
     (Counter({'Cast': 1}), 'x')
     """
-    gone: Counter[str] = Counter()
+    edit, gone = Edit(graph), Counter[str]()
     for node in graph:
         source = _source(node)
-        if source is not None and bypass(node.outputs[0], source):
+        if source is not None and edit.bypass(node.outputs[0], source):
             gone[node.op_type] += 1
     return gone
 

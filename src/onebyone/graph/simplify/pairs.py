@@ -15,12 +15,12 @@ import onnx_ir as ir
 from onebyone.graph.axes import integers
 from onebyone.graph.channels import is_pointwise_convolution
 from onebyone.graph.constants import constant
-from onebyone.graph.simplify.edit import Integers, bypass, replace
+from onebyone.graph.edit import Edit, respell
 from onebyone.graph.simplify.sizes import reshape_target
 
 __all__ = ["join_pairs"]
 
-Row = Callable[[ir.Node, ir.Node, Integers], bool]
+Row = Callable[[ir.Node, ir.Node, Edit], bool]
 
 
 def join_pairs(graph: ir.Graph) -> Counter[str]:
@@ -36,13 +36,13 @@ def join_pairs(graph: ir.Graph) -> Counter[str]:
     >>> join_pairs(graph), graph[1].attributes["perm"].value
     (Counter({'Transpose': 1}), (2, 0, 1))
     """
-    numbers, found = Integers(graph), Counter[str]()
+    edit, found = Edit(graph), Counter[str]()
     for node in graph:
         row = ROWS.get(node.op_type) if node.domain == "" else None
         before = None if row is None else _before(node)
-        if row is not None and before is not None and row(node, before, numbers):
+        if row is not None and before is not None and row(node, before, edit):
             found[node.op_type] += 1
-        elif row is None and node.op_type == "Concat" and node.domain == "" and _concats(node):
+        elif row is None and node.op_type == "Concat" and node.domain == "" and _concats(node, edit):
             found["Concat"] += 1
     return found
 
@@ -70,10 +70,10 @@ def _perm(node: ir.Node) -> tuple[int, ...] | None:
     return None if found is None else tuple(found)
 
 
-def _transposes(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+def _transposes(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """Two permutations are one; one that moves axes of size 1 only is a new shape."""
     if before.op_type in _VIEWS and _is_view(node):
-        return _views(node, before, numbers)
+        return _views(node, before, edit)
     if before.op_type != "Transpose" or before.inputs[0] is None:
         return False
     first, second = _perm(before), _perm(node)
@@ -81,7 +81,7 @@ def _transposes(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
         return False
     both = tuple(first[k] for k in second)
     if both == tuple(sorted(both)):
-        return bypass(node.outputs[0], before.inputs[0])
+        return edit.bypass(node.outputs[0], before.inputs[0])
     if not _is_read_once(before):
         return False
     node.replace_input_with(0, before.inputs[0])
@@ -103,7 +103,7 @@ def _is_view(node: ir.Node) -> bool:
     return long == sorted(long)
 
 
-def _views(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+def _views(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """Of two new shapes only the last counts."""
     x = before.inputs[0]
     if not _is_view(before) or x is None or not _is_read_once(before):
@@ -114,11 +114,11 @@ def _views(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
         target = [int(n) for n in given]
     if target is None:
         return False
-    replace(node, "Reshape", [x, numbers.value(target)], {})
+    respell(node, "Reshape", [x, edit.integers(target)], {})
     return True
 
 
-def _casts(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+def _casts(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """A cast to a type that holds every number of the first changes none of them."""
     x = before.inputs[0]
     if before.op_type != "Cast" or x is None or x.dtype is None:
@@ -167,7 +167,7 @@ def _cuts(node: ir.Node) -> dict[int, tuple[int, int, int]] | None:
     return {axis % x.shape.rank(): (start, end, step) for start, end, axis, step in rows}
 
 
-def _slices(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+def _slices(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """Cuts along different axes are one cut; where all that read the first are such cuts."""
     if before.op_type != "Slice" or before.outputs[0].is_graph_output():
         return False
@@ -182,21 +182,21 @@ def _slices(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
     both = {**inner, **outer}
     columns = [[cut[k] for cut in both.values()] for k in range(3)]
     lists = [columns[0], columns[1], list(both), columns[2]]
-    replace(node, "Slice", [x, *(numbers.value(one) for one in lists)], {})
+    respell(node, "Slice", [x, *map(edit.integers, lists)], {})
     return True
 
 
-def _negations(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+def _negations(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """Done twice, it is undone."""
     x = before.inputs[0]
-    return before.op_type == node.op_type and x is not None and bypass(node.outputs[0], x)
+    return before.op_type == node.op_type and x is not None and edit.edit.bypass(node.outputs[0], x)
 
 
-def _concats(node: ir.Node) -> bool:
-    return _pieces(node) or _joins(node)
+def _concats(node: ir.Node, edit: Edit) -> bool:
+    return _pieces(node, edit) or _joins(node)
 
 
-def _pieces(node: ir.Node) -> bool:
+def _pieces(node: ir.Node, edit: Edit) -> bool:
     """All pieces of a Split, in their order and along its axis, are what was split."""
     split = _before(node)
     if split is None or split.op_type != "Split" or tuple(node.inputs) != tuple(split.outputs):
@@ -205,7 +205,7 @@ def _pieces(node: ir.Node) -> bool:
     if x is None or x.shape is None:
         return False
     cut = split.attributes.get_int("axis", 0) % x.shape.rank()
-    return _axis(node) == cut and bypass(node.outputs[0], x)
+    return _axis(node) == cut and edit.bypass(node.outputs[0], x)
 
 
 def _joins(node: ir.Node) -> bool:
@@ -217,7 +217,7 @@ def _joins(node: ir.Node) -> bool:
         parts += maker.inputs if maker is not None and joins else [x]
     if len(parts) == len(node.inputs) or axis is None:
         return False
-    replace(node, "Concat", parts, {"axis": axis})
+    respell(node, "Concat", parts, {"axis": axis})
     return True
 
 
@@ -235,7 +235,7 @@ def _axis(node: ir.Node) -> int | None:
     return None if shape is None else node.attributes.get_int("axis", 0) % shape.rank()
 
 
-def _pads(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+def _pads(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """Zeros around the map are a convolution's own padding.
 
     Not a 1×1's: it would multiply with them, where it can go before the Pad and leave them alone.
@@ -270,7 +270,7 @@ def _fills_with_zeros(node: ir.Node) -> bool:
     return zero and constant_mode and not node.attributes.get_float("value", 0.0)
 
 
-def _transposed(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+def _transposed(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """A Gemm takes its first operand either way round."""
     x = before.inputs[0]
     if before.op_type != "Transpose" or _perm(before) != (1, 0) or not _is_read_once(before):
@@ -280,31 +280,29 @@ def _transposed(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
     return True
 
 
-def _reduced(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+def _reduced(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """A reduction says itself whether its axes stay: no Squeeze drops them, no Unsqueeze adds."""
     stays = node.op_type == "Unsqueeze"
     has = before.attributes.get_int("keepdims", 1) == 1
     if not before.op_type.startswith("Reduce") or has == stays:
-        return _views(node, before, numbers)
+        return _views(node, before, edit)
     x, axes, named = before.inputs[0], integers(before, 1, "axes"), integers(node, 1, "axes")
     rank = None if x is None or x.shape is None else x.shape.rank()
     if not axes or not named or rank is None or not _is_read_once(before):
         return False
     if {axis % rank for axis in axes} != {axis % rank for axis in named}:
         return False
-    attributes = {k: a.value for k, a in before.attributes.items()}
-    replace(node, before.op_type, before.inputs, {**attributes, "keepdims": int(stays)})
+    attributes = {**before.attributes, "keepdims": int(stays)}
+    respell(node, before.op_type, before.inputs, attributes)
     return True
 
 
-def _other_way(node: ir.Node, before: ir.Node, numbers: Integers) -> bool:
+def _other_way(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """Where(not c, a, b) is Where(c, b, a)."""
     if before.op_type != "Not" or not _is_read_once(before):
         return False
     a, b = node.inputs[1], node.inputs[2]
-    node.replace_input_with(0, before.inputs[0])
-    node.replace_input_with(1, b)
-    node.replace_input_with(2, a)
+    respell(node, "Where", [before.inputs[0], b, a], {})
     return True
 
 

@@ -8,9 +8,9 @@ from hashlib import sha256
 
 import onnx_ir as ir
 
+from onebyone.graph.edit import Edit
 from onebyone.graph.evaluate import RANDOM
 from onebyone.graph.exact import Exact, numbers
-from onebyone.graph.simplify.edit import bypass
 
 __all__ = ["merge_constants", "merge_nodes"]
 
@@ -31,13 +31,13 @@ def merge_constants(graph: ir.Graph) -> int:
     >>> merge_constants(graph), nodes[1].inputs[0].name
     (1, 'a')
     """
-    first: dict[Hashable, ir.Value] = {}
+    edit, first = Edit(graph), dict[Hashable, ir.Value]()
     gone = 0
     for group in _alike(graph).values():
         for value in group if len(group) > 1 else ():
             kept = first.setdefault(_contents(value), value)
             if kept is not value:
-                value.replace_all_uses_with(kept)
+                edit.replace(value, kept)
                 del graph.initializers[str(value.name)]
                 gone += 1
     return gone
@@ -79,20 +79,20 @@ def merge_nodes(graph: ir.Graph) -> Counter[str]:
     >>> merge_nodes(graph)
     Counter({'Relu': 1})
     """
-    first: dict[Hashable, ir.Node] = {}
+    edit, first = Edit(graph), dict[Hashable, ir.Node]()
     gone: Counter[str] = Counter()
     for node in graph:
         key = _key(node)
         kept = node if key is None else first.setdefault(key, node)
-        if kept is not node and _merge(node, kept):
+        if kept is not node and _merge(node, kept, edit):
             gone[node.op_type] += 1
     return gone
 
 
-def _merge(node: ir.Node, kept: ir.Node) -> bool:
+def _merge(node: ir.Node, kept: ir.Node, edit: Edit) -> bool:
     pairs = zip(node.outputs, kept.outputs, strict=True)
     read = [(value, same) for value, same in pairs if value.uses() or value.is_graph_output()]
-    merged = [bypass(value, same) for value, same in read]
+    merged = [edit.bypass(value, same) for value, same in read]
     return bool(merged) and all(merged)
 
 

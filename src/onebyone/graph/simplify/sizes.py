@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from onebyone.graph.axes import integers
 from onebyone.graph.constants import constant
-from onebyone.graph.simplify.edit import Integers, bypass
+from onebyone.graph.edit import Edit
 
 __all__ = ["Entries", "entries_of", "fix_targets", "merge_sizes", "of_shapes", "reshape_target"]
 
@@ -30,14 +30,14 @@ def merge_sizes(graph: ir.Graph) -> Counter[str]:
     Args:
         graph: with shapes inferred; changed in place, nodes without readers are left standing.
     """
-    first: dict[Hashable, ir.Value] = {}
+    edit, first = Edit(graph), dict[Hashable, ir.Value]()
     gone: Counter[str] = Counter()
     for value, entries in entries_of(graph).items():
         node = value.producer()
         if node is None or value.shape is None:
             continue
         kept = first.setdefault((value.dtype, value.shape.rank(), entries), value)
-        if kept is not value and value.uses() and bypass(value, kept):
+        if kept is not value and value.uses() and edit.bypass(value, kept):
             gone[node.op_type] += 1
     return gone
 
@@ -126,18 +126,18 @@ def fix_targets(graph: ir.Graph) -> int:
     Args:
         graph: with shapes inferred; changed in place, what computed the targets is left standing.
     """
-    numbers = Integers(graph)
-    return sum(_fix(node, numbers) for node in graph if node.domain == "")
+    edit = Edit(graph)
+    return sum(_fix(node, edit) for node in graph if node.domain == "")
 
 
-def _fix(node: ir.Node, numbers: Integers) -> bool:
+def _fix(node: ir.Node, edit: Edit) -> bool:
     planned = _PLANS.get(node.op_type)
     if planned is None or len(node.inputs) < 2 or constant(node.inputs[1]) is not None:
         return False
     target = planned(node)
     if target is None or not of_shapes(node.inputs[1]):
         return False
-    node.replace_input_with(1, numbers.value(target))
+    node.replace_input_with(1, edit.integers(target))
     node.attributes.pop("allowzero", None)
     return True
 

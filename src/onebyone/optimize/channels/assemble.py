@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.edit import Edit
 from onebyone.optimize.channels.labels import Labels
 from onebyone.optimize.channels.links import channels_of
-from onebyone.optimize.names import Names, integers
 
 __all__ = ["Builder", "Piece"]
 
@@ -23,8 +22,7 @@ Piece = tuple[ir.Value, int, int]
 
 @dataclass(eq=False)
 class Builder:
-    graph: ir.Graph
-    names: Names
+    edit: Edit
     labels: Labels
     orders: Mapping[ir.Value, Array]
     cut: dict[ir.Value, dict[int, ir.Value]] = field(default_factory=dict)
@@ -40,13 +38,12 @@ class Builder:
         before = self.labels.moves[value].nodes[-1]
         parts = [part for piece in pieces for part in self._stretch(piece, cuts[piece[0]])]
         made = parts[0]
-        axis = [ir.AttrInt64("axis", 1)]
         if len(parts) > 1:
             count = sum(b - a for _, a, b in pieces)
-            made = self._node("Concat", parts, value, count, before, axis)
+            made = self._node("Concat", parts, value, count, before, axis=1)
         if gather is not None:
-            operands = [made, integers(gather, self.graph, self.names)]
-            made = self._node("Gather", operands, value, len(gather), before, axis)
+            operands = [made, self.edit.integers(gather)]
+            made = self._node("Gather", operands, value, len(gather), before, axis=1)
         return made
 
     def _stretch(self, piece: Piece, cuts: list[int]) -> list[ir.Value]:
@@ -63,49 +60,37 @@ class Builder:
         """Each part of a source by where it begins."""
         readers = [use.node for use in source.uses() if use.node in self.labels.inner]
         first = min(readers, key=self.labels.rank.__getitem__)
-        ends = pairwise(cuts)
         if cuts[0] == 0 and cuts[-1] == self._channels(source):
-            return self._split(source, cuts, first)
-        return {a: self._slice(source, a, b, first) for a, b in ends}
+            counts = [b - a for a, b in pairwise(cuts)]
+            return dict(zip(cuts, self.edit.split(source, counts, 1, first), strict=False))
+        return {a: self._slice(source, a, b, first) for a, b in pairwise(cuts)}
 
     def _channels(self, source: ir.Value) -> int:
         if source in self.orders:
             return len(self.orders[source])
         return channels_of(source, 1) or 0
 
-    def _split(self, source: ir.Value, cuts: list[int], before: ir.Node) -> dict[int, ir.Value]:
-        counts = np.diff(cuts)
-        axis = ir.AttrInt64("axis", 1)
-        operands, attributes = [source, integers(counts, self.graph, self.names)], [axis]
-        if self.graph.opset_imports[""] < 13:
-            operands, attributes = [source], [axis, ir.AttrInt64s("split", counts.tolist())]
-        name = self.names.mint(f"{source.name}.Split")
-        node = ir.Node("", "Split", operands, attributes, num_outputs=len(counts), name=name)
-        for k, (value, count) in enumerate(zip(node.outputs, counts, strict=True)):
-            self._describe(value, self.names.mint(f"{name}.{k}"), source, int(count))
-        self.graph.insert_before(before, node)
-        return dict(zip(cuts, node.outputs, strict=False))
-
     def _slice(self, source: ir.Value, a: int, b: int, before: ir.Node) -> ir.Value:
-        bounds = [integers([n], self.graph, self.names) for n in (a, b, 1)]
-        return self._node("Slice", [source, *bounds], source, b - a, before, [])
+        bounds = [self.edit.integers([n]) for n in (a, b, 1)]
+        return self._node("Slice", [source, *bounds], source, b - a, before)
 
     def _node(
         self,
-        op_type: str,
+        op: str,
         operands: Sequence[ir.Value],
         like: ir.Value,
         channels: int,
         before: ir.Node,
-        attributes: Sequence[ir.Attr],
+        **attributes: int,
     ) -> ir.Value:
-        name = self.names.mint(f"{like.name}.{op_type}")
-        node = ir.Node("", op_type, operands, attributes, num_outputs=1, name=name)
-        self._describe(node.outputs[0], name, like, channels)
-        self.graph.insert_before(before, node)
-        return node.outputs[0]
-
-    def _describe(self, value: ir.Value, name: str, like: ir.Value, channels: int) -> None:
+        """A node in front of another; its result is like a value, but for its channels."""
         assert like.shape is not None
-        value.name, value.type = name, like.type
-        value.shape = ir.Shape([like.shape[0], channels, *like.shape.dims[2:]])
+        return self.edit.node(
+            op,
+            operands,
+            attributes,
+            before=before,
+            stem=f"{like.name}.{op}",
+            dtype=like.dtype,
+            shape=[like.shape[0], channels, *like.shape.dims[2:]],
+        )

@@ -7,57 +7,72 @@ W[x; z] = W₁x                 z where W₂ = 0: nobody reads it, nobody comput
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.cost.profile import Cost
+from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable, rounded
 from onebyone.optimize.channels.copies import copies
 from onebyone.optimize.channels.dead import Dead, find
 from onebyone.optimize.channels.links import Mix
 from onebyone.optimize.channels.reindex import narrow, reindex
 from onebyone.optimize.channels.tracks import tracks
-from onebyone.optimize.names import Names
+from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.optimize.sharing import readers
 
-__all__ = ["Pruned", "prune"]
+__all__ = ["prune"]
 
 
-@dataclass(frozen=True)
-class Pruned:
-    """A node that lost channels; `spare` of its result could go too, but fill up a width.
-
-    `idle` are the values of the graph with channels that stay though nobody needs them.
-    """
-
-    node: str
-    spare: int
-    idle: frozenset[ir.Value]
-
-
-def prune(graph: ir.Graph, version: int, multiple: int = 1) -> Iterator[Pruned]:
-    """Take dead channels out, in place; `version` is the opset's.
+def prune(task: Task) -> Iterator[Rewrite]:
+    """Take dead channels out, in place.
 
     Where a bias would not fit the number type, the channels that it would take in stay; those of a
     shared weight whose readers would not lose the same ones; and a few where a convolution would
-    else read no multiple of `multiple` channels (`keep`).
+    else read no multiple of as many channels as the machine computes together (`keep`).
     """
-    dead = _fitting(graph, version, multiple)
+    graph, multiple = task.model.graph, task.profile.channels
+    dead = _fitting(graph, task.model.opset_imports[""], multiple)
     if all(kept.all() for kept in dead.kept.values()):
         return
-    names = Names.of(graph)
-    orders = _orders(dead)
+    before = macs(graph, task.sizes)
+    changed = _carry_out(graph, dead)
+    if not changed:
+        return
+    after = macs(graph, task.sizes)
+    made = (node.outputs[0] for node in changed if dead.flows[node].mix is not None)
+    spare = sum(int(dead.spare[value].sum()) for value in made)
+    note = (
+        f"{spare} dead channels stay to fill up multiples of {multiple}: "
+        'a profile of {"channels": 1} takes them out'
+    )
+    nodes = tuple(sorted(map(name_of, changed)))
+    yield Rewrite(
+        nodes[0],
+        nodes,
+        {"prune": before - after},
+        Cost(0, before),
+        Cost(0, after),
+        note if spare else "",
+        made=nodes,
+        moved=tuple(sorted(dead.idle, key=lambda value: value.name or "")),
+    )
+
+
+def _carry_out(graph: ir.Graph, dead: Dead) -> list[ir.Node]:
+    """Give every node the weights for what is left; returns those that changed."""
+    edit, orders, changed = Edit(graph), _orders(dead), []
     for node, found in dead.flows.items():
         bias = None if found.mix is None else _bias(found.mix, dead)
-        if reindex(node, found, orders, names, bias):
-            makes = node.outputs[:1] if found.mix is not None else ()
-            spare = sum(int(dead.spare[v].sum()) for v in makes)
-            yield Pruned(name_of(node), spare, dead.idle)
+        if reindex(node, found, orders, edit, bias):
+            changed.append(node)
     for value, order in orders.items():
         narrow(value, dead.axes[value], len(order))
+    return changed
 
 
 def _fitting(graph: ir.Graph, version: int, multiple: int) -> Dead:

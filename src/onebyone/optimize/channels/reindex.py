@@ -12,9 +12,9 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
+from onebyone.graph.edit import Edit
 from onebyone.optimize.channels.groups import by_rows, narrowed
 from onebyone.optimize.channels.links import Flow, Link, Mix
-from onebyone.optimize.names import Names, integers
 
 __all__ = ["Orders", "narrow", "reindex"]
 
@@ -22,50 +22,49 @@ Orders = Mapping[ir.Value, Array]
 """Value -> the channels that it has from now on, by their old numbers, in their new order."""
 
 
-def reindex(node: ir.Node, found: Flow, orders: Orders, names: Names, bias: Array | None) -> bool:
+def reindex(node: ir.Node, found: Flow, orders: Orders, edit: Edit, bias: Array | None) -> bool:
     """Give a node weights for the new channels of its operands and its result; whether any changed.
 
     Args:
         node, found: the node, and how channels flow through it.
         orders: for values that change; those that are not there stay as they are.
-        names: of the graph.
+        edit: of the graph.
         bias: (C_out,) in the old order, where the node's own is another one from now on.
     """
     out = orders.get(node.outputs[0])
     if found.mix is not None:
-        return _mix(node, found.mix, out, orders.get(found.mix.operand), names, bias)
+        return _mix(node, found.mix, out, orders.get(found.mix.operand), edit, bias)
     if found.picks:
-        return _pick(node, found.links, orders, names)
+        return _pick(node, found.links, orders, edit)
     if out is None:
         return False
     for operand, axis in found.constants.items():
         array = constant(operand)
         assert array is not None
-        _replace(node, operand, np.take(array, out, axis), names)
+        _replace(node, operand, np.take(array, out, axis), edit)
     if node.op_type in ("Conv", "ConvTranspose"):
         node.attributes["group"] = ir.AttrInt64("group", len(out))
     if node.op_type == "Reshape":
-        _resize(node, found.axis, len(out), names)
+        _resize(node, found.axis, len(out), edit)
     return True
 
 
-def _pick(node: ir.Node, links: Sequence[Link], orders: Orders, names: Names) -> bool:
+def _pick(node: ir.Node, links: Sequence[Link], orders: Orders, edit: Edit) -> bool:
     """Pick the same channels out of others; the order is the old one, only some are missing."""
     before = orders.get(links[0].operand)
     if before is None:
         return False
     parts = [_picked(link, orders, before) for link in links]
-    assert isinstance(node.graph, ir.Graph)
     if node.op_type == "Split":
-        _cut(node, [len(part) for part in parts], names)
+        _cut(node, [len(part) for part in parts], edit)
     elif node.op_type == "Gather":
-        node.replace_input_with(1, integers(parts[0], node.graph, names))
+        node.replace_input_with(1, edit.integers(parts[0]))
     else:
         bounds = {1: parts[0][0], 2: parts[0][-1] + 1}
         if len(node.inputs) > 4:  # one channel may have been picked with any step
             bounds[4] = 1
         for at, bound in bounds.items():
-            stored = integers([bound], node.graph, names, like=node.inputs[1])
+            stored = edit.integers([bound], like=node.inputs[1])
             node.replace_input_with(at, stored)
     return True
 
@@ -76,15 +75,14 @@ def _picked(link: Link, orders: Orders, before: Array) -> Array:
     return np.searchsorted(before, link.sources[after])
 
 
-def _cut(node: ir.Node, counts: Sequence[int], names: Names) -> None:
-    assert isinstance(node.graph, ir.Graph)
-    if node.graph.opset_imports[""] < 13:
+def _cut(node: ir.Node, counts: Sequence[int], edit: Edit) -> None:
+    if edit.graph.opset_imports[""] < 13:
         node.attributes["split"] = ir.AttrInt64s("split", counts)
         return
     node.attributes.pop("num_outputs", None)
     if len(node.inputs) < 2:
         node.resize_inputs(2)
-    node.replace_input_with(1, integers(counts, node.graph, names))
+    node.replace_input_with(1, edit.integers(counts))
 
 
 def narrow(value: ir.Value, axis: int, channels: int) -> None:
@@ -95,14 +93,14 @@ def narrow(value: ir.Value, axis: int, channels: int) -> None:
     value.shape = ir.Shape(dims)
 
 
-def _resize(node: ir.Node, axis: int, channels: int, names: Names) -> None:
+def _resize(node: ir.Node, axis: int, channels: int, edit: Edit) -> None:
     """Write another number of channels into the constant shape of a Reshape."""
     shape = constant(node.inputs[1])
     # A zero copies a size of the operand, which may be that of another axis.
     if shape is not None and shape[axis] >= 0:
         written = shape.copy()
         written[axis] = channels
-        _replace(node, node.inputs[1], written, names)
+        _replace(node, node.inputs[1], written, edit)
 
 
 def _mix(
@@ -110,7 +108,7 @@ def _mix(
     mix: Mix,
     out: Array | None,
     into: Array | None,
-    names: Names,
+    edit: Edit,
     bias: Array | None,
 ) -> bool:
     if out is None and into is None:
@@ -126,10 +124,10 @@ def _mix(
         rows, columns = (1, 0) if _is_transposed(node, at) else (0, 1)
         weight = weight if out is None else np.take(weight, out, rows)
         weight = weight if into is None else np.take(weight, into, columns)
-    _replace(node, node.inputs[at], weight, names)
+    _replace(node, node.inputs[at], weight, edit)
     total = mix.bias if bias is None else bias
     if total is not None and node.op_type != "MatMul":
-        _set_bias(node, total if out is None else total[out], names)
+        _set_bias(node, total if out is None else total[out], edit)
     return True
 
 
@@ -156,27 +154,18 @@ def _is_transposed(node: ir.Node, at: int) -> bool:
     return node.op_type == "MatMul" and at == 1
 
 
-def _set_bias(node: ir.Node, bias: Array, names: Names) -> None:
+def _set_bias(node: ir.Node, bias: Array, edit: Edit) -> None:
     if node.op_type == "Gemm":  # whose factor is in the bias already
         node.attributes["beta"] = ir.AttrFloat32("beta", 1.0)
     if len(node.inputs) < 3:
         node.resize_inputs(3)
     like = node.inputs[1] if node.inputs[2] is None else node.inputs[2]
-    node.replace_input_with(2, _initializer(node, bias, like, names))
+    node.replace_input_with(2, edit.constant_like(like, bias, "channels"))
 
 
-def _replace(node: ir.Node, old: ir.Value | None, array: Array, names: Names) -> None:
-    new = _initializer(node, array, old, names)
+def _replace(node: ir.Node, old: ir.Value | None, array: Array, edit: Edit) -> None:
+    """Let a node read other numbers wherever it read the constant `old`."""
+    new = edit.constant_like(old, array, "channels")
     for at, operand in enumerate(node.inputs):
         if operand is old:
             node.replace_input_with(at, new)
-
-
-def _initializer(node: ir.Node, array: Array, like: ir.Value | None, names: Names) -> ir.Value:
-    """A new initialiser of the type of the one it stands in for."""
-    assert like is not None
-    assert like.dtype is not None
-    assert isinstance(node.graph, ir.Graph)
-    value = names.constant(array, f"{like.name}.channels", like.dtype)
-    node.graph.register_initializer(value)
-    return value

@@ -25,6 +25,7 @@ from onebyone.cost.price import Load, Manner, time
 from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.edit import Edit
 from onebyone.graph.operators import is_of_int8_codes
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.channels.assemble import Builder, Piece
@@ -33,36 +34,21 @@ from onebyone.optimize.channels.labels import Labels, labels_of
 from onebyone.optimize.channels.links import channels_of
 from onebyone.optimize.channels.moves import Move
 from onebyone.optimize.channels.reindex import narrow, reindex
-from onebyone.optimize.names import Names
+from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.optimize.sharing import origin
 
-__all__ = ["Relabelled", "relabel"]
+__all__ = ["relabel"]
 
 
-@dataclass(frozen=True, eq=False)
-class Relabelled:
-    """Moves that went, by their nodes, and what moving costs before and after.
-
-    `saved` are the MACs of channels that were selected from, and that nobody read; `moved` the
-    values whose channels have another order, `made` the names of what is new, and of nodes that
-    have other weights.
-    """
-
-    nodes: tuple[str, ...]
-    before: Cost
-    after: Cost
-    saved: int
-    moved: tuple[ir.Value, ...]
-    made: tuple[str, ...]
-
-
-def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabelled]:
+def relabel(task: Task) -> Iterator[Rewrite]:
     """Take shuffles and other moves of channels into the weights, in place, where that is cheaper.
 
-    Moves that are connected, through values or through orders, go together or stay together.
+    Moves that are connected, through values or through orders, go together or stay together. The
+    costs are those of moving; the MACs saved, of channels that were selected from and nobody read.
     """
+    graph, sizes, profile = task.model.graph, task.sizes, task.profile
     labels = labels_of(graph)
-    names, fixed = Names.of(graph), _fixed(graph, labels)
+    edit, fixed = Edit(graph), _fixed(graph, labels)
     for component in _components(labels):
         plan = _plan(component, labels, fixed)
         before, after = _moving(component, sizes, profile), _placing(plan, labels, sizes, profile)
@@ -72,12 +58,17 @@ def relabel(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Relabel
         pays = after < before and not (copied and _keeps_all(plan, labels))
         if pays and not _slices_codes(plan, graph.opset_imports.get("", 0)):
             work = macs(graph, sizes, touched)
-            _carry_out(plan, labels, graph, names, touched)
-            gone = {name_of(n) for move in component for n in move.nodes}
-            saved = work - macs(graph, sizes, touched)
-            moved = tuple(v for group in plan.orders for v in labels.members[group])
-            made = (*names.fresh(), *map(name_of, touched))
-            yield Relabelled(tuple(sorted(gone)), before, after, saved, moved, made)
+            _carry_out(plan, labels, edit, touched)
+            gone = tuple(sorted({name_of(n) for move in component for n in move.nodes}))
+            yield Rewrite(
+                gone[0],
+                gone,
+                {"permute": work - macs(graph, sizes, touched)},
+                before,
+                after,
+                made=(*edit.fresh(), *map(name_of, touched)),
+                moved=tuple(v for group in plan.orders for v in labels.members[group]),
+            )
 
 
 def _components(labels: Labels) -> list[list[Move]]:
@@ -324,51 +315,20 @@ def _slices_codes(plan: _Plan, opset: int) -> bool:
     return any(is_of_int8_codes(source, opset) for source in sources)
 
 
-def _carry_out(
-    plan: _Plan, labels: Labels, graph: ir.Graph, names: Names, touched: Sequence[ir.Node]
-) -> None:
-    orders = _orders(plan, labels)
-    assembled = _built(plan, labels, graph, names, orders)
+def _carry_out(plan: _Plan, labels: Labels, edit: Edit, touched: Sequence[ir.Node]) -> None:
+    orders, cuts = _orders(plan, labels), _cuts(plan)
+    builder = Builder(edit, labels, orders)
+    assembled = {
+        value: builder.value(value, pieces, cuts, plan.gathers.get(value))
+        for value, pieces in plan.pieces.items()
+    }
     for node in touched:
-        reindex(node, labels.flows[node], orders, names, None)
+        reindex(node, labels.flows[node], orders, edit, None)
     for value, order in orders.items():
         if value not in labels.moves:
             narrow(value, labels.axes[value], len(order))
     for value, made in assembled.items():
-        _read_instead(value, made, labels, graph, names)
-
-
-def _read_instead(
-    value: ir.Value, made: ir.Value, labels: Labels, graph: ir.Graph, names: Names
-) -> None:
-    for use in list(value.uses()):
-        if use.node not in labels.inner:
-            use.node.replace_input_with(use.idx, made)
-    if value.is_graph_output():
-        if made.is_graph_input() or made.is_graph_output() or made.is_initializer():
-            copy = ir.Node("", "Identity", [made], num_outputs=1, name=names.mint("Identity"))
-            copy.outputs[0].type, copy.outputs[0].shape = made.type, made.shape
-            graph.insert_before(labels.moves[value].nodes[-1], copy)
-            made = copy.outputs[0]
-        name = value.name
-        value.name, made.name = f"{name}.moved", name
-        value.replace_all_uses_with(made, replace_graph_outputs=True)
-
-
-def _built(
-    plan: _Plan,
-    labels: Labels,
-    graph: ir.Graph,
-    names: Names,
-    orders: Mapping[ir.Value, Array],
-) -> dict[ir.Value, ir.Value]:
-    """New nodes for every value that is read, right behind the moves that made it."""
-    builder = Builder(graph, names, labels, orders)
-    cuts = _cuts(plan)
-    return {
-        value: builder.value(value, pieces, cuts, plan.gathers.get(value))
-        for value, pieces in plan.pieces.items()
-    }
+        edit.replace(value, made)
 
 
 def _cuts(plan: _Plan) -> dict[ir.Value, list[int]]:

@@ -24,20 +24,21 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from onebyone.algebra.digits import LOST_BITS, bits
+from onebyone.algebra.digits import bits
 from onebyone.algebra.rank import threshold
 from onebyone.algebra.weights import Array
 from onebyone.cost.price import Load, Manner, detour, time
-from onebyone.cost.profile import Profile
+from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.channels import is_pointwise_convolution
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.shapes import Sizes
-from onebyone.optimize.names import Names
+from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.optimize.sharing import readers
 
-__all__ = ["Factored", "factor_maps"]
+__all__ = ["factor_maps"]
 
 _LEAST = 8
 """What r(a + b) < ab must leave room for: r = 7, as 16×16 does and 14×14 does not.
@@ -47,65 +48,13 @@ weighs as much as 6 or 7 multiply-accumulates, and ab/(a + b) has to be above th
 """
 
 
-@dataclass(frozen=True)
-class Factored:
-    """A map that became two: its node, its sizes, and why it may.
-
-    Args:
-        node: the name of the node.
-        out_channels, in_channels, rank: of W.
-        positions: at how many it is applied.
-        next_value: the largest singular value that was taken for zero.
-        threshold: what it was compared with.
-        lost_bits: by how many the factors' products can be larger than those of W, at most.
-        factor: by which the node multiplies Wx.
-        made: names of what is new.
-    """
-
-    node: str
-    out_channels: int
-    in_channels: int
-    rank: int
-    positions: int
-    next_value: float
-    threshold: float
-    lost_bits: float = 0.0
-    factor: float = 1.0
-    made: tuple[str, ...] = ()
-
-    @property
-    def macs(self) -> int:
-        """Of the map as one."""
-        return self.positions * self.out_channels * self.in_channels
-
-    @property
-    def macs_left(self) -> int:
-        """Of the two that it became."""
-        return self.positions * self.rank * (self.out_channels + self.in_channels)
-
-    @property
-    def left(self) -> float:
-        """‖(W − BA)x‖ is at most so many times ‖x‖: σᵣ₊₁, and what float64 does to it."""
-        return self.factor * (self.next_value + 2.0**-20 * self.threshold)
-
-    @property
-    def note(self) -> str:
-        """The numbers of the decision, for the report."""
-        return (
-            f"rank {self.rank} of {self.out_channels}×{self.in_channels}: the next singular value "
-            f"is {self.next_value:.2g}, one rounding of W could make {self.threshold:.2g}"
-        )
-
-
-def factor_maps(
-    graph: ir.Graph, sizes: Sizes, profile: Profile, limit: float = LOST_BITS
-) -> Iterator[Factored]:
+def factor_maps(task: Task) -> Iterator[Rewrite]:
     """Factor, in place, every 1×1 and linear layer of low rank, where two are cheaper than one.
 
-    One whose factors would lose more than `limit` bits stays.
+    One whose factors would lose more than the task's `lost_bits` stays.
     """
-    placer, pays = _Placer(graph, Names.of(graph)), _Prices(sizes, profile)
-    for node in list(graph):
+    placer, pays = _Placer(Edit(task.model.graph)), _Prices(task.sizes, task.profile)
+    for node in list(task.model.graph):
         weight = _matrix(node)
         if weight is None or not pays.alone(node, weight, 1):
             continue
@@ -119,15 +68,26 @@ def factor_maps(
             continue
         inner, outer = vt[:rank], u[:, :rank] * sigma[:rank]
         lost = _lost_bits(weight, inner, outer)
+        if lost > task.lost_bits or not placer.place(node, inner, outer):
+            continue
+        least = float(sigma[rank]) if rank < len(sigma) else 0.0
+        (b, a), name = weight.shape, name_of(node)
+        positions = prod(task.sizes.shape(node.outputs[0]) or ()) // b
+        before, after = positions * a * b, positions * rank * (a + b)
+        # ‖(W − BA)x‖ ≤ σᵣ₊₁‖x‖, and what float64 does to it; the node multiplies that by α.
         alpha = abs(node.attributes.get_float("alpha", 1.0))
-        if lost <= limit and placer.place(node, inner, outer):
-            made = placer.names.fresh()
-            least = float(sigma[rank]) if rank < len(sigma) else 0.0
-            rows, columns = weight.shape
-            positions = prod(sizes.shape(node.outputs[0]) or ()) // rows
-            yield Factored(
-                name_of(node), rows, columns, rank, positions, least, tau, lost, alpha, made
-            )
+        yield Rewrite(
+            name,
+            (name,),
+            {"rank": before - after},
+            Cost(0, before),
+            Cost(0, after),
+            f"rank {rank} of {b}×{a}: the next singular value is {least:.2g}, "
+            f"one rounding of W could make {tau:.2g}",
+            lost,
+            made=(*placer.edit.fresh(), name),
+            left=alpha * (least + 2.0**-20 * tau),
+        )
 
 
 def _lost_bits(weight: Array, inner: Array, outer: Array) -> float:
@@ -235,8 +195,7 @@ def _may_be_low(weight: Array) -> bool:
 class _Placer:
     """Puts factors into a graph; nodes that share a weight share its factors."""
 
-    graph: ir.Graph
-    names: Names
+    edit: Edit
     stored: dict[tuple[object, ...], tuple[ir.Value, ir.Value]] = field(default_factory=dict)
 
     def place(self, node: ir.Node, inner: Array, outer: Array) -> bool:
@@ -259,35 +218,31 @@ class _Placer:
         transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
         key = node.inputs[1], node.op_type == "Conv" or transposed
         if key not in self.stored:
-            held = node.inputs[1]
-            stem = f"{held.name if held is not None else ''}.factor"
+            stem = f"{_operand(node).name}.factor"
             try:
-                first, second = (
-                    self.names.constant(_like(node, matrix), stem, dtype)
-                    for matrix in (inner, outer)
-                )
+                with self.edit.attempt():
+                    first = self.edit.constant(_like(node, inner), stem, dtype)
+                    second = self.edit.constant(_like(node, outer), stem, dtype)
             except Unrepresentable:
                 return None
-            self.graph.register_initializer(first)
-            self.graph.register_initializer(second)
             self.stored[key] = first, second
         return self.stored[key]
 
     def _before(self, node: ir.Node, weight: ir.Value, rank: int) -> ir.Value:
         """Ax, by an operator like the node, which keeps the bias and the factor alpha."""
         y = node.outputs[0]
-        attributes = [a for a in node.attributes.values() if a.name not in ("alpha", "beta")]
-        name = self.names.mint(f"{y.name}.inner")
-        inputs = [node.inputs[0], weight]
-        first = ir.Node("", node.op_type, inputs, attributes, num_outputs=1, name=name)
-        value = first.outputs[0]
-        value.name, value.type = name, y.type
-        if y.shape is not None:
-            dims = list(y.shape.dims)
+        dims = None if y.shape is None else list(y.shape.dims)
+        if dims is not None:
             dims[-1 if node.op_type == "MatMul" else 1] = rank
-            value.shape = ir.Shape(dims)
-        self.graph.insert_before(node, first)
-        return value
+        return self.edit.node(
+            node.op_type,
+            [node.inputs[0], weight],
+            {k: a for k, a in node.attributes.items() if k not in ("alpha", "beta")},
+            before=node,
+            stem=f"{y.name}.inner",
+            dtype=y.dtype,
+            shape=dims,
+        )
 
 
 _ONCE = ("strides", "pads", "auto_pad", "dilations")

@@ -30,25 +30,12 @@ from onebyone.optimize.positions.picks import Order, Picks, chosen, join, within
 from onebyone.optimize.positions.recut import Asked, Cutter, Key, key
 from onebyone.optimize.positions.selectors import Selector, picks_of, selector
 from onebyone.optimize.positions.through import through
+from onebyone.optimize.rewritten import Rewrite, Task
 
-__all__ = ["Cropped", "Demand", "asked_of", "crop"]
+__all__ = ["Demand", "asked_of", "crop"]
 
 
 _MOST_AXES = 64
-
-
-@dataclass(frozen=True, eq=False)
-class Cropped:
-    """Nodes that are computed for fewer positions, and the modelled costs.
-
-    `made` are the names of the nodes beside them that select.
-    """
-
-    root: str
-    nodes: tuple[str, ...]
-    before: Cost
-    after: Cost
-    made: tuple[str, ...]
 
 
 @dataclass(eq=False)
@@ -100,8 +87,9 @@ class Demand:
         }
 
 
-def crop(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Cropped]:
+def crop(task: Task) -> Iterator[Rewrite]:
     """Compute fewer positions, in place, wherever that saves."""
+    model, sizes, profile = task.model, task.sizes, task.profile
     demand = Demand.on(model.graph)
     if not demand.results:
         return
@@ -121,8 +109,9 @@ def crop(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Cropped]:
     fresh = _carry_out(model.graph, demand)
     for part, before, after in chosen:
         names = tuple(sorted(name_of(node) for node in part))
-        made = tuple(name for name in _beside(part) if name in fresh)
-        yield Cropped(part[0].outputs[0].name or "", names, before, after, made)
+        made = (*(name for name in _beside(part) if name in fresh), *names)
+        saved = {"demand": before.macs - after.macs}
+        yield Rewrite(part[0].outputs[0].name or "", names, saved, before, after, made=made)
 
 
 def _beside(part: Sequence[ir.Node]) -> Iterator[str]:
@@ -364,4 +353,4 @@ def _carry_out(graph: ir.Graph, demand: Demand) -> frozenset[str]:
         left = {axis: within(order, have.get(axis)) for axis, order in orders.items()}
         if orders != dict(found.orders) or any(axis in have for axis in orders):
             cutter.reselect(node, found, left)
-    return frozenset(cutter.names.fresh())
+    return frozenset(cutter.edit.fresh())

@@ -22,29 +22,16 @@ from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.channels import is_pointwise_convolution
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.edit import Edit
 from onebyone.graph.operators import Role, role
 from onebyone.graph.shapes import Sizes
-from onebyone.optimize.names import Names, integers
+from onebyone.optimize.rewritten import Rewrite, Task
 
-__all__ = ["Hoisted", "drop", "hoist_strides", "rounds_down", "stays"]
+__all__ = ["drop", "hoist_strides", "rounds_down", "stays"]
 
 _POINTWISE = (Role.ELEMENTWISE, Role.SUM, Role.IDENTITY, Role.CONCAT)
 _MORE = {"BatchNormalization", "Cast", "Div", "Max", "Mean", "Min", "Mul", "Neg", "Where"}
 _STRIDED = {"AveragePool", "Conv", "LpPool", "MaxPool"}
-
-
-@dataclass(frozen=True, eq=False)
-class Hoisted:
-    """A stride that moved back from the consumers of `root` through `nodes`, and what it saves.
-
-    `made` are the names of what is new, and of the consumers, which have no stride any more.
-    """
-
-    root: str
-    nodes: tuple[str, ...]
-    before: Cost
-    after: Cost
-    made: tuple[str, ...]
 
 
 @dataclass(eq=False)
@@ -68,20 +55,23 @@ class _Cone:
     border: dict[ir.Value, None] = field(default_factory=dict)
 
 
-def hoist_strides(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Hoisted]:
+def hoist_strides(task: Task) -> Iterator[Rewrite]:
     """Move strides back, in place, wherever that saves; last values first, until none moves."""
-    names = Names.of(graph)
+    graph = task.model.graph
+    edit = Edit(graph)
     for node in reversed(list(graph)):
         for value in node.outputs:
             cone = _cone(value)
             if cone is None:
                 continue
-            before, after = _costs(cone, sizes, profile)
+            before, after = _costs(cone, task.sizes, task.profile)
             if after < before and after.macs <= before.macs:
-                _take(cone, graph, names)
-                changed = (name_of(n) for n in (*cone.inside, *cone.strided))
-                made = (*names.fresh(), *(name_of(n) for n in cone.consumers))
-                yield Hoisted(value.name or "", tuple(sorted(changed)), before, after, made)
+                _take(cone, graph, edit)
+                nodes = tuple(sorted(name_of(n) for n in (*cone.inside, *cone.strided)))
+                # The consumers have no stride any more.
+                made = (*edit.fresh(), *map(name_of, cone.consumers), *nodes)
+                saved = {"demand": before.macs - after.macs}
+                yield Rewrite(value.name or "", nodes, saved, before, after, made=made)
 
 
 def stays(node: ir.Node) -> Refusal | None:
@@ -250,9 +240,9 @@ def _work(node: ir.Node, sizes: Sizes) -> tuple[int, int]:
 # Carrying it out ----------------------------------------------------------------------------------
 
 
-def _take(cone: _Cone, graph: ir.Graph, names: Names) -> None:
+def _take(cone: _Cone, graph: ir.Graph, edit: Edit) -> None:
     for value in cone.border:
-        _subsample(value, cone, graph, names)
+        _subsample(value, cone, graph, edit)
     for node in cone.strided:
         grown = zip(_strides(node, len(cone.stride)), cone.stride, strict=True)
         node.attributes["strides"] = ir.AttrInt64s("strides", [a * b for a, b in grown])
@@ -292,12 +282,12 @@ def _copy(old: ir.Value, value: ir.Value, graph: ir.Graph) -> None:
     graph.remove(node, safe=True)
 
 
-def _subsample(value: ir.Value, cone: _Cone, graph: ir.Graph, names: Names) -> None:
+def _subsample(value: ir.Value, cone: _Cone, graph: ir.Graph, edit: Edit) -> None:
     """Give the cone every g-th position of a value."""
     users = [use for use in value.uses() if use.node in cone.inside]
-    name = names.mint(f"{value.name}.subsampled")
+    name = edit.mint(f"{value.name}.subsampled")
     pools = value.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
-    node = (_pool if pools else _slice)(value, cone.stride, graph, names)
+    node = (_pool if pools else _slice)(value, cone.stride, graph, edit)
     result, node.name = node.outputs[0], name
     assert value.shape is not None
     result.name, result.type = name, value.type
@@ -308,7 +298,7 @@ def _subsample(value: ir.Value, cone: _Cone, graph: ir.Graph, names: Names) -> N
         use.node.replace_input_with(use.idx, result)
 
 
-def _pool(value: ir.Value, stride: tuple[int, ...], graph: ir.Graph, names: Names) -> ir.Node:
+def _pool(value: ir.Value, stride: tuple[int, ...], graph: ir.Graph, edit: Edit) -> ir.Node:
     """Averages over windows of one, which engines compute in the layout they keep images in."""
     attributes = [
         ir.AttrInt64s("kernel_shape", [1] * len(stride)),
@@ -317,9 +307,9 @@ def _pool(value: ir.Value, stride: tuple[int, ...], graph: ir.Graph, names: Name
     return ir.Node("", "AveragePool", [value], attributes, num_outputs=1)
 
 
-def _slice(value: ir.Value, stride: tuple[int, ...], graph: ir.Graph, names: Names) -> ir.Node:
+def _slice(value: ir.Value, stride: tuple[int, ...], graph: ir.Graph, edit: Edit) -> ir.Node:
     """For types that ONNX Runtime has no pooling of."""
     axes = range(2, 2 + len(stride))
     bounds = [[0] * len(stride), [2**31 - 1] * len(stride), [*axes], [*stride]]
-    operands = [integers(numbers, graph, names) for numbers in bounds]
+    operands = [edit.integers(numbers) for numbers in bounds]
     return ir.Node("", "Slice", [value, *operands], num_outputs=1)

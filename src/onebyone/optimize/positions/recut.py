@@ -11,8 +11,8 @@ import onnx_ir as ir
 from onebyone.algebra.selection import Slice
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
+from onebyone.graph.edit import Edit
 from onebyone.graph.shape_reads import ShapeReads, entries_used
-from onebyone.optimize.names import Names, integers
 from onebyone.optimize.positions.demand import drop
 from onebyone.optimize.positions.picks import Order, Picks, even, within
 from onebyone.optimize.positions.resized import sizes_of
@@ -42,17 +42,17 @@ class Cutter:
 
     Args:
         graph: it is changed in place.
-        names: of the graph.
+        edit: of the graph.
         cut: what was selected already, so that equal selections are made once.
     """
 
     graph: ir.Graph
-    names: Names
+    edit: Edit
     cut: dict[tuple[ir.Value, Key], ir.Value] = field(default_factory=dict)
 
     @classmethod
     def of(cls, graph: ir.Graph) -> Cutter:
-        return cls(graph, Names.of(graph))
+        return cls(graph, Edit(graph))
 
     # Sizes -------------------------------------------------------------------------------------
 
@@ -61,15 +61,7 @@ class Cutter:
         x = node.inputs[0]
         if x is None or x.shape is None or not entries_used(node, x.shape.rank()) & axes:
             return
-        made: list[ir.Node] = []
-
-        def make(op: str, inputs: list[ir.Value], length: int, given: list[ir.Attr]) -> ir.Value:
-            made.append(self._node(op, inputs, [length], ir.DataType.INT64, given))
-            return made[-1].outputs[0]
-
-        shape = reads.rebuild(node, make, lambda sizes: integers(sizes, self.graph, self.names))
-        self.graph.insert_before(node, made)
-        node.outputs[0].replace_all_uses_with(shape)
+        self.edit.replace(node.outputs[0], reads.rebuild(node, self.edit))
 
     # Operands ----------------------------------------------------------------------------------
 
@@ -113,13 +105,13 @@ class Cutter:
         if node.op_type == "Reshape":
             target = reshaped(node, results, operands[0])
             assert target is not None
-            node.replace_input_with(1, integers(target, self.graph, self.names))
+            node.replace_input_with(1, self.edit.integers(target))
             node.attributes.pop("allowzero", None)
         if node.op_type in WINDOWS:
             self._window(node, results)
         sizes = sizes_of(node, results)
         if sizes is not None:
-            node.replace_input_with(3, integers(sizes, self.graph, self.names))
+            node.replace_input_with(3, self.edit.integers(sizes))
         for value in node.outputs:
             if value.shape is not None:
                 dims = list(value.shape)
@@ -182,13 +174,13 @@ class Cutter:
         if cuts:
             starts, stops, steps = map(list, zip(*cuts.values(), strict=True))
             columns = (starts, stops, [*cuts], steps)
-            operands = [integers(column, self.graph, self.names) for column in columns]
+            operands = [self.edit.integers(column) for column in columns]
             dims = [sizes[axis] if axis in cuts else size for axis, size in enumerate(dims)]
             made.append(self._node("Slice", [x, *operands], dims, x.dtype))
         for axis, order in orders.items():
             if order is not None and not isinstance(order, Slice) and axis not in cuts:
                 operands = [made[-1].outputs[0] if made else x]
-                operands.append(integers(order, self.graph, self.names))
+                operands.append(self.edit.integers(order))
                 dims = [sizes[axis] if k == axis else size for k, size in enumerate(dims)]
                 along = [ir.AttrInt64("axis", axis)]
                 made.append(self._node("Gather", operands, dims, x.dtype, along))
@@ -202,7 +194,7 @@ class Cutter:
         dtype: ir.DataType | None,
         attributes: Sequence[ir.Attr] = (),
     ) -> ir.Node:
-        name = self.names.mint(f"{inputs[0].name}.{op}")
+        name = self.edit.mint(f"{inputs[0].name}.{op}")
         node = ir.Node("", op, inputs, attributes, num_outputs=1, name=name)
         value = node.outputs[0]
         value.name, value.shape = name, ir.Shape(dims)
@@ -211,7 +203,7 @@ class Cutter:
         return node
 
     def _stored(self, array: Array, stem: str) -> ir.Value:
-        name = self.names.mint(stem)
+        name = self.edit.mint(stem)
         tensor = ir.tensor(np.array(array, order="C"), name=name)
         value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
         value.dtype = tensor.dtype

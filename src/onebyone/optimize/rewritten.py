@@ -1,0 +1,76 @@
+"""Rewrite: what was replaced by what, by which law, and what that saves. The report lists these.
+
+Every pass takes one `Task` and yields one `Rewrite` for each thing that it did. What its proof
+found, and how both sides look, the driver adds (`optimize.rewrite`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onebyone.algebra.digits import LOST_BITS
+from onebyone.cost.profile import Cost, Profile
+from onebyone.graph.shapes import Sizes
+from onebyone.optimize.outline import NOTHING, Outline
+from onebyone.verify.pieces.prove import Proof
+
+__all__ = ["Rewrite", "Task"]
+
+_NOTHING = Cost()
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a pass is given.
+
+    Args:
+        model: with shapes inferred; it is changed in place.
+        sizes: that costs are computed for.
+        profile: of the machine.
+        lost_bits: the digits that a rewrite may lose (`algebra.digits`).
+    """
+
+    model: ir.Model
+    sizes: Sizes
+    profile: Profile
+    lost_bits: float = LOST_BITS
+
+
+@dataclass(frozen=True, eq=False)
+class Rewrite:
+    """One region that was replaced.
+
+    Args:
+        root: the name of the value that the region computes.
+        nodes: the names of the nodes that computed it.
+        saved: MACs that each law contributed; for a region they add up to before.macs - after.macs.
+        before, after: modelled costs, of what the law compared.
+        note: the numbers of the decision, where it hangs on some.
+        lost_bits: the digits that it can lose (`algebra.digits`), at most.
+        made: the names of the nodes that stand in their place, changed ones included; before the
+            step is settled, names of other new things too.
+        moved: values that are still there, with another meaning that their shapes do not tell.
+        left: what the law itself leaves out, as the largest factor ‖y‖/‖x‖ of it.
+        proof: what was found of it by itself; None where nobody looked.
+        sides: both graphs as they stood, before the step and behind it.
+    """
+
+    root: str
+    nodes: tuple[str, ...]
+    saved: dict[str, int]
+    before: Cost = _NOTHING
+    after: Cost = _NOTHING
+    note: str = ""
+    lost_bits: float = 0.0
+    made: tuple[str, ...] = ()
+    moved: tuple[ir.Value, ...] = ()
+    left: float = 0.0
+    proof: Proof | None = None
+    sides: tuple[Outline, Outline] = (NOTHING, NOTHING)
+
+    @property
+    def laws(self) -> frozenset[str]:
+        """Those that the new form uses."""
+        return frozenset(self.saved)
