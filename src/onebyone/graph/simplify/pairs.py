@@ -42,7 +42,9 @@ def join_pairs(graph: ir.Graph) -> Counter[str]:
         before = None if row is None else _before(node)
         if row is not None and before is not None and row(node, before, edit):
             found[node.op_type] += 1
-        elif row is None and node.op_type == "Concat" and node.domain == "" and _concats(node, edit):
+        elif (
+            row is None and node.op_type == "Concat" and node.domain == "" and _concats(node, edit)
+        ):
             found["Concat"] += 1
     return found
 
@@ -189,7 +191,7 @@ def _slices(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
 def _negations(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """Done twice, it is undone."""
     x = before.inputs[0]
-    return before.op_type == node.op_type and x is not None and edit.edit.bypass(node.outputs[0], x)
+    return before.op_type == node.op_type and x is not None and edit.bypass(node.outputs[0], x)
 
 
 def _concats(node: ir.Node, edit: Edit) -> bool:
