@@ -164,18 +164,22 @@ class Edit:
     ) -> Sequence[ir.Value]:
         """`x` cut along an axis into parts of these sizes, which add up to its own."""
         assert x.shape is not None
-        operands = [x]
-        attributes: dict[str, int | Sequence[int]] = {"axis": axis, "split": counts}
-        if self.graph.opset_imports[""] >= _SPLIT_BY_OPERAND:
-            operands, attributes = [x, self.integers(counts)], {"axis": axis}
-        name = self.mint(f"{x.name}.Split")
-        node = ir.node("Split", operands, attributes, num_outputs=len(counts), name=name)
+        name, form = self.mint(f"{x.name}.Split"), self.split_form(x, counts, axis)
+        node = ir.node("Split", *form, num_outputs=len(counts), name=name)
         for k, (part, count) in enumerate(zip(node.outputs, counts, strict=True)):
             part.name, dims = self.mint(f"{name}.{k}"), list(x.shape)
             dims[axis] = count
             _describe(part, x.dtype, dims)
         self._insert(node, before)
         return node.outputs
+
+    def split_form(
+        self, x: ir.Value | None, counts: Sequence[int], axis: int
+    ) -> tuple[list[ir.Value | None], dict[str, Any]]:
+        """The operands and attributes of a Split into these sizes, in the opset of the graph."""
+        if self.graph.opset_imports[""] < _SPLIT_BY_OPERAND:
+            return [x], {"axis": axis, "split": counts}
+        return [x, self.integers(counts)], {"axis": axis}
 
     def _insert(self, node: ir.Node, before: ir.Node) -> None:
         assert before.graph is not None

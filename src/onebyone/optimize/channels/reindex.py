@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
-from onebyone.graph.edit import Edit
+from onebyone.graph.edit import Edit, respell
 from onebyone.optimize.channels.groups import by_rows, narrowed
 from onebyone.optimize.channels.links import Flow, Link, Mix
 
@@ -56,7 +56,8 @@ def _pick(node: ir.Node, links: Sequence[Link], orders: Orders, edit: Edit) -> b
         return False
     parts = [_picked(link, orders, before) for link in links]
     if node.op_type == "Split":
-        _cut(node, [len(part) for part in parts], edit)
+        counts, axis = [len(part) for part in parts], node.attributes.get_int("axis", 0)
+        respell(node, "Split", *edit.split_form(node.inputs[0], counts, axis))
     elif node.op_type == "Gather":
         node.replace_input_with(1, edit.integers(parts[0]))
     else:
@@ -73,16 +74,6 @@ def _picked(link: Link, orders: Orders, before: Array) -> Array:
     """Where the channels that are picked stand from now on."""
     after = orders.get(link.result, np.arange(len(link.outs)))
     return np.searchsorted(before, link.sources[after])
-
-
-def _cut(node: ir.Node, counts: Sequence[int], edit: Edit) -> None:
-    if edit.graph.opset_imports[""] < 13:
-        node.attributes["split"] = ir.AttrInt64s("split", counts)
-        return
-    node.attributes.pop("num_outputs", None)
-    if len(node.inputs) < 2:
-        node.resize_inputs(2)
-    node.replace_input_with(1, edit.integers(counts))
 
 
 def narrow(value: ir.Value, axis: int, channels: int) -> None:
