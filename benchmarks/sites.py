@@ -19,7 +19,7 @@ from onnx import ModelProto, helper, numpy_helper
 from onebyone.algebra.laws import LAWS
 from onebyone.cost.profile import DEFAULT, Profile
 from onebyone.graph.constants import constant
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.write import to_proto

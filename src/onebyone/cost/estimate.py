@@ -10,7 +10,7 @@ from onebyone.cost.profile import Profile
 from onebyone.counting.value import Count
 from onebyone.graph.constants import is_float
 from onebyone.graph.count_walk import name_of
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 
 __all__ = ["estimate"]

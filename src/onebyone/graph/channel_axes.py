@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onebyone.graph.channels import channel_axis
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 from onebyone.graph.spatial import Spatial, spatial
 from onebyone.graph.views import view_axis
 

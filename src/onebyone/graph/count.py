@@ -2,7 +2,7 @@
 
 - 1 MAC = 2 FLOPs: one multiplication with its addition. Adding a bias is counted beside.
 - What is a parameter, and what is not: `count_weights`. Which operators have MACs, how many, and
-  which of these are pointwise: `count_formulas`. All else that computes is listed: `count_gaps`.
+  which of these are pointwise: `ops`. All else that computes is listed: `count_gaps`.
 - A *layer* is a node that has MACs or reads weights. A bias that the next node adds (MatMul, then
   Add) belongs to the layer before it.
 - *Activation bytes* are what an operator reads and writes besides constants, each tensor once;
@@ -23,12 +23,13 @@ import onnx_ir as ir
 
 from onebyone.counting.formulas import Work
 from onebyone.counting.value import Count, LayerCount, total
-from onebyone.graph.count_formulas import PRODUCTS, Product, Site
 from onebyone.graph.count_gaps import uncounted
 from onebyone.graph.count_kinds import operators
 from onebyone.graph.count_walk import Walk, name_of, operand, scope_of, traffic
 from onebyone.graph.count_weights import Reading, operator, readings, trace
 from onebyone.graph.misfit import misfit
+from onebyone.graph.ops import operator_of
+from onebyone.graph.ops.row import Product, Site
 from onebyone.graph.opset import modernise
 from onebyone.graph.peak import peak
 from onebyone.graph.read import read
@@ -95,13 +96,9 @@ def macs(graph: ir.Graph, sizes: Sizes, nodes: Iterable[ir.Node] | None = None) 
     )
 
 
-def _product(node: ir.Node | None) -> Product | None:
-    return None if node is None else PRODUCTS.get(operator(node))
-
-
 def work_of(node: ir.Node, walk: Walk) -> Work | None:
     """The MACs of a node; None if its operator has none, or no shapes are known that fit."""
-    row = _product(node)
+    row = operator_of(node).work
     if row is None:
         return None
     slots = range(len(node.inputs)) if row.operands is None else row.operands
@@ -129,7 +126,7 @@ def _layer_of_bias(node: ir.Node, walk: Walk) -> ir.Node | None:
         return None
     bias, x = sorted(node.inputs, key=lambda value: value not in walk.weights)
     layer = None if x is None else x.producer()
-    row = _product(layer)
+    row = None if layer is None else operator_of(layer).work
     if x is None or layer is None or row is None or _has_bias(layer, row, walk):
         return None
     alone = len(x.uses()) == 1 and not x.is_graph_output()

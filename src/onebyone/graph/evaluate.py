@@ -2,7 +2,7 @@
 
 The nodes run in the order of the graph. A tensor is dropped after its last use, and a weight is
 widened where it is used and not kept, so the memory is that of the widest moment. The common
-operators have kernels in `graph.numeric`; every other one runs in the reference implementation of
+operators have kernels in `graph.ops`; every other one runs in the reference implementation of
 the onnx package, one node at a time; If, Loop and Scan run their subgraphs here.
 """
 
@@ -21,17 +21,12 @@ from onnx.reference import ReferenceEvaluator
 
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.exact import numbers
-from onebyone.graph.numeric import KERNELS
-from onebyone.graph.numeric.call import Array, Call, is_floating
+from onebyone.graph.ops import OPERATORS, operator_of
+from onebyone.graph.ops.call import Array, Call, call_of, is_floating
 from onebyone.graph.time_limit import TakesTooLong
 
-__all__ = ["RANDOM", "CannotEvaluate", "Run", "computed", "evaluate", "outputs_of"]
+__all__ = ["CannotEvaluate", "Run", "computed", "evaluate", "outputs_of"]
 
-# Two runs would differ, so there is no reference to compare with.
-RANDOM = frozenset(
-    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
-     "RandomUniformLike"}
-)  # fmt: skip
 Outputs = list[Any]
 # Before, operators broadcast along an axis of theirs, dropped out unless told not to, ...
 _FIRST_OPSET = 7
@@ -193,7 +188,8 @@ def _check_meaning(node: ir.Node, run: Run) -> None:
 
 
 def _kernel(node: ir.Node, inputs: list[Any], run: Run) -> Outputs:
-    kernel = KERNELS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    row = OPERATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    kernel = None if row is None else row.value
     result = None if kernel is None else kernel(_call(node, run), *inputs)
     if result is None:
         return _reference(node, inputs, run)
@@ -201,14 +197,13 @@ def _kernel(node: ir.Node, inputs: list[Any], run: Run) -> Outputs:
 
 
 def _call(node: ir.Node, run: Run) -> Call:
-    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     version = run.opsets.get(node.domain) or run.opsets.get("ai.onnx", 1)
-    return Call(node.op_type, version, len(node.outputs), attributes, run.dtype)
+    return call_of(node, version, run.dtype)
 
 
 def _reference(node: ir.Node, inputs: list[Any], run: Run) -> Outputs:
     """One node in the reference implementation of the onnx package."""
-    if node.op_type in RANDOM:
+    if operator_of(node).is_random:
         raise CannotEvaluate(f"{node.op_type} node {node.name!r} draws random numbers")
     proto = ir.to_proto(node)
     given = {name: x for name, x in zip(proto.input, inputs, strict=True) if name}

@@ -11,8 +11,9 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from onebyone.counting.peak import highest
-from onebyone.graph.count_walk import FREE_VIEWS, Walk, bytes_of
-from onebyone.graph.count_weights import operator
+from onebyone.graph.count_walk import Walk, bytes_of
+from onebyone.graph.ops import operator_of
+from onebyone.graph.ops.row import Effort
 
 __all__ = ["peak"]
 
@@ -24,7 +25,7 @@ def peak(walk: Walk) -> int | None:
     spans: dict[ir.Value, tuple[int, int]] = {}
     for k, node in enumerate(nodes):
         read = [v for v in node.inputs if v is not None and v not in walk.weights]
-        is_view = operator(node) in FREE_VIEWS and bool(read)
+        is_view = operator_of(node).effort is Effort.FREE and bool(read)
         for value in node.outputs:
             holder[value] = holder.get(read[0], read[0]) if is_view else value
         for value in (*read, *node.outputs):

@@ -13,7 +13,7 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.axes import Spatial
 from onebyone.graph.channels import ChannelNode, bias_of, channel_map
 from onebyone.graph.constants import constant, is_float
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 from onebyone.graph.spatial import spatial
 from onebyone.graph.views import view_axis
 from onebyone.optimize.channels.groups import by_rows

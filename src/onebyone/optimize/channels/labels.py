@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.channel_axes import channel_axes
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 from onebyone.optimize.channels.flow import flow
 from onebyone.optimize.channels.links import Flow, channels_of
 from onebyone.optimize.channels.moves import Move, moves

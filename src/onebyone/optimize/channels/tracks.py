@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from onebyone.graph.channel_axes import carried_axis
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 from onebyone.graph.views import view_axis
 from onebyone.optimize.channels.moves import picked
 from onebyone.optimize.channels.regroup import cut

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant, is_float, per_channel
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 
 __all__ = ["Sibling", "ending_at", "forms", "once"]
 

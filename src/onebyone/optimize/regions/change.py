@@ -23,7 +23,7 @@ import onnx_ir as ir
 from onebyone.algebra.weights import Array
 from onebyone.cost.profile import pays
 from onebyone.graph.constants import constant
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 from onebyone.optimize.names import content
 from onebyone.optimize.regions.lift import Region
 from onebyone.optimize.regions.operations import (

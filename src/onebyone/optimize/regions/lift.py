@@ -25,7 +25,7 @@ from onebyone.graph.channels import ChannelNode, channel_map
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.fused import fused_by_engines
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 from onebyone.graph.shape_reads import ShapeReads, consumers
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial

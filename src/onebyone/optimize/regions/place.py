@@ -14,7 +14,7 @@ import onnx_ir as ir
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
 from onebyone.graph.exact import Unrepresentable
-from onebyone.graph.operators import is_of_int8_codes
+from onebyone.graph.ops.conversion import is_of_int8_codes
 from onebyone.graph.shape_reads import ShapeReads
 from onebyone.optimize.names import Names
 from onebyone.optimize.regions.operations import (

@@ -6,9 +6,11 @@ from itertools import product
 
 import numpy as np
 
-from onebyone.graph.numeric.call import Array, Call, Kernel
+from onebyone.graph.ops.call import Array, Call
+from onebyone.graph.ops.row import Effort, Operator
 
-__all__ = ["KERNELS"]
+__all__ = ["ROWS"]
+
 
 _MODES = {"bilinear": "linear", "linear": "linear", "nearest": "nearest"}
 """The names until opset 19 and from opset 20 on. Cubic and reflection are left to the reference."""
@@ -43,4 +45,7 @@ def _grid_sample(call: Call, x: Array, grid: Array) -> Array | None:
     return np.moveaxis(result, -1, 1)
 
 
-KERNELS: dict[str, Kernel] = {"GridSample": _grid_sample}
+ROWS = (
+    Operator("GridSample", value=_grid_sample),
+    Operator("AffineGrid", effort=Effort.PRODUCTS),
+)  # fmt: skip
