@@ -12,13 +12,13 @@ import onnx
 import onnx.parser
 import onnx_ir as ir
 import pytest
-from onebyone.graph.ops import OPERATORS
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph import evaluate as module
 from onebyone.graph.evaluate import CannotEvaluate, evaluate
+from onebyone.graph.ops import OPERATORS
 from onebyone.graph.ops.call import Call, is_floating
 from onebyone.graph.read import read
 

@@ -67,6 +67,10 @@ class Spatial:
             axis += gone <= axis
         return axis
 
+    def after(self, axis: int) -> int | None:
+        """The axis of the output that axis `axis` of the input becomes; None if it is mapped."""
+        return None if axis in self.maps else axis - sum(k < axis for k in self.vanished)
+
     @property
     def keepdims(self) -> bool:
         """Whether the output has all axes of the input."""

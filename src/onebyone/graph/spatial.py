@@ -7,15 +7,18 @@ caller to see.
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.refusal import Refusal
-from onebyone.graph.axes import Spatial, operand, rank, refused
+from onebyone.algebra.selection import SourceMap
+from onebyone.algebra.weights import Array
+from onebyone.graph.axes import Spatial, operand, rank, refused, size
 from onebyone.graph.constants import is_float
-from onebyone.graph.ops import operator_of
+from onebyone.graph.ops import Role, operator_of, role
 from onebyone.graph.ops.windows import windows
 
-__all__ = ["Spatial", "spatial", "windows"]
+__all__ = ["Spatial", "picked", "spatial", "windows"]
 
 
 def spatial(node: ir.Node) -> Spatial | Refusal | None:
@@ -34,3 +37,19 @@ def spatial(node: ir.Node) -> Spatial | Refusal | None:
     if x.shape is None:
         return refused("the rank of its operand is unknown")
     return reader(node) if rank(node) else None
+
+
+def picked(node: ir.Node) -> tuple[int, Array] | None:
+    """The one axis along which a Slice or a Gather picks, and what it picks there of its operand.
+
+    None for another node, and where the axis vanishes or the sizes or the choice are not known.
+    """
+    found = spatial(node) if role(node) is Role.SELECTION else None
+    x = node.inputs[0] if node.inputs else None
+    if not isinstance(found, Spatial) or x is None or len(found.maps) != 1 or found.vanished:
+        return None
+    (axis, how), *_ = found.maps.items()
+    before, after = size(x, axis), size(node.outputs[0], axis)
+    if before is None or after is None or not isinstance(how, SourceMap) or found.runtime:
+        return None
+    return axis, np.asarray(how.sources(before, after))

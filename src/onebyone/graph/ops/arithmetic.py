@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.refusal import Refusal
+from onebyone.graph.axes import size
 from onebyone.graph.constants import constant, is_float, per_channel
 from onebyone.graph.ops.call import Array, Call, Kernel, is_floating, kernel_of
 from onebyone.graph.ops.channel_node import ChannelNode
@@ -63,8 +64,8 @@ def _arithmetic_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | No
         return None
     if x.shape.rank() != node.outputs[0].shape.rank() or not is_float(x):
         return None
-    channels = _size(x, axis)
-    if channels is None or channels != _size(node.outputs[0], axis):
+    channels = size(x, axis)
+    if channels is None or channels != size(node.outputs[0], axis):
         return None
     vector = per_channel(array, x.shape.rank(), axis, channels)
     if vector is None:
@@ -86,20 +87,14 @@ def _arithmetic_map(op: str, c: Array, *, constant_first: bool) -> ChannelMap | 
 
 def _negation_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
     x = node.inputs[0]
-    channels = None if x is None else _size(x, axis)
+    channels = None if x is None else size(x, axis)
     if x is None or channels is None:
         return None
     return ChannelNode(x, ChannelMap.diagonal(-np.ones(channels)))
 
 
-def _size(value: ir.Value, axis: int) -> int | None:
-    """The size along an axis; None if it is free, or there is no such axis."""
-    shape = value.shape
-    size = shape[axis] if shape is not None and axis < shape.rank() else None
-    return size if isinstance(size, int) else None
-
-
 def has_one(node: ir.Node) -> bool:
+    """Whether an operator of any number of operands has one, which it gives back."""
     return len(node.inputs) == 1
 
 

@@ -179,6 +179,7 @@ def _scattered(
 
 
 def convolution_work(site: Site) -> Work:
+    """Of an image and a weight (C_out, C_in / groups, *kernel)."""
     return convolution(
         site.shapes[1],
         site.output,

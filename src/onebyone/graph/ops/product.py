@@ -44,6 +44,7 @@ def _einsum(call: Call, *inputs: Array) -> Array:
 
 
 def matmul_work(site: Site) -> Work:
+    """Of two tensors as NumPy multiplies them."""
     return _product(site, site.shapes[0][-1])
 
 

@@ -245,7 +245,7 @@ def _scatter_effort(node: ir.Node) -> Effort:
 
 def _moves(name: str, **special: Any) -> Operator:
     """An operator whose result holds numbers of its operands, rounded nowhere."""
-    row = {"rounding": Rounding.NEVER, "effort": Effort.MOVES, **special}
+    row: dict[str, Any] = {"rounding": Rounding.NEVER, "effort": Effort.MOVES, **special}
     return Operator(name, **row)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import prod
 
-import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.refusal import Refusal
@@ -18,7 +17,14 @@ from onebyone.graph.spatial import spatial
 from onebyone.graph.views import view_axis
 from onebyone.optimize.channels.groups import by_rows
 from onebyone.optimize.channels.links import Flow, Link, Mix, channels_of, straight
-from onebyone.optimize.channels.regroup import blocked, regrouped, selected, sized_freely, split
+from onebyone.optimize.channels.regroup import (
+    blocked,
+    joined,
+    regrouped,
+    selected,
+    sized_freely,
+    split,
+)
 
 __all__ = ["flow"]
 
@@ -131,19 +137,10 @@ def _same(node: ir.Node, axis: int) -> Flow | None:
 
 
 def _stacked(node: ir.Node, axis: int) -> Flow | None:
-    out = node.outputs[0]
-    if out.shape is None:
-        return None
-    if node.attributes.get_int("axis", 1) % out.shape.rank() != axis:
-        return _same(node, axis)
-    links, at = [], 0
-    for x in node.inputs:
-        channels = None if x is None else channels_of(x, axis)
-        if x is None or channels is None:
-            return None
-        links.append(Link(x, axis, out, np.arange(at, at + channels), np.arange(channels)))
-        at += channels
-    return Flow(axis, tuple(links))
+    rank = 0 if node.outputs[0].shape is None else node.outputs[0].shape.rank()
+    if not rank or node.attributes.get_int("axis", 1) % rank == axis:
+        return joined(node, axis)
+    return _same(node, axis)
 
 
 def _pooled(node: ir.Node, axis: int) -> Flow | None:

@@ -20,6 +20,7 @@ import onnx_ir as ir
 
 from onebyone.graph.constants import is_float
 from onebyone.graph.exact import Exact
+from onebyone.graph.ops import operator_of
 from onebyone.verify.pieces.snapshot import Record, Snapshot
 
 __all__ = ["Claim", "Meanings", "claims"]
