@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -22,9 +22,9 @@ import onnx
 import onnx_ir as ir
 
 from onebyone.counting.formulas import Work
+from onebyone.counting.operators import Operators, Ran, grouped
 from onebyone.counting.value import Count, LayerCount, total
 from onebyone.graph.count_gaps import uncounted
-from onebyone.graph.count_kinds import operators
 from onebyone.graph.count_walk import Walk, name_of, operand, scope_of, traffic
 from onebyone.graph.count_weights import Reading, operator, readings, trace
 from onebyone.graph.misfit import misfit
@@ -81,7 +81,7 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
         weight_bytes=weight_bytes,
         nodes=len(walk.graph),
         peak_activation_bytes=peak(walk),
-        operators=operators(others, walk, work),
+        operators=_operators(others, walk, work),
         inputs=tuple(sizes.inputs.items()),
         assumed=sizes.assumed,
         uncounted=uncounted([node for node in others if node not in work], walk),
@@ -186,3 +186,26 @@ def _elements(weight: ir.Value) -> int:
 
 def _stored(weights: set[ir.Value]) -> int:
     return sum(w.const_value.nbytes for w in weights if w.const_value is not None)
+
+
+def _operators(
+    nodes: Collection[ir.Node], walk: Walk, work: Mapping[ir.Node, Work]
+) -> tuple[Operators, ...]:
+    """What runs among `nodes`; what computes on constants alone does not."""
+    return grouped(_ran(node, walk, work.get(node)) for node in nodes if not walk.fixed(node))
+
+
+def _ran(node: ir.Node, walk: Walk, work: Work | None) -> Ran:
+    read = next((v for v in node.inputs if v is not None and v not in walk.weights), None)
+    shapes = (
+        [walk.shape(read) or (), walk.shape(node.outputs[0]) or ()] if node.outputs else [(), ()]
+    )
+    elements = [prod(shape) if shape else 0 for shape in shapes]
+    return Ran(operator(node), _kind(node, work, *shapes), work, *elements)
+
+
+def _kind(node: ir.Node, work: Work | None, read: tuple[int, ...], written: tuple[int, ...]) -> str:
+    kind = operator_of(node).kind
+    if callable(kind):
+        return kind(node, read, written)
+    return "linear" if kind == "product" and work is not None and work.pointwise_macs else kind

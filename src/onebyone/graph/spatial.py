@@ -16,7 +16,7 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.axes import Spatial, operand, rank, refused, size
 from onebyone.graph.constants import is_float
 from onebyone.graph.ops import Role, operator_of, role
-from onebyone.graph.ops.windows import windows
+from onebyone.graph.ops.pooling import windows
 
 __all__ = ["Spatial", "picked", "spatial", "windows"]
 

@@ -5,18 +5,16 @@
     arithmetic     functions of two numbers or more at the same position
     product        MatMul, Gemm, Einsum
     convolution    convolutions
-    pooling        pools
-    resizing       Resize, Upsample
+    pooling        pools, and windows
+    resampling     Resize, Upsample, GridSample
     normalization  what divides by statistics, softmax
     reduction      one number over axes
     view           new shapes and orders of the same numbers
     joining        Concat, Split, sequences
     selection      what picks, repeats and pads positions
-    sampling       values at computed positions
     creation       constants, ranges, shapes
     conversion     casts and quantisation
-    recurrent      LSTM, GRU, RNN
-    attention      Attention
+    layers         LSTM, GRU, RNN, Attention
 
 Readers of nodes ask the row and name no operator: `operator_of(node).space`, say.
 """
@@ -27,19 +25,17 @@ import onnx_ir as ir
 
 from onebyone.graph.ops import (
     arithmetic,
-    attention,
     conversion,
     convolution,
     creation,
     elementwise,
     joining,
+    layers,
     normalization,
     pooling,
     product,
-    recurrent,
     reduction,
-    resizing,
-    sampling,
+    resampling,
     selection,
     view,
 )
@@ -48,23 +44,9 @@ from onebyone.graph.ops.row import Operator, Role
 __all__ = ["OPERATORS", "Operator", "Role", "operator_of", "role"]
 
 _FAMILIES = (
-    arithmetic,
-    attention,
-    conversion,
-    convolution,
-    creation,
-    elementwise,
-    joining,
-    normalization,
-    pooling,
-    product,
-    recurrent,
-    reduction,
-    resizing,
-    sampling,
-    selection,
-    view,
-)
+    arithmetic, conversion, convolution, creation, elementwise, joining, layers, normalization,
+    pooling, product, reduction, resampling, selection, view,
+)  # fmt: skip
 _UNKNOWN = Operator("")
 
 OPERATORS = {row.name: row for family in _FAMILIES for row in family.ROWS}

@@ -22,8 +22,8 @@ from onebyone.counting.formulas import Work, convolution, transposed_convolution
 from onebyone.graph.constants import constant
 from onebyone.graph.ops.call import Array, Call
 from onebyone.graph.ops.channel_node import ChannelNode, bias_of, not_constant
+from onebyone.graph.ops.pooling import axis_windows, last_axes, padded
 from onebyone.graph.ops.row import Operator, Product, Role, Rounding, Site
-from onebyone.graph.ops.windows import axis_windows, last_axes, padded
 
 __all__ = ["ROWS", "convolution_work", "is_pointwise_convolution"]
 

@@ -96,31 +96,32 @@ _NOTHING = first_if(_reduces_nothing)
 _SMOOTHLY = Rounding.SMOOTHLY
 
 
-def _reduces(name: str, function: Callable[..., Any]) -> Operator:
-    return Operator(name, value=_reduction(function), rounding=_SMOOTHLY)
+def _reduces(name: str, function: Callable[..., Any], **special: Any) -> Operator:
+    row: dict[str, Any] = {"value": _reduction(function), "rounding": Rounding.SMOOTHLY, **special}
+    return Operator(name, **row)
 
+
+def _extreme(name: str, function: Callable[..., Any]) -> Operator:
+    exact: dict[str, Any] = {"rounding": Rounding.NEVER, "is_unsure_of_nan": True}
+    return _reduces(name, function, unchanged=_NOTHING, **exact)
+
+
+_NOTHING = first_if(_reduces_nothing)
 
 ROWS = (
-    Operator(
-        "ReduceMean", Role.SPACE_MAP, _reduction(np.mean), _SMOOTHLY, magnitude="ReduceMean",
-        unchanged=_NOTHING, space=_reduction_space(Mean()), kind=_kind,
+    _reduces(
+        "ReduceMean", np.mean, role=Role.SPACE_MAP, magnitude="ReduceMean", unchanged=_NOTHING,
+        space=_reduction_space(Mean()), kind=_kind,
     ),
-    Operator(
-        "ReduceSum", Role.SPACE_MAP, _reduction(np.sum), _SMOOTHLY, is_sure_of_integers=True,
-        magnitude="ReduceSum", on_sizes="whole", unchanged=_NOTHING, space=_reduction_space(Sum()),
+    _reduces(
+        "ReduceSum", np.sum, role=Role.SPACE_MAP, is_sure_of_integers=True, on_sizes="whole",
+        magnitude="ReduceSum", unchanged=_NOTHING, space=_reduction_space(Sum()),
     ),
-    Operator(
-        "ReduceProd", value=_reduction(np.prod), rounding=_SMOOTHLY, is_sure_of_integers=True,
-        on_sizes="whole", unchanged=_NOTHING,
+    _reduces(
+        "ReduceProd", np.prod, is_sure_of_integers=True, on_sizes="whole", unchanged=_NOTHING
     ),
-    Operator(
-        "ReduceMax", value=_reduction(np.max), rounding=Rounding.NEVER, is_unsure_of_nan=True,
-        unchanged=_NOTHING,
-    ),
-    Operator(
-        "ReduceMin", value=_reduction(np.min), rounding=Rounding.NEVER, is_unsure_of_nan=True,
-        unchanged=_NOTHING,
-    ),
+    _extreme("ReduceMax", np.max),
+    _extreme("ReduceMin", np.min),
     _reduces("ReduceL1", lambda x, **over: np.abs(x).sum(**over)),
     _reduces("ReduceL2", lambda x, **over: np.sqrt(np.square(x).sum(**over))),
     _reduces("ReduceLogSum", lambda x, **over: np.log(x.sum(**over))),
@@ -128,5 +129,7 @@ ROWS = (
     _reduces("ReduceSumSquare", lambda x, **over: np.square(x).sum(**over)),
     Operator("ArgMax", value=_arg(np.argmax), rounding=Rounding.STEPS),
     Operator("ArgMin", value=_arg(np.argmin), rounding=Rounding.STEPS),
-    Operator("CumSum", rounding=_SMOOTHLY, is_sure_of_integers=True, magnitude="CumSum"),
+    Operator(
+        "CumSum", rounding=Rounding.SMOOTHLY, is_sure_of_integers=True, magnitude="CumSum"
+    ),
 )  # fmt: skip

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
-from onnx.reference import ReferenceEvaluator
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.evaluate import reference
 from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.call import call_of, is_floating
 from onebyone.graph.ops.row import Rounding
@@ -228,7 +227,7 @@ def _run(
     if result is None and node.op_type == "Dropout":  # in training
         return None
     if result is None:
-        result = _reference(node, arrays, version)
+        result = reference(node, arrays, {"": version})
     results = result if isinstance(result, tuple | list) else (result,)
     if len(results) < len(node.outputs):
         return None
@@ -242,20 +241,3 @@ def _widened(array: Array | None) -> Array | None:
 
 def _narrowed(array: Array, kind: np.dtype[Any]) -> Array:
     return array.astype(kind) if is_floating(array.dtype) else array
-
-
-def _reference(node: ir.Node, arrays: Sequence[Array | None], version: int) -> list[Array]:
-    """In the reference implementation of the onnx package."""
-    proto = ir.to_proto(node)
-    given = {f"x{k}": array for k, array in enumerate(arrays) if array is not None}
-    del proto.input[:]
-    proto.input.extend(f"x{k}" if array is not None else "" for k, array in enumerate(arrays))
-    outputs = [f"y{k}" for k in range(len(node.outputs))]
-    del proto.output[:]
-    proto.output.extend(outputs)
-    info = onnx.helper.make_empty_tensor_value_info
-    ends = [info(name) for name in given], [info(name) for name in outputs]
-    graph = onnx.helper.make_graph([proto], "one_node", *ends)
-    opsets = [onnx.helper.make_opsetid("", version)]
-    model = onnx.helper.make_model(graph, opset_imports=opsets)
-    return list(ReferenceEvaluator(model).run(None, given))

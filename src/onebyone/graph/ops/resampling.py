@@ -1,4 +1,4 @@
-"""Resize and Upsample, in every opset, as axis maps.
+"""Values between positions: Resize and Upsample, in every opset, as axis maps; GridSample.
 
 Upsample (7, 9) and Resize 10 say only "nearest" or "linear" and leave the coordinates unsaid; they
 are the asymmetric ones, and nearest rounds down where the axis grows (as ONNX Runtime does).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import onnx_ir as ir
@@ -18,10 +19,10 @@ from onebyone.algebra.space import AxisMap
 from onebyone.counting.formulas import Shape
 from onebyone.graph.axes import Spatial, computed, entries, numbers, operand, rank, refused, size
 from onebyone.graph.constants import constant
-from onebyone.graph.ops.call import Array, Call
+from onebyone.graph.ops.call import Array, Call, call_of
+from onebyone.graph.ops.pooling import mapped
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import keeps_told_shape
-from onebyone.graph.ops.windows import mapped
 
 __all__ = ["ROWS"]
 
@@ -58,10 +59,10 @@ def _resize(
         given = [] if scales is None else np.asarray(scales, np.float32).tolist()
         lengths = {}
         maps = dict(zip(axes, given, strict=True))
-    wanted = {}
+    wanted, shared = {}, _shared(call)
     for place, axis in enumerate(axes):
         span = (float(box[place]), float(box[place + len(axes)])) if box.size else None
-        one = _one_axis(call, maps[axis], lengths.get(axis), span)
+        one = replace(shared, scale=maps[axis], size=lengths.get(axis), roi=span)
         if not _is_identity(one, x.shape[axis]):
             wanted[axis] = one
     return mapped(wanted, x)
@@ -79,19 +80,17 @@ def _to_sizes(
     return dict.fromkeys(axes, scale), dict(zip(axes, fitted, strict=True))
 
 
-def _one_axis(
-    call: Call, scale: float | None, size: int | None, roi: tuple[float, float] | None
-) -> Resize:
+def _shared(call: Call) -> Resize:
+    """What the attributes say of every axis."""
     return Resize(
         call.get("mode", "nearest"),
         call.get("coordinate_transformation_mode", "half_pixel"),
-        scale,
-        size,
+        None,
+        None,
         call.get("nearest_mode", "round_prefer_floor"),
         call.get("cubic_coeff_a", -0.75),
         bool(call.get("exclude_outside", 0)),
         bool(call.get("antialias", 0)),
-        roi,
     )
 
 
@@ -111,7 +110,7 @@ def _upsample_space(node: ir.Node) -> Spatial | Refusal:
     """Upsample, and Resize of opset 10: scales in an attribute or in input 1."""
     mode = node.attributes.get_string("mode", "nearest")
     if mode not in ("nearest", "linear"):
-        return refused(f"_resize_space mode {mode!r} is not in ONNX")
+        return refused(f"resize mode {mode!r} is not in ONNX")
     plain = Resize(mode, "asymmetric", rounding="simple")
     scales = node.attributes.get_floats("scales") or entries(operand(node, 1))
     maps = _by_scales(plain, list(range(rank(node))), scales)
@@ -136,27 +135,24 @@ def _resize_space(node: ir.Node) -> Spatial | Refusal:
 
 def _attributes(node: ir.Node) -> Resize | Refusal:
     """The attributes that all axes share, or why they are not a linear map."""
-    a = node.attributes
-    mode, rounding = a.get_string("mode", "nearest"), a.get_string("nearest_mode", _NEAREST)
-    coordinates = a.get_string("coordinate_transformation_mode", "half_pixel")
-    unknown = _unknown(mode, coordinates, rounding)
-    if unknown is not None:
-        return refused(f"_resize_space mode {unknown!r} is not in ONNX")
-    exclude = bool(a.get_int("exclude_outside", 0))
-    if exclude and mode == "nearest":
-        return refused("exclude_outside leaves a nearest _resize_space undefined at the border")
-    if coordinates == "tf_crop_and_resize" and a.get_float("extrapolation_value", 0.0) != 0:
-        return refused("the _resize_space extrapolates with a value that is not zero")
-    antialias, cubic_a = bool(a.get_int("antialias", 0)), a.get_float("cubic_coeff_a", -0.75)
-    return Resize(mode, coordinates, None, None, rounding, cubic_a, exclude, antialias)
+    call = call_of(node, version=11)
+    unknown = [call.get(name) for name, known in _NAMES.items() if call.get(name) not in known]
+    if unknown:
+        return refused(f"resize mode {unknown[0]!r} is not in ONNX")
+    plain, beyond = _shared(call), call.get("extrapolation_value", 0.0)
+    if plain.exclude_outside and plain.mode == "nearest":
+        return refused("exclude_outside leaves a nearest resize undefined at the border")
+    if plain.coordinates == "tf_crop_and_resize" and beyond != 0:
+        return refused("the resize extrapolates with a value that is not zero")
+    return plain
 
 
-_NEAREST = "round_prefer_floor"
-
-
-def _unknown(mode: str, coordinates: str, rounding: str) -> str | None:
-    known = ((mode, ["nearest", *MODES]), (coordinates, COORDINATES), (rounding, ROUNDINGS))
-    return next((got for got, names in known if got not in names), None)
+# Attribute -> what it may be; None where it is left out.
+_NAMES = {
+    "mode": (None, "nearest", *MODES),
+    "coordinate_transformation_mode": (None, *COORDINATES),
+    "nearest_mode": (None, *ROUNDINGS),
+}
 
 
 def _by_scales(plain: Resize, axes: list[int], scales: Sequence[float | None] | None) -> _Axes:
@@ -238,6 +234,41 @@ def _effort(node: ir.Node) -> Effort:
     return Effort.MOVES if nearest else Effort.COMPUTES
 
 
+# --- GridSample ----------------------------------------------------------------------------------
+
+_GRID_MODES = {"bilinear": "linear", "linear": "linear", "nearest": "nearest"}
+"""The names until opset 19 and from opset 20 on. Cubic and reflection are left to the reference."""
+
+
+def _grid_sample(call: Call, x: Array, grid: Array) -> Array | None:
+    """x (N, C, sizes…) at the places of grid (N, places…, d), whose last axis is innermost first.
+
+    A place is a weighted mean of its 2^d neighbours. One outside counts as zero, or with "border"
+    as the nearest inside.
+    """
+    mode, padding = _GRID_MODES.get(call.get("mode", "linear")), call.get("padding_mode", "zeros")
+    if mode is None or padding not in ("zeros", "border"):
+        return None
+    sizes = np.array(x.shape[2:])
+    aligned = call.get("align_corners", 0)
+    at = (grid[..., ::-1] + 1) / 2 * (sizes - 1 if aligned else sizes) - (0 if aligned else 0.5)
+    if mode == "nearest":
+        at = np.rint(at)
+    if padding == "border":
+        at = np.clip(at, 0, sizes - 1)
+    low = np.floor(at)
+    images = np.arange(len(x)).reshape(-1, *[1] * (grid.ndim - 2))
+    result = np.zeros((*grid.shape[:-1], x.shape[1]), x.dtype)
+    for corner in product((0, 1), repeat=len(sizes)):
+        place = low + corner
+        inside = ((place >= 0) & (place < sizes)).all(axis=-1)
+        weight = np.where(corner, at - low, 1 - (at - low)).prod(axis=-1) * inside
+        index = np.nan_to_num(np.clip(place, 0, sizes - 1)).astype(np.int64)
+        # The slice for the channels stands between the indices, so NumPy puts channels last.
+        result += weight[..., None] * x[(images, slice(None), *np.moveaxis(index, -1, 0))]
+    return np.moveaxis(result, -1, 1)
+
+
 ROWS = (
     Operator(
         "Resize", Role.SPACE_MAP, _resize, Rounding.SMOOTHLY, grows=True,
@@ -249,4 +280,6 @@ ROWS = (
         unchanged=first_if(_resizes_nothing), space=_upsample_space, effort=_effort, kind=_kind,
         settings=(1,),
     ),
+    Operator("GridSample", value=_grid_sample),
+    Operator("AffineGrid", effort=Effort.PRODUCTS),
 )  # fmt: skip
