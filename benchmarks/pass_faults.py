@@ -33,7 +33,7 @@ PASS_FAULTS: tuple[Mutant, ...] = (
            "[a for a in node.attributes.values()]"),
     Mutant("rank", "_Placer._factors", "a weight stored in two ways shares its factors",
            "optimize/maps/factor",
-           'node.inputs[1], node.op_type == "Conv" or transposed', "(node.inputs[1],)"),
+           'node.inputs[1], layout is not None and layout.rows == 0', "(node.inputs[1],)"),
 
     # [f(W₁x + b₁); f(W₂x + b₂)] = f([W₁; W₂]x + [b₁; b₂])
     Mutant("stack", "Editor.merge", "weights are stacked in the wrong order", "optimize/maps/stack",
@@ -84,13 +84,14 @@ PASS_FAULTS: tuple[Mutant, ...] = (
            "group in labels.whole", "False"),
     Mutant("permute", "_mix", "columns are not put in the new order",
            "optimize/channels/reindex optimize/channels/relabel",
-           "np.take(weight, into, columns)", "np.take(weight, np.sort(into), columns)"),
+           "np.take(weight, into, layout.columns)",
+           "np.take(weight, np.sort(into), layout.columns)"),
     Mutant("permute", "_mix", "biases stay in the old order",
            "optimize/channels/reindex optimize/channels/relabel",
            "total if out is None else total[out]", "total"),
     Mutant("permute", "_mix", "a weight's rows are taken for its columns",
            "optimize/channels/reindex optimize/channels/relabel",
-           "(1, 0)", "(0, 1)"),
+           "np.take(weight, out, layout.rows)", "np.take(weight, out, layout.columns)"),
 
     # W[x; k] = W₁x + W₂k,  W[x; z] = W₁x where W₂ = 0
     Mutant("prune", "_bias", "the bias that was there is dropped", "optimize/channels/prune",

@@ -86,8 +86,8 @@ REGION_FAULTS: tuple[Mutant, ...] = (
            "any(taker.map.bias is None for taker in takers)",
            "all(taker.map.bias is None for taker in takers)"),
     Mutant("affine", "_take", "a Gemm's weight is transposed", "optimize/maps/normalization",
-           'weight if node.attributes.get_int("transB", 0) else weight.T',
-           'weight.T if node.attributes.get_int("transB", 0) else weight'),
+           "f.weight if layout.rows == 0 else f.weight.T",
+           "f.weight.T if layout.rows == 0 else f.weight"),
 
     # W[x₁; x₂] = W₁x₁ + W₂x₂
     Mutant("split", "split", "each piece keeps the bias", "algebra/channel",

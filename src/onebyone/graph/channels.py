@@ -11,10 +11,18 @@ import onnx_ir as ir
 from onebyone.algebra.refusal import Refusal
 from onebyone.graph.constants import is_float
 from onebyone.graph.ops import operator_of
-from onebyone.graph.ops.channel_node import ChannelNode, bias_of
+from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of
 from onebyone.graph.ops.convolution import is_pointwise_convolution
 
-__all__ = ["ChannelNode", "bias_of", "channel_axis", "channel_map", "is_pointwise_convolution"]
+__all__ = [
+    "ChannelNode",
+    "Weight",
+    "bias_of",
+    "channel_axis",
+    "channel_map",
+    "is_pointwise_convolution",
+    "weight_of",
+]
 
 
 def channel_map(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
@@ -24,6 +32,12 @@ def channel_map(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
     """
     reader = operator_of(node).channels
     return reader(node, axis) if reader and is_float(node.outputs[0]) else None
+
+
+def weight_of(node: ir.Node) -> Weight | None:
+    """How a node stores the weight by which it mixes channels; None if it has none."""
+    reader = operator_of(node).weight
+    return None if reader is None else reader(node)
 
 
 def channel_axis(node: ir.Node) -> int | None:

@@ -1,4 +1,4 @@
-"""A node's channel map as a value, and what its readers share."""
+"""A node's channel map and its weight as values, and what their readers share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
 
-__all__ = ["ChannelNode", "bias_of", "not_constant"]
+__all__ = ["ChannelNode", "Weight", "bias_of", "not_constant"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,22 @@ class ChannelNode:
     def moves_positions(self) -> bool:
         """Whether it also strides or pads."""
         return any(s != 1 for s in self.strides) or any(self.pads)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """How a node that mixes channels stores its weight.
+
+    Args:
+        slot: the input that it is.
+        rows, columns: its axes of the output's and of the operand's channels (of a group).
+        factor: what it is multiplied with.
+    """
+
+    slot: int
+    rows: int
+    columns: int
+    factor: float = 1.0
 
 
 def bias_of(node: ir.Node, index: int) -> Array | Refusal | None:

@@ -21,7 +21,7 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.counting.formulas import Work, convolution, transposed_convolution
 from onebyone.graph.constants import constant
 from onebyone.graph.ops.call import Array, Call
-from onebyone.graph.ops.channel_node import ChannelNode, bias_of, not_constant
+from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of, not_constant
 from onebyone.graph.ops.pooling import axis_windows, last_axes, padded
 from onebyone.graph.ops.row import Operator, Product, Role, Rounding, Site
 
@@ -229,12 +229,14 @@ def _conv_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
 ROWS = (
     Operator(
         "Conv", Role.CONVOLUTION, _conv, Rounding.SMOOTHLY, magnitude="Conv",
-        channels=_conv_channels, channel_axis=1, work=Product(convolution_work, (0, 1), 2),
+        channels=_conv_channels, weight=lambda node: Weight(1, 0, 1), channel_axis=1,
+        work=Product(convolution_work, (0, 1), 2),
         kind="convolution",
     ),
     Operator(
         "ConvTranspose", Role.CONVOLUTION, _conv_transpose, Rounding.SMOOTHLY,
-        magnitude="ConvTranspose", channel_axis=1, work=Product(_transposed_work, (0, 1), 2),
+        magnitude="ConvTranspose", weight=lambda node: Weight(1, 1, 0), channel_axis=1,
+        work=Product(_transposed_work, (0, 1), 2),
         kind="transposed convolution",
     ),
     Operator("CausalConvWithState", work=Product(convolution_work, (0, 1), 2), kind="convolution"),

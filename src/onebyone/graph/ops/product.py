@@ -12,7 +12,7 @@ from onebyone.counting.einsum import einsum_work
 from onebyone.counting.formulas import Work, product
 from onebyone.graph.constants import constant, per_channel
 from onebyone.graph.ops.call import Call
-from onebyone.graph.ops.channel_node import ChannelNode, bias_of, not_constant
+from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of, not_constant
 from onebyone.graph.ops.row import Effort, Operator, Product, Role, Rounding, Site
 
 __all__ = ["ROWS", "matmul_work"]
@@ -91,6 +91,16 @@ def _gemm_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
     return ChannelNode(x, ChannelMap(_times(weight, node.attributes.get_float("alpha", 1.0)), bias))
 
 
+def _matmul_weight(node: ir.Node) -> Weight:
+    return Weight(0, 0, 1) if constant(node.inputs[1]) is None else Weight(1, 1, 0)
+
+
+def _gemm_weight(node: ir.Node) -> Weight:
+    factor = node.attributes.get_float("alpha", 1.0)
+    rows = 0 if node.attributes.get_int("transB", 0) else 1
+    return Weight(1, rows, 1 - rows, factor)
+
+
 def _times(array: Array, factor: float) -> Array:
     return array if factor == 1.0 else array.astype(np.float64) * factor
 
@@ -108,13 +118,14 @@ def _matmul_axis(node: ir.Node) -> int | None:
 ROWS = (
     Operator(
         "MatMul", Role.CHANNEL_MAP, _matmul, Rounding.SMOOTHLY, is_sure_of_integers=True,
-        magnitude="MatMul", channels=_matmul_channels, channel_axis=_matmul_axis,
+        magnitude="MatMul", channels=_matmul_channels, weight=_matmul_weight,
+        channel_axis=_matmul_axis,
         work=Product(matmul_work, (0, 1)), kind="product",
     ),
     Operator(
         "Gemm", Role.CHANNEL_MAP, _gemm, Rounding.SMOOTHLY, magnitude="Gemm",
-        channels=_gemm_channels, channel_axis=1, work=Product(_gemm_work, (0, 1), 2),
-        kind="product",
+        channels=_gemm_channels, weight=_gemm_weight, channel_axis=1,
+        work=Product(_gemm_work, (0, 1), 2), kind="product",
     ),
     Operator(
         "Einsum", value=_einsum, rounding=Rounding.SMOOTHLY, magnitude="Einsum",

@@ -17,7 +17,7 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.counting.formulas import Shape, Work
 from onebyone.graph.axes import Spatial
 from onebyone.graph.ops.call import Kernel
-from onebyone.graph.ops.channel_node import ChannelNode
+from onebyone.graph.ops.channel_node import ChannelNode, Weight
 from onebyone.graph.ops.sizes import Entries
 
 __all__ = ["Effort", "Operator", "Product", "Role", "Rounding", "Site", "first_if"]
@@ -134,6 +134,8 @@ class Operator:
     # --- What it does to axes --------------------------------------------------------------------
     # The node as a channel map on an axis. None: it is none there.
     channels: Callable[[ir.Node, int], ChannelNode | Refusal | None] | None = None
+    # Where it stores the weight by which it mixes channels, and in which layout.
+    weight: Callable[[ir.Node], Weight] | None = None
     # The axis of the output that the operator itself defines as channels.
     channel_axis: int | Callable[[ir.Node], int | None] | None = None
     # The node as a map of the positions of its first input.

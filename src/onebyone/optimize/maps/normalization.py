@@ -18,7 +18,7 @@ import onnx_ir as ir
 from onebyone.algebra.channel import ChannelMap, compose
 from onebyone.algebra.digits import LOST_BITS, Behind, bits
 from onebyone.algebra.weights import Array
-from onebyone.graph.channels import ChannelNode, channel_map
+from onebyone.graph.channels import ChannelNode, channel_map, weight_of
 from onebyone.graph.constants import constant
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.exact import Unrepresentable, rounded
@@ -195,13 +195,12 @@ def _same_graph(node: ir.Node, value: ir.Value) -> bool:
 def _take(graph: ir.Graph, reader: _Reader, f: ChannelMap, names: Names) -> None:
     """Give a linear layer new weights and a new bias."""
     node, old = reader.product, reader.map
-    weight = f.weight
+    layout = weight_of(node)
+    assert layout is not None
+    weight = f.weight if layout.rows == 0 else f.weight.T
     if node.op_type == "Gemm":
-        weight = weight if node.attributes.get_int("transB", 0) else weight.T
         node.attributes["alpha"] = ir.AttrFloat32("alpha", 1.0)
         node.attributes["beta"] = ir.AttrFloat32("beta", 1.0)
-    else:
-        weight = weight.T
     node.replace_input_with(1, _initializer(graph, weight, node.inputs[1], names))
     if f.bias is None or old.bias is None:
         return

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.channels import weight_of
 from onebyone.graph.constants import constant, is_float, per_channel
 from onebyone.graph.ops import Role, role
 
@@ -66,7 +67,9 @@ class Sibling:
     @property
     def out_axis(self) -> int:
         """The axis of its weight that its output channels lie on."""
-        return _out_axis(self.node)
+        layout = weight_of(self.node)
+        assert layout is not None
+        return layout.rows
 
     @property
     def channels(self) -> int:
@@ -106,7 +109,8 @@ def once(value: ir.Value) -> bool:
 
 
 def _mapped(node: ir.Node) -> Sibling | None:
-    if node.domain != "" or node.op_type not in ("Conv", "Gemm", "MatMul"):
+    layout = weight_of(node)
+    if layout is None or node.op_type == "ConvTranspose":
         return None
     x, weight = node.inputs[0], constant(node.inputs[1])
     if x is None or weight is None or not is_float(node.outputs[0]):
@@ -116,7 +120,7 @@ def _mapped(node: ir.Node) -> Sibling | None:
     if node.op_type == "MatMul" and weight.ndim != 2:
         return None
     held = node.inputs[2] if len(node.inputs) > 2 else None
-    bias = None if held is None else _vector(held, 2, 1, weight.shape[_out_axis(node)])
+    bias = None if held is None else _vector(held, 2, 1, weight.shape[layout.rows])
     if held is not None and bias is None:
         return None
     kernel = weight.shape[2:] if node.op_type == "Conv" else ()
@@ -163,12 +167,6 @@ def _vector(value: ir.Value, rank: int, axis: int, channels: int) -> Array | Non
 
 def _rank(value: ir.Value) -> int:
     return 0 if value.shape is None else value.shape.rank()
-
-
-def _out_axis(node: ir.Node) -> int:
-    if node.op_type == "Conv":
-        return 0
-    return 0 if node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1 else 1
 
 
 _NEUTRAL = {"auto_pad": "NOTSET", "group": 1, "alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
