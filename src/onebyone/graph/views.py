@@ -23,7 +23,7 @@ from onebyone.algebra.layout import (
     product,
 )
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import integers
+from onebyone.graph.axes import integers, permutation
 from onebyone.graph.symbolic import expression_of
 
 __all__ = ["dims_of", "headed", "merged", "monomial", "view", "view_axis"]
@@ -71,11 +71,8 @@ def dims_of(value: ir.Value | None) -> tuple[Dim, ...] | None:
 def view(node: ir.Node) -> View | None:
     """What a view node does to its operand's axes; None if a shape is unknown."""
     if node.op_type == "Transpose":
-        shape = node.outputs[0].shape
-        if shape is None:
-            return None
-        backwards = tuple(reversed(range(shape.rank())))
-        return Transpose(tuple(node.attributes.get_ints("perm", backwards)))
+        order = permutation(node)
+        return None if order is None else Transpose(order)
     after = dims_of(node.outputs[0])
     return None if after is None else Reshape(after)
 

@@ -35,10 +35,6 @@ def _power(a: Array, b: Array) -> Array:
     return np.power(a, b).astype(a.dtype)
 
 
-def _where(call: Call, condition: Array, a: Array, b: Array) -> Array:
-    return np.where(condition, a, b)
-
-
 def _mod(call: Call, a: Array, b: Array) -> Array:
     return (np.fmod if call.get("fmod", 0) else np.mod)(a, b)
 
@@ -132,58 +128,36 @@ def _logical(name: str, function: Callable[..., Any], neutral: bool) -> Operator
 
 
 _ALONE = first_if(has_one)
+# Engines and NumPy agree to the last bit, on integers too.
+_SURE: dict[str, Any] = {"rounding": Rounding.ONCE, "is_sure_of_integers": True, "on_sizes": "any"}
+_EXTREME: dict[str, Any] = {"rounding": Rounding.NEVER, "is_unsure_of_nan": True, "commutes": True,
+                          "magnitude": "Max", "on_sizes": "whole", "unchanged": _ALONE}  # fmt: skip
 _BITWISE = ("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
 
 ROWS = (
-    Operator(
-        "Add", Role.SUM, kernel_of(np.add), Rounding.ONCE, is_sure_of_integers=True, commutes=True,
-        magnitude="Add", on_sizes="any", unchanged=_neutral(0, 1, 0), channels=_arithmetic_channels,
-    ),
-    Operator(
-        "Sub", Role.SUM, kernel_of(np.subtract), Rounding.ONCE, is_sure_of_integers=True,
-        magnitude="Add", on_sizes="any", unchanged=_neutral(0, 1), channels=_arithmetic_channels,
-    ),
-    Operator(
-        "Sum", Role.SUM, _many(np.add), Rounding.SMOOTHLY, is_sure_of_integers=True, commutes=True,
-        magnitude="Sum", unchanged=_ALONE,
-    ),
-    Operator(
-        "Mul", Role.CHANNEL_MAP, kernel_of(np.multiply), Rounding.ONCE, is_sure_of_integers=True,
-        commutes=True, magnitude="Mul", on_sizes="any", unchanged=_neutral(1, 1, 0),
-        channels=_arithmetic_channels,
-    ),
-    Operator(
-        "Div", Role.CHANNEL_MAP, kernel_of(_divide), Rounding.ONCE, is_sure_of_integers=True,
-        on_sizes="any", unchanged=_neutral(1, 1), channels=_arithmetic_channels,
-    ),
-    Operator(
-        "Neg", Role.CHANNEL_MAP, kernel_of(np.negative), Rounding.NEVER, magnitude="Identity",
-        on_sizes="whole", channels=_negation_channels,
-    ),
+    Operator("Add", Role.SUM, kernel_of(np.add), **_SURE, commutes=True, magnitude="Add",
+             unchanged=_neutral(0, 1, 0), channels=_arithmetic_channels),
+    Operator("Sub", Role.SUM, kernel_of(np.subtract), **_SURE, magnitude="Add",
+             unchanged=_neutral(0, 1), channels=_arithmetic_channels),
+    Operator("Sum", Role.SUM, _many(np.add), Rounding.SMOOTHLY, is_sure_of_integers=True,
+             commutes=True, magnitude="Sum", unchanged=_ALONE),
+    Operator("Mul", Role.CHANNEL_MAP, kernel_of(np.multiply), **_SURE, commutes=True,
+             magnitude="Mul", unchanged=_neutral(1, 1, 0), channels=_arithmetic_channels),
+    Operator("Div", Role.CHANNEL_MAP, kernel_of(_divide), **_SURE, unchanged=_neutral(1, 1),
+             channels=_arithmetic_channels),
+    Operator("Neg", Role.CHANNEL_MAP, kernel_of(np.negative), Rounding.NEVER, magnitude="Identity",
+             on_sizes="whole", channels=_negation_channels),
     # The square root of 64 tokens by Pow is 8 in any library; of 65 it may be one bit off.
-    Operator(
-        "Pow", Role.ELEMENTWISE, kernel_of(_power), Rounding.SMOOTHLY, is_sure_of_integers=True,
-        on_sizes="any", unchanged=_neutral(1, 1), settings=(1,),
-    ),
-    Operator(
-        "Mod", value=_mod, rounding=Rounding.STEPS, is_sure_of_integers=True, on_sizes="whole"
-    ),
-    Operator(
-        "Max", value=_many(np.maximum), rounding=Rounding.NEVER, is_unsure_of_nan=True,
-        commutes=True, magnitude="Max", on_sizes="whole", unchanged=_ALONE,
-    ),
-    Operator(
-        "Min", value=_many(np.minimum), rounding=Rounding.NEVER, is_unsure_of_nan=True,
-        commutes=True, magnitude="Max", on_sizes="whole", unchanged=_ALONE,
-    ),
-    Operator(
-        "Mean", value=_mean, rounding=Rounding.SMOOTHLY, commutes=True, magnitude="Mean",
-        unchanged=_ALONE,
-    ),
-    Operator(
-        "Where", value=_where, rounding=Rounding.NEVER, magnitude="Where", unchanged=_chosen,
-        effort=Effort.MOVES,
-    ),
+    Operator("Pow", Role.ELEMENTWISE, kernel_of(_power), Rounding.SMOOTHLY,
+             is_sure_of_integers=True, on_sizes="any", unchanged=_neutral(1, 1), settings=(1,)),
+    Operator("Mod", value=_mod, rounding=Rounding.STEPS, is_sure_of_integers=True,
+             on_sizes="whole"),
+    Operator("Max", value=_many(np.maximum), **_EXTREME),
+    Operator("Min", value=_many(np.minimum), **_EXTREME),
+    Operator("Mean", value=_mean, rounding=Rounding.SMOOTHLY, commutes=True, magnitude="Mean",
+             unchanged=_ALONE),
+    Operator("Where", value=kernel_of(np.where), rounding=Rounding.NEVER, magnitude="Where",
+             unchanged=_chosen, effort=Effort.MOVES),
     _compared("Equal", np.equal, commutes=True),
     _compared("Greater", np.greater),
     _compared("GreaterOrEqual", np.greater_equal),

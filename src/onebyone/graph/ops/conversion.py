@@ -70,32 +70,20 @@ _SAME_TYPE = first_if(_casts_to_the_same)
 _SCALES = (1, 2, 4, 5, 6, 7)
 
 ROWS = (
-    Operator(
-        "Cast", value=_cast, rounding=Rounding.ONCE, magnitude="Cast", on_sizes="any",
-        entries=_cast_entries, unchanged=_SAME_TYPE, effort=Effort.MOVES,
-    ),
-    Operator(
-        "CastLike", value=_cast, rounding=Rounding.ONCE, unchanged=_SAME_TYPE,
-        effort=Effort.MOVES, unread=(1,),
-    ),
+    Operator("Cast", value=_cast, rounding=Rounding.ONCE, magnitude="Cast", on_sizes="any",
+             entries=_cast_entries, unchanged=_SAME_TYPE, effort=Effort.MOVES),
+    Operator("CastLike", value=_cast, rounding=Rounding.ONCE, unchanged=_SAME_TYPE,
+             effort=Effort.MOVES, unread=(1,)),
     Operator("BitCast", effort=Effort.MOVES),
     Operator("QuantizeLinear", Role.QUANTIZATION, settings=(1, 2)),
     Operator("DequantizeLinear", Role.QUANTIZATION, _dequantised, settings=(1, 2), codes=(0,)),
     Operator("DynamicQuantizeLinear", Role.QUANTIZATION),
-    Operator(
-        "ConvInteger", Role.QUANTIZATION, work=Product(convolution_work, (0, 1)),
-        kind="convolution", codes=(1,),
-    ),
-    Operator(
-        "QLinearConv", Role.QUANTIZATION, work=Product(convolution_work, (0, 3), 8),
-        kind="convolution", settings=_SCALES, codes=(3, 8),
-    ),
-    Operator(
-        "MatMulInteger", Role.QUANTIZATION, work=Product(matmul_work, (0, 1)), kind="product",
-        codes=(0, 1),
-    ),
-    Operator(
-        "QLinearMatMul", Role.QUANTIZATION, work=Product(matmul_work, (0, 3)), kind="product",
-        settings=_SCALES, codes=(0, 3),
-    ),
+    Operator("ConvInteger", Role.QUANTIZATION, work=Product(convolution_work, (0, 1)),
+             kind="convolution", codes=(1,)),
+    Operator("QLinearConv", Role.QUANTIZATION, work=Product(convolution_work, (0, 3), 8),
+             kind="convolution", settings=_SCALES, codes=(3, 8)),
+    Operator("MatMulInteger", Role.QUANTIZATION, work=Product(matmul_work, (0, 1)), kind="product",
+             codes=(0, 1)),
+    Operator("QLinearMatMul", Role.QUANTIZATION, work=Product(matmul_work, (0, 3)), kind="product",
+             settings=_SCALES, codes=(0, 3)),
 )  # fmt: skip

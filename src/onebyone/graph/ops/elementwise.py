@@ -82,10 +82,6 @@ def _prelu(x: Array, slope: Array) -> Array:
     return np.where(x > 0, x, x * slope)
 
 
-def _relu(call: Call, x: Array) -> Array:
-    return np.maximum(x, 0)
-
-
 def _clip(call: Call, x: Array, low: Array | None = None, high: Array | None = None) -> Array:
     if call.version < 11:  # by default the ends of float32: infinities become the largest number
         return np.clip(x, call.get("min", -_LARGEST), call.get("max", _LARGEST)).astype(x.dtype)
@@ -146,9 +142,8 @@ ROWS = (
     ),
     *_plain(
         Rounding.SMOOTHLY,
-        {"HardSwish": _hard_swish, "Mish": lambda x: x * np.tanh(_softplus(x)),
-         "Sigmoid": sigmoid, "Softplus": _softplus, "Softsign": lambda x: x / (1 + np.abs(x)),
-         "Tanh": np.tanh},
+        {"HardSwish": _hard_swish, "Mish": lambda x: x * np.tanh(_softplus(x)), "Sigmoid": sigmoid,
+         "Softplus": _softplus, "Softsign": lambda x: x / (1 + np.abs(x)), "Tanh": np.tanh},
         kind="activation",
     ),
     _smooth("Celu", kernel_of(_celu, alpha=1.0), "activation"),
@@ -164,20 +159,14 @@ ROWS = (
     *_plain(Rounding.NEVER, {"Abs": np.abs}, magnitude="Identity", unchanged=_AGAIN),
     *_plain(Rounding.STEPS, {"Round": np.rint, "Sign": np.sign}, unchanged=_AGAIN),
     *_plain(Rounding.STEPS, {"Ceil": np.ceil, "Floor": np.floor}, unchanged=_AGAIN, on_sizes="any"),
-    Operator(
-        "Relu", Role.ELEMENTWISE, _relu, Rounding.NEVER, is_unsure_of_nan=True,
-        magnitude="Identity", unchanged=_AGAIN, kind="ReLU",
-    ),
-    Operator(
-        "Clip", Role.ELEMENTWISE, _clip, Rounding.NEVER, is_unsure_of_nan=True,
-        unchanged=first_if(_is_unlimited), kind="ReLU6", settings=(1, 2),
-    ),
+    Operator("Relu", Role.ELEMENTWISE, kernel_of(lambda x: np.maximum(x, 0)), Rounding.NEVER,
+             is_unsure_of_nan=True, magnitude="Identity", unchanged=_AGAIN, kind="ReLU"),
+    Operator("Clip", Role.ELEMENTWISE, _clip, Rounding.NEVER, is_unsure_of_nan=True,
+             unchanged=first_if(_is_unlimited), kind="ReLU6", settings=(1, 2)),
     Operator("Shrink", Role.ELEMENTWISE, kernel_of(_shrink, bias=0.0, lambd=0.5), Rounding.STEPS),
-    Operator(
-        "ThresholdedRelu", Role.ELEMENTWISE,
-        kernel_of(lambda x, alpha: np.where(x > alpha, x, 0.0), alpha=1.0), Rounding.STEPS,
-        kind="activation",
-    ),
+    Operator("ThresholdedRelu", Role.ELEMENTWISE,
+             kernel_of(lambda x, alpha: np.where(x > alpha, x, 0.0), alpha=1.0), Rounding.STEPS,
+             kind="activation"),
     Operator("IsInf", value=_is_inf, rounding=Rounding.STEPS),
     Operator("IsNaN", value=kernel_of(np.isnan), rounding=Rounding.STEPS),
     Operator("BitwiseNot", rounding=Rounding.NEVER),

@@ -36,4 +36,4 @@ ROWS = (
     Operator("RNN", work=_RECURRENCE, kind="recurrence", settings=(5,)),
     Operator("Attention", work=_ATTENTION, kind="fused attention", settings=(3,)),
     Operator("LinearAttention", effort=Effort.PRODUCTS),
-)
+)  # fmt: skip

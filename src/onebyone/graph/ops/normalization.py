@@ -154,22 +154,16 @@ def _normalises(
 _SMOOTHLY = Rounding.SMOOTHLY
 
 ROWS = (
-    Operator(
-        "BatchNormalization", Role.CHANNEL_MAP, _batch_norm, _SMOOTHLY,
-        magnitude=_batch_norm_magnitude, channels=_batch_norm_channels, channel_axis=1,
-        kind="batch normalisation", buffers=(3, 4),
-    ),
-    _normalises(
-        "LayerNormalization", _layer_norm, _SMOOTHLY, channel_axis=-1, kind="layer normalisation"
-    ),
+    Operator("BatchNormalization", Role.CHANNEL_MAP, _batch_norm, _SMOOTHLY,
+             magnitude=_batch_norm_magnitude, channels=_batch_norm_channels, channel_axis=1,
+             kind="batch normalisation", buffers=(3, 4)),
+    _normalises("LayerNormalization", _layer_norm, _SMOOTHLY, channel_axis=-1,
+                kind="layer normalisation"),
     _normalises("RMSNormalization", _rms_norm, _SMOOTHLY, kind="layer normalisation"),
-    _normalises(
-        "InstanceNormalization", _instance_norm, _SMOOTHLY, channel_axis=1,
-        kind="instance normalisation",
-    ),
-    _normalises(
-        "GroupNormalization", _group_norm, _SMOOTHLY, channel_axis=1, kind="group normalisation"
-    ),
+    _normalises("InstanceNormalization", _instance_norm, _SMOOTHLY, channel_axis=1,
+                kind="instance normalisation"),
+    _normalises("GroupNormalization", _group_norm, _SMOOTHLY, channel_axis=1,
+                kind="group normalisation"),
     _normalises("MeanVarianceNormalization", _mean_variance, _SMOOTHLY),
     _normalises("LpNormalization", rounding=_SMOOTHLY),
     _normalises("LRN", _lrn),

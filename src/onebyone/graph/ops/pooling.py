@@ -152,21 +152,14 @@ _ONE_TAP = first_if(_has_one_tap)
 _ONE_POSITION = first_if(_has_one_position)
 
 ROWS = (
-    Operator(
-        "AveragePool", Role.SPACE_MAP, _average_pool, Rounding.SMOOTHLY, magnitude="AveragePool",
-        unchanged=_ONE_TAP, channel_axis=1, space=_average_pool_space, kind="average pool",
-    ),
-    Operator(
-        "MaxPool", value=_max_pool, rounding=Rounding.SMOOTHLY, magnitude="MaxPool",
-        unchanged=_ONE_TAP, channel_axis=1, kind="max pool",
-    ),
-    Operator(
-        "GlobalAveragePool", Role.SPACE_MAP, _global(np.add), Rounding.SMOOTHLY,
-        magnitude="GlobalAveragePool", unchanged=_ONE_POSITION, channel_axis=1,
-        space=_global_average_pool_space, kind="adaptive average pool",
-    ),
-    Operator(
-        "GlobalMaxPool", value=_global(np.maximum), rounding=Rounding.SMOOTHLY,
-        magnitude="GlobalMaxPool", unchanged=_ONE_POSITION,
-    ),
+    Operator("AveragePool", Role.SPACE_MAP, _average_pool, Rounding.SMOOTHLY,
+             magnitude="AveragePool", unchanged=_ONE_TAP, channel_axis=1, space=_average_pool_space,
+             kind="average pool"),
+    Operator("MaxPool", value=_max_pool, rounding=Rounding.SMOOTHLY, magnitude="MaxPool",
+             unchanged=_ONE_TAP, channel_axis=1, kind="max pool"),
+    Operator("GlobalAveragePool", Role.SPACE_MAP, _global(np.add), Rounding.SMOOTHLY,
+             magnitude="GlobalAveragePool", unchanged=_ONE_POSITION, channel_axis=1,
+             space=_global_average_pool_space, kind="adaptive average pool"),
+    Operator("GlobalMaxPool", value=_global(np.maximum), rounding=Rounding.SMOOTHLY,
+             magnitude="GlobalMaxPool", unchanged=_ONE_POSITION),
 )  # fmt: skip

@@ -109,17 +109,11 @@ def _extreme(name: str, function: Callable[..., Any]) -> Operator:
 _NOTHING = first_if(_reduces_nothing)
 
 ROWS = (
-    _reduces(
-        "ReduceMean", np.mean, role=Role.SPACE_MAP, magnitude="ReduceMean", unchanged=_NOTHING,
-        space=_reduction_space(Mean()), kind=_kind,
-    ),
-    _reduces(
-        "ReduceSum", np.sum, role=Role.SPACE_MAP, is_sure_of_integers=True, on_sizes="whole",
-        magnitude="ReduceSum", unchanged=_NOTHING, space=_reduction_space(Sum()),
-    ),
-    _reduces(
-        "ReduceProd", np.prod, is_sure_of_integers=True, on_sizes="whole", unchanged=_NOTHING
-    ),
+    _reduces("ReduceMean", np.mean, role=Role.SPACE_MAP, magnitude="ReduceMean", unchanged=_NOTHING,
+             space=_reduction_space(Mean()), kind=_kind),
+    _reduces("ReduceSum", np.sum, role=Role.SPACE_MAP, is_sure_of_integers=True, on_sizes="whole",
+             magnitude="ReduceSum", unchanged=_NOTHING, space=_reduction_space(Sum())),
+    _reduces("ReduceProd", np.prod, is_sure_of_integers=True, on_sizes="whole", unchanged=_NOTHING),
     _extreme("ReduceMax", np.max),
     _extreme("ReduceMin", np.min),
     _reduces("ReduceL1", lambda x, **over: np.abs(x).sum(**over)),
@@ -129,7 +123,5 @@ ROWS = (
     _reduces("ReduceSumSquare", lambda x, **over: np.square(x).sum(**over)),
     Operator("ArgMax", value=_arg(np.argmax), rounding=Rounding.STEPS),
     Operator("ArgMin", value=_arg(np.argmin), rounding=Rounding.STEPS),
-    Operator(
-        "CumSum", rounding=Rounding.SMOOTHLY, is_sure_of_integers=True, magnitude="CumSum"
-    ),
+    Operator("CumSum", rounding=Rounding.SMOOTHLY, is_sure_of_integers=True, magnitude="CumSum"),
 )  # fmt: skip

@@ -270,16 +270,12 @@ def _grid_sample(call: Call, x: Array, grid: Array) -> Array | None:
 
 
 ROWS = (
-    Operator(
-        "Resize", Role.SPACE_MAP, _resize, Rounding.SMOOTHLY, grows=True,
-        unchanged=first_if(_resizes_nothing), space=_resize_space, effort=_effort, kind=_kind,
-        settings=(1, 2),
-    ),
-    Operator(
-        "Upsample", Role.SPACE_MAP, _upsample, Rounding.SMOOTHLY, grows=True,
-        unchanged=first_if(_resizes_nothing), space=_upsample_space, effort=_effort, kind=_kind,
-        settings=(1,),
-    ),
+    Operator("Resize", Role.SPACE_MAP, _resize, Rounding.SMOOTHLY, grows=True,
+             unchanged=first_if(_resizes_nothing), space=_resize_space, effort=_effort, kind=_kind,
+             settings=(1, 2)),
+    Operator("Upsample", Role.SPACE_MAP, _upsample, Rounding.SMOOTHLY, grows=True,
+             unchanged=first_if(_resizes_nothing), space=_upsample_space, effort=_effort,
+             kind=_kind, settings=(1,)),
     Operator("GridSample", value=_grid_sample),
     Operator("AffineGrid", effort=Effort.PRODUCTS),
 )  # fmt: skip

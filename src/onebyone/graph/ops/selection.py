@@ -23,7 +23,7 @@ from onebyone.graph.axes import (
     size,
 )
 from onebyone.graph.constants import constant
-from onebyone.graph.ops.call import Array, Call
+from onebyone.graph.ops.call import Array, Call, kernel_of
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_shape, keeps_told_shape
 
@@ -95,14 +95,6 @@ def _takes_all(node: ir.Node) -> bool:
 
 
 # --- Gather --------------------------------------------------------------------------------------
-
-
-def _gather(call: Call, x: Array, indices: Array) -> Array:
-    return np.take(x, indices, axis=call.get("axis", 0))
-
-
-def _gather_elements(call: Call, x: Array, indices: Array) -> Array:
-    return np.take_along_axis(x, indices, axis=call.get("axis", 0))
 
 
 def _gather_space(node: ir.Node) -> Spatial | Refusal:
@@ -250,27 +242,19 @@ def _moves(name: str, **special: Any) -> Operator:
 
 
 ROWS = (
-    _moves(
-        "Slice", role=Role.SELECTION, value=_slice, magnitude="Slice", on_sizes="whole",
-        entries=_slice_entries, unchanged=first_if(_takes_all), space=_slice_space,
-    ),
-    _moves(
-        "Gather", role=Role.SELECTION, value=_gather, magnitude="Gather", on_sizes="whole",
-        entries=_gather_entries, unchanged=first_if(_gathers_all), space=_gather_space,
-    ),
-    _moves(
-        "Pad", role=Role.SPACE_MAP, value=_pad, magnitude="Pad", grows=True,
-        unchanged=first_if(_pads_nothing), space=_pad_space, settings=(2,),
-    ),
-    _moves(
-        "Expand", role=Role.SPACE_MAP, value=_expand, magnitude="Expand", grows=True,
-        unchanged=first_if(keeps_told_shape), space=_expand_space,
-    ),
-    _moves(
-        "Tile", role=Role.SPACE_MAP, value=_tile, magnitude="Tile", grows=True,
-        unchanged=first_if(keeps_told_shape), space=_tile_space,
-    ),
-    _moves("GatherElements", value=_gather_elements, magnitude="GatherElements"),
+    _moves("Slice", role=Role.SELECTION, value=_slice, magnitude="Slice", on_sizes="whole",
+           entries=_slice_entries, unchanged=first_if(_takes_all), space=_slice_space),
+    _moves("Gather", role=Role.SELECTION, value=kernel_of(np.take, axis=0), magnitude="Gather",
+           on_sizes="whole", entries=_gather_entries, unchanged=first_if(_gathers_all),
+           space=_gather_space),
+    _moves("Pad", role=Role.SPACE_MAP, value=_pad, magnitude="Pad", grows=True,
+           unchanged=first_if(_pads_nothing), space=_pad_space, settings=(2,)),
+    _moves("Expand", role=Role.SPACE_MAP, value=_expand, magnitude="Expand", grows=True,
+           unchanged=first_if(keeps_told_shape), space=_expand_space),
+    _moves("Tile", role=Role.SPACE_MAP, value=_tile, magnitude="Tile", grows=True,
+           unchanged=first_if(keeps_told_shape), space=_tile_space),
+    _moves("GatherElements", value=kernel_of(np.take_along_axis, axis=0),
+           magnitude="GatherElements"),
     _moves("GatherND", magnitude="GatherND"),
     _moves("ScatterElements", effort=_scatter_effort),
     _moves("ScatterND", effort=_scatter_effort),

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.graph.axes import permutation
 from onebyone.graph.constants import constant
 from onebyone.graph.ops.call import Array, Call, Kernel
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_told_shape
 
-__all__ = ["ROWS", "same_entries"]
+__all__ = ["ROWS", "moves_no_number", "same_entries"]
 
 
 def _reshape(call: Call, x: Array, shape: Array) -> Array:
@@ -26,10 +27,6 @@ def _reshape(call: Call, x: Array, shape: Array) -> Array:
 def _flatten(call: Call, x: Array) -> Array:
     axis = call.get("axis", 1)
     axis = axis + x.ndim if axis < 0 else axis
-    return x.reshape(int(np.prod(x.shape[:axis])), -1) if x.size else _flat_empty(x, axis)
-
-
-def _flat_empty(x: Array, axis: int) -> Array:
     return x.reshape(int(np.prod(x.shape[:axis])), int(np.prod(x.shape[axis:])))
 
 
@@ -40,10 +37,6 @@ def _squeeze(call: Call, x: Array, given: Array | None = None) -> Array:
 
 def _unsqueeze(call: Call, x: Array, given: Array | None = None) -> Array:
     return np.expand_dims(x, tuple(call.ints("axes", given) or ()))
-
-
-def _transpose(call: Call, x: Array) -> Array:
-    return np.transpose(x, call.get("perm"))
 
 
 def _dropout(call: Call, x: Array, *rest: Array | None) -> Array | tuple[Array, Array] | None:
@@ -92,14 +85,20 @@ def _is_inference(node: ir.Node) -> bool:
 
 def _stays_in_order(node: ir.Node) -> bool:
     """A Transpose that moves nothing but axes of size 1, and none of those in effect."""
-    x = node.inputs[0]
-    if x is None or x.shape is None:
+    x, order = node.inputs[0], permutation(node)
+    if x is None or x.shape is None or order is None:
         return False
-    backwards = tuple(reversed(range(x.shape.rank())))
-    order = list(node.attributes.get_ints("perm", backwards))
-    long = [axis for axis in order if x.shape[axis] != 1]
     same = [x.shape[axis] for axis in order] == list(x.shape)
-    return long == sorted(long) and (same or order == sorted(order))
+    return moves_no_number(node) and (same or list(order) == sorted(order))
+
+
+def moves_no_number(node: ir.Node) -> bool:
+    """Whether a Transpose only moves axes of size 1."""
+    x, order = node.inputs[0], permutation(node)
+    if x is None or x.shape is None or order is None:
+        return False
+    long = [axis for axis in order if x.shape[axis] != 1]
+    return long == sorted(long)
 
 
 def _view(name: str, value: Kernel, **special: Any) -> Operator:
@@ -123,18 +122,13 @@ ROWS = (
     _view("Squeeze", _squeeze, on_sizes="whole", entries=same_entries),
     _view("Unsqueeze", _unsqueeze, on_sizes="whole", entries=same_entries),
     _view("Flatten", _flatten),
-    Operator(
-        "Transpose", Role.VIEW, _transpose, Rounding.NEVER, magnitude="Transpose",
-        on_sizes="whole", unchanged=first_if(_stays_in_order), effort=Effort.MOVES,
-    ),
-    Operator(
-        "Identity", Role.IDENTITY, lambda call, x: x, Rounding.NEVER, magnitude="Identity",
-        entries=same_entries, unchanged=lambda node: 0, effort=Effort.FREE,
-    ),
-    Operator(
-        "Dropout", Role.IDENTITY, _dropout, Rounding.NEVER, magnitude="Identity",
-        unchanged=first_if(_is_inference), effort=Effort.FREE, settings=(1,),
-    ),
+    Operator("Transpose", Role.VIEW, lambda call, x: np.transpose(x, call.get("perm")),
+             Rounding.NEVER, magnitude="Transpose", on_sizes="whole",
+             unchanged=first_if(_stays_in_order), effort=Effort.MOVES),
+    Operator("Identity", Role.IDENTITY, lambda call, x: x, Rounding.NEVER, magnitude="Identity",
+             entries=same_entries, unchanged=lambda node: 0, effort=Effort.FREE),
+    Operator("Dropout", Role.IDENTITY, _dropout, Rounding.NEVER, magnitude="Identity",
+             unchanged=first_if(_is_inference), effort=Effort.FREE, settings=(1,)),
     _blocked("DepthToSpace", _depth_to_space, channel_axis=1),
     _blocked("SpaceToDepth", _space_to_depth),
 )  # fmt: skip

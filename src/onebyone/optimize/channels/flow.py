@@ -77,14 +77,22 @@ def _product(node: ir.Node, axis: int) -> Flow | None:
 
 
 def _normalised(node: ir.Node, axis: int) -> Flow | None:
-    parameters = [v for v in node.inputs[1:] if v is not None]
+    """A normalisation of each channel by itself, of a batch or of an instance."""
+    parameters = dict.fromkeys((v for v in node.inputs[1:] if v is not None), 0)
+    if axis != 1 or any(constant(v) is None for v in parameters):
+        return None
+    return (
+        None if node.attributes.get_int("training_mode", 0) else _straight(node, 1, 1, parameters)
+    )
+
+
+def _straight(
+    node: ir.Node, before: int, axis: int, constants: dict[ir.Value, int] | None = None
+) -> Flow | None:
+    """Channels of the first operand, on axis `before`, that go on by their numbers."""
     x = node.inputs[0]
-    if axis != 1 or x is None or any(constant(v) is None for v in parameters):
-        return None
-    if node.attributes.get_int("training_mode", 0):
-        return None
-    link = straight(x, node.outputs[0], axis)
-    return None if link is None else Flow(axis, (link,), constants=dict.fromkeys(parameters, 0))
+    link = None if x is None else straight(x, node.outputs[0], before, axis)
+    return None if link is None else Flow(axis, (link,), constants=constants or {})
 
 
 def _convolved(node: ir.Node, axis: int) -> Flow | None:
@@ -93,9 +101,7 @@ def _convolved(node: ir.Node, axis: int) -> Flow | None:
         return None
     groups, channels = node.attributes.get_int("group", 1), channels_of(x, 1)
     if groups == channels == channels_of(node.outputs[0], 1):
-        link = straight(x, node.outputs[0], 1)
-        held = {v: 0 for v in node.inputs[1:] if v is not None}
-        return None if link is None else Flow(axis, (link,), constants=held)
+        return _straight(node, 1, 1, {v: 0 for v in node.inputs[1:] if v is not None})
     if channels is None or channels * (channels_of(node.outputs[0], 1) or 0) > MAX_BLOCKS:
         return None
     kernel = weight if node.op_type == "Conv" else by_rows(weight, groups)
@@ -156,24 +162,11 @@ def _normalised_within(node: ir.Node, axis: int) -> Flow | None:
     return _same(node, axis) if axis < attribute.as_int() % out.shape.rank() else None
 
 
-def _normalised_channels(node: ir.Node, axis: int) -> Flow | None:
-    """An InstanceNormalization: each channel by itself."""
-    parameters = dict.fromkeys((v for v in node.inputs[1:] if v is not None), 0)
-    x = node.inputs[0]
-    link = None if x is None or axis != 1 else straight(x, node.outputs[0], 1)
-    if link is None or any(constant(v) is None for v in parameters):
-        return None
-    return Flow(axis, (link,), constants=parameters)
-
-
 def _viewed(node: ir.Node, axis: int) -> Flow | None:
-    x, before = node.inputs[0], view_axis(node, axis)
-    if x is None or before is None:
+    before = view_axis(node, axis)
+    if before is None or not sized_freely(node, axis, before):
         return None
-    if not sized_freely(node, axis, before):
-        return None
-    link = straight(x, node.outputs[0], before, axis)
-    return None if link is None else Flow(axis, (link,))
+    return _straight(node, before, axis)
 
 
 def _spaced(node: ir.Node, axis: int) -> Flow | None:
@@ -188,8 +181,7 @@ def _spaced(node: ir.Node, axis: int) -> Flow | None:
     kept = [k for k in range(x.shape.rank()) if k not in found.vanished]
     if axis >= len(kept) or kept[axis] in found.maps:
         return None
-    link = straight(x, node.outputs[0], kept[axis], axis)
-    return None if link is None else Flow(axis, (link,))
+    return _straight(node, kept[axis], axis)
 
 
 def _names_channels(node: ir.Node) -> bool:
@@ -198,19 +190,13 @@ def _names_channels(node: ir.Node) -> bool:
     return node.op_type == "Expand" or sizes is not None
 
 
-def _identity(node: ir.Node, axis: int) -> Flow | None:
-    x = node.inputs[0]
-    link = None if x is None else straight(x, node.outputs[0], axis)
-    return None if link is None else Flow(axis, (link,))
-
-
 Reader = Callable[[ir.Node, int], Flow | None]
 
 _BY_TYPE: dict[str, Reader] = {
     **dict.fromkeys(("LpPool", "MaxPool", "GlobalMaxPool"), _pooled),
     **dict.fromkeys(("Max", "Min", "Mul", "Div", "Neg", "Cast"), _same),
     **dict.fromkeys(("Softmax", "LogSoftmax", "LayerNormalization"), _normalised_within),
-    "InstanceNormalization": _normalised_channels,
+    "InstanceNormalization": _normalised,
     "DepthToSpace": blocked,
 }
 
@@ -223,5 +209,5 @@ _READERS: dict[Role, Reader] = {
     Role.VIEW: _viewed,
     Role.SPACE_MAP: _spaced,
     Role.SELECTION: _spaced,
-    Role.IDENTITY: _identity,
+    Role.IDENTITY: lambda node, axis: _straight(node, axis, axis),
 }
