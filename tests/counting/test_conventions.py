@@ -16,7 +16,7 @@ import pytest
 from onebyone.counting.conventions import CONVENTIONS, Counted, by_conventions
 from onebyone.counting.formulas import Work
 from onebyone.counting.operators import KINDS, Ran, grouped
-from onebyone.graph.count_kinds import KIND_OF as ONNX_KINDS
+from onebyone.graph.ops import OPERATORS
 
 torch = pytest.importorskip("torch")
 
@@ -122,7 +122,8 @@ def test_parts_add_up_and_what_is_left_out_is_said() -> None:
 def test_tables_know_the_kinds_that_there_are() -> None:
     assert len(set(KINDS)) == len(KINDS)
     assert {kind for row in CONVENTIONS for kind in row.rules} <= set(KINDS)
-    assert {*ONNX_KINDS.values(), *TORCH_KINDS.values()} <= set(KINDS)
+    onnx_kinds = {row.kind for row in OPERATORS.values() if isinstance(row.kind, str)}
+    assert {*onnx_kinds, *TORCH_KINDS.values()} <= set(KINDS)
 
 
 def test_the_page_quotes_what_the_tools_said() -> None:

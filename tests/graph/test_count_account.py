@@ -18,9 +18,6 @@ from rich.console import Console
 from onebyone.counting.value import Count
 from onebyone.errors import UnreadableModel
 from onebyone.graph.count import count
-from onebyone.graph.count_formulas import PRODUCTS
-from onebyone.graph.count_gaps import _MOVES, _NO_FORMULA
-from onebyone.graph.count_weights import _BUFFERS, _QUANTISED, _RANDOM, _SETTINGS, _UNREAD
 
 from .counted import (
     FLOAT,
@@ -277,15 +274,6 @@ def test_an_unknown_shape_is_never_guessed() -> None:
     assert counted.macs == 0
     assert any("shape of an operand or of the result is unknown" in text for text in reasons)
     assert any("its bytes are not counted" in text for text in reasons)
-
-
-def test_the_tables_name_operators_that_exist() -> None:
-    known = {
-        schema.name for schema in onnx.defs.get_all_schemas_with_history() if not schema.domain
-    }
-    tables = (PRODUCTS, _MOVES, _NO_FORMULA, _BUFFERS, _QUANTISED, _RANDOM, _SETTINGS, _UNREAD)
-    for table in tables:
-        assert set(table) - known <= {"BitCast", "CausalConvWithState", "LinearAttention"}
 
 
 # --- sources, shapes, output -------------------------------------------------------------------

@@ -18,8 +18,8 @@ from onnx.reference import ReferenceEvaluator
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph import evaluate as module
 from onebyone.graph.evaluate import CannotEvaluate, evaluate
-from onebyone.graph.numeric import KERNELS
-from onebyone.graph.numeric.call import Call, is_floating
+from onebyone.graph.ops import OPERATORS
+from onebyone.graph.ops.call import Call, is_floating
 from onebyone.graph.read import read
 
 from ..graphs.drawn import sample
@@ -34,6 +34,9 @@ DISPUTED = {
 }
 # Its own expansion of MeanVarianceNormalization mixes float32 constants with float64 tensors.
 BROKEN = {"test_mvn"}
+
+
+KERNELS = {row.name: row.value for row in OPERATORS.values() if row.value is not None}
 
 
 @cache
@@ -164,12 +167,12 @@ def test_what_starts_or_ends_outside_is_read_as_the_engine_does(size: int, node:
 
 
 def test_columns_come_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
-    from onebyone.graph.numeric import contraction
+    from onebyone.graph.ops import convolution
 
     proto = model("y = Conv <pads=[1,1,1,1]> (x, w)", "float[2,5,9,7] x",
                   constants={"w": (3, 5, 3, 3)})  # fmt: skip
     whole = evaluate(ir.from_proto(proto), feed(proto))["y"]
-    monkeypatch.setattr(contraction, "BAND", 1)
+    monkeypatch.setattr(convolution, "BAND", 1)
     assert np.array_equal(evaluate(ir.from_proto(proto), feed(proto))["y"], whole)
 
 

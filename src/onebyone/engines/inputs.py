@@ -16,7 +16,7 @@ from onebyone.engines.unoptimised import Array
 from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line
 from onebyone.graph.dimensions import evaluated, names
-from onebyone.graph.numeric.call import is_floating
+from onebyone.graph.ops.call import is_floating
 from onebyone.graph.shapes import Sizes
 
 __all__ = [

@@ -20,6 +20,7 @@ __all__ = [
     "numbers",
     "operand",
     "pairs",
+    "permutation",
     "rank",
     "refused",
     "size",
@@ -66,6 +67,10 @@ class Spatial:
         for gone in sorted(self.vanished):
             axis += gone <= axis
         return axis
+
+    def after(self, axis: int) -> int | None:
+        """The axis of the output that axis `axis` of the input becomes; None if it is mapped."""
+        return None if axis in self.maps else axis - sum(k < axis for k in self.vanished)
 
     @property
     def keepdims(self) -> bool:
@@ -157,3 +162,12 @@ def size(value: ir.Value | None, axis: int) -> int | None:
         return None
     length = value.shape[axis]
     return length if isinstance(length, int) else None
+
+
+def permutation(node: ir.Node) -> tuple[int, ...] | None:
+    """Of a Transpose: for each axis of the result that of the operand; None where it is unknown."""
+    x = node.inputs[0]
+    rank = None if x is None or x.shape is None else x.shape.rank()
+    backwards = None if rank is None else tuple(reversed(range(rank)))
+    found = node.attributes.get_ints("perm", backwards)
+    return None if found is None else tuple(found)

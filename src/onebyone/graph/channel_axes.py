@@ -2,51 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import onnx_ir as ir
 
+from onebyone.graph.axes import size
 from onebyone.graph.channels import channel_axis
-from onebyone.graph.operators import Role, role
-from onebyone.graph.spatial import Spatial, spatial
-from onebyone.graph.views import view_axis
+from onebyone.graph.ops import Role, role
+from onebyone.graph.spatial import Spatial, picked, spatial
+from onebyone.graph.views import headed, merged, view_axis
 
-__all__ = ["carried_axis", "channel_axes"]
+__all__ = ["channel_axes"]
 
 
 def channel_axes(graph: ir.Graph) -> dict[ir.Value, int]:
-    """The channel axis of each value that has one, carried forward from where operators fix it."""
+    """The channel axis of each value that has one, carried forward from where operators fix it.
+
+    Channels are followed where a Split or a pick takes some of them, and through views, also
+    those that merge them with other axes or cut them into heads. The graph's shapes are inferred.
+    """
     axes: dict[ir.Value, int] = {}
     for node in graph:
-        axis = carried_axis(node, axes)
-        if axis is not None:
-            axes[node.outputs[0]] = axis
+        axes.update(_carried(node, axes))
     return axes
 
 
-def carried_axis(node: ir.Node, axes: dict[ir.Value, int]) -> int | None:
-    """The channel axis of a node's first result, from those of its operands."""
-    out = node.outputs[0] if node.outputs else None
-    if out is None or out.shape is None:
-        return None
-    axis = channel_axis(node)
+def _carried(node: ir.Node, axes: Mapping[ir.Value, int]) -> Iterator[tuple[ir.Value, int]]:
+    """The results of a node that have channels, and their axes."""
+    x = node.inputs[0] if node.inputs else None
+    before = None if x is None else axes.get(x)
+    if before is not None and (node.op_type == "Split" or picked(node) is not None):
+        yield from ((value, before) for value in node.outputs)
+        return
+    axis = _of_first(node, before, axes) if node.outputs else None
     if axis is not None:
+        yield node.outputs[0], axis
+
+
+def _of_first(node: ir.Node, before: int | None, axes: Mapping[ir.Value, int]) -> int | None:
+    """The channel axis of a node's first result; `before`: that of its first operand."""
+    out, axis = node.outputs[0], channel_axis(node)
+    if out.shape is None or axis is not None:
         return axis
+    rank, found = out.shape.rank(), spatial(node)
     if role(node) is Role.VIEW:
-        if node.inputs[0] not in axes:
-            return min(1, out.shape.rank() - 1) if out.shape.rank() else None
-        return next((k for k in range(out.shape.rank()) if _viewed(node, k, axes)), None)
-    found = spatial(node)
-    if isinstance(found, Spatial) and node.inputs[0] in axes:
-        return _axis_after(found, axes[node.inputs[0]])
-    known = [axes[v] for v in node.inputs if v in axes and v.shape is not None
-             and v.shape.rank() == out.shape.rank()]  # fmt: skip
-    return known[0] if known else None
+        if before is not None:
+            return _viewed(node, before, rank)
+        return min(1, rank - 1) if rank else None
+    if isinstance(found, Spatial) and before is not None:
+        return found.after(before)
+    known = [v for v in node.inputs if v is not None and v in axes]
+    return next((axes[v] for v in known if v.shape and v.shape.rank() == rank), None)
 
 
-def _viewed(node: ir.Node, axis: int, axes: dict[ir.Value, int]) -> bool:
-    source = node.inputs[0]
-    return source in axes and view_axis(node, axis) == axes[source]
+def _viewed(node: ir.Node, before: int, rank: int) -> int | None:
+    """Where a view puts the channels of axis `before`: whole, merged with others, or cut apart.
 
-
-def _axis_after(found: Spatial, axis: int) -> int | None:
-    """The axis of the result that the operand's axis `axis` becomes; None if it is mapped."""
-    return None if axis in found.maps else axis - sum(k < axis for k in found.vanished)
+    Of several parts it is the largest but for the last one, which are the heads of an attention.
+    """
+    whole = [k for k in range(rank) if view_axis(node, k) == before]
+    whole = whole or [k for k in range(rank) if merged(node, k, before)]
+    if whole:
+        return whole[0]
+    heads = [k for k in range(rank) if headed(node, k, before)]
+    return max(heads, key=lambda k: (size(node.outputs[0], k) or 0, k), default=None)

@@ -2,7 +2,7 @@
 
 - 1 MAC = 2 FLOPs: one multiplication with its addition. Adding a bias is counted beside.
 - What is a parameter, and what is not: `count_weights`. Which operators have MACs, how many, and
-  which of these are pointwise: `count_formulas`. All else that computes is listed: `count_gaps`.
+  which of these are pointwise: `ops`. All else that computes is listed: `count_gaps`.
 - A *layer* is a node that has MACs or reads weights. A bias that the next node adds (MatMul, then
   Add) belongs to the layer before it.
 - *Activation bytes* are what an operator reads and writes besides constants, each tensor once;
@@ -16,19 +16,21 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 
 import onnx
 import onnx_ir as ir
 
 from onebyone.counting.formulas import Work
+from onebyone.counting.operators import Operators, Ran, grouped
 from onebyone.counting.tally import Operation, Weight, layers_of, with_bias
 from onebyone.counting.value import Count, total
-from onebyone.graph.count_formulas import PRODUCTS, Product, Site
 from onebyone.graph.count_gaps import uncounted
-from onebyone.graph.count_kinds import operators
 from onebyone.graph.count_walk import Walk, name_of, operand, scope_of, traffic
 from onebyone.graph.count_weights import Reading, operator, readings, trace
 from onebyone.graph.misfit import misfit
+from onebyone.graph.ops import operator_of
+from onebyone.graph.ops.row import Product, Site
 from onebyone.graph.opset import modernise
 from onebyone.graph.peak import peak
 from onebyone.graph.read import read
@@ -81,7 +83,7 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
         weight_bytes=weight_bytes,
         nodes=len(walk.graph),
         peak_activation_bytes=peak(walk),
-        operators=operators(others, walk, work),
+        operators=_operators(others, walk, work),
         inputs=tuple(sizes.inputs.items()),
         assumed=sizes.assumed,
         uncounted=uncounted([node for node in others if node not in work], walk),
@@ -95,13 +97,9 @@ def macs(graph: ir.Graph, sizes: Sizes, nodes: Iterable[ir.Node] | None = None) 
     return sum(work.macs for work in works if work is not None)
 
 
-def _product(node: ir.Node | None) -> Product | None:
-    return None if node is None else PRODUCTS.get(operator(node))
-
-
 def work_of(node: ir.Node, walk: Walk) -> Work | None:
     """The MACs of a node; None if its operator has none, or no shapes are known that fit."""
-    row = _product(node)
+    row = operator_of(node).work
     if row is None:
         return None
     slots = range(len(node.inputs)) if row.operands is None else row.operands
@@ -129,7 +127,7 @@ def _layer_of_bias(node: ir.Node, walk: Walk) -> ir.Node | None:
         return None
     bias, x = sorted(node.inputs, key=lambda value: value not in walk.weights)
     layer = None if x is None else x.producer()
-    row = _product(layer)
+    row = None if layer is None else operator_of(layer).work
     if x is None or layer is None or row is None or _has_bias(layer, row, walk):
         return None
     alone = len(x.uses()) == 1 and not x.is_graph_output()
@@ -181,3 +179,26 @@ def _operation(
         traffic(node, walk),
         scope_of(node),
     )
+
+
+def _operators(
+    nodes: Collection[ir.Node], walk: Walk, work: Mapping[ir.Node, Work]
+) -> tuple[Operators, ...]:
+    """What runs among `nodes`; what computes on constants alone does not."""
+    return grouped(_ran(node, walk, work.get(node)) for node in nodes if not walk.fixed(node))
+
+
+def _ran(node: ir.Node, walk: Walk, work: Work | None) -> Ran:
+    read = next((v for v in node.inputs if v is not None and v not in walk.weights), None)
+    shapes = (
+        [walk.shape(read) or (), walk.shape(node.outputs[0]) or ()] if node.outputs else [(), ()]
+    )
+    elements = [prod(shape) if shape else 0 for shape in shapes]
+    return Ran(operator(node), _kind(node, work, *shapes), work, *elements)
+
+
+def _kind(node: ir.Node, work: Work | None, read: tuple[int, ...], written: tuple[int, ...]) -> str:
+    kind = operator_of(node).kind
+    if callable(kind):
+        return kind(node, read, written)
+    return "linear" if kind == "product" and work is not None and work.pointwise_macs else kind

@@ -7,25 +7,17 @@ from collections.abc import Collection
 import onnx_ir as ir
 
 from onebyone.counting.gaps import ARITHMETIC, CONSTANT, INTEGER, NO_FORMULA, Uncounted, grouped
-from onebyone.graph.count_formulas import PRODUCTS
-from onebyone.graph.count_walk import FREE_VIEWS, Walk, name_of, tensors, traffic
+from onebyone.graph.count_walk import Walk, name_of, tensors, traffic
 from onebyone.graph.count_weights import holds_graph, operator
+from onebyone.graph.ops import operator_of
+from onebyone.graph.ops.row import Effort
 
 __all__ = ["uncounted"]
 
-_MOVING = """
-    BitCast Cast CastLike CenterCropPad Compress Concat ConcatFromSequence Constant ConstantOfShape
-    DepthToSpace Expand EyeLike Gather GatherElements GatherND OneHot Optional OptionalGetElement
-    OptionalHasElement Pad ReverseSequence Scatter ScatterElements ScatterND SequenceAt
-    SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength Slice SpaceToDepth
-    Split SplitToSequence TensorScatter Tile Transpose Trilu Where
-"""
-_MOVES = FREE_VIEWS | set(_MOVING.split())
 _UNKNOWN = (
     "has multiply-accumulates, but the shape of an operand or of the result is unknown, or is none "
     "that it can have"
 )
-_NO_FORMULA = {"AffineGrid", "DFT", "Det", "LinearAttention", "STFT"}
 
 
 def uncounted(nodes: Collection[ir.Node], walk: Walk) -> tuple[Uncounted, ...]:
@@ -49,11 +41,13 @@ def _arithmetic(node: ir.Node, walk: Walk) -> str | None:
         return "its subgraphs are not entered: nothing in them is counted, parameters neither"
     if node.domain:
         return "operator of another domain: what it computes is not known"
-    if node.op_type in PRODUCTS:
+    row = operator_of(node)
+    if row.work is not None:
         return _UNKNOWN
-    if node.op_type in _NO_FORMULA:
+    effort = row.effort(node) if callable(row.effort) else row.effort
+    if effort is Effort.PRODUCTS:
         return NO_FORMULA
-    return None if _moves(node) else _elementary(node, walk)
+    return _elementary(node, walk) if effort is Effort.COMPUTES else None
 
 
 def _elementary(node: ir.Node, walk: Walk) -> str:
@@ -62,13 +56,6 @@ def _elementary(node: ir.Node, walk: Walk) -> str:
     if all(map(_is_integer, tensors(node))):
         return INTEGER
     return ARITHMETIC
-
-
-def _moves(node: ir.Node) -> bool:
-    """Whether the operator only copies, selects or converts numbers."""
-    if node.op_type in ("Resize", "Upsample"):
-        return node.attributes.get_string("mode", "nearest") == "nearest"
-    return node.op_type in _MOVES and node.attributes.get_string("reduction", "none") == "none"
 
 
 def _is_integer(value: ir.Value) -> bool:

@@ -9,7 +9,9 @@ from math import prod
 import onnx_ir as ir
 
 from onebyone.counting.formulas import Shape
-from onebyone.graph.count_weights import Weights, operator
+from onebyone.graph.count_weights import Weights
+from onebyone.graph.ops import OPERATORS, operator_of
+from onebyone.graph.ops.row import Effort
 from onebyone.graph.shapes import Sizes
 
 __all__ = [
@@ -23,9 +25,7 @@ __all__ = [
     "traffic",
 ]
 
-FREE_VIEWS = frozenset(
-    {"Dropout", "Flatten", "Identity", "Reshape", "Shape", "Size", "Squeeze", "Unsqueeze"}
-)
+FREE_VIEWS = frozenset(name for name, row in OPERATORS.items() if row.effort is Effort.FREE)
 """Operators that an engine runs without touching the data."""
 
 
@@ -77,7 +77,7 @@ def tensors(node: ir.Node) -> list[ir.Value]:
 
 def traffic(node: ir.Node, walk: Walk) -> int | None:
     """The bytes that a node reads and writes, without constants; None if they are unknown."""
-    if walk.fixed(node) or operator(node) in FREE_VIEWS:
+    if walk.fixed(node) or operator_of(node).effort is Effort.FREE:
         return 0
     sizes = [bytes_of(value, walk) for value in tensors(node) if value not in walk.weights]
     return None if None in sizes else sum(size for size in sizes if size is not None)

@@ -21,51 +21,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-__all__ = ["Reading", "Weights", "holds_graph", "operator", "readings", "trace"]
+from onebyone.graph.ops import operator_of
 
-_SETTINGS: Mapping[str, tuple[int, ...]] = {
-    "Attention": (3,),
-    "Clip": (1, 2),
-    "DequantizeLinear": (1, 2),
-    "Dropout": (1,),
-    "GRU": (5,),
-    "LSTM": (5, 6),
-    "NonMaxSuppression": (2, 3, 4),
-    "OneHot": (1, 2),
-    "Pad": (2,),
-    "Pow": (1,),
-    "QuantizeLinear": (1, 2),
-    "QLinearConv": (1, 2, 4, 5, 6, 7),
-    "QLinearMatMul": (1, 2, 4, 5, 6, 7),
-    "Range": (0, 1, 2),
-    "Resize": (1, 2),
-    "RNN": (5,),
-    "STFT": (2,),
-    "Upsample": (1,),
-}
-# Of these inputs the operator reads the shape or the type alone, never a number.
-_UNREAD: Mapping[str, tuple[int, ...]] = {
-    "CastLike": (1,),
-    "EyeLike": (0,),
-    "Shape": (0,),
-    "Size": (0,),
-}
-_BUFFERS: Mapping[str, tuple[int, ...]] = {"BatchNormalization": (3, 4)}
-_QUANTISED: Mapping[str, tuple[int, ...]] = {
-    "ConvInteger": (1,),
-    "DequantizeLinear": (0,),
-    "MatMulInteger": (0, 1),
-    "QLinearConv": (3, 8),
-    "QLinearMatMul": (0, 3),
-}
-_RANDOM = {
-    "Bernoulli",
-    "Multinomial",
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-}
+__all__ = ["Reading", "Weights", "holds_graph", "operator", "readings", "trace"]
 
 Weights = Mapping[ir.Value, tuple[ir.Value, ...]]
 """Each fixed value -> the weights (initialisers) that it is computed from, perhaps none."""
@@ -109,10 +67,10 @@ def trace(graph: ir.Graph) -> Weights:
 
 
 def _is_fixed(node: ir.Node, fixed: Weights) -> bool:
-    if node.op_type in _RANDOM or any(holds_graph(a) for a in node.attributes.values()):
+    row = operator_of(node)
+    if row.is_random or any(holds_graph(a) for a in node.attributes.values()):
         return False
-    unread = _UNREAD.get(operator(node), ())
-    read = [value for slot, value in enumerate(node.inputs) if slot not in unread]
+    read = [value for slot, value in enumerate(node.inputs) if slot not in row.unread]
     return all(value is None or value in fixed for value in read)
 
 
@@ -123,15 +81,13 @@ def holds_graph(attribute: ir.Attr) -> bool:
 
 def readings(node: ir.Node, weights: Weights) -> Iterator[Reading]:
     """The weights that a node reads, slot by slot; one that it reads twice comes twice."""
-    name = operator(node)
-    buffers = _BUFFERS.get(name, ())
-    settings = _SETTINGS.get(name, ()) + _UNREAD.get(name, ())
+    row = operator_of(node)
     for slot, value in enumerate(node.inputs):
-        if value is None or slot in settings:
+        if value is None or slot in row.settings or slot in row.unread:
             continue
         for weight in weights.get(value, ()):
-            if weight is not value or _is_weight(value, slot in _QUANTISED.get(name, ())):
-                yield Reading(weight, slot in buffers)
+            if weight is not value or _is_weight(value, slot in row.codes):
+                yield Reading(weight, slot in row.buffers)
 
 
 def _is_weight(value: ir.Value, quantised: bool) -> bool:

@@ -2,14 +2,14 @@
 
 The nodes run in the order of the graph. A tensor is dropped after its last use, and a weight is
 widened where it is used and not kept, so the memory is that of the widest moment. The common
-operators have kernels in `graph.numeric`; every other one runs in the reference implementation of
+operators have kernels in `graph.ops`; every other one runs in the reference implementation of
 the onnx package, one node at a time; If, Loop and Scan run their subgraphs here.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,17 +21,12 @@ from onnx.reference import ReferenceEvaluator
 
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.exact import numbers
-from onebyone.graph.numeric import KERNELS
-from onebyone.graph.numeric.call import Array, Call, is_floating
+from onebyone.graph.ops import OPERATORS, operator_of
+from onebyone.graph.ops.call import Array, Call, call_of, is_floating
 from onebyone.graph.time_limit import TakesTooLong
 
-__all__ = ["RANDOM", "CannotEvaluate", "Run", "computed", "evaluate", "outputs_of"]
+__all__ = ["CannotEvaluate", "Run", "computed", "evaluate", "outputs_of", "reference"]
 
-# Two runs would differ, so there is no reference to compare with.
-RANDOM = frozenset(
-    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
-     "RandomUniformLike"}
-)  # fmt: skip
 Outputs = list[Any]
 # Before, operators broadcast along an axis of theirs, dropped out unless told not to, ...
 _FIRST_OPSET = 7
@@ -193,36 +188,35 @@ def _check_meaning(node: ir.Node, run: Run) -> None:
 
 
 def _kernel(node: ir.Node, inputs: list[Any], run: Run) -> Outputs:
-    kernel = KERNELS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    row = OPERATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    kernel = None if row is None else row.value
     result = None if kernel is None else kernel(_call(node, run), *inputs)
     if result is None:
-        return _reference(node, inputs, run)
+        if operator_of(node).is_random:
+            raise CannotEvaluate(f"{node.op_type} node {node.name!r} draws random numbers")
+        return reference(node, inputs, run.opsets)
     return list(result) if isinstance(result, tuple) else [result]
 
 
 def _call(node: ir.Node, run: Run) -> Call:
-    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     version = run.opsets.get(node.domain) or run.opsets.get("ai.onnx", 1)
-    return Call(node.op_type, version, len(node.outputs), attributes, run.dtype)
+    return call_of(node, version, run.dtype)
 
 
-def _reference(node: ir.Node, inputs: list[Any], run: Run) -> Outputs:
-    """One node in the reference implementation of the onnx package."""
-    if node.op_type in RANDOM:
-        raise CannotEvaluate(f"{node.op_type} node {node.name!r} draws random numbers")
+def reference(node: ir.Node, inputs: Sequence[Any], opsets: Mapping[str, int]) -> Outputs:
+    """One node in the reference implementation of the onnx package: its outputs, None if absent."""
     proto = ir.to_proto(node)
-    given = {name: x for name, x in zip(proto.input, inputs, strict=True) if name}
-    outputs = [name for name in proto.output if name]
-    graph = onnx.helper.make_graph(
-        [proto],
-        "one_node",
-        [onnx.helper.make_empty_tensor_value_info(name) for name in given],
-        [onnx.helper.make_empty_tensor_value_info(name) for name in outputs],
-    )
-    opsets = [onnx.helper.make_opsetid(*item) for item in run.opsets.items()]
-    model = onnx.helper.make_model(graph, opset_imports=opsets)
+    named = [f"x{k}" if x is not None else "" for k, x in enumerate(inputs)]
+    outputs = ["" if value.name == "" else f"y{k}" for k, value in enumerate(node.outputs)]
+    proto.input[:], proto.output[:] = named, outputs
+    given = {name: x for name, x in zip(named, inputs, strict=True) if name}
+    info = onnx.helper.make_empty_tensor_value_info
+    ends = [info(name) for name in given], [info(name) for name in outputs if name]
+    graph = onnx.helper.make_graph([proto], "one_node", *ends)
+    versions = [onnx.helper.make_opsetid(*item) for item in opsets.items()]
+    model = onnx.helper.make_model(graph, opset_imports=versions)
     results = iter(ReferenceEvaluator(model).run(None, given))
-    return [next(results) if name else None for name in proto.output]
+    return [next(results) if name else None for name in outputs]
 
 
 def _branch(node: ir.Node, inputs: list[Any], run: Run) -> Outputs:

@@ -15,18 +15,14 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
-from onebyone.graph.numeric import KERNELS
-from onebyone.graph.numeric.call import Call
+from onebyone.graph.ops import operator_of
+from onebyone.graph.ops.call import call_of
 
 __all__ = ["known_numbers"]
 
 MAX_ELEMENTS = 64
 """Sizes and bounds are short; anything longer is data."""
 
-_ARITHMETIC = {"Add", "Sub", "Mul", "Div", "Mod", "Neg", "Max", "Min", "ReduceProd", "ReduceSum"}
-_VIEWS = {"Reshape", "Squeeze", "Transpose", "Unsqueeze"}
-_FOLDS = _ARITHMETIC | _VIEWS | {"Cast", "Concat", "ConstantOfShape", "Gather", "Slice"}
-_EXACT = {"Add", "Cast", "Ceil", "Div", "Floor", "Mul", "Pow", "Sqrt", "Sub"}
 _INTEGERS = {ir.DataType.INT64, ir.DataType.INT32}
 _FLOATS: dict[ir.DataType | None, np.dtype[Any]] = {
     ir.DataType.FLOAT: np.dtype(np.float32),
@@ -49,25 +45,24 @@ def known_numbers(node: ir.Node, known: dict[ir.Value, Array], version: int) -> 
 def _computed(node: ir.Node, known: dict[ir.Value, Array], version: int) -> Array | None:
     if node.domain != "" or len(node.outputs) != 1:
         return None
-    kind = node.outputs[0].dtype
-    if kind not in _INTEGERS and not (kind in _FLOATS and node.op_type in _EXACT):
+    kind, row = node.outputs[0].dtype, operator_of(node)
+    if kind not in _INTEGERS and not (kind in _FLOATS and row.on_sizes == "any"):
         return None
     if node.op_type == "Shape":
         return _sizes(node, range(*_span(node)))
     if node.op_type == "Gather" and _shape_of(node.inputs[0]) is not None:
         return _entry(node, known)
-    if node.op_type not in _FOLDS | _EXACT:
+    if not row.on_sizes or row.value is None:
         return None
     inputs = [_array(value, known) for value in node.inputs]
     if not all(array is not None and _is_size(array) for array in inputs):
         return None
     if node.op_type == "ConstantOfShape" and not _is_short(inputs[0]):
         return None
-    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
-    call = Call(node.op_type, version, 1, attributes, _FLOATS.get(kind, np.dtype(np.float64)))
+    call = call_of(node, version, _FLOATS.get(kind, np.dtype(np.float64)))
     try:
         with np.errstate(all="raise"):
-            array = np.asarray(KERNELS[node.op_type](call, *inputs))
+            array = np.asarray(row.value(call, *inputs))
     except (ArithmeticError, LookupError, ValueError):
         return None  # the engine shall say what it does there, if it ever comes to it
     # The square root of 64 tokens by Pow is 8 in any library; of 65 it may be one bit off.

@@ -22,32 +22,12 @@ import onnx_ir as ir
 from onebyone.algebra.weights import Array
 from onebyone.graph.evaluate import Run, computed
 from onebyone.graph.exact import numbers
-from onebyone.graph.numeric.call import is_floating
+from onebyone.graph.ops import operator_of
+from onebyone.graph.ops.call import call_of, is_floating
 
 __all__ = ["Sized", "magnitudes"]
 
 _STEP = 2.0**-20
-
-_SUMS = frozenset(
-    {
-        *("Add", "AveragePool", "Cast", "Concat", "Conv", "ConvTranspose", "CumSum"),
-        *("DepthToSpace", "Einsum", "Expand", "Flatten", "Gather", "GatherElements", "GatherND"),
-        *("Gemm", "GlobalAveragePool", "GlobalMaxPool", "Identity", "MatMul", "Max", "MaxPool"),
-        *("Mean", "Mul", "Pad", "ReduceMean", "ReduceSum", "Reshape", "Slice", "SpaceToDepth"),
-        *("Split", "Squeeze", "Sum", "Tile", "Transpose", "Unsqueeze", "Where"),
-    }
-)
-"""Operators for which m of the result is the same operator of the m of what they read."""
-
-_INSTEAD = {
-    "Abs": "Identity",
-    "Dropout": "Identity",
-    "Min": "Max",
-    "Neg": "Identity",
-    "Relu": "Identity",
-    "Sub": "Add",
-}
-"""Operators for which it is another one."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +79,12 @@ def _sizes(
 ) -> list[Any]:
     if not any(_is_float(x) for x in results):
         return list(results)
-    if node.op_type == "BatchNormalization" and node.domain == "":
-        return _normalised(node, sizes)
-    op = _INSTEAD.get(node.op_type, node.op_type)
-    if node.domain != "" or op not in _SUMS:
+    op = operator_of(node).magnitude
+    if op is None:
         return _moved(node, results, values, sizes, rng)
+    if callable(op):
+        call = call_of(node, sizes.opsets.get("", 1))
+        return [op(call, *(sizes.value(v) for v in node.inputs))]
     count = 1 if op == "Identity" else len(node.inputs)
     same = ir.Node("", op, node.inputs[:count], [*_unsigned_factors(node)],
                    num_outputs=len(node.outputs))  # fmt: skip
@@ -117,14 +98,6 @@ def _unsigned_factors(node: ir.Node) -> Iterator[ir.Attr]:
     for name, attribute in node.attributes.items():
         factor = name in ("alpha", "beta")
         yield ir.AttrFloat32(name, abs(attribute.as_float())) if factor else attribute
-
-
-def _normalised(node: ir.Node, sizes: Run) -> list[Any]:
-    """scale·(x − mean)/σ + bias with every term positive: the mean is read as −|mean|."""
-    x, scale, bias, mean, variance = (sizes.value(v) for v in node.inputs[:5])
-    factor = scale / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
-    along = (-1, *(1,) * (x.ndim - 2))
-    return [x * factor.reshape(along) + (bias + mean * factor).reshape(along)]
 
 
 def _moved(

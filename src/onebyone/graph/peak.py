@@ -11,8 +11,9 @@ import onnx_ir as ir
 
 from onebyone.counting import peak as counting
 from onebyone.counting.peak import Touched
-from onebyone.graph.count_walk import FREE_VIEWS, Walk, bytes_of
-from onebyone.graph.count_weights import operator
+from onebyone.graph.count_walk import Walk, bytes_of
+from onebyone.graph.ops import operator_of
+from onebyone.graph.ops.row import Effort
 
 __all__ = ["peak"]
 
@@ -27,7 +28,8 @@ def _touched(walk: Walk) -> Iterator[Touched[ir.Value]]:
         if walk.fixed(node):
             continue
         read = [v for v in node.inputs if v is not None and v not in walk.weights]
-        viewed = read[0] if read and operator(node) in FREE_VIEWS else None
+        is_view = operator_of(node).effort is Effort.FREE
+        viewed = read[0] if read and is_view else None
         # An output without a name is one that nobody asked for.
         made = [(v, bytes_of(v, walk) if v.name and viewed is None else 0) for v in node.outputs]
         yield Touched([*((v, bytes_of(v, walk)) for v in read), *made], node.outputs, viewed)

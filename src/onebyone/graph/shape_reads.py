@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 
 __all__ = ["ShapeReads", "consumers", "entries_used"]
 

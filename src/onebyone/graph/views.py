@@ -9,13 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 import onnx_ir as ir
 
-from onebyone.algebra.layout import Dim, Reshape, Transpose, View, channel_axis_after, dim
-from onebyone.graph.axes import integers
+from onebyone.algebra.layout import (
+    Dim,
+    Reshape,
+    Transpose,
+    View,
+    channel_axis_after,
+    dim,
+    divide,
+    product,
+)
+from onebyone.algebra.weights import Array
+from onebyone.graph.axes import integers, permutation
 from onebyone.graph.symbolic import expression_of
 
-__all__ = ["dims_of", "monomial", "view", "view_axis"]
+__all__ = ["dims_of", "headed", "merged", "monomial", "view", "view_axis"]
 
 
 def monomial(size: int | ir.SymbolicDim) -> Dim | None:
@@ -60,11 +71,8 @@ def dims_of(value: ir.Value | None) -> tuple[Dim, ...] | None:
 def view(node: ir.Node) -> View | None:
     """What a view node does to its operand's axes; None if a shape is unknown."""
     if node.op_type == "Transpose":
-        shape = node.outputs[0].shape
-        if shape is None:
-            return None
-        backwards = tuple(reversed(range(shape.rank())))
-        return Transpose(tuple(node.attributes.get_ints("perm", backwards)))
+        order = permutation(node)
+        return None if order is None else Transpose(order)
     after = dims_of(node.outputs[0])
     return None if after is None else Reshape(after)
 
@@ -105,3 +113,31 @@ def _flattens(node: ir.Node, source: int | None, axis: int) -> bool:
     start = node.attributes.get_int("axis", 1)
     start += x.shape.rank() if start < 0 else 0
     return source is not None and (source >= start) == (axis == 1)
+
+
+def merged(node: ir.Node, axis: int, before: int) -> tuple[Array, Array] | None:
+    """(outs, sources) where each channel becomes P·Q of the result."""
+    dims, after = dims_of(node.inputs[0]), dims_of(node.outputs[0])
+    if dims is None or after is None:
+        return None
+    outer = divide(product(dims[:before]), product(after[:axis]))
+    inner = None if outer is None else divide(after[axis], product([outer, dims[before]]))
+    if outer is None or inner is None or outer[1] or inner[1] or dims[before][1]:
+        return None
+    p, c, q = outer[0], dims[before][0], inner[0]
+    return (np.arange(p * c * q), np.tile(np.repeat(np.arange(c), q), p)) if c > 1 else None
+
+
+def headed(node: ir.Node, axis: int, before: int) -> tuple[Array, Array] | None:
+    """(outs, sources) where each channel of the result is one of several, P times over."""
+    dims, after = dims_of(node.inputs[0]), dims_of(node.outputs[0])
+    if dims is None or after is None or dims[before][1] or after[axis][1]:
+        return None
+    outer = divide(product(after[:axis]), product(dims[:before]))
+    inner = None if outer is None else divide(dims[before], product([outer, after[axis]]))
+    if outer is None or inner is None or outer[1] or inner[1] or after[axis][0] == 1:
+        return None
+    if inner[0] == 1:  # the last part is what a head consists of
+        return None
+    heads = np.repeat(np.arange(after[axis][0]), inner[0])
+    return np.tile(heads, outer[0]), np.arange(dims[before][0])

@@ -18,7 +18,7 @@ from onebyone.graph.axes import Spatial
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import spatial
 from onebyone.optimize.channels.flow import flow

@@ -16,7 +16,7 @@ from onebyone.engines.unoptimised import ENGINE, Array, Run, flat, opened
 from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate, evaluate
-from onebyone.graph.numeric.call import is_floating
+from onebyone.graph.ops.call import is_floating
 from onebyone.graph.time_limit import TakesTooLong, time_limit
 from onebyone.verify.blame import blame
 from onebyone.verify.bound import Noise, half_of_the_digits, samples, unit_roundoff

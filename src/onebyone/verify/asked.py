@@ -15,7 +15,7 @@ from onebyone.engines.unoptimised import Run
 from onebyone.errors import OnebyoneError
 from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate
-from onebyone.graph.numeric.call import is_floating
+from onebyone.graph.ops.call import is_floating
 from onebyone.graph.shapes import Sizes
 from onebyone.verify.answers import NUMPY, Answer, Reference
 from onebyone.verify.certificate import OutputCheck, Trial

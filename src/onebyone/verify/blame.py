@@ -7,7 +7,7 @@ import onnx_ir as ir
 from onebyone.engines.inputs import fed
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.checks import one_line
-from onebyone.graph.numeric.call import is_floating
+from onebyone.graph.ops.call import is_floating
 from onebyone.graph.shapes import infer
 
 __all__ = ["blame", "leaves_choice"]

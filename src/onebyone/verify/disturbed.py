@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from onebyone.engines.unoptimised import Array, flat
 from onebyone.graph.evaluate import evaluate
-from onebyone.graph.numeric.call import is_floating
+from onebyone.graph.ops.call import is_floating
 from onebyone.verify.bound import unit_roundoff
 
 __all__ = ["disturbed"]

@@ -20,7 +20,7 @@ import onnx_ir as ir
 from onebyone.engines.inputs import Feed
 from onebyone.engines.unoptimised import Array
 from onebyone.errors import OnebyoneError
-from onebyone.graph.numeric.call import is_floating
+from onebyone.graph.ops.call import is_floating
 from onebyone.graph.time_limit import time_limit
 from onebyone.verify.answers import NUMPY, Answer, Reference, noise, reference
 from onebyone.verify.bound import FACTOR, SAMPLES, Noise, half_of_the_digits

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from onebyone.engines.inputs import Feed, chosen_shapes, random_inputs
 from onebyone.engines.unoptimised import Array
-from onebyone.graph.numeric.call import is_floating
+from onebyone.graph.ops.call import is_floating
 from onebyone.graph.shapes import Sizes
 from onebyone.verify.bound import unit_roundoff
 from onebyone.verify.cancel import Cancellation, added_inputs, cancellations

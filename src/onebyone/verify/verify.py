@@ -34,7 +34,7 @@ from onebyone.errors import CheckFailed, UsageError
 from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate
 from onebyone.graph.memory_limit import check_room
-from onebyone.graph.numeric.call import is_floating
+from onebyone.graph.ops.call import is_floating
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, name_inputs, shapes_of
 from onebyone.verify.answers import (

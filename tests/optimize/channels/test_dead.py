@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onebyone.graph.numeric.elementwise import sigmoid
+from onebyone.graph.ops.elementwise import sigmoid
 from onebyone.graph.read import read
 from onebyone.graph.shapes import infer
 from onebyone.optimize.channels.dead import Dead, find

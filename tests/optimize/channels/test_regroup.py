@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
+from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.read import read
 from onebyone.graph.shapes import infer
 from onebyone.optimize.channels.flow import flow
 from onebyone.optimize.channels.links import Flow
-from onebyone.optimize.channels.tracks import tracks
 
 from ...graphs.run import run
 from ...graphs.text import model
@@ -29,7 +29,7 @@ def _flow(proto: ModelProto) -> Flow | None:
     """Of the last node."""
     made = read(proto)
     infer(made)
-    axes, node = tracks(made.graph), list(made.graph)[-1]
+    axes, node = channel_axes(made.graph), list(made.graph)[-1]
     out = node.outputs[0]
     return flow(node, axes[out], axes) if out in axes else None
 

@@ -22,9 +22,10 @@ from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Exact
 from onebyone.graph.fold import known_numbers
 from onebyone.graph.form import constant_tensor
-from onebyone.graph.simplify.known import FOLDED, Known, computed, stored
-from onebyone.graph.simplify.noops import same_shape
-from onebyone.graph.simplify.sizes import Entries, entries_of
+from onebyone.graph.ops import operator_of
+from onebyone.graph.ops.sizes import Entries, same_shape
+from onebyone.graph.simplify.known import Known, computed, stored
+from onebyone.graph.simplify.sizes import entries_of
 
 __all__ = ["fold_constants"]
 
@@ -285,7 +286,7 @@ def _affordable(node: ir.Node, operands: Iterable[Known | None]) -> bool:
     for value in node.outputs:
         sizes = [n for n in value.shape or () if isinstance(n, int)]
         if value.shape is None or len(sizes) < value.shape.rank():
-            return given < 4096 and node.op_type not in _GROWING
+            return given < 4096 and not operator_of(node).grows
         made += int(np.prod(sizes, dtype=object))
     return made <= max(_ELEMENTS, 4 * given)
 
@@ -296,13 +297,10 @@ def _candidates(graph: ir.Graph) -> set[ir.Node]:
     for node in graph.all_nodes():
         makers = [(x, None if x is None else x.producer()) for x in node.inputs]
         known = all(x is None or m in found or _tensor(x) is not None for x, m in makers)
-        if node.domain == "" and node.op_type in FOLDED and (known or node.op_type == "Shape"):
+        foldable = operator_of(node).rounding is not None
+        if foldable and (known or node.op_type == "Shape"):
             found.add(node)
     return found
-
-
-_GROWING = {"ConstantOfShape", "EyeLike", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile",
-            "Upsample"}  # fmt: skip
 
 
 def _remove(node: ir.Node) -> None:

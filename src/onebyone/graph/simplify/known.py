@@ -11,63 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
-from onnx.reference import ReferenceEvaluator
 
 from onebyone.algebra.weights import Array
-from onebyone.graph.numeric import KERNELS
-from onebyone.graph.numeric.call import Call, is_floating
+from onebyone.graph.evaluate import reference
+from onebyone.graph.ops import operator_of
+from onebyone.graph.ops.call import call_of, is_floating
+from onebyone.graph.ops.row import Rounding
 
-__all__ = ["FOLDED", "Known", "computed", "stored"]
+__all__ = ["Known", "computed", "stored"]
 
-
-class _Rounds(Enum):
-    """What an operator's rounding can do."""
-
-    NEVER = "exact in any precision, for any type"
-    ONCE = "rounded once, as IEEE 754 says: every engine gives the same bits"
-    SMOOTHLY = "continuous: different orders of calculation differ by rounding"
-    STEPS = "the last bit of an operand can decide"
-
-
-_BY_ROUNDING = {
-    _Rounds.NEVER: "Abs And BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Clip Compress "
-    "Concat ConstantOfShape DepthToSpace Dropout Expand EyeLike Flatten Gather GatherElements "
-    "GatherND Identity Max Min Neg Not OneHot Or Pad ReduceMax ReduceMin Relu Reshape "
-    "ReverseSequence ScatterElements ScatterND Shape Size Slice SpaceToDepth Split Squeeze "
-    "Tile Transpose Trilu Unsqueeze Where Xor",
-    _Rounds.ONCE: "Add Cast CastLike Div Mul Reciprocal Sqrt Sub",
-    _Rounds.SMOOTHLY: "Acos Acosh Asin Asinh Atan Atanh AveragePool BatchNormalization Celu Conv "
-    "ConvTranspose Cos Cosh CumSum Det Einsum Elu Erf Exp Gelu Gemm GlobalAveragePool "
-    "GlobalMaxPool GroupNormalization HardSigmoid HardSwish InstanceNormalization "
-    "LayerNormalization LeakyRelu Log LogSoftmax LpNormalization MatMul MaxPool Mean "
-    "MeanVarianceNormalization Mish PRelu Pow RMSNormalization Range ReduceL1 ReduceL2 "
-    "ReduceLogSum ReduceLogSumExp ReduceMean ReduceProd ReduceSum ReduceSumSquare Resize Selu "
-    "Sigmoid Sin Sinh Softmax Softplus Softsign Sum Swish Tan Tanh Upsample",
-    _Rounds.STEPS: "ArgMax ArgMin Ceil Equal Floor Greater GreaterOrEqual IsInf IsNaN Less "
-    "LessOrEqual Mod NonZero Round Shrink Sign ThresholdedRelu",
-}
-_ROUNDS = {op: rounds for rounds, ops in _BY_ROUNDING.items() for op in ops.split()}
-"""Operator -> what its rounding does; others stay. Quantisation is one of those: engines look for
-its operators, and a weight that is stored in 8 bits would take 32."""
-
-FOLDED = frozenset(_ROUNDS)
-"""The operators that are computed here."""
 
 _TYPES = frozenset(
     {"bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16",
      "bfloat16", "float32", "float64"}
 )  # fmt: skip
-_WHOLE = {"Add", "CumSum", "Div", "MatMul", "Mod", "Mul", "Pow", "Range", "ReduceProd", "ReduceSum",
-          "Sub", "Sum"}  # fmt: skip
-"""What is calculated with integers as with numbers, engines and NumPy alike."""
-_ORDERED = {"Clip", "Max", "Min", "ReduceMax", "ReduceMin", "Relu"}
-"""These differ in what they make of NaN."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +74,7 @@ def computed(
     array([2., 4.], dtype=float32)
     """
     given = [known for known in operands if known is not None]
-    if node.op_type not in _ROUNDS or not all(k.array.dtype.name in _TYPES for k in given):
+    if operator_of(node).rounding is None or not all(k.array.dtype.name in _TYPES for k in given):
         return None
     try:
         with np.errstate(all="ignore"):
@@ -140,36 +101,34 @@ def _results(
     wide = _run(node, [None if k is None else k.wide for k in operands], version, np.float64)
     if wide is None or not all(map(_agree, own, wide)):
         return None
-    if _rounds(node) is _Rounds.STEPS and not determined and not all(map(_same, own, wide)):
+    rounding = operator_of(node).rounding
+    if rounding is Rounding.STEPS and not determined and not all(map(_same, own, wide)):
         return None
-    sure = determined and _rounds(node) is not _Rounds.SMOOTHLY
-    return tuple(_known(a, b, sure, _rounds(node)) for a, b in zip(own, wide, strict=True))
-
-
-def _rounds(node: ir.Node) -> _Rounds:
-    return _ROUNDS[node.op_type]
+    sure = determined and rounding is not Rounding.SMOOTHLY
+    stepped = rounding is Rounding.STEPS
+    return tuple(_known(a, b, sure, stepped) for a, b in zip(own, wide, strict=True))
 
 
 def _needs_exact(node: ir.Node, given: Sequence[Known]) -> bool:
     """Whether float64 can give anything but what the tensor's own type gives."""
     floating = any(is_floating(known.array.dtype) for known in given)
     rounded = any(known.exact is not None for known in given)
-    return rounded or (floating and _rounds(node) is not _Rounds.NEVER)
+    return rounded or (floating and operator_of(node).rounding is not Rounding.NEVER)
 
 
 def _defined(node: ir.Node, given: Sequence[Known]) -> bool:
     """Whether engines and NumPy mean the same by it."""
     if node.attributes.get_string("reduction", "none") != "none":
         return node.op_type not in ("ScatterElements", "ScatterND")
-    arrays = [known.array for known in given]
+    row, arrays = operator_of(node), [known.array for known in given]
     floating = [array for array in arrays if is_floating(array.dtype)]
     if floating:
-        return node.op_type not in _ORDERED or not any(np.isnan(array).any() for array in floating)
+        return not row.is_unsure_of_nan or not any(np.isnan(array).any() for array in floating)
     if node.op_type in ("Div", "Mod"):
         return bool((arrays[1] != 0).all()) and not any(map(_lowest, arrays))
     if node.op_type == "Pow":
         return arrays[0].dtype == arrays[1].dtype and bool((arrays[1] >= 0).all())
-    return node.op_type in _WHOLE or _rounds(node) in (_Rounds.NEVER, _Rounds.STEPS)
+    return row.is_sure_of_integers or row.rounding in (Rounding.NEVER, Rounding.STEPS)
 
 
 def _lowest(array: Array) -> bool:
@@ -182,8 +141,8 @@ def _typed(array: Array, value: ir.Value) -> bool:
     return bool(array.dtype == wanted) and array.dtype.name in _TYPES
 
 
-def _known(own: Array, wide: Array, determined: bool, rounds: _Rounds) -> Known:
-    if not is_floating(own.dtype) or rounds is _Rounds.STEPS:
+def _known(own: Array, wide: Array, determined: bool, stepped: bool) -> Known:
+    if stepped or not is_floating(own.dtype):
         return Known(own, None, determined)
     return _both(own, wide, determined)
 
@@ -259,20 +218,16 @@ def _run(
     node: ir.Node, arrays: Sequence[Array | None], version: int, kind: Any
 ) -> tuple[Array, ...] | None:
     """The node's results in one floating type."""
-    dtype = np.dtype(kind)
-    if (
-        dtype.itemsize < 4 and _rounds(node) is _Rounds.SMOOTHLY
-    ):  # NumPy has no fast products of halves
+    dtype, row = np.dtype(kind), operator_of(node)
+    if dtype.itemsize < 4 and row.rounding is Rounding.SMOOTHLY:
+        # NumPy has no fast products of halves.
         found = _run(node, [_widened(array) for array in arrays], version, np.float32)
         return None if found is None else tuple(_narrowed(array, dtype) for array in found)
-    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
-    call = Call(node.op_type, version, len(node.outputs), attributes, dtype)
-    kernel = KERNELS.get(node.op_type)
-    result = None if kernel is None else kernel(call, *arrays)
+    result = None if row.value is None else row.value(call_of(node, version, dtype), *arrays)
     if result is None and node.op_type == "Dropout":  # in training
         return None
     if result is None:
-        result = _reference(node, arrays, version)
+        result = reference(node, arrays, {"": version})
     results = result if isinstance(result, tuple | list) else (result,)
     if len(results) < len(node.outputs):
         return None
@@ -286,20 +241,3 @@ def _widened(array: Array | None) -> Array | None:
 
 def _narrowed(array: Array, kind: np.dtype[Any]) -> Array:
     return array.astype(kind) if is_floating(array.dtype) else array
-
-
-def _reference(node: ir.Node, arrays: Sequence[Array | None], version: int) -> list[Array]:
-    """In the reference implementation of the onnx package."""
-    proto = ir.to_proto(node)
-    given = {f"x{k}": array for k, array in enumerate(arrays) if array is not None}
-    del proto.input[:]
-    proto.input.extend(f"x{k}" if array is not None else "" for k, array in enumerate(arrays))
-    outputs = [f"y{k}" for k in range(len(node.outputs))]
-    del proto.output[:]
-    proto.output.extend(outputs)
-    info = onnx.helper.make_empty_tensor_value_info
-    ends = [info(name) for name in given], [info(name) for name in outputs]
-    graph = onnx.helper.make_graph([proto], "one_node", *ends)
-    opsets = [onnx.helper.make_opsetid("", version)]
-    model = onnx.helper.make_model(graph, opset_imports=opsets)
-    return list(ReferenceEvaluator(model).run(None, given))

@@ -12,10 +12,11 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from onebyone.graph.axes import integers
+from onebyone.graph.axes import integers, permutation
 from onebyone.graph.channels import is_pointwise_convolution
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit, respell
+from onebyone.graph.ops.view import moves_no_number
 from onebyone.graph.simplify.sizes import reshape_target
 
 __all__ = ["join_pairs"]
@@ -64,21 +65,13 @@ def _is_read_once(node: ir.Node) -> bool:
     return len(value.uses()) == 1 and not value.is_graph_output() and not others
 
 
-def _perm(node: ir.Node) -> tuple[int, ...] | None:
-    x = node.inputs[0]
-    rank = None if x is None or x.shape is None else x.shape.rank()
-    backwards = None if rank is None else tuple(reversed(range(rank)))
-    found = node.attributes.get_ints("perm", backwards)
-    return None if found is None else tuple(found)
-
-
 def _transposes(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """Two permutations are one; one that moves axes of size 1 only is a new shape."""
     if before.op_type in _VIEWS and _is_view(node):
         return _views(node, before, edit)
     if before.op_type != "Transpose" or before.inputs[0] is None:
         return False
-    first, second = _perm(before), _perm(node)
+    first, second = permutation(before), permutation(node)
     if first is None or second is None:
         return False
     both = tuple(first[k] for k in second)
@@ -98,11 +91,7 @@ def _is_view(node: ir.Node) -> bool:
     """Whether a node gives the same numbers in the same order."""
     if node.op_type in _VIEWS:
         return True
-    x, order = node.inputs[0], _perm(node) if node.op_type == "Transpose" else None
-    if order is None or x is None or x.shape is None:
-        return False
-    long = [axis for axis in order if x.shape[axis] != 1]
-    return long == sorted(long)
+    return node.op_type == "Transpose" and moves_no_number(node)
 
 
 def _views(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
@@ -275,7 +264,7 @@ def _fills_with_zeros(node: ir.Node) -> bool:
 def _transposed(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """A Gemm takes its first operand either way round."""
     x = before.inputs[0]
-    if before.op_type != "Transpose" or _perm(before) != (1, 0) or not _is_read_once(before):
+    if before.op_type != "Transpose" or permutation(before) != (1, 0) or not _is_read_once(before):
         return False
     node.replace_input_with(0, x)
     node.attributes.add(ir.AttrInt64("transA", 1 - node.attributes.get_int("transA", 0)))

@@ -9,12 +9,11 @@ from hashlib import sha256
 import onnx_ir as ir
 
 from onebyone.graph.edit import Edit
-from onebyone.graph.evaluate import RANDOM
 from onebyone.graph.exact import Exact, numbers
+from onebyone.graph.ops import operator_of
 
 __all__ = ["merge_constants", "merge_nodes"]
 
-_COMMUTE = frozenset({"Add", "And", "Equal", "Max", "Mean", "Min", "Mul", "Or", "Sum", "Xor"})
 _LARGE = 1 << 20
 _FIRST = 16
 """Numbers by which most weights differ, so that their bytes need not be gone through."""
@@ -98,13 +97,14 @@ def _merge(node: ir.Node, kept: ir.Node, edit: Edit) -> bool:
 
 def _key(node: ir.Node) -> Hashable | None:
     """Equal for nodes that compute the same; None for those that may not be merged."""
-    if node.domain != "" or node.op_type in RANDOM or node.op_type == "Dropout":
+    row = operator_of(node)
+    if node.domain != "" or row.is_random or node.op_type == "Dropout":
         return None
     attributes = [_attribute(node.attributes[name]) for name in sorted(node.attributes)]
     if None in attributes:
         return None
     operands = [None if value is None else id(value) for value in node.inputs]
-    if node.op_type in _COMMUTE:
+    if row.commutes:
         operands.sort(key=str)
     present = tuple(bool(value.name) for value in node.outputs)
     return node.op_type, tuple(operands), tuple(attributes), present

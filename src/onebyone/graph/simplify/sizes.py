@@ -12,16 +12,12 @@ from collections.abc import Callable, Hashable, Sequence
 
 import onnx_ir as ir
 
-from onebyone.graph.axes import integers
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
+from onebyone.graph.ops import operator_of
+from onebyone.graph.ops.sizes import LONGEST, Entries, of_shapes
 
-__all__ = ["Entries", "entries_of", "fix_targets", "merge_sizes", "of_shapes", "reshape_target"]
-
-Entries = tuple[int | str, ...]
-"""Of a vector or scalar of integers: each entry as a number, or as the name of a free size."""
-
-_LONGEST = 64
+__all__ = ["entries_of", "fix_targets", "merge_sizes", "reshape_target"]
 
 
 def merge_sizes(graph: ir.Graph) -> Counter[str]:
@@ -46,78 +42,11 @@ def entries_of(graph: ir.Graph) -> dict[ir.Value, Entries]:
     """What is known of the results of nodes that hand sizes on."""
     known: dict[ir.Value, Entries] = {}
     for node in graph:
-        row = _ROWS.get(node.op_type) if node.domain == "" else None
-        found = None if row is None or len(node.outputs) != 1 else row(node, known)
-        if found is not None and len(found) <= _LONGEST:
+        read = operator_of(node).entries
+        found = None if read is None or len(node.outputs) != 1 else read(node, known)
+        if found is not None and len(found) <= LONGEST:
             known[node.outputs[0]] = found
     return known
-
-
-def _entries(value: ir.Value | None, known: dict[ir.Value, Entries]) -> Entries | None:
-    if value is None or value in known:
-        return None if value is None else known[value]
-    array = constant(value)
-    if array is None or array.dtype.kind not in "iu" or array.ndim > 1 or array.size > _LONGEST:
-        return None
-    return tuple(int(n) for n in array.reshape(-1))
-
-
-def _shape(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
-    shape = None if node.inputs[0] is None else node.inputs[0].shape
-    if shape is None:
-        return None
-    end = node.attributes.get_int("end", shape.rank())
-    dims = list(shape)[slice(node.attributes.get_int("start", 0), end)]
-    names = [n if isinstance(n, int) else n.value for n in dims]
-    return None if None in names else tuple(n for n in names if n is not None)
-
-
-def _same(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
-    shape = node.outputs[0].shape
-    return _entries(node.inputs[0], known) if shape is not None and shape.rank() < 2 else None
-
-
-def _cast(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
-    whole = node.attributes.get_int("to", 0) in (ir.DataType.INT32, ir.DataType.INT64)
-    return _same(node, known) if whole else None
-
-
-def _gather(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
-    entries, indices = _entries(node.inputs[0], known), constant(node.inputs[1])
-    if entries is None or indices is None or indices.ndim > 1:
-        return None
-    if not all(-len(entries) <= k < len(entries) for k in indices.reshape(-1)):
-        return None
-    return tuple(entries[int(k)] for k in indices.reshape(-1))
-
-
-def _slice(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
-    entries = _entries(node.inputs[0], known)
-    starts, ends = integers(node, 1, "starts"), integers(node, 2, "ends")
-    steps = integers(node, 4, "steps") if len(node.inputs) > 4 and node.inputs[4] else [1]
-    if entries is None or starts is None or ends is None or steps != [1]:
-        return None
-    return entries[starts[0] : ends[0]] if len(starts) == len(ends) == 1 else None
-
-
-def _concat(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
-    parts = [_entries(value, known) for value in node.inputs]
-    if any(part is None for part in parts):
-        return None
-    return tuple(entry for part in parts if part is not None for entry in part)
-
-
-_ROWS: dict[str, Callable[[ir.Node, dict[ir.Value, Entries]], Entries | None]] = {
-    "Cast": _cast,
-    "Concat": _concat,
-    "Gather": _gather,
-    "Identity": _same,
-    "Reshape": _same,
-    "Shape": _shape,
-    "Slice": _slice,
-    "Squeeze": _same,
-    "Unsqueeze": _same,
-}
 
 
 def fix_targets(graph: ir.Graph) -> int:
@@ -139,24 +68,6 @@ def _fix(node: ir.Node, edit: Edit) -> bool:
         return False
     node.replace_input_with(1, edit.integers(target))
     node.attributes.pop("allowzero", None)
-    return True
-
-
-def of_shapes(target: ir.Value | None) -> bool:
-    """Whether sizes hang on shapes and constants alone, not on numbers that the caller gives.
-
-    Of those the file may declare what comes out, which is the author's word and not computed.
-    """
-    waiting, seen = [target], set()
-    while waiting:
-        value = waiting.pop()
-        if value is None or value in seen or constant(value) is not None:
-            continue
-        seen.add(value)
-        node = value.producer()
-        if node is None or node.domain != "":
-            return False
-        waiting += () if node.op_type in ("Shape", "Size") else node.inputs
     return True
 
 

@@ -17,9 +17,8 @@ import onnx_ir as ir
 from onebyone.algebra.weights import Array
 from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import constant
-from onebyone.graph.numeric import KERNELS
-from onebyone.graph.numeric.call import Call
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, operator_of, role
+from onebyone.graph.ops.call import call_of
 from onebyone.graph.shape_reads import entries_used
 from onebyone.graph.spatial import spatial
 from onebyone.optimize.channels.flow import flow, varies_at_borders
@@ -223,19 +222,16 @@ def _computed(node: ir.Node, found: Flow, a: _Analysis) -> Array:
     """An elementwise node, run on one position; what it makes of unknown operands is unknown."""
     out = node.outputs[0]
     unknown = np.full(channels_of(out, a.axes[out]) or 0, np.nan)
-    kernel = KERNELS.get(node.op_type)
+    kernel = operator_of(node).value
     if kernel is None:
         return unknown
     operands = [None if v is None else _at_one_position(v, found, a) for v in node.inputs]
     arrays = [x for x in operands if x is not None]
     if node.op_type != "Mul" and any(np.isnan(x).all() for x in arrays):
         return unknown
-    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
-    call = Call(node.op_type, a.version, 1, attributes)
     with np.errstate(all="ignore"):
-        result = kernel(
-            call, *(None if x is None else np.where(np.isnan(x), 0, x) for x in operands)
-        )
+        known = (None if x is None else np.where(np.isnan(x), 0, x) for x in operands)
+        result = kernel(call_of(node, a.version), *known)
     if result is None:
         return unknown
     missing = np.any([np.broadcast_to(np.isnan(x), unknown.shape) for x in arrays], axis=0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import prod
 
-import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.refusal import Refusal
@@ -13,12 +12,19 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.axes import Spatial
 from onebyone.graph.channels import ChannelNode, bias_of, channel_map
 from onebyone.graph.constants import constant, is_float
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 from onebyone.graph.spatial import spatial
 from onebyone.graph.views import view_axis
 from onebyone.optimize.channels.groups import by_rows
 from onebyone.optimize.channels.links import Flow, Link, Mix, channels_of, straight
-from onebyone.optimize.channels.regroup import blocked, regrouped, selected, sized_freely, split
+from onebyone.optimize.channels.regroup import (
+    blocked,
+    joined,
+    regrouped,
+    selected,
+    sized_freely,
+    split,
+)
 
 __all__ = ["flow"]
 
@@ -71,14 +77,22 @@ def _product(node: ir.Node, axis: int) -> Flow | None:
 
 
 def _normalised(node: ir.Node, axis: int) -> Flow | None:
-    parameters = [v for v in node.inputs[1:] if v is not None]
+    """A normalisation of each channel by itself, of a batch or of an instance."""
+    parameters = dict.fromkeys((v for v in node.inputs[1:] if v is not None), 0)
+    if axis != 1 or any(constant(v) is None for v in parameters):
+        return None
+    return (
+        None if node.attributes.get_int("training_mode", 0) else _straight(node, 1, 1, parameters)
+    )
+
+
+def _straight(
+    node: ir.Node, before: int, axis: int, constants: dict[ir.Value, int] | None = None
+) -> Flow | None:
+    """Channels of the first operand, on axis `before`, that go on by their numbers."""
     x = node.inputs[0]
-    if axis != 1 or x is None or any(constant(v) is None for v in parameters):
-        return None
-    if node.attributes.get_int("training_mode", 0):
-        return None
-    link = straight(x, node.outputs[0], axis)
-    return None if link is None else Flow(axis, (link,), constants=dict.fromkeys(parameters, 0))
+    link = None if x is None else straight(x, node.outputs[0], before, axis)
+    return None if link is None else Flow(axis, (link,), constants=constants or {})
 
 
 def _convolved(node: ir.Node, axis: int) -> Flow | None:
@@ -87,9 +101,7 @@ def _convolved(node: ir.Node, axis: int) -> Flow | None:
         return None
     groups, channels = node.attributes.get_int("group", 1), channels_of(x, 1)
     if groups == channels == channels_of(node.outputs[0], 1):
-        link = straight(x, node.outputs[0], 1)
-        held = {v: 0 for v in node.inputs[1:] if v is not None}
-        return None if link is None else Flow(axis, (link,), constants=held)
+        return _straight(node, 1, 1, {v: 0 for v in node.inputs[1:] if v is not None})
     if channels is None or channels * (channels_of(node.outputs[0], 1) or 0) > MAX_BLOCKS:
         return None
     kernel = weight if node.op_type == "Conv" else by_rows(weight, groups)
@@ -131,19 +143,10 @@ def _same(node: ir.Node, axis: int) -> Flow | None:
 
 
 def _stacked(node: ir.Node, axis: int) -> Flow | None:
-    out = node.outputs[0]
-    if out.shape is None:
-        return None
-    if node.attributes.get_int("axis", 1) % out.shape.rank() != axis:
-        return _same(node, axis)
-    links, at = [], 0
-    for x in node.inputs:
-        channels = None if x is None else channels_of(x, axis)
-        if x is None or channels is None:
-            return None
-        links.append(Link(x, axis, out, np.arange(at, at + channels), np.arange(channels)))
-        at += channels
-    return Flow(axis, tuple(links))
+    rank = 0 if node.outputs[0].shape is None else node.outputs[0].shape.rank()
+    if not rank or node.attributes.get_int("axis", 1) % rank == axis:
+        return joined(node, axis)
+    return _same(node, axis)
 
 
 def _pooled(node: ir.Node, axis: int) -> Flow | None:
@@ -159,24 +162,11 @@ def _normalised_within(node: ir.Node, axis: int) -> Flow | None:
     return _same(node, axis) if axis < attribute.as_int() % out.shape.rank() else None
 
 
-def _normalised_channels(node: ir.Node, axis: int) -> Flow | None:
-    """An InstanceNormalization: each channel by itself."""
-    parameters = dict.fromkeys((v for v in node.inputs[1:] if v is not None), 0)
-    x = node.inputs[0]
-    link = None if x is None or axis != 1 else straight(x, node.outputs[0], 1)
-    if link is None or any(constant(v) is None for v in parameters):
-        return None
-    return Flow(axis, (link,), constants=parameters)
-
-
 def _viewed(node: ir.Node, axis: int) -> Flow | None:
-    x, before = node.inputs[0], view_axis(node, axis)
-    if x is None or before is None:
+    before = view_axis(node, axis)
+    if before is None or not sized_freely(node, axis, before):
         return None
-    if not sized_freely(node, axis, before):
-        return None
-    link = straight(x, node.outputs[0], before, axis)
-    return None if link is None else Flow(axis, (link,))
+    return _straight(node, before, axis)
 
 
 def _spaced(node: ir.Node, axis: int) -> Flow | None:
@@ -191,8 +181,7 @@ def _spaced(node: ir.Node, axis: int) -> Flow | None:
     kept = [k for k in range(x.shape.rank()) if k not in found.vanished]
     if axis >= len(kept) or kept[axis] in found.maps:
         return None
-    link = straight(x, node.outputs[0], kept[axis], axis)
-    return None if link is None else Flow(axis, (link,))
+    return _straight(node, kept[axis], axis)
 
 
 def _names_channels(node: ir.Node) -> bool:
@@ -201,19 +190,13 @@ def _names_channels(node: ir.Node) -> bool:
     return node.op_type == "Expand" or sizes is not None
 
 
-def _identity(node: ir.Node, axis: int) -> Flow | None:
-    x = node.inputs[0]
-    link = None if x is None else straight(x, node.outputs[0], axis)
-    return None if link is None else Flow(axis, (link,))
-
-
 Reader = Callable[[ir.Node, int], Flow | None]
 
 _BY_TYPE: dict[str, Reader] = {
     **dict.fromkeys(("LpPool", "MaxPool", "GlobalMaxPool"), _pooled),
     **dict.fromkeys(("Max", "Min", "Mul", "Div", "Neg", "Cast"), _same),
     **dict.fromkeys(("Softmax", "LogSoftmax", "LayerNormalization"), _normalised_within),
-    "InstanceNormalization": _normalised_channels,
+    "InstanceNormalization": _normalised,
     "DepthToSpace": blocked,
 }
 
@@ -226,5 +209,5 @@ _READERS: dict[Role, Reader] = {
     Role.VIEW: _viewed,
     Role.SPACE_MAP: _spaced,
     Role.SELECTION: _spaced,
-    Role.IDENTITY: _identity,
+    Role.IDENTITY: lambda node, axis: _straight(node, axis, axis),
 }

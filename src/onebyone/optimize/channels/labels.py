@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.channel_axes import channel_axes
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 from onebyone.optimize.channels.flow import flow
 from onebyone.optimize.channels.links import Flow, channels_of
 from onebyone.optimize.channels.moves import Move, moves
@@ -83,9 +83,6 @@ class Labels:
 def labels_of(graph: ir.Graph) -> Labels:
     """The labels of a graph with shapes inferred; it is not changed."""
     axes = channel_axes(graph)
-    for node in graph:
-        if node.op_type == "Split" and node.outputs[0] in axes:
-            axes.update(dict.fromkeys(node.outputs, axes[node.outputs[0]]))
     labels = Labels(axes, rank={node: k for k, node in enumerate(graph)})
     for node in graph:  # first those that fix an axis by themselves, so that order does not matter
         if node.op_type != "Concat":
@@ -93,7 +90,7 @@ def labels_of(graph: ir.Graph) -> Labels:
     for node in graph:
         _carry(node, axes)
         found = list(moves(node, axes))
-        if all(move.which.size for move in found):
+        if all(any(link.outs.size for link in move.links) for move in found):
             labels.moves.update({move.value: move for move in found})
     _note(labels.moves.values(), axes)
     for node in graph:
@@ -108,7 +105,7 @@ def _note(found: Iterable[Move], axes: dict[ir.Value, int]) -> None:
     """Enter the channel axes of what moves read and make."""
     for move in found:
         for value in (move.value, *move.operands):
-            axes.setdefault(value, move.axis)
+            axes.setdefault(value, 1)
 
 
 def _carry(node: ir.Node, axes: dict[ir.Value, int]) -> None:
@@ -140,13 +137,12 @@ def _admit(node: ir.Node, labels: Labels) -> None:
 
 def _atoms(move: Move, labels: Labels) -> tuple[Array, Array]:
     """For each channel of a moved value the number of its source, and its channel there."""
-    source, channel = np.zeros_like(move.which), np.zeros_like(move.which)
-    for k, operand in enumerate(move.operands):
-        here = move.which == k
-        if operand in labels.atoms:
-            source[here] = labels.atoms[operand][0][move.sources[here]]
-            channel[here] = labels.atoms[operand][1][move.sources[here]]
+    source, channel = np.zeros((2, sum(link.outs.size for link in move.links)), np.int64)
+    for link in move.links:
+        if link.operand in labels.atoms:
+            sources, channels = labels.atoms[link.operand]
+            source[link.outs], channel[link.outs] = sources[link.sources], channels[link.sources]
         else:
-            source[here] = labels.sources.setdefault(operand, len(labels.sources))
-            channel[here] = move.sources[here]
+            number = labels.sources.setdefault(link.operand, len(labels.sources))
+            source[link.outs], channel[link.outs] = number, link.sources
     return source, channel

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.cost.profile import Cost
+from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
@@ -21,7 +22,6 @@ from onebyone.optimize.channels.copies import copies
 from onebyone.optimize.channels.dead import Dead, find
 from onebyone.optimize.channels.links import Mix
 from onebyone.optimize.channels.reindex import narrow, reindex
-from onebyone.optimize.channels.tracks import tracks
 from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.optimize.sharing import readers
 
@@ -77,7 +77,7 @@ def _carry_out(graph: ir.Graph, dead: Dead) -> list[ir.Node]:
 
 def _fitting(graph: ir.Graph, version: int, multiple: int) -> Dead:
     """What is dead, less what no bias can be stored for, or what a weight would be copied for."""
-    axes, whole = tracks(graph), set[ir.Value]()
+    axes, whole = channel_axes(graph), set[ir.Value]()
     while True:
         dead = find(graph, axes, version, whole, multiple)
         mixes = ((node, found.mix) for node, found in dead.flows.items() if found.mix is not None)

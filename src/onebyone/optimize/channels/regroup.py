@@ -9,15 +9,13 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from onebyone.algebra.layout import divide, product
-from onebyone.algebra.weights import Array
 from onebyone.graph.axes import entries, integers
 from onebyone.graph.constants import constant
-from onebyone.graph.views import dims_of
+from onebyone.graph.spatial import picked
+from onebyone.graph.views import headed, merged
 from onebyone.optimize.channels.links import Flow, Link, channels_of
-from onebyone.optimize.channels.moves import picked
 
-__all__ = ["blocked", "cut", "regrouped", "selected", "sized_freely", "split"]
+__all__ = ["blocked", "joined", "regrouped", "selected", "sized_freely", "split"]
 
 
 def split(node: ir.Node, axis: int) -> Flow | None:
@@ -32,6 +30,22 @@ def split(node: ir.Node, axis: int) -> Flow | None:
     results = zip(node.outputs, every, starts, strict=True)
     links = tuple(Link(x, axis, v, own, at + own) for v, own, at in results)
     return Flow(axis, links, picks=along)
+
+
+def joined(node: ir.Node, axis: int) -> Flow | None:
+    """A Concat along the channels."""
+    out = node.outputs[0]
+    rank = 0 if out.shape is None else out.shape.rank()
+    if not rank or node.attributes.get_int("axis", 1) % rank != axis:
+        return None
+    links, at = [], 0
+    for x in node.inputs:
+        channels = None if x is None else channels_of(x, axis)
+        if x is None or channels is None:
+            return None
+        links.append(Link(x, axis, out, np.arange(at, at + channels), np.arange(channels)))
+        at += channels
+    return Flow(axis, tuple(links))
 
 
 def selected(node: ir.Node, axis: int) -> Flow | None:
@@ -53,55 +67,12 @@ def selected(node: ir.Node, axis: int) -> Flow | None:
 def regrouped(node: ir.Node, axis: int, before: int) -> Flow | None:
     """A view whose axis `axis` holds channels, and other axes, of the operand's axis `before`."""
     x = node.inputs[0]
-    found = _merged(node, axis, before) or _headed(node, axis, before)
+    found = merged(node, axis, before) or headed(node, axis, before)
     if x is None or found is None:
         return None
     if not sized_freely(node, axis):
         return None
     return Flow(axis, (Link(x, before, node.outputs[0], *found),))
-
-
-def cut(node: ir.Node, before: int) -> int | None:
-    """The axis of a view's result that channels on axis `before` of its operand are tracked on,
-    where they are merged with other axes or cut apart.
-
-    Of several parts it is the largest but for the last one, which are the heads of an attention.
-    """
-    shape = node.outputs[0].shape
-    every = range(0 if shape is None else shape.rank())
-    merged = [k for k in every if _merged(node, k, before)]
-    if merged:
-        return merged[0]
-    heads = [k for k in every if _headed(node, k, before)]
-    return max(heads, key=lambda k: (channels_of(node.outputs[0], k) or 0, k), default=None)
-
-
-def _merged(node: ir.Node, axis: int, before: int) -> tuple[Array, Array] | None:
-    """(outs, sources) where each channel becomes P·Q of the result."""
-    dims, after = dims_of(node.inputs[0]), dims_of(node.outputs[0])
-    if dims is None or after is None:
-        return None
-    outer = divide(product(dims[:before]), product(after[:axis]))
-    inner = None if outer is None else divide(after[axis], product([outer, dims[before]]))
-    if outer is None or inner is None or outer[1] or inner[1] or dims[before][1]:
-        return None
-    p, c, q = outer[0], dims[before][0], inner[0]
-    return (np.arange(p * c * q), np.tile(np.repeat(np.arange(c), q), p)) if c > 1 else None
-
-
-def _headed(node: ir.Node, axis: int, before: int) -> tuple[Array, Array] | None:
-    """(outs, sources) where each channel of the result is one of several, P times over."""
-    dims, after = dims_of(node.inputs[0]), dims_of(node.outputs[0])
-    if dims is None or after is None or dims[before][1] or after[axis][1]:
-        return None
-    outer = divide(product(after[:axis]), product(dims[:before]))
-    inner = None if outer is None else divide(dims[before], product([outer, after[axis]]))
-    if outer is None or inner is None or outer[1] or inner[1] or after[axis][0] == 1:
-        return None
-    if inner[0] == 1:  # the last part is what a head consists of
-        return None
-    heads = np.repeat(np.arange(after[axis][0]), inner[0])
-    return np.tile(heads, outer[0]), np.arange(dims[before][0])
 
 
 def sized_freely(node: ir.Node, axis: int, before: int | None = None) -> bool:

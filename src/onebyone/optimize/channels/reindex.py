@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.channels import weight_of
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit, respell
 from onebyone.optimize.channels.groups import by_rows, narrowed
@@ -104,18 +105,16 @@ def _mix(
 ) -> bool:
     if out is None and into is None:
         return False
-    # The operand may be another value by now: what moved its channels went just before.
-    right = node.inputs[1]
-    at = 0 if node.op_type == "MatMul" and (right is mix.operand or constant(right) is None) else 1
-    weight = constant(node.inputs[at])
+    layout = weight_of(node)
+    assert layout is not None
+    weight = constant(node.inputs[layout.slot])
     assert weight is not None
     if mix.groups > 1:
         weight = _narrowed(node, mix, weight, out, into)
     else:
-        rows, columns = (1, 0) if _is_transposed(node, at) else (0, 1)
-        weight = weight if out is None else np.take(weight, out, rows)
-        weight = weight if into is None else np.take(weight, into, columns)
-    _replace(node, node.inputs[at], weight, edit)
+        weight = weight if out is None else np.take(weight, out, layout.rows)
+        weight = weight if into is None else np.take(weight, into, layout.columns)
+    _replace(node, node.inputs[layout.slot], weight, edit)
     total = mix.bias if bias is None else bias
     if total is not None and node.op_type != "MatMul":
         _set_bias(node, total if out is None else total[out], edit)
@@ -134,15 +133,6 @@ def _narrowed(
         return narrowed(weight, mix.groups, rows, columns)
     kernel = narrowed(by_rows(weight, mix.groups), mix.groups, rows, columns)
     return by_rows(kernel, groups)  # transposing the blocks twice gives them back
-
-
-def _is_transposed(node: ir.Node, at: int) -> bool:
-    """Whether a weight is stored as (C_in, C_out)."""
-    if node.op_type == "ConvTranspose":
-        return True
-    if node.op_type == "Gemm":
-        return not node.attributes.get_int("transB", 0)
-    return node.op_type == "MatMul" and at == 1
 
 
 def _set_bias(node: ir.Node, bias: Array, edit: Edit) -> None:

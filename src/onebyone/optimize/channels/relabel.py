@@ -26,7 +26,7 @@ from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
-from onebyone.graph.operators import is_of_int8_codes
+from onebyone.graph.ops.conversion import is_of_int8_codes
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.channels.assemble import Builder, Piece
 from onebyone.optimize.channels.copies import copies

@@ -29,7 +29,7 @@ from onebyone.algebra.rank import threshold
 from onebyone.algebra.weights import Array
 from onebyone.cost.price import Load, Manner, detour, time
 from onebyone.cost.profile import Cost, Profile
-from onebyone.graph.channels import is_pointwise_convolution
+from onebyone.graph.channels import is_pointwise_convolution, weight_of
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
@@ -215,8 +215,8 @@ class _Placer:
     ) -> tuple[ir.Value, ir.Value] | None:
         dtype = node.outputs[0].dtype
         assert dtype is not None
-        transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
-        key = node.inputs[1], node.op_type == "Conv" or transposed
+        layout = weight_of(node)
+        key = node.inputs[1], layout is not None and layout.rows == 0
         if key not in self.stored:
             stem = f"{_operand(node).name}.factor"
             try:
@@ -255,5 +255,5 @@ def _like(node: ir.Node, matrix: Array) -> Array:
         weight = constant(node.inputs[1])
         assert weight is not None
         return matrix.reshape(*matrix.shape, *(1,) * (weight.ndim - 2))
-    keep = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
-    return matrix if keep else matrix.T
+    layout = weight_of(node)
+    return matrix if layout is not None and layout.rows == 0 else matrix.T

@@ -23,7 +23,7 @@ from onebyone.graph.channels import is_pointwise_convolution
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.rewritten import Rewrite, Task
 

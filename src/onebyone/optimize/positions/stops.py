@@ -13,7 +13,7 @@ from onebyone.algebra.selection import Slice
 from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.constants import is_float
 from onebyone.graph.count import macs
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.views import dims_of, view_axis
 from onebyone.optimize.positions.crop import Demand, asked_of

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from onebyone.algebra.selection import Slice
 from onebyone.graph.axes import integers
 from onebyone.graph.constants import constant
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 from onebyone.graph.views import view_axis
 from onebyone.optimize.positions.demand import rounds_down
 from onebyone.optimize.positions.merged import Rows, axis_of_rows, rows

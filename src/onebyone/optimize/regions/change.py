@@ -22,9 +22,9 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.cost.profile import pays
+from onebyone.graph.channels import weight_of
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import content
-from onebyone.graph.operators import Role, role
 from onebyone.optimize.regions.lift import Region
 from onebyone.optimize.regions.operations import (
     Concatenate,
@@ -143,8 +143,7 @@ def _stored(nodes: Collection[ir.Node]) -> list[Array]:
 
 
 def _weights_of(node: ir.Node) -> list[ir.Value]:
-    mixes = role(node) is Role.CONVOLUTION or node.op_type in ("MatMul", "Gemm")
-    return [v for v in node.inputs[:2] if v is not None] if mixes else []
+    return [v for v in node.inputs[:2] if v is not None] if weight_of(node) is not None else []
 
 
 def _made(operation: Operation) -> Iterator[tuple[object, int]]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 
 __all__ = ["Islands"]
 

@@ -23,7 +23,7 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
 from onebyone.graph.constants import constant
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 from onebyone.optimize.regions.rescaled import is_rescaled
 from onebyone.optimize.regions.steps import KernelNode
 

@@ -21,11 +21,11 @@ from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Sum, 
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.word import Word
 from onebyone.graph.channel_axes import channel_axes
-from onebyone.graph.channels import ChannelNode, channel_map, is_pointwise_convolution
+from onebyone.graph.channels import ChannelNode, channel_map, is_pointwise_convolution, weight_of
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.fused import fused_by_engines
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 from onebyone.graph.shape_reads import ShapeReads, consumers
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
@@ -239,16 +239,11 @@ class _Lifter:
 
     def _stored(self, node: ir.Node, f: ChannelMap) -> ChannelMap:
         """A map that remembers how its weight is stored; a diagonal is too small to matter."""
-        if f.is_diagonal or node.op_type not in ("Conv", "MatMul", "Gemm"):
+        weight = None if f.is_diagonal else weight_of(node)
+        value = None if weight is None else node.inputs[weight.slot]
+        if weight is None or value is None:
             return f
-        at = int(node.op_type != "MatMul" or constant(node.inputs[0]) is None)
-        value = node.inputs[at]
-        if value is None:
-            return f
-        turned: bool | None = node.op_type == "MatMul" and at == 1
-        if node.op_type == "Gemm":
-            scaled = node.attributes.get_float("alpha", 1.0) != 1
-            turned = None if scaled else not node.attributes.get_int("transB", 0)
+        turned = None if weight.factor != 1 else weight.rows == 1
         stored = Stored(value, turned, self._is_shared(value, node))
         return replace(f, stored=stored)
 

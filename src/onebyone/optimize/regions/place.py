@@ -15,7 +15,7 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable
-from onebyone.graph.operators import is_of_int8_codes
+from onebyone.graph.ops.conversion import is_of_int8_codes
 from onebyone.graph.shape_reads import ShapeReads
 from onebyone.optimize.regions.operations import (
     Concatenate,

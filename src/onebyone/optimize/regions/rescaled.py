@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from onebyone.graph.constants import constant
-from onebyone.graph.operators import Role, role
+from onebyone.graph.ops import Role, role
 
 __all__ = ["is_rescaled"]
 

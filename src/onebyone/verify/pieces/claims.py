@@ -19,8 +19,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.graph.constants import is_float
-from onebyone.graph.evaluate import RANDOM
 from onebyone.graph.exact import Exact
+from onebyone.graph.ops import operator_of
 from onebyone.verify.pieces.snapshot import Record, Snapshot
 
 __all__ = ["Claim", "Meanings", "claims"]
@@ -79,7 +79,7 @@ class Meanings:
     def key(self, record: Record, numbers: dict[ir.Value, int]) -> Hashable:
         """What describes the results of a node."""
         operands = tuple(self.of(v, numbers) for v in (*record.inputs, *record.captured))
-        drawn = id(record.node) if record.op_type in RANDOM else 0
+        drawn = id(record.node) if operator_of(record.node).is_random else 0
         outputs = len(record.outputs)
         return record.domain, record.op_type, record.said, drawn, outputs, operands
 

@@ -19,7 +19,7 @@ import onnx_ir as ir
 from onebyone.algebra.weights import Array
 from onebyone.graph.evaluate import CannotEvaluate, Run, outputs_of
 from onebyone.graph.magnitude import Sized, magnitudes
-from onebyone.graph.numeric.call import is_floating
+from onebyone.graph.ops.call import is_floating
 from onebyone.graph.shapes import Sizes
 from onebyone.verify.pieces.claims import Claim, Meanings, claims
 from onebyone.verify.pieces.draw import Shapes, drawn, fits, own_shapes, small_shapes

@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.read import read
 from onebyone.graph.shapes import infer
-from onebyone.optimize.channels.tracks import tracks
 
-from ...graphs.text import model
+from ..graphs.text import model
 
 
 def _axes(body: str, inputs: str, outputs: str = "y", **constants: Any) -> dict[str, int]:
     made = read(model(body, inputs, outputs, constants))
     infer(made)
-    return {value.name or "": axis for value, axis in tracks(made.graph).items()}
+    return {value.name or "": axis for value, axis in channel_axes(made.graph).items()}
 
 
 def test_every_result_of_a_split_and_what_follows() -> None:

@@ -1,4 +1,4 @@
-"""Matrix products and convolutions.
+"""Convolutions.
 
 A convolution multiplies its weight, as one matrix per group, with the windows of a band of output
 rows, laid out as columns: the band is as high as keeps the columns in the cache. 1×1 needs no
@@ -8,86 +8,27 @@ columns, and a depthwise one is a sum of shifts.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.lib.stride_tricks import sliding_window_view
 
+from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.pool import AveragePool
-from onebyone.graph.numeric.call import Array, Call, Kernel
+from onebyone.algebra.refusal import Refusal
+from onebyone.counting.formulas import Work, convolution, transposed_convolution
+from onebyone.graph.constants import constant
+from onebyone.graph.ops.call import Array, Call
+from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of, not_constant
+from onebyone.graph.ops.pooling import axis_windows, last_axes, padded
+from onebyone.graph.ops.row import Operator, Product, Role, Rounding, Site
 
-__all__ = ["KERNELS", "axis_windows", "padded"]
+__all__ = ["ROWS", "convolution_work", "is_pointwise_convolution"]
 
 # Elements of one band: 2 MiB in float64, a share of a last-level cache.
 BAND = 1 << 18
-
-
-def axis_windows(call: Call, kernel: Sequence[int]) -> list[AveragePool]:
-    """Per spatial axis: kernel, stride, pads and dilation of a convolution or pooling node.
-
-    >>> axis_windows(Call("Conv", 11, attributes={"pads": (0, 1, 0, 1)}), (1, 3))[1].out_size(5)
-    5
-    """
-    rank = len(kernel)
-    pads = call.get("pads") or [0] * (2 * rank)
-    steps = zip(
-        kernel,
-        call.get("strides") or [1] * rank,
-        pads[:rank],
-        pads[rank:],
-        call.get("dilations") or [1] * rank,
-        strict=True,
-    )
-    flags = (bool(call.get("ceil_mode")), bool(call.get("count_include_pad")))
-    return [AveragePool(*step, *flags, call.get("auto_pad", "NOTSET")) for step in steps]
-
-
-def padded(x: Array, pads: Sequence[tuple[int, int]], fill: float = 0) -> Array:
-    """`x` with (before, after) elements of `fill` around each of its last `len(pads)` axes.
-
-    >>> padded(np.ones((1, 1)), [(0, 2)])
-    array([[1., 0., 0.]])
-    """
-    if not any(map(any, pads)):
-        return x
-    free = x.ndim - len(pads)
-    sizes = [n + sum(pad) for n, pad in zip(x.shape[free:], pads, strict=True)]
-    y = np.full((*x.shape[:free], *sizes), fill, x.dtype)
-    inner = (slice(a, a + n) for (a, _), n in zip(pads, x.shape[free:], strict=True))
-    y[_last(inner)] = x
-    return y
-
-
-def _last(index: Iterable[int | slice]) -> Any:
-    """An index into the last axes."""
-    return (..., *index)
-
-
-def _matmul(call: Call, a: Array, b: Array) -> Array:
-    return np.asarray(np.matmul(_blas(a), _blas(b)))
-
-
-def _blas(x: Array) -> Array:
-    """A matrix without a unit stride would be multiplied by a plain loop: copy it."""
-    unit = x.ndim < 2 or x.itemsize in x.strides[-2:]
-    return x if unit else np.ascontiguousarray(x)
-
-
-def _gemm(call: Call, a: Array, b: Array, c: Array | None = None) -> Array:
-    a = a.T if call.get("transA", 0) else a
-    b = b.T if call.get("transB", 0) else b
-    y = _scaled(call.get("alpha", 1.0), np.matmul(a, b))
-    return y if c is None else y + _scaled(call.get("beta", 1.0), c)
-
-
-def _scaled(factor: float, x: Array) -> Array:
-    return x if factor == 1 else (factor * x).astype(x.dtype)
-
-
-def _einsum(call: Call, *inputs: Array) -> Array:
-    return np.asarray(np.einsum(call.get("equation"), *inputs, optimize=True))
 
 
 def _conv(call: Call, x: Array, w: Array, b: Array | None = None) -> Array:
@@ -99,7 +40,7 @@ def _conv(call: Call, x: Array, w: Array, b: Array | None = None) -> Array:
     if w.shape[1] == 1 and groups > 1:
         y = _depthwise(x, w, axes)
     elif math.prod(w.shape[2:]) == 1:
-        y = _pointwise(x[_last(slice(None, None, axis.stride) for axis in axes)], w, groups)
+        y = _pointwise(x[last_axes(slice(None, None, axis.stride) for axis in axes)], w, groups)
     else:
         y = _by_columns(_windows(x, axes), w, groups)
     return _plus_bias(y, b)
@@ -124,7 +65,7 @@ def _windows(x: Array, axes: Sequence[AveragePool]) -> Array:
     view = sliding_window_view(x, extents, axis=tuple(range(2, 2 + rank)))
     strides = (slice(None, None, axis.stride) for axis in axes)
     taps = (slice(None, None, axis.dilation) for axis in axes)
-    return np.moveaxis(view[_last([*strides, *taps])], range(-rank, 0), range(2, 2 + rank))
+    return np.moveaxis(view[last_axes([*strides, *taps])], range(-rank, 0), range(2, 2 + rank))
 
 
 def _by_columns(windows: Array, w: Array, groups: int) -> Array:
@@ -177,7 +118,7 @@ def _shifts(x: Array, w: Array, axes: Sequence[AveragePool]) -> Array:
     for tap in product(*map(range, w.shape[1:])):
         places = zip(tap, axes, pitches, strict=True)
         start = sum(t * axis.dilation * pitch for t, axis, pitch in places)
-        scale = w[_last(tap)][:, None]
+        scale = w[last_axes(tap)][:, None]
         y[:, :length] += np.multiply(flat[:, start : start + length], scale, out=term)
     inside = (slice(0, n - r, a.stride) for n, r, a in zip(x.shape[1:], reach, axes, strict=True))
     return y.reshape(x.shape)[(slice(None), *inside)]
@@ -199,7 +140,7 @@ def _conv_transpose(call: Call, x: Array, w: Array, b: Array | None = None) -> A
     y = padded(y, [(max(-before, 0), end) for (before, _), end in zip(pads, ends, strict=True)])
     sizes = [f + e - sum(pad) for f, e, pad in zip(full, extra, pads, strict=True)]
     crop = (slice(max(p, 0), max(p, 0) + n) for (p, _), n in zip(pads, sizes, strict=True))
-    return _plus_bias(y[_last(crop)], b)
+    return _plus_bias(y[last_axes(crop)], b)
 
 
 def _transposed_pads(
@@ -230,17 +171,69 @@ def _scattered(
     flat = x.reshape(n, groups, x.shape[1] // groups, -1)
     y = np.zeros((n, groups * per, *full), x.dtype)
     for tap in product(*map(range, w.shape[2:])):
-        part = np.matmul(weight[_last(tap)].swapaxes(1, 2), flat)
+        part = np.matmul(weight[last_axes(tap)].swapaxes(1, 2), flat)
         steps = zip(tap, strides, dilations, x.shape[2:], strict=True)
         where = (slice(t * d, t * d + s * (size - 1) + 1, s) for t, s, d, size in steps)
-        y[_last(where)] += part.reshape(n, groups * per, *x.shape[2:])
+        y[last_axes(where)] += part.reshape(n, groups * per, *x.shape[2:])
     return y
 
 
-KERNELS: dict[str, Kernel] = {
-    "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
-    "Einsum": _einsum,
-    "Gemm": _gemm,
-    "MatMul": _matmul,
-}
+def convolution_work(site: Site) -> Work:
+    """Of an image and a weight (C_out, C_in / groups, *kernel)."""
+    return convolution(
+        site.shapes[1],
+        site.output,
+        constant=site.fixed[1],
+        biased=site.biased,
+        groups=site.node.attributes.get_int("group", 1),
+    )
+
+
+def _transposed_work(site: Site) -> Work:
+    x, weight = site.shapes
+    return transposed_convolution(
+        weight,
+        x,
+        site.output,
+        constant=site.fixed[1],
+        biased=site.biased,
+        groups=site.node.attributes.get_int("group", 1),
+    )
+
+
+def is_pointwise_convolution(node: ir.Node) -> bool:
+    """Whether a Conv node has a kernel of 1 along every axis."""
+    weight = node.inputs[1] if len(node.inputs) > 1 else None
+    if node.op_type != "Conv" or weight is None or weight.shape is None:
+        return False
+    return all(n == 1 for n in weight.shape[2:])
+
+
+def _conv_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
+    if axis != 1 or not is_pointwise_convolution(node) or node.inputs[0] is None:
+        return None
+    weight, bias = constant(node.inputs[1]), bias_of(node, 2)
+    if weight is None:
+        return not_constant("weight")
+    if isinstance(bias, Refusal):
+        return bias
+    rank = weight.ndim - 2
+    return ChannelNode(
+        node.inputs[0],
+        ChannelMap(weight.reshape(weight.shape[:2]), bias, node.attributes.get_int("group", 1)),
+        tuple(node.attributes.get_ints("strides", (1,) * rank)),
+        tuple(node.attributes.get_ints("pads", (0,) * 2 * rank)),
+    )
+
+
+ROWS = (
+    Operator("Conv", Role.CONVOLUTION, _conv, Rounding.SMOOTHLY, magnitude="Conv",
+             channels=_conv_channels, weight=lambda node: Weight(1, 0, 1), channel_axis=1,
+             work=Product(convolution_work, (0, 1), 2), kind="convolution"),
+    Operator("ConvTranspose", Role.CONVOLUTION, _conv_transpose, Rounding.SMOOTHLY,
+             magnitude="ConvTranspose", weight=lambda node: Weight(1, 1, 0), channel_axis=1,
+             work=Product(_transposed_work, (0, 1), 2), kind="transposed convolution"),
+    Operator("CausalConvWithState", work=Product(convolution_work, (0, 1), 2), kind="convolution"),
+    # Its interpolated reads are arithmetic too, and not counted.
+    Operator("DeformConv", work=Product(convolution_work, (0, 1), 3), kind="convolution"),
+)  # fmt: skip

@@ -13,7 +13,7 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.resize import COORDINATES, ROUNDINGS, Resize
 from onebyone.graph.spatial import Spatial, spatial
 
-from .one_node import engine, mapped, model, node, read, reference
+from ..one_node import engine, mapped, model, node, read, reference
 
 SHAPE = (2, 3, 6, 5)
 X = (64 * np.random.default_rng(5).integers(-2, 3, SHAPE)).astype(np.float32)

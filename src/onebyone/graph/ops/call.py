@@ -1,4 +1,4 @@
-"""One node, as a kernel sees it."""
+"""One node as a kernel sees it, and kernels out of plain functions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 
-__all__ = ["FLOATS", "Array", "Call", "Kernel", "is_floating"]
+__all__ = ["FLOATS", "Array", "Call", "Kernel", "call_of", "is_floating", "kernel_of"]
 
 Array = npt.NDArray[Any]
 Kernel = Callable[..., Any]
@@ -55,3 +56,19 @@ def is_floating(dtype: npt.DTypeLike) -> bool:
     (True, False)
     """
     return np.dtype(dtype).name in FLOATS
+
+
+def call_of(node: ir.Node, version: int, dtype: npt.DTypeLike = np.float64) -> Call:
+    """The call of a node whose operator is read by a version of its domain."""
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    return Call(node.op_type, version, len(node.outputs), attributes, np.dtype(dtype))
+
+
+def kernel_of(function: Callable[..., Any], **defaults: Any) -> Kernel:
+    """A kernel that hands on its inputs, and these attributes under their own names."""
+
+    def kernel(call: Call, *inputs: Array) -> Array:
+        attributes = {name: call.get(name, value) for name, value in defaults.items()}
+        return np.asarray(function(*inputs, **attributes))
+
+    return kernel

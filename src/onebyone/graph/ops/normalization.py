@@ -1,4 +1,4 @@
-"""Normalisations, reductions, softmax: what gathers statistics over axes."""
+"""Normalisations and softmax: what divides by statistics over axes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
-from onebyone.graph.numeric.call import Array, Call, Kernel
+from onebyone.algebra.channel import ChannelMap
+from onebyone.algebra.refusal import Refusal
+from onebyone.graph.constants import constant
+from onebyone.graph.ops.call import Array, Call, Kernel
+from onebyone.graph.ops.channel_node import ChannelNode, not_constant
+from onebyone.graph.ops.row import Operator, Role, Rounding
 
-__all__ = ["KERNELS"]
+__all__ = ["ROWS"]
 
 
 def _along(vector: Array, rank: int, axis: int = 1) -> Array:
@@ -118,63 +124,50 @@ def _log_softmax(x: Array, axis: int) -> Array:
     return np.asarray(special.log_softmax(x, axis))
 
 
-def _log_sum_exp(x: Array, **over: Any) -> Array:
-    from scipy import special
-
-    return np.asarray(special.logsumexp(x, **over))
-
-
-def _reduction(function: Callable[..., Any]) -> Kernel:
-    """A kernel for Reduce*: axes as attribute or input, none meaning all (or none, if so asked)."""
-
-    def kernel(call: Call, x: Array, given: Array | None = None) -> Array | None:
-        if not x.size:
-            return None
-        axes = call.ints("axes", given)
-        if not axes:
-            if call.get("noop_with_empty_axes", 0):
-                return x
-            axes = list(range(x.ndim))
-        chosen = tuple(axis % x.ndim for axis in axes)
-        y = function(x, axis=chosen, keepdims=bool(call.get("keepdims", 1)))
-        return np.asarray(y).astype(x.dtype, copy=False)
-
-    return kernel
+def _batch_norm_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
+    if axis != 1 or node.inputs[0] is None:
+        return None
+    if node.attributes.get_int("training_mode", 0) or len(node.outputs) > 1:
+        return Refusal("affine", "the batch normalisation is in training mode")
+    parameters = [constant(v) for v in node.inputs[1:5]]
+    if any(p is None for p in parameters):
+        return not_constant("statistics")
+    gain, shift, mean, variance = (np.asarray(p, np.float64) for p in parameters)
+    scale = gain / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
+    return ChannelNode(node.inputs[0], ChannelMap.diagonal(scale, shift - mean * scale))
 
 
-def _arg(best: Callable[..., Any]) -> Kernel:
-    def kernel(call: Call, x: Array) -> Array:
-        axis = call.get("axis", 0) % x.ndim
-        last = bool(call.get("select_last_index", 0))
-        index = best(np.flip(x, axis) if last else x, axis=axis)
-        index = x.shape[axis] - 1 - index if last else index
-        index = np.asarray(index, np.int64)
-        return np.expand_dims(index, axis) if call.get("keepdims", 1) else index
-
-    return kernel
+def _batch_norm_magnitude(
+    call: Call, x: Array, scale: Array, bias: Array, mean: Array, var: Array
+) -> Array:
+    """scale·(x − mean)/σ + bias with every term positive: the mean is read as −|mean|."""
+    factor = scale / np.sqrt(var + call.get("epsilon", 1e-5))
+    return np.asarray(x * _along(factor, x.ndim) + _along(bias + mean * factor, x.ndim))
 
 
-KERNELS: dict[str, Kernel] = {
-    "ArgMax": _arg(np.argmax),
-    "ArgMin": _arg(np.argmin),
-    "BatchNormalization": _batch_norm,
-    "GroupNormalization": _group_norm,
-    "InstanceNormalization": _instance_norm,
-    "LayerNormalization": _layer_norm,
-    "LRN": _lrn,
-    "Hardmax": _over_axis(_hardmax),
-    "LogSoftmax": _over_axis(_log_softmax),
-    "MeanVarianceNormalization": _mean_variance,
-    "RMSNormalization": _rms_norm,
-    "ReduceL1": _reduction(lambda x, **over: np.abs(x).sum(**over)),
-    "ReduceL2": _reduction(lambda x, **over: np.sqrt(np.square(x).sum(**over))),
-    "ReduceLogSum": _reduction(lambda x, **over: np.log(x.sum(**over))),
-    "ReduceLogSumExp": _reduction(_log_sum_exp),
-    "ReduceMax": _reduction(np.max),
-    "ReduceMean": _reduction(np.mean),
-    "ReduceMin": _reduction(np.min),
-    "ReduceProd": _reduction(np.prod),
-    "ReduceSum": _reduction(np.sum),
-    "ReduceSumSquare": _reduction(lambda x, **over: np.square(x).sum(**over)),
-    "Softmax": _over_axis(_softmax),
-}
+def _normalises(
+    name: str, value: Kernel | None = None, rounding: Rounding | None = None, **special: Any
+) -> Operator:
+    return Operator(name, Role.NORMALIZATION, value, rounding, **special)
+
+
+_SMOOTHLY = Rounding.SMOOTHLY
+
+ROWS = (
+    Operator("BatchNormalization", Role.CHANNEL_MAP, _batch_norm, _SMOOTHLY,
+             magnitude=_batch_norm_magnitude, channels=_batch_norm_channels, channel_axis=1,
+             kind="batch normalisation", buffers=(3, 4)),
+    _normalises("LayerNormalization", _layer_norm, _SMOOTHLY, channel_axis=-1,
+                kind="layer normalisation"),
+    _normalises("RMSNormalization", _rms_norm, _SMOOTHLY, kind="layer normalisation"),
+    _normalises("InstanceNormalization", _instance_norm, _SMOOTHLY, channel_axis=1,
+                kind="instance normalisation"),
+    _normalises("GroupNormalization", _group_norm, _SMOOTHLY, channel_axis=1,
+                kind="group normalisation"),
+    _normalises("MeanVarianceNormalization", _mean_variance, _SMOOTHLY),
+    _normalises("LpNormalization", rounding=_SMOOTHLY),
+    _normalises("LRN", _lrn),
+    _normalises("Softmax", _over_axis(_softmax), _SMOOTHLY, kind="softmax"),
+    _normalises("LogSoftmax", _over_axis(_log_softmax), _SMOOTHLY, kind="softmax"),
+    _normalises("Hardmax", _over_axis(_hardmax)),
+)  # fmt: skip

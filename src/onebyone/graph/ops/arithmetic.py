@@ -1,0 +1,171 @@
+"""Functions of two numbers or more at the same position: sums, products, comparisons, logic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.channel import ChannelMap
+from onebyone.algebra.refusal import Refusal
+from onebyone.graph.axes import size
+from onebyone.graph.constants import constant, is_float, per_channel
+from onebyone.graph.ops.call import Array, Call, Kernel, is_floating, kernel_of
+from onebyone.graph.ops.channel_node import ChannelNode
+from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
+from onebyone.graph.ops.sizes import keeps_shape
+
+__all__ = ["ROWS", "has_one"]
+
+
+def _divide(a: Array, b: Array) -> Array:
+    if is_floating(a.dtype):
+        return np.divide(a, b)
+    # Integers round towards zero, NumPy's // towards minus infinity.
+    quotient = np.abs(a) // np.abs(b) * np.sign(a) * np.sign(b)
+    return quotient.astype(a.dtype)
+
+
+def _power(a: Array, b: Array) -> Array:
+    if b.size == 1 and b == 2:
+        return np.square(a)
+    return np.power(a, b).astype(a.dtype)
+
+
+def _mod(call: Call, a: Array, b: Array) -> Array:
+    return (np.fmod if call.get("fmod", 0) else np.mod)(a, b)
+
+
+def _mean(call: Call, *x: Array) -> Array:
+    return np.asarray(reduce(np.add, x) / len(x))
+
+
+def _many(function: Callable[[Any, Any], Any]) -> Kernel:
+    return lambda call, *inputs: reduce(function, inputs)
+
+
+def _arithmetic_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
+    """Add, Sub, Mul or Div with one constant operand that is per-channel on `axis`."""
+    left, right = node.inputs
+    if left is None or right is None:
+        return None
+    a, b = constant(left), constant(right)
+    if (a is None) == (b is None):
+        return None
+    x, array = (left, b) if a is None else (right, a)
+    if x.shape is None or array is None or node.outputs[0].shape is None:
+        return None
+    if x.shape.rank() != node.outputs[0].shape.rank() or not is_float(x):
+        return None
+    channels = size(x, axis)
+    if channels is None or channels != size(node.outputs[0], axis):
+        return None
+    vector = per_channel(array, x.shape.rank(), axis, channels)
+    if vector is None:
+        return None
+    f = _arithmetic_map(node.op_type, vector.astype(np.float64), constant_first=a is not None)
+    return None if f is None else ChannelNode(x, f)
+
+
+def _arithmetic_map(op: str, c: Array, *, constant_first: bool) -> ChannelMap | None:
+    one = np.ones(len(c))
+    if op == "Add":
+        return ChannelMap.diagonal(one, c)
+    if op == "Sub":
+        return ChannelMap.diagonal(-one, c) if constant_first else ChannelMap.diagonal(one, -c)
+    if op == "Mul":
+        return ChannelMap.diagonal(c)
+    return None if constant_first or not c.all() else ChannelMap.diagonal(1 / c)
+
+
+def _negation_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
+    x = node.inputs[0]
+    channels = None if x is None else size(x, axis)
+    if x is None or channels is None:
+        return None
+    return ChannelNode(x, ChannelMap.diagonal(-np.ones(channels)))
+
+
+def has_one(node: ir.Node) -> bool:
+    """Whether an operator of any number of operands has one, which it gives back."""
+    return len(node.inputs) == 1
+
+
+def _neutral(number: float, *places: int) -> Callable[[ir.Node], int | None]:
+    """Of a binary operator: an operand at one of `places` that is this number everywhere."""
+
+    def row(node: ir.Node) -> int | None:
+        for at in places:
+            array = constant(node.inputs[at])
+            if array is not None and array.size and (array == number).all():
+                return 1 - at if keeps_shape(node, 1 - at) else None
+        return None
+
+    return row
+
+
+def _chosen(node: ir.Node) -> int | None:
+    """Of a Where: the side that it takes everywhere."""
+    array = constant(node.inputs[0])
+    if array is None or not array.size or array.all() != array.any():
+        return None
+    at = 1 if array.all() else 2
+    return at if keeps_shape(node, at) else None
+
+
+def _compared(name: str, function: Callable[..., Any], **special: Any) -> Operator:
+    return Operator(name, value=kernel_of(function), rounding=Rounding.STEPS, **special)
+
+
+def _logical(name: str, function: Callable[..., Any], neutral: bool) -> Operator:
+    return Operator(
+        name, value=kernel_of(function), rounding=Rounding.NEVER, commutes=True,
+        unchanged=_neutral(neutral, 1, 0),
+    )  # fmt: skip
+
+
+_ALONE = first_if(has_one)
+# Engines and NumPy agree to the last bit, on integers too.
+_SURE: dict[str, Any] = {"rounding": Rounding.ONCE, "is_sure_of_integers": True, "on_sizes": "any"}
+_EXTREME: dict[str, Any] = {"rounding": Rounding.NEVER, "is_unsure_of_nan": True, "commutes": True,
+                          "magnitude": "Max", "on_sizes": "whole", "unchanged": _ALONE}  # fmt: skip
+_BITWISE = ("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
+
+ROWS = (
+    Operator("Add", Role.SUM, kernel_of(np.add), **_SURE, commutes=True, magnitude="Add",
+             unchanged=_neutral(0, 1, 0), channels=_arithmetic_channels),
+    Operator("Sub", Role.SUM, kernel_of(np.subtract), **_SURE, magnitude="Add",
+             unchanged=_neutral(0, 1), channels=_arithmetic_channels),
+    Operator("Sum", Role.SUM, _many(np.add), Rounding.SMOOTHLY, is_sure_of_integers=True,
+             commutes=True, magnitude="Sum", unchanged=_ALONE),
+    Operator("Mul", Role.CHANNEL_MAP, kernel_of(np.multiply), **_SURE, commutes=True,
+             magnitude="Mul", unchanged=_neutral(1, 1, 0), channels=_arithmetic_channels),
+    Operator("Div", Role.CHANNEL_MAP, kernel_of(_divide), **_SURE, unchanged=_neutral(1, 1),
+             channels=_arithmetic_channels),
+    Operator("Neg", Role.CHANNEL_MAP, kernel_of(np.negative), Rounding.NEVER, magnitude="Identity",
+             on_sizes="whole", channels=_negation_channels),
+    # The square root of 64 tokens by Pow is 8 in any library; of 65 it may be one bit off.
+    Operator("Pow", Role.ELEMENTWISE, kernel_of(_power), Rounding.SMOOTHLY,
+             is_sure_of_integers=True, on_sizes="any", unchanged=_neutral(1, 1), settings=(1,)),
+    Operator("Mod", value=_mod, rounding=Rounding.STEPS, is_sure_of_integers=True,
+             on_sizes="whole"),
+    Operator("Max", value=_many(np.maximum), **_EXTREME),
+    Operator("Min", value=_many(np.minimum), **_EXTREME),
+    Operator("Mean", value=_mean, rounding=Rounding.SMOOTHLY, commutes=True, magnitude="Mean",
+             unchanged=_ALONE),
+    Operator("Where", value=kernel_of(np.where), rounding=Rounding.NEVER, magnitude="Where",
+             unchanged=_chosen, effort=Effort.MOVES),
+    _compared("Equal", np.equal, commutes=True),
+    _compared("Greater", np.greater),
+    _compared("GreaterOrEqual", np.greater_equal),
+    _compared("Less", np.less),
+    _compared("LessOrEqual", np.less_equal),
+    _logical("And", np.logical_and, neutral=True),
+    _logical("Or", np.logical_or, neutral=False),
+    _logical("Xor", np.logical_xor, neutral=False),
+    Operator("Not", Role.ELEMENTWISE, kernel_of(np.logical_not), Rounding.NEVER),
+    *(Operator(name, rounding=Rounding.NEVER) for name in _BITWISE),
+)  # fmt: skip

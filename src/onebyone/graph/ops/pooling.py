@@ -1,0 +1,165 @@
+"""Pools: the maximum or the mean of what a window sees, axis by axis; and windows as such."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.pool import AveragePool, Mean
+from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.space import AxisMap, apply
+from onebyone.graph.axes import Spatial, rank, refused, size
+from onebyone.graph.ops.call import Array, Call, Kernel, call_of, is_floating
+from onebyone.graph.ops.row import Operator, Role, Rounding, first_if
+from onebyone.graph.ops.sizes import keeps_shape
+
+__all__ = ["ROWS", "axis_windows", "last_axes", "mapped", "padded", "windows"]
+
+
+def axis_windows(call: Call, kernel: Sequence[int]) -> list[AveragePool]:
+    """Per spatial axis: kernel, stride, pads and dilation of a convolution or pooling node.
+
+    >>> axis_windows(Call("Conv", 11, attributes={"pads": (0, 1, 0, 1)}), (1, 3))[1].out_size(5)
+    5
+    """
+    rank = len(kernel)
+    pads = call.get("pads") or [0] * (2 * rank)
+    steps = zip(
+        kernel,
+        call.get("strides") or [1] * rank,
+        pads[:rank],
+        pads[rank:],
+        call.get("dilations") or [1] * rank,
+        strict=False,  # a file may contradict itself
+    )
+    flags = (bool(call.get("ceil_mode")), bool(call.get("count_include_pad")))
+    return [AveragePool(*step, *flags, call.get("auto_pad", "NOTSET")) for step in steps]
+
+
+def windows(node: ir.Node) -> list[AveragePool]:
+    """The windows of a pool of any kind, axis by axis.
+
+    >>> node = ir.node("MaxPool", [ir.val("x")], {"kernel_shape": [3, 2], "strides": [2, 1]})
+    >>> [(window.kernel, window.stride) for window in windows(node)]
+    [(3, 2), (2, 1)]
+    """
+    return axis_windows(call_of(node, version=1), node.attributes.get_ints("kernel_shape", ()))
+
+
+def padded(x: Array, pads: Sequence[tuple[int, int]], fill: float = 0) -> Array:
+    """`x` with (before, after) elements of `fill` around each of its last `len(pads)` axes.
+
+    >>> padded(np.ones((1, 1)), [(0, 2)])
+    array([[1., 0., 0.]])
+    """
+    if not any(map(any, pads)):
+        return x
+    free = x.ndim - len(pads)
+    sizes = [n + sum(pad) for n, pad in zip(x.shape[free:], pads, strict=True)]
+    y = np.full((*x.shape[:free], *sizes), fill, x.dtype)
+    inner = (slice(a, a + n) for (a, _), n in zip(pads, x.shape[free:], strict=True))
+    y[last_axes(inner)] = x
+    return y
+
+
+def last_axes(index: Iterable[int | slice]) -> Any:
+    """An index into the last axes."""
+    return (..., *index)
+
+
+def mapped(maps: Mapping[int, AxisMap], x: Array) -> Array:
+    """S x in the type of `x`: one large product per axis, the last axis first.
+
+    A product per channel would need no copy, but it took sixteen times as long where another
+    process kept the cores busy; and after the last axis, rows stay whole in the copy at the end.
+    """
+    kind, last = x.dtype, x.ndim - 1
+    if last in maps:
+        matrix = maps[last].matrix(x.shape[last])
+        flat = np.matmul(x.reshape(-1, x.shape[last]), matrix.T)
+        x = flat.reshape(*x.shape[:last], len(matrix))
+    x = apply({axis: axis_map for axis, axis_map in maps.items() if axis != last}, x)
+    return np.ascontiguousarray(x, kind)
+
+
+def _max_pool(call: Call, x: Array) -> Array | None:
+    """The maximum over a box is the maximum over one axis after the other."""
+    if call.outputs > 1:
+        return None
+    for axis, window in enumerate(axis_windows(call, call.get("kernel_shape")), start=2):
+        x = np.moveaxis(_running_max(np.moveaxis(x, axis, -1), window), -1, axis)
+    return x
+
+
+def _running_max(x: Array, window: AveragePool) -> Array:
+    n_in, n_out = x.shape[-1], window.out_size(x.shape[-1])
+    before, _ = window.pads(n_in)
+    last = (n_out - 1) * window.stride + (window.kernel - 1) * window.dilation + 1
+    low = -np.inf if is_floating(x.dtype) else np.iinfo(x.dtype).min
+    x = padded(x, [(before, max(last - before - n_in, 0))], low)
+    reach = (n_out - 1) * window.stride + 1
+    starts = [tap * window.dilation for tap in range(window.kernel)]
+    y = x[..., starts[0] : starts[0] + reach : window.stride].copy()
+    for start in starts[1:]:
+        np.maximum(y, x[..., start : start + reach : window.stride], out=y)
+    return y
+
+
+def _average_pool(call: Call, x: Array) -> Array:
+    maps = axis_windows(call, call.get("kernel_shape"))
+    return mapped(dict(enumerate(maps, start=2)), x)
+
+
+def _global(reduce: np.ufunc) -> Kernel:
+    def kernel(call: Call, x: Array) -> Array:
+        axes = tuple(range(2, x.ndim))
+        total = np.asarray(reduce.reduce(x, axis=axes, keepdims=True))
+        return total / np.prod(x.shape[2:]) if reduce is np.add else total
+
+    return kernel
+
+
+def _average_pool_space(node: ir.Node) -> Spatial | Refusal:
+    pools = dict(enumerate(windows(node), start=2))
+    sizes = {axis: size(node.inputs[0], axis) for axis in pools}
+    if any(n is not None and not pools[axis].fits(n) for axis, n in sizes.items()):
+        return refused("its window is larger than the padded input")
+    return Spatial(dict(pools))
+
+
+def _global_average_pool_space(node: ir.Node) -> Spatial:
+    return Spatial(dict.fromkeys(range(2, rank(node)), Mean()))
+
+
+def _has_one_tap(node: ir.Node) -> bool:
+    """A pool of kernel 1 and stride 1."""
+    kernel = node.attributes.get_ints("kernel_shape", ())
+    strides = node.attributes.get_ints("strides", ())
+    pads = node.attributes.get_ints("pads", ())
+    ones = all(n == 1 for n in (*kernel, *strides)) and not any(pads)
+    return bool(kernel) and ones and keeps_shape(node)
+
+
+def _has_one_position(node: ir.Node) -> bool:
+    x = node.inputs[0]
+    return x is not None and x.shape is not None and all(n == 1 for n in x.shape[2:])
+
+
+_ONE_TAP = first_if(_has_one_tap)
+_ONE_POSITION = first_if(_has_one_position)
+
+ROWS = (
+    Operator("AveragePool", Role.SPACE_MAP, _average_pool, Rounding.SMOOTHLY,
+             magnitude="AveragePool", unchanged=_ONE_TAP, channel_axis=1, space=_average_pool_space,
+             kind="average pool"),
+    Operator("MaxPool", value=_max_pool, rounding=Rounding.SMOOTHLY, magnitude="MaxPool",
+             unchanged=_ONE_TAP, channel_axis=1, kind="max pool"),
+    Operator("GlobalAveragePool", Role.SPACE_MAP, _global(np.add), Rounding.SMOOTHLY,
+             magnitude="GlobalAveragePool", unchanged=_ONE_POSITION, channel_axis=1,
+             space=_global_average_pool_space, kind="adaptive average pool"),
+    Operator("GlobalMaxPool", value=_global(np.maximum), rounding=Rounding.SMOOTHLY,
+             magnitude="GlobalMaxPool", unchanged=_ONE_POSITION),
+)  # fmt: skip

@@ -1,0 +1,130 @@
+"""Matrix products: MatMul, Gemm, Einsum; and transforms of which no formula counts the products."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.channel import ChannelMap
+from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.weights import Array
+from onebyone.counting.einsum import einsum_work
+from onebyone.counting.formulas import Work, product
+from onebyone.graph.constants import constant, per_channel
+from onebyone.graph.ops.call import Call
+from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of, not_constant
+from onebyone.graph.ops.row import Effort, Operator, Product, Role, Rounding, Site
+
+__all__ = ["ROWS", "matmul_work"]
+
+
+def _matmul(call: Call, a: Array, b: Array) -> Array:
+    return np.asarray(np.matmul(_blas(a), _blas(b)))
+
+
+def _blas(x: Array) -> Array:
+    """A matrix without a unit stride would be multiplied by a plain loop: copy it."""
+    unit = x.ndim < 2 or x.itemsize in x.strides[-2:]
+    return x if unit else np.ascontiguousarray(x)
+
+
+def _gemm(call: Call, a: Array, b: Array, c: Array | None = None) -> Array:
+    a = a.T if call.get("transA", 0) else a
+    b = b.T if call.get("transB", 0) else b
+    y = _scaled(call.get("alpha", 1.0), np.matmul(a, b))
+    return y if c is None else y + _scaled(call.get("beta", 1.0), c)
+
+
+def _scaled(factor: float, x: Array) -> Array:
+    return x if factor == 1 else (factor * x).astype(x.dtype)
+
+
+def _einsum(call: Call, *inputs: Array) -> Array:
+    return np.asarray(np.einsum(call.get("equation"), *inputs, optimize=True))
+
+
+def matmul_work(site: Site) -> Work:
+    """Of two tensors as NumPy multiplies them."""
+    return _product(site, site.shapes[0][-1])
+
+
+def _gemm_work(site: Site) -> Work:
+    rows, columns = site.shapes[0]
+    return _product(site, rows if site.node.attributes.get_int("transA", 0) else columns)
+
+
+def _product(site: Site, inner: int) -> Work:
+    return product(site.output, inner, constants=sum(site.fixed), biased=site.biased)
+
+
+def _einsum_work(site: Site) -> Work:
+    equation = site.node.attributes.get_string("equation", "")
+    return einsum_work(equation, site.shapes, site.fixed)
+
+
+def _matmul_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
+    left, right = node.inputs
+    if left is None or right is None or left.shape is None or right.shape is None:
+        return None
+    a, b = constant(left), constant(right)
+    if b is not None and b.ndim == 2 and axis == left.shape.rank() - 1 and axis > 0:
+        return ChannelNode(left, ChannelMap(b.T))
+    if a is not None and a.ndim == 2 and axis == right.shape.rank() - 2 and axis >= 0:
+        return ChannelNode(right, ChannelMap(a))
+    return None
+
+
+def _gemm_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
+    x, weight, bias = node.inputs[0], constant(node.inputs[1]), bias_of(node, 2)
+    if axis != 1 or x is None or node.attributes.get_int("transA", 0) != 0:
+        return None
+    if weight is None:
+        return None if constant(x) is not None else not_constant("weight")
+    if isinstance(bias, Refusal):
+        return bias
+    weight = weight if node.attributes.get_int("transB", 0) else weight.T
+    if bias is not None:
+        bias = per_channel(bias, 2, 1, weight.shape[0])
+        if bias is None:
+            return Refusal("compose", "its bias differs from row to row")
+        bias = _times(bias, node.attributes.get_float("beta", 1.0))
+    return ChannelNode(x, ChannelMap(_times(weight, node.attributes.get_float("alpha", 1.0)), bias))
+
+
+def _matmul_weight(node: ir.Node) -> Weight:
+    return Weight(0, 0, 1) if constant(node.inputs[1]) is None else Weight(1, 1, 0)
+
+
+def _gemm_weight(node: ir.Node) -> Weight:
+    factor = node.attributes.get_float("alpha", 1.0)
+    rows = 0 if node.attributes.get_int("transB", 0) else 1
+    return Weight(1, rows, 1 - rows, factor)
+
+
+def _times(array: Array, factor: float) -> Array:
+    return array if factor == 1.0 else array.astype(np.float64) * factor
+
+
+def _matmul_axis(node: ir.Node) -> int | None:
+    """The rows of what a constant matrix stands before, the columns of what one stands behind."""
+    shape = node.outputs[0].shape
+    if shape is None or not shape.rank():
+        return None
+    if shape.rank() >= 2 and constant(node.inputs[0]) is not None:
+        return shape.rank() - 2
+    return shape.rank() - 1 if constant(node.inputs[1]) is not None else None
+
+
+ROWS = (
+    Operator("MatMul", Role.CHANNEL_MAP, _matmul, Rounding.SMOOTHLY, is_sure_of_integers=True,
+             magnitude="MatMul", channels=_matmul_channels, weight=_matmul_weight,
+             channel_axis=_matmul_axis, work=Product(matmul_work, (0, 1)), kind="product"),
+    Operator("Gemm", Role.CHANNEL_MAP, _gemm, Rounding.SMOOTHLY, magnitude="Gemm",
+             channels=_gemm_channels, weight=_gemm_weight, channel_axis=1,
+             work=Product(_gemm_work, (0, 1), 2), kind="product"),
+    Operator("Einsum", value=_einsum, rounding=Rounding.SMOOTHLY, magnitude="Einsum",
+             work=Product(_einsum_work, None), kind="product"),
+    Operator("Det", rounding=Rounding.SMOOTHLY, effort=Effort.PRODUCTS),
+    Operator("DFT", effort=Effort.PRODUCTS),
+    Operator("STFT", effort=Effort.PRODUCTS, settings=(2,)),
+)  # fmt: skip

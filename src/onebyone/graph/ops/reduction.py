@@ -1,0 +1,127 @@
+"""What gathers one number over axes: sums, means, extremes, and where these stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.pool import Mean, Sum
+from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.space import AxisMap
+from onebyone.counting.formulas import Shape
+from onebyone.counting.operators import averages
+from onebyone.graph.axes import Spatial, integers, late, rank
+from onebyone.graph.ops.call import Array, Call, Kernel
+from onebyone.graph.ops.row import Operator, Role, Rounding, first_if
+
+__all__ = ["ROWS"]
+
+
+def _reduction(function: Callable[..., Any]) -> Kernel:
+    """A kernel for Reduce*: axes as attribute or input, none meaning all (or none, if so asked)."""
+
+    def kernel(call: Call, x: Array, given: Array | None = None) -> Array | None:
+        if not x.size:
+            return None
+        axes = call.ints("axes", given)
+        if not axes:
+            if call.get("noop_with_empty_axes", 0):
+                return x
+            axes = list(range(x.ndim))
+        chosen = tuple(axis % x.ndim for axis in axes)
+        y = function(x, axis=chosen, keepdims=bool(call.get("keepdims", 1)))
+        return np.asarray(y).astype(x.dtype, copy=False)
+
+    return kernel
+
+
+def _log_sum_exp(x: Array, **over: Any) -> Array:
+    from scipy import special
+
+    return np.asarray(special.logsumexp(x, **over))
+
+
+def _arg(best: Callable[..., Any]) -> Kernel:
+    def kernel(call: Call, x: Array) -> Array:
+        axis = call.get("axis", 0) % x.ndim
+        last = bool(call.get("select_last_index", 0))
+        index = best(np.flip(x, axis) if last else x, axis=axis)
+        index = x.shape[axis] - 1 - index if last else index
+        index = np.asarray(index, np.int64)
+        return np.expand_dims(index, axis) if call.get("keepdims", 1) else index
+
+    return kernel
+
+
+def _reduction_space(over: AxisMap) -> Callable[[ir.Node], Spatial | Refusal]:
+    def read(node: ir.Node) -> Spatial | Refusal:
+        axes, kept = _reduced_axes(node), node.attributes.get_int("keepdims", 1)
+        found = Spatial(dict.fromkeys(axes, over), () if kept else tuple(axes))
+        return late(node, {"axes": 1}) or found
+
+    return read
+
+
+def _reduced_axes(node: ir.Node) -> list[int]:
+    named = integers(node, 1, "axes")
+    if named:
+        return sorted({axis % rank(node) for axis in named})
+    nothing = node.attributes.get_int("noop_with_empty_axes", 0)
+    return [] if nothing else list(range(rank(node)))
+
+
+def _reduces_nothing(node: ir.Node) -> bool:
+    """Over axes of size 1, which stay; or over none, as asked."""
+    x = node.inputs[0]
+    if x is None or x.shape is None:
+        return False
+    axes = integers(node, 1, "axes")
+    if not axes and node.attributes.get_int("noop_with_empty_axes", 0) == 1:
+        return axes is not None or len(node.inputs) < 2 or node.inputs[1] is None
+    if axes is None and len(node.inputs) > 1 and node.inputs[1] is not None:
+        return False
+    chosen = axes or range(x.shape.rank())
+    ones = all(x.shape[int(axis)] == 1 for axis in chosen)
+    return ones and node.attributes.get_int("keepdims", 1) == 1
+
+
+def _kind(node: ir.Node, read: Shape, written: Shape) -> str:
+    return "adaptive average pool" if averages(read, written) else "other"
+
+
+_NOTHING = first_if(_reduces_nothing)
+_SMOOTHLY = Rounding.SMOOTHLY
+
+
+def _reduces(name: str, function: Callable[..., Any], **special: Any) -> Operator:
+    row: dict[str, Any] = {"value": _reduction(function), "rounding": Rounding.SMOOTHLY, **special}
+    return Operator(name, **row)
+
+
+def _extreme(name: str, function: Callable[..., Any]) -> Operator:
+    exact: dict[str, Any] = {"rounding": Rounding.NEVER, "is_unsure_of_nan": True}
+    return _reduces(name, function, unchanged=_NOTHING, **exact)
+
+
+_NOTHING = first_if(_reduces_nothing)
+
+ROWS = (
+    _reduces("ReduceMean", np.mean, role=Role.SPACE_MAP, magnitude="ReduceMean", unchanged=_NOTHING,
+             space=_reduction_space(Mean()), kind=_kind),
+    _reduces("ReduceSum", np.sum, role=Role.SPACE_MAP, is_sure_of_integers=True, on_sizes="whole",
+             magnitude="ReduceSum", unchanged=_NOTHING, space=_reduction_space(Sum())),
+    _reduces("ReduceProd", np.prod, is_sure_of_integers=True, on_sizes="whole", unchanged=_NOTHING),
+    _extreme("ReduceMax", np.max),
+    _extreme("ReduceMin", np.min),
+    _reduces("ReduceL1", lambda x, **over: np.abs(x).sum(**over)),
+    _reduces("ReduceL2", lambda x, **over: np.sqrt(np.square(x).sum(**over))),
+    _reduces("ReduceLogSum", lambda x, **over: np.log(x.sum(**over))),
+    _reduces("ReduceLogSumExp", _log_sum_exp),
+    _reduces("ReduceSumSquare", lambda x, **over: np.square(x).sum(**over)),
+    Operator("ArgMax", value=_arg(np.argmax), rounding=Rounding.STEPS),
+    Operator("ArgMin", value=_arg(np.argmin), rounding=Rounding.STEPS),
+    Operator("CumSum", rounding=Rounding.SMOOTHLY, is_sure_of_integers=True, magnitude="CumSum"),
+)  # fmt: skip

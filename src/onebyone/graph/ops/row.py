@@ -1,0 +1,161 @@
+"""What an ONNX operator is, as one row: all that the rest of the package asks of it by name.
+
+Every field has a default that claims nothing, so a row says only what is special. An operator that
+has no row is opaque: it is run by the reference implementation, and no law looks through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+import onnx_ir as ir
+
+from onebyone.algebra.refusal import Refusal
+from onebyone.counting.formulas import Shape, Work
+from onebyone.graph.axes import Spatial
+from onebyone.graph.ops.call import Kernel
+from onebyone.graph.ops.channel_node import ChannelNode, Weight
+from onebyone.graph.ops.sizes import Entries
+
+__all__ = ["Effort", "Operator", "Product", "Role", "Rounding", "Site", "first_if"]
+
+
+class Role(Enum):
+    """The part an operator plays in a linear region.
+
+    It says how a node may take part; whether it does (constant weights, a kernel of 1, the channel
+    axis left whole) is read from the node, by the row's functions.
+    """
+
+    CHANNEL_MAP = "mixes or scales channels, the same at every position"
+    CONVOLUTION = "mixes channels and positions; a channel map where its kernel is 1"
+    SPACE_MAP = "maps positions linearly, the same in every channel"
+    SELECTION = "picks positions or channels"
+    SUM = "adds tensors, or a constant"
+    CONCAT = "stacks tensors along an axis"
+    VIEW = "moves numbers, computes nothing"
+    IDENTITY = "returns its operand"
+    ELEMENTWISE = "a nonlinear function of each element"
+    NORMALIZATION = "divides by statistics of its operand"
+    QUANTIZATION = "rounds to, or comes from, integers"
+    OPAQUE = "anything else"
+
+
+class Rounding(Enum):
+    """What an operator's rounding can do to a result that is computed before the model runs."""
+
+    NEVER = "exact in any precision, for any type"
+    ONCE = "rounded once, as IEEE 754 says: every engine gives the same bits"
+    SMOOTHLY = "continuous: different orders of calculation differ by rounding"
+    STEPS = "the last bit of an operand can decide"
+
+
+class Effort(Enum):
+    """What an operator costs an engine, for those that have no formula of multiply-accumulates."""
+
+    FREE = "nothing: the data is not touched"
+    MOVES = "it copies, selects or converts numbers"
+    COMPUTES = "it calculates, a few operations an element"
+    PRODUCTS = "it is made of multiply-accumulates, and no formula here counts them"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A node as a formula of its multiply-accumulates sees it.
+
+    Args:
+        node: for its attributes.
+        shapes: of the row's operands, in the row's order; () for one that is absent.
+        fixed: which of these operands are constant.
+        output: the shape of the node's first output; () if it is absent.
+        biased: whether the node itself adds a bias.
+    """
+
+    node: ir.Node
+    shapes: tuple[Shape, ...]
+    fixed: tuple[bool, ...]
+    output: Shape
+    biased: bool = False
+
+
+@dataclass(frozen=True)
+class Product:
+    """The formula, the inputs whose shapes it reads (None: all), and the input that is a bias."""
+
+    formula: Callable[[Site], Work]
+    operands: tuple[int, ...] | None
+    bias: int | None = None
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator of the standard domain.
+
+    Axes are those of the first output, or as the field says; readers raise nothing on nodes that
+    have passed ONNX's checker.
+    """
+
+    name: str
+    role: Role = Role.OPAQUE
+
+    # --- Its value -------------------------------------------------------------------------------
+    # Called as kernel(call, *inputs). None, or a kernel that returns None: the reference
+    # implementation of the onnx package runs the node.
+    value: Kernel | None = None
+    # What computing it beforehand can change; None: the node stays though its operands are known.
+    # Quantisation stays: engines look for its operators, and 8 bits would be stored as 32.
+    rounding: Rounding | None = None
+    # Integers are calculated as numbers are, by engines and NumPy alike.
+    is_sure_of_integers: bool = False
+    # Engines differ in what they make of NaN.
+    is_unsure_of_nan: bool = False
+    # The numbers in an operand, not only its shape, say how large the result is.
+    grows: bool = False
+    is_random: bool = False
+    # Its operands may change places.
+    commutes: bool = False
+    # How large the terms are that the result sums up, of the sizes of the operands' terms: by the
+    # operator of this name, or by a kernel. None: to first order, by moving the operands.
+    magnitude: str | Kernel | None = None
+
+    # --- Sizes and what changes nothing ----------------------------------------------------------
+    # Followed where sizes are computed from sizes: "whole" on integers, "any" on floating-point
+    # numbers too, because IEEE 754 determines the result to the last bit.
+    on_sizes: Literal["", "whole", "any"] = ""
+    # The entries of its result where it hands sizes on, of the entries known so far.
+    entries: Callable[[ir.Node, dict[ir.Value, Entries]], Entries | None] | None = None
+    # The index of the operand that the first result equals, in value, type and shape; None: it
+    # computes something. x + 0 of a negative zero is a positive one, and counts as equal.
+    unchanged: Callable[[ir.Node], int | None] | None = None
+
+    # --- What it does to axes --------------------------------------------------------------------
+    # The node as a channel map on an axis. None: it is none there.
+    channels: Callable[[ir.Node, int], ChannelNode | Refusal | None] | None = None
+    # Where it stores the weight by which it mixes channels, and in which layout.
+    weight: Callable[[ir.Node], Weight] | None = None
+    # The axis of the output that the operator itself defines as channels.
+    channel_axis: int | Callable[[ir.Node], int | None] | None = None
+    # The node as a map of the positions of its first input.
+    space: Callable[[ir.Node], Spatial | Refusal | None] | None = None
+
+    # --- What it costs, and which of its inputs are weights --------------------------------------
+    work: Product | None = None
+    effort: Effort | Callable[[ir.Node], Effort] = Effort.COMPUTES
+    # To those who count; it may hang on the node and on the shapes that it reads and writes.
+    kind: str | Callable[[ir.Node, Shape, Shape], str] = "other"
+    # Slots of inputs that set the operator up: an epsilon, a mask, the scales of a quantisation.
+    settings: tuple[int, ...] = ()
+    # Slots of which only the shape or the type is read, never a number.
+    unread: tuple[int, ...] = ()
+    # Slots of running statistics, which are stored and not trained.
+    buffers: tuple[int, ...] = ()
+    # Slots of integers that stand for trained floats.
+    codes: tuple[int, ...] = ()
+
+
+def first_if(test: Callable[[ir.Node], bool]) -> Callable[[ir.Node], int | None]:
+    """For `Operator.unchanged`: the first operand, where `test` holds of the node."""
+    return lambda node: 0 if test(node) else None

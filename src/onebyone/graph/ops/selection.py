@@ -1,0 +1,268 @@
+"""What picks, repeats and pads positions: the result holds numbers of the operand, and zeros."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast, get_args
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.selection import Expand, Pad, PadMode, Select, Slice, Tile
+from onebyone.graph.axes import (
+    Spatial,
+    computed,
+    entries,
+    integers,
+    late,
+    numbers,
+    pairs,
+    rank,
+    refused,
+    size,
+)
+from onebyone.graph.constants import constant
+from onebyone.graph.ops.call import Array, Call, kernel_of
+from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
+from onebyone.graph.ops.sizes import Entries, entries_in, keeps_shape, keeps_told_shape
+
+__all__ = ["ROWS"]
+
+_FAR = 2**31 - 1
+"""Exporters write "to the end" as a stop of at least this."""
+
+# --- Slice ---------------------------------------------------------------------------------------
+
+
+def _slice(
+    call: Call,
+    x: Array,
+    starts: Array | None = None,
+    ends: Array | None = None,
+    axes: Array | None = None,
+    steps: Array | None = None,
+) -> Array:
+    first = call.ints("starts", starts) or []
+    last = call.ints("ends", ends) or []
+    along = call.ints("axes", axes) or range(len(first))
+    by = [1] * len(first) if steps is None else [int(step) for step in steps]
+    index = [slice(None)] * x.ndim
+    for axis, start, end, step in zip(along, first, last, by, strict=True):
+        index[axis] = _range(start, end, step, x.shape[axis])
+    return x[tuple(index)]
+
+
+def _range(start: int, end: int, step: int, size: int) -> slice:
+    """ONNX counts an end below -size as -1, "before the first"; Python needs None for it.
+
+    And it takes the first position where a negative step starts before that; Python takes none.
+    """
+    if step > 0:
+        return slice(start, end, step)
+    return slice(max(start, -size), end if end >= -size else None, step)
+
+
+def _slice_space(node: ir.Node) -> Spatial | Refusal:
+    starts, stops = integers(node, 1, "starts") or [], integers(node, 2, "ends") or []
+    axes = integers(node, 3, "axes") or range(len(starts))
+    every = zip(axes, starts, stops, integers(node, 4, "steps") or [1] * len(starts), strict=False)
+    slices = {axis % rank(node): _bounds(start, stop, step) for axis, start, stop, step in every}
+    cuts = {axis: cut for axis, cut in slices.items() if cut != Slice(0, None, 1)}
+    return late(node, {"starts": 1, "ends": 2, "axes": 3, "steps": 4}) or Spatial(cuts)
+
+
+def _bounds(start: int, stop: int, step: int) -> Slice:
+    beyond = stop >= _FAR if step > 0 else stop <= -_FAR
+    return Slice(start, None if beyond else stop, step)
+
+
+def _slice_entries(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
+    entries = entries_in(node.inputs[0], known)
+    starts, ends = integers(node, 1, "starts"), integers(node, 2, "ends")
+    steps = integers(node, 4, "steps") if len(node.inputs) > 4 and node.inputs[4] else [1]
+    if entries is None or starts is None or ends is None or steps != [1]:
+        return None
+    return entries[starts[0] : ends[0]] if len(starts) == len(ends) == 1 else None
+
+
+def _takes_all(node: ir.Node) -> bool:
+    """A Slice that goes forward and leaves nothing out."""
+    steps = integers(node, 4, "steps")
+    ones = all(step == 1 for step in steps or ())
+    given = len(node.inputs) < 5 or node.inputs[4] is None or steps is not None
+    return given and ones and keeps_told_shape(node)
+
+
+# --- Gather --------------------------------------------------------------------------------------
+
+
+def _gather_space(node: ir.Node) -> Spatial | Refusal:
+    indices = constant(node.inputs[1])
+    if indices is None:
+        return refused("the indices of the Gather are computed at run time")
+    if indices.ndim > 1:
+        return refused(f"indices of rank {indices.ndim} add axes")
+    axis = node.attributes.get_int("axis", 0) % rank(node)
+    picked = Select(tuple(int(i) for i in indices.ravel()))
+    return Spatial({axis: picked}, () if indices.ndim else (axis,))
+
+
+def _gather_entries(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
+    entries, indices = entries_in(node.inputs[0], known), constant(node.inputs[1])
+    if entries is None or indices is None or indices.ndim > 1:
+        return None
+    if not all(-len(entries) <= k < len(entries) for k in indices.reshape(-1)):
+        return None
+    return tuple(entries[int(k)] for k in indices.reshape(-1))
+
+
+def _gathers_all(node: ir.Node) -> bool:
+    x, indices = node.inputs[0], constant(node.inputs[1])
+    if x is None or indices is None or indices.ndim != 1 or not keeps_shape(node):
+        return False
+    return bool((indices == np.arange(len(indices))).all())
+
+
+# --- Pad -----------------------------------------------------------------------------------------
+
+
+_PAD_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+
+
+def _pad(
+    call: Call,
+    x: Array,
+    given: Array | None = None,
+    value: Array | None = None,
+    axes: Array | None = None,
+) -> Array:
+    """A negative pad crops: crop first, then add what is positive."""
+    amounts = call.ints("pads", given) or []
+    half = len(amounts) // 2
+    along = range(x.ndim) if axes is None else [int(axis) % x.ndim for axis in axes]
+    pads = [(0, 0)] * x.ndim
+    for axis, before, after in zip(along, amounts[:half], amounts[half:], strict=True):
+        pads[axis] = (before, after)
+    x = x[tuple(slice(max(-a, 0), n - max(-b, 0)) for (a, b), n in zip(pads, x.shape, strict=True))]
+    room = [(max(a, 0), max(b, 0)) for a, b in pads]
+    mode = call.get("mode", "constant")
+    if mode != "constant":
+        return np.asarray(np.pad(x, room, mode=_PAD_MODES[mode]))  # type: ignore[call-overload]
+    fill = call.get("value", 0.0) if value is None else value
+    return np.pad(x, room, constant_values=np.asarray(fill).astype(x.dtype).item())
+
+
+def _pad_space(node: ir.Node) -> Spatial | Refusal:
+    mode = node.attributes.get_string("mode", "constant")
+    if mode not in get_args(PadMode):
+        return refused(f"pad mode {mode!r} is not in ONNX")
+    ends = pairs(integers(node, 1, "pads") or [])
+    axes = integers(node, 3, "axes") or range(rank(node))
+    pads = {
+        axis % rank(node): Pad(before, after, cast(PadMode, mode))
+        for axis, (before, after) in zip(axes, ends, strict=False)
+        if before or after
+    }
+    return late(node, {"pads": 1, "value": 2, "axes": 3}) or _filled(node, pads)
+
+
+def _filled(node: ir.Node, pads: Mapping[int, Pad]) -> Spatial | Refusal:
+    """The map of `pads`, unless what it fills in is not a linear function of the input."""
+    if any(p.mode != "constant" and p.before * p.after < 0 for p in pads.values()):
+        return refused("padding by copies that also crops the other end")
+    value = numbers(node, 2, "value") or [0]
+    if any(value) and not all(p.is_selection for p in pads.values()):
+        return refused("padding with a value that is not zero")
+    return Spatial(pads)
+
+
+def _pads_nothing(node: ir.Node) -> bool:
+    pads = integers(node, 1, "pads")
+    return pads is not None and not any(pads)
+
+
+# --- Expand and Tile -----------------------------------------------------------------------------
+
+
+def _expand(call: Call, x: Array, shape: Array) -> Array:
+    # Both ways: an axis of the tensor may be longer than what is asked for.
+    return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(int(n) for n in shape)))
+
+
+def _tile(call: Call, x: Array, repeats: Array) -> Array:
+    if len(repeats) != x.ndim:  # NumPy would add axes
+        raise ValueError(f"{len(repeats)} repeats for {x.ndim} axes")
+    return np.tile(x, [int(n) for n in repeats])
+
+
+def _expand_space(node: ir.Node) -> Spatial | Refusal:
+    shape = node.inputs[1]
+    asked = entries(shape)
+    if asked is None or len(asked) > rank(node):
+        return refused("the rank of its result is unknown" if asked is None else "it adds axes")
+    every = enumerate(asked, start=rank(node) - len(asked))
+    maps = {k: Expand(_whole(n)) for k, n in every if n != 1 and size(node.inputs[0], k) in _ONE}
+    return Spatial(maps, (), computed(shape))
+
+
+_ONE = (1, None)
+"""The sizes of an axis that Expand may change: one, or not known."""
+
+
+def _tile_space(node: ir.Node) -> Spatial | Refusal:
+    repeats = entries(node.inputs[1]) or [None] * rank(node)
+    maps = {
+        axis: Tile(_whole(n)) for axis, n in enumerate(repeats) if n != 1 and not _stays(node, axis)
+    }
+    return Spatial(maps, (), computed(node.inputs[1]))
+
+
+def _whole(n: float | None) -> int | None:
+    return None if n is None else int(n)
+
+
+def _stays(node: ir.Node, axis: int) -> bool:
+    before = size(node.inputs[0], axis)
+    return before is not None and before == size(node.outputs[0], axis)
+
+
+# --- Rows ----------------------------------------------------------------------------------------
+
+
+def _scatter_effort(node: ir.Node) -> Effort:
+    copies = node.attributes.get_string("reduction", "none") == "none"
+    return Effort.MOVES if copies else Effort.COMPUTES
+
+
+def _moves(name: str, **special: Any) -> Operator:
+    """An operator whose result holds numbers of its operands, rounded nowhere."""
+    row: dict[str, Any] = {"rounding": Rounding.NEVER, "effort": Effort.MOVES, **special}
+    return Operator(name, **row)
+
+
+ROWS = (
+    _moves("Slice", role=Role.SELECTION, value=_slice, magnitude="Slice", on_sizes="whole",
+           entries=_slice_entries, unchanged=first_if(_takes_all), space=_slice_space),
+    _moves("Gather", role=Role.SELECTION, value=kernel_of(np.take, axis=0), magnitude="Gather",
+           on_sizes="whole", entries=_gather_entries, unchanged=first_if(_gathers_all),
+           space=_gather_space),
+    _moves("Pad", role=Role.SPACE_MAP, value=_pad, magnitude="Pad", grows=True,
+           unchanged=first_if(_pads_nothing), space=_pad_space, settings=(2,)),
+    _moves("Expand", role=Role.SPACE_MAP, value=_expand, magnitude="Expand", grows=True,
+           unchanged=first_if(keeps_told_shape), space=_expand_space),
+    _moves("Tile", role=Role.SPACE_MAP, value=_tile, magnitude="Tile", grows=True,
+           unchanged=first_if(keeps_told_shape), space=_tile_space),
+    _moves("GatherElements", value=kernel_of(np.take_along_axis, axis=0),
+           magnitude="GatherElements"),
+    _moves("GatherND", magnitude="GatherND"),
+    _moves("ScatterElements", effort=_scatter_effort),
+    _moves("ScatterND", effort=_scatter_effort),
+    _moves("OneHot", grows=True, settings=(1, 2)),
+    *(_moves(name) for name in ("Compress", "ReverseSequence", "Trilu")),
+    *(_moves(name, rounding=None) for name in ("CenterCropPad", "TensorScatter")),
+    # Of older opsets than are read here, but counted.
+    _moves("Scatter", rounding=None),
+    Operator("NonZero", rounding=Rounding.STEPS),
+    Operator("NonMaxSuppression", settings=(2, 3, 4)),
+)  # fmt: skip
