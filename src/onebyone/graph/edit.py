@@ -190,7 +190,8 @@ class Edit:
     def attempt(self) -> Iterator[list[ir.Node]]:
         """Gives the list of the nodes that are made inside; where that fails, they are taken out.
 
-        Halfway through, a weight may turn out to overflow. The main graph's nodes only.
+        Halfway through, a weight may turn out to overflow. Only what is added to the main graph is
+        undone: let others read it (`replace`) once nothing can fail any more.
         """
         held, self.nodes = len(self.stored), []
         try:
