@@ -20,7 +20,6 @@ Source: Golub, Van Loan, "Matrix Computations", 4th edition, 2013, sections 2.4 
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, field
 from itertools import count
 from math import prod
@@ -31,6 +30,7 @@ import numpy as np
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.weights import Array
 from onebyone.errors import UsageError
+from onebyone.shown import Shown
 
 __all__ = ["Rank", "numerical_rank", "rank", "singular_values", "threshold"]
 
@@ -38,7 +38,7 @@ SHARES = (0.9, 0.99, 0.999)
 
 
 @dataclass(frozen=True, repr=False)
-class Rank:
+class Rank(Shown):
     """How many output channels of a map are independent, and what follows.
 
     Args:
@@ -51,8 +51,6 @@ class Rank:
             factors of W = BA. None for outputs.
         in_features: a, the columns of W in each group: C_in / groups, times K·K. None for outputs.
         groups: the diagonal blocks of W.
-
-    `str` of it, and what rich prints, is a table.
 
     >>> print(rank(np.outer(np.arange(1, 9), np.ones(6))).advice)
     W = BA exactly, 6 → 1 → 8: r(a+b) = 14 weights instead of ab = 48, 70.8 % less
@@ -133,29 +131,6 @@ class Rank:
         """The rank beside the channels."""
         return f"{self.rank:,} of {self.out_channels:,} output channels ({self.source})"
 
-    def __repr__(self) -> str:
-        return f"<Rank: {self.summary}>"
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
-
-    def __str__(self) -> str:
-        sigma = self.singular_values
-        ends = f"{sigma[0]:.3g} to {sigma[-1]:.3g}" if sigma else "none"
-        rows = [
-            ("rank", self.summary),
-            ("redundant", f"{self.redundant:,} output channels"),
-            ("spectrum", f"{_bars(sigma)}  {ends}"),
-            ("threshold", f"{self.threshold:.3g}"),
-            *((f"{100 * share:g} % of Σσ²", f"rank {r:,}") for share, r in self.energy),
-            ("advice", self.advice),
-        ]
-        return "\n".join(f"{name:<14}{value}" for name, value in rows)
-
-    def __rich__(self) -> str:
-        """What `str` gives; it holds nothing that rich would take for markup."""
-        return str(self)
-
 
 def rank(
     W: Array, bias: Array | None = None, *, groups: int = 1, unit: float | None = None
@@ -220,20 +195,6 @@ def _is_new(blocks: Array, alone: list[Array], bias: Array, unit: float | None) 
     whole = np.concatenate(joined)
     tau = threshold(np.empty((bias.size, blocks.shape[2] + 1)), whole, unit)
     return any((b > tau).sum() > (a > tau).sum() for a, b in zip(alone, joined, strict=True))
-
-
-def _bars(sigma: tuple[float, ...], width: int = 32) -> str:
-    """The spectrum in `width` bars at most, on a linear scale from 0 to σ₁.
-
-    >>> _bars((8.0, 4.0, 0.0))
-    '█▄▁'
-    """
-    if not sigma or not sigma[0]:
-        return "▁" * min(len(sigma), width)
-    # Of a wide spectrum every k-th value, from the largest on.
-    step = max(1.0, len(sigma) / width)
-    shown = [sigma[int(i * step)] for i in range(min(len(sigma), width))]
-    return "".join("▁▂▃▄▅▆▇█"[max(0, round(8 * s / sigma[0]) - 1)] for s in shown)
 
 
 def singular_values(W: Array) -> Array:

@@ -55,7 +55,7 @@ class Branch:
         return {**vars(self), "children": [child.to_dict(below) for child in children]}
 
 
-def sums(layers: Sequence[LayerCount]) -> dict[str, int]:
+def sums(layers: Sequence[LayerCount]) -> dict[str, Any]:
     """What is known of every layer, summed over them."""
     names = ("parameters", "buffers", "macs", "pointwise_macs", "bias_adds")
     return {name: sum(getattr(layer, name) for layer in layers) for name in names}

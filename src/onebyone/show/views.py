@@ -23,6 +23,7 @@ TERMINAL = {
     "Count": "count",
     "Explanation": "explanation",
     "Profiled": "profile",
+    "Rank": "rank",
     "Report": "report",
 }
 """The name of a result's class -> the module of `onebyone.show.terminal` that draws it."""

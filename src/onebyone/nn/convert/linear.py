@@ -26,6 +26,7 @@ from onebyone.nn.pointwise import Pointwise
 __all__ = [
     "Convolution",
     "conv_to_pointwise",
+    "empty_conv",
     "flat_pointwise_to_linear",
     "kernel_to_linear",
     "linear_to_flat_pointwise",
@@ -179,16 +180,25 @@ def pointwise_to_conv(pointwise: Pointwise, spatial_dims: int = 2) -> Convolutio
         raise UsageError(
             f"got {spatial_dims} spatial axes for {pointwise}, wanted 1, 2 or 3, as many as strides"
         )
-    conv = CONVOLUTIONS[spatial_dims - 1](
+    conv = empty_conv(pointwise, spatial_dims)
+    return filled(conv, pointwise.weight.reshape(conv.weight.shape), pointwise.bias, pointwise)
+
+
+def empty_conv(pointwise: Pointwise, spatial_dims: int) -> Convolution:
+    """The convolution that a 1×1 is, its parameters still to be put in; strides have to fit.
+
+    >>> empty_conv(Pointwise(3, 4, stride=2), 1).weight.is_meta
+    True
+    """
+    return CONVOLUTIONS[spatial_dims - 1](
         pointwise.in_channels,
         pointwise.out_channels,
         1,
-        stride,  # type: ignore[arg-type]  # as long as the axes: seen to above
+        pointwise.stride,  # type: ignore[arg-type]  # one, or one an axis
         groups=pointwise.groups,
         bias=pointwise.bias is not None,
         device="meta",
     )
-    return filled(conv, pointwise.weight.reshape(conv.weight.shape), pointwise.bias, pointwise)
 
 
 def conv_to_pointwise(conv: Convolution) -> Pointwise:

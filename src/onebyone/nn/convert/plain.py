@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from onebyone.errors import UsageError
 from onebyone.nn.class_maps import ClassMaps, features, scores
-from onebyone.nn.convert.parameters import CONVOLUTIONS, is_a
+from onebyone.nn.convert.linear import empty_conv
+from onebyone.nn.convert.parameters import is_a
 from onebyone.nn.copies import stored
 from onebyone.nn.pointwise import Pointwise
 
@@ -98,7 +99,7 @@ def _layer(p: Pointwise) -> nn.Module:
         return _as_linear(p)
     strided = isinstance(p.stride, int) or len(p.stride) == axes
     if axes in (1, 2, 3) and p.channel_dim in (1, -1 - axes) and strided:
-        return _as_convolution(p, axes)
+        return _with_parameters(empty_conv(p, axes), p)
     raise UsageError(
         f"got {p}, whose weight {tuple(p.weight.shape)} is that of no layer of PyTorch that "
         "computes the same, wanted channel_dim=-1 and spatial_dims=0 (Linear, no stride or groups) "
@@ -110,20 +111,6 @@ def _layer(p: Pointwise) -> nn.Module:
 def _as_linear(p: Pointwise) -> nn.Linear:
     linear = nn.Linear(p.in_channels, p.out_channels, p.bias is not None, device="meta")
     return _with_parameters(linear, p)
-
-
-def _as_convolution(p: Pointwise, axes: int) -> nn.Module:
-    bias = p.bias is not None
-    conv = CONVOLUTIONS[axes - 1](
-        p.in_channels,
-        p.out_channels,
-        1,
-        p.stride,  # type: ignore[arg-type]  # one, or one an axis
-        groups=p.groups,
-        bias=bias,
-        device="meta",
-    )
-    return _with_parameters(conv, p)
 
 
 def _with_parameters(new: M, p: Pointwise) -> M:
