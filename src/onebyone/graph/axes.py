@@ -72,11 +72,6 @@ class Spatial:
         """The axis of the output that axis `axis` of the input becomes; None if it is mapped."""
         return None if axis in self.maps else axis - sum(k < axis for k in self.vanished)
 
-    @property
-    def keepdims(self) -> bool:
-        """Whether the output has all axes of the input."""
-        return not self.vanished
-
 
 def refused(reason: str) -> Refusal:
     """The refusal of law "commute" for `reason`.

@@ -2,7 +2,7 @@
 
 - 1 MAC = 2 FLOPs: one multiplication with its addition. Adding a bias is counted beside.
 - What is a parameter, and what is not: `count_weights`. Which operators have MACs, how many, and
-  which of these are pointwise: `ops`. All else that computes is listed: `count_gaps`.
+  which of these are pointwise: `ops`. All else that computes is listed.
 - A *layer* is a node that has MACs or reads weights. A bias that the next node adds (MatMul, then
   Add) belongs to the layer before it.
 - *Activation bytes* are what an operator reads and writes besides constants, each tensor once;
@@ -22,15 +22,16 @@ import onnx
 import onnx_ir as ir
 
 from onebyone.counting.formulas import Work
+from onebyone.counting.gaps import ARITHMETIC, CONSTANT, INTEGER, NO_FORMULA, Uncounted
+from onebyone.counting.gaps import grouped as gaps
 from onebyone.counting.operators import Operators, Ran, grouped
 from onebyone.counting.tally import Operation, Weight, layers_of, with_bias
 from onebyone.counting.value import Count, total
-from onebyone.graph.count_gaps import uncounted
-from onebyone.graph.count_walk import Walk, name_of, operand, scope_of, traffic
-from onebyone.graph.count_weights import Reading, operator, readings, trace
+from onebyone.graph.count_walk import Walk, name_of, operand, scope_of, tensors, traffic
+from onebyone.graph.count_weights import Reading, holds_graph, operator, readings, trace
 from onebyone.graph.misfit import misfit
 from onebyone.graph.ops import operator_of
-from onebyone.graph.ops.row import Product, Site
+from onebyone.graph.ops.row import Effort, Product, Site
 from onebyone.graph.opset import modernise
 from onebyone.graph.peak import peak
 from onebyone.graph.read import read
@@ -86,7 +87,7 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
         operators=_operators(others, walk, work),
         inputs=tuple(sizes.inputs.items()),
         assumed=sizes.assumed,
-        uncounted=uncounted([node for node in others if node not in work], walk),
+        uncounted=_uncounted([node for node in others if node not in work], walk),
     )
 
 
@@ -202,3 +203,51 @@ def _kind(node: ir.Node, work: Work | None, read: tuple[int, ...], written: tupl
     if callable(kind):
         return kind(node, read, written)
     return "linear" if kind == "product" and work is not None and work.pointwise_macs else kind
+
+
+_UNKNOWN = (
+    "has multiply-accumulates, but the shape of an operand or of the result is unknown, or is none "
+    "that it can have"
+)
+
+
+def _uncounted(nodes: Collection[ir.Node], walk: Walk) -> tuple[Uncounted, ...]:
+    """What the figures leave out of `nodes`, which have no MACs that were counted.
+
+    One row for each operator and reason, the most frequent first.
+    """
+    rows = [(node, reason) for node in nodes if (reason := _arithmetic(node, walk))]
+    found = [*rows, *_unknown_bytes(walk)]
+    return gaps((operator(node), reason, name_of(node)) for node, reason in found)
+
+
+def _unknown_bytes(walk: Walk) -> list[tuple[ir.Node, str]]:
+    reason = "its bytes are not counted: the shape or type of an operand or result is unknown"
+    return [(node, reason) for node in walk.graph if traffic(node, walk) is None]
+
+
+def _arithmetic(node: ir.Node, walk: Walk) -> str | None:
+    """Why what a node computes is not counted; None if it computes nothing."""
+    if any(map(holds_graph, node.attributes.values())):
+        return "its subgraphs are not entered: nothing in them is counted, parameters neither"
+    if node.domain:
+        return "operator of another domain: what it computes is not known"
+    row = operator_of(node)
+    if row.work is not None:
+        return _UNKNOWN
+    effort = row.effort(node) if callable(row.effort) else row.effort
+    if effort is Effort.PRODUCTS:
+        return NO_FORMULA
+    return _elementary(node, walk) if effort is Effort.COMPUTES else None
+
+
+def _elementary(node: ir.Node, walk: Walk) -> str:
+    if walk.fixed(node):
+        return CONSTANT
+    if all(map(_is_integer, tensors(node))):
+        return INTEGER
+    return ARITHMETIC
+
+
+def _is_integer(value: ir.Value) -> bool:
+    return value.dtype is not None and (value.dtype.is_integer() or value.dtype == ir.DataType.BOOL)

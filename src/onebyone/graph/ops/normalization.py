@@ -27,9 +27,14 @@ def _batch_norm(
 ) -> Array | None:
     if call.get("training_mode", 0) or call.outputs > 1:
         return None
+    return _scaled(call, x, scale, bias, -mean, var)
+
+
+def _scaled(call: Call, x: Array, scale: Array, bias: Array, mean: Array, var: Array) -> Array:
+    """scale·(x + mean)/σ + bias; of sizes of terms that of the result, σ being what it is."""
     factor = scale / np.sqrt(var + call.get("epsilon", 1e-5))
-    y = x * _along(factor, x.ndim)
-    y += _along(bias - mean * factor, x.ndim)
+    y: Array = x * _along(factor, x.ndim)
+    y += _along(bias + mean * factor, x.ndim)
     return y
 
 
@@ -137,14 +142,6 @@ def _batch_norm_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | No
     return ChannelNode(node.inputs[0], ChannelMap.diagonal(scale, shift - mean * scale))
 
 
-def _batch_norm_magnitude(
-    call: Call, x: Array, scale: Array, bias: Array, mean: Array, var: Array
-) -> Array:
-    """scale·(x − mean)/σ + bias with every term positive: the mean is read as −|mean|."""
-    factor = scale / np.sqrt(var + call.get("epsilon", 1e-5))
-    return np.asarray(x * _along(factor, x.ndim) + _along(bias + mean * factor, x.ndim))
-
-
 def _normalises(
     name: str, value: Kernel | None = None, rounding: Rounding | None = None, **special: Any
 ) -> Operator:
@@ -155,7 +152,7 @@ _SMOOTHLY = Rounding.SMOOTHLY
 
 ROWS = (
     Operator("BatchNormalization", Role.CHANNEL_MAP, _batch_norm, _SMOOTHLY,
-             magnitude=_batch_norm_magnitude, channels=_batch_norm_channels, channel_axis=1,
+             magnitude=_scaled, channels=_batch_norm_channels, channel_axis=1,
              kind="batch normalisation", buffers=(3, 4)),
     _normalises("LayerNormalization", _layer_norm, _SMOOTHLY, channel_axis=-1,
                 kind="layer normalisation"),

@@ -27,7 +27,7 @@ from onebyone.graph.ops.call import Array, Call, kernel_of
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_shape, keeps_told_shape
 
-__all__ = ["ROWS"]
+__all__ = ["ROWS", "cuts"]
 
 _FAR = 2**31 - 1
 """Exporters write "to the end" as a stop of at least this."""
@@ -63,13 +63,30 @@ def _range(start: int, end: int, step: int, size: int) -> slice:
     return slice(max(start, -size), end if end >= -size else None, step)
 
 
+def cuts(node: ir.Node) -> dict[int, tuple[int, int, int]] | None:
+    """Of a Slice: its axis -> start, end and step; None if they are not all known."""
+    x = node.inputs[0]
+    starts, ends = integers(node, 1, "starts"), integers(node, 2, "ends")
+    if x is None or x.shape is None or starts is None or ends is None:
+        return None
+    lists = [starts, ends, list(range(len(starts))), [1] * len(starts)]
+    for at, name in ((3, "axes"), (4, "steps")):
+        if name in node.attributes or (len(node.inputs) > at and node.inputs[at] is not None):
+            found = integers(node, at, name)
+            if found is None or len(found) != len(starts):
+                return None
+            lists[at - 1] = found
+    rows = zip(*lists, strict=True)
+    return {axis % x.shape.rank(): (start, end, step) for start, end, axis, step in rows}
+
+
 def _slice_space(node: ir.Node) -> Spatial | Refusal:
-    starts, stops = integers(node, 1, "starts") or [], integers(node, 2, "ends") or []
-    axes = integers(node, 3, "axes") or range(len(starts))
-    every = zip(axes, starts, stops, integers(node, 4, "steps") or [1] * len(starts), strict=False)
-    slices = {axis % rank(node): _bounds(start, stop, step) for axis, start, stop, step in every}
-    cuts = {axis: cut for axis, cut in slices.items() if cut != Slice(0, None, 1)}
-    return late(node, {"starts": 1, "ends": 2, "axes": 3, "steps": 4}) or Spatial(cuts)
+    found = cuts(node)
+    if found is None:
+        computed_late = late(node, {"starts": 1, "ends": 2, "axes": 3, "steps": 4})
+        return computed_late or refused("the lists of the Slice do not fit each other")
+    every = {axis: _bounds(*cut) for axis, cut in found.items()}
+    return Spatial({axis: cut for axis, cut in every.items() if cut != Slice(0, None, 1)})
 
 
 def _bounds(start: int, stop: int, step: int) -> Slice:

@@ -16,6 +16,7 @@ from onebyone.graph.axes import integers, permutation
 from onebyone.graph.channels import is_pointwise_convolution
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit, respell
+from onebyone.graph.ops.selection import cuts
 from onebyone.graph.ops.view import moves_no_number
 from onebyone.graph.simplify.sizes import reshape_target
 
@@ -141,34 +142,21 @@ def _holds(wide: ir.DataType, narrow: ir.DataType) -> bool:
     return any(chain.index(narrow.name) < chain.index(wide.name) for chain in chains)
 
 
-def _cuts(node: ir.Node) -> dict[int, tuple[int, int, int]] | None:
-    """Of a Slice: its axis -> start, end and step; None if they are not all known."""
-    x = node.inputs[0]
-    starts, ends = integers(node, 1, "starts"), integers(node, 2, "ends")
-    if x is None or x.shape is None or starts is None or ends is None:
-        return None
-    lists = [starts, ends, list(range(len(starts))), [1] * len(starts)]
-    for at, name in ((3, "axes"), (4, "steps")):
-        if len(node.inputs) > at and node.inputs[at] is not None:
-            found = integers(node, at, name)
-            if found is None or len(found) != len(starts):
-                return None
-            lists[at - 1] = found
-    rows = zip(*lists, strict=True)
-    return {axis % x.shape.rank(): (start, end, step) for start, end, axis, step in rows}
-
-
 def _slices(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """Cuts along different axes are one cut; where all that read the first are such cuts."""
     if before.op_type != "Slice" or before.outputs[0].is_graph_output():
         return False
-    inner, outer, x = _cuts(before), _cuts(node), before.inputs[0]
+    inner, outer, x = cuts(before), cuts(node), before.inputs[0]
     readers = [use.node for use in before.outputs[0].uses()]
     if inner is None or outer is None or x is None or len(node.inputs) < 3:
         return False
     for reader in readers:
-        cuts = _cuts(reader) if reader.op_type == "Slice" and reader.domain == "" else None
-        if cuts is None or cuts.keys() & inner.keys() or reader.inputs[0] is not before.outputs[0]:
+        found = cuts(reader) if reader.op_type == "Slice" and reader.domain == "" else None
+        if (
+            found is None
+            or found.keys() & inner.keys()
+            or reader.inputs[0] is not before.outputs[0]
+        ):
             return False
     both = {**inner, **outer}
     columns = [[cut[k] for cut in both.values()] for k in range(3)]
