@@ -402,12 +402,16 @@ cli.main()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_mutants_and_random_interruptions() -> None:
+@pytest.mark.parametrize(
+    ("mutants", "interruptions"), [(5, 3), pytest.param(25, 12, marks=pytest.mark.slow)]
+)
+def test_mutants_and_random_interruptions(mutants: int, interruptions: int) -> None:
     """A slice of `benchmarks/hostile.py`: mutants of each kind, and runs that are interrupted."""
     command = [sys.executable, ROOT / "benchmarks" / "hostile.py", "--no-deep", "--workers", "1"]
-    command += ["--mutants", "25", "--interruptions", "12", "--sources", "controlled"]
+    command += ["--mutants", str(mutants), "--interruptions", str(interruptions)]
+    command += ["--sources", "controlled"]
     command += ["--kinds", "bytes", "fields", "graph", "names", "external"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "0 of 25 mutants met a fault" in done.stdout
-    assert "0 of 12 interruptions" in done.stdout
+    assert f"0 of {mutants} mutants met a fault" in done.stdout
+    assert f"0 of {interruptions} interruptions" in done.stdout

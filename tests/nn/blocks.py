@@ -18,8 +18,9 @@ from onebyone.nn.pointwise import Pointwise
 from onebyone.nn.separable import DepthwiseSeparable
 from onebyone.nn.shared_mlp import SharedMLP
 from onebyone.nn.shortcut import ProjectionShortcut
+from tests.quick import slow_but
 
-__all__ = ["BLOCKS", "Block", "operators", "sample", "with_small_integers"]
+__all__ = ["BLOCKS", "MOSTLY_SLOW", "TWO", "Block", "operators", "sample", "with_small_integers"]
 
 
 @dataclass(frozen=True)
@@ -240,3 +241,8 @@ BLOCKS = {
         "ReduceMean, Conv, Flatten",
     ),
 }
+
+# For what takes a second a block (compilers, exporters). These meet images and tokens, strides,
+# norms and sums.
+TWO = ("bottleneck, v1.5, stride 2", "shared MLP, channels last")
+MOSTLY_SLOW = slow_but(*TWO, of=BLOCKS)

@@ -25,8 +25,7 @@ from onebyone.nn.pointwise import Pointwise
 from onebyone.optimize.report import Report
 from onebyone.verify.bound import Noise, limits
 
-from ..quick import slow_but
-from .blocks import BLOCKS, Block, operators, sample, with_small_integers
+from .blocks import BLOCKS, MOSTLY_SLOW, TWO, Block, operators, sample, with_small_integers
 
 # What the compilers and exporters say of themselves.
 pytestmark = [
@@ -42,9 +41,7 @@ pytestmark = [
 ]
 
 each_block = pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
-# Exported and compiled: seconds each. These two meet images and tokens, strides, norms and sums.
-two_blocks = ("bottleneck, v1.5, stride 2", "shared MLP, channels last")
-mostly_slow = pytest.mark.parametrize("block", slow_but(*two_blocks, of=BLOCKS))
+mostly_slow = pytest.mark.parametrize("block", MOSTLY_SLOW)
 
 
 def made(block: Block) -> nn.Module:
@@ -98,7 +95,7 @@ def test_compile_without_graph_breaks(block: Block) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
-@pytest.mark.parametrize("name", two_blocks)
+@pytest.mark.parametrize("name", TWO)
 def test_compile_to_machine_code(name: str) -> None:
     torch.compiler.reset()
     block = BLOCKS[name]

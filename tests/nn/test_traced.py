@@ -23,7 +23,7 @@ from onebyone.nn.pointwise import Pointwise
 from onebyone.nn.shared_mlp import SharedMLP
 from onebyone.nn.shortcut import ProjectionShortcut
 
-from .blocks import BLOCKS, Block, sample, with_small_integers
+from .blocks import BLOCKS, MOSTLY_SLOW, Block, sample, with_small_integers
 from .test_pointwise import LAYOUTS
 
 pytestmark = [
@@ -62,7 +62,7 @@ def doubled(block: Block) -> tuple[int, ...]:
     return tuple(n * (1 + (axis in block.free)) for axis, n in enumerate(block.shape))
 
 
-@each_block
+@pytest.mark.parametrize("block", MOSTLY_SLOW)
 @each_way
 def test_every_block_at_any_size(make: Callable[[nn.Module], nn.Module], block: Block) -> None:
     module = with_small_integers(block.make())

@@ -114,11 +114,11 @@ def saved(tokens: int) -> int:
 @pytest.mark.parametrize(
     ("name", "exporter", "attention", "free"),
     [
-        ("ViT", "dynamo", "eager", False),
+        pytest.param("ViT", "dynamo", "eager", False, marks=pytest.mark.slow),
         ("ViT", "dynamo", "sdpa", True),
         ("ViT", "torchscript", "eager", True),
         ("DeiT", "torchscript", "sdpa", False),
-        ("BERT", "dynamo", "eager", True),
+        pytest.param("BERT", "dynamo", "eager", True, marks=pytest.mark.slow),
         ("BERT", "torchscript", "sdpa", True),
     ],
 )
