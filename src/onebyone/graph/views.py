@@ -6,16 +6,17 @@ split into `h` and `w` is a reshape whatever the numbers will be.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import onnx_ir as ir
+import sympy
 
 from onebyone.algebra.layout import Dim, Reshape, Transpose, View, channel_axis_after, dim
 from onebyone.graph.axes import integers
-from onebyone.graph.symbolic import expression_of
+from onebyone.graph.dimensions import parsed
 
-__all__ = ["dims_of", "monomial", "view", "view_axis"]
+__all__ = ["dims_of", "monomial", "monomials", "view", "view_axis"]
 
 
 def monomial(size: int | ir.SymbolicDim) -> Dim | None:
@@ -33,9 +34,7 @@ def monomial(size: int | ir.SymbolicDim) -> Dim | None:
 def _parse(text: str) -> Dim:
     if text.isidentifier():
         return dim(1, text)
-    import sympy
-
-    expression = expression_of(text)
+    expression = parsed(text)
     if expression is None:
         return dim(1, text)
     coefficient, factors = sympy.factor_terms(expression).as_coeff_mul()
@@ -50,9 +49,12 @@ def _parse(text: str) -> Dim:
 
 def dims_of(value: ir.Value | None) -> tuple[Dim, ...] | None:
     """The shape of a value as monomials; None if its rank or one dimension is unknown."""
-    if value is None or value.shape is None:
-        return None
-    dims = [monomial(d) for d in value.shape]
+    return None if value is None or value.shape is None else monomials(value.shape)
+
+
+def monomials(sizes: Iterable[int | ir.SymbolicDim]) -> tuple[Dim, ...] | None:
+    """Dimensions as monomials; None if one is unknown, or nothing is left of a tensor of them."""
+    dims = [monomial(d) for d in sizes]
     known = tuple(d for d in dims if d is not None and d[0] > 0)
     return known if len(known) == len(dims) else None
 
