@@ -163,6 +163,22 @@ def test_taps_that_do_not_reach_one_another_leave_the_size_open(
         assert str(size) != "7"
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_expand_of_a_free_size_leaves_it_open(shape):
+    """x has n positions, or those of the target where n is 1."""
+    nodes = [
+        helper.make_node("Concat", ["h", "tail"], ["sizes"], axis=0),
+        helper.make_node("Expand", ["x", "sizes"], ["y"]),
+    ]
+    proto = model(nodes, {"tail": [1, 1]})
+    if shape[0] in (1, shape[2]):
+        inferred, actual = both(proto, shape)
+        assert inferred is None or inferred == actual
+    found = read(proto)
+    infer(found)
+    assert str(found.graph.outputs[0].shape[0]) not in ("n", "h")
+
+
 def picked(cases):
     """y of the sizes (h, *tail), but 1 where the two cases are equal."""
     return [

@@ -1,7 +1,7 @@
 """Expressions for dimensions, as text: `floor(height/2 + 1/2)`, `2*n`, `s77//16`.
 
-They come from files and from shape inference, so they are evaluated by a small interpreter with
-exact fractions, in bounded time, and never by `eval`.
+They come from files and from shape inference, so they are read by a small interpreter, in bounded
+time, and never by `eval`. All arithmetic is SymPy's: names are symbols, or numbers to evaluate.
 
     expression = integer | name | expression (+ - * / // %) expression | expression ** 0..16
                | floor ceiling max min mod sqrt abs (expression, ...)
@@ -10,16 +10,19 @@ exact fractions, in bounded time, and never by `eval`.
 from __future__ import annotations
 
 import ast
-import math
 import operator
 import re
-from collections.abc import Callable, Mapping
-from fractions import Fraction
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
-__all__ = ["evaluated", "names", "plain", "safe"]
+import sympy
+
+__all__ = ["evaluated", "names", "parsed", "plain", "safe"]
 
 _NAME = re.compile(r"[^\W\d][\w.]*")
-_ALLOWED = re.compile(r"[\w.\s+\-*/%(),]{1,1000}\Z")
+# SymPy takes 2 s for 400 characters of Max, and four times that for twice as many.
+_ALLOWED = re.compile(r"[\w.\s+\-*/%(),]{1,400}\Z")
 # What the parser of shape inference takes without growing: no powers, short numbers.
 _PLAIN = re.compile(r"(?!.*\*\*)(?!.*\d{10})[\w. +\-*/%(),]{1,400}\Z")
 # Divisible by all small numbers, so that a quotient of sizes is a size.
@@ -28,45 +31,49 @@ _LARGEST_POWER = 16
 _LARGEST = 2**62
 
 
-class _NoValueError(Exception):
-    """The expression has no value."""
+# Thousands of values share a few texts.
+_once = lru_cache(maxsize=65536)
 
 
-def _power(base: Fraction, exponent: Fraction) -> Fraction:
-    if exponent == Fraction(1, 2):
-        return _sqrt(base)
-    if exponent.denominator != 1 or not 0 <= exponent <= _LARGEST_POWER:
-        raise _NoValueError
-    return base ** int(exponent)
+def _power(base: Any, exponent: Any) -> Any:
+    if exponent == sympy.Rational(1, 2):
+        return sympy.sqrt(base)
+    if exponent not in range(_LARGEST_POWER + 1) or (base.is_number and abs(base) > _LARGEST):
+        raise ValueError
+    return base**exponent
 
 
-def _sqrt(square: Fraction) -> Fraction:
-    root = Fraction(math.isqrt(square.numerator), math.isqrt(square.denominator))
-    if root * root != square:
-        raise _NoValueError
-    return root
-
-
-_OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
+_OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
-    ast.FloorDiv: lambda a, b: Fraction(a // b),
+    ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
     ast.Pow: _power,
 }
-_FUNCTIONS: dict[str, Callable[..., Fraction]] = {
-    "abs": abs,
-    "ceiling": lambda a: Fraction(math.ceil(a)),
-    "floor": lambda a: Fraction(math.floor(a)),
-    "max": max,
-    "min": min,
-    "mod": operator.mod,
-    "sqrt": _sqrt,
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "abs": sympy.Abs,
+    "ceiling": lambda a: -sympy.floor(-a),
+    "floor": sympy.floor,
+    "max": sympy.Max,
+    "min": sympy.Min,
+    "mod": sympy.Mod,
+    "sqrt": sympy.sqrt,
 }
 
 
+@_once
+def parsed(text: str) -> Any:
+    """The text as a SymPy expression of whole numbers from 1 on; None where it is none.
+
+    >>> parsed("h + 2*w//2"), parsed("two words")
+    (h + w, None)
+    """
+    return _read(text, lambda name: sympy.Symbol(name, integer=True, positive=True))
+
+
+@_once
 def names(text: str) -> frozenset[str]:
     """The free names of an expression.
 
@@ -77,6 +84,7 @@ def names(text: str) -> frozenset[str]:
     return frozenset(match.group() for match in found if not _is_call(text, match))
 
 
+@_once
 def plain(text: str) -> bool:
     """Can the text stand for a dimension in shape inference: a name, or arithmetic of names?
 
@@ -103,39 +111,48 @@ def evaluated(text: str, values: Mapping[str, int]) -> int | None:
     >>> evaluated("floor(h/2 + 1/2)", {"h": 225}), evaluated("h/2", {"h": 225}), evaluated("w", {})
     (113, None, None)
     """
-    if not _ALLOWED.match(text) or not all(name in values for name in names(text)):
+    if not all(name in values for name in names(text)):
         return None
-    try:
-        numbers = _NAME.sub(
-            lambda m: m.group() if _is_call(text, m) else f"({values[m.group()]})", text
-        )
-        result = _value(ast.parse(numbers.strip(), mode="eval").body)
-    except (
-        _NoValueError,
-        ValueError,
-        SyntaxError,
-        TypeError,
-        ArithmeticError,
-        RecursionError,
-        MemoryError,
-    ):
-        return None
-    return int(result) if result.denominator == 1 and abs(result) < _LARGEST else None
+    found = _read(text, lambda name: sympy.Integer(values[name]))
+    return int(found) if found is not None and found.is_Integer and abs(found) < _LARGEST else None
 
 
 def _is_call(text: str, match: re.Match[str]) -> bool:
     return text[match.end() :].lstrip()[:1] == "(" and match.group().lower() in _FUNCTIONS
 
 
-def _value(node: ast.expr) -> Fraction:
+def _read(text: str, meaning: Callable[[str], Any]) -> Any:
+    """The text with a number or a symbol for each name; None where it is no expression."""
+    try:
+        body, words = _tree(text)
+        return _value(body, [meaning(word) for word in words])
+    except (ValueError, SyntaxError, TypeError, ArithmeticError, RecursionError, MemoryError):
+        return None
+
+
+@_once
+def _tree(text: str) -> tuple[ast.expr, tuple[str, ...]]:
+    """The syntax tree, and the names: numbered there, for Python reads none with a dot as one."""
+    if not _ALLOWED.match(text):
+        raise ValueError
+    words = tuple(names(text))
+    numbered = _NAME.sub(
+        lambda m: m.group() if _is_call(text, m) else f"_{words.index(m.group())}", text
+    )
+    return ast.parse(numbered.strip(), mode="eval").body, words
+
+
+def _value(node: ast.expr, meanings: Sequence[Any]) -> Any:
     if isinstance(node, ast.Constant) and type(node.value) is int:
-        return Fraction(node.value)
+        return sympy.Integer(node.value)
+    if isinstance(node, ast.Name):
+        return meanings[int(node.id[1:])]
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        return _OPERATORS[type(node.op)](_value(node.left), _value(node.right))
+        return _OPERATORS[type(node.op)](_value(node.left, meanings), _value(node.right, meanings))
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_value(node.operand)
+        return -_value(node.operand, meanings)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
         function = _FUNCTIONS.get(node.func.id.lower())
         if function is not None:
-            return function(*(_value(argument) for argument in node.args))
-    raise _NoValueError
+            return function(*(_value(argument, meanings) for argument in node.args))
+    raise ValueError

@@ -300,7 +300,7 @@ def _broadcast(context: Context, node: ir.Node) -> None:
         if wide and len(wide) < len(symbols) and not isinstance(dims[axis], int):
             dims[axis] = wide[0]
         # Exporters name sizes after values: "input.1_dim_2" is a name, too.
-        free = {s for s in symbols if not _SIGNS & {*s} and not context.is_generated_symbol(s)}
+        free = {s for s in symbols if names(s) == {s} and not context.is_generated_symbol(s)}
         if not isinstance(dims[axis], int) and len(free) > 1:
             dims[axis] = context.new_symbolic_dim()
     node.outputs[0].shape = ir.Shape(dims)
@@ -324,9 +324,6 @@ def _is_one(text: str) -> bool:
     """Whether an expression is 1 for images of any size but the smallest: `Min(floor(n/2), 1)`."""
     return all(evaluated(text, dict.fromkeys(names(text), n)) == 1 for n in (5040, 10080))
 
-
-_SIGNS = frozenset("+-*/(), ")
-"""What tells an expression from a name."""
 
 _BROADCASTS = frozenset(
     {

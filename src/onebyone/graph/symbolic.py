@@ -10,8 +10,11 @@ from functools import lru_cache
 from typing import Any
 
 import onnx_ir as ir
+import sympy
 
-__all__ = ["expression_of", "simplified", "simplify_shapes"]
+from onebyone.graph.dimensions import parsed
+
+__all__ = ["simplified", "simplify_shapes"]
 
 
 def simplify_shapes(graph: ir.Graph) -> None:
@@ -39,37 +42,9 @@ def simplified(size: int | ir.SymbolicDim) -> int | ir.SymbolicDim:
     return _simplified(size.value)
 
 
-def expression_of(text: str) -> Any:
-    """The text as a SymPy expression; None where it is none that onnx-ir can read."""
-    import sympy
-
-    try:
-        return sympy.sympify(ir.SymbolicDim(_without_ceilings(text))._expr)
-    except (ValueError, TypeError, StopIteration):
-        return None
-
-
-def _without_ceilings(text: str) -> str:
-    """⌈x⌉ = −⌊−x⌋: onnx-ir writes the one and reads only the other.
-
-    >>> _without_ceilings("ceiling((h + 1)/2) - 1")
-    '(-floor(-((h + 1)/2))) - 1'
-    """
-    before, found, after = text.rpartition("ceiling(")
-    while found:
-        depth = 1
-        end = next(k for k, c in enumerate(after) if (depth := depth + _OPENS.get(c, 0)) == 0)
-        text = f"{before}(-floor(-({after[:end]}))){after[end + 1 :]}"
-        before, found, after = text.rpartition("ceiling(")
-    return text
-
-
-_OPENS = {"(": 1, ")": -1}
-
-
 @lru_cache(maxsize=65536)
 def _simplified(text: str) -> int | ir.SymbolicDim:
-    expression = expression_of(text)
+    expression = parsed(text)
     if expression is None:
         return ir.SymbolicDim(text)
     found = _simplest(expression)
@@ -78,8 +53,6 @@ def _simplified(text: str) -> int | ir.SymbolicDim:
 
 def _simplest(expression: Any) -> Any:
     """Bottom up: factor the operands, and drop the floor of what is whole."""
-    import sympy
-
     if not expression.args:
         return expression
     rebuilt = expression.func(*(_simplest(part) for part in expression.args))
@@ -97,8 +70,6 @@ def _floor(inner: Any) -> Any:
     ⌊−a/n⌋ = −⌊(a + n − 1)/n⌋ and ⌊(⌊a/m⌋ + b)/n⌋ = ⌊(a + bm)/(mn)⌋. So a pool that rounds up has a
     size like that of a stride, and a stride of a stride that of their product.
     """
-    import sympy
-
     if inner.is_integer:
         return inner
     a, n = _fraction(inner)
@@ -115,10 +86,9 @@ def _floor(inner: Any) -> Any:
 
 
 def _fraction(quotient: Any) -> tuple[Any, int]:
-    """A sum of terms with rational factors as (a, n): a/n, with whole factors in a."""
-    import sympy
+    """A quotient as (a, n): a/n, with whole factors in a. Nothing is multiplied out.
 
-    terms = sympy.Add.make_args(sympy.expand(quotient, deep=False))
-    factors = [term.as_coeff_Mul()[0] for term in terms]
-    n = sympy.ilcm(1, *(factor.q for factor in factors if factor.is_Rational))
-    return sympy.Add(*(term * n for term in terms)), int(n)
+    ∏ (h + x_k) over 40 names has 2⁴⁰ terms, and a file may say it in 300 characters.
+    """
+    factor, rest = sympy.factor_terms(quotient).as_coeff_Mul()
+    return factor.p * rest, int(factor.q)

@@ -6,11 +6,12 @@ split into `h` and `w` is a reshape whatever the numbers will be.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
 import onnx_ir as ir
+import sympy
 
 from onebyone.algebra.layout import (
     Dim,
@@ -24,9 +25,9 @@ from onebyone.algebra.layout import (
 )
 from onebyone.algebra.weights import Array
 from onebyone.graph.axes import integers, permutation
-from onebyone.graph.symbolic import expression_of
+from onebyone.graph.dimensions import parsed
 
-__all__ = ["dims_of", "headed", "merged", "monomial", "view", "view_axis"]
+__all__ = ["dims_of", "headed", "merged", "monomial", "monomials", "view", "view_axis"]
 
 
 def monomial(size: int | ir.SymbolicDim) -> Dim | None:
@@ -44,9 +45,7 @@ def monomial(size: int | ir.SymbolicDim) -> Dim | None:
 def _parse(text: str) -> Dim:
     if text.isidentifier():
         return dim(1, text)
-    import sympy
-
-    expression = expression_of(text)
+    expression = parsed(text)
     if expression is None:
         return dim(1, text)
     coefficient, factors = sympy.factor_terms(expression).as_coeff_mul()
@@ -61,9 +60,12 @@ def _parse(text: str) -> Dim:
 
 def dims_of(value: ir.Value | None) -> tuple[Dim, ...] | None:
     """The shape of a value as monomials; None if its rank or one dimension is unknown."""
-    if value is None or value.shape is None:
-        return None
-    dims = [monomial(d) for d in value.shape]
+    return None if value is None or value.shape is None else monomials(value.shape)
+
+
+def monomials(sizes: Iterable[int | ir.SymbolicDim]) -> tuple[Dim, ...] | None:
+    """Dimensions as monomials; None if one is unknown, or nothing is left of a tensor of them."""
+    dims = [monomial(d) for d in sizes]
     known = tuple(d for d in dims if d is not None and d[0] > 0)
     return known if len(known) == len(dims) else None
 

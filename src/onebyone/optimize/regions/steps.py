@@ -20,7 +20,7 @@ from onebyone.algebra.transposed import TransposedKernel
 from onebyone.algebra.weights import Array
 from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import constant
-from onebyone.graph.views import monomial
+from onebyone.graph.views import monomials
 
 __all__ = ["KernelNode", "Layout", "Meaning", "Size", "Step", "Stored", "Window"]
 
@@ -73,9 +73,8 @@ class Layout:
     @cached_property
     def monomials(self) -> tuple[Dim, ...] | None:
         """The dimensions for the algebra of views, the channel axis as one indivisible symbol."""
-        dims = [CHANNEL if k == self.axis else monomial(d) for k, d in enumerate(self.dims)]
-        known = tuple(d for d in dims if d is not None and d[0] > 0)
-        return known if len(known) == len(dims) else None
+        others = monomials([*self.dims[: self.axis], *self.dims[self.axis + 1 :]])
+        return None if others is None else (*others[: self.axis], CHANNEL, *others[self.axis :])
 
 
 @dataclass(frozen=True, eq=False)
