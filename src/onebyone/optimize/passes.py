@@ -21,7 +21,6 @@ from onebyone.optimize.maps.normalization import fold_normalizations
 from onebyone.optimize.maps.stack import stack
 from onebyone.optimize.outline import NOTHING, Outline
 from onebyone.optimize.positions.crop import crop
-from onebyone.optimize.positions.demand import hoist_strides
 from onebyone.verify.pieces.prove import Proof
 
 __all__ = ["FIRST", "PASSES", "Pass", "Rewrite"]
@@ -148,14 +147,6 @@ def _rank(model: ir.Model, sizes: Sizes, profile: Profile, limit: float) -> Iter
 
 
 def _demand(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> Iterator[Rewrite]:
-    for found in hoist_strides(model.graph, sizes, profile):
-        saved = {"demand": found.before.macs - found.after.macs}
-        laws, costs = frozenset({"demand"}), (found.before, found.after)
-        made = (*found.made, *found.nodes)
-        yield Rewrite(found.root, found.nodes, laws, *costs, saved, made=made)
-
-
-def _crop(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> Iterator[Rewrite]:
     for found in crop(model, sizes, profile):
         laws, saved = frozenset({"demand"}), {"demand": found.before.macs - found.after.macs}
         made, costs = (*found.made, *found.nodes), (found.before, found.after)
@@ -167,7 +158,6 @@ FIRST = (Pass("affine", _fold), Pass("prune", _prune))
 
 PASSES = (
     Pass("demand", _demand),
-    Pass("demand", _crop),
     Pass("prune", _prune),
     Pass("permute", _permute),
     Pass("stack", _stack),

@@ -9,7 +9,8 @@ import pytest
 from onebyone.graph.read import read
 from onebyone.graph.shapes import infer
 from onebyone.optimize.positions.picks import picked
-from onebyone.optimize.positions.through import through, window
+from onebyone.optimize.positions.through import through
+from onebyone.optimize.positions.windows import narrowed
 
 from ...graphs.text import model
 
@@ -194,25 +195,26 @@ def test_what_a_kernel_sees(
     assert isinstance(whole, int)
     asked = picked(taken, whole)
     assert asked is not None
-    found = window(node, 2, asked)
+    found = narrowed(node, 2, asked)
     assert found is not None
-    reads = range(11) if found.reads is None else found.reads.taken
+    window, picks = found
+    reads = range(11) if picks is None else picks.taken
     assert isinstance(reads, range)
-    assert (found.stride, found.begin, found.end, reads[0], reads[-1]) == wanted
+    assert (window.stride, window.begin, window.end, reads[0], reads[-1]) == wanted
 
 
 def test_a_kernel_does_not_see_what_is_unevenly_spaced() -> None:
     node = last("y = Conv(x, w)", "float[1,2,11] x", w=(1, 2, 3))
     asked = picked([0, 1, 4], 9)
     assert asked is not None
-    assert window(node, 2, asked) is None
+    assert narrowed(node, 2, asked) is None
 
 
 def test_windows_of_nothing_but_padding_stay() -> None:
     node = last("y = Conv<pads = [4,0]>(x, w)", "float[1,2,11] x", w=(1, 2, 3))
     asked = picked([0, 1], 13)
     assert asked is not None
-    assert window(node, 2, asked) is None
+    assert narrowed(node, 2, asked) is None
 
 
 def test_a_reshape_of_two_free_sizes_stays_where_no_constant_says_it() -> None:

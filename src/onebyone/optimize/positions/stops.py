@@ -1,4 +1,4 @@
-"""Stops: why a crop or a pick stays where it is, although all positions are computed behind it."""
+"""Stops: why a selection stays where it is, although all positions are computed behind it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from onebyone.graph.count import macs
 from onebyone.graph.operators import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.views import dims_of, view_axis
-from onebyone.optimize.positions.crop import Demand, asked_of
+from onebyone.optimize.positions.demand import Demand
 from onebyone.optimize.positions.picks import Picks
-from onebyone.optimize.positions.through import WINDOWS, through
+from onebyone.optimize.positions.through import through
+from onebyone.optimize.positions.windows import WINDOWS, rounds_down
 
 __all__ = ["Stops"]
 
 MAX_PASSED = 64
-"""Nodes that one crop is followed back through."""
+"""Nodes that one selection is followed back through."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +92,12 @@ class Stops:
         """What all of a value is needed for; nothing where it is channels, or is shared out."""
         if self._is_channel(value, axis) or self._is_shared_out(value):
             return
-        if value.is_graph_output() or asked_of(node, self.demand).get(axis) != picks:
+        if value.is_graph_output() or (self.demand.readers_ask(node) or {}).get(axis) != picks:
             yield f"the result of {node.op_type} is read at other positions too"
         elif node.op_type == "Concat":
             yield "Concat joins positions along this axis"
+        elif node.op_type in WINDOWS and not rounds_down(node):
+            yield f"{node.op_type} rounds its sizes up, or pads by itself"
         elif isinstance(picks.taken, Slice) and (node.op_type in WINDOWS or _is_view(node)):
             yield f"the size of this axis is free, and {node.op_type} hangs on it"
         else:
@@ -103,8 +106,9 @@ class Stops:
     def _is_shared_out(self, value: ir.Value) -> bool:
         """Whether several crops take what there is: the windows of a shift, every second token."""
         readers = [use.node for use in value.uses()]
-        taken = not value.is_graph_output() and all(n in self.demand.selectors for n in readers)
-        return taken and len(readers) > 1
+        found = [self.demand.selectors.get(node) for node in readers]
+        taken = all(selector is not None and selector.copies for selector in found)
+        return taken and len(readers) > 1 and not value.is_graph_output()
 
     def _is_channel(self, value: ir.Value | None, axis: int) -> bool:
         """Whether an axis is the channels', or a piece of it, such as (query, key, value)."""

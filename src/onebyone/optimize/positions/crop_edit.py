@@ -1,0 +1,276 @@
+"""Editing a graph for a crop: nodes are given fewer positions, and what read them is made to fit.
+
+All nodes that the law makes are made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.selection import Slice
+from onebyone.algebra.weights import Array
+from onebyone.graph.constants import constant
+from onebyone.graph.shape_reads import ShapeReads, entries_used
+from onebyone.optimize.names import Names, integers
+from onebyone.optimize.positions.picks import Asked, Order, Picks, Size, even, step_of, within
+from onebyone.optimize.positions.resized import sizes_of
+from onebyone.optimize.positions.selectors import Selector
+from onebyone.optimize.positions.through import reshaped
+from onebyone.optimize.positions.windows import narrowed
+
+__all__ = ["CropEdit", "Key", "key"]
+
+Key = tuple[tuple[int, object], ...]
+
+_FAR = 2**31 - 1
+_RANKS_OF_POOLS = (3, 4, 5)
+
+
+def key(asked: Asked) -> Key:
+    """What is asked of a value, to look up whether that was selected of it already."""
+    return tuple(sorted(asked.items(), key=lambda item: item[0]))
+
+
+@dataclass(eq=False)
+class CropEdit:
+    """Changes a graph in place, readers before what they read, so that shapes are the old ones.
+
+    Args:
+        graph: it is changed.
+        names: of the graph.
+        cut: what was selected already, so that equal selections are made once.
+    """
+
+    graph: ir.Graph
+    names: Names
+    cut: dict[tuple[ir.Value, Key], ir.Value] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, graph: ir.Graph) -> CropEdit:
+        """To change a graph with names that are new there."""
+        return cls(graph, Names.of(graph))
+
+    def read_elsewhere(self, node: ir.Node, axes: set[int], reads: ShapeReads) -> None:
+        """Let a Shape whose operand loses positions along `axes` read sizes that stay."""
+        x = node.inputs[0]
+        if x is None or x.shape is None or not entries_used(node, x.shape.rank()) & axes:
+            return
+        made: list[ir.Node] = []
+
+        def make(op: str, inputs: list[ir.Value], length: int, given: list[ir.Attr]) -> ir.Value:
+            made.append(self._node(op, inputs, [length], ir.DataType.INT64, given))
+            return made[-1].outputs[0]
+
+        shape = reads.rebuild(node, make, self._integers)
+        self.graph.insert_before(node, made)
+        node.outputs[0].replace_all_uses_with(shape)
+
+    # Nodes that compute less -------------------------------------------------------------------
+
+    def rewrite(self, node: ir.Node, results: Asked, operands: Mapping[int, Asked]) -> None:
+        """Let a node compute `results` from these parts of its operands."""
+        if node.op_type == "Reshape":
+            target = reshaped(node, results, operands[0])
+            assert target is not None
+            node.replace_input_with(1, self._integers(target))
+            node.attributes.pop("allowzero", None)
+        sizes = sizes_of(node, results)
+        if sizes is not None:
+            node.replace_input_with(3, self._integers(sizes))
+        for axis, picks in results.items():
+            self._narrow(node, axis, picks)
+        for value in node.outputs:
+            if value.shape is not None:
+                dims = list(value.shape)
+                for axis, picks in results.items():
+                    dims[axis] = picks.size
+                value.shape = ir.Shape(dims)
+
+    def _narrow(self, node: ir.Node, axis: int, picks: Picks) -> None:
+        """Along an axis where a convolution or pool has windows."""
+        found, x = narrowed(node, axis, picks), node.inputs[0]
+        if found is None or x is None or x.shape is None:
+            return
+        window, _ = found
+        spatial, at = x.shape.rank() - 2, axis - 2
+        pads = list(node.attributes.get_ints("pads", (0,) * 2 * spatial))
+        pads[at], pads[at + spatial] = window.begin, window.end
+        if any(pads) or "pads" in node.attributes:
+            node.attributes["pads"] = ir.AttrInt64s("pads", pads)
+        self.stride(node, axis, window.stride)
+
+    def stride(self, node: ir.Node, axis: int, stride: int) -> None:
+        """Let the windows of a convolution or pool move by another stride."""
+        x = node.inputs[0]
+        assert x is not None
+        assert x.shape is not None
+        strides = list(node.attributes.get_ints("strides", (1,) * (x.shape.rank() - 2)))
+        strides[axis - 2] = stride
+        node.attributes["strides"] = ir.AttrInt64s("strides", strides)
+
+    # Selections --------------------------------------------------------------------------------
+
+    def select(self, node: ir.Node, index: int, asked: Asked, have: Asked) -> None:
+        """Let a node read only what is `asked` of an operand, of which it will `have` a part."""
+        x = node.inputs[index]
+        if x is None or not asked:
+            return
+        what = x, key(asked)
+        if what not in self.cut:
+            made = self._narrowed(x, asked, have) if constant(x) is None else self._part(x, asked)
+            self.cut[what] = made
+        node.replace_input_with(index, self.cut[what])
+
+    def _part(self, x: ir.Value, asked: Asked) -> ir.Value:
+        """Positions of a constant."""
+        array = constant(x)
+        assert array is not None
+        for axis, picks in asked.items():
+            assert not isinstance(picks.taken, Slice)
+            array = np.take(array, list(picks.taken), axis)
+        return self._stored(array, f"{x.name}.taken")
+
+    def _narrowed(self, x: ir.Value, asked: Asked, have: Asked) -> ir.Value:
+        orders = {axis: within(picks.taken, have.get(axis)) for axis, picks in asked.items()}
+        sizes = {axis: picks.size for axis, picks in asked.items()}
+        made, maker = self._selected(x, have, orders, sizes), x.producer()
+        if maker is None:
+            self.graph.insert_before(self.graph[0], made)
+        else:
+            self.graph.insert_after(maker, made)
+        return made[-1].outputs[0]
+
+    def reselect(
+        self, node: ir.Node, found: Selector, orders: Mapping[int, Order | None], have: Asked
+    ) -> None:
+        """Let a selector take these positions of what there will be; None: all of them."""
+        x, result = node.inputs[0], found.result
+        assert x is not None
+        if found.dropped is not None:
+            order = orders[found.dropped]
+            index = 0 if order is None else _first(order)
+            node.replace_input_with(1, self._stored(np.array(index, np.int64), "index"))
+            return
+        if all(order is None for order in orders.values()):
+            self._drop(node, x, result)
+            return
+        assert result.shape is not None
+        made = self._selected(x, have, orders, dict(enumerate(result.shape)))
+        self.graph.insert_before(node, made)
+        self._replace(result, made[-1].outputs[0])
+
+    def _selected(
+        self,
+        x: ir.Value,
+        have: Asked,
+        orders: Mapping[int, Order | None],
+        sizes: Mapping[int, Size],
+    ) -> list[ir.Node]:
+        """A pool of single positions, or a Slice of what is even and a Gather for each other axis.
+
+        Args:
+            x: the value, with the shape of all its positions.
+            have: what there will be of it.
+            orders: what is taken of that; None: all.
+            sizes: the sizes of the result.
+        """
+        assert x.shape is not None
+        dims = [have[axis].size if axis in have else size for axis, size in enumerate(x.shape)]
+        left = {axis: order for axis, order in orders.items() if order is not None}
+        steps = {axis: step_of(order, dims[axis]) for axis, order in left.items()}
+        cuts = {axis: cut for axis, order in left.items() if (cut := even(order)) is not None}
+        made: list[ir.Node] = []
+
+        def add(op: str, operands: list[ir.Value], axes: list[int], *given: ir.Attr) -> None:
+            for axis in axes:
+                dims[axis] = sizes[axis]
+            source = made[-1].outputs[0] if made else x
+            made.append(self._node(op, [source, *operands], dims, x.dtype, given))
+
+        if _pools(x) and min(steps) > 1 and None not in steps.values():
+            strides = [steps.get(axis) or 1 for axis in range(2, len(dims))]
+            # Engines pool in the layout that they keep images in; a Slice makes them leave it.
+            kernel = ir.AttrInt64s("kernel_shape", [1] * len(strides))
+            add("AveragePool", [], [*steps], kernel, ir.AttrInt64s("strides", strides))
+            return made
+        if cuts:
+            starts, stops, hops = map(list, zip(*map(_bounds, cuts.values()), strict=True))
+            columns = (starts, stops, [*cuts], hops)
+            add("Slice", [self._integers(column) for column in columns], [*cuts])
+        for axis, order in left.items():
+            if axis not in cuts and not isinstance(order, Slice):
+                add("Gather", [self._integers(order)], [axis], ir.AttrInt64("axis", axis))
+        return made
+
+    # Making nodes ------------------------------------------------------------------------------
+
+    def _drop(self, node: ir.Node, x: ir.Value, result: ir.Value) -> None:
+        """Read `x` instead of the result of a node, under its name where that is an output's."""
+        name, is_output = result.name, result.is_graph_output()
+        if is_output and x.is_graph_output():  # which has a name of its own to keep
+            copy = self._node("Identity", [x], list(result.shape or ()), result.dtype)
+            self.graph.insert_before(node, copy)
+            self._replace(result, copy.outputs[0])
+            return
+        result.replace_all_uses_with(x, replace_graph_outputs=True)
+        self.graph.remove(node, safe=True)
+        if is_output:
+            x.name = name
+
+    def _replace(self, result: ir.Value, new: ir.Value) -> None:
+        """Put a value in the place of a node's result, under its name."""
+        node, name = result.producer(), result.name
+        assert node is not None
+        result.replace_all_uses_with(new, replace_graph_outputs=True)
+        self.graph.remove(node, safe=True)
+        new.name = name
+
+    def _node(
+        self,
+        op: str,
+        inputs: Sequence[ir.Value],
+        dims: Sequence[Size],
+        dtype: ir.DataType | None,
+        attributes: Sequence[ir.Attr] = (),
+    ) -> ir.Node:
+        name = self.names.mint(f"{inputs[0].name}.{op}")
+        node = ir.Node("", op, inputs, attributes, num_outputs=1, name=name)
+        value = node.outputs[0]
+        value.name, value.shape = name, ir.Shape(dims)
+        if dtype is not None:
+            value.dtype = dtype
+        return node
+
+    def _integers(self, numbers: Sequence[int]) -> ir.Value:
+        return integers(numbers, self.graph, self.names)
+
+    def _stored(self, array: Array, stem: str) -> ir.Value:
+        name = self.names.mint(stem)
+        tensor = ir.tensor(np.array(array, order="C"), name=name)
+        value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape))
+        value.dtype = tensor.dtype
+        self.graph.register_initializer(value)
+        return value
+
+
+def _pools(x: ir.Value) -> bool:
+    """Whether ONNX Runtime has a pooling for the type of a value, and for as many axes."""
+    rank = 0 if x.shape is None else x.shape.rank()
+    return rank in _RANKS_OF_POOLS and x.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+
+
+def _first(order: Order) -> int:
+    if not isinstance(order, Slice):
+        return order[0]
+    assert order.start is not None
+    return order.start
+
+
+def _bounds(cut: Slice) -> tuple[int, int, int]:
+    """start, stop and step as ONNX has them, where an open end is a number beyond it."""
+    far = _FAR if cut.step > 0 else -_FAR
+    return cut.start or 0, far if cut.stop is None else cut.stop, cut.step
