@@ -147,7 +147,7 @@ def _rank(model: ir.Model, sizes: Sizes, profile: Profile, limit: float) -> Iter
 
 
 def _demand(model: ir.Model, sizes: Sizes, profile: Profile, _limit: float) -> Iterator[Rewrite]:
-    for found in crop(model, sizes, profile):
+    for found in crop(model.graph, sizes, profile):
         laws, saved = frozenset({"demand"}), {"demand": found.before.macs - found.after.macs}
         made, costs = (*found.made, *found.nodes), (found.before, found.after)
         yield Rewrite(found.root, found.nodes, laws, *costs, saved, made=made)

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onebyone.cost.profile import Cost, Profile, pays
-from onebyone.graph.count import tally
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.positions.crop_edit import CropEdit
 from onebyone.optimize.positions.demand import Demand
-from onebyone.optimize.positions.prices import Prices
+from onebyone.optimize.positions.prices import Prices, works
 
 __all__ = ["Cropped", "crop"]
 
@@ -36,25 +35,22 @@ class Cropped:
     made: tuple[str, ...]
 
 
-def crop(model: ir.Model, sizes: Sizes, profile: Profile) -> Iterator[Cropped]:
+def crop(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Cropped]:
     """Compute fewer positions, in place, wherever that saves."""
-    demand = Demand.on(model.graph)
-    if not demand.results:
-        return
-    macs = {layer.name: layer.macs for layer in tally(model, sizes).layers}
-    prices = Prices(demand, sizes, profile, macs)
+    demand = Demand.on(graph)
+    prices = Prices(demand, sizes, profile)
     parts = [(part, *prices.change(part)) for part in _parts(demand)]
     chosen = [
         (part, before, after)
         for part, before, after in parts
-        if pays(before, after, profile) and any(map(prices.works, part))
+        if pays(before, after, profile) and any(works(node, sizes) for node in part)
     ]
     if not chosen:
         return
     kept = {node for part, _, _ in chosen for node in part}
     demand.keep_whole([node for node in demand.results if node not in kept])
     readers = [list(map(name_of, prices.readers(part))) for part, _, _ in chosen]
-    fresh = _carry_out(model.graph, demand)
+    fresh = _carry_out(graph, demand)
     for (part, before, after), those in zip(chosen, readers, strict=True):
         names = tuple(sorted(name_of(node) for node in part))
         made = (*those, *(name for name in _beside(part) if name in fresh))

@@ -11,7 +11,8 @@ import onnx_ir as ir
 
 from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.constants import constant, is_float
-from onebyone.graph.count_walk import FREE_VIEWS, name_of
+from onebyone.graph.count import macs
+from onebyone.graph.count_walk import FREE_VIEWS
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.positions.crop_edit import Key, key
 from onebyone.optimize.positions.demand import Demand
@@ -19,7 +20,21 @@ from onebyone.optimize.positions.merged import Rows
 from onebyone.optimize.positions.picks import Asked, Picks
 from onebyone.optimize.positions.windows import windows_of
 
-__all__ = ["Prices"]
+__all__ = ["Prices", "works"]
+
+
+def macs_of(node: ir.Node, sizes: Sizes) -> int:
+    """The multiply-accumulates of one node of a graph."""
+    return 0 if node.graph is None else macs(node.graph, sizes, [node])
+
+
+def works(node: ir.Node, sizes: Sizes) -> bool:
+    """Whether a node multiplies and accumulates, or looks at windows of several positions.
+
+    Of parts that do neither, engines make one pass over the data with what is around them.
+    """
+    windows = windows_of(node).values()
+    return not all(window.is_single for window in windows) or macs_of(node, sizes) > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,21 +44,11 @@ class Prices:
     Args:
         demand: of the graph.
         sizes, profile: for which, and on which machine.
-        macs: the name of a node -> its multiply-accumulates.
     """
 
     demand: Demand
     sizes: Sizes
     profile: Profile
-    macs: Mapping[str, int]
-
-    def works(self, node: ir.Node) -> bool:
-        """Whether a node multiplies and accumulates, or looks at windows of several positions.
-
-        Of parts that do neither, engines make one pass over the data with what is around them.
-        """
-        windows = windows_of(node).values()
-        return self.macs.get(name_of(node), 0) > 0 or not all(w.is_single for w in windows)
 
     def change(self, part: Sequence[ir.Node]) -> tuple[Cost, Cost]:
         """Of all nodes of a part, and of what selects positions around it, before and after."""
@@ -91,10 +96,8 @@ class Prices:
         if node.op_type == "Transpose" or (selects is not None and selects.copies):
             return self._copy(made)
         read = sum(self._elements(v, results) for v in node.inputs if v is not None)
-        macs = Fraction(self.macs.get(name_of(node), 0))
-        if node in results:
-            macs *= self._share(node.outputs[0], results[node])
-        return Cost(self.profile.time(float(macs), float(made + read)), round(macs))
+        work = macs_of(node, self.sizes) * self._share(node.outputs[0], results.get(node, {}))
+        return Cost(self.profile.time(float(work), float(made + read)), round(work))
 
     def _copy(self, elements: Fraction) -> Cost:
         return Cost(self.profile.time(elements=2 * self.profile.transpose * float(elements)))
