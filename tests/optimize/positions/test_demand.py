@@ -270,12 +270,13 @@ def test_a_crop_behind_a_strided_1x1() -> None:
     assert after.saved == 2 * 5 * ((7 - 2) * 5 * 27 + (4 - 2) * 5 * 4)
 
 
-def test_a_crop_of_a_strided_1x1_of_what_others_read() -> None:
+@pytest.mark.parametrize("start", [0, 1])
+def test_a_crop_of_a_strided_1x1_of_what_others_read(start: int) -> None:
     body = f"t = {STRIDED}(x, w, b) y = Slice(t, i, j, k) z = Abs(x)"
-    bounds = {"i": np.array([1]), "j": np.array([3]), "k": np.array([2])}
+    bounds = {"i": np.array([start]), "j": np.array([start + 2]), "k": np.array([2])}
     proto = model(body, X, "y, z", {**W, "w": (5, 3, 1, 1), **bounds})
     after = optimized(proto, "demand", profile=COUNTING)
-    assert after.ops == ["Slice", "Conv", "Abs"] or after.ops == ["Abs", "Slice", "Conv"]
+    assert sorted(after.ops) == ["Abs", "Conv", "Slice"]
     assert after.attribute("Conv", "strides") == [[1, 1]]
     assert after.saved == 2 * (5 - 2) * 7 * 15
 

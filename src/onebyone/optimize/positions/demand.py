@@ -26,7 +26,7 @@ from onebyone.optimize.positions.picks import (
     within,
 )
 from onebyone.optimize.positions.selectors import Selector, selector
-from onebyone.optimize.positions.through import through
+from onebyone.optimize.positions.through import Needs, through
 from onebyone.optimize.positions.windows import windows_of
 
 __all__ = ["Demand"]
@@ -70,23 +70,24 @@ class Demand:
             return
         if found is not None:
             self.selectors[node] = found
-        results: dict[int, Picks] = {}
-        needs: dict[int, dict[int, Picks]] = {}
-        for axis, picks in asked.items():
-            if found is not None and found.axis_before(axis) in found.orders:
-                if chosen(found.orders[found.axis_before(axis)], picks) is not None:
-                    results[axis] = picks
-                continue
-            needed = through(node, axis, picks, self.version)
-            if needed is not None:
-                results[axis] = picks
-                for index, (own, taken) in needed.items():
-                    needs.setdefault(index, {})[own] = taken
+        needed = {axis: self._needed(node, axis, picks) for axis, picks in asked.items()}
+        results = {axis: asked[axis] for axis, needs in needed.items() if needs is not None}
         if results:
             self.results[node] = results
+        operands: dict[int, dict[int, Picks]] = {}
+        for needs in filter(None, needed.values()):
+            for index, (own, picks) in needs.items():
+                operands.setdefault(index, {})[own] = picks
         if found is not None:
-            needs.setdefault(0, {}).update(self._taken(node))
-        self.operands[node] = {**needs}
+            operands.setdefault(0, {}).update(self._taken(node))
+        self.operands[node] = {**operands}
+
+    def _needed(self, node: ir.Node, axis: int, picks: Picks) -> Needs | None:
+        """As `through`; what a selector needs along its own axes is for `_taken` to say."""
+        found = self.selectors.get(node)
+        if found is None or found.axis_before(axis) not in found.orders:
+            return through(node, axis, picks, self.version)
+        return None if chosen(found.orders[found.axis_before(axis)], picks) is None else {}
 
     # What is asked of results ------------------------------------------------------------------
 
@@ -95,14 +96,10 @@ class Demand:
         if any(value.is_graph_output() for value in node.outputs):
             return {}
         uses = [(v, use) for v in node.outputs for use in v.uses() if use.node not in self.dead]
-        sized = [(v, u.node) for v, u in uses if u.node.op_type == "Shape" and u.node.domain == ""]
-        whole = {axis for value, shape in sized for axis in self._axes_read(shape, value)}
-        shapes = {shape for _, shape in sized}
-        asked = [
-            self.operands.get(use.node, {}).get(use.idx, {})
-            for _, use in uses
-            if use.node not in shapes
-        ]
+        shapes = {use.node: value for value, use in uses if _is_shape(use.node)}
+        whole = {axis for shape, value in shapes.items() for axis in self._axes_read(shape, value)}
+        readers = [use for _, use in uses if use.node not in shapes]
+        asked = [self.operands.get(use.node, {}).get(use.idx, {}) for use in readers]
         if not asked:
             return {} if whole else None
         common = set.intersection(*map(set, asked)) - whole
@@ -158,12 +155,11 @@ class Demand:
         results, shape = self.results.get(node, {}), found.result.shape
         assert x is not None
         assert x.shape is not None
+        sizes = dict(enumerate(shape or ())) | {axis: asked.size for axis, asked in results.items()}
         taken: dict[int, Picks] = {}
         for axis, order in self.orders(node).items():
             after = found.axis_after(axis)
-            size = 1 if after is None or shape is None else shape[after]
-            size = results[after].size if after is not None and after in results else size
-            picks = picks_of(order, x.shape[axis], size)
+            picks = picks_of(order, x.shape[axis], 1 if after is None else sizes.get(after, 1))
             if picks is not None:
                 taken[axis] = picks
         return taken
@@ -201,6 +197,10 @@ class Demand:
             }
             for index, asked in self.operands[node].items()
         }
+
+
+def _is_shape(node: ir.Node) -> bool:
+    return node.op_type == "Shape" and node.domain == ""
 
 
 def _sizes_of_inputs(graph: ir.Graph) -> ShapeReads:

@@ -149,8 +149,8 @@ def join(*asked: Picks) -> Picks | None:
     if not others:  # a size that is a number says more than one with a name
         return next((picks for picks in asked if isinstance(picks.size, int)), first)
     taken = [picks.taken for picks in (first, *others) if not isinstance(picks.taken, Slice)]
-    if first.whole is None or len(taken) <= len(others) or sum(map(len, taken)) > MAX_JOINED:
-        return None
+    if first.whole is None or sum(map(len, taken)) > MAX_JOINED:
+        return None  # of a free axis nothing is known but that these are not the same
     return picked([position for each in taken for position in each], first.whole)
 
 

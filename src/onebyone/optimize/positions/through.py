@@ -62,19 +62,24 @@ def through(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | Non
     if others and node.op_type != "Split":
         return None
     if node.op_type in _MIXED:
-        return None if axis in _MIXED[node.op_type](node, version) else _met(node, axis, picks, [0])
+        mixed = axis in _MIXED[node.op_type](node, version)
+        return None if mixed else _met(node, axis, picks, [0]) or None
     if node.op_type in _READERS:
         return _READERS[node.op_type](node, axis, picks, version)
     if role(node) in _ROLES_ALONE or node.op_type in _ALONE:
-        return _met(node, axis, picks, range(len(node.inputs)))
+        return _met(node, axis, picks, range(len(node.inputs))) or None
     return None
 
 
 def _met(node: ir.Node, axis: int, picks: Picks, operands: Sequence[int]) -> Needs | None:
-    """These operands, aligned at their last axes, meet position by position along `axis`."""
+    """What is needed of these operands, where they meet position by position along `axis`.
+
+    They are aligned at their last axes. An operand that has one position there needs no other, and
+    is left out. None where the sizes do not tell.
+    """
     shape, needs = _shape(node.outputs[0]), Needs()
     for index in operands:
-        x = node.inputs[index]
+        x = node.inputs[index] if index < len(node.inputs) else None
         if x is None:
             continue
         if x.shape is None:
@@ -87,7 +92,7 @@ def _met(node: ir.Node, axis: int, picks: Picks, operands: Sequence[int]) -> Nee
         needs[index] = own, picks
     if len(needs) > 1 and shape.is_unknown_dim(axis):
         return None  # one of them may have a single position there when the model runs
-    return needs or None
+    return needs
 
 
 def _shape(value: ir.Value) -> ir.Shape:
@@ -95,37 +100,36 @@ def _shape(value: ir.Value) -> ir.Shape:
     return value.shape
 
 
+def _rank(node: ir.Node) -> int:
+    return _shape(node.outputs[0]).rank()
+
+
 # What mixes the positions of some axes, and leaves those of its first operand alone along others --
 
 
-def _own_axis(default: int) -> Callable[[ir.Node, int], Collection[int]]:
-    """The axis that an attribute names."""
-
-    def mixed(node: ir.Node, _version: int) -> Collection[int]:
-        return {node.attributes.get_int("axis", default) % _shape(node.outputs[0]).rank()}
-
-    return mixed
+def _split(node: ir.Node, _version: int) -> Collection[int]:
+    return {node.attributes.get_int("axis", 0) % _rank(node)}
 
 
 def _softmax(node: ir.Node, version: int) -> Collection[int]:
     """Before opset 13 everything from its axis on is one vector."""
-    rank = _shape(node.outputs[0]).rank()
-    own = node.attributes.get_int("axis", -1 if version >= 13 else 1) % rank
-    return {own} if version >= 13 else range(own, rank)
+    if version >= 13:
+        return {node.attributes.get_int("axis", -1) % _rank(node)}
+    return range(node.attributes.get_int("axis", 1) % _rank(node), _rank(node))
 
 
 def _layer_norm(node: ir.Node, _version: int) -> Collection[int]:
-    rank = _shape(node.outputs[0]).rank()
-    own = node.attributes.get_int("axis", -1) % rank
+    own = node.attributes.get_int("axis", -1) % _rank(node)
     affine = [v for v in node.inputs[1:] if v is not None]
     # A scale with more axes than are normalised would have to be cut as well.
-    wide = any(v.shape is None or v.shape.rank() > rank - own for v in affine)
-    return range(0 if wide else own, rank)
+    wide = any(v.shape is None or v.shape.rank() > _rank(node) - own for v in affine)
+    return range(0 if wide else own, _rank(node))
 
 
 def _batch_norm(node: ir.Node, _version: int) -> Collection[int]:
+    """Statistics of a batch are taken over all positions."""
     trains = node.attributes.get_int("training_mode", 0) != 0
-    return range(_shape(node.outputs[0]).rank()) if trains else {1}
+    return range(_rank(node)) if trains else {1}
 
 
 def _dropout(node: ir.Node, _version: int) -> Collection[int]:
@@ -133,7 +137,7 @@ def _dropout(node: ir.Node, _version: int) -> Collection[int]:
     given = node.inputs[2] if len(node.inputs) > 2 else None
     training = constant(given)
     draws = given is not None and (training is None or training.any())
-    return range(_shape(node.outputs[0]).rank()) if draws else ()
+    return range(_rank(node)) if draws else ()
 
 
 _MIXED: dict[str, Callable[[ir.Node, int], Collection[int]]] = {
@@ -144,7 +148,7 @@ _MIXED: dict[str, Callable[[ir.Node, int], Collection[int]]] = {
     "LogSoftmax": _softmax,
     "RMSNormalization": _layer_norm,
     "Softmax": _softmax,
-    "Split": _own_axis(0),
+    "Split": _split,
 }
 
 
@@ -152,10 +156,9 @@ _MIXED: dict[str, Callable[[ir.Node, int], Collection[int]]] = {
 
 
 def _concat(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
-    if axis == node.attributes.get_int("axis", 0) % _shape(node.outputs[0]).rank():
-        return None
-    needs = _met(node, axis, picks, range(len(node.inputs)))
-    return needs if needs is not None and len(needs) == len(node.inputs) else None
+    """Where every operand is as long as the result; of those that it joins none is."""
+    needs = _met(node, axis, picks, range(len(node.inputs))) or {}
+    return needs if len(needs) == len(node.inputs) else None
 
 
 def _selected(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
@@ -185,47 +188,30 @@ def _matmul(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | No
     ranks = [x.shape.rank() for x in node.inputs if x is not None and x.shape is not None]
     if len(ranks) < 2 or min(ranks) < 2:
         return None
-    behind = axis - _shape(node.outputs[0]).rank()
+    behind = axis - _rank(node)
     if behind < -2:
-        return _met(node, axis, picks, [0, 1])
+        return _met(node, axis, picks, [0, 1]) or None
     at = 0 if behind == -2 else 1
     if constant(node.inputs[at]) is not None:  # channels of a weight, which are no positions
         return None
-    return _met(node, axis, picks, [at])
+    return _met(node, axis, picks, [at]) or None
 
 
 def _gemm(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
-    if axis != 0 or constant(node.inputs[0]) is not None:
+    """The rows of its first operand, and those of a bias that has as many."""
+    bias = _met(node, axis, picks, [2])
+    if axis != 0 or constant(node.inputs[0]) is not None or bias is None:
         return None
-    needs = Needs({0: (node.attributes.get_int("transA", 0), picks)})
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    if bias is None:
-        return needs
-    if bias.shape is None:
-        return None
-    if bias.shape.rank() < 2 or bias.shape[0] == 1:  # the same in each row
-        return needs
-    added = _met(node, axis, picks, [2])
-    return None if added is None else needs | added
+    return {0: (node.attributes.get_int("transA", 0), picks), **bias}
 
 
 def _attention(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
-    """The rows of the queries, and those of a mask; a causal one counts from the first query."""
-    rank = _shape(node.outputs[0]).rank()
-    mask, *past = [*node.inputs[3:], None]
-    if axis != rank - 2 or node.attributes.get_int("is_causal", 0) != 0:
+    """The rows of the queries, and those of a mask."""
+    mask, past = _met(node, axis, picks, [3]), any(v is not None for v in node.inputs[4:])
+    causal = node.attributes.get_int("is_causal", 0) != 0  # it counts from the first query
+    if axis != _rank(node) - 2 or causal or past or mask is None:
         return None
-    if any(v is not None for v in past):
-        return None
-    needs = Needs({0: (axis, picks)})
-    if mask is None:
-        return needs
-    if mask.shape is None or mask.shape.rank() < 2:
-        return None
-    if mask.shape[mask.shape.rank() - 2] == 1:
-        return needs
-    masked = _met(node, axis, picks, [3])
-    return None if masked is None else needs | masked
+    return {0: (axis, picks), **mask}
 
 
 def _reduced(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
