@@ -192,13 +192,14 @@ class CropEdit:
             made.append(self._node(op, [source, *operands], dims, x.dtype, given))
 
         if _pools(x) and min(steps) > 1 and None not in steps.values():
-            strides = [steps.get(axis) or 1 for axis in range(2, len(dims))]
             # Engines pool in the layout that they keep images in; a Slice makes them leave it.
+            strides = [steps.get(axis) or 1 for axis in range(2, len(dims))]
             kernel = ir.AttrInt64s("kernel_shape", [1] * len(strides))
             add("AveragePool", [], [*steps], kernel, ir.AttrInt64s("strides", strides))
             return made
         if cuts:
-            starts, stops, hops = map(list, zip(*map(_bounds, cuts.values()), strict=True))
+            bounds = [_bounds(cut) for cut in cuts.values()]
+            starts, stops, hops = ([row[k] for row in bounds] for k in range(3))
             columns = (starts, stops, [*cuts], hops)
             add("Slice", [self._integers(column) for column in columns], [*cuts])
         for axis, order in left.items():
