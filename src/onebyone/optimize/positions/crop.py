@@ -47,6 +47,7 @@ def crop(graph: ir.Graph, sizes: Sizes, profile: Profile) -> Iterator[Cropped]:
     ]
     if not chosen:
         return
+    # What does not pay is computed whole, also for the selectors that read it.
     kept = {node for part, _, _ in chosen for node in part}
     demand.keep_whole([node for node in demand.results if node not in kept])
     readers = [list(map(name_of, prices.readers(part))) for part, _, _ in chosen]
@@ -83,11 +84,13 @@ def _carry_out(graph: ir.Graph, demand: Demand) -> frozenset[str]:
     Returns the names of what is new.
     """
     edit = CropEdit.of(graph)
+    # A Shape tells the size of the whole: before anything is smaller, it is made to read elsewhere.
     for node in demand.results:
         for value in node.outputs:
             for user in [use.node for use in value.uses() if use.node.op_type == "Shape"]:
                 edit.read_elsewhere(user, set(demand.results[node]), demand.reads)
     for node in [node for node in reversed(list(graph)) if node in demand.operands]:
+        # What is there of its operands is asked before they change: `demand` knows the old values.
         borders, strides = demand.borders(node), demand.strides(node)
         have = [demand.of(value) for value in node.inputs]
         found = demand.selectors.get(node)

@@ -77,7 +77,7 @@ class CropEdit:
             target = reshaped(node, results, operands[0])
             assert target is not None
             node.replace_input_with(1, self._integers(target))
-            node.attributes.pop("allowzero", None)
+            node.attributes.pop("allowzero", None)  # a 0 of the new target copies a size
         sizes = sizes_of(node, results)
         if sizes is not None:
             node.replace_input_with(3, self._integers(sizes))
@@ -130,7 +130,7 @@ class CropEdit:
         array = constant(x)
         assert array is not None
         for axis, picks in asked.items():
-            assert not isinstance(picks.taken, Slice)
+            assert not isinstance(picks.taken, Slice)  # the sizes of a constant are known
             array = np.take(array, list(picks.taken), axis)
         return self._stored(array, f"{x.name}.taken")
 
@@ -138,6 +138,7 @@ class CropEdit:
         orders = {axis: within(picks.taken, have.get(axis)) for axis, picks in asked.items()}
         sizes = {axis: picks.size for axis, picks in asked.items()}
         made, maker = self._selected(x, have, orders, sizes), x.producer()
+        # Behind its maker, since any reader may come first; of an input, before all.
         if maker is None:
             self.graph.insert_before(self.graph[0], made)
         else:
@@ -152,6 +153,7 @@ class CropEdit:
         assert x is not None
         if found.dropped is not None:
             order = orders[found.dropped]
+            # One position is picked: by its place in what is there.
             index = 0 if order is None else _first(order)
             node.replace_input_with(1, self._stored(np.array(index, np.int64), "index"))
             return
@@ -170,7 +172,10 @@ class CropEdit:
         orders: Mapping[int, Order | None],
         sizes: Mapping[int, Size],
     ) -> list[ir.Node]:
-        """A pool of single positions, or a Slice of what is even and a Gather for each other axis.
+        """Nodes that take these positions, one behind the other.
+
+        A pool of single positions, where these are what a stride takes: engines compute it in the
+        layout that they keep images in. Else a Slice of what is even, a Gather for each other axis.
 
         Args:
             x: the value, with the shape of all its positions.
@@ -182,21 +187,21 @@ class CropEdit:
         dims = [have[axis].size if axis in have else size for axis, size in enumerate(x.shape)]
         left = {axis: order for axis, order in orders.items() if order is not None}
         steps = {axis: step_of(order, dims[axis]) for axis, order in left.items()}
-        cuts = {axis: cut for axis, order in left.items() if (cut := even(order)) is not None}
+        strides = {axis: step for axis, step in steps.items() if step is not None and axis > 1}
         made: list[ir.Node] = []
 
-        def add(op: str, operands: list[ir.Value], axes: list[int], *given: ir.Attr) -> None:
+        def add(op: str, operands: Sequence[ir.Value], axes: list[int], *given: ir.Attr) -> None:
             for axis in axes:
                 dims[axis] = sizes[axis]
             source = made[-1].outputs[0] if made else x
             made.append(self._node(op, [source, *operands], dims, x.dtype, given))
 
-        if _pools(x) and min(steps) > 1 and None not in steps.values():
-            # Engines pool in the layout that they keep images in; a Slice makes them leave it.
-            strides = [steps.get(axis) or 1 for axis in range(2, len(dims))]
-            kernel = ir.AttrInt64s("kernel_shape", [1] * len(strides))
-            add("AveragePool", [], [*steps], kernel, ir.AttrInt64s("strides", strides))
+        if _pools(x) and strides.keys() == left.keys():
+            steps_of_all = [strides.get(axis, 1) for axis in range(2, len(dims))]
+            kernel = ir.AttrInt64s("kernel_shape", [1] * len(steps_of_all))
+            add("AveragePool", [], [*left], kernel, ir.AttrInt64s("strides", steps_of_all))
             return made
+        cuts = {axis: cut for axis, order in left.items() if (cut := even(order)) is not None}
         if cuts:
             bounds = [_bounds(cut) for cut in cuts.values()]
             starts, stops, hops = ([row[k] for row in bounds] for k in range(3))

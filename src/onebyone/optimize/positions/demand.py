@@ -65,7 +65,7 @@ class Demand:
     def _ask(self, node: ir.Node) -> None:
         """Note what is asked of a node, and what it asks of its operands."""
         asked, found = self.readers_ask(node), selector(node)
-        if asked is None:
+        if asked is None:  # it must not ask for anything, so that what it reads may go as well
             self.dead.add(node)
             return
         if found is not None:
@@ -102,6 +102,7 @@ class Demand:
         asked = [self.operands.get(use.node, {}).get(use.idx, {}) for use in readers]
         if not asked:
             return {} if whole else None
+        # Along an axis of which one reader takes all, all is needed.
         common = set.intersection(*map(set, asked)) - whole
         joined = {axis: join(*(each[axis] for each in asked)) for axis in sorted(common)}
         return {axis: picks for axis, picks in joined.items() if picks is not None}
@@ -175,6 +176,7 @@ class Demand:
             return {}
         strides: dict[int, int | None] = {}
         for axis, window in windows_of(node).items():
+            # Every g-th of what is there is a stride; anything else is selected first.
             if axis in asked and window.is_single:
                 order = within(asked[axis].taken, have.get(axis))
                 size = have[axis].size if axis in have else x.shape[axis]

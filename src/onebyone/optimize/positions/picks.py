@@ -71,6 +71,7 @@ def picked(positions: Sequence[int], whole: int) -> Picks | None:
     >>> print(picked([1, 0], 2))
     None
     """
+    # A set: a reader may take positions twice or backwards, they are computed once, in order.
     taken = _increasing(positions)
     if not taken or len(taken) == whole:
         return None
@@ -103,6 +104,7 @@ def _compact(taken: Sequence[int]) -> range | tuple[int, ...]:
         return taken
     if not taken:
         return range(0)
+    # A range that begins, steps and ends like these is these, if it is as long and agrees.
     step = taken[1] - taken[0] if len(taken) > 1 else 1
     evenly = range(taken[0], taken[-1] + (1 if step > 0 else -1), step or 1)
     return evenly if len(evenly) == len(taken) and tuple(evenly) == tuple(taken) else tuple(taken)
@@ -162,6 +164,7 @@ def within(order: Order, have: Picks | None) -> Order | None:
     """
     if have is None:
         return order
+    # Of a free axis there is all, or just what each reader takes: `join` knows no other union.
     if isinstance(order, Slice) or isinstance(have.taken, Slice):
         return None if order == have.taken else order
     found = _compact(_places(_compact(order), have.taken))
@@ -169,6 +172,7 @@ def within(order: Order, have: Picks | None) -> Order | None:
 
 
 def _places(order: Sequence[int], among: Sequence[int]) -> Sequence[int]:
+    # Huge ranges are not listed: the place of each is linear in its position.
     if isinstance(order, range) and isinstance(among, range):
         first, last = among.index(order[0]), among.index(order[-1])
         step = (last - first) // (len(order) - 1) if len(order) > 1 else 1
@@ -194,6 +198,6 @@ def chosen(order: Order, picks: Picks) -> Order | None:
         return Slice(0, None, every * of_these) if every and of_these else None
     if isinstance(order, Slice) or isinstance(taken, Slice):
         return None
-    if isinstance(order, range) and isinstance(taken, range):
+    if isinstance(order, range) and isinstance(taken, range):  # a slice of a range is one
         return order[taken.start : taken.stop : taken.step]
     return tuple(order[k] for k in taken)

@@ -57,6 +57,8 @@ class Prices:
         for node in part:
             before += self._node(node, {})
             after += self._node(node, self.demand.results)
+        # Of a strided 1×1 that reads from the part nothing changes but where its positions lie: it
+        # skipped the others before. A Slice goes where all that is there is taken.
         for node in readers:
             if self.demand.selectors[node].copies:
                 before += self._node(node, {})
@@ -83,6 +85,7 @@ class Prices:
         for node in nodes:
             for index, asked in self.demand.borders(node).items():
                 x = node.inputs[index]
+                # Constants are cut at once, and one selection serves all that ask for the same.
                 if x is not None and asked and constant(x) is None:
                     found[x, key(asked)] = self._share(x, asked) * self._elements(x, {})
         return found
@@ -93,6 +96,7 @@ class Prices:
             return Cost()
         made = sum((self._elements(v, results) for v in node.outputs), Fraction())
         selects = self.demand.selectors.get(node)
+        # What moves numbers to other places takes several times as long as a copy.
         if node.op_type == "Transpose" or (selects is not None and selects.copies):
             return self._copy(made)
         read = sum(self._elements(v, results) for v in node.inputs if v is not None)

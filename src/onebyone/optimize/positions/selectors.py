@@ -99,7 +99,7 @@ def _counted(axis_map: Slice | Select | Pad, size: int) -> Order | None:
     if isinstance(axis_map, Slice):
         cut = slice(axis_map.start, axis_map.stop, axis_map.step)
         return range(*cut.indices(size)) or None
-    if isinstance(axis_map, Pad):
+    if isinstance(axis_map, Pad):  # by less than nothing, which cuts off
         return range(-axis_map.before, size + axis_map.after) or None
     listed = axis_map.indices
     if len(listed) > MAX_JOINED or any(not -size <= k < size for k in listed):
@@ -115,6 +115,7 @@ def _free(axis_map: Slice | Select | Pad) -> Order | None:
         return Slice(-axis_map.before, axis_map.after or None)
     if len(axis_map.indices) > 1:
         return None
+    # The last position is -1:, since -1:0 would be nothing.
     (index,) = axis_map.indices
     return Slice(index, index + 1 or None)
 
@@ -150,6 +151,7 @@ def _pieces(node: ir.Node, size: Size) -> list[int] | None:
     told = integers(node, 1, "split")
     if told is None and len(node.inputs) > 1 and node.inputs[1] is not None:
         return None
+    # Without sizes the pieces are equal, rounded up.
     each = -(-size // len(node.outputs))  # the last piece is what is left
     sizes = told or [min(each, size - each * k) for k in range(len(node.outputs))]
     return sizes if sum(sizes) == size and min(sizes) >= 0 else None

@@ -94,10 +94,14 @@ class Stops:
             yield "Concat joins positions along this axis"
         elif node.op_type in WINDOWS and not rounds_down(node):
             yield f"{node.op_type} rounds its sizes up, or pads by itself"
-        elif isinstance(picks.taken, Slice) and (node.op_type in WINDOWS or _is_view(node)):
+        elif isinstance(picks.taken, Slice) and self._hangs_on_sizes(node):
             yield f"the size of this axis is free, and {node.op_type} hangs on it"
         else:
             yield f"{node.op_type} does more than one position at a time along this axis"
+
+    def _hangs_on_sizes(self, node: ir.Node) -> bool:
+        """Whether a node could take a part of an axis if only its size were known."""
+        return node.op_type in WINDOWS or _is_view(node) or node in self.demand.selectors
 
     def _is_shared_out(self, value: ir.Value) -> bool:
         """Whether several crops take what there is: the windows of a shift, every second token."""

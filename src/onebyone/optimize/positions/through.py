@@ -61,6 +61,7 @@ def through(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | Non
     others = any(v.uses() or v.is_graph_output() for v in node.outputs[1:])
     if others and node.op_type != "Split":
         return None
+    # Results that nobody reads do not count; pieces of a Split are cut alike.
     if node.op_type in _MIXED:
         mixed = axis in _MIXED[node.op_type](node, version)
         return None if mixed else _met(node, axis, picks, [0]) or None
@@ -192,7 +193,7 @@ def _matmul(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | No
     if behind < -2:
         return _met(node, axis, picks, [0, 1]) or None
     at = 0 if behind == -2 else 1
-    if constant(node.inputs[at]) is not None:  # channels of a weight, which are no positions
+    if constant(node.inputs[at]) is not None:  # the channels of a weight are no positions
         return None
     return _met(node, axis, picks, [at]) or None
 
@@ -221,6 +222,7 @@ def _reduced(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | N
         return None
     gone = {k % x.shape.rank() for k in axes}
     kept = [k for k in range(x.shape.rank()) if k not in gone]
+    # Without keepdims the result's axes are those of the operand that are left.
     own = axis if node.attributes.get_int("keepdims", 1) else kept[axis]
     return None if own in gone else {0: (own, picks)}
 
