@@ -75,8 +75,6 @@ EDITORS = {
     "graph/edit",
     "graph/magnitude",  # a node in no graph, to be evaluated once
     "optimize/outline",  # nodes in no graph, as they stood once
-    "optimize/positions/demand",
-    "optimize/positions/recut",
     "verify/pieces/piece",  # a graph of its own
 }
 FILES = sorted(ROOT.rglob("*.py"))

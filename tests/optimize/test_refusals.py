@@ -132,8 +132,9 @@ AFTER_A_STRIDE = {
     "the result of Relu is read at other positions too": "r = Relu(t) y = S(r, v) z = Abs(r)",
     "Conv rounds its sizes up, or pads by itself": 'r = Conv<auto_pad = "SAME_UPPER">(t, k) '
     "y = S(r, v) z = Neg(x)",
-    "no stride behind Softmax to move to": "r = Softmax<axis = 2>(t) y = S(r, v) z = Neg(x)",
-    "subsampling on the way costs more than is saved": "a = Add(t, q) z = Neg(q) r = Relu(a) "
+    "Softmax does more than one position at a time along this axis": "r = Softmax<axis = 2>(t) "
+    "y = S(r, v) z = Neg(x)",
+    "to select on the way costs more than is saved": "a = Add(t, q) z = Neg(q) r = Relu(a) "
     "y = S(r, v)",
 }
 

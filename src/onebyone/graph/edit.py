@@ -130,15 +130,17 @@ class Edit:
         operands: Sequence[ir.Value | None],
         attributes: Mapping[str, Any] | None = None,
         *,
-        before: ir.Node,
+        before: ir.Node | None = None,
+        after: ir.Node | None = None,
         stem: str,
         dtype: ir.DataType | None = None,
         shape: Iterable[Size] | None = None,
     ) -> ir.Value:
-        """The result of a new standard operator, which stands in front of the node `before`.
+        """The result of a new standard operator.
 
         Args:
             op, operands, attributes: of the node; attributes as numbers, or as another node's.
+            before, after: the node that it stands in front of, or behind; one of the two.
             stem: what the node and its result are named after.
             dtype, shape: of the result, where they are known.
         """
@@ -146,7 +148,13 @@ class Edit:
         value = node.outputs[0]
         value.name = node.name
         _describe(value, dtype, shape)
-        self._insert(node, before)
+        if after is not None:
+            assert after.graph is not None
+            after.graph.insert_after(after, node)
+            self.nodes.append(node)
+        else:
+            assert before is not None
+            self._insert(node, before)
         return value
 
     def sizes(

@@ -12,7 +12,6 @@ from onebyone.optimize.channels.prune import prune
 from onebyone.optimize.channels.relabel import relabel
 from onebyone.optimize.maps.factor import factor_maps
 from onebyone.optimize.positions.crop import crop
-from onebyone.optimize.positions.demand import hoist_strides
 from onebyone.optimize.rewritten import Rewrite, Task
 
 __all__ = ["FIRST", "PASSES", "Pass"]
@@ -24,7 +23,6 @@ FIRST: tuple[Pass, ...] = (("prune", prune),)
 """Run once, before the regions: what they leave makes regions smaller."""
 
 PASSES: tuple[Pass, ...] = (
-    ("demand", hoist_strides),
     ("demand", crop),
     ("prune", prune),
     ("permute", relabel),

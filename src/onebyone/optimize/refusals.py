@@ -23,7 +23,6 @@ from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import spatial
 from onebyone.optimize.channels.flow import flow
 from onebyone.optimize.channels.moves import moves
-from onebyone.optimize.positions.demand import stays
 from onebyone.optimize.positions.stops import Stops
 from onebyone.optimize.regions.lift import Context, is_shared, pads
 from onebyone.optimize.report import QUANTISED, RefusedLaw
@@ -58,7 +57,7 @@ def _of_node(node: ir.Node, context: Context) -> Iterator[Refusal]:
         return
     if not node.outputs or not is_float(node.outputs[0]):
         return
-    yield from filter(None, (stays(node), _zeros(node), _moves(node)))
+    yield from filter(None, (_zeros(node), _moves(node)))
     if role(node) in (Role.SPACE_MAP, Role.SELECTION):
         yield from _after_a_channel_map(node, context)
     if role(node) not in _MIXES:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onebyone.cost.profile import Profile
+
 from ...graphs.text import integers, model
-from ..exact import COUNTING, killed, optimized
+from ..exact import ANY_WIDTH, COUNTING, killed, optimized
 
 X = "float[2,3,9,7] x"
 W = {"w": (5, 3, 3, 3), "b": (5,), "v": (4, 5, 1, 1)}
@@ -35,6 +37,8 @@ ON_THE_WAY = {
         {"s": ONE.reshape(5), "q": np.full(5, 3.75, np.float32)},
     ),
     "Where": ("u = Relu(t) r = Where(c, u, t)", {"c": np.array(True)}),
+    "a constant of each position": ("r = Mul(t, s)", {"s": (2, 5, 9, 7)}),
+    "a constant along one side": ("u = Add(t, s) r = Mul(u, q)", {"s": (9, 1), "q": (1, 7)}),
     "a diamond": ("a = Relu(t) m = Neg(t) c = Abs(m) r = Sub(a, c)", {}),
 }
 
@@ -89,14 +93,13 @@ def test_strides_multiply_with_padding_dilation_and_groups() -> None:
         "AveragePool<kernel_shape = [2, 2], pads = [1, 1, 0, 0], count_include_pad = 1>",
     ],
 )
-def test_pools_take_the_stride(pool: str) -> None:
+@pytest.mark.parametrize("profile", [COUNTING, ANY_WIDTH])
+def test_pools_take_the_stride(pool: str, profile: Profile) -> None:
     body = f"p = {pool}(x) t = Conv(p, w) r = Relu(t) y = Conv<strides = [2, 2]>(r, v)"
     proto = model(body, X, "y", {"w": (5, 3, 1, 1), "v": (4, 5, 1, 1)})
-    after = optimized(proto, "demand", profile=COUNTING)
-    assert after.attribute("Conv", "strides") == [[2, 2], [1, 1]]
-    cheap = optimized(proto, "demand")
-    assert cheap.attribute("Conv", "strides") == [[1, 1], [1, 1]]
-    assert [2, 2] in cheap.attribute(pool.partition("<")[0], "strides")
+    after = optimized(proto, "demand", profile=profile)
+    assert after.attribute("Conv", "strides") == [[1, 1], [1, 1]]
+    assert [2, 2] in after.attribute(pool.partition("<")[0], "strides")
 
 
 @pytest.mark.parametrize("pool", ["AveragePool", "MaxPool"])
@@ -173,11 +176,11 @@ def test_with_free_sizes() -> None:
 
 
 READERS = {
-    "another stride": ("y = Conv<strides = [2, 2]>(r, v) z = Conv<strides = [1, 2]>(r, v)", "y, z"),
+    "another stride": ("y = Conv<strides = [2, 2]>(r, v) z = Conv<strides = [3, 3]>(r, v)", "y, z"),
     "a reader that skips nothing": ("y = Conv<strides = [2, 2]>(r, v) z = Neg(r)", "y, z"),
     "a reader on the way": ("n = Neg(r) y = Conv<strides = [2, 2]>(n, v) z = Abs(r)", "y, z"),
     "a 3×3 of stride two": ("y = Conv<strides = [2, 2]>(r, k)", "y"),
-    "a padded 1×1": ("y = Conv<strides = [2, 2], pads = [1, 0, 0, 0]>(r, v)", "y"),
+    "a padded 1×1": ("y = Conv<strides = [2, 2], pads = [1, 0, 0, 1]>(r, v)", "y"),
     "sizes rounded up": (
         "y = MaxPool<kernel_shape = [1, 1], strides = [2, 2], ceil_mode = 1>(r)",
         "y",
@@ -198,11 +201,9 @@ PRODUCERS = {
     "SAME padding": 't = Conv<auto_pad = "SAME_UPPER">(x, w) r = Relu(t)',
     "a pool that rounds up": "t = MaxPool<kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1>"
     "(x) r = Conv(t, k)",
-    "a softmax over positions": "t = Conv(x, w) r = Softmax<axis = 2>(t)",
+    "a softmax over positions": "t = Conv(x, w) u = Hardmax<axis = 2>(t) r = Hardmax<axis = 3>(u)",
     "batch statistics": "t = Conv(x, w) r, m, q = BatchNormalization<training_mode = 1>"
     "(t, g, g, g, g)",
-    "a constant that differs from place to place": "t = Conv(x, w) r = Mul(t, c)",
-    "a broadcast along one side": "t = Conv(x, w) r = Add(t, e)",
 }
 
 
@@ -213,14 +214,79 @@ def test_a_producer_that_stays(name: str) -> None:
         "v": (4, 5, 1, 1),
         "k": (5, 3, 1, 1),
         "g": np.ones(5, np.float32),
-        "c": (2, 5, 7, 5),
-        "e": (7, 1),
     }
     body = f"{PRODUCERS[name]} y = Conv<strides = [2, 2]>(r, v)"
     used = {k: c for k, c in constants.items() if f" {k}" in body or f"({k}" in body}
     proto = model(body, X, "y", used)
     strides = optimized(proto, "demand", profile=COUNTING).attribute("Conv", "strides")
     assert strides[-1] == [2, 2] or name == "a pool that rounds up"
+
+
+ALONG_ONE_SIDE = {
+    "another stride": (
+        "r = Relu(t) y = Conv<strides = [2, 2]>(r, v) z = Conv<strides = [1, 2]>(r, v)",
+        "y, z",
+        [[1, 2], [2, 1], [1, 1]],
+    ),
+    "a 1×1 that is padded": (
+        "r = Relu(t) y = Conv<strides = [2, 2], pads = [1, 0, 0, 0]>(r, v)",
+        "y",
+        [[1, 2], [2, 1]],
+    ),
+    "a kernel of 3×1": ("r = Relu(t) y = Conv<strides = [2, 2]>(r, q)", "y", [[1, 2], [2, 1]]),
+    "a softmax of the other": (
+        "r = Hardmax<axis = 2>(t) y = Conv<strides = [2, 2]>(r, v)",
+        "y",
+        [[1, 2], [2, 1]],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ALONG_ONE_SIDE)
+def test_a_stride_may_move_along_one_side_only(name: str) -> None:
+    nodes, outputs, strides = ALONG_ONE_SIDE[name]
+    proto = model(f"t = Conv(x, w, b) {nodes}", X, outputs, {**W, "q": (4, 5, 3, 1)})
+    after = optimized(proto, "demand", profile=COUNTING)
+    assert after.attribute("Conv", "strides") == strides
+    assert after.saved == 2 * 7 * (5 - 3) * 5 * 27
+
+
+def test_a_crop_and_a_stride_of_one_value() -> None:
+    body = f"t = Conv(x, w, b) r = Relu(t) y = {STRIDED}(r, v) z = Slice(r, i, j, k)"
+    bounds = {"i": np.array([1]), "j": np.array([3]), "k": np.array([2])}
+    proto = model(body, "float[2,3,15,7] x", "y, z", {**W, "w": (5, 3, 1, 1), **bounds})
+    after = optimized(proto, "demand", profile=COUNTING)
+    assert after.saved == 2 * (15 - 9) * 7 * 15  # 1, and every second one
+    assert after.attribute("Conv", "strides") == [[1, 1], [1, 1]]
+
+
+def test_a_crop_behind_a_strided_1x1() -> None:
+    body = "t = Conv(x, w, b) r = Relu(t) u = Conv<strides = [2, 1]>(r, v) y = Slice(u, i, j, k)"
+    bounds = {"i": np.array([1]), "j": np.array([3]), "k": np.array([2])}
+    after = optimized(model(body, X, "y", {**W, **bounds}), "demand", profile=COUNTING)
+    # Rows 2 and 4 of seven are left, which windows 2 and 4 of a stride of two see.
+    assert after.ops == ["Slice", "Conv", "Relu", "Conv"]
+    assert after.attribute("Conv", "strides") == [[2, 1], [1, 1]]
+    assert after.saved == 2 * 5 * ((7 - 2) * 5 * 27 + (4 - 2) * 5 * 4)
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_a_crop_of_a_strided_1x1_of_what_others_read(start: int) -> None:
+    body = f"t = {STRIDED}(x, w, b) y = Slice(t, i, j, k) z = Abs(x)"
+    bounds = {"i": np.array([start]), "j": np.array([start + 2]), "k": np.array([2])}
+    proto = model(body, X, "y, z", {**W, "w": (5, 3, 1, 1), **bounds})
+    after = optimized(proto, "demand", profile=COUNTING)
+    assert sorted(after.ops) == ["Abs", "Conv", "Slice"]
+    assert after.attribute("Conv", "strides") == [[1, 1]]
+    assert after.saved == 2 * (5 - 2) * 7 * 15
+
+
+def test_strides_of_strides_on_axes_of_any_size() -> None:
+    body = f"t = Conv<strides = [1, 3]>(x, w) r = Relu(t) u = {STRIDED}(r, q) y = {STRIDED}(u, v)"
+    proto = model(body, "float[N,3,H,W] x", "y", {**W, "q": (5, 5, 1, 1)})
+    sizes = {"N": 2, "H": 13, "W": 9}, {"N": 1, "H": 4, "W": 3}
+    after = optimized(proto, "demand", *sizes, shapes={"x": (2, 3, 13, 9)})
+    assert after.attribute("Conv", "strides") == [[4, 3], [1, 1], [1, 1]]
 
 
 def test_a_reader_in_a_subgraph_needs_all() -> None:

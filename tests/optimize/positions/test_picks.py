@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onebyone.algebra.selection import Slice
-from onebyone.optimize.positions.picks import MAX_JOINED, Picks, chosen, even, join, picked, within
+from onebyone.optimize.positions.picks import (
+    MAX_JOINED,
+    Picks,
+    chosen,
+    even,
+    join,
+    picked,
+    step_of,
+    within,
+)
 
 WHOLE = 12
 positions = st.lists(st.integers(0, WHOLE - 1), min_size=1, max_size=8)
@@ -60,7 +69,10 @@ def test_a_choice_of_a_choice(order: list[int], taken: list[int]) -> None:
     there = [k % len(order) for k in taken]
     asked = picked(there, len(order))
     if asked is not None:
-        assert list(chosen(order, asked)) == [order[k] for k in sorted(set(there))]
+        found = chosen(order, asked)
+        assert found is not None
+        assert not isinstance(found, Slice)
+        assert list(found) == [order[k] for k in sorted(set(there))]
 
 
 @given(positions)
@@ -85,3 +97,20 @@ def test_very_many_positions_are_taken_for_all() -> None:
     assert one is not None
     assert other is not None
     assert join(one, other) is None
+
+
+@given(positions, st.integers(1, WHOLE))
+def test_what_a_stride_takes(order: list[int], size: int) -> None:
+    step, there = step_of(order, size), [k for k in order if k < size]
+    if step is not None and there == order:
+        assert order == list(range(0, size, step))
+    evenly = range(0, size, 1 + order[0])
+    assert step_of(evenly, size) == (evenly.step if evenly.step > 1 else None)
+
+
+def test_a_choice_of_a_choice_on_a_free_axis() -> None:
+    every = Slice(0, None, 2)
+    assert chosen(every, Picks(Slice(0, None, 3), None, 1)) == Slice(0, None, 6)
+    assert chosen(every, Picks(Slice(1, None, 3), None, 1)) is None
+    assert chosen(Slice(-2, None), Picks(Slice(0, None, 3), None, 1)) is None
+    assert chosen(every, Picks(range(1), 4, 1)) is None

@@ -110,3 +110,41 @@ def test_a_huge_axis_is_not_listed() -> None:
     found = selector(ir.node("Slice", [x, ends[0], stop, ends[1]]))
     assert found is not None
     assert found.orders == {1: range(1, 2**30)}
+
+
+MAP = "float[2,3,9,7] x"
+
+
+@pytest.mark.parametrize(
+    ("node", "kernel", "wanted"),
+    [
+        ("Conv<strides = [2, 3]>(x, w)", (4, 3, 1, 1), {2: [0, 2, 4, 6, 8], 3: [0, 3, 6]}),
+        ("Conv<strides = [2, 1]>(x, w)", (4, 3, 1, 1), {2: [0, 2, 4, 6, 8]}),
+        ("Conv<strides = [2, 2]>(x, w)", (4, 3, 1, 3), {2: [0, 2, 4, 6, 8]}),
+        ("Conv<strides = [2, 2], pads = [1, 0, 0, 0]>(x, w)", (4, 3, 1, 1), {3: [0, 2, 4, 6]}),
+        ("Conv<strides = [2, 2]>(x, w)", (4, 3, 3, 3), None),
+        ("Conv(x, w)", (4, 3, 1, 1), None),
+        ("MaxPool<kernel_shape = [1, 1], strides = [4, 1]>(x)", None, {2: [0, 4, 8]}),
+        ("MaxPool<kernel_shape = [1, 1], strides = [4, 1], ceil_mode = 1>(x)", None, None),
+    ],
+)
+def test_a_stride(
+    node: str, kernel: tuple[int, ...] | None, wanted: dict[int, list[int]] | None
+) -> None:
+    constants = {} if kernel is None else {"w": np.ones(kernel, np.float32)}
+    assert orders(f"y = {node}", MAP, **constants) == wanted
+
+
+def test_what_only_selects_is_told_from_what_computes() -> None:
+    found = [
+        selector(last("y = AveragePool<kernel_shape = [1, 1], strides = [2, 2]>(x)", MAP)),
+        selector(last("y = LpPool<kernel_shape = [1, 1], strides = [2, 2]>(x)", MAP)),
+        selector(last("y = MaxPool<kernel_shape = [1, 3], strides = [2, 2]>(x)", MAP)),
+    ]
+    assert [one is not None and one.copies for one in found] == [True, False, False]
+
+
+def test_a_stride_of_a_free_axis() -> None:
+    weight = np.ones((4, 3, 1, 1), np.float32)
+    found = orders("y = Conv<strides = [2, 3]>(x, w)", "float[N,3,H,7] x", w=weight)
+    assert found == {2: Slice(0, None, 2), 3: [0, 3, 6]}

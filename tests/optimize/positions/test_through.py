@@ -9,7 +9,7 @@ import pytest
 from onebyone.graph.read import read
 from onebyone.graph.shapes import infer
 from onebyone.optimize.positions.picks import picked
-from onebyone.optimize.positions.through import through, window
+from onebyone.optimize.positions.through import through
 
 from ...graphs.text import model
 
@@ -170,49 +170,6 @@ def test_a_softmax_of_old() -> None:
 def test_newer_operators(body: str, inputs: str, wanted: list[dict[int, int] | None]) -> None:
     node = last(body, inputs, 23)
     assert [needs(node, axis, 23) for axis in range(len(wanted))] == wanted
-
-
-@pytest.mark.parametrize(
-    ("attributes", "taken", "wanted"),
-    [
-        # 11 positions, kernel 3: (stride, pads, the first and last position that is read)
-        ("pads = [1,1]", range(4, 6), (1, 0, 0, 3, 6)),
-        ("pads = [1,1]", range(2), (1, 1, 0, 0, 2)),
-        ("pads = [1,1]", range(10, 11), (1, 0, 1, 9, 10)),
-        ("strides = [2]", range(1, 3), (2, 0, 0, 2, 6)),
-        ("dilations = [3], pads = [3,3]", range(1, 9), (1, 2, 1, 0, 10)),
-        ("pads = [1,1]", range(0, 11, 5), (5, 1, 1, 0, 10)),
-        ("pads = [0,0]", range(0, 9, 4), (4, 0, 0, 0, 10)),
-    ],
-)
-def test_what_a_kernel_sees(
-    attributes: str, taken: range, wanted: tuple[int, int, int, int, int]
-) -> None:
-    node = last(f"y = Conv<{attributes}>(x, w)", "float[1,2,11] x", w=(1, 2, 3))
-    assert node.outputs[0].shape is not None
-    whole = node.outputs[0].shape[2]
-    assert isinstance(whole, int)
-    asked = picked(taken, whole)
-    assert asked is not None
-    found = window(node, 2, asked)
-    assert found is not None
-    reads = range(11) if found.reads is None else found.reads.taken
-    assert isinstance(reads, range)
-    assert (found.stride, found.begin, found.end, reads[0], reads[-1]) == wanted
-
-
-def test_a_kernel_does_not_see_what_is_unevenly_spaced() -> None:
-    node = last("y = Conv(x, w)", "float[1,2,11] x", w=(1, 2, 3))
-    asked = picked([0, 1, 4], 9)
-    assert asked is not None
-    assert window(node, 2, asked) is None
-
-
-def test_windows_of_nothing_but_padding_stay() -> None:
-    node = last("y = Conv<pads = [4,0]>(x, w)", "float[1,2,11] x", w=(1, 2, 3))
-    asked = picked([0, 1], 13)
-    assert asked is not None
-    assert window(node, 2, asked) is None
 
 
 def test_a_reshape_of_two_free_sizes_stays_where_no_constant_says_it() -> None:

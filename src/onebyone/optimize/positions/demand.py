@@ -1,315 +1,216 @@
-"""Demand: positions that nobody asks for are not computed.
+"""Demand: which positions of each value anybody asks for.
 
-    S f(x, y) = f(Sx, Sy)          f elementwise, a concat or a 1×1; S: every g-th position
-    S K_s x   = K_{g·s} x          K_s: a convolution or a pool of stride s, its sizes rounded down
+    S f(x, y) = f(Sx, Sy),  S (A B) = (S A) B          S: any choice of positions along some axes
 
-Where all consumers of a value take every g-th position only (1×1s with a stride, subsampling), S
-moves back through what computes the value, up to the strides of the convolutions behind it. On the
-way, a value that others read whole is subsampled by an operator of its own. That is done where the
-convolutions save more than these operators cost.
+Selectors ask for some positions of their operand: slices, gathers, pieces of a Split, strides of
+1×1s. A value is asked for what any of its readers asks for. Backwards through all that works
+position by position (`through`) this tells how little of each value is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from math import prod
 
 import onnx_ir as ir
 
-from onebyone.algebra.refusal import Refusal
-from onebyone.cost.profile import Cost, Profile
-from onebyone.graph.channels import is_pointwise_convolution
-from onebyone.graph.constants import constant, is_float
-from onebyone.graph.count_walk import name_of
-from onebyone.graph.edit import Edit
-from onebyone.graph.ops import Role, role
-from onebyone.graph.shapes import Sizes
-from onebyone.optimize.rewritten import Rewrite, Task
+from onebyone.graph.shape_reads import ShapeReads, entries_used
+from onebyone.optimize.positions.picks import (
+    Asked,
+    Order,
+    Picks,
+    chosen,
+    join,
+    picks_of,
+    step_of,
+    within,
+)
+from onebyone.optimize.positions.selectors import Selector, selector
+from onebyone.optimize.positions.through import Needs, through
+from onebyone.optimize.positions.windows import windows_of
 
-__all__ = ["drop", "hoist_strides", "rounds_down", "stays"]
+__all__ = ["Demand"]
 
-_POINTWISE = (Role.ELEMENTWISE, Role.SUM, Role.IDENTITY, Role.CONCAT)
-_MORE = {"BatchNormalization", "Cast", "Div", "Max", "Mean", "Min", "Mul", "Neg", "Where"}
-_STRIDED = {"AveragePool", "Conv", "LpPool", "MaxPool"}
+_MOST_AXES = 64
 
 
 @dataclass(eq=False)
-class _Cone:
-    """What is computed at fewer positions.
+class Demand:
+    """What is asked of the nodes of a graph.
 
     Args:
-        root: the value that is asked for with `stride`, by `consumers`.
-        shape: of the root with the stride taken.
-        inside: nodes that go on as they are, on smaller tensors.
-        strided: nodes whose stride grows.
-        border: values that have to be subsampled.
+        version: of the standard operators.
+        reads: where sizes can be read that a Shape would no longer find.
+        results: node -> what is asked of its results, where that is not everything.
+        operands: node -> index of an operand -> what is asked of it.
+        selectors: the nodes that take some positions of what they read.
+        dead: the nodes whose results nobody reads.
     """
 
-    root: ir.Value
-    stride: tuple[int, ...]
-    shape: ir.Shape
-    consumers: list[ir.Node]
-    inside: list[ir.Node] = field(default_factory=list)
-    strided: list[ir.Node] = field(default_factory=list)
-    border: dict[ir.Value, None] = field(default_factory=dict)
+    version: int
+    reads: ShapeReads
+    results: dict[ir.Node, Asked] = field(default_factory=dict)
+    operands: dict[ir.Node, dict[int, Asked]] = field(default_factory=dict)
+    selectors: dict[ir.Node, Selector] = field(default_factory=dict)
+    dead: set[ir.Node] = field(default_factory=set)
+
+    @classmethod
+    def on(cls, graph: ir.Graph) -> Demand:
+        """Backwards, each node after all that read it."""
+        demand = cls(graph.opset_imports.get("", 0), _sizes_of_inputs(graph))
+        for node in reversed(list(graph)):
+            demand._ask(node)
+        return demand
+
+    def _ask(self, node: ir.Node) -> None:
+        """Note what is asked of a node, and what it asks of its operands."""
+        asked, found = self.readers_ask(node), selector(node)
+        if asked is None:  # it must not ask for anything, so that what it reads may go as well
+            self.dead.add(node)
+            return
+        if found is not None:
+            self.selectors[node] = found
+        needed = {axis: self._needed(node, axis, picks) for axis, picks in asked.items()}
+        results = {axis: asked[axis] for axis, needs in needed.items() if needs is not None}
+        if results:
+            self.results[node] = results
+        operands: dict[int, dict[int, Picks]] = {}
+        for needs in filter(None, needed.values()):
+            for index, (own, picks) in needs.items():
+                operands.setdefault(index, {})[own] = picks
+        if found is not None:
+            operands.setdefault(0, {}).update(self._taken(node))
+        self.operands[node] = {**operands}
+
+    def _needed(self, node: ir.Node, axis: int, picks: Picks) -> Needs | None:
+        """As `through`; what a selector needs along its own axes is for `_taken` to say."""
+        found = self.selectors.get(node)
+        if found is None or found.axis_before(axis) not in found.orders:
+            return through(node, axis, picks, self.version)
+        return None if chosen(found.orders[found.axis_before(axis)], picks) is None else {}
+
+    # What is asked of results ------------------------------------------------------------------
+
+    def readers_ask(self, node: ir.Node) -> Asked | None:
+        """What all readers of a node's results ask for, together; None where nobody reads them."""
+        if any(value.is_graph_output() for value in node.outputs):
+            return {}
+        uses = [(v, use) for v in node.outputs for use in v.uses() if use.node not in self.dead]
+        shapes = {use.node: value for value, use in uses if _is_shape(use.node)}
+        whole = {axis for shape, value in shapes.items() for axis in self._axes_read(shape, value)}
+        readers = [use for _, use in uses if use.node not in shapes]
+        asked = [self.operands.get(use.node, {}).get(use.idx, {}) for use in readers]
+        if not asked:
+            return {} if whole else None
+        # Along an axis of which one reader takes all, all is needed.
+        common = set.intersection(*map(set, asked)) - whole
+        joined = {axis: join(*(each[axis] for each in asked)) for axis in sorted(common)}
+        return {axis: picks for axis, picks in joined.items() if picks is not None}
+
+    def _axes_read(self, shape: ir.Node, value: ir.Value) -> set[int]:
+        """The axes whose sizes a Shape node must find in the value itself."""
+        if value.shape is None or shape.graph is not value.graph:
+            return set(range(_MOST_AXES))
+        return set() if self.reads.serves(shape) else entries_used(shape, value.shape.rank())
+
+    def of(self, value: ir.Value | None) -> Asked:
+        """What is asked of a value."""
+        maker = None if value is None else value.producer()
+        return {} if maker is None else self.results.get(maker, {})
+
+    def keep_whole(self, nodes: Collection[ir.Node]) -> None:
+        """Compute all positions of these nodes' results after all."""
+        for node in nodes:
+            del self.results[node]
+            self.operands[node] = {0: self._taken(node)} if node in self.selectors else {}
+
+    # What is taken of operands -----------------------------------------------------------------
+
+    def orders(self, node: ir.Node) -> dict[int, Order]:
+        """Those positions of each of its own axes that are asked of a selector, in its order."""
+        found, results = self.selectors[node], self.results.get(node, {})
+        orders: dict[int, Order] = {}
+        for axis, order in found.orders.items():
+            after = found.axis_after(axis)
+            asked = None if after is None else results.get(after)
+            taken = order if asked is None else chosen(order, asked)
+            assert taken is not None
+            orders[axis] = taken
+        return orders
+
+    def left(self, node: ir.Node) -> dict[int, Order | None]:
+        """What a selector still has to take of what is there; None: all of it."""
+        have = self.of(node.inputs[0])
+        return {axis: within(order, have.get(axis)) for axis, order in self.orders(node).items()}
+
+    def reselected(self, node: ir.Node) -> dict[int, Order | None] | None:
+        """`left` of what does nothing but select; None where it stays as it is."""
+        found, have = self.selectors[node], self.of(node.inputs[0])
+        orders = self.orders(node)
+        same = orders == dict(found.orders) and not have.keys() & orders.keys()
+        return self.left(node) if found.copies and not same else None
+
+    def _taken(self, node: ir.Node) -> dict[int, Picks]:
+        """What a selector takes along its own axes."""
+        found, x = self.selectors[node], node.inputs[0]
+        results, shape = self.results.get(node, {}), found.result.shape
+        assert x is not None
+        assert x.shape is not None
+        sizes = dict(enumerate(shape or ())) | {axis: asked.size for axis, asked in results.items()}
+        taken: dict[int, Picks] = {}
+        for axis, order in self.orders(node).items():
+            after = found.axis_after(axis)
+            picks = picks_of(order, x.shape[axis], 1 if after is None else sizes.get(after, 1))
+            if picks is not None:
+                taken[axis] = picks
+        return taken
+
+    def strides(self, node: ir.Node) -> dict[int, int | None]:
+        """Axis -> the stride with which a 1×1 takes itself what it needs of what is there.
+
+        1 where no more is there; None where no stride takes that.
+        """
+        have, x = self.of(node.inputs[0]), node.inputs[0]
+        asked, found = self.operands[node].get(0, {}), self.selectors.get(node)
+        if x is None or x.shape is None or (found is not None and found.copies):
+            return {}
+        strides: dict[int, int | None] = {}
+        for axis, window in windows_of(node).items():
+            # Every g-th of what is there is a stride; anything else is selected first.
+            if axis in asked and window.is_single:
+                order = within(asked[axis].taken, have.get(axis))
+                size = have[axis].size if axis in have else x.shape[axis]
+                strides[axis] = 1 if order is None else step_of(order, size)
+        return strides
+
+    def borders(self, node: ir.Node) -> dict[int, Asked]:
+        """Index -> what has to be selected of an operand, of which more is there.
+
+        What a node takes itself need not be: along the axes of a selector, or by a stride.
+        """
+        found, strides = self.selectors.get(node), self.strides(node)
+        skip = {(0, axis) for axis in found.orders} if found is not None and found.copies else set()
+        skip |= {(0, axis) for axis, stride in strides.items() if stride is not None}
+        return {
+            index: {
+                axis: picks
+                for axis, picks in asked.items()
+                if self.of(node.inputs[index]).get(axis) != picks and (index, axis) not in skip
+            }
+            for index, asked in self.operands[node].items()
+        }
 
 
-def hoist_strides(task: Task) -> Iterator[Rewrite]:
-    """Move strides back, in place, wherever that saves; last values first, until none moves."""
-    graph = task.model.graph
-    edit = Edit(graph)
-    for node in reversed(list(graph)):
-        for value in node.outputs:
-            cone = _cone(value)
-            if cone is None:
-                continue
-            before, after = _costs(cone, task.sizes, task.profile)
-            if after < before and after.macs <= before.macs:
-                _take(cone, graph, edit)
-                nodes = tuple(sorted(name_of(n) for n in (*cone.inside, *cone.strided)))
-                # The consumers have no stride any more.
-                made = (*edit.fresh(), *map(name_of, cone.consumers), *nodes)
-                saved = {"demand": before.macs - after.macs}
-                yield Rewrite(value.name or "", nodes, saved, before, after, made=made)
+def _is_shape(node: ir.Node) -> bool:
+    return node.op_type == "Shape" and node.domain == ""
 
 
-def stays(node: ir.Node) -> Refusal | None:
-    """Why the stride of a node did not move back; None if it has none, or nothing is behind it."""
-    value = node.inputs[0] if node.inputs else None
-    maker = None if value is None else value.producer()
-    if value is None or maker is None or _asked(node, value) is None:
-        return None
-    if value.is_graph_output() or len({_asked(use.node, value) for use in value.uses()}) > 1:
-        return Refusal("demand", f"the result of {maker.op_type} is read at other positions too")
-    if maker.op_type in _STRIDED and not rounds_down(maker):
-        return Refusal("demand", f"{maker.op_type} rounds its sizes up, or pads by itself")
-    if _cone(value) is None:
-        return Refusal("demand", f"no stride behind {maker.op_type} to move to")
-    return Refusal("demand", "subsampling on the way costs more than is saved")
-
-
-# What is asked for --------------------------------------------------------------------------------
-
-
-def _cone(value: ir.Value) -> _Cone | None:
-    """All that a stride asked of `value` can move through; None if there is none, or nothing."""
-    consumers = [use.node for use in value.uses()]
-    if value.is_graph_output() or not is_float(value) or value.shape is None:
-        return None
-    if any(map(value.shape.is_unknown_dim, range(2, value.shape.rank()))):
-        return None  # nobody could tell which operands have all of its positions
-    if any(node.graph is not value.graph for node in consumers):
-        return None
-    asked = {_asked(node, value) for node in consumers}
-    if len(asked) != 1:
-        return None
-    stride, taken = next(iter(asked)), consumers[0].outputs[0].shape
-    if stride is None or taken is None:
-        return None
-    shape = ir.Shape([*value.shape.dims[:2], *taken.dims[2:]])
-    cone = _Cone(value, stride, shape, consumers)
-    if not _grow(cone, value):
-        return None
-    while inner := [v for v in list(cone.border) if _serves_only(v, cone) and _grow(cone, v)]:
-        for v in inner:
-            del cone.border[v]
-    return cone if cone.strided and all(map(is_float, cone.border)) else None
-
-
-def _asked(node: ir.Node, value: ir.Value) -> tuple[int, ...] | None:
-    """The stride with which a node takes `value`, if every position that it skips is unused."""
-    if node.domain != "" or node.inputs[0] is not value:
-        return None
-    if not (is_pointwise_convolution(node) or _is_subsampling(node)) or not _unpadded(node):
-        return None
-    strides = tuple(node.attributes.get_ints("strides", ()))
-    return strides if any(s > 1 for s in strides) else None
-
-
-def _is_subsampling(node: ir.Node) -> bool:
-    """Whether a node is a pool with windows of one position."""
-    kernel = node.attributes.get_ints("kernel_shape", ())
-    alone = not any(v.uses() or v.is_graph_output() for v in node.outputs[1:])
-    return node.op_type in ("AveragePool", "MaxPool") and set(kernel) == {1} and alone
-
-
-def _unpadded(node: ir.Node) -> bool:
-    return not any(node.attributes.get_ints("pads", ())) and rounds_down(node)
-
-
-def rounds_down(node: ir.Node) -> bool:
-    """Whether sizes are rounded down, so that a stride of a stride is their product."""
-    automatic = node.attributes.get_string("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER")
-    return not automatic and not node.attributes.get_int("ceil_mode", 0)
-
-
-def _grow(cone: _Cone, value: ir.Value) -> bool:
-    """Take the producer of `value` into the cone; False where it needs every position."""
-    node = value.producer()
-    if node is None or node.domain != "":
-        return False
-    if len(node.outputs) > 1 and any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
-        return False
-    if node.op_type in _STRIDED:
-        if not rounds_down(node) or len(cone.stride) != len(_strides(node, len(cone.stride))):
-            return False
-        cone.strided.append(node)
-        return True
-    if role(node) not in _POINTWISE and node.op_type not in _MORE:
-        return False
-    if node.attributes.get_int("training_mode", 0):
-        return False
-    if role(node) is Role.CONCAT and not _stacks_channels(node):
-        return False
-    operands = _operands(node, value)
-    if operands is None:
-        return False
-    cone.inside.append(node)
-    cone.border.update(dict.fromkeys(operands))
-    return True
-
-
-def _stacks_channels(node: ir.Node) -> bool:
-    """Whether a concat leaves the positions alone."""
-    shape = node.outputs[0].shape
-    return shape is not None and node.attributes.get_int("axis", 1) % shape.rank() in (0, 1)
-
-
-def _strides(node: ir.Node, axes: int) -> tuple[int, ...]:
-    return tuple(node.attributes.get_ints("strides", (1,) * axes))
-
-
-def _operands(node: ir.Node, value: ir.Value) -> list[ir.Value] | None:
-    """The operands that have all positions of `value`; None if one has only some of them."""
-    found: list[ir.Value] = []
-    assert value.shape is not None
-    space = value.shape.dims[2:]
-    for operand in dict.fromkeys(v for v in node.inputs if v is not None):
-        if operand.shape is None:
-            return None
-        own = operand.shape.dims[max(operand.shape.rank() - len(space), 0) :]
-        if node.op_type == "BatchNormalization" and operand is not node.inputs[0]:
-            continue
-        if operand.shape.rank() == value.shape.rank() and own == space:
-            if constant(operand) is not None:
-                return None
-            found.append(operand)
-        elif any(size != 1 for size in own):
-            return None
-    return found
-
-
-def _serves_only(value: ir.Value, cone: _Cone) -> bool:
-    """Whether all that reads a value is inside the cone."""
-    return not value.is_graph_output() and all(use.node in cone.inside for use in value.uses())
-
-
-# What it costs ------------------------------------------------------------------------------------
-
-
-def _costs(cone: _Cone, sizes: Sizes, profile: Profile) -> tuple[Cost, Cost]:
-    """Of the convolutions and pools in their old strides; in the new, with the subsampling."""
-    before = after = Cost()
-    share = _share(cone, sizes)
-    for node in cone.strided:
-        macs, moved = _work(node, sizes)
-        before += Cost(profile.time(macs, moved), macs)
-        after += Cost(profile.time(macs * share, moved * share), round(macs * share))
-    for value in cone.border:
-        elements = share * prod(sizes.shape(value) or ())
-        after += Cost(profile.time(elements=2 * profile.transpose * elements))
-    return before, after
-
-
-def _share(cone: _Cone, sizes: Sizes) -> float:
-    """The share of the root's positions that is asked for."""
-    whole, taken = (sizes.shape(v) for v in (cone.root, cone.consumers[0].outputs[0]))
-    if whole is None or taken is None or 0 in whole:
-        return 1.0
-    return prod(taken[2:]) / prod(whole[2:])
-
-
-def _work(node: ir.Node, sizes: Sizes) -> tuple[int, int]:
-    result = sizes.shape(node.outputs[0]) or ()
-    weight = constant(node.inputs[1]) if node.op_type == "Conv" else None
-    taps = 0 if weight is None else prod(weight.shape[1:])
-    return prod(result) * taps, prod(result)
-
-
-# Carrying it out ----------------------------------------------------------------------------------
-
-
-def _take(cone: _Cone, graph: ir.Graph, edit: Edit) -> None:
-    for value in cone.border:
-        _subsample(value, cone, graph, edit)
-    for node in cone.strided:
-        grown = zip(_strides(node, len(cone.stride)), cone.stride, strict=True)
-        node.attributes["strides"] = ir.AttrInt64s("strides", [a * b for a, b in grown])
-    for node in (*cone.inside, *cone.strided):
-        for value in node.outputs:
-            if value.shape is not None:
-                value.shape = ir.Shape([*value.shape.dims[:2], *cone.shape.dims[2:]])
-    for node in cone.consumers:
-        if node.op_type == "Conv":
-            node.attributes["strides"] = ir.AttrInt64s("strides", [1] * len(cone.stride))
-        else:
-            drop(node, cone.root, graph)
-
-
-def drop(node: ir.Node, value: ir.Value, graph: ir.Graph, result: ir.Value | None = None) -> None:
-    """Read `value` instead of the result of a node, under its name where that is an output's."""
-    result = node.outputs[0] if result is None else result
-    name, is_output = result.name, result.is_graph_output()
-    if is_output and value.is_graph_output():  # which has a name of its own to keep
-        _copy(result, value, graph)
-        return
-    result.replace_all_uses_with(value, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
-    if is_output:
-        value.name = name
-
-
-def _copy(old: ir.Value, value: ir.Value, graph: ir.Graph) -> None:
-    """Let a node's result be a copy of `value`."""
-    node = old.producer()
-    assert node is not None
-    copy = ir.Node("", "Identity", [value], num_outputs=1, name=node.name)
-    new = copy.outputs[0]
-    new.name, new.type, new.shape = old.name, old.type, old.shape
-    graph.insert_before(node, copy)
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
-
-
-def _subsample(value: ir.Value, cone: _Cone, graph: ir.Graph, edit: Edit) -> None:
-    """Give the cone every g-th position of a value."""
-    users = [use for use in value.uses() if use.node in cone.inside]
-    name = edit.mint(f"{value.name}.subsampled")
-    pools = value.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
-    node = (_pool if pools else _slice)(value, cone.stride, graph, edit)
-    result, node.name = node.outputs[0], name
-    assert value.shape is not None
-    result.name, result.type = name, value.type
-    result.shape = ir.Shape([*value.shape.dims[:2], *cone.shape.dims[2:]])
-    first = min((use.node for use in users), key=list(graph).index)
-    graph.insert_before(first, node)
-    for use in users:
-        use.node.replace_input_with(use.idx, result)
-
-
-def _pool(value: ir.Value, stride: tuple[int, ...], graph: ir.Graph, edit: Edit) -> ir.Node:
-    """Averages over windows of one, which engines compute in the layout they keep images in."""
-    attributes = [
-        ir.AttrInt64s("kernel_shape", [1] * len(stride)),
-        ir.AttrInt64s("strides", stride),
-    ]
-    return ir.Node("", "AveragePool", [value], attributes, num_outputs=1)
-
-
-def _slice(value: ir.Value, stride: tuple[int, ...], graph: ir.Graph, edit: Edit) -> ir.Node:
-    """For types that ONNX Runtime has no pooling of."""
-    axes = range(2, 2 + len(stride))
-    bounds = [[0] * len(stride), [2**31 - 1] * len(stride), [*axes], [*stride]]
-    operands = [edit.integers(numbers) for numbers in bounds]
-    return ir.Node("", "Slice", [value, *operands], num_outputs=1)
+def _sizes_of_inputs(graph: ir.Graph) -> ShapeReads:
+    """Free sizes can be read where nothing is ever cropped."""
+    made = {value: k for k, node in enumerate(graph) for value in node.outputs}
+    sources: dict[str, tuple[ir.Value, int]] = {}
+    for value in graph.inputs:
+        for axis, size in enumerate(value.shape or ()):
+            if not isinstance(size, int) and size.value is not None:
+                sources.setdefault(size.value, (value, axis))
+    return ShapeReads(sources, {**dict.fromkeys(graph.inputs, -1), **made})

@@ -6,14 +6,29 @@ Where the size of the axis is a number, positions are counted from 0. Where it i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from onebyone.algebra.selection import Slice
 
-__all__ = ["MAX_JOINED", "Order", "Picks", "chosen", "even", "join", "picked", "within"]
+__all__ = [
+    "MAX_JOINED",
+    "Asked",
+    "Order",
+    "Picks",
+    "Size",
+    "chosen",
+    "even",
+    "join",
+    "picked",
+    "picks_of",
+    "step_of",
+    "within",
+]
+
+Size = int | ir.SymbolicDim
 
 MAX_JOINED = 65536
 """Positions that are listed one by one, to join two picks say; more are taken for all."""
@@ -37,11 +52,15 @@ class Picks:
 
     taken: range | tuple[int, ...] | Slice
     whole: int | None
-    size: int | ir.SymbolicDim = field(compare=False)
+    size: Size = field(compare=False)
 
     def count(self, whole: int) -> int:
         """How many are taken of `whole` positions."""
         return self.taken.out_size(whole) if isinstance(self.taken, Slice) else len(self.taken)
+
+
+Asked = Mapping[int, Picks]
+"""Axis of a value -> the positions that are asked for there; of all other axes, all."""
 
 
 def picked(positions: Sequence[int], whole: int) -> Picks | None:
@@ -52,10 +71,25 @@ def picked(positions: Sequence[int], whole: int) -> Picks | None:
     >>> print(picked([1, 0], 2))
     None
     """
+    # A set: a reader may take positions twice or backwards, they are computed once, in order.
     taken = _increasing(positions)
     if not taken or len(taken) == whole:
         return None
     return Picks(taken, whole, len(taken))
+
+
+def picks_of(order: Order, whole: Size, taken: Size) -> Picks | None:
+    """The set of the positions that an order takes; None for all of them.
+
+    Args:
+        order: the positions of an axis.
+        whole: its size.
+        taken: how many positions that are, where the size is free.
+    """
+    if isinstance(order, Slice):
+        return Picks(order, None, taken)
+    assert isinstance(whole, int)
+    return picked(order, whole)
 
 
 def _increasing(positions: Sequence[int]) -> range | tuple[int, ...]:
@@ -70,6 +104,7 @@ def _compact(taken: Sequence[int]) -> range | tuple[int, ...]:
         return taken
     if not taken:
         return range(0)
+    # A range that begins, steps and ends like these is these, if it is as long and agrees.
     step = taken[1] - taken[0] if len(taken) > 1 else 1
     evenly = range(taken[0], taken[-1] + (1 if step > 0 else -1), step or 1)
     return evenly if len(evenly) == len(taken) and tuple(evenly) == tuple(taken) else tuple(taken)
@@ -91,19 +126,34 @@ def even(order: Order) -> Slice | None:
     return Slice(taken.start, taken.stop if taken.stop >= 0 else None, taken.step)
 
 
-def join(one: Picks, other: Picks) -> Picks | None:
-    """What either asks for; None where that may be everything.
+def step_of(order: Order, size: Size) -> int | None:
+    """g where an order takes every g-th position from the first on, as a stride does; else None.
+
+    >>> step_of((0, 3, 6), 8), step_of((0, 3, 6), 10), step_of(Slice(0, None, 2), "n")
+    (3, None, 2)
+    """
+    cut = even(order)
+    if cut is None or cut.start or cut.step < 2:
+        return None
+    if isinstance(order, Slice):
+        return cut.step if cut.stop is None else None
+    # A stride goes on to the end.
+    return cut.step if isinstance(size, int) and order[-1] + cut.step >= size else None
+
+
+def join(*asked: Picks) -> Picks | None:
+    """What any of these asks for; None where that may be everything.
 
     >>> join(Picks(range(1), 9, 1), Picks(range(8, 9), 9, 1)).taken
     range(0, 9, 8)
     """
-    if one == other:
-        return one if isinstance(one.size, int) else other
-    if one.whole is None or isinstance(one.taken, Slice) or isinstance(other.taken, Slice):
-        return None
-    if len(one.taken) + len(other.taken) > MAX_JOINED:
-        return None
-    return picked([*one.taken, *other.taken], one.whole)
+    first, *others = dict.fromkeys(asked)
+    if not others:  # a size that is a number says more than one with a name
+        return next((picks for picks in asked if isinstance(picks.size, int)), first)
+    taken = [picks.taken for picks in (first, *others) if not isinstance(picks.taken, Slice)]
+    if first.whole is None or sum(map(len, taken)) > MAX_JOINED:
+        return None  # of a free axis nothing is known but that these are not the same
+    return picked([position for each in taken for position in each], first.whole)
 
 
 def within(order: Order, have: Picks | None) -> Order | None:
@@ -114,6 +164,7 @@ def within(order: Order, have: Picks | None) -> Order | None:
     """
     if have is None:
         return order
+    # Of a free axis there is all, or just what each reader takes: `join` knows no other union.
     if isinstance(order, Slice) or isinstance(have.taken, Slice):
         return None if order == have.taken else order
     found = _compact(_places(_compact(order), have.taken))
@@ -121,6 +172,7 @@ def within(order: Order, have: Picks | None) -> Order | None:
 
 
 def _places(order: Sequence[int], among: Sequence[int]) -> Sequence[int]:
+    # Huge ranges are not listed: the place of each is linear in its position.
     if isinstance(order, range) and isinstance(among, range):
         first, last = among.index(order[0]), among.index(order[-1])
         step = (last - first) // (len(order) - 1) if len(order) > 1 else 1
@@ -129,13 +181,23 @@ def _places(order: Sequence[int], among: Sequence[int]) -> Sequence[int]:
     return [place[position] for position in order]
 
 
-def chosen(order: Sequence[int], picks: Picks) -> Sequence[int]:
-    """Those positions of an order that are asked of its result.
+def chosen(order: Order, picks: Picks) -> Order | None:
+    """Those positions of an order that are asked of its result; None where nobody can tell.
 
     >>> chosen(range(9, 0, -3), Picks(range(0, 3, 2), 3, 2))
     range(9, 0, -6)
+
+    Of an axis of any size, every g-th of every s-th position from the first on is every gs-th:
+
+    >>> chosen(Slice(0, None, 2), Picks(Slice(0, None, 3), None, "n"))
+    Slice(start=0, stop=None, step=6)
     """
-    assert not isinstance(picks.taken, Slice)
-    if isinstance(order, range) and isinstance(picks.taken, range):
-        return order[picks.taken.start : picks.taken.stop : picks.taken.step]
-    return tuple(order[k] for k in picks.taken)
+    taken = picks.taken
+    if isinstance(order, Slice) and isinstance(taken, Slice):
+        every, of_these = step_of(order, picks.size), step_of(taken, picks.size)
+        return Slice(0, None, every * of_these) if every and of_these else None
+    if isinstance(order, Slice) or isinstance(taken, Slice):
+        return None
+    if isinstance(order, range) and isinstance(taken, range):  # a slice of a range is one
+        return order[taken.start : taken.stop : taken.step]
+    return tuple(order[k] for k in taken)

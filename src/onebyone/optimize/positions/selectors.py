@@ -1,8 +1,13 @@
-"""Nodes that take some positions of their operand: Slice, Gather, one piece of a Split, a crop."""
+"""Nodes that take some positions of their operand: slices, gathers, crops, pieces, and strides.
+
+    K_s x = K S_s x        K_s: a convolution or pool that sees one position at a time, of stride s
+
+So a 1×1 of stride s is a selection of every s-th position, and the same 1×1 without a stride.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -10,7 +15,8 @@ import onnx_ir as ir
 from onebyone.algebra.selection import Pad, Select, Slice
 from onebyone.graph.axes import Spatial, integers
 from onebyone.graph.spatial import spatial
-from onebyone.optimize.positions.picks import MAX_JOINED, Order, Picks, picked
+from onebyone.optimize.positions.picks import MAX_JOINED, Order, Size
+from onebyone.optimize.positions.windows import WINDOWS, windows_of
 
 __all__ = ["Selector", "selector"]
 
@@ -23,11 +29,13 @@ class Selector:
         result: the output that is read.
         orders: axis of the operand -> the positions that are taken; of all other axes, all.
         dropped: the axis that the result no longer has (a Gather of one position).
+        copies: whether to take them is all that it does; a convolution computes with them.
     """
 
     result: ir.Value
     orders: Mapping[int, Order]
     dropped: int | None = None
+    copies: bool = True
 
     def axis_after(self, axis: int) -> int | None:
         """Where an axis of the operand stands in the result; None where it is dropped."""
@@ -50,31 +58,34 @@ def selector(node: ir.Node) -> Selector | None:
     >>> taken.orders, taken.dropped
     ({1: (6,)}, 1)
     """
-    if node.domain != "" or not node.inputs or node.inputs[0] is None:
-        return None
-    if node.op_type == "Split":
-        return _piece(node)
-    found = spatial(node) if node.op_type in ("Slice", "Gather", "Pad") else None
+    reader = _READERS.get(node.op_type) if node.domain == "" and node.inputs else None
+    x = None if reader is None else node.inputs[0]
+    return None if reader is None or x is None or x.shape is None else reader(node, x.shape)
+
+
+def _mapped(node: ir.Node, shape: ir.Shape) -> Selector | None:
+    """A Slice, a Gather, or a Pad by less than nothing."""
+    found = spatial(node)
     if not isinstance(found, Spatial) or not found.maps or found.runtime:
         return None
-    shape = node.inputs[0].shape
-    assert shape is not None
     orders = {axis: _order(axis_map, shape[axis]) for axis, axis_map in found.maps.items()}
-    if any(order is None for order in orders.values()):
+    known = {axis: order for axis, order in orders.items() if order is not None}
+    if len(known) < len(orders):
         return None
     taken = {
         axis: order
-        for axis, order in orders.items()
-        if order is not None and (order != _all(shape[axis]) or axis in found.vanished)
+        for axis, order in known.items()
+        if axis in found.vanished or order != _every(1, shape[axis])
     }
-    return Selector(node.outputs[0], taken, *found.vanished)
+    return Selector(node.outputs[0], taken, next(iter(found.vanished), None))
 
 
-def _all(size: int | ir.SymbolicDim) -> range | None:
-    return range(size) if isinstance(size, int) else None
+def _every(step: int, size: Size) -> Order:
+    """Every so many-th position from the first on."""
+    return range(0, size, step) if isinstance(size, int) else Slice(0, None, step)
 
 
-def _order(axis_map: object, size: int | ir.SymbolicDim) -> Order | None:
+def _order(axis_map: object, size: Size) -> Order | None:
     """The positions that a map of one axis copies; None where it does more than that."""
     if not isinstance(axis_map, Slice | Select | Pad) or not axis_map.is_selection:
         return None
@@ -88,12 +99,12 @@ def _counted(axis_map: Slice | Select | Pad, size: int) -> Order | None:
     if isinstance(axis_map, Slice):
         cut = slice(axis_map.start, axis_map.stop, axis_map.step)
         return range(*cut.indices(size)) or None
-    if isinstance(axis_map, Pad):
+    if isinstance(axis_map, Pad):  # by less than nothing, which cuts off
         return range(-axis_map.before, size + axis_map.after) or None
     listed = axis_map.indices
     if len(listed) > MAX_JOINED or any(not -size <= k < size for k in listed):
         return None
-    return tuple(k % size for k in axis_map.indices) or None
+    return tuple(k % size for k in listed) or None
 
 
 def _free(axis_map: Slice | Select | Pad) -> Order | None:
@@ -104,47 +115,54 @@ def _free(axis_map: Slice | Select | Pad) -> Order | None:
         return Slice(-axis_map.before, axis_map.after or None)
     if len(axis_map.indices) > 1:
         return None
+    # The last position is -1:, since -1:0 would be nothing.
     (index,) = axis_map.indices
     return Slice(index, index + 1 or None)
 
 
-def _piece(node: ir.Node) -> Selector | None:
-    """A Split of which one piece is read."""
-    x = node.inputs[0]
-    read = [k for k, v in enumerate(node.outputs) if v.uses() or v.is_graph_output()]
-    if x is None or x.shape is None or len(read) != 1:
+def _strided(node: ir.Node, shape: ir.Shape) -> Selector | None:
+    """A convolution or pool, along the axes where its stride skips what no window sees."""
+    windows = windows_of(node)
+    skipping = {k: w.stride for k, w in windows.items() if w.is_single and w.stride > 1}
+    if not skipping or _are_read(node.outputs[1:]):
         return None
-    axis = node.attributes.get_int("axis", 0) % x.shape.rank()
-    sizes = _pieces(node, x.shape[axis])
-    if sizes is None:
+    orders = {axis: _every(stride, shape[axis]) for axis, stride in skipping.items()}
+    # The average and the maximum of one position are that position.
+    pools = node.op_type in ("AveragePool", "MaxPool")
+    copies = pools and all(window.is_single for window in windows.values())
+    return Selector(node.outputs[0], orders, copies=copies)
+
+
+def _piece(node: ir.Node, shape: ir.Shape) -> Selector | None:
+    """A Split of which one piece is read."""
+    read = [k for k, value in enumerate(node.outputs) if _are_read([value])]
+    axis = node.attributes.get_int("axis", 0) % shape.rank()
+    sizes = _pieces(node, shape[axis])
+    if sizes is None or len(read) != 1:
         return None
     start = sum(sizes[: read[0]])
     taken = range(start, start + sizes[read[0]])
     return Selector(node.outputs[read[0]], {axis: taken}) if taken else None
 
 
-def _pieces(node: ir.Node, size: int | ir.SymbolicDim) -> list[int] | None:
+def _pieces(node: ir.Node, size: Size) -> list[int] | None:
     if not isinstance(size, int):
         return None
     told = integers(node, 1, "split")
     if told is None and len(node.inputs) > 1 and node.inputs[1] is not None:
         return None
+    # Without sizes the pieces are equal, rounded up.
     each = -(-size // len(node.outputs))  # the last piece is what is left
     sizes = told or [min(each, size - each * k) for k in range(len(node.outputs))]
     return sizes if sum(sizes) == size and min(sizes) >= 0 else None
 
 
-def picks_of(
-    order: Order, whole: int | ir.SymbolicDim, taken: int | ir.SymbolicDim
-) -> Picks | None:
-    """The set of the positions that a selector takes; None for all of them.
+def _are_read(values: Sequence[ir.Value]) -> bool:
+    return any(value.uses() or value.is_graph_output() for value in values)
 
-    Args:
-        order: what it takes.
-        whole: the size of the operand's axis.
-        taken: how many, as the shape of the result tells.
-    """
-    if not isinstance(order, Slice):
-        assert isinstance(whole, int)
-        return picked(order, whole)
-    return Picks(order, None, taken)
+
+_READERS: dict[str, Callable[[ir.Node, ir.Shape], Selector | None]] = {
+    **dict.fromkeys(("Gather", "Pad", "Slice"), _mapped),
+    **dict.fromkeys(WINDOWS, _strided),
+    "Split": _piece,
+}

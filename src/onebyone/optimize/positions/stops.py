@@ -1,4 +1,4 @@
-"""Stops: why a crop or a pick stays where it is, although all positions are computed behind it."""
+"""Stops: why a selection stays where it is, although all positions are computed behind it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import Slice
 from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.constants import is_float
-from onebyone.graph.count import macs
 from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.views import dims_of, view_axis
-from onebyone.optimize.positions.crop import Demand, asked_of
+from onebyone.optimize.positions.demand import Demand
 from onebyone.optimize.positions.picks import Picks
-from onebyone.optimize.positions.through import WINDOWS, through
+from onebyone.optimize.positions.prices import works
+from onebyone.optimize.positions.through import through
+from onebyone.optimize.positions.windows import WINDOWS, rounds_down
 
 __all__ = ["Stops"]
 
 MAX_PASSED = 64
-"""Nodes that one crop is followed back through."""
+"""Nodes that one selection is followed back through."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,38 +34,34 @@ class Stops:
     Args:
         demand: of the graph.
         axes: the channel axis of each value that has one.
-        works: the nodes that multiply and accumulate.
+        working: the nodes for whose work it pays to select before them.
         behind: the values that such work is behind.
     """
 
     demand: Demand
     axes: Mapping[ir.Value, int]
-    works: frozenset[ir.Node]
+    working: frozenset[ir.Node]
     behind: frozenset[ir.Value]
 
     @classmethod
     def of(cls, graph: ir.Graph, sizes: Sizes) -> Stops:
         """The stops of a graph with shapes inferred."""
         demand = Demand.on(graph)
-        works = {n for n in graph if macs(graph, sizes, [n])} if demand.selectors else set()
-        behind: set[ir.Value] = set()
+        working, behind = set[ir.Node](), set[ir.Value]()
         for node in graph if demand.selectors else ():
-            if node in works or any(v in behind for v in node.inputs):
+            if works(node, sizes):
+                working.add(node)
+            if node in working or any(v in behind for v in node.inputs):
                 behind.update(node.outputs)
-        return cls(demand, channel_axes(graph), frozenset(works), frozenset(behind))
+        return cls(demand, channel_axes(graph), frozenset(working), frozenset(behind))
 
     def at(self, node: ir.Node) -> Refusal | None:
         """Why a selector did not move back; None if it is none, or there is nothing to save."""
-        asked, x = self.demand.operands.get(node, {}), node.inputs[0] if node.inputs else None
-        if (
-            node not in self.demand.selectors
-            or x is None
-            or not is_float(x)
-            or x not in self.behind
-        ):
+        found, x = self.demand.selectors.get(node), node.inputs[0] if node.inputs else None
+        if found is None or x is None or not is_float(x) or x not in self.behind:
             return None
-        orders = self.demand.selectors[node].orders
-        told = (self._back(x, axis, asked[0][axis]) for axis in orders if axis in asked.get(0, {}))
+        asked = self.demand.operands[node].get(0, {})
+        told = (self._back(x, axis, asked[axis]) for axis in found.orders if axis in asked)
         reason = next(filter(None, told), None)
         return None if reason is None else Refusal("demand", reason)
 
@@ -83,7 +80,7 @@ class Stops:
             needs = through(node, axis, picks, self.demand.version) or {}
             operands = ((node.inputs[k], own, taken) for k, (own, taken) in needs.items())
             left += [(v, own, taken) for v, own, taken in operands if v is not None]
-        if passed & self.works:
+        if passed & self.working:
             return "to select on the way costs more than is saved"
         return next(iter(stops), None)
 
@@ -91,20 +88,27 @@ class Stops:
         """What all of a value is needed for; nothing where it is channels, or is shared out."""
         if self._is_channel(value, axis) or self._is_shared_out(value):
             return
-        if value.is_graph_output() or asked_of(node, self.demand).get(axis) != picks:
+        if value.is_graph_output() or (self.demand.readers_ask(node) or {}).get(axis) != picks:
             yield f"the result of {node.op_type} is read at other positions too"
         elif node.op_type == "Concat":
             yield "Concat joins positions along this axis"
-        elif isinstance(picks.taken, Slice) and (node.op_type in WINDOWS or _is_view(node)):
+        elif node.op_type in WINDOWS and not rounds_down(node):
+            yield f"{node.op_type} rounds its sizes up, or pads by itself"
+        elif isinstance(picks.taken, Slice) and self._hangs_on_sizes(node):
             yield f"the size of this axis is free, and {node.op_type} hangs on it"
         else:
             yield f"{node.op_type} does more than one position at a time along this axis"
 
+    def _hangs_on_sizes(self, node: ir.Node) -> bool:
+        """Whether a node could take a part of an axis if only its size were known."""
+        return node.op_type in WINDOWS or _is_view(node) or node in self.demand.selectors
+
     def _is_shared_out(self, value: ir.Value) -> bool:
         """Whether several crops take what there is: the windows of a shift, every second token."""
         readers = [use.node for use in value.uses()]
-        taken = not value.is_graph_output() and all(n in self.demand.selectors for n in readers)
-        return taken and len(readers) > 1
+        found = [self.demand.selectors.get(node) for node in readers]
+        taken = all(selector is not None and selector.copies for selector in found)
+        return taken and len(readers) > 1 and not value.is_graph_output()
 
     def _is_channel(self, value: ir.Value | None, axis: int) -> bool:
         """Whether an axis is the channels', or a piece of it, such as (query, key, value)."""

@@ -4,49 +4,41 @@ S f(x, y) = f(Sx, Sy)              f position by position along the axis; what h
                                    there, or does not have the axis, stays
 S (A B) = (S A) B,  A (B S) = (A B) S
 S K x   = K' (C x)                 K: a convolution or pool; C cuts out what its windows see,
-                                   K' pads only where the border was
+                                   K' pads only where the border was (`windows`)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 
 import onnx_ir as ir
 
-from onebyone.algebra.selection import Slice
 from onebyone.graph.axes import integers
 from onebyone.graph.constants import constant
 from onebyone.graph.ops import Role, role
 from onebyone.graph.views import view_axis
-from onebyone.optimize.positions.demand import rounds_down
 from onebyone.optimize.positions.merged import Rows, axis_of_rows, rows
-from onebyone.optimize.positions.picks import Picks, picked
+from onebyone.optimize.positions.picks import Asked, Picks, Size
 from onebyone.optimize.positions.resized import resized
 from onebyone.optimize.positions.selectors import selector
+from onebyone.optimize.positions.windows import WINDOWS, narrowed
 
-__all__ = ["WINDOWS", "Needs", "Window", "reshaped", "through", "window"]
+__all__ = ["Needs", "reshaped", "through"]
 
 Needs = dict[int, tuple[int, Picks]]
 """Index of an operand -> one of its axes, and the positions there; of all other operands, all."""
 
-WINDOWS = frozenset({"AveragePool", "Conv", "LpPool", "MaxPool"})
-
 MAX_ON_ROWS = 8
 """Nodes between the view that merges axes into rows and the one that tells them apart."""
 
+_ROLES_ALONE = (Role.ELEMENTWISE, Role.SUM, Role.IDENTITY)
 _ALONE = frozenset(
     {
         *("And", "Cast", "Div", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less"),
         *("LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Neg", "Or", "Sub", "Where", "Xor"),
     }
 )
-_REDUCTIONS = frozenset(
-    {
-        *("ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin"),
-        *("ReduceProd", "ReduceSum", "ReduceSumSquare"),
-    }
-)
+"""Operators that compute each position of all their operands by itself, beside these roles."""
 
 
 def through(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | None:
@@ -57,6 +49,7 @@ def through(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | Non
         axis, picks: of its results.
         version: of the standard operators.
 
+    >>> from onebyone.optimize.positions.picks import picked
     >>> a, b = (ir.val(s, ir.DataType.FLOAT, shape) for s, shape in (("a", (5, 4)), ("b", (4, 3))))
     >>> product = ir.node("MatMul", [a, b])
     >>> product.outputs[0].shape = ir.Shape((5, 3))
@@ -68,24 +61,26 @@ def through(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | Non
     others = any(v.uses() or v.is_graph_output() for v in node.outputs[1:])
     if others and node.op_type != "Split":
         return None
-    if node.op_type in WINDOWS:
-        return _windows(node, axis, picks)
-    if node.op_type in _REDUCTIONS:
-        return _reduced(node, axis, picks)
-    reader = _READERS.get(node.op_type)
-    if reader is not None:
-        return reader(node, axis, picks, version)
-    if role(node) in (Role.ELEMENTWISE, Role.SUM, Role.IDENTITY) or node.op_type in _ALONE:
-        return _broadcast(node, axis, picks, tuple(range(len(node.inputs))))
+    # Results that nobody reads do not count; pieces of a Split are cut alike.
+    if node.op_type in _MIXED:
+        mixed = axis in _MIXED[node.op_type](node, version)
+        return None if mixed else _met(node, axis, picks, [0]) or None
+    if node.op_type in _READERS:
+        return _READERS[node.op_type](node, axis, picks, version)
+    if role(node) in _ROLES_ALONE or node.op_type in _ALONE:
+        return _met(node, axis, picks, range(len(node.inputs))) or None
     return None
 
 
-def _broadcast(node: ir.Node, axis: int, picks: Picks, operands: tuple[int, ...]) -> Needs | None:
-    """These operands, aligned at their last axes, meet position by position along `axis`."""
-    shape, needs = node.outputs[0].shape, Needs()
-    assert shape is not None
+def _met(node: ir.Node, axis: int, picks: Picks, operands: Sequence[int]) -> Needs | None:
+    """What is needed of these operands, where they meet position by position along `axis`.
+
+    They are aligned at their last axes. An operand that has one position there needs no other, and
+    is left out. None where the sizes do not tell.
+    """
+    shape, needs = _shape(node.outputs[0]), Needs()
     for index in operands:
-        x = node.inputs[index]
+        x = node.inputs[index] if index < len(node.inputs) else None
         if x is None:
             continue
         if x.shape is None:
@@ -96,127 +91,145 @@ def _broadcast(node: ir.Node, axis: int, picks: Picks, operands: tuple[int, ...]
         if x.shape[own] != shape[axis]:
             return None
         needs[index] = own, picks
-    return needs or None
+    if len(needs) > 1 and shape.is_unknown_dim(axis):
+        return None  # one of them may have a single position there when the model runs
+    return needs
 
 
-def _same(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
-    return _broadcast(node, axis, picks, (0,))
+def _shape(value: ir.Value) -> ir.Shape:
+    assert value.shape is not None
+    return value.shape
 
 
-def _dropout(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | None:
-    """What draws at random draws for every position."""
-    training = constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
-    if len(node.inputs) > 2 and node.inputs[2] is not None and (training is None or training.any()):
-        return None
-    return _same(node, axis, picks, version)
+def _rank(node: ir.Node) -> int:
+    return _shape(node.outputs[0]).rank()
 
 
-def _batch_normalization(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | None:
-    if axis == 1 or node.attributes.get_int("training_mode", 0) != 0:
-        return None
-    return _same(node, axis, picks, version)
+# What mixes the positions of some axes, and leaves those of its first operand alone along others --
 
 
-def _softmax(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | None:
+def _split(node: ir.Node, _version: int) -> Collection[int]:
+    return {node.attributes.get_int("axis", 0) % _rank(node)}
+
+
+def _softmax(node: ir.Node, version: int) -> Collection[int]:
     """Before opset 13 everything from its axis on is one vector."""
-    default: int = -1 if version >= 13 else 1
-    own = node.attributes.get_int("axis", default) % _rank(node)
-    mixed = axis == own if version >= 13 else axis >= own
-    return None if mixed else _same(node, axis, picks, version)
+    if version >= 13:
+        return {node.attributes.get_int("axis", -1) % _rank(node)}
+    return range(node.attributes.get_int("axis", 1) % _rank(node), _rank(node))
 
 
-def _layer_norm(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | None:
+def _layer_norm(node: ir.Node, _version: int) -> Collection[int]:
     own = node.attributes.get_int("axis", -1) % _rank(node)
     affine = [v for v in node.inputs[1:] if v is not None]
-    if axis >= own or any(v.shape is None or v.shape.rank() > _rank(node) - own for v in affine):
-        return None
-    return _same(node, axis, picks, version)
+    # A scale with more axes than are normalised would have to be cut as well.
+    wide = any(v.shape is None or v.shape.rank() > _rank(node) - own for v in affine)
+    return range(0 if wide else own, _rank(node))
+
+
+def _batch_norm(node: ir.Node, _version: int) -> Collection[int]:
+    """Statistics of a batch are taken over all positions."""
+    trains = node.attributes.get_int("training_mode", 0) != 0
+    return range(_rank(node)) if trains else {1}
+
+
+def _dropout(node: ir.Node, _version: int) -> Collection[int]:
+    """What draws at random draws for every position."""
+    given = node.inputs[2] if len(node.inputs) > 2 else None
+    training = constant(given)
+    draws = given is not None and (training is None or training.any())
+    return range(_rank(node)) if draws else ()
+
+
+_MIXED: dict[str, Callable[[ir.Node, int], Collection[int]]] = {
+    "BatchNormalization": _batch_norm,
+    "Dropout": _dropout,
+    "Hardmax": _softmax,
+    "LayerNormalization": _layer_norm,
+    "LogSoftmax": _softmax,
+    "RMSNormalization": _layer_norm,
+    "Softmax": _softmax,
+    "Split": _split,
+}
+
+
+# What has a way of its own to tell ----------------------------------------------------------------
 
 
 def _concat(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
-    if axis == node.attributes.get_int("axis", 0) % _rank(node):
-        return None
-    every = tuple(range(len(node.inputs)))
-    needs = _broadcast(node, axis, picks, every)
-    return needs if needs is not None and len(needs) == len(every) else None
-
-
-def _split(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | None:
-    if axis == node.attributes.get_int("axis", 0) % _rank(node):
-        return None
-    return _same(node, axis, picks, version)
+    """Where every operand is as long as the result; of those that it joins none is."""
+    needs = _met(node, axis, picks, range(len(node.inputs))) or {}
+    return needs if len(needs) == len(node.inputs) else None
 
 
 def _selected(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
     """Along the axes that a Slice, Gather or Pad leaves alone."""
     found, x = selector(node), node.inputs[0]
-    if found is None or x is None or x.shape is None or node.outputs[0].shape is None:
+    if found is None or x is None:
         return None
     own = found.axis_before(axis)
-    if own in found.orders or x.shape[own] != node.outputs[0].shape[axis]:
+    if own in found.orders or _shape(x)[own] != _shape(node.outputs[0])[axis]:
         return None
     return {0: (own, picks)}
 
 
+def _windows(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
+    x = node.inputs[0]
+    if axis == 0 and x is not None and x.shape is not None:
+        return {0: (0, picks)}
+    found = narrowed(node, axis, picks)
+    if found is None:
+        return None
+    _, reads = found
+    return {} if reads is None else {0: (axis, reads)}
+
+
 def _matmul(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
     """Rows of the left operand, columns of the right one, or products side by side."""
-    left, right = node.inputs
-    if left is None or right is None or left.shape is None or right.shape is None:
-        return None
-    if min(left.shape.rank(), right.shape.rank()) < 2:
+    ranks = [x.shape.rank() for x in node.inputs if x is not None and x.shape is not None]
+    if len(ranks) < 2 or min(ranks) < 2:
         return None
     behind = axis - _rank(node)
     if behind < -2:
-        return _broadcast(node, axis, picks, (0, 1))
+        return _met(node, axis, picks, [0, 1]) or None
     at = 0 if behind == -2 else 1
-    if constant(node.inputs[at]) is not None:  # channels of a weight, which are no positions
+    if constant(node.inputs[at]) is not None:  # the channels of a weight are no positions
         return None
-    return _broadcast(node, axis, picks, (at,))
+    return _met(node, axis, picks, [at]) or None
 
 
 def _gemm(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
-    if axis != 0 or constant(node.inputs[0]) is not None:
+    """The rows of its first operand, and those of a bias that has as many."""
+    bias = _met(node, axis, picks, [2])
+    if axis != 0 or constant(node.inputs[0]) is not None or bias is None:
         return None
-    needs = Needs({0: (node.attributes.get_int("transA", 0), picks)})
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    if bias is None:
-        return needs
-    if bias.shape is None:
-        return None
-    added = _broadcast(node, axis, picks, (2,))
-    if added is None and bias.shape.rank() == 2 and bias.shape[0] != 1:
-        return None
-    return needs | (added or {})
+    return {0: (node.attributes.get_int("transA", 0), picks), **bias}
 
 
 def _attention(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
-    """The rows of the queries, and those of a mask; a causal one counts from the first query."""
-    mask, *past = [*node.inputs[3:], None]
-    if axis != _rank(node) - 2 or node.attributes.get_int("is_causal", 0) != 0:
+    """The rows of the queries, and those of a mask."""
+    mask, past = _met(node, axis, picks, [3]), any(v is not None for v in node.inputs[4:])
+    causal = node.attributes.get_int("is_causal", 0) != 0  # it counts from the first query
+    if axis != _rank(node) - 2 or causal or past or mask is None:
         return None
-    if any(v is not None for v in past):
-        return None
-    needs = Needs({0: (axis, picks)})
-    if mask is None:
-        return needs
-    if mask.shape is None or mask.shape.rank() < 2:
-        return None
-    own = mask.shape.rank() - 2
-    if mask.shape[own] == 1:
-        return needs
-    assert node.outputs[0].shape is not None
-    return needs | {3: (own, picks)} if mask.shape[own] == node.outputs[0].shape[axis] else None
+    return {0: (axis, picks), **mask}
 
 
-def _reduced(node: ir.Node, axis: int, picks: Picks) -> Needs | None:
+def _reduced(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
     """Along the axes that are not reduced, wherever the result has them."""
     x, axes = node.inputs[0], integers(node, 1, "axes")
     if x is None or x.shape is None or not axes:
         return None
     gone = {k % x.shape.rank() for k in axes}
     kept = [k for k in range(x.shape.rank()) if k not in gone]
+    # Without keepdims the result's axes are those of the operand that are left.
     own = axis if node.attributes.get_int("keepdims", 1) else kept[axis]
     return None if own in gone else {0: (own, picks)}
+
+
+def _resized(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
+    found = None if isinstance(picks, Rows) else resized(node, axis, picks)
+    return None if found is None else {0: found}
 
 
 # Views -------------------------------------------------------------------------------------------
@@ -224,28 +237,32 @@ def _reduced(node: ir.Node, axis: int, picks: Picks) -> Needs | None:
 
 def _viewed(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | None:
     x = node.inputs[0]
-    if x is None or x.shape is None or node.outputs[0].shape is None:
+    if x is None or x.shape is None:
         return None
-    own, needed = view_axis(node, axis), picks
+    own = view_axis(node, axis)
     if node.op_type == "Reshape" and own is None:
-        own, needed = _regrouped(node, axis, picks, version)
-    elif own is not None and x.shape[own] != node.outputs[0].shape[axis]:
-        own = None
-    if own is None:
+        return _regrouped(node, axis, picks, version)
+    if own is None or x.shape[own] != _shape(node.outputs[0])[axis]:
         return None
+    return _reshaped(node, axis, picks, own, picks)
+
+
+def _reshaped(node: ir.Node, axis: int, picks: Picks, own: int, needed: Picks) -> Needs | None:
+    """The operand's axis `own`, if the target of a Reshape can be told."""
     if node.op_type == "Reshape" and reshaped(node, {axis: picks}, {own: needed}) is None:
         return None
     return {0: (own, needed)}
 
 
-def _regrouped(node: ir.Node, axis: int, picks: Picks, version: int) -> tuple[int | None, Picks]:
+def _regrouped(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | None:
     """Rows of several axes that are told apart, or axes that are merged into rows."""
     if isinstance(picks, Rows):
-        return (axis_of_rows(node, picks) if axis == 0 else None), picks.inner
-    found = rows(node, axis, picks)
-    if found is None or node.inputs[0] is None or not _merges(node.inputs[0], found, version):
-        return None, picks
-    return 0, found
+        own = axis_of_rows(node, picks) if axis == 0 else None
+        return None if own is None else _reshaped(node, axis, picks, own, picks.inner)
+    found, x = rows(node, axis, picks), node.inputs[0]
+    if found is None or x is None or not _merges(x, found, version):
+        return None
+    return _reshaped(node, axis, picks, 0, found)
 
 
 def _merges(value: ir.Value, found: Rows, version: int) -> bool:
@@ -268,9 +285,7 @@ def _merges(value: ir.Value, found: Rows, version: int) -> bool:
     return False
 
 
-def reshaped(
-    node: ir.Node, after: Mapping[int, Picks], before: Mapping[int, Picks]
-) -> tuple[int, ...] | None:
+def reshaped(node: ir.Node, after: Asked, before: Asked) -> tuple[int, ...] | None:
     """The target of a Reshape of some positions; None where no constant says it for all sizes.
 
     Args:
@@ -279,125 +294,29 @@ def reshaped(
     """
     x, out = node.inputs[0], node.outputs[0]
     assert x is not None
-    assert x.shape is not None
-    assert out.shape is not None
-    target: list[int] = []
-    for axis, whole in enumerate(out.shape):
+    sizes = [*_shape(x)]
+
+    def entry(axis: int, whole: Size) -> int:
         size = after[axis].size if axis in after else whole
         if isinstance(size, int):
-            target.append(size)
-        elif (
-            axis < x.shape.rank() and x.shape[axis] == whole and after.get(axis) == before.get(axis)
-        ):
-            target.append(0)
-        else:
-            target.append(-1)
-    sizes = [d for d in (*x.shape, *out.shape) if isinstance(d, int)]
-    return None if target.count(-1) > 1 or 0 in sizes else tuple(target)
+            return size
+        stays = sizes[axis : axis + 1] == [whole] and after.get(axis) == before.get(axis)
+        return 0 if stays else -1  # a 0 copies the operand's size, one -1 is what is left
 
-
-def _resized(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
-    found = None if isinstance(picks, Rows) else resized(node, axis, picks)
-    return None if found is None else {0: found}
-
-
-# Windows -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Window:
-    """Along one axis of a convolution or pool: its new stride and pads, and what it reads."""
-
-    stride: int
-    begin: int
-    end: int
-    reads: Picks | None
-
-
-def _windows(node: ir.Node, axis: int, picks: Picks) -> Needs | None:
-    x = node.inputs[0]
-    if axis == 0 and x is not None and x.shape is not None:
-        return {0: (0, picks)}
-    found = window(node, axis, picks) if axis > 1 else None
-    if found is None:
-        return None
-    return {} if found.reads is None else {0: (axis, found.reads)}
-
-
-def window(node: ir.Node, axis: int, picks: Picks) -> Window | None:
-    """How a convolution or pool computes `picks` along `axis` alone; None where it cannot."""
-    x = node.inputs[0]
-    if x is None or x.shape is None or isinstance(picks, Rows) or not rounds_down(node):
-        return None
-    spatial, at = x.shape.rank() - 2, axis - 2
-    kernel = _kernel(node)
-    pads = tuple(node.attributes.get_ints("pads", (0,) * 2 * spatial))
-    stride = node.attributes.get_ints("strides", (1,) * spatial)[at]
-    dilation = node.attributes.get_ints("dilations", (1,) * spatial)[at]
-    if kernel is None or len(kernel) != spatial:
-        return None
-    begin, end, reach = pads[at], pads[at + spatial], dilation * (kernel[at] - 1)
-    taken, size = picks.taken, x.shape[axis]
-    if isinstance(taken, Slice):
-        return _on_a_free_axis(picks, stride, begin, end, plain=reach + begin + end == 0)
-    if isinstance(taken, tuple) or not isinstance(size, int):
-        return None
-    step = stride * (taken.step if len(taken) > 1 else 1)
-    first, last = stride * taken[0] - begin, stride * taken[-1] - begin + reach
-    start, stop = max(first, 0), min(last + 1, size)
-    if start >= stop:
-        return None  # windows of nothing but padding
-    if first <= 0 and size - stop < step:
-        stop = size  # what a stride leaves over need not be cut off
-    return Window(step, max(-first, 0), max(last + 1 - size, 0), picked(range(start, stop), size))
-
-
-def _on_a_free_axis(
-    picks: Picks, stride: int, begin: int, end: int, *, plain: bool
-) -> Window | None:
-    """A 1×1 commutes with any picks; any kernel takes every g-th position from the first on."""
-    taken = picks.taken
-    assert isinstance(taken, Slice)
-    if not taken.start and taken.stop is None:
-        return Window(stride * taken.step, begin, end, None)
-    return Window(1, 0, 0, picks) if plain and stride == 1 else None
-
-
-def _kernel(node: ir.Node) -> list[int] | None:
-    if node.op_type != "Conv":
-        return list(node.attributes.get_ints("kernel_shape", ()))
-    shape = None if node.inputs[1] is None else node.inputs[1].shape
-    sizes = [] if shape is None else [n for n in shape[2:] if isinstance(n, int)]
-    return sizes if shape is not None and len(sizes) == len(shape) - 2 else None
-
-
-def _rank(node: ir.Node) -> int:
-    shape = node.outputs[0].shape
-    assert shape is not None
-    return shape.rank()
+    target = tuple(entry(axis, whole) for axis, whole in enumerate(_shape(out)))
+    known = [size for size in (*sizes, *_shape(out)) if isinstance(size, int)]
+    return None if target.count(-1) > 1 or 0 in known else target
 
 
 _READERS: dict[str, Callable[[ir.Node, int, Picks, int], Needs | None]] = {
+    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"), _viewed),
+    **dict.fromkeys(("Gather", "Pad", "Slice"), _selected),
+    **dict.fromkeys(("Resize", "Upsample"), _resized),
+    **dict.fromkeys(("ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin"), _reduced),
+    **dict.fromkeys(("ReduceProd", "ReduceSum", "ReduceSumSquare"), _reduced),
+    **dict.fromkeys(WINDOWS, _windows),
     "Attention": _attention,
-    "BatchNormalization": _batch_normalization,
     "Concat": _concat,
-    "Dropout": _dropout,
-    "Flatten": _viewed,
-    "Gather": _selected,
     "Gemm": _gemm,
-    "Hardmax": _softmax,
-    "LayerNormalization": _layer_norm,
-    "LogSoftmax": _softmax,
     "MatMul": _matmul,
-    "Pad": _selected,
-    "RMSNormalization": _layer_norm,
-    "Reshape": _viewed,
-    "Resize": _resized,
-    "Slice": _selected,
-    "Softmax": _softmax,
-    "Split": _split,
-    "Squeeze": _viewed,
-    "Transpose": _viewed,
-    "Unsqueeze": _viewed,
-    "Upsample": _resized,
 }

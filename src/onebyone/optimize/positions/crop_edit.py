@@ -1,0 +1,223 @@
+"""Editing a graph for a crop: nodes get fewer positions, and what read them is made to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.selection import Slice
+from onebyone.graph.constants import constant
+from onebyone.graph.edit import Edit
+from onebyone.graph.shape_reads import ShapeReads, entries_used
+from onebyone.optimize.positions.picks import Asked, Order, Picks, Size, even, step_of, within
+from onebyone.optimize.positions.resized import sizes_of
+from onebyone.optimize.positions.selectors import Selector
+from onebyone.optimize.positions.through import reshaped
+from onebyone.optimize.positions.windows import narrowed
+
+__all__ = ["CropEdit", "Key", "key"]
+
+Key = tuple[tuple[int, object], ...]
+
+_FAR = 2**31 - 1
+_RANKS_OF_POOLS = (3, 4, 5)
+
+
+def key(asked: Asked) -> Key:
+    """What is asked of a value, to look up whether that was selected of it already."""
+    return tuple(sorted(asked.items(), key=lambda item: item[0]))
+
+
+@dataclass(eq=False)
+class CropEdit:
+    """Changes a graph in place, readers before what they read, so that shapes are the old ones.
+
+    Args:
+        edit: of the graph.
+        cut: what was selected already, so that equal selections are made once.
+    """
+
+    edit: Edit
+    cut: dict[tuple[ir.Value, Key], ir.Value] = field(default_factory=dict)
+
+    def read_elsewhere(self, node: ir.Node, axes: set[int], reads: ShapeReads) -> None:
+        """Let a Shape whose operand loses positions along `axes` read sizes that stay."""
+        x = node.inputs[0]
+        if x is None or x.shape is None or not entries_used(node, x.shape.rank()) & axes:
+            return
+        self.edit.replace(node.outputs[0], reads.rebuild(node, self.edit))
+
+    # Nodes that compute less -------------------------------------------------------------------
+
+    def rewrite(self, node: ir.Node, results: Asked, operands: Mapping[int, Asked]) -> None:
+        """Let a node compute `results` from these parts of its operands."""
+        if node.op_type == "Reshape":
+            target = reshaped(node, results, operands[0])
+            assert target is not None
+            node.replace_input_with(1, self.edit.integers(target))
+            node.attributes.pop("allowzero", None)  # a 0 of the new target copies a size
+        sizes = sizes_of(node, results)
+        if sizes is not None:
+            node.replace_input_with(3, self.edit.integers(sizes))
+        for axis, picks in results.items():
+            self._narrow(node, axis, picks)
+        for value in node.outputs:
+            if value.shape is not None:
+                dims = list(value.shape)
+                for axis, picks in results.items():
+                    dims[axis] = picks.size
+                value.shape = ir.Shape(dims)
+
+    def _narrow(self, node: ir.Node, axis: int, picks: Picks) -> None:
+        """Along an axis where a convolution or pool has windows."""
+        found, x = narrowed(node, axis, picks), node.inputs[0]
+        if found is None or x is None or x.shape is None:
+            return
+        window, _ = found
+        spatial, at = x.shape.rank() - 2, axis - 2
+        pads = list(node.attributes.get_ints("pads", (0,) * 2 * spatial))
+        pads[at], pads[at + spatial] = window.begin, window.end
+        if any(pads) or "pads" in node.attributes:
+            node.attributes["pads"] = ir.AttrInt64s("pads", pads)
+        self.stride(node, axis, window.stride)
+
+    def stride(self, node: ir.Node, axis: int, stride: int) -> None:
+        """Let the windows of a convolution or pool move by another stride."""
+        x = node.inputs[0]
+        assert x is not None
+        assert x.shape is not None
+        strides = list(node.attributes.get_ints("strides", (1,) * (x.shape.rank() - 2)))
+        strides[axis - 2] = stride
+        node.attributes["strides"] = ir.AttrInt64s("strides", strides)
+
+    # Selections --------------------------------------------------------------------------------
+
+    def select(self, node: ir.Node, index: int, asked: Asked, have: Asked) -> None:
+        """Let a node read only what is `asked` of an operand, of which it will `have` a part."""
+        x = node.inputs[index]
+        if x is None or not asked:
+            return
+        what = x, key(asked)
+        if what not in self.cut:
+            made = self._narrowed(x, asked, have) if constant(x) is None else self._part(x, asked)
+            self.cut[what] = made
+        node.replace_input_with(index, self.cut[what])
+
+    def _part(self, x: ir.Value, asked: Asked) -> ir.Value:
+        """Positions of a constant."""
+        array = constant(x)
+        assert array is not None
+        for axis, picks in asked.items():
+            assert not isinstance(picks.taken, Slice)  # the sizes of a constant are known
+            array = np.take(array, list(picks.taken), axis)
+        return self.edit.constant_like(x, array, "taken")
+
+    def _narrowed(self, x: ir.Value, asked: Asked, have: Asked) -> ir.Value:
+        orders = {axis: within(picks.taken, have.get(axis)) for axis, picks in asked.items()}
+        sizes = {axis: picks.size for axis, picks in asked.items()}
+        maker = x.producer()
+        # Behind its maker, since any reader may come first; of an input, before all.
+        place = {"before": self.edit.graph[0]} if maker is None else {"after": maker}
+        return self._selected(x, have, orders, sizes, place)
+
+    def reselect(
+        self, node: ir.Node, found: Selector, orders: Mapping[int, Order | None], have: Asked
+    ) -> None:
+        """Let a selector take these positions of what there will be; None: all of them."""
+        x, result = node.inputs[0], found.result
+        assert x is not None
+        if found.dropped is not None:
+            order = orders[found.dropped]
+            # One position is picked: by its place in what is there.
+            index = 0 if order is None else _first(order)
+            place = self.edit.constant(np.array(index, np.int64), "index", ir.DataType.INT64)
+            node.replace_input_with(1, place)
+            return
+        new = x
+        if any(order is not None for order in orders.values()):
+            assert result.shape is not None
+            new = self._selected(x, have, orders, dict(enumerate(result.shape)), {"before": node})
+        self.edit.replace(result, new)
+        self.edit.graph.remove(node, safe=True)
+
+    def _selected(
+        self,
+        x: ir.Value,
+        have: Asked,
+        orders: Mapping[int, Order | None],
+        sizes: Mapping[int, Size],
+        place: dict[str, ir.Node],
+    ) -> ir.Value:
+        """These positions of a value, by nodes one behind the other.
+
+        A pool of single positions, where these are what a stride takes: engines compute it in the
+        layout that they keep images in. Else a Slice of what is even, a Gather for each other axis.
+
+        Args:
+            x: the value, with the shape of all its positions.
+            have: what there will be of it.
+            orders: what is taken of that; None: all.
+            sizes: the sizes of the result.
+            place: before or after which node the first of them stands.
+        """
+        assert x.shape is not None
+        dims = [have[axis].size if axis in have else size for axis, size in enumerate(x.shape)]
+        left = {axis: order for axis, order in orders.items() if order is not None}
+        steps = {axis: step_of(order, dims[axis]) for axis, order in left.items()}
+        strides = {axis: step for axis, step in steps.items() if step is not None and axis > 1}
+
+        def taken(
+            source: ir.Value,
+            op: str,
+            operands: Sequence[ir.Value],
+            axes: Iterable[int],
+            **given: Any,
+        ) -> ir.Value:
+            for axis in axes:
+                dims[axis] = sizes[axis]
+            maker = None if source is x else source.producer()
+            here = place if maker is None else {"after": maker}
+            stem = f"{source.name}.{op}"
+            return self.edit.node(
+                op, [source, *operands], given, **here, stem=stem, dtype=x.dtype, shape=dims
+            )
+
+        if _pools(x) and strides.keys() == left.keys():
+            hops = [strides.get(axis, 1) for axis in range(2, len(dims))]
+            return taken(x, "AveragePool", [], left, kernel_shape=[1] * len(hops), strides=hops)
+        result = x
+        cuts = {axis: cut for axis, order in left.items() if (cut := even(order)) is not None}
+        if cuts:
+            bounds = [_bounds(cut) for cut in cuts.values()]
+            starts, stops, hops = ([row[k] for row in bounds] for k in range(3))
+            columns = (starts, stops, [*cuts], hops)
+            result = taken(
+                result, "Slice", [self.edit.integers(column) for column in columns], cuts
+            )
+        for axis, order in left.items():
+            if axis not in cuts and not isinstance(order, Slice):
+                result = taken(result, "Gather", [self.edit.integers(order)], [axis], axis=axis)
+        return result
+
+
+def _pools(x: ir.Value) -> bool:
+    """Whether ONNX Runtime has a pooling for the type of a value, and for as many axes."""
+    rank = 0 if x.shape is None else x.shape.rank()
+    return rank in _RANKS_OF_POOLS and x.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+
+
+def _first(order: Order) -> int:
+    if not isinstance(order, Slice):
+        return order[0]
+    assert order.start is not None
+    return order.start
+
+
+def _bounds(cut: Slice) -> tuple[int, int, int]:
+    """start, stop and step as ONNX has them, where an open end is a number beyond it."""
+    far = _FAR if cut.step > 0 else -_FAR
+    return cut.start or 0, far if cut.stop is None else cut.stop, cut.step

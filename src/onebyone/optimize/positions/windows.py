@@ -1,0 +1,132 @@
+"""Windows of convolutions and pools, along one axis: what they read for some of their results.
+
+    (K x)[i]  sees  x[s·i − p], …, x[s·i − p + r]        s: stride, p: padding, r: reach, d·(k − 1)
+    S_g K_s x = K_{g·s} x                                S_g: every g-th position, from the first on
+
+The second line holds where sizes are rounded down: ⌊⌊m/s⌋/g⌋ = ⌊m/(g·s)⌋, so both sides have as
+many positions. Rounded up, a last window beyond the end may be counted on one side only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from onebyone.algebra.selection import Slice
+from onebyone.graph.axes import rank
+from onebyone.optimize.positions.picks import Picks, picked
+
+__all__ = ["WINDOWS", "Window", "narrowed", "rounds_down", "windows_of"]
+
+WINDOWS = frozenset({"AveragePool", "Conv", "LpPool", "MaxPool"})
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a window moves along one axis.
+
+    Args:
+        stride: from one window to the next.
+        begin, end: the padding.
+        reach: from the first position that one window sees to the last.
+    """
+
+    stride: int
+    begin: int
+    end: int
+    reach: int
+
+    @property
+    def is_single(self) -> bool:
+        """Whether each result is made of one position, as those of a 1×1 are."""
+        return self.reach + self.begin + self.end == 0
+
+    def count(self, size: int) -> int:
+        """How many results there are of so many positions."""
+        return (size + self.begin + self.end - self.reach - 1) // self.stride + 1
+
+
+def windows_of(node: ir.Node) -> dict[int, Window]:
+    """Axis -> the window there; empty where a node has none, or their sizes are not rounded down.
+
+    >>> x = ir.val("x", ir.DataType.FLOAT, (1, 2, 9))
+    >>> pool = ir.node("MaxPool", [x], {"kernel_shape": [3], "pads": [1, 0], "dilations": [2]})
+    >>> windows_of(pool)
+    {2: Window(stride=1, begin=1, end=0, reach=4)}
+    """
+    kernel = _kernel(node) if node.domain == "" and node.op_type in WINDOWS else ()
+    attributes, n = node.attributes, len(kernel)
+    if n == 0 or rank(node) != n + 2 or not rounds_down(node):
+        return {}
+    strides = attributes.get_ints("strides", (1,) * n)
+    dilations = attributes.get_ints("dilations", (1,) * n)
+    pads = attributes.get_ints("pads", (0,) * 2 * n)
+    moves = zip(kernel, strides, dilations, pads[:n], pads[n:], strict=False)
+    return {
+        axis: Window(stride, begin, end, dilation * (size - 1))
+        for axis, (size, stride, dilation, begin, end) in enumerate(moves, start=2)
+    }
+
+
+def rounds_down(node: ir.Node) -> bool:
+    """Whether sizes are rounded down, so that a stride of a stride is their product.
+
+    What pads by itself does not: how much it pads hangs on its stride.
+    """
+    automatic = node.attributes.get_string("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER")
+    return not automatic and not node.attributes.get_int("ceil_mode", 0)
+
+
+def _kernel(node: ir.Node) -> tuple[int, ...]:
+    """The sizes of a window; empty where they are not known."""
+    if node.op_type != "Conv":
+        return tuple(node.attributes.get_ints("kernel_shape", ()))
+    weight = node.inputs[1]
+    sizes = () if weight is None or weight.shape is None else tuple(weight.shape[2:])
+    known = tuple(size for size in sizes if isinstance(size, int))
+    return known if len(known) == len(sizes) else ()
+
+
+def narrowed(node: ir.Node, axis: int, picks: Picks) -> tuple[Window, Picks | None] | None:
+    """How a node computes `picks` along `axis` alone: by which window, reading what (None: all).
+
+    None where no window does that.
+    """
+    x, window = node.inputs[0], windows_of(node).get(axis)
+    if window is None or x is None or x.shape is None:
+        return None
+    if window.is_single:  # one position for one; which of them a stride takes, its selector knows
+        return (window, picks) if window.stride == 1 else None
+    if isinstance(picks.taken, Slice):
+        return _strided(window, picks.taken)
+    size = x.shape[axis]
+    if isinstance(picks.taken, tuple) or not isinstance(size, int):
+        return None
+    return _cut(window, picks.taken, size)
+
+
+def _strided(window: Window, taken: Slice) -> tuple[Window, None] | None:
+    """On an axis of any size: every g-th window from the first on sees what it saw."""
+    if taken.start or taken.stop is not None or taken.step < 2:
+        return None
+    return replace(window, stride=window.stride * taken.step), None
+
+
+def _cut(window: Window, taken: range, size: int) -> tuple[Window, Picks | None] | None:
+    """On an axis of known size: what the windows see is cut out, and padded where it was padded."""
+    step = window.stride * taken.step
+    # Seen from the first to the last window; what lies beyond either end is padding.
+    first = window.stride * taken[0] - window.begin
+    last = window.stride * taken[-1] - window.begin + window.reach
+    start, stop = max(first, 0), min(last + 1, size)
+    if start >= stop:
+        return None  # windows of nothing but padding
+    if first <= 0 and size - stop < step:
+        stop = size  # what a stride leaves over need not be cut off
+    # A cut is no border: a window there is not padded, but for what it saw beyond the border.
+    kept = Window(step, max(-first, 0), max(last + 1 - size, 0), window.reach)
+    whole = replace(kept, end=window.end)
+    if (start, stop) == (0, size) and whole.count(size) == len(taken):
+        kept = whole  # as it was: engines are quicker where both ends are padded alike
+    return kept, picked(range(start, stop), size)
