@@ -14,7 +14,9 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 
+from onebyone.engines.blame import blame
 from onebyone.engines.engine import ENGINES, Array, Engine, EngineRefuses, Run, engine, installed
 from onebyone.engines.inputs import random_inputs
 from onebyone.engines.machine import measure_machine, usable_cores
@@ -165,18 +167,27 @@ def _require_sizes(subject: _Subject, reasons: str) -> None:
     if subject.path.suffix == ".tflite":
         return
     model = read(subject.path)
-    fixed = all(isinstance(n, int) for v in model.graph.inputs for n in v.shape or ())
     try:
         with opened(model) as run_once:
-            try:
-                run_once(subject.inputs)
-            except UnreadableModel as error:
-                if not fixed:
-                    raise UsageError(
-                        f"{subject.path}: not timed: {reasons}; say --shape, with sizes it takes"
-                    ) from error
+            _run_or_blame(run_once, model, subject, reasons)
     except UnreadableModel:
         return
+
+
+def _run_or_blame(
+    run_once: Callable[[Mapping[str, Array]], object],
+    model: ir.Model,
+    subject: _Subject,
+    reasons: str,
+) -> None:
+    try:
+        run_once(subject.inputs)
+    except UnreadableModel as refusal:
+        wrong = UsageError(
+            f"{subject.path}: not timed: {reasons}; say --shape, with sizes it takes"
+        )
+        blame(model, wrong)  # raises where no sizes can help
+        raise wrong from refusal
 
 
 # Timing -------------------------------------------------------------------------------------------

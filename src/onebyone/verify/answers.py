@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.engines.blame import blame
 from onebyone.engines.engine import EngineRefuses
 from onebyone.engines.inputs import Feed, nudged, random_inputs
 from onebyone.engines.unoptimised import ENGINE, Array, Run, flat, opened
@@ -18,7 +19,6 @@ from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate, evaluate
 from onebyone.graph.ops.call import is_floating
 from onebyone.graph.time_limit import TakesTooLong, time_limit
-from onebyone.verify.blame import blame
 from onebyone.verify.bound import Noise, half_of_the_digits, samples, unit_roundoff
 from onebyone.verify.judge import same
 

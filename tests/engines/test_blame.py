@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
+from onebyone.engines.blame import leaves_choice
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.read import read
 from onebyone.optimize import optimize
-from onebyone.verify.blame import leaves_choice
 from onebyone.verify.verify import verify
 
 from ..graphs.text import integers, model
