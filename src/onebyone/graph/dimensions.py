@@ -31,7 +31,6 @@ _LARGEST_POWER = 16
 _MOST_OPERANDS = 16
 _LARGEST = 2**62
 
-
 # Thousands of values share a few texts.
 _once = lru_cache(maxsize=65536)
 
