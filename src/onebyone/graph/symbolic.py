@@ -76,19 +76,19 @@ def _floor(inner: Any) -> Any:
     if not a.is_integer:
         return sympy.floor(inner)
     if a.could_extract_minus_sign():
-        return -_floor((n - 1 - a) / n)
+        return -_floor(sympy.factor_terms((n - 1 - a) / n))
     for part in sorted(a.atoms(sympy.floor), key=str):
         b = a - part
         below, m = _fraction(part.args[0])
         if not b.has(part) and b.is_integer and below.is_integer:
             return _floor(sympy.factor_terms((below + b * m) / (m * n)))
-    return sympy.floor(sympy.factor_terms(a / n))
+    return sympy.floor(inner)
 
 
 def _fraction(quotient: Any) -> tuple[Any, int]:
-    """A quotient as (a, n): a/n, with whole factors in a. Nothing is multiplied out.
+    """What `factor_terms` made as (a, n): a/n, with whole factors in a. Nothing is multiplied out.
 
     ∏ (h + x_k) over 40 names has 2⁴⁰ terms, and a file may say it in 300 characters.
     """
-    factor, rest = sympy.factor_terms(quotient).as_coeff_Mul()
+    factor, rest = quotient.as_coeff_Mul()
     return factor.p * rest, int(factor.q)
