@@ -19,6 +19,7 @@ from onnx import ModelProto, helper, numpy_helper
 
 from onebyone.optimize import optimize
 from onebyone.optimize.names import Names
+from tests.quick import slow_but
 
 STEEPEST = 1.03  # of calls ~ nodes^k; 1.00 was measured, 1.05 with one loop over all for each unit
 
@@ -40,10 +41,10 @@ def _calls(scaling: ModuleType, name: str, nodes: int) -> tuple[int, int]:
     return sum(entry.callcount for entry in profile.getstats()), len(model.graph.node)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["residual", "chain", "dense", "fan-out", "strided", "pruned", "shuffle", "mixture"],
-)
+NETWORKS = ("residual", "chain", "dense", "fan-out", "strided", "pruned", "shuffle", "mixture")
+
+
+@pytest.mark.parametrize("name", slow_but("mixture", of=NETWORKS))
 def test_calls_grow_about_linearly(scaling: ModuleType, name: str) -> None:
     _calls(scaling, name, 20)  # caches that stay
     (few, small), (many, large) = (_calls(scaling, name, n) for n in (120, 480))
