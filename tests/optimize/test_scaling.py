@@ -16,10 +16,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from onnx import ModelProto, helper, numpy_helper
+from tests.quick import slow_but
 
 from onebyone.optimize import optimize
 from onebyone.optimize.names import Names
-from tests.quick import slow_but
 
 STEEPEST = 1.03  # of calls ~ nodes^k; 1.00 was measured, 1.05 with one loop over all for each unit
 
