@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from onnx import ModelProto, helper, numpy_helper
+from tests.quick import slow_but
 
 from onebyone.graph.edit import Edit
 from onebyone.optimize import optimize
@@ -40,10 +41,10 @@ def _calls(scaling: ModuleType, name: str, nodes: int) -> tuple[int, int]:
     return sum(entry.callcount for entry in profile.getstats()), len(model.graph.node)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["residual", "chain", "dense", "fan-out", "strided", "pruned", "shuffle", "mixture"],
-)
+NETWORKS = ("residual", "chain", "dense", "fan-out", "strided", "pruned", "shuffle", "mixture")
+
+
+@pytest.mark.parametrize("name", slow_but("mixture", of=NETWORKS))
 def test_calls_grow_about_linearly(scaling: ModuleType, name: str) -> None:
     _calls(scaling, name, 20)  # caches that stay
     (few, small), (many, large) = (_calls(scaling, name, n) for n in (120, 480))
