@@ -179,7 +179,7 @@ def optimize(
 ) -> None:
     """Rewrite MODEL into an equal, cheaper model, prove it equal, and write it to OUTPUT.
 
-    LAW is one of affine, commute, compose, demand, linear, permute, prune, rank, split, stack, sum.
+    LAW is one of affine, commute, compose, demand, linear, permute, prune, rank, split, sum.
     OUTPUT may be MODEL itself. A result whose certificate fails is not written.
     """
     if output is None and not dry_run:

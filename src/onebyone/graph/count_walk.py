@@ -10,12 +10,11 @@ import onnx_ir as ir
 
 from onebyone.counting.formulas import Shape
 from onebyone.graph.count_weights import Weights
-from onebyone.graph.ops import OPERATORS, operator_of
+from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.row import Effort
 from onebyone.graph.shapes import Sizes
 
 __all__ = [
-    "FREE_VIEWS",
     "Walk",
     "bytes_of",
     "name_of",
@@ -24,9 +23,6 @@ __all__ = [
     "tensors",
     "traffic",
 ]
-
-FREE_VIEWS = frozenset(name for name, row in OPERATORS.items() if row.effort is Effort.FREE)
-"""Operators that an engine runs without touching the data."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import onnx_ir as ir
 from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count import macs
-from onebyone.graph.count_walk import FREE_VIEWS
+from onebyone.graph.ops import operator_of
+from onebyone.graph.ops.row import Effort
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.positions.crop_edit import Key, key
 from onebyone.optimize.positions.demand import Demand
@@ -92,7 +93,7 @@ class Prices:
 
     def _node(self, node: ir.Node, results: Mapping[ir.Node, Asked]) -> Cost:
         """One node, where of some results not everything is computed."""
-        if node.op_type in FREE_VIEWS and node.domain == "":
+        if operator_of(node).effort is Effort.FREE:
             return Cost()
         made = sum((self._elements(v, results) for v in node.outputs), Fraction())
         selects = self.demand.selectors.get(node)
