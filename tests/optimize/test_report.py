@@ -64,7 +64,7 @@ def test_json_holds_everything() -> None:
         "simplified",
         "certificate",
     }
-    assert (told["schema"], told["certificate"]) == (1, None)
+    assert (told["schema"], told["certificate"]) == (2, None)
     assert (told["before"]["macs"], told["after"]["modelled_seconds"]) == (1000, 0.125)
     assert told["laws"][0] == {
         "law": "compose",
