@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.engines.blame import blame
-from onebyone.engines.engine import ENGINES, Array, Engine, EngineRefuses, Run, engine, installed
+from onebyone.engines.engine import ENGINES, Engine, EngineRefuses, Run, engine, installed
 from onebyone.engines.inputs import random_inputs
 from onebyone.engines.machine import measure_machine, usable_cores
 from onebyone.engines.spread import Interval, Spread, ratio
@@ -26,6 +26,7 @@ from onebyone.engines.turns import take_turns
 from onebyone.engines.unoptimised import opened
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.count import tally
+from onebyone.graph.ops.call import Array
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 

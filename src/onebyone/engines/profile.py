@@ -33,10 +33,11 @@ import onnx
 from onebyone.cost.profile import DEFAULT, Profile
 from onebyone.engines import single_operators
 from onebyone.engines.bench import Progress, chosen_clock
-from onebyone.engines.engine import Array, engine
+from onebyone.engines.engine import engine
 from onebyone.engines.machine import processor, usable_cores
 from onebyone.engines.turns import take_turns
 from onebyone.errors import UsageError
+from onebyone.graph.ops.call import Array
 from onebyone.shown import Shown
 
 __all__ = ["Measured", "Profiled", "profile"]

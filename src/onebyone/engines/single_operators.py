@@ -7,15 +7,14 @@ to bring an image into the layout that it likes and back, falls out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.shape_inference import infer_shapes
 
+from onebyone.graph.ops.call import Array
+
 __all__ = [
-    "Array",
     "add",
     "between",
     "channels_last",
@@ -27,7 +26,6 @@ __all__ = [
     "transpose",
 ]
 
-Array = npt.NDArray[Any]
 Shape = Sequence[int]
 
 _OPSET, _IR_VERSION = 17, 8

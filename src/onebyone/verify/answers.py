@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.weights import Array
 from onebyone.engines.blame import blame
 from onebyone.engines.engine import EngineRefuses
 from onebyone.engines.inputs import Feed, nudged, random_inputs
-from onebyone.engines.unoptimised import ENGINE, Array, Run, flat, opened
+from onebyone.engines.unoptimised import ENGINE, Run, flat, opened
 from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate, evaluate

@@ -24,7 +24,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from onebyone.engines.unoptimised import Array
+from onebyone.algebra.weights import Array
 
 __all__ = [
     "FACTOR",

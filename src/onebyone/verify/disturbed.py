@@ -17,7 +17,8 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from onebyone.engines.unoptimised import Array, flat
+from onebyone.algebra.weights import Array
+from onebyone.engines.unoptimised import flat
 from onebyone.graph.evaluate import evaluate
 from onebyone.graph.ops.call import is_floating
 from onebyone.verify.bound import unit_roundoff

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from onebyone.engines.unoptimised import Array
+from onebyone.algebra.weights import Array
 from onebyone.verify.bound import Noise, half_of_the_digits, limits
 from onebyone.verify.certificate import (
     ALL_NAN,

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.weights import Array
 from onebyone.engines.inputs import Feed
-from onebyone.engines.unoptimised import Array
 from onebyone.errors import OnebyoneError
 from onebyone.graph.ops.call import is_floating
 from onebyone.graph.time_limit import time_limit

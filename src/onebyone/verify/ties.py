@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from onebyone.engines.unoptimised import Array
+from onebyone.algebra.weights import Array
 from onebyone.verify.bound import Noise, limits
 from onebyone.verify.certificate import OutputCheck
 from onebyone.verify.judge import judge

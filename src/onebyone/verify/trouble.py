@@ -13,8 +13,8 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.weights import Array
 from onebyone.engines.inputs import Feed, chosen_shapes, random_inputs
-from onebyone.engines.unoptimised import Array
 from onebyone.graph.ops.call import is_floating
 from onebyone.graph.shapes import Sizes
 from onebyone.verify.bound import unit_roundoff

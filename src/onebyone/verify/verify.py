@@ -21,6 +21,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from onebyone.algebra.weights import Array
 from onebyone.engines.engine import EngineRefuses
 from onebyone.engines.inputs import (
     Feed,
@@ -29,7 +30,7 @@ from onebyone.engines.inputs import (
     given_inputs,
     random_inputs,
 )
-from onebyone.engines.unoptimised import Array, Run
+from onebyone.engines.unoptimised import Run
 from onebyone.errors import CheckFailed, UsageError
 from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate
