@@ -248,7 +248,7 @@ def _wanted(x: Array) -> int:
     if not x.size:
         return 1
     counts = {x.shape[axis] for axis in {min(1, x.ndim - 1), x.ndim - 1} - {-1}} or {1}
-    return max(math.ceil(samples(n) * n / x.size) for n in counts)
+    return int(max(math.ceil(samples(n) * n / x.size) for n in counts))
 
 
 def patience(model: ir.Model) -> float:

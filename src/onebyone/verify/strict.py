@@ -194,7 +194,7 @@ def _widened(size: Array, draw: Array, target: Array) -> Array:
     """The noise with one more draw of it; without end where that is another kind of answer."""
     if draw.shape != target.shape or not np.isfinite(draw).all():
         return np.full(size.shape, np.inf)
-    return np.maximum(size, np.abs(draw - target))
+    return np.asarray(np.maximum(size, np.abs(draw - target)))
 
 
 def _varies(feed: Feed) -> bool:

@@ -367,7 +367,7 @@ def _as_given(
     for closer in strict(model, answer, b, [check.name], known, against).checks:
         # What passed is taken back where it fails here; what was left open takes this answer.
         if check.undecided or not closer.passed:
-            return replace(closer, constant=False)
+            return closer
     return check
 
 
