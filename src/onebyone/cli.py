@@ -340,7 +340,7 @@ def profile(name: str, threads: int | None, clock: str, output: Path | None, as_
     """Measure what operators cost in an engine here, for `onebyone optimize --profile`."""
     target = writable(output, "profile.json")
     from onebyone.engines.profile import profile as measure
-    from onebyone.engines.save import save
+    from onebyone.engines.profile import save
 
     with progress_bar(timed=True) as progress:
         found = measure(name, threads=threads, clock=clock, progress=progress)
