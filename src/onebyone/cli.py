@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from onebyone.crash_guard import guarded, said_all, unbroken
 from onebyone.errors import CheckFailed, OnebyoneError, UsageError
 from onebyone.options import shapes_given, size_given
 from onebyone.paths import arrays_of, writable, writable_page
 from onebyone.process import bound_memory, interruptible, own_stderr
 from onebyone.terminal import emit, progress_bar, readable, say
 from onebyone.text import shape_option
-from onebyone.watch import said_all, unbroken, watched
 
 if TYPE_CHECKING:
     from onebyone.optimize.report import Report
@@ -39,7 +39,7 @@ def main() -> None:
     alone = True
     if not os.environ.get("ONEBYONE_TRACEBACK"):
         own_stderr()
-        alone = not watched()
+        alone = not guarded()
     readable()
     try:
         code = run(sys.argv[1:])
@@ -340,7 +340,7 @@ def profile(name: str, threads: int | None, clock: str, output: Path | None, as_
     """Measure what operators cost in an engine here, for `onebyone optimize --profile`."""
     target = writable(output, "profile.json")
     from onebyone.engines.profile import profile as measure
-    from onebyone.engines.save import save
+    from onebyone.engines.profile import save
 
     with progress_bar(timed=True) as progress:
         found = measure(name, threads=threads, clock=clock, progress=progress)

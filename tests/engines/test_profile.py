@@ -16,8 +16,7 @@ import pytest
 from onebyone.cost.profile import DEFAULT, Profile, load_profile
 from onebyone.engines import profile as module
 from onebyone.engines import single_operators
-from onebyone.engines.profile import Profiled, profile
-from onebyone.engines.save import save
+from onebyone.engines.profile import Profiled, profile, save
 from onebyone.errors import UsageError
 from onebyone.graph.count import tally
 from onebyone.graph.read import read

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onebyone.engines.engine import EngineRefuses
-from onebyone.engines.unoptimised import run
+from onebyone.engines.unoptimised import opened
 from onebyone.graph.count import count
 from onebyone.graph.read import read
 from tests.graphs.text import model
@@ -36,8 +36,9 @@ def test_what_does_not_fit_does_not_run(text, inputs, constants, fits, does_not)
         assert bool(told) != runs
         feeds = {name: np.ones(shape, np.float32) for name, shape in given.items()}
         if runs:
-            run(read(proto), feeds)
+            with opened(read(proto)) as run:
+                run(feeds)
         else:
             assert told.split()[0] in text
-            with pytest.raises(EngineRefuses):
-                run(read(proto), feeds)
+            with pytest.raises(EngineRefuses), opened(read(proto)) as run:
+                run(feeds)

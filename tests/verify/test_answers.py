@@ -12,9 +12,10 @@ import onnx_ir as ir
 import pytest
 from onnx import ModelProto, TensorProto
 
+from onebyone.algebra.weights import Array
 from onebyone.engines import unoptimised
 from onebyone.engines.inputs import Feed
-from onebyone.engines.unoptimised import Array, Run
+from onebyone.engines.unoptimised import Run
 from onebyone.errors import UsageError
 from onebyone.graph.read import read
 from onebyone.graph.time_limit import TakesTooLong
@@ -105,7 +106,7 @@ def test_what_fails_is_told_in_one_line_however_long_the_names() -> None:
 
 @pytest.mark.parametrize("said", ["std::bad_alloc", "Failed to allocate memory for requested"])
 def test_an_engine_without_memory_refuses_nothing(said: str) -> None:
-    with pytest.raises(MemoryError, match="ONNX Runtime: "), unoptimised._told():
+    with pytest.raises(MemoryError, match="ONNX Runtime: "), unoptimised._one_line():
         raise RuntimeError(f"while running Pad node: {said}")
 
 

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from onebyone.engines import unoptimised
+from onebyone.engines.engine import EngineRefuses
 from onebyone.errors import CheckFailed, UnreadableModel, UsageError
 from onebyone.graph.read import read
 from onebyone.verify.verify import Certificate, verify
@@ -440,7 +440,7 @@ def test_sequences_are_compared_element_by_element(
 
 
 def refuses(_: object) -> None:
-    raise unoptimised.EngineRefuses("no")
+    raise EngineRefuses("no")
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,9 @@ class ChannelMap:
     @property
     def macs(self) -> int:
         """Multiply-accumulates a position; a diagonal is elementwise and counts none."""
-        return 0 if self.is_diagonal else int(self.weight.size)
+        if self.is_diagonal:
+            return 0
+        return int(self.weight.size)
 
     def dense(self) -> Array:
         """W written out, (C_out, C_in), zeros outside the blocks."""
@@ -147,7 +149,9 @@ def join_structure(first: int, second: int, channels: Sequence[int]) -> int:
         return first
     if first == before == between:
         return second
-    return first if first == second else 1
+    if first == second:
+        return first
+    return 1
 
 
 def compose(second: ChannelMap, first: ChannelMap) -> ChannelMap:
@@ -171,11 +175,10 @@ def compose(second: ChannelMap, first: ChannelMap) -> ChannelMap:
         )
     channels = (first.in_channels, first.out_channels, second.out_channels)
     groups = join_structure(first.groups, second.groups, channels)
-    return ChannelMap(
-        _product(second, first, groups),
-        summed(first.bias if first.bias is None else second.push(first.bias), second.bias),
-        groups,
-    )
+    bias = second.bias
+    if first.bias is not None:
+        bias = summed(second.push(first.bias), bias)
+    return ChannelMap(_product(second, first, groups), bias, groups)
 
 
 def _product(second: ChannelMap, first: ChannelMap, groups: int) -> Array:
@@ -230,7 +233,8 @@ def split(f: ChannelMap, sizes: Sequence[int]) -> tuple[ChannelMap, ...]:
     if f.is_diagonal:
         # Here each output belongs to one part, so the parts are concatenated, each with its shift.
         scales = np.split(f.weight[:, 0], cuts)
-        shifts = [None] * len(sizes) if f.bias is None else np.split(f.bias, cuts)
-        return tuple(ChannelMap.diagonal(s, b) for s, b in zip(scales, shifts, strict=True))
-    parts = np.split(f.dense(), cuts, axis=1)
-    return tuple(ChannelMap(w, f.bias if k == 0 else None) for k, w in enumerate(parts))
+        if f.bias is None:
+            return tuple(map(ChannelMap.diagonal, scales))
+        return tuple(map(ChannelMap.diagonal, scales, np.split(f.bias, cuts)))
+    first, *others = np.split(f.dense(), cuts, axis=1)
+    return ChannelMap(first, f.bias), *map(ChannelMap, others)

@@ -49,7 +49,7 @@ def bits(condition: float) -> float:
     >>> bits(200.0) > 7, bits(0.5)
     (True, 0.0)
     """
-    return float(np.log2(condition)) if condition > 1 else 0.0
+    return float(np.log2(max(1.0, condition)))
 
 
 def few_bits(array: Array) -> Array:
@@ -120,7 +120,9 @@ class _Mix:
 
 def _times(scale: Array | None, size: Array) -> Array:
     """scale · size, where None stands for ones."""
-    return size if scale is None else scale * size
+    if scale is None:
+        return size
+    return scale * size
 
 
 @dataclass(frozen=True)
@@ -166,10 +168,12 @@ class Behind:
 
     def part(self, start: int, stop: int) -> Behind:
         """What channels start … stop − 1 meet."""
-        scale = None if self.scale is None else self.scale[start:stop]
+        scale, mix = self.scale, None
+        if scale is not None:
+            scale = scale[start:stop]
         # In groups, a range of channels is no range of the weight's columns.
-        dense = self.mix is not None and self.mix.groups == 1
-        mix = _Mix(self.mix.weight[:, start:stop], 1) if self.mix is not None and dense else None
+        if self.mix is not None and self.mix.groups == 1:
+            mix = _Mix(self.mix.weight[:, start:stop], 1)
         return replace(self, scale=scale, mix=mix)
 
     def condition(self, shift: Array) -> float:

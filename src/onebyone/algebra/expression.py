@@ -175,7 +175,9 @@ def _as_sum(node: Node) -> Sum | None:
     """The sum that a node is, or of which it offers a collected form."""
     if isinstance(node, Choice):
         node = node.terms[0].node
-    return node if isinstance(node, Sum) else None
+    if isinstance(node, Sum):
+        return node
+    return None
 
 
 def collect(node: Sum, *, commute: bool = True) -> Term | None:
@@ -202,7 +204,9 @@ def collect(node: Sum, *, commute: bool = True) -> Term | None:
     collected = tuple(
         Term(_merge(words, node.channels), nodes[key]) for (key, _, _), words in groups.items()
     )
-    return collected[0] if len(collected) == 1 else Term(Word(), Sum(collected))
+    if len(collected) == 1:
+        return collected[0]
+    return Term(Word(), Sum(collected))
 
 
 def _place(term: Term) -> int:
@@ -222,8 +226,10 @@ def _merge(words: list[Word], channels: int) -> Word:
     for word in words:
         for k, f in enumerate(word.maps):
             if f.bias is not None:
-                rest = [g.linear for g in word.maps[k + 1 :]]
-                shifts.append((word.slots[k], product(rest).push(f.bias) if rest else f.bias))
+                shift = f.bias
+                if rest := [g.linear for g in word.maps[k + 1 :]]:
+                    shift = product(rest).push(shift)
+                shifts.append((word.slots[k], shift))
     # Slots never decrease in a word.
     shifts.sort(key=lambda shift: shift[0])
     unit = np.ones(channels, linear.weight.dtype)

@@ -123,7 +123,9 @@ class AveragePool(AxisMap):
         window = self.window(n_in)
         # Where no window fits, engines divide a negative number, and round that towards zero: up.
         rounds_up = self.ceil_mode or not window.fits(n_in)
-        return (window.rounded_up() if rounds_up else window).out_size(n_in)
+        if rounds_up:
+            window = window.rounded_up()
+        return window.out_size(n_in)
 
     def rows(self, n_in: int, n_out: int) -> Matrix:
         window = self.window(n_in)

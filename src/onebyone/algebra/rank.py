@@ -87,9 +87,9 @@ class Rank(Shown):
         if self.inner is None or self.in_features is None:
             return self._seen()
         a, b, r = self.in_features, self.out_channels // self.groups, self.inner
-        chain = f"{a} → {r} → {b}" + (
-            f" in each of {self.groups} groups" if self.groups > 1 else ""
-        )
+        chain = f"{a} → {r} → {b}"
+        if self.groups > 1:
+            chain += f" in each of {self.groups} groups"
         before, after = a * b * self.groups, r * (a + b) * self.groups
         if r == 0:
             return "W is zero: the outputs are constants"
@@ -188,7 +188,8 @@ def _is_new(blocks: Array, alone: list[Array], bias: Array, unit: float | None) 
     length = float(np.linalg.norm(bias.astype(np.float64)))
     if not length or not largest:
         return bool(length)
-    unit = max(_rounding(a.dtype)[0] for a in (blocks, bias)) if unit is None else unit
+    if unit is None:
+        unit = max(_rounding(a.dtype)[0] for a in (blocks, bias))
     # The rank of [W | cb] does not depend on c ≠ 0, but what drowns in rounding does.
     column = (bias.astype(np.float64) / length * largest).reshape(len(blocks), -1, 1)
     joined = [singular_values(block) for block in np.concatenate([blocks, column], axis=2)]
@@ -273,4 +274,6 @@ def _rounding(dtype: np.dtype) -> tuple[float, float]:
         return 0.0, 0.0
     one = np.ones((), dtype)
     unit = next(2.0**-k for k in count(1) if np.asarray(1 + 2.0**-k).astype(dtype) == one)
-    return unit, float(np.finfo(dtype).smallest_subnormal) / 2 if dtype.kind == "f" else 0.0
+    if dtype.kind != "f":
+        return unit, 0.0
+    return unit, float(np.finfo(dtype).smallest_subnormal) / 2

@@ -184,7 +184,9 @@ class Resize(AxisMap):
         if self._extrapolates and self.roi is None:
             raise UsageError(f"got {self} without roi, wanted roi=(start, end)")
         # A scale that is given need not be the ratio of the sizes, which were rounded.
-        before, after = (n_in, n_out) if self.scale is None else (1, self.scale)
+        before, after = 1, self.scale
+        if after is None:
+            before, after = n_in, n_out
         return _Frame(n_in, n_out, before, after, self.roi or (0.0, 1.0))
 
     def rows(self, n_in: int, n_out: int) -> Matrix:
@@ -192,7 +194,8 @@ class Resize(AxisMap):
             return np.zeros((0, n_in))
         frame = self._frame(n_in, n_out)
         x = COORDINATES[self.coordinates](frame)
-        matrix = self._nearest(x, frame) if self.mode == "nearest" else self._weighted(x, frame)
+        weigh = self._nearest if self.mode == "nearest" else self._weighted
+        matrix = weigh(x, frame)
         outside = self._extrapolates & ((x < 0) | (x > n_in - 1))
         return np.where(outside[:, None], 0.0, matrix)
 
@@ -203,7 +206,9 @@ class Resize(AxisMap):
 
     def _weighted(self, x: Floats, frame: _Frame) -> Matrix:
         kernel, radius = MODES[self.mode]
-        stretch = min(frame.after / frame.before, 1.0) if self.antialias else 1.0
+        stretch = 1.0
+        if self.antialias:
+            stretch = min(frame.after / frame.before, 1.0)
         # Shrinking with antialias widens the kernel, so that no input position is passed over.
         reach = math.ceil(radius / stretch)
         neighbours = np.floor(x).astype(np.int64)[:, None] + np.arange(1 - reach, reach + 1)
@@ -242,7 +247,9 @@ def fit(
     (1.5, (6, 9))
     """
     ratios = [Fraction(size, length) for size, length in zip(sizes, lengths, strict=True)]
-    scale = min(ratios) if policy == "not_larger" else max(ratios)
+    scale = max(ratios)
+    if policy == "not_larger":
+        scale = min(ratios)
     # In rational numbers, so that a tie is a tie: halves are rounded up.
     half = Fraction(1, 2)
     return float(scale), tuple(math.floor(scale * length + half) for length in lengths)

@@ -59,8 +59,9 @@ class Slice(SourceMap):
 
     def _range(self, n_in: int) -> range:
         # Python would leave such a slice empty: its bounds are clipped to −1, not to 0.
-        before = self.step < 0 and self.start is not None and self.start < -n_in
-        start = -n_in if before else self.start
+        start = self.start
+        if self.step < 0 and start is not None:
+            start = max(start, -n_in)
         return range(*slice(start, self.stop, self.step).indices(n_in))
 
     def out_size(self, n_in: int) -> int:
@@ -117,7 +118,9 @@ class Expand(SourceMap):
     size: int | None = None
 
     def out_size(self, n_in: int) -> int | None:
-        return self.size if n_in == 1 else n_in
+        if n_in == 1:
+            return self.size
+        return n_in
 
     def sources(self, n_in: int, n_out: int) -> Sources:
         if self.size not in (None, 1, n_in) and n_in != 1:
@@ -139,7 +142,9 @@ class Tile(SourceMap):
     repeats: int | None = None
 
     def out_size(self, n_in: int) -> int | None:
-        return None if self.repeats is None else n_in * self.repeats
+        if self.repeats is None:
+            return None
+        return n_in * self.repeats
 
     def sources(self, n_in: int, n_out: int) -> Sources:
         return np.arange(n_out) % n_in

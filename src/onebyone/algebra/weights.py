@@ -56,7 +56,9 @@ def biased(y: Array, bias: Array | None, axis: int = 1) -> Array:
     >>> biased(np.zeros((1, 2, 3), int), np.array([5, 7])).tolist()
     [[[5, 5, 5], [7, 7, 7]]]
     """
-    return y if bias is None else y + along(bias, y.ndim, axis)
+    if bias is None:
+        return y
+    return y + along(bias, y.ndim, axis)
 
 
 def along(v: Array, ndim: int, axis: int = 1) -> Array:
@@ -122,7 +124,9 @@ def mapped_bias(M: Array, bias: Array | None, b: Array | None) -> Array | None:
     if bias is None:
         return b if b is None else wide(b)
     M, bias = wide(M), wide(bias)
-    return summed(M @ bias if M.ndim == 2 else M * bias, b)
+    if M.ndim == 1:
+        return summed(M * bias, b)
+    return summed(M @ bias, b)
 
 
 def through_groups(s: Array, shape: tuple[int, ...], groups: int) -> Array:

@@ -124,7 +124,9 @@ class Window:
         outputs = -(-n // self.stride)
         total = max((outputs - 1) * self.stride + self.extent - n, 0)
         less, more = total // 2, total - total // 2
-        return (more, less) if odd_before else (less, more)
+        if odd_before:
+            return more, less
+        return less, more
 
     def then(self, layer: Window) -> Window:
         """From the first to the last position that `layer` sees through the outputs of this one.

@@ -124,11 +124,8 @@ class Word:
         for k in range(j, to):
             f = self.maps[k]
             # W(T + pending) = WT + W·pending: what is still to be added passes the map too.
-            pending = None if pending is None else f.push(pending)
+            if pending is not None:
+                pending = f.push(pending)
             if f.bias is not None and self.segment_of(k) == self.segments[i]:
                 pending = summed(pending, f.bias)
         return pending
-
-    def entering(self, i: int, j: int) -> Pending:
-        """The pending bias with which the segment that begins after space i − 1 is entered."""
-        return self.advance(None, i, 0, j)

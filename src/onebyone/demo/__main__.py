@@ -10,16 +10,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from rich.console import Console, Group
 from rich.table import Table
 
 from onebyone.bundled import MODEL, HeldOut, accuracy, held_out
+from onebyone.engines.engine import Run, engine
+from onebyone.engines.machine import usable_cores
 from onebyone.engines.spread import Spread, at_odds, ratio
 from onebyone.engines.turns import take_turns
 from onebyone.errors import CheckFailed, OnebyoneError, UsageError
@@ -30,7 +30,6 @@ from onebyone.show.html import page
 from onebyone.terminal import readable
 
 Maps = NDArray[np.float32]
-Network = Callable[[NDArray[np.float32]], Maps]
 
 # All canvases at once would take half a gigabyte in the decoder.
 _BATCH = 10
@@ -56,7 +55,9 @@ def run(out: Path) -> None:
 
     Raises UsageError if `out` cannot be written to, CheckFailed if the two networks differ.
     """
-    console = Console(emoji=False, highlight=False, width=None if sys.stdout.isatty() else 120)
+    # In a pipe or a file nobody knows a width: rich would break lines at 80.
+    width = None if sys.stdout.isatty() else 120
+    console = Console(emoji=False, highlight=False, width=width)
     optimized = _folder(out) / "digits.optimized.onnx"
     truth = held_out()
     inputs = truth.inputs()
@@ -67,9 +68,8 @@ def run(out: Path) -> None:
         raise CheckFailed(f"{MODEL}: the certificate failed, nothing was written: report this")
     write(result.model, optimized)
 
-    before, after = _network(MODEL), _network(optimized)
-    times = take_turns([partial(before, inputs[:1]), partial(after, inputs[:1])], _SECONDS)
-    maps = _all(before, inputs), _all(after, inputs)
+    times = take_turns([_network(path, inputs[:1]) for path in (MODEL, optimized)], _SECONDS)
+    maps = _maps(MODEL, inputs), _maps(optimized, inputs)
     console.print(_comparison(truth, maps, times))
     shown = {
         f"Its class maps: {out / 'class_maps.png'}": lambda: save(
@@ -102,26 +102,23 @@ def _folder(out: Path) -> Path:
     return out
 
 
-def _network(path: Path) -> Network:
+def _network(path: Path, inputs: NDArray[np.float32]) -> Run:
     """The model in ONNX Runtime, with the runtime's own optimisations: they are the competition."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-    def maps(inputs: NDArray[np.float32]) -> Maps:
-        answer: Maps = session.run(["maps"], {"canvas": inputs})[0]
-        return answer
-
-    return maps
+    return engine("onnxruntime").load(path, {"canvas": inputs}, usable_cores())
 
 
-def _all(network: Network, inputs: NDArray[np.float32]) -> Maps:
+def _maps(path: Path, inputs: NDArray[np.float32]) -> Maps:
+    """What a network gives for all the canvases."""
     parts = np.split(inputs, range(_BATCH, len(inputs), _BATCH))
-    return np.concatenate([network(part) for part in parts])
+    return np.concatenate([_network(path, part)()[0] for part in parts])
 
 
 def _comparison(truth: HeldOut, maps: tuple[Maps, Maps], times: Sequence[Sequence[float]]) -> Group:
     table = Table(title="\nin ONNX Runtime", title_justify="left", box=None, padding=(0, 1))
-    for heading in ("", "before", "after", ""):
-        table.add_column(heading, justify="left" if not heading else "right")
+    table.add_column()
+    table.add_column("before", justify="right")
+    table.add_column("after", justify="right")
+    table.add_column()
     right = [f"{accuracy(one, truth):.1%}" for one in maps]
     most = float(np.abs(maps[0] - maps[1]).max())
     n, size = truth.labels.size, "×".join(map(str, truth.canvases.shape[1:]))

@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.engines.blame import blame
-from onebyone.engines.engine import ENGINES, Array, Engine, EngineRefuses, Run, engine, installed
+from onebyone.engines.engine import ENGINES, Engine, EngineRefuses, Run, engine, installed
 from onebyone.engines.inputs import random_inputs
 from onebyone.engines.machine import measure_machine, usable_cores
 from onebyone.engines.spread import Interval, Spread, ratio
@@ -26,6 +26,7 @@ from onebyone.engines.turns import take_turns
 from onebyone.engines.unoptimised import opened
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.count import tally
+from onebyone.graph.ops.call import Array
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 
@@ -51,7 +52,9 @@ class _Subject:
         if self.path.suffix == engine.suffix or engine.suffix != ".tflite" != self.path.suffix:
             return self.path
         twin = self.path.with_suffix(engine.suffix)
-        return twin if engine.suffix == ".tflite" and twin.is_file() else None
+        if engine.suffix == ".tflite" and twin.is_file():
+            return twin
+        return None
 
 
 def bench(
@@ -87,7 +90,7 @@ def bench(
     tick = chosen_clock(clock, count)
     wanted = [engine(name).name for name in dict.fromkeys(engines)]
     subjects = _subjects([Path(model) for model in models], shapes or {})
-    names, notes = (wanted, []) if wanted else _engines(subjects)
+    names, notes = wanted or _engines(subjects), _missing(subjects, wanted)
     machine = measure_machine(count, names, clock=tick)
     rows = [
         row
@@ -95,9 +98,10 @@ def bench(
         for row in _timed(engine(n), subjects, count, seconds, tick, _stage(n, progress))
     ]
     _require_times(subjects, rows)
+    # Once more behind the rounds: a machine that is warm, or busy, by then has changed meanwhile.
     machine = machine.best(measure_machine(count, names, clock=tick))
     told = tuple(dict.fromkeys(subject.told for subject in subjects if subject.told))
-    return Bench(machine, clock, tuple(rows), tuple(notes), told)
+    return Bench(machine, clock, tuple(rows), notes, told)
 
 
 def chosen_clock(name: str, threads: int) -> Callable[[], float]:
@@ -145,12 +149,20 @@ def _subject(path: Path, shapes: Shapes) -> _Subject:
     return _Subject(path, inputs, tally(model, sizes).macs, sizes.told)
 
 
-def _engines(subjects: Sequence[_Subject]) -> tuple[list[str], list[str]]:
-    """The engines to time in, and what there is to say about those that are left out."""
-    useful = [e for e in ENGINES.values() if any(s.file(e) for s in subjects)]
-    missing = [e for e in useful if not installed(e.name)]
-    notes = [f"{e.title} is not installed: pip install {e.package}" for e in missing]
-    return [e.name for e in useful if e not in missing], notes
+def _useful(subjects: Sequence[_Subject]) -> list[Engine]:
+    """The engines that have a file to run, whether they are installed or not."""
+    return [e for e in ENGINES.values() if any(s.file(e) for s in subjects)]
+
+
+def _engines(subjects: Sequence[_Subject]) -> list[str]:
+    """The engines to time in where none is named."""
+    return [e.name for e in _useful(subjects) if installed(e.name)]
+
+
+def _missing(subjects: Sequence[_Subject], wanted: Sequence[str]) -> tuple[str, ...]:
+    """What there is to say about engines that are left out, though nobody chose others."""
+    missing = [e for e in _useful(subjects) if not (wanted or installed(e.name))]
+    return tuple(f"{e.title} is not installed: pip install {e.package}" for e in missing)
 
 
 def _require_times(subjects: Sequence[_Subject], rows: Sequence[Row]) -> None:
@@ -213,25 +225,21 @@ def _timed(
         file = subjects[min(runs)].file(engine)
         assert file is not None
         twin = engine.load(file, subjects[min(runs)].inputs, threads)
-        *taken, again = take_turns([*runs.values(), twin], seconds, clock=clock, heard=heard)
-        times = dict(zip(runs, taken, strict=True))
-        control = ratio(taken[0], again)
+        *theirs, again = take_turns([*runs.values(), twin], seconds, clock=clock, heard=heard)
+        times = dict(zip(runs, theirs, strict=True))
+        control = ratio(theirs[0], again)
     for k, subject in enumerate(subjects):
-        blank = Row(engine.name, engine.version, str(subject.path), subject.macs)
+        row = Row(engine.name, engine.version, str(subject.path), subject.macs)
         if k not in runs:
-            yield replace(blank, reason=str(loaded[k]))
+            yield replace(row, reason=str(loaded[k]))
             continue
-        than = None if k == min(runs) else ratio(times[min(runs)], times[k])
-        spread = Spread.of(times[k])
-        yield replace(
-            blank,
-            rounds=len(times[k]),
-            time=spread,
-            ratio=than,
-            control=control,
-            seconds=tuple(times[k]),
-            again=tuple(again) if than is None else (),
-        )
+        taken = tuple(times[k])
+        spread = Spread.of(taken)
+        row = replace(row, rounds=len(taken), time=spread, control=control, seconds=taken)
+        if k == min(runs):
+            yield replace(row, again=tuple(again))
+        else:
+            yield replace(row, ratio=ratio(times[min(runs)], times[k]))
 
 
 def _stage(name: str, progress: Progress | None) -> Callable[[float], object]:

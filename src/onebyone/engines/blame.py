@@ -19,6 +19,7 @@ def blame(model: ir.Model, error: UsageError) -> None:
     Raises:
         UnreadableModel: no inputs can help.
     """
+    # Asked first: it says where, which the engine's own words do not.
     unfit = _unfit(model)
     if unfit is not None:
         raise UnreadableModel(f"the model contradicts itself: {unfit}") from error
@@ -47,6 +48,7 @@ def _unfit(model: ir.Model) -> str | None:
 
     Shape inference lets it pass, ONNX's own too, so that an engine finds it only when it runs.
     """
+    # A copy, because the caller's model is not to have shapes that it did not declare.
     model = model.clone()
     infer(model)
     for node in model.graph:

@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.checks import one_line
+from onebyone.graph.ops.call import Array
 from onebyone.graph.time_limit import TakesTooLong, time_limit
 
 __all__ = ["ENGINES", "Engine", "EngineRefuses", "Run", "engine", "installed"]
 
-Array = npt.NDArray[Any]
 Source = Path | bytes
 Run = Callable[[], list[Array]]
 
@@ -77,25 +76,20 @@ class Engine:
 
 
 def _onnxruntime(source: Source, inputs: Mapping[str, Array], threads: int) -> Run:
-    import onnxruntime
+    from onnxruntime import SessionOptions
 
-    from onebyone.engines.deadline import deadline
+    from onebyone.engines import session
 
-    options = onnxruntime.SessionOptions()
+    options = SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 4
     # The threads of the model that just ran would spin on while another one is timed: a model
     # against itself then measured 0.5× to 1.9×.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = onnxruntime.InferenceSession(
-        source if isinstance(source, bytes) else str(source),
-        options,
-        providers=["CPUExecutionProvider"],
-    )
-    feeds = dict(inputs)
-    with deadline(time_limit()) as first:
-        session.run(None, feeds, first)
-    return lambda: list(session.run(None, feeds))
+    model, feeds = session.session(source, options), dict(inputs)
+    # The first run may have no end; those that are timed are not slowed down by a clock beside.
+    with session.deadline(time_limit()) as first:
+        model.run(None, feeds, first)
+    return lambda: list(model.run(None, feeds))
 
 
 def _openvino(source: Source, inputs: Mapping[str, Array], threads: int) -> Run:
@@ -141,13 +135,11 @@ def _litert(source: Source, inputs: Mapping[str, Array], threads: int) -> Run:
 
 def _drawn(wanted: Mapping[str, Any]) -> Array:
     random = np.random.default_rng(0)
-    kind = np.dtype(wanted["dtype"])
-    values: Array = (
-        random.standard_normal(wanted["shape"])
-        if kind.kind == "f"
-        else random.integers(0, 2, wanted["shape"])
-    )
-    return values.astype(kind)
+    kind, shape = np.dtype(wanted["dtype"]), tuple(wanted["shape"])
+    if kind.kind == "f":
+        return random.standard_normal(shape).astype(kind)
+    # Integers may be indices into something small.
+    return random.integers(0, 2, shape).astype(kind)
 
 
 _ROWS = (

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onebyone.engines.unoptimised import Array
 from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line
 from onebyone.graph.dimensions import evaluated, names
-from onebyone.graph.ops.call import is_floating
+from onebyone.graph.ops.call import Array, is_floating
 from onebyone.graph.shapes import Sizes
 
 __all__ = [
@@ -87,7 +86,9 @@ def _random(value: ir.Value, shape: Sequence[int], rng: np.random.Generator, bel
     kind = _dtype(value)
     if is_floating(kind):
         return rng.standard_normal(tuple(shape)).astype(kind)
-    return rng.integers(0, 2 if kind.kind == "b" else below, tuple(shape)).astype(kind)
+    if kind.kind == "b":
+        below = 2
+    return rng.integers(0, below, tuple(shape)).astype(kind)
 
 
 def _dtype(value: ir.Value) -> np.dtype[np.generic]:
@@ -123,7 +124,7 @@ def _check_tensor(value: ir.Value) -> None:
 
 
 def _fitted(value: ir.Value, array: Array) -> Array:
-    shape = None if value.shape is None else list(value.shape)
+    shape = value.shape
     fits = shape is None or (
         len(shape) == array.ndim
         and all(not isinstance(n, int) or n == m for n, m in zip(shape, array.shape, strict=True))
@@ -163,13 +164,15 @@ def drawn_shapes(
 def chosen_shapes(model: ir.Model, sizes: Sizes, edge: int) -> dict[str, tuple[int, ...]] | None:
     """Free dimensions of at most `edge`, a batch of one; None where none is free or none fits."""
     free = _free(model, sizes)
-    return _shapes(model, {n: min(max(size, 1), edge) for n, size in free.items()} if free else {})
+    return _shapes(model, {name: min(max(size, 1), edge) for name, size in free.items()})
 
 
 def _shapes(model: ir.Model, chosen: Mapping[str, int]) -> dict[str, tuple[int, ...]] | None:
     """The shapes of the inputs at these sizes; None where a dimension has no whole size then."""
     found = {}
-    for name, value in fed(model.graph).items() if chosen else ():
+    if not chosen:
+        return None
+    for name, value in fed(model.graph).items():
         dims = [
             n if isinstance(n, int) else evaluated(n.value or "", chosen) for n in value.shape or ()
         ]
@@ -183,9 +186,9 @@ def _shapes(model: ir.Model, chosen: Mapping[str, int]) -> dict[str, tuple[int, 
 
 def _drawn(nominal: int, place: int, odd: bool, taken: set[int]) -> int:
     """A size that is not taken yet, and is from now on."""
-    small = nominal < 2 * _STEP
-    step = 2 if small else _STEP
-    start = nominal // 2 + 1 if small else 2 * _STEP
+    step, start = _STEP, 2 * _STEP
+    if nominal < start:  # a sequence or a list of boxes, which any size will do for
+        step, start = 2, nominal // 2 + 1
     size = (start + place * step) | odd
     while size in taken:
         size += step
@@ -201,9 +204,13 @@ def _free(model: ir.Model, sizes: Sizes) -> dict[str, int]:
     free: dict[str, int] = {}
     for value in fed(model.graph).values():
         for axis, dim in enumerate(value.shape or ()):
-            for name in () if isinstance(dim, int) else sorted(names(dim.value or "")):
-                batch = not axis and not isinstance(dim, int) and name == dim.value
-                nominal = 0 if batch else sizes.size(ir.SymbolicDim(name)) or 1
+            if isinstance(dim, int):
+                continue
+            for name in sorted(names(dim.value or "")):
+                nominal = sizes.size(ir.SymbolicDim(name)) or 1
+                if axis == 0 and name == dim.value:  # a batch
+                    nominal = 0
+                # What is a batch anywhere is one everywhere.
                 free[name] = min(free.get(name, nominal), nominal)
     return free
 

@@ -57,6 +57,7 @@ def measure_machine(
     threads: int, engines: Sequence[str] = ("onnxruntime",), *, clock: Clock = perf_counter
 ) -> Machine:
     """Measure this machine on a number of threads; the peak is the best that any engine reaches."""
+    # LiteRT runs no ONNX file: where it is alone, ONNX Runtime says what the machine reaches.
     products = [e for e in engines if ENGINES[e].suffix == ".onnx"] or ["onnxruntime"]
     peak = max(gemm_rate(np.float32, threads, e, clock=clock) for e in products)
     bandwidth = copy_rate(threads, clock=clock)
@@ -75,6 +76,7 @@ def processor() -> str:
 
 def usable_cores() -> int:
     """How many cores this process may run on."""
+    # A container, or taskset, may leave a process fewer cores than the machine has.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -96,6 +98,7 @@ def gemm_rate(
 
 def copy_rate(threads: int, size: int = 1 << 26, *, clock: Clock = perf_counter) -> float:
     """Bytes a second in the best of five copies of 64 MiB in all; read and written both count."""
+    # More than most caches hold, so that memory is measured.
     share = size // threads
     parts = [(np.ones(share, np.uint8), np.zeros(share, np.uint8)) for _ in range(threads)]
     with ThreadPoolExecutor(threads) as pool:

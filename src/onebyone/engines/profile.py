@@ -19,7 +19,9 @@ several times faster than at a model's border: where a map goes before a resize,
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -33,13 +35,15 @@ import onnx
 from onebyone.cost.profile import DEFAULT, Profile
 from onebyone.engines import single_operators
 from onebyone.engines.bench import Progress, chosen_clock
-from onebyone.engines.engine import Array, engine
+from onebyone.engines.engine import engine
 from onebyone.engines.machine import processor, usable_cores
 from onebyone.engines.turns import take_turns
 from onebyone.errors import UsageError
+from onebyone.graph.files import replace
+from onebyone.graph.ops.call import Array
 from onebyone.shown import Shown
 
-__all__ = ["Measured", "Profiled", "profile"]
+__all__ = ["Measured", "Profiled", "profile", "save"]
 
 Shape = tuple[int, int, int, int]
 
@@ -152,6 +156,15 @@ def profile(
     found = _fitted(measured)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return Profiled(found, measured, name, row.version, processor(), count, clock, now)
+
+
+def save(profiled: Profiled, path: str | os.PathLike[str]) -> None:
+    """Write what `load_profile` reads: the whole new file under its name, or the old one.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    replace(path, (json.dumps(profiled.to_dict(), indent=2) + "\n").encode())
 
 
 def _counted(progress: Progress | None) -> Callable[[], None]:

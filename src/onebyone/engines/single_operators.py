@@ -7,15 +7,14 @@ to bring an image into the layout that it likes and back, falls out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.shape_inference import infer_shapes
 
+from onebyone.graph.ops.call import Array
+
 __all__ = [
-    "Array",
     "add",
     "between",
     "channels_last",
@@ -27,7 +26,6 @@ __all__ = [
     "transpose",
 ]
 
-Array = npt.NDArray[Any]
 Shape = Sequence[int]
 
 _OPSET, _IR_VERSION = 17, 8
@@ -96,13 +94,17 @@ def channels_last(shape: Shape, depth: int, is_last: bool, products: int = 0) ->
             nodes.append(helper.make_node("MatMul", [f"h{k}", f"W{k}"], [f"c{k}"]))
             nodes.append(helper.make_node("Relu", [f"c{k}"], [f"h{k + 1}"]))
             continue
-        x, y = (f"a{k}", f"b{k}") if is_last else (f"h{k}", f"c{k}")
-        conv = helper.make_node("Conv", [x, f"W{k}"], [y])
-        to_first = helper.make_node("Transpose", [f"h{k}"], [x], perm=[0, 3, 1, 2])
-        to_last = helper.make_node("Transpose", [y], [f"c{k}"], perm=[0, 2, 3, 1])
-        nodes += [to_first, conv, to_last] if is_last else [conv]
+        x, y = f"h{k}", f"c{k}"
+        if is_last:  # a Conv takes channels first: to there, and back
+            x, y = f"a{k}", f"b{k}"
+            nodes.append(helper.make_node("Transpose", [f"h{k}"], [x], perm=[0, 3, 1, 2]))
+        nodes.append(helper.make_node("Conv", [x, f"W{k}"], [y]))
+        if is_last:
+            nodes.append(helper.make_node("Transpose", [y], [f"c{k}"], perm=[0, 2, 3, 1]))
         nodes.append(helper.make_node("Relu", [f"c{k}"], [f"h{k + 1}"]))
-    return _chain(nodes, [(n, h, w, c) if is_last else shape], weights, depth)
+    if is_last:
+        shape = (n, h, w, c)
+    return _chain(nodes, [shape], weights, depth)
 
 
 def between(shape: Shape, is_resized: bool) -> bytes:
@@ -113,6 +115,7 @@ def between(shape: Shape, is_resized: bool) -> bytes:
     random = np.random.default_rng(0)
     channels = shape[1]
     weights = {f"W{k}": _small(random, (channels, channels, 1, 1)) for k in range(2)}
+    # The mean at the end reads the map and writes next to nothing.
     nodes = [
         helper.make_node("Conv", ["h0", "W0"], ["a"]),
         helper.make_node("Conv", ["b" if is_resized else "a", "W1"], ["c"]),
@@ -133,6 +136,7 @@ def siblings(shape: Shape, channels: int, parts: int, kernel: int, is_stacked: b
     wide = [parts * channels] if is_stacked else [channels] * parts
     weights = {f"W{k}": _small(random, (c, shape[1], 1, 1)) for k, c in enumerate(wide)}
     behind = (channels, channels, kernel, kernel)
+    # A reader behind each part: what leaves a model costs something of its own.
     weights |= {f"V{k}": _small(random, behind) for k in range(parts)}
     made = [f"a{k}" for k in range(len(wide))]
     nodes = [helper.make_node("Conv", ["h0", f"W{k}"], [a]) for k, a in enumerate(made)]
@@ -182,8 +186,9 @@ def _model(
     constants: dict[str, Array],
 ) -> bytes:
     kinds = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.float64): TensorProto.DOUBLE}
-    floats = [c.dtype for c in constants.values() if c.dtype.kind == "f" and c.ndim > 1]
-    kind = kinds[floats[0]] if floats else TensorProto.FLOAT
+    # The type of the weights is that of the model; a list of scales is always float32.
+    weights = (c.dtype for c in constants.values() if c.dtype.kind == "f" and c.ndim > 1)
+    kind = next((kinds[dtype] for dtype in weights), TensorProto.FLOAT)
     graph = helper.make_graph(
         list(nodes),
         "operators",

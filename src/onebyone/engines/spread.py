@@ -81,6 +81,7 @@ def ratio(first: Sequence[float], second: Sequence[float]) -> Interval:
     >>> ratio([2.0], [1.0])
     Interval(median=2.0, low=0.0, high=inf)
     """
+    # Of rounds and not of all against all: neighbours in time share what slows the machine.
     values = sorted(a / b for a, b in zip(first, second, strict=True))
     k = _rank(len(values))
     low, high = (values[k - 1], values[-k]) if k else (0.0, inf)
@@ -129,4 +130,6 @@ def verdict(found: Interval, control: Interval) -> str:
     """
     if not told(found, control):
         return "cannot tell"
-    return "faster" if found.median > 1 else "slower"
+    if found.median > 1:
+        return "faster"
+    return "slower"

@@ -65,11 +65,11 @@ class Row:
             "model": self.model,
             "macs": self.macs,
             "rounds": self.rounds,
-            "time": None if self.time is None else self.time.to_dict(),
+            "time": self.time and self.time.to_dict(),
             "gflops": rate,
-            "share_of_peak": None if rate is None else rate * 1e9 / machine.peak,
-            "ratio": None if self.ratio is None else self.ratio.to_dict(),
-            "control": None if self.control is None else self.control.to_dict(),
+            "share_of_peak": rate and rate * 1e9 / machine.peak,
+            "ratio": self.ratio and self.ratio.to_dict(),
+            "control": self.control and self.control.to_dict(),
             "verdict": self.verdict or None,
             "reason": self.reason,
         }
@@ -113,5 +113,7 @@ def _line(row: Row) -> str:
     name = f"{Path(row.model).name} in {row.engine}"
     if row.time is None:
         return f"{name}: not timed"
-    ratio = "" if row.ratio is None else f", {row.ratio.median:.2f}× ({row.verdict})"
-    return f"{name}: {row.time.median * 1e3:.4g} ms{ratio}"
+    line = f"{name}: {row.time.median * 1e3:.4g} ms"
+    if row.ratio is None:
+        return line
+    return f"{line}, {row.ratio.median:.2f}× ({row.verdict})"

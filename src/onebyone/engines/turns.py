@@ -44,6 +44,7 @@ def take_turns(
     for call in [*calls] * WARM_UPS:
         call()
     taken: tuple[list[float], ...] = tuple([] for _ in calls)
+    # The same orders in every run of the program: no run is luckier than another.
     order = list(range(len(calls)))
     draw = random.Random(0)
     begin = perf_counter()
@@ -68,6 +69,7 @@ def _share(rounds: int, spent: float, seconds: float) -> float:
 
 def best_of(call: Call, times: int = 5, *, clock: Clock = perf_counter) -> float:
     """The least seconds of several calls, after one that does not count."""
+    # Memory is got and caches are filled in the first; what else slows a call only adds to it.
     call()
     return min(_timed(call, clock) for _ in range(times))
 

@@ -12,19 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 import onnxruntime as ort
 
-from onebyone.engines.deadline import NATIVE, deadline
 from onebyone.engines.engine import EngineRefuses
+from onebyone.engines.session import NATIVE, deadline, session
 from onebyone.errors import UnreadableModel
+from onebyone.graph.ops.call import Array
 from onebyone.graph.time_limit import time_limit
 from onebyone.graph.write import to_proto, write
 
-__all__ = ["ENGINE", "Array", "EngineRefuses", "Run", "flat", "opened", "run"]
+__all__ = ["ENGINE", "Run", "flat", "opened"]
 
-Array = npt.NDArray[Any]
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 
 ENGINE = f"ONNX Runtime {ort.__version__}, graph optimisations off"
@@ -41,48 +40,39 @@ _FAILURES: tuple[type[Exception], ...] = (*NATIVE, RuntimeError, ValueError, Typ
 _NO_ROOM = ("bad_alloc", "Failed to allocate memory")
 
 
-def run(model: ir.Model, inputs: Mapping[str, Array], optimised: bool = False) -> dict[str, Array]:
-    """The outputs by name of one run; see `opened`.
+@contextmanager
+def opened(model: ir.Model) -> Iterator[Run]:
+    """A function that runs the model, as long as the context lasts.
+
+    It maps inputs by name to outputs by name, in the types that the model declares.
+
+    Raises:
+        EngineRefuses: the engine cannot load the model, or, when called, fails on the inputs.
+        TakesTooLong: when called, it does not come to an end.
 
     >>> import onnx.parser
     >>> text = "g (float[2] x) => (float[2] y) {y = Abs(x)}"
     >>> head = '<ir_version: 8, opset_import: ["": 13]>'
     >>> model = ir.from_proto(onnx.parser.parse_model(head + text))
-    >>> run(model, {"x": np.float32([-1, 2])})["y"].tolist()
+    >>> with opened(model) as run:
+    ...     run({"x": np.float32([-1, 2])})["y"].tolist()
     [1.0, 2.0]
-    """
-    with opened(model, optimised) as session:
-        return session(inputs)
-
-
-@contextmanager
-def opened(model: ir.Model, optimised: bool = False) -> Iterator[Run]:
-    """A function that runs the model, as long as the context lasts.
-
-    It maps inputs by name to outputs by name, in the types that the model declares. `optimised`
-    switches the engine's own graph optimisations on.
-
-    Raises:
-        EngineRefuses: the engine cannot load the model, or, when called, fails on the inputs.
-        TakesTooLong: when called, it does not come to an end.
     """
     seconds = time_limit(model)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         source = _source(model, Path(folder))
-        with _told():
-            session = ort.InferenceSession(
-                source, _options(optimised), providers=["CPUExecutionProvider"]
-            )
+        with _one_line():
+            loaded = session(source, _options())
         del source
         # PyTorch's TorchScript exporter writes a tensor that is returned twice as two outputs of
         # one name: they are one value.
-        names = list(dict.fromkeys(output.name for output in session.get_outputs()))
+        names = list(dict.fromkeys(output.name for output in loaded.get_outputs()))
 
         def answer(inputs: Mapping[str, Array]) -> dict[str, Array]:
             # NumPy makes scalars of 0-d arrays, which the engine does not take.
             arrays = {name: np.asarray(x) for name, x in inputs.items()}
-            with _told(), deadline(seconds) as options:
-                values = session.run(names, arrays, options)
+            with _one_line(), deadline(seconds) as options:
+                values = loaded.run(names, arrays, options)
             # Copies: an output of the engine keeps the engine's memory alive.
             return {n: np.array(x) for n, x in flat(zip(names, values, strict=True)).items()}
 
@@ -108,25 +98,22 @@ def flat(outputs: Iterable[tuple[str, Any]]) -> dict[str, Array]:
 
 
 def _parts(name: str, value: Any) -> Iterator[tuple[str, Array]]:
-    if isinstance(value, list | Mapping):
-        items = enumerate(value) if isinstance(value, list) else value.items()
-        for key, item in items:
+    if isinstance(value, list):
+        value = dict(enumerate(value))
+    if isinstance(value, Mapping):
+        for key, item in value.items():
             yield from _parts(f"{name}[{key!r}]", item)
     elif value is not None:
         yield name, np.asarray(value)
 
 
-def _options(optimised: bool) -> ort.SessionOptions:
+def _options() -> ort.SessionOptions:
     options = ort.SessionOptions()
-    levels = ort.GraphOptimizationLevel
-    options.graph_optimization_level = (
-        levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
-    )
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.use_deterministic_compute = True
     # A seventh more time and half the memory: 870 for 1670 MB, SegFormer-B5 at 512×512.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
-    options.log_severity_level = 4
     # Threads that wait for work sleep: spinning doubles the processor time of DenseNet-121.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
@@ -150,7 +137,7 @@ def _source(model: ir.Model, folder: Path) -> bytes | str:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _one_line() -> Iterator[None]:
     """What the engine throws becomes one line."""
     try:
         yield

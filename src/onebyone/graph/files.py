@@ -17,7 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
-__all__ = ["beside", "publish", "replace"]
+from onebyone.errors import UsageError
+from onebyone.graph.checks import one_line
+
+__all__ = ["beside", "publish", "replace", "writing"]
 
 # What a person, the system or a terminal that closes sends; Windows has no SIGHUP.
 _INTERRUPTS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
@@ -26,7 +29,8 @@ _INTERRUPTS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if ha
 def replace(path: str | os.PathLike[str], content: bytes) -> None:
     """Let `content` be what is in the file at `path`; a symbolic link is followed.
 
-    Raises `OSError`.
+    Raises:
+        UsageError: the file cannot be written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -35,9 +39,21 @@ def replace(path: str | os.PathLike[str], content: bytes) -> None:
     ['a']
     """
     target = os.path.realpath(path)
-    with beside(target) as file:
+    with writing(target), beside(target) as file:
         file.write(content)
         publish(file, target)
+
+
+@contextmanager
+def writing(target: str) -> Iterator[None]:
+    """Where the system refuses to write, the caller is told what to do about it."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        raise UsageError(
+            f"cannot write {one_line(target)}: {reason}; choose another path or free space"
+        ) from error
 
 
 @contextmanager

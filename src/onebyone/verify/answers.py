@@ -10,21 +10,35 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.weights import Array
 from onebyone.engines.blame import blame
 from onebyone.engines.engine import EngineRefuses
 from onebyone.engines.inputs import Feed, nudged, random_inputs
-from onebyone.engines.unoptimised import ENGINE, Array, Run, flat, opened
+from onebyone.engines.unoptimised import ENGINE, Run, flat, opened
 from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate, evaluate
 from onebyone.graph.ops.call import is_floating
 from onebyone.graph.time_limit import TakesTooLong, time_limit
-from onebyone.verify.bound import Noise, half_of_the_digits, samples, unit_roundoff
+from onebyone.verify.bound import UNITS, Noise, half_of_the_digits, samples
 from onebyone.verify.judge import same
 
-__all__ = ["NUMPY", "Answer", "Opened", "Reference", "noise", "original", "reference"]
+__all__ = [
+    "Answer",
+    "Asked",
+    "Question",
+    "Reference",
+    "Runtime",
+    "noise",
+    "original",
+    "patience",
+    "reference",
+]
 
 Opened = Callable[[ir.Model], AbstractContextManager[Run]]
+Asked = tuple[list["Answer"], list[str]]
+"""What A gives on further inputs, and why it gives nothing on others."""
+Question = Callable[[Run, Sequence["Answer"], "Runtime"], Asked]
 Outputs = Mapping[str, Array]
 # Values seen of an element at most: eighteen are asked for of each of a million slices.
 _MOST_RUNS = 18
@@ -39,7 +53,7 @@ _FOREIGN = frozenset(
     for kind in ir.DataType
     if kind not in (ir.DataType.UNDEFINED, ir.DataType.STRING) and kind.numpy().isbuiltin != 1
 )
-NUMPY = "NumPy, every float as float64, weights as stored"
+_NUMPY = "NumPy, every float as float64, weights as stored"
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,24 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Runtime:
+    """What runs both models: ONNX Runtime, or NumPy where that cannot.
+
+    Args:
+        opened: from a model to what runs it, as long as the context lasts.
+        name: as the certificate has it.
+    """
+
+    opened: Opened
+    name: str
+
+    @property
+    def in_numpy(self) -> bool:
+        """Whether it is our own evaluation, in float64: there is no second one to compare with."""
+        return self.name.startswith(_NUMPY)
+
+
+@dataclass(frozen=True)
 class Reference:
     """What to compare with, where it comes from, and whether that is independent of A's answer."""
 
@@ -74,12 +106,13 @@ def original(
     feeds: Sequence[Feed],
     seed: int,
     step: Callable[[], None],
-    then: Callable[[Run, Sequence[Answer], str], None] | None = None,
-) -> tuple[list[Answer], list[str], Opened, str]:
-    """Run A: what it gives on each input, why inputs were skipped, what ran it and its name.
+    question: Question,
+) -> tuple[list[Answer], list[str], Runtime, Asked]:
+    """Run A: what it gives on each input, why inputs were skipped, what ran it, and what it is
+    asked beside.
 
-    ONNX Runtime runs it, or where that cannot, NumPy. `then` is called with what runs it, the
-    answers and the name of the engine, while it is in there.
+    ONNX Runtime runs it, or where that cannot, NumPy. `question` is put while A is in there, so
+    that no model is loaded twice.
 
     Raises:
         UsageError: A fails on the caller's inputs, or on all random ones.
@@ -88,33 +121,30 @@ def original(
         CannotEvaluate: neither ONNX Runtime nor NumPy can run A.
     """
     with ExitStack() as stack:
-        run, opened_by, engine = _chosen(model, stack)
+        run, runtime = _chosen(model, stack)
         try:
             answers, skipped = _answers(model, run, feeds, seed, step)
-            if then is not None:
-                then(run, answers, engine)
-            return answers, skipped, opened_by, engine
+            return answers, skipped, runtime, question(run, answers, runtime)
         except UsageError as error:
             blame(model, error)
             raise
         except CannotEvaluate as error:
             # Why the engine does not load it mostly says better what is wrong with it.
-            raise CannotEvaluate(
-                f"{engine.removeprefix(f'{NUMPY}: ')}; in NumPy: {one_line(str(error))}"
-            ) from error
+            refusal = runtime.name.removeprefix(f"{_NUMPY}: ")
+            raise CannotEvaluate(f"{refusal}; in NumPy: {one_line(str(error))}") from error
 
 
-def _chosen(model: ir.Model, stack: ExitStack) -> tuple[Run, Opened, str]:
+def _chosen(model: ir.Model, stack: ExitStack) -> tuple[Run, Runtime]:
     interface = (*model.graph.inputs, *model.graph.outputs)
     foreign = [value.dtype for value in interface if value.dtype in _FOREIGN]
     if foreign:
         refusal = f"ONNX Runtime takes no {foreign[0].name.lower()} tensors"
     else:
         try:
-            return stack.enter_context(opened(model)), opened, ENGINE
+            return stack.enter_context(opened(model)), Runtime(opened, ENGINE)
         except EngineRefuses as error:
             refusal = str(error)
-    return stack.enter_context(_in_numpy(model)), _in_numpy, f"{NUMPY}: {refusal}"
+    return stack.enter_context(_in_numpy(model)), Runtime(_in_numpy, f"{_NUMPY}: {refusal}")
 
 
 @contextmanager
@@ -134,6 +164,8 @@ def _answers(
     for number, feed in enumerate(feeds):
         try:
             found.append(_answer(model, run, feed, np.random.default_rng([seed, number])))
+        # Only sizes that we drew ourselves may be too much for A: what the caller asks for has to
+        # run, and an operator that we lack is told at once.
         except (EngineRefuses, CannotEvaluate, MemoryError, TakesTooLong) as error:
             if feed.kind == "random" and isinstance(error, CannotEvaluate):
                 raise
@@ -185,8 +217,8 @@ def _elsewhere(
     largest = max(
         (int(x.max(initial=0)) for x in feed.inputs.values() if x.dtype.kind in "iu"), default=9
     )
-    for _ in range(_OTHER_INPUTS if feed.inputs else 0):
-        if not still:
+    for _ in range(_OTHER_INPUTS):
+        if not (still and feed.inputs):
             return
         try:
             # Larger integers than A took may be indices into nothing.
@@ -213,16 +245,23 @@ def _others(run: Run, feed: Feed, outputs: Outputs, rng: np.random.Generator) ->
 
 def _wanted(x: Array) -> int:
     """Values to be seen of each element, for as many of each slice as the bound asks for."""
+    if not x.size:
+        return 1
     counts = {x.shape[axis] for axis in {min(1, x.ndim - 1), x.ndim - 1} - {-1}} or {1}
-    return max(math.ceil(samples(n) * n / x.size) for n in counts) if x.size else 1
+    return int(max(math.ceil(samples(n) * n / x.size) for n in counts))
 
 
-def reference(model: ir.Model, answer: Answer, engine: str) -> Reference:
+def patience(model: ir.Model) -> float:
+    """Seconds that NumPy may take for what the engine brought to an end in time."""
+    return _SLOWER * time_limit(model)
+
+
+def reference(model: ir.Model, answer: Answer, runtime: Runtime) -> Reference:
     """A in float64; A's own answer where that cannot be had or cannot be trusted."""
-    if engine.startswith(NUMPY):
+    if runtime.in_numpy:
         return Reference(answer.outputs, "A in float64", independent=False)
     try:
-        outputs = _evaluated(model, answer.feed.inputs, _SLOWER * time_limit(model))
+        outputs = _evaluated(model, answer.feed.inputs, patience(model))
     except (CannotEvaluate, MemoryError) as error:
         told = f"A itself, for want of a float64 evaluation ({error})"
         return Reference(answer.outputs, told, independent=False)
@@ -266,6 +305,7 @@ def noise(model: ir.Model, answer: Answer, against: Reference, name: str) -> Noi
             size, np.abs(np.subtract(x, other, where=known, out=np.zeros(x.shape))), out=size
         )
     unit, floor = _unit(model, name, x), _floor(model, name, x)
+    # The number of nodes stands for the roundings that follow one another.
     return Noise(size, len(others), len(model.graph), unit, floor)
 
 
@@ -275,9 +315,7 @@ def _unit(model: ir.Model, name: str, x: Array) -> float:
     if x.dtype != np.float64 or declared == [ir.DataType.DOUBLE]:
         return _coarsest(model, name, x)
     stored = [value.dtype for value in model.graph.initializers.values()]
-    known = {kind for kind in (*declared, *stored) if kind not in (None, ir.DataType.UNDEFINED)}
-    kinds = {kind.numpy() for kind in known if kind is not None}
-    return max((unit_roundoff(kind) for kind in kinds if is_floating(kind)), default=2.0**-53)
+    return max((UNITS[k] for k in (*declared, *stored) if k in UNITS), default=2.0**-53)
 
 
 def _coarsest(model: ir.Model, name: str, x: Array) -> float:
@@ -286,25 +324,36 @@ def _coarsest(model: ir.Model, name: str, x: Array) -> float:
     A model in float16 may take and give float32, one in float32 float64: what it rounds to on the
     way is seen in the output, and nothing of a rounding of the inputs is left behind a Cast.
     """
-    units = [unit_roundoff(x.dtype)] if is_floating(x.dtype) else [0.0]
+    way = _way_to(model, name, lambda node: node.op_type not in _SIZES)
+    kinds = [ir.DataType.from_numpy(x.dtype), *(_declared(value) for value in way)]
+    return max(UNITS.get(kind, 0.0) for kind in kinds)
+
+
+def _declared(value: ir.Value) -> ir.DataType:
+    """The type that the model itself names for a value: as an input, or by a Cast."""
+    node = value.producer()
+    if node is None and value.is_graph_input():
+        return value.dtype or ir.DataType.UNDEFINED
+    if node is not None and node.op_type == "Cast":
+        return ir.DataType(node.attributes.get_int("to", 0))
+    return ir.DataType.UNDEFINED
+
+
+def _way_to(model: ir.Model, name: str, goes_on: Callable[[ir.Node], bool]) -> Iterator[ir.Value]:
+    """The output of this name and what it is computed from, as far as nodes let it go on."""
     waiting = [value for node in model.graph for value in node.outputs if value.name == name]
     seen = set(waiting)
     while waiting:
         value = waiting.pop()
+        yield value
         node = value.producer()
-        if node is None:
-            kind = value.dtype if value.is_graph_input() else None
-        else:
-            cast = node.attributes.get_int("to", 0) if node.op_type == "Cast" else 0
-            kind = ir.DataType(cast) if cast else None
-            read = {v for v in node.inputs if v is not None and node.op_type not in _SIZES} - seen
+        if node is not None and goes_on(node):
+            read = {v for v in node.inputs if v is not None} - seen
             seen |= read
             waiting += read
-        if kind not in (None, ir.DataType.STRING) and is_floating(kind.numpy()):
-            units.append(unit_roundoff(kind.numpy()))
-    return max(units)
 
 
+# What reads the sizes of a tensor rounds none of its numbers.
 _SIZES = frozenset({"Shape", "Size"})
 
 # ONNX Runtime's Sigmoid, a quotient of polynomials plus 0.5, is off by up to 1.5 of these wherever
@@ -318,20 +367,10 @@ _LAYOUT = frozenset(
 
 def _floor(model: ir.Model, name: str, x: Array) -> float:
     """What the engine loses in an output at values of any size; float64 is done precisely."""
-    made = [value for node in model.graph for value in node.outputs if value.name == name]
-    return _SIGMOID_FLOOR if x.dtype != np.float64 and _holds_sigmoid(made) else 0.0
-
-
-def _holds_sigmoid(values: list[ir.Value]) -> bool:
-    """Whether one of these values, or a part of it, is what a Sigmoid gives."""
-    waiting, seen = [value.producer() for value in values], set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:  # a tensor can be joined with itself, again and again
-            continue
-        seen.add(node)
-        if node.op_type == "Sigmoid":
-            return True
-        if node.op_type in _LAYOUT:
-            waiting += [value.producer() for value in node.inputs if value is not None]
-    return False
+    if x.dtype == np.float64:
+        return 0.0
+    parts = _way_to(model, name, lambda node: node.op_type in _LAYOUT)
+    makers = (value.producer() for value in parts)
+    if any(node is not None and node.op_type == "Sigmoid" for node in makers):
+        return _SIGMOID_FLOOR
+    return 0.0

@@ -17,7 +17,7 @@ from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate
 from onebyone.graph.ops.call import is_floating
 from onebyone.graph.shapes import Sizes
-from onebyone.verify.answers import NUMPY, Answer, Reference
+from onebyone.verify.answers import Answer, Asked, Reference, Runtime
 from onebyone.verify.certificate import OutputCheck, Trial
 from onebyone.verify.strict import Finding, Known, Ordinary, measured, strict
 from onebyone.verify.trouble import (
@@ -38,29 +38,30 @@ _FAILS = (OnebyoneError, MemoryError)
 
 
 def ask(
-    model: ir.Model, sizes: Sizes, run: Run, answers: Sequence[Answer], engine: str, seed: int
-) -> tuple[list[Answer], list[str]]:
+    model: ir.Model, sizes: Sizes, run: Run, answers: Sequence[Answer], runtime: Runtime, seed: int
+) -> Asked:
     """What A gives on troublesome inputs, and why not on others; nothing if it runs on no base."""
     ordinary = [answer.feed for answer in answers]
-    random = any(feed.kind == "random" for feed in ordinary)
-    base = _base(bases(model, sizes, ordinary, seed), run) if random else None
+    # Where inputs cannot be drawn at random, no kinds of them can be made either.
+    if not any(feed.kind == "random" for feed in ordinary):
+        return [], []
+    base = _base(bases(model, sizes, ordinary, seed), run)
     if base is None:
         return [], []
     most = affordable(model, base, ordinary)
-    if engine.startswith(NUMPY):
+    if runtime.in_numpy:
         most = min(most, _MOST_IN_NUMPY)
-    extreme = smallest(model, sizes, seed)
     # Where the graph itself shows a constant that cancels, one input near it is worth its time.
     near = list(islice(pointed(model, base, seed), max(most, 1)))
-    others = chain(general(model, base, seed), () if extreme is None else (extreme,))
-    feeds = [*near, *islice(others, most - len(near) if most else 0)]
+    others = chain(general(model, base, seed), smallest(model, sizes, seed))
+    feeds = [*near, *islice(others, max(most - len(near), 0))]
     found, unproved = answered(feeds, run)
     if next(others, None) is not None:
         unproved.append(_NOT_ASKED)
     return found, unproved
 
 
-def answered(feeds: Iterable[Feed], run: Run) -> tuple[list[Answer], list[str]]:
+def answered(feeds: Iterable[Feed], run: Run) -> Asked:
     """What A gives on each of these, and why not on others."""
     found, unproved = [], []
     for feed in feeds:
@@ -129,6 +130,7 @@ def usual(
 ) -> dict[str, Ordinary]:
     """What our own random inputs tell of the outputs; the caller's may be trouble themselves."""
     pairs = [pair for pair in zip(found, references, strict=True) if pair[0].feed.kind != "given"]
+    # Of troublesome kinds, those whose outputs are of their usual size count too.
     return measured(model, pairs, [a for a in asked if a.feed.kind.startswith(VARIED)])
 
 

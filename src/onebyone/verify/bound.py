@@ -23,12 +23,14 @@ from dataclasses import dataclass
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 
-from onebyone.engines.unoptimised import Array
+from onebyone.algebra.weights import Array
 
 __all__ = [
     "FACTOR",
     "SAMPLES",
+    "UNITS",
     "Noise",
     "half_of_the_digits",
     "limits",
@@ -75,6 +77,13 @@ def unit_roundoff(dtype: npt.DTypeLike) -> float:
     return float(ml_dtypes.finfo(np.dtype(dtype)).eps) / 2  # type: ignore[no-untyped-call]
 
 
+UNITS = {
+    kind: unit_roundoff(kind.numpy())
+    for kind in (ir.DataType.DOUBLE, ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+}
+"""The unit roundoff of each type that is computed in; smaller floats stand for integers."""
+
+
 def half_of_the_digits(noise: Array, reference: Array, unit: float, floor: float = 0.0) -> bool:
     """Whether the noise leaves at least half of the digits of the largest value.
 
@@ -105,6 +114,7 @@ def limits(reference: Array, noise: Noise) -> Array:
         largest = max(largest, math.sqrt(noise.depth) * noise.unit * top)
     bound = np.full((1,) * reference.ndim, FACTOR * largest)
     dust = _DUST * noise.unit * top
+    # Channels stand on axis 1 in images and last in tokens; other axes hold positions.
     for axis in sorted({min(1, reference.ndim - 1), reference.ndim - 1} - {-1}):
         slices = reference.shape[axis]
         if reference.size * noise.samples >= samples(slices) * slices > 0:
@@ -126,6 +136,7 @@ def _slices(reference: Array, noise: Noise, axis: int, dust: float) -> Array:
     others = tuple(k for k in range(reference.ndim) if k != axis)
     seen = noise.size.max(axis=others, keepdims=True)
     top = np.abs(reference).max(axis=others, keepdims=True)
+    # The median, so that one slice that happened to show no noise is not held to none.
     usual = np.median(seen[top > 0] / top[top > 0]) if np.any(top) else 0.0
     least = np.maximum(max(float(usual), noise.unit) * top, noise.floor)
     limit = FACTOR * np.maximum(seen, least)

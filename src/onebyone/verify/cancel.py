@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onebyone.engines.unoptimised import Array
+from onebyone.algebra.weights import Array
 from onebyone.errors import OnebyoneError
 from onebyone.graph.evaluate import evaluate
 from onebyone.graph.unused import remove_unused

@@ -83,20 +83,10 @@ class OutputCheck:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return {
-            "name": self.name,
-            "dtype": self.dtype,
-            "shape": list(self.shape),
-            "passed": self.passed,
-            "max_abs_error": self.max_abs_error,
-            "error_of_a": self.error_of_a,
-            "bound": self.bound,
-            "used": self.used,
-            "element": self.element,
-            "reason": self.reason,
-            "constant": self.constant,
-            "shares": list(self.shares),
-        }
+        lists = {"shape": list(self.shape), "shares": list(self.shares)}
+        # Whether it passed stands before the numbers.
+        first = dict.fromkeys(("name", "dtype", "shape", "passed"))
+        return {**first, **vars(self), **lists, "passed": self.passed}
 
 
 @dataclass(frozen=True)
@@ -156,13 +146,7 @@ class Alone:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return {
-            "rewrites": self.rewrites,
-            "proved": self.proved,
-            "used": self.used,
-            "failed": list(self.failed),
-            "unproved": list(self.unproved),
-        }
+        return {**vars(self), "failed": list(self.failed), "unproved": list(self.unproved)}
 
     def __str__(self) -> str:
         share = f", at most {self.used:.2g} of their bound" if self.proved else ""
@@ -204,13 +188,18 @@ class Certificate(Shown):
         """
         if self.apart and (self.alone is None or not self.alone.complete):
             return False
-        failed = self.alone is not None and self.alone.failed
-        return not failed and all(trial.passed for trial in (*self.trials, *self.trouble))
+        asked = (*self.trials, *self.trouble)
+        return not self._false_rewrites and all(trial.passed for trial in asked)
+
+    @property
+    def _false_rewrites(self) -> tuple[str, ...]:
+        """What the rewrites that failed by themselves changed, in words."""
+        return () if self.alone is None else self.alone.failed
 
     @property
     def undecided(self) -> bool:
         """Whether it failed, but for reasons alone that say nothing of B."""
-        if self.alone is not None and self.alone.failed:
+        if self._false_rewrites:
             return False
         if self.apart:
             return not self.passed
@@ -258,19 +247,24 @@ class Certificate(Shown):
         return max(pairs, key=lambda pair: severity(pair[1]), default=None)
 
     @property
+    def _numbers(self) -> OutputCheck:
+        """Those of the output that came closest to failing; zeros where there is no output."""
+        return self._hardest[1] if self._hardest else OutputCheck("", "", ())
+
+    @property
     def max_abs_error(self) -> float:
         """The largest |B - reference| of the output that came closest to failing."""
-        return self._hardest[1].max_abs_error if self._hardest else 0.0
+        return self._numbers.max_abs_error
 
     @property
     def bound(self) -> float:
         """What that error may reach."""
-        return self._hardest[1].bound if self._hardest else 0.0
+        return self._numbers.bound
 
     @property
     def used(self) -> float:
         """The largest share of its bound that any element uses."""
-        return self._hardest[1].used if self._hardest else 0.0
+        return self._numbers.used
 
     @property
     def summary(self) -> str:
@@ -282,17 +276,17 @@ class Certificate(Shown):
     @property
     def worst(self) -> str:
         """Where that is: the trial, the output, the element, its values."""
-        if self.alone is not None and self.alone.failed:
-            return f"a rewrite by itself: {self.alone.failed[0]}"
+        if self._false_rewrites:
+            return f"a rewrite by itself: {self._false_rewrites[0]}"
         if self.apart:
-            left = self.alone.unproved[:1] if self.alone is not None else ()
+            left = self.alone.unproved[:1] if self.alone else ()
             return "; ".join([f"not compared as a whole: {self.apart}", *left])
         if self._hardest is None:
             return "the models have no outputs"
         trial, output = self._hardest
         text = "; ".join(part for part in (output.reason, output.element) if part)
-        equal = "all elements equal" + (", constants" if output.constant else "")
-        return f"{trial.kind} input, output {output.name!r}: {text or equal}"
+        text = text or "all elements equal" + ", constants" * output.constant
+        return f"{trial.kind} input, output {output.name!r}: {text}"
 
     @property
     def reference(self) -> str:
@@ -314,7 +308,7 @@ class Certificate(Shown):
             "skipped": list(self.skipped),
             "verdict": self.verdict,
             "constants": list(self.constants),
-            "alone": None if self.alone is None else self.alone.to_dict(),
+            "alone": self.alone and self.alone.to_dict(),
             "apart": self.apart,
             "trials": [trial.to_dict() for trial in self.trials],
             "trouble": [trial.to_dict() for trial in self.trouble],

@@ -41,17 +41,20 @@ def _picked(model: ir.Model) -> list[ir.Value]:
 
 def _alike(one: ir.Value, other: ir.Value) -> bool:
     """Whether two TopK pick as many by the same rule."""
-    rules = []
-    for places in (one, other):
-        node = places.producer()
-        assert node is not None
-        count = node.inputs[1]
-        number = constant(count)
-        known = None if number is None else number.reshape(-1).tolist()
-        given = count.name if count is not None and known is None else None
-        told = [(key, node.attributes.get_int(key, default)) for key, default in _RULE.items()]
-        rules.append((known, given, told))
-    return rules[0] == rules[1]
+    return _rule(one) == _rule(other)
+
+
+def _rule(places: ir.Value) -> tuple[object, list[int]]:
+    """How many a TopK picks, as a number or by the name of what says so, and which ones."""
+    node = places.producer()
+    assert node is not None
+    count, number = node.inputs[1], constant(node.inputs[1])
+    how_many = count and count.name
+    which = [node.attributes.get_int(key, default) for key, default in _RULE.items()]
+    if number is None:
+        return how_many, which
+    # The numbers count and not their names: an optimiser may store a constant anew.
+    return number.reshape(-1).tolist(), which
 
 
 _RULE = {"axis": -1, "largest": 1, "sorted": 1}

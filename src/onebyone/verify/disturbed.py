@@ -17,10 +17,11 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from onebyone.engines.unoptimised import Array, flat
+from onebyone.algebra.weights import Array
+from onebyone.engines.unoptimised import flat
 from onebyone.graph.evaluate import evaluate
 from onebyone.graph.ops.call import is_floating
-from onebyone.verify.bound import unit_roundoff
+from onebyone.verify.bound import UNITS, unit_roundoff
 
 __all__ = ["disturbed"]
 
@@ -74,19 +75,17 @@ def _kind(
     node: ir.Node | None, kinds: Mapping[ir.Value, np.dtype[np.generic]]
 ) -> np.dtype[np.generic]:
     """The type that a node's floating results have: Cast says it, others keep their operand's."""
-    given = node.attributes.get_int("to", 0) if node is not None and node.op_type == "Cast" else 0
-    if given:
+    if node is None:
+        return np.dtype(np.float32)
+    if node.op_type == "Cast" and (given := node.attributes.get_int("to", 0)):
         return ir.DataType(given).numpy()
-    for value in node.inputs if node is not None else ():
-        kind = None if value is None else kinds.get(value) or _declared(value)
-        if kind is not None and is_floating(kind):
-            return kind
+    for value in filter(None, node.inputs):
+        # A number that was evaluated before has the type that it was given then.
+        if value in kinds and is_floating(kinds[value]):
+            return kinds[value]
+        if value not in kinds and value.dtype is not None and value.dtype in UNITS:
+            return value.dtype.numpy()
     return np.dtype(np.float32)
-
-
-def _declared(value: ir.Value) -> np.dtype[np.generic] | None:
-    known = value.dtype not in (None, ir.DataType.UNDEFINED, ir.DataType.STRING)
-    return value.dtype.numpy() if known and value.dtype is not None else None
 
 
 def _moved(
@@ -96,13 +95,19 @@ def _moved(
     rng: np.random.Generator,
     lucky: bool,
 ) -> Array:
-    if node is not None and node.op_type in _CHOOSE:
+    operator = node.op_type if node is not None else ""
+    if operator in _CHOOSE:
         return array
     moved = array * (1 + unit_roundoff(kind) * rng.uniform(-1, 1, array.shape))
-    if node is not None and node.op_type == "Cast":
-        lucky = False  # of an integer: there is no other order
-    held = array.astype(kind).astype(np.float64) == array
-    if kind == np.float64:  # which holds all that is evaluated here
-        held = array == np.rint(array)
-    stays = ~np.isfinite(array) if lucky else held | ~np.isfinite(array)
+    stays = ~np.isfinite(array)
+    # A Cast of an integer is exact by no luck: there is no other order of it.
+    if not lucky or operator == "Cast":
+        stays |= _held(array, kind)
     return np.asarray(np.where(stays, array, moved))
+
+
+def _held(array: Array, kind: np.dtype[np.generic]) -> Array:
+    """Where a type can hold the numbers, so that nothing was rounded."""
+    if kind == np.float64:  # which holds all that is evaluated here, whether it was rounded or not
+        return np.asarray(array == np.rint(array))
+    return np.asarray(array.astype(kind).astype(np.float64) == array)

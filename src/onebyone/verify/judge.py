@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from onebyone.engines.unoptimised import Array
+from onebyone.algebra.weights import Array
 from onebyone.verify.bound import Noise, half_of_the_digits, limits
 from onebyone.verify.certificate import (
     ALL_NAN,
@@ -16,7 +16,7 @@ from onebyone.verify.certificate import (
     OutputCheck,
 )
 
-__all__ = ["described", "judge", "judge_exact", "same", "shares", "unlike"]
+__all__ = ["judge", "judge_exact", "same", "shares", "unlike", "within"]
 
 
 def judge(name: str, a: Array, b: Array, reference: Array, noise: Noise) -> OutputCheck:
@@ -34,7 +34,10 @@ def judge(name: str, a: Array, b: Array, reference: Array, noise: Noise) -> Outp
         return OutputCheck.failed(name, a, odd)
     check = _floats(name, a, b, reference, noise)
     lost = ~same(a, b) & ~np.isfinite(a)
-    return replace(check, reason=OVERFLOWS) if check.passed and lost.any() else check
+    # Where A overflows and B does not, B may be better than A: there is nothing to hold it to.
+    if check.passed and lost.any():
+        return replace(check, reason=OVERFLOWS)
+    return check
 
 
 def judge_exact(name: str, a: Array, b: Array) -> OutputCheck:
@@ -43,16 +46,17 @@ def judge_exact(name: str, a: Array, b: Array) -> OutputCheck:
     >>> judge_exact("n", np.array([1, 2]), np.array([1, 3])).element
     'at [1] A has 2, B 3'
     """
-    odd = unlike(a, b)
-    differ = np.zeros(()) if odd else ~same(a, b)
-    if odd or not differ.any():
-        return OutputCheck.failed(name, a, odd) if odd else OutputCheck(name, a.dtype.name, a.shape)
-    numbers = a.dtype.kind in "iu"
-    apart = np.abs(a.astype(float) - b.astype(float)).max() if numbers else differ.sum()
+    if odd := unlike(a, b):
+        return OutputCheck.failed(name, a, odd)
+    differ = ~same(a, b)
+    if not differ.any():
+        return OutputCheck(name, a.dtype.name, a.shape)
+    apart = float(differ.sum())  # of strings and booleans there is no distance
+    if a.dtype.kind in "iu":
+        apart = float(np.abs(a.astype(float) - b.astype(float)).max())
     reason = f"{differ.sum()} of {a.size} elements differ, and they may not"
-    return replace(
-        OutputCheck.failed(name, a, reason), max_abs_error=float(apart), element=_told(differ, a, b)
-    )
+    failed = OutputCheck.failed(name, a, reason)
+    return replace(failed, max_abs_error=apart, element=_first(differ, a, b))
 
 
 def same(a: Array, b: Array) -> Array:
@@ -78,39 +82,54 @@ def _incomparable(a: Array, b: Array, reference: Array) -> str:
     odd = ~same(a, b) & ~(np.isfinite(a) & np.isfinite(b))
     odd &= np.isfinite(a) | ~np.isfinite(reference)
     if odd.any():
-        return _told(odd, a, b)
+        return _first(odd, a, b)
     if a.size and np.isnan(a).all():
         return ALL_NAN
     return ""
 
 
-def _told(differ: Array, a: Array, b: Array) -> str:
+def _first(differ: Array, a: Array, b: Array) -> str:
+    """The first element that differs, in words."""
     where = tuple(int(i) for i in np.argwhere(differ)[0])
     return f"at {list(where)} A has {a[where]}, B {b[where]}"
 
 
 def _floats(name: str, a: Array, b: Array, reference: Array, noise: Noise) -> OutputCheck:
-    kind, finite, equal = a.dtype.name, np.isfinite(a), same(a, b)
-    a, b, target = (np.where(finite, x, 0).astype(np.float64) for x in (a, b, reference))
-    error = np.abs(b - target)
+    finite, equal = np.isfinite(a), same(a, b)
+    target = np.where(finite, reference, 0).astype(np.float64)
     bound = np.broadcast_to(limits(target, noise), a.shape)
+    a, b = np.where(finite, a, 0), np.where(finite, b, 0)
+    check = within(name, a, b, target, bound, excused=equal)
+    return replace(check, reason=_reason(check, bool(equal.all()), target, noise))
+
+
+def within(
+    name: str, a: Array, b: Array, target: Array, bound: Array, excused: Array | None = None
+) -> OutputCheck:
+    """How far B's values are from a target, in shares of a bound; there is no reason in it yet.
+
+    `excused` elements use at most all of their bound: what is the very same in both models is
+    right, however far from the reference.
+    """
+    kind = a.dtype.name
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    error = np.where(np.isfinite(b), np.abs(b - target), np.inf)
     used = np.zeros(a.shape)
-    with np.errstate(divide="ignore", over="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         np.divide(error, bound, out=used, where=error > 0)
-    # What is the very same in both models is right, however far from the reference.
-    used[equal] = np.minimum(used[equal], 1)
-    check = OutputCheck(
+    if excused is not None:
+        used[excused] = np.minimum(used[excused], 1)
+    return OutputCheck(
         name,
         kind,
         a.shape,
-        max_abs_error=float(error.max(initial=0)),
+        max_abs_error=float(error.max(where=np.isfinite(error), initial=0)),
         error_of_a=float(np.abs(a - target).max(initial=0)),
         bound=float(bound.max(initial=0)),
         used=float(used.max(initial=0)),
-        element=described(error, used, a, b, target, bound),
+        element=_described(error, used, a, b, target, bound),
         shares=shares(used),
     )
-    return replace(check, reason=_reason(check, bool(equal.all()), target, noise))
 
 
 def shares(used: Array) -> tuple[int, ...]:
@@ -129,10 +148,12 @@ def _reason(check: OutputCheck, equal: bool, target: Array, noise: Noise) -> str
         return ""
     if not half_of_the_digits(noise.size, target, noise.unit, noise.floor):
         return DIGITS_LOST
-    return "" if check.used <= 1 else "further from the reference than rounding explains"
+    if check.used > 1:
+        return "further from the reference than rounding explains"
+    return ""
 
 
-def described(error: Array, used: Array, a: Array, b: Array, target: Array, bound: Array) -> str:
+def _described(error: Array, used: Array, a: Array, b: Array, target: Array, bound: Array) -> str:
     """The element that uses most of its bound, in words."""
     if not error.any():
         return ""

@@ -17,29 +17,27 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.weights import Array
 from onebyone.engines.inputs import Feed
-from onebyone.engines.unoptimised import Array
 from onebyone.errors import OnebyoneError
 from onebyone.graph.ops.call import is_floating
-from onebyone.graph.time_limit import time_limit
-from onebyone.verify.answers import NUMPY, Answer, Reference, noise, reference
+from onebyone.verify.answers import Answer, Reference, Runtime, noise, patience, reference
 from onebyone.verify.bound import FACTOR, SAMPLES, Noise, half_of_the_digits
 from onebyone.verify.certificate import OutputCheck
 from onebyone.verify.disturbed import disturbed
-from onebyone.verify.judge import described, same, shares, unlike
+from onebyone.verify.judge import same, unlike, within
 from onebyone.verify.trouble import VARIED
 
-__all__ = ["FURTHER", "LOSABLE", "Finding", "Known", "Ordinary", "draws", "measured", "strict"]
+__all__ = ["Finding", "Known", "Ordinary", "draws", "measured", "strict"]
 
 # A rewrite may lose four bits, and what it then has left is another draw of noise: as far apart
 # as two draws may be where many were seen.
-LOSABLE = 16.0 * 4.0
-FURTHER = "further from the reference than A's own roundings explain"
+_LOSABLE = 16.0 * 4.0
+_FURTHER = "further from the reference than A's own roundings explain"
 # Evaluations with other roundings before B is found guilty.
 _DRAWS = 8
 # A's relative noise counts as usual up to so many unit roundoffs; beyond, it is looked at.
 _USUAL = 256.0
-_SLOWER = 10
 QUICK = "A itself, within its relative noise on ordinary inputs"
 STRICT = "A in float64, within its own roundings"
 
@@ -54,10 +52,10 @@ class Ordinary:
 
 @dataclass(frozen=True)
 class Known:
-    """What other runs tell: of each output by name, and by which engine; the seed of all."""
+    """What other runs tell: of each output by name, and what ran them; the seed of all."""
 
     outputs: Mapping[str, Ordinary]
-    engine: str
+    runtime: Runtime
     seed: int
 
 
@@ -88,15 +86,14 @@ def measured(
     noises: dict[str, list[float]] = {}
     sizes: dict[str, list[float]] = {}
     for answer, against in pairs:
-        for name, x in answer.outputs.items():
-            if _judgeable(x) and _top(x) > 0:
-                seen = float(noise(model, answer, against, name).size.max(initial=0))
-                noises.setdefault(name, []).append(seen / _top(x))
-                sizes.setdefault(name, []).append(_top(x))
+        for name, top in _tops(answer):
+            seen = float(noise(model, answer, against, name).size.max(initial=0))
+            noises.setdefault(name, []).append(seen / top)
+            sizes.setdefault(name, []).append(top)
     for answer in varied:
-        for name, x in answer.outputs.items():
-            if _judgeable(x) and _top(x) > 0:
-                sizes.setdefault(name, []).append(_top(x))
+        for name, top in _tops(answer):
+            sizes.setdefault(name, []).append(top)
+    # The least of each: a yardstick from the kindest input is the strictest.
     return {n: Ordinary(min(noises.get(n, [0.0])), min(tops)) for n, tops in sizes.items()}
 
 
@@ -118,84 +115,57 @@ def strict(
         known: what other runs tell.
         against: A in float64, if it is known already.
     """
-    checks, told, open_cases = [], [], []
+    found = [_at_once(model, answer, b, name, known) for name in names]
+    cases = [one for one in found if isinstance(one, _Case)]
+    if not cases:
+        return _finding(found, QUICK)
+    against = against or reference(model, answer, known.runtime)
+    if not (against.independent or known.runtime.in_numpy):
+        return _finding([*found, f"compared with {against.told}"], QUICK)
+    drawn = draws(model, answer, known.seed, lucky=not _varies(answer.feed))
+    return _finding([*found, *_settled(cases, against.outputs, drawn)], STRICT)
+
+
+def _finding(found: Sequence[OutputCheck | str | _Case], reference: str) -> Finding:
+    """What was found of each output, by what it is: a check, or why nothing can be said."""
+    checks = tuple(one for one in found if isinstance(one, OutputCheck))
+    return Finding(checks, reference, tuple(one for one in found if isinstance(one, str)))
+
+
+def _at_once(
+    model: ir.Model, answer: Answer, b: Mapping[str, Array], name: str, known: Known
+) -> OutputCheck | str | _Case:
+    """What can be said of an output without another evaluation; the open case where that fails."""
+    a = answer.outputs[name]
+    if name not in b:
+        return OutputCheck.failed(name, a, "B gives no such element")
+    if odd := unlike(a, b[name]):
+        return OutputCheck.failed(name, a, odd)
+    if same(a, b[name]).all():
+        return OutputCheck(name, a.dtype.name, a.shape)
+    if not is_floating(a.dtype):
+        return f"{name!r} holds no floats and differs, as it may where values tie"
+    if not np.isfinite(a).all():
+        return f"A gives NaN or infinities in {name!r}"
     itself = Reference(answer.outputs, "", independent=False)
-    for name in names:
-        a = answer.outputs[name]
-        reason = _hopeless(name, a, b)
-        if name not in b:
-            checks.append(OutputCheck.failed(name, a, "B gives no such element"))
-        elif unlike(a, b[name]):
-            checks.append(OutputCheck.failed(name, a, unlike(a, b[name])))
-        elif reason:
-            told.append(reason)
-        elif not is_floating(a.dtype):
-            checks.append(OutputCheck(name, a.dtype.name, a.shape))
-        else:
-            usual = known.outputs.get(name, Ordinary())
-            case = _Case(name, a, b[name], usual, noise(model, answer, itself, name))
-            quick = _quick(case)
-            checks += [quick] if quick else []
-            open_cases += [] if quick else [case]
-    if not open_cases:
-        return Finding(tuple(checks), QUICK, tuple(told))
-    against = against or reference(model, answer, known.engine)
-    if not (against.independent or known.engine.startswith(NUMPY)):
-        return Finding(tuple(checks), QUICK, (*told, f"compared with {against.told}"))
-    lucky = not _varies(answer.feed)
-    drawn = draws(model, answer, known.seed, lucky=lucky)
-    for found in _settled(open_cases, against.outputs, drawn):
-        checks += [found] if isinstance(found, OutputCheck) else []
-        told += [found] if isinstance(found, str) else []
-    return Finding(tuple(checks), STRICT, tuple(told))
+    ordinary = known.outputs.get(name, Ordinary())
+    case = _Case(name, a, b[name], ordinary, noise(model, answer, itself, name))
+    # A's noise on ordinary inputs, but neither less than a rounding nor so much that A is unsound.
+    usual = min(max(ordinary.noise, case.noise.unit), _USUAL * case.noise.unit)
+    bound = np.full(a.shape, FACTOR * usual * _top(a))
+    check = within(name, a, b[name], a.astype(np.float64), bound)
+    return check if check.used <= 1 else case
 
 
-def _judgeable(x: Array) -> bool:
-    return is_floating(x.dtype) and x.size > 0 and bool(np.isfinite(x).all())
+def _tops(answer: Answer) -> Iterator[tuple[str, float]]:
+    """The largest value of each output of finite floats that is not all zero."""
+    for name, x in answer.outputs.items():
+        if is_floating(x.dtype) and np.isfinite(x).all() and _top(x) > 0:
+            yield name, _top(x)
 
 
 def _top(x: Array) -> float:
     return float(np.abs(x.astype(np.float64)).max(initial=0))
-
-
-def _hopeless(name: str, a: Array, b: Mapping[str, Array]) -> str:
-    """Why nothing can be said of an output that both give; empty if it can."""
-    if name not in b or unlike(a, b[name]) or same(a, b[name]).all():
-        return ""
-    if not is_floating(a.dtype):
-        return f"{name!r} holds no floats and differs, as it may where values tie"
-    return "" if np.isfinite(a).all() else f"A gives NaN or infinities in {name!r}"
-
-
-def _quick(case: _Case) -> OutputCheck | None:
-    """The check by what is usual; None where that does not pass."""
-    if same(case.a, case.b).all():
-        return OutputCheck(case.name, case.a.dtype.name, case.a.shape)
-    unit = case.noise.unit
-    usual = min(max(case.ordinary.noise, unit), _USUAL * unit)
-    bound = np.full(case.a.shape, FACTOR * usual * _top(case.a))
-    check = _check(case, case.a.astype(np.float64), bound)
-    return check if check.used <= 1 else None
-
-
-def _check(case: _Case, target: Array, bound: Array) -> OutputCheck:
-    a, b = case.a.astype(np.float64), case.b.astype(np.float64)
-    error = np.where(np.isfinite(b), np.abs(b - target), np.inf)
-    used = np.zeros(a.shape)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        np.divide(error, bound, out=used, where=error > 0)
-    finite = np.where(np.isfinite(error), error, 0.0)
-    return OutputCheck(
-        case.name,
-        case.a.dtype.name,
-        case.a.shape,
-        max_abs_error=float(finite.max(initial=0)),
-        error_of_a=float(np.abs(a - target).max(initial=0)),
-        bound=float(bound.max(initial=0)),
-        used=float(used.max(initial=0)),
-        element=described(error, used, a, b, target, bound),
-        shares=shares(used),
-    )
 
 
 def _settled(
@@ -222,8 +192,9 @@ def _failed(found: OutputCheck | str) -> bool:
 
 def _widened(size: Array, draw: Array, target: Array) -> Array:
     """The noise with one more draw of it; without end where that is another kind of answer."""
-    fits = draw.shape == target.shape and np.isfinite(draw).all()
-    return np.maximum(size, np.abs(draw - target)) if fits else np.full(size.shape, np.inf)
+    if draw.shape != target.shape or not np.isfinite(draw).all():
+        return np.full(size.shape, np.inf)
+    return np.asarray(np.maximum(size, np.abs(draw - target)))
 
 
 def _varies(feed: Feed) -> bool:
@@ -237,8 +208,7 @@ def draws(
     rng = np.random.default_rng([seed, 4])
     for _ in range(_DRAWS):
         try:
-            longest = _SLOWER * time_limit(model)
-            yield disturbed(model, answer.feed.inputs, rng, longest, lucky)
+            yield disturbed(model, answer.feed.inputs, rng, patience(model), lucky)
         except (OnebyoneError, MemoryError):
             return
 
@@ -250,6 +220,8 @@ def _strictly(case: _Case, target: Array, size: Array) -> OutputCheck | str:
         return f"A itself loses more than half of the digits of {case.name!r}"
     # A few numbers can all have little noise by chance; see `bound.limits`.
     depth = math.sqrt(case.noise.depth) if size.size < SAMPLES else 1.0
-    limit = LOSABLE * max(float(size.max(initial=0)), depth * unit * top, floor)
-    check = _check(case, target, np.full(target.shape, limit))
-    return check if check.used <= 1 else replace(check, reason=FURTHER)
+    limit = _LOSABLE * max(float(size.max(initial=0)), depth * unit * top, floor)
+    check = within(case.name, case.a, case.b, target, np.full(target.shape, limit))
+    if check.used > 1:
+        return replace(check, reason=_FURTHER)
+    return check

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from onebyone.engines.unoptimised import Array
+from onebyone.algebra.weights import Array
 from onebyone.verify.bound import Noise, limits
 from onebyone.verify.certificate import OutputCheck
 from onebyone.verify.judge import judge
@@ -51,6 +51,7 @@ def ties(a: ir.Model, b: ir.Model) -> dict[str, Tie]:
         if one is None or other is None or _attributes(one) != _attributes(other):
             continue
         in_a, in_b = one.inputs[0], other.inputs[0]
+        # What a caller gives is the same to the last bit in both: there no tie is a rounding.
         if in_a is not None and in_b is not None and not in_a.is_graph_input():
             axis, keepdims, *_ = _attributes(one)
             name = str(value.name)
@@ -61,18 +62,17 @@ def ties(a: ir.Model, b: ir.Model) -> dict[str, Tie]:
 def _search(value: ir.Value) -> ir.Node | None:
     """The ArgMax or ArgMin that a value comes from, through casts."""
     node = value.producer()
-    while node is not None and node.op_type in ("Cast", "Identity"):
-        source = node.inputs[0]
-        node = None if source is None else source.producer()
-    return node if node is not None and node.op_type in ("ArgMax", "ArgMin") else None
+    while node is not None and node.op_type in ("Cast", "Identity") and node.inputs[0]:
+        node = node.inputs[0].producer()
+    if node is None or node.op_type not in ("ArgMax", "ArgMin"):
+        return None
+    return node
 
 
 def _attributes(node: ir.Node) -> tuple[int, int, int, str]:
-    def number(name: str, default: int) -> int:
-        return node.attributes[name].as_int() if name in node.attributes else default
-
-    axis, keepdims = number("axis", 0), number("keepdims", 1)
-    return axis, keepdims, number("select_last_index", 0), node.op_type
+    """What both models have to search by: the axis, what is kept of it, which of equal ones."""
+    number = node.attributes.get_int
+    return number("axis", 0), number("keepdims", 1), number("select_last_index", 0), node.op_type
 
 
 def exposed(model: ir.Model, names: Iterable[str]) -> ir.Model:
@@ -111,6 +111,7 @@ def settled(
     searched = judge(f"what {tie.output} is searched in", a[tie.in_a], b[tie.in_b], values, noise)
     if not searched.passed or a[tie.output].shape != b[tie.output].shape:
         return check
+    # Each of the two values is known within the limit, so a tie may look twice as far apart.
     gap = np.abs(_at(values, a[tie.output], tie) - _at(values, b[tie.output], tie))
     limit = float(limits(values, noise).max())
     if np.any(gap > 2 * limit):
@@ -122,6 +123,8 @@ def settled(
 
 
 def _at(values: Array, index: Array, tie: Tie) -> Array:
+    """The values at the places that a model names."""
     axis = tie.axis % values.ndim
-    places = index if tie.keepdims else np.expand_dims(index, axis)
-    return np.take_along_axis(values, places.astype(np.int64), axis)
+    if not tie.keepdims:
+        index = np.expand_dims(index, axis)
+    return np.take_along_axis(values, index.astype(np.int64), axis)

@@ -13,11 +13,11 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.weights import Array
 from onebyone.engines.inputs import Feed, chosen_shapes, random_inputs
-from onebyone.engines.unoptimised import Array
 from onebyone.graph.ops.call import is_floating
 from onebyone.graph.shapes import Sizes
-from onebyone.verify.bound import unit_roundoff
+from onebyone.verify.bound import UNITS
 from onebyone.verify.cancel import Cancellation, added_inputs, cancellations
 
 __all__ = ["VARIED", "affordable", "bases", "general", "pointed", "smallest"]
@@ -44,11 +44,11 @@ def bases(model: ir.Model, sizes: Sizes, drawn: Sequence[Feed], seed: int) -> It
     yield from sorted((feed for feed in drawn if feed.kind != "given"), key=_elements)
 
 
-def smallest(model: ir.Model, sizes: Sizes, seed: int) -> Feed | None:
-    """Ordinary numbers of the extreme of the shapes: one along each free axis; None without any."""
+def smallest(model: ir.Model, sizes: Sizes, seed: int) -> Iterator[Feed]:
+    """Ordinary numbers of the extreme of the shapes: one along each free axis; none without any."""
     shapes = chosen_shapes(model, sizes, 1)
-    rng = np.random.default_rng([seed, 3])
-    return None if shapes is None else Feed("size 1", random_inputs(model, shapes, rng))
+    if shapes is not None:
+        yield Feed("size 1", random_inputs(model, shapes, np.random.default_rng([seed, 3])))
 
 
 def affordable(model: ir.Model, base: Feed, ordinary: Sequence[Feed]) -> int:
@@ -78,8 +78,10 @@ def general(model: ir.Model, base: Feed, seed: int) -> Iterator[Feed]:
     added = added_inputs(model.graph)
     kinds = {**_KINDS, "offset": _offset(_coarsest(model, base))}
     for kind, make in kinds.items():
+        # The most negative number is what masks hold: only what is added may be one.
         where = added if kind == "smallest float" else base.inputs.keys()
         changed = {n: make(x, rng) for n, x in base.inputs.items() if n in where}
+        # An input that a kind does not concern comes back as it is.
         changed = {n: x for n, x in changed.items() if x is not base.inputs[n]}
         if changed:
             yield Feed(kind, {**base.inputs, **changed})
@@ -154,12 +156,9 @@ def _offset(unit: float) -> Make:
 
 def _coarsest(model: ir.Model, base: Feed) -> float:
     """The unit roundoff of the coarsest float among inputs and weights."""
-    stored = [v.dtype for v in model.graph.initializers.values() if v.dtype in _FLOATS]
-    kinds = [*(k.numpy() for k in stored if k), *(x.dtype for x in base.inputs.values())]
-    return max((unit_roundoff(kind) for kind in kinds if is_floating(kind)), default=2.0**-24)
-
-
-_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
+    given = (ir.DataType.from_numpy(x.dtype) for x in base.inputs.values())
+    stored = (value.dtype for value in model.graph.initializers.values())
+    return max((UNITS[kind] for kind in (*given, *stored) if kind in UNITS), default=2.0**-24)
 
 
 def _image(x: Array, rng: np.random.Generator) -> Array:

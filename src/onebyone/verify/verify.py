@@ -21,6 +21,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from onebyone.algebra.weights import Array
 from onebyone.engines.engine import EngineRefuses
 from onebyone.engines.inputs import (
     Feed,
@@ -29,7 +30,7 @@ from onebyone.engines.inputs import (
     given_inputs,
     random_inputs,
 )
-from onebyone.engines.unoptimised import Array, Run
+from onebyone.engines.unoptimised import Run
 from onebyone.errors import CheckFailed, UsageError
 from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate
@@ -39,8 +40,10 @@ from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, name_inputs, shapes_of
 from onebyone.verify.answers import (
     Answer,
-    Opened,
+    Asked,
+    Question,
     Reference,
+    Runtime,
     noise,
     original,
     reference,
@@ -61,7 +64,6 @@ __all__ = ["Certificate", "OutputCheck", "Trial", "verify"]
 
 Source = str | os.PathLike[str] | onnx.ModelProto | ir.Model
 Progress = Callable[[str, int, int], None]
-Asked = tuple[list[Answer], list[str]]
 
 
 def verify(
@@ -105,16 +107,16 @@ def verify(
     sizes = _sizes(first, shapes, data)
     feeds = _feeds(first, sizes, data, seed)
 
-    def question(run: Run, answers: Sequence[Answer], engine: str) -> Asked:
-        return ask(first, sizes, run, answers, engine, seed)
+    def question(run: Run, answers: Sequence[Answer], runtime: Runtime) -> Asked:
+        return ask(first, sizes, run, answers, runtime, seed)
 
-    certificate, fed_to_a, opened = _compared(first, second, feeds, question, seed, progress)
+    certificate, fed_to_a, runtime = _compared(first, second, feeds, question, seed, progress)
     certificate = replace(certificate, told=sizes.told)
-    picked = [] if certificate.passed else choices(first, second)
-    if not picked:
+    if certificate.passed or not (picked := choices(first, second)):
         return certificate
+    # Two TopKs may order what ties in two ways: the models get a second chance with the same order.
     try:
-        shared = _of_same_choices(first, second, picked, fed_to_a, opened, seed, progress)
+        shared = _of_same_choices(first, second, picked, fed_to_a, runtime, seed, progress)
     except (EngineRefuses, CannotEvaluate, CheckFailed, UsageError):
         return certificate
     if not shared.passed:
@@ -127,16 +129,16 @@ def _of_same_choices(
     second: ir.Model,
     picked: Sequence[str],
     feeds: tuple[list[Feed], list[Feed]],
-    opened: Opened,
+    runtime: Runtime,
     seed: int,
     progress: Progress | None,
 ) -> Certificate:
     """The comparison with the places that A's TopKs pick given to both models."""
     given = {name: f"places picked as {name}" for name in picked}
-    with opened(exposed(first, picked)) as run:
+    with runtime.opened(exposed(first, picked)) as run:
         ordinary, trouble = ([_with_places(feed, run, given) for feed in some] for some in feeds)
 
-    def question(run: Run, answers: Sequence[Answer], engine: str) -> Asked:
+    def question(run: Run, answers: Sequence[Answer], runtime: Runtime) -> Asked:
         return answered(trouble, run)
 
     one, other = parted(first, picked), parted(second, picked)
@@ -161,37 +163,30 @@ def _compared(
     first: ir.Model,
     second: ir.Model,
     feeds: Sequence[Feed],
-    question: Callable[[Run, Sequence[Answer], str], Asked],
+    question: Question,
     seed: int,
     progress: Progress | None,
-) -> tuple[Certificate, tuple[list[Feed], list[Feed]], Opened]:
+) -> tuple[Certificate, tuple[list[Feed], list[Feed]], Runtime]:
     """The certificate, the inputs that A takes, ordinary ones and others, and what runs them.
 
     `question` asks A, in the engine, on the others.
     """
+    # What an ArgMax is searched in becomes an output of both, and is judged where places differ.
     pairs = ties(first, second)
     declared = {str(value.name) for value in first.graph.outputs}
     hidden = {pair.in_a for pair in pairs.values()} - declared
     first = exposed(first, (pair.in_a for pair in pairs.values()))
     second = exposed(second, (pair.in_b for pair in pairs.values()))
     step = _steps(progress, 3 * len(feeds))
-    asked: list[Answer] = []
-    unproved: list[str] = []
-
-    def then(run: Run, answers: Sequence[Answer], engine: str) -> None:
-        more, untold = question(run, answers, engine)
-        asked.extend(more)
-        unproved.extend(untold)
-
-    found, skipped, opened, engine = original(first, feeds, seed, step, then)
+    found, skipped, runtime, (asked, unproved) = original(first, feeds, seed, step, question)
     references = []
     for answer in found:
-        references.append(reference(first, answer, engine))
+        references.append(reference(first, answer, runtime))
         step()
-    known = Known(usual(first, found, references, asked), engine, seed)
+    known = Known(usual(first, found, references, asked), runtime, seed)
     trials = []
     with ExitStack() as stack:
-        run = _entered(stack, opened, second)
+        run = _entered(stack, runtime, second)
         for answer, against in zip(found, references, strict=True):
             names = [name for name in answer.outputs if name not in hidden]
             checks = _checks(run, first, names, answer, against, pairs, known)
@@ -202,14 +197,14 @@ def _compared(
     trials, outside = _in_the_domain(trials)
     certificate = Certificate(
         tuple(trials),
-        engine,
+        runtime.name,
         seed,
         (*skipped, *outside),
         trouble=tuple(trouble),
         unproved=(*unproved, *unknown),
     )
     taken = [answer.feed for answer in found], [answer.feed for answer in asked]
-    return certificate, taken, opened
+    return certificate, taken, runtime
 
 
 def _in_the_domain(trials: Sequence[Trial]) -> tuple[list[Trial], list[str]]:
@@ -284,7 +279,9 @@ def _feeds(
     model: ir.Model, sizes: Sizes, data: Mapping[str, Array] | None, seed: int
 ) -> list[Feed]:
     """The caller's data, the nominal sizes, and other sizes where some are free."""
-    feeds = [] if data is None else [Feed("given", given_inputs(model, data))]
+    feeds = []
+    if data is not None:
+        feeds.append(Feed("given", given_inputs(model, data)))
     rng = np.random.default_rng(seed)
     try:
         feeds.append(Feed("random", random_inputs(model, sizes.inputs, rng)))
@@ -298,10 +295,10 @@ def _feeds(
     return feeds
 
 
-def _entered(stack: ExitStack, opened: Opened, b: ir.Model) -> Run:
+def _entered(stack: ExitStack, runtime: Runtime, b: ir.Model) -> Run:
     """B where A ran; if it cannot even start there, it is not the same model."""
     try:
-        return stack.enter_context(opened(b))
+        return stack.enter_context(runtime.opened(b))
     except EngineRefuses as error:
         raise CheckFailed(f"A runs and B does not: {error}") from error
 
@@ -327,6 +324,7 @@ def _checks(
             yield OutputCheck.failed(name, a[name], "B gives no such element")
             continue
         check = _judged(model, name, b, answer, against)
+        # Before B is found guilty, more of A's noise is looked at where little was seen of it.
         finer = against.independent and a[name].dtype != np.float64
         if not (check.passed or check.undecided or finer):
             rounded = rounded or _with_own_roundings(model, answer, known)
@@ -366,9 +364,11 @@ def _as_given(
     """
     if not (check.passed or check.undecided):
         return check
-    closer = strict(model, answer, b, [check.name], known, against).checks
-    told = next((c for c in closer if check.undecided or not c.passed), check)
-    return told if told is check else replace(told, constant=False)
+    for closer in strict(model, answer, b, [check.name], known, against).checks:
+        # What passed is taken back where it fails here; what was left open takes this answer.
+        if check.undecided or not closer.passed:
+            return closer
+    return check
 
 
 def _judged(

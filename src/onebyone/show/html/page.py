@@ -86,11 +86,7 @@ def save(text: str, path: str | os.PathLike[str]) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    try:
-        replace(path, text.encode("utf-8"))
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise UsageError(f"cannot write {path}: {reason}; choose another path") from error
+    replace(path, text.encode("utf-8"))
 
 
 def is_page(path: Path) -> bool:

@@ -79,7 +79,8 @@ class Meanings:
     def key(self, record: Record, numbers: dict[ir.Value, int]) -> Hashable:
         """What describes the results of a node."""
         operands = tuple(self.of(v, numbers) for v in (*record.inputs, *record.captured))
-        drawn = id(record.node) if operator_of(record.node).is_random else 0
+        # Two nodes that draw random numbers draw others, however alike they are.
+        drawn = operator_of(record.node).is_random and id(record.node)
         outputs = len(record.outputs)
         return record.domain, record.op_type, record.said, drawn, outputs, operands
 
@@ -109,24 +110,28 @@ def claims(
         moved: values that are there with another meaning, which their shapes do not tell.
     """
     m = Meanings()
+    # Numbers for all that was there; equal ones for what was computed twice.
     for record in old.records.values():
         key = m.key(record, m.old)
         m.old.update({v: m.number((key, k)) for k, v in enumerate(record.outputs)})
     standing, changed = set(m.old.values()), set[ir.Value | None]()
     for record in new.records.values():
         before = old.records.get(record.node)
+        # Most nodes stand as they stood: nothing is compared for them.
         if before is record and changed.isdisjoint((*record.inputs, *record.captured)):
             m.stay(record)
             continue
+        # A node that stayed and reads another value claims that this one means the same.
         for o, n in zip(before.inputs, record.inputs, strict=False) if before else ():
             if o is None or n is None or m.same(o, n):
                 continue
-            if _replaces(n, o, old, new, moved):
+            if o in old.makers and _stands_for(n, o, old, new, moved):
                 yield Claim(o, n), m
                 m.join(o, n)
         if before is not None and _stayed(before, record, m):
             m.stay(record)
             continue
+        # A new one: its results may be known, and are claimed where they took a name over.
         key = m.key(record, m.new)
         for k, v in enumerate(record.outputs):
             m.new.setdefault(v, m.number((key, k)))
@@ -139,6 +144,7 @@ def claims(
                 m.join(partner, v)
             if partner is not v or not m.same(v, v):
                 changed.add(v)
+    # Whatever became of the rest, the outputs have to mean what they meant.
     for o, n in zip(old.outputs, new.outputs, strict=True):
         if not m.same(o, n):
             yield Claim(o, n), m
@@ -169,15 +175,6 @@ def _stands_for(
     """Whether two values may be the same: they look alike, and nobody said that one has moved."""
     alike = is_float(n) and str(old.shape(o)) == str(new.shape(n))
     return alike and n not in moved and o not in moved
-
-
-def _replaces(
-    n: ir.Value, o: ir.Value, old: Snapshot, new: Snapshot, moved: Collection[ir.Value]
-) -> bool:
-    """Whether what a node reads now may be the same as what it read before."""
-    if o not in old.makers:
-        return False
-    return _stands_for(n, o, old, new, moved)
 
 
 def _is_constant(value: ir.Value) -> bool:

@@ -78,10 +78,10 @@ def own_shapes(piece: Piece, sizes: Sizes) -> Shapes | None:
     shapes: dict[int, tuple[int, ...]] = {}
     for number, (side, value) in piece.border.items():
         dims = side.graph.shape(value)
-        known = [sizes.size(d) for d in dims] if dims is not None else [None]
-        if None in known:
+        known = [n for d in dims or () if (n := sizes.size(d)) is not None]
+        if dims is None or len(known) < len(dims):
             return None
-        shapes[number] = tuple(n for n in known if n is not None)
+        shapes[number] = tuple(known)
     return Shapes(shapes)
 
 
@@ -90,11 +90,13 @@ def small_shapes(piece: Piece, own: Shapes) -> Shapes | None:
     records = [(side, record) for side in piece.sides for record in side.records]
     if any(record.op_type in _PICKING for _, record in records):
         return None
+    # Sizes of weights are of channels and kernels: a position of the same size stays, too.
     met = {n for _, record in records for n in _met(record)}
     stay = {-1, 0, 1, *(n for side, record in records for n in _placed(side, record))}
     shapes = [(own.given[k], _axis(side, v)) for k, (side, v) in piece.border.items()]
     shapes += [(_target(r), side.graph.axes.get(r.outputs[0])) for side, r in records]
     free = {n for shape, axis in shapes for n in _positions(shape, axis, met)} - stay
+    # Twice the reach, so that there are positions that padding does not touch.
     least = max([_FEWEST, *(2 * _reach(record) for _, record in records)])
     strided = any(r.op_type in _STRIDING and _strides(r) for _, r in records)
     found = _smaller(sorted(free), least, strided)
@@ -107,7 +109,9 @@ def small_shapes(piece: Piece, own: Shapes) -> Shapes | None:
 
     border = piece.border.items()
     given = {k: small(own.given[k], _axis(side, value)) for k, (side, value) in border}
-    return Shapes(given, small) if given != own.given else None
+    if given == own.given:
+        return None
+    return Shapes(given, small)
 
 
 def _axis(side: Side, value: ir.Value) -> int | None:
@@ -133,6 +137,7 @@ def _smaller(free: list[int], least: int, strided: bool) -> dict[int, int]:
     """A small size for each: products stay products, and multiples multiples if one strides."""
     small: dict[int, int] = {}
     for k, n in enumerate(free):
+        # A product of two sizes: of positions that are flattened, say. The squarest pair is meant.
         pairs = [(abs(a - n // a), a) for a in small if n % a == 0 and n // a in small]
         whole = [a for a in small if strided and n % a == 0 and n // a <= 8]
         if pairs:
@@ -140,9 +145,13 @@ def _smaller(free: list[int], least: int, strided: bool) -> dict[int, int]:
             small[n] = small[a] * small[n // a]
         elif whole:
             small[n] = n // whole[-1] * small[whole[-1]]
+        elif strided:
+            # What eight divides is halved up to three times by those that stride: it stays so.
+            step = gcd(n, 8)
+            small[n] = min(n, -(-least // step) * step)
         else:
-            step = gcd(n, 8) if strided else 1
-            small[n] = min(n, -(-(least + (0 if strided else k)) // step) * step)
+            # Each another size, so that an axis in the place of another one shows.
+            small[n] = min(n, least + k)
     return small
 
 
@@ -172,16 +181,17 @@ def _placed(side: Side, record: Record) -> Iterator[int]:
         if not tensor.dtype.is_floating_point():
             yield from _met(record)
             continue
-        dims = tensor.shape.numpy()
-        skipped = None if axis is None or out is None else axis - out.rank() + len(dims)
-        yield from (n for k, n in enumerate(dims) if k != skipped)
+        dims, channels = tensor.shape.numpy(), -1
+        if axis is not None and out is not None:
+            channels = axis - out.rank() + len(dims)  # broadcast: axes are aligned at the last
+        yield from (n for k, n in enumerate(dims) if k != channels)
 
 
 def _target(record: Record) -> tuple[int, ...]:
     """The sizes that a node asks for by a constant."""
     wanted = TARGETS.get(record.op_type)
-    found = [tensor.numpy() for at, tensor in _constants(record) if at == wanted]
-    return tuple(int(n) for n in found[0]) if found else ()
+    lists = (tensor.numpy() for at, tensor in _constants(record) if at == wanted)
+    return tuple(int(n) for n in next(lists, ()))
 
 
 def _reach(record: Record) -> int:
@@ -217,12 +227,13 @@ def fits(piece: Piece, sizes: Sizes) -> bool:
 
 def _work(record: Record) -> int:
     """What one number of a result costs, in numbers: a product of many terms more than one."""
-    weight = record.inputs[1] if len(record.inputs) > 1 else None
-    if record.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or weight is None:
+    if record.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
         return 1
-    dims = [n for n in weight.shape or () if isinstance(n, int)]
-    terms = int(np.prod(dims[1:] if record.op_type == "Conv" else dims[:1]))
-    return 1 + terms // 64
+    weight = record.inputs[1]
+    dims = [n for n in (weight and weight.shape) or () if isinstance(n, int)]
+    # A Conv's weight has the outputs first, the others what is summed over.
+    summed = slice(1, None) if record.op_type == "Conv" else slice(1)
+    return 1 + int(np.prod(dims[summed])) // 64
 
 
 def drawn(
@@ -233,9 +244,10 @@ def drawn(
     for number, (_, value) in sorted(piece.border.items()):
         shape = shapes.given[number]
         if is_float(value) or value.dtype is None:
-            x = _normal(rng, shape)
-            given[number] = np.abs(x) + 0.5 if positive else x
-        else:
+            given[number] = _normal(rng, shape)
+            if positive:
+                given[number] = np.abs(given[number]) + 0.5
+        else:  # 0 and 1 are conditions, and the most modest indices
             given[number] = rng.integers(0, 2, shape).astype(_kind(value))
     return given
 

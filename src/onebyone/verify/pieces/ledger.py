@@ -44,13 +44,11 @@ class Ledger:
     ) -> list[Proved]:
         """Prove what was done since the last step; the arguments are those of `prove`."""
         now = snapshot(self.graph, self.last)
-        found = (
-            list(prove(self.last, now, self.sizes, moved, left, small, rounds))
-            if self.proves
-            else []
-        )
+        pieces = []
+        if self.proves:
+            pieces = list(prove(self.last, now, self.sizes, moved, left, small, rounds))
         self.last = now
-        return found
+        return pieces
 
     def proofs(
         self, pieces: Sequence[Proved], rewrites: Sequence[Collection[str]]

@@ -118,12 +118,14 @@ class Piece:
             for number, (side, value) in self.border.items()
             if (place := self._place(side, value)) is not None
         ]
-        return max(made)[2] if made else None
+        return max(made, default=(False, 0, None))[2]
 
     def _place(self, side: Side, value: ir.Value) -> int | None:
         """Where a value is computed, in the old graph if it was there."""
-        graph = self.old.graph if value in self.old.graph.makers else side.graph
-        return graph.places[graph.makers[value].node] if value in graph.makers else None
+        for graph in (self.old.graph, side.graph):
+            if value in graph.makers:
+                return graph.places[graph.makers[value].node]
+        return None
 
     @property
     def names(self) -> frozenset[str]:
@@ -166,6 +168,8 @@ class _Walk:
             if value.const_value is None or value.is_graph_input():
                 self.border[value] = self.number(value)
             return
+        # Floats that mean the same on both sides may be any numbers; integers may be indices and
+        # sizes, so they are computed.
         number = self.number(value)
         given = number in self.known and number not in self.opened
         if given and (is_float(value) or value.dtype is None):

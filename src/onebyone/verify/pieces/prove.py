@@ -21,6 +21,7 @@ from onebyone.graph.evaluate import CannotEvaluate, Run, outputs_of
 from onebyone.graph.magnitude import Sized, magnitudes
 from onebyone.graph.ops.call import is_floating
 from onebyone.graph.shapes import Sizes
+from onebyone.verify.bound import UNITS
 from onebyone.verify.pieces.claims import Claim, Meanings, claims
 from onebyone.verify.pieces.draw import Shapes, drawn, fits, own_shapes, small_shapes
 from onebyone.verify.pieces.piece import Piece, Side, Small, piece
@@ -75,9 +76,9 @@ def prove(
         small: whether the pieces are the same for fewer positions.
         rounds: whether what was computed from constants was rounded to their type.
     """
-    terms = _Terms(sizes, left, rounds)
+    terms = _Terms(sizes, left, rounds, small)
     for claim, m in claims(old, new, moved):
-        yield _proved(claim, m, old, new, terms, small)
+        yield _proved(claim, m, old, new, terms)
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,10 @@ class _Terms:
     sizes: Sizes
     left: float
     rounds: bool
+    small: bool
 
 
-def _proved(
-    claim: Claim,
-    m: Meanings,
-    old: Snapshot,
-    new: Snapshot,
-    terms: _Terms,
-    small: bool,
-) -> Proved:
+def _proved(claim: Claim, m: Meanings, old: Snapshot, new: Snapshot, terms: _Terms) -> Proved:
     """On pieces that begin further and further back, until the claim holds.
 
     Values that were taken as given may hang together: a map is the same as two for what one of them
@@ -104,12 +99,15 @@ def _proved(
     """
     names = piece(claim, m, old, new).names
     told: list[str] = []
-    for few in (small, not small):
+    # Few positions are fast, but not every piece has a smaller one that says as much.
+    for few in (terms.small, not terms.small):
         judged = partial(_judged, terms=terms, few=few)
         proof = _nearest(claim, m, old, new, judged)
+        # What differs at few positions may hang on sizes that were made smaller.
         if proof.holds or (proof.holds is False and not few):
             return Proved(names, proof)
-        told += [f"at few positions {proof.reason}" if few else proof.reason] * bool(proof.reason)
+        if proof.reason:
+            told.append("at few positions " * few + proof.reason)
     return Proved(names, Proof(None, reason="; ".join(told)))
 
 
@@ -121,6 +119,8 @@ def _nearest(
     while True:
         found = piece(claim, m, old, new, opened)
         last = None if len(opened) == MAX_OPENED else found.last
+        # A lopsided piece is given two values that hang together as if they did not: it would
+        # differ, so that evaluating it tells nothing.
         if last is None or not found.lopsided:
             proof = judged(found)
             if proof.holds is not False or last is None:
@@ -135,14 +135,19 @@ def _judged(found: Piece, terms: _Terms, few: bool) -> Proof:
             if record.captured or any(_holds_graph(a) for a in record.attributes):
                 return Proof(None, reason=f"{record.op_type} {record.name!r} holds a graph")
     name = found.new.target.name
-    sizes = terms.sizes if few or fits(found, terms.sizes) else terms.sizes.smaller
-    own = own_shapes(found, sizes)
-    if own is None:
-        return Proof(None, reason=f"a size next to {name!r} is unknown")
-    shapes = small_shapes(found, own) if few else own
+    sizes = terms.sizes
     if not few and not fits(found, sizes):
+        sizes = sizes.smaller
+    shapes = own_shapes(found, sizes)
+    if shapes is None:
+        return Proof(None, reason=f"a size next to {name!r} is unknown")
+    if few:
+        shapes = small_shapes(found, shapes)
+    elif not fits(found, sizes):
         return Proof(None, reason=f"what computes {name!r} is too large to be evaluated")
-    return Proof(None) if shapes is None else _evaluated(found, shapes, terms)
+    if shapes is None:  # what would say why is asked at the piece's own sizes
+        return Proof(None)
+    return _evaluated(found, shapes, terms)
 
 
 def _holds_graph(attribute: ir.Attr) -> bool:
@@ -167,14 +172,16 @@ def _compared(
 ) -> Proof | None:
     order = sorted(given)
     result = _value(found.new, given, small)
-    if terms.rounds:  # most of what is simplified gives the very same numbers
-        same = _value(found.old, given, small)
-        if _equal(same, result):
-            return Proof(True, 0.0)
+    # Most of what is simplified gives the very same numbers: then no magnitudes are needed.
+    if terms.rounds and _equal(_value(found.old, given, small), result):
+        return Proof(True)
     before, inputs = found.old.built(order, small)
     (reference,) = magnitudes(before, {inputs[k]: given[k] for k in order})
-    spread = terms.left * sum(map(_longest, given.values())) if terms.left else 0.0
-    share = TOLERANCE + (4 * _unit(found) if terms.rounds else 0)
+    spread, share = 0.0, TOLERANCE
+    if terms.left:
+        spread = terms.left * sum(map(_longest, given.values()))
+    if terms.rounds:  # what was computed from constants was rounded, more than once
+        share += 4 * _unit(found)
     return _judgement(found, reference, result, share, spread)
 
 
@@ -199,15 +206,7 @@ def _unit(found: Piece) -> float:
     """The unit roundoff of the coarsest float type in a piece."""
     records = [record for side in found.sides for record in side.records]
     values = [v for r in records for v in (*r.inputs, *r.outputs) if v is not None]
-    return max((_UNITS[v.dtype] for v in values if v.dtype in _UNITS), default=0.0)
-
-
-_UNITS = {
-    ir.DataType.DOUBLE: 2.0**-53,
-    ir.DataType.FLOAT: 2.0**-24,
-    ir.DataType.FLOAT16: 2.0**-11,
-    ir.DataType.BFLOAT16: 2.0**-8,
-}
+    return max((UNITS[v.dtype] for v in values if v.dtype in UNITS), default=0.0)
 
 
 def _judgement(
@@ -219,21 +218,26 @@ def _judgement(
     if r.shape != y.shape:
         return Proof(False, np.inf, f"{name!r} is of shape {y.shape} where {r.shape} was")
     if not is_floating(r.dtype):
-        same = np.array_equal(r, y)
-        return Proof(same, 0.0, "" if same else f"{name!r} has other numbers")
+        if np.array_equal(r, y):
+            return Proof(True)
+        return Proof(False, reason=f"{name!r} has other numbers")
     known = np.isfinite(r) & np.isfinite(y)
     if r.size and not known.any():
         return None
     if not r.size:
         return Proof(None, reason=f"{name!r} is empty")
+    # Where one side is no number the other has to be the same: an infinity of its sign, or NaN.
     odd = ~known & (r != y) & ~(np.isnan(r) & np.isnan(y))
     error = np.abs(np.where(known, y, 0) - np.where(known, r, 0))
+    # The least number keeps 0 / 0 away where both sides are exactly zero.
     bound = share * np.where(np.isfinite(size), size, 0) + spread + 1e-300
     used = float((error / bound).max())
-    if used <= 1 and not odd.any():
+    if odd.any():
+        return Proof(False, used, f"{name!r} is infinite or NaN elsewhere")
+    if used <= 1:
         return Proof(True, used)
     told = f"{name!r} differs by {float(error.max()):.2g}, {used:.2g} times its bound"
-    return Proof(False, used, f"{name!r} is infinite or NaN elsewhere" if odd.any() else told)
+    return Proof(False, used, told)
 
 
 def _longest(x: Array) -> float:

@@ -115,33 +115,20 @@ def snapshot(graph: ir.Graph, last: Snapshot | None = None) -> Snapshot:
 
 
 def _record(node: ir.Node, graph: ir.Graph, last: Record | None) -> Record:
-    attributes, inputs = tuple(node.attributes.values()), tuple(node.inputs)
+    attributes = tuple(node.attributes.values())
     captured = tuple(dict.fromkeys(_captured(attributes, graph)))
-    stands = last is not None and (inputs, tuple(node.outputs), attributes, captured) == (
-        last.inputs,
-        last.outputs,
-        last.attributes,
-        last.captured,
-    )
-    if last is not None and stands:
+    stands = tuple(node.inputs), tuple(node.outputs), attributes, captured
+    if last is not None and stands == (last.inputs, last.outputs, last.attributes, last.captured):
         return last
-    return Record(
-        node,
-        name_of(node),
-        node.domain,
-        node.op_type,
-        inputs,
-        tuple(node.outputs),
-        attributes,
-        captured,
-    )
+    return Record(node, name_of(node), node.domain, node.op_type, *stands)
 
 
 def _captured(attributes: tuple[ir.Attr, ...], graph: ir.Graph) -> Iterator[ir.Value]:
+    """What the bodies of an If or a Loop read of the graph around them, besides the operands."""
     for attribute in attributes:
         if attribute.type in _GRAPHS:
-            held = attribute.value
-            for inner in [held] if attribute.type == ir.AttributeType.GRAPH else held:
+            several = attribute.type == ir.AttributeType.GRAPHS
+            for inner in attribute.value if several else [attribute.value]:
                 nodes = ir.traversal.RecursiveGraphIterator(inner)
                 read = (v for node in nodes for v in node.inputs if v is not None)
                 yield from (v for v in (*read, *inner.outputs) if v.graph is graph)
@@ -149,6 +136,9 @@ def _captured(attributes: tuple[ir.Attr, ...], graph: ir.Graph) -> Iterator[ir.V
 
 def _said(attribute: ir.Attr) -> str:
     value = attribute.value
-    plain = isinstance(value, int | float | str | bytes)
-    many = isinstance(value, tuple | list) and all(isinstance(v, int | float | str) for v in value)
-    return repr(tuple(value)) if many else repr(value) if plain else str(id(value))
+    if isinstance(value, int | float | str | bytes):
+        return repr(value)
+    if isinstance(value, tuple | list) and all(isinstance(v, int | float | str) for v in value):
+        return repr(tuple(value))
+    # Comparing the numbers of tensors, or whole graphs, would take longer than it saves.
+    return str(id(value))

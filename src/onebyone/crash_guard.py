@@ -1,4 +1,4 @@
-"""The program watched by its parent: what kills a library of C++ becomes one line and an exit code.
+"""The program guarded by its parent: what kills a library of C++ becomes one line and an exit code.
 
     main ──fork──▶ the command, as if nothing were
       └── waits, hands signals on ──▶ its exit code, or 3 and a line where it crashed
@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-__all__ = ["said_all", "unbroken", "watched"]
+__all__ = ["guarded", "said_all", "unbroken"]
 
 # Of a bug in native code, on damaged input; and what the kernel sends where memory is short.
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
@@ -38,7 +38,7 @@ _WRITING, _SAID = 0, 1
 _flags: mmap.mmap | None = None
 
 
-def watched() -> bool:
+def guarded() -> bool:
     """Fork, and return in the child; the parent ends with the child's exit code.
 
     Nothing happens, and False is returned, where there is no fork (Windows), or no room for another
