@@ -74,7 +74,8 @@ LAWS: dict[str, Law] = {
         Law(
             "compose",
             "W₂(W₁x + b₁) + b₂ = (W₂W₁)x + (W₂b₁ + b₂)",
-            "chains of 1×1s and linear layers, in matrix-chain order; a 1×1 before or behind a K×K",
+            "chains of 1×1s and linear layers, factored where that is cheaper; a 1×1 before or "
+            "behind a K×K",
             "nothing nonlinear between; r(a + b) < ab stays factored",
             {
                 **_INTO_KERNELS,
@@ -100,7 +101,7 @@ LAWS: dict[str, Law] = {
         Law(
             "commute",
             "W S x = S W x",
-            "averages, resizes, strides, crops, flips, padding and repeats around a 1×1",
+            "a 1×1 around averages, resizes, strides, crops, flips, padding and repeats",
             "a bias passes S only where S 1 = 1: not zero padding, not counted padding, not "
             "extrapolation",
             {
@@ -194,7 +195,7 @@ LAWS: dict[str, Law] = {
         Law(
             "demand",
             "S f(x, y) = f(Sx, Sy),  S Kₛx = K₍gs₎x",
-            "strided 1×1s, crops and picks: what computes the positions they skip, back to K×Ks",
+            "what computes the positions that strided 1×1s, crops and picks (a class token) skip",
             "no reader needs them; f position by position; strides: sizes rounded down",
             {
                 "price": "to select on the way costs more than is saved",
