@@ -32,6 +32,8 @@ class Law:
             tells, with the words that are filled in.
         realised: empty for a law by which regions are planned (`optimize/regions/search.py`); else
             the pass that carries it out, as "module:function" inside `optimize/`.
+        near_misses: in the same form, what reads off a graph where the pass was refused; empty
+            where there is nothing to tell, or `optimize/refusals.py` does.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Law:
     conditions: str
     refusals: Mapping[str, str] = field(default_factory=dict)
     realised: str = ""
+    near_misses: str = ""
 
     @property
     def section(self) -> str:
@@ -178,6 +181,7 @@ LAWS: dict[str, Law] = {
             "P a permutation or selection; what is elementwise or depthwise is permuted along",
             {"order": "others count on the order of these channels, or on two orders"},
             realised="channels.relabel:relabel",
+            near_misses="channels.moves:near_misses",
         ),
         Law(
             "prune",
@@ -191,6 +195,7 @@ LAWS: dict[str, Law] = {
                 "what they meet",
             },
             realised="channels.prune:prune",
+            near_misses="channels.prune:near_misses",
         ),
         Law(
             "demand",
@@ -206,6 +211,7 @@ LAWS: dict[str, Law] = {
                 "several": "{operator} does more than one position at a time along this axis",
             },
             realised="positions.crop:crop",
+            near_misses="positions.stops:near_misses",
         ),
     )
 }

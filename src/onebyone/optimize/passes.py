@@ -10,20 +10,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pkgutil import resolve_name
 
+import onnx_ir as ir
+
 from onebyone.algebra.laws import LAWS
+from onebyone.algebra.refusal import Refusal
+from onebyone.graph.shapes import Sizes
 from onebyone.optimize.rewritten import Rewrite, Task
 
-__all__ = ["FIRST", "PASSES", "Pass"]
+__all__ = ["FIRST", "NEAR_MISSES", "PASSES", "Pass"]
 
 Pass = tuple[str, Callable[[Task], Iterator[Rewrite]]]
 """A law, and the function that carries it out, in place, telling what it did."""
 
+# The optimizer goes from the last row to the first.
+_ROWS = tuple(reversed(LAWS.values()))
+
 PASSES: tuple[Pass, ...] = tuple(
-    (law.name, resolve_name(f"onebyone.optimize.{law.realised}"))
-    for law in reversed(LAWS.values())
-    if law.realised
+    (law.name, resolve_name(f"{__package__}.{law.realised}")) for law in _ROWS if law.realised
 )
 """Run in this order, each where all before it have nothing left to do."""
 
 FIRST: tuple[Pass, ...] = tuple(row for row in PASSES if row[0] == "prune")
 """Run once, before the regions: what they leave makes regions smaller."""
+
+NEAR_MISSES: tuple[
+    tuple[str, Callable[[ir.Graph, Sizes], Iterator[tuple[ir.Node, Refusal]]]], ...
+] = tuple(
+    (law.name, resolve_name(f"{__package__}.{law.near_misses}")) for law in _ROWS if law.near_misses
+)
+"""A law, and the function that reads off a graph at which nodes it was refused, and why."""

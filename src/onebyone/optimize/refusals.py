@@ -1,11 +1,13 @@
 """Refusals: the laws that nearly apply to a graph, and the side condition that each one fails.
 
 Read off the graph as it is in the end: for every channel map, the node before it is looked at, and
-where a law would have taken that node too, the reason why it did not is told.
+where a law would have taken that node too, the reason why it did not is told. Passes look for their
+own near misses.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from math import prod
@@ -22,9 +24,7 @@ from onebyone.graph.count_walk import name_of
 from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import spatial
-from onebyone.optimize.channels.flow import flow
-from onebyone.optimize.channels.moves import moves
-from onebyone.optimize.positions.stops import Stops
+from onebyone.optimize.passes import NEAR_MISSES
 from onebyone.optimize.regions.lift import Context, is_shared, pads
 from onebyone.optimize.report import RefusedLaw
 from onebyone.optimize.sharing import is_kept
@@ -37,11 +37,13 @@ _MIXES = (Role.CHANNEL_MAP, Role.CONVOLUTION)
 def refusals(graph: ir.Graph, sizes: Sizes, laws: Collection[str]) -> list[RefusedLaw]:
     """Each near miss of a graph, in the order of its nodes."""
     context = Context.of(graph, sizes, laws)
-    stops = Stops.of(graph, sizes) if "demand" in laws else None
+    passes: dict[ir.Node, list[Refusal]] = defaultdict(list)
+    for law, look in NEAR_MISSES:
+        for node, refusal in look(graph, sizes) if law in laws else ():
+            passes[node].append(refusal)
     told: list[RefusedLaw] = []
     for node in graph:
-        stop = None if stops is None else stops.at(node)
-        for refusal in (*_of_node(node, context), *filter(None, [stop])):
+        for refusal in (*_of_node(node, context), *passes[node]):
             if refusal.law in laws:
                 name = name_of(node) or node.op_type
                 told.append(RefusedLaw(refusal.law, name, refusal.reason))
@@ -58,7 +60,6 @@ def _of_node(node: ir.Node, context: Context) -> Iterator[Refusal]:
         return
     if not node.outputs or not is_float(node.outputs[0]):
         return
-    yield from filter(None, (_zeros(node), _moves(node)))
     if role(node) in (Role.SPACE_MAP, Role.SELECTION):
         yield from _after_a_channel_map(node, context)
     if role(node) not in _MIXES:
@@ -68,25 +69,6 @@ def _of_node(node: ir.Node, context: Context) -> Iterator[Refusal]:
     if isinstance(read, Refusal):
         yield read
     yield from _with_the_node_before(node, read, context)
-
-
-def _zeros(node: ir.Node) -> Refusal | None:
-    """Why rows or columns of zeros are left in a weight."""
-    found = flow(node, 1) if role(node) is Role.CONVOLUTION or node.op_type == "Gemm" else None
-    if found is None or found.mix is None:
-        return None
-    rows, columns = (int((~read).sum()) for read in found.mix.lines)
-    if rows and not node.outputs[0].is_graph_output():
-        return refused("prune", "rows", count=rows)
-    if columns and found.mix.operand.producer() is not None:
-        return refused("prune", "columns", count=columns)
-    return None
-
-
-def _moves(node: ir.Node) -> Refusal | None:
-    """Why channels are still moved about at run time."""
-    left = [move for move in moves(node, {}) if move.scatters]
-    return refused("permute", "order") if left else None
 
 
 def _after_a_channel_map(node: ir.Node, context: Context) -> Iterator[Refusal]:

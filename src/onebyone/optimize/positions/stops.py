@@ -22,10 +22,19 @@ from onebyone.optimize.positions.prices import works
 from onebyone.optimize.positions.through import through
 from onebyone.optimize.positions.windows import WINDOWS, rounds_down
 
-__all__ = ["Stops"]
+__all__ = ["Stops", "near_misses"]
 
 MAX_PASSED = 64
 """Nodes that one selection is followed back through."""
+
+
+def near_misses(graph: ir.Graph, sizes: Sizes) -> Iterator[tuple[ir.Node, Refusal]]:
+    """The selections that stay where they are, and why."""
+    stops = Stops.of(graph, sizes)
+    for node in graph:
+        stop = stops.at(node)
+        if stop is not None:
+            yield node, stop
 
 
 @dataclass(frozen=True, eq=False)
