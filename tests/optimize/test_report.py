@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from onebyone.algebra.laws import LAWS
+from onebyone.algebra.laws import LAWS, QUANTISED
 from onebyone.counting.value import Count
-from onebyone.optimize.report import QUANTISED, AppliedLaw, RefusedLaw, Report, Side
+from onebyone.optimize.report import AppliedLaw, RefusedLaw, Report, Side
 from onebyone.show.terminal.page import Clean
 
 

@@ -147,7 +147,7 @@ def _round(
         try:
             made = place(region.root, change.operation, edit, region.inside, context.reads)
         except Unrepresentable as error:
-            refused[name] = Refusal("compose", str(error))
+            refused[name] = error.refusal
             continue
         yield Rewrite(
             name,

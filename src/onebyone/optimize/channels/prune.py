@@ -11,21 +11,27 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.laws import refused
+from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
 from onebyone.cost.profile import Cost
 from onebyone.graph.channel_axes import channel_axes
+from onebyone.graph.constants import is_float
 from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable, rounded
+from onebyone.graph.ops import Role, role
+from onebyone.graph.shapes import Sizes
 from onebyone.optimize.channels.copies import copies
 from onebyone.optimize.channels.dead import Dead, find
+from onebyone.optimize.channels.flow import flow
 from onebyone.optimize.channels.links import Mix
 from onebyone.optimize.channels.reindex import narrow, reindex
 from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.optimize.sharing import readers
 
-__all__ = ["prune"]
+__all__ = ["near_misses", "prune"]
 
 
 def prune(task: Task) -> Iterator[Rewrite]:
@@ -61,6 +67,20 @@ def prune(task: Task) -> Iterator[Rewrite]:
         made=nodes,
         moved=tuple(sorted(dead.idle, key=lambda value: value.name or "")),
     )
+
+
+def near_misses(graph: ir.Graph, sizes: Sizes) -> Iterator[tuple[ir.Node, Refusal]]:
+    """The weights in which rows or columns of zeros are left, and why."""
+    for node in graph:
+        reads = role(node) is Role.CONVOLUTION or node.op_type == "Gemm"
+        found = flow(node, 1) if reads and is_float(node.outputs[0]) else None
+        if found is None or found.mix is None:
+            continue
+        rows, columns = (int((~read).sum()) for read in found.mix.lines)
+        if rows and not node.outputs[0].is_graph_output():
+            yield node, refused("prune", "rows", count=rows)
+        elif columns and found.mix.operand.producer() is not None:
+            yield node, refused("prune", "columns", count=columns)
 
 
 def _carry_out(graph: ir.Graph, dead: Dead) -> list[ir.Node]:
