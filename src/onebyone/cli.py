@@ -138,16 +138,12 @@ def count(
     emit(found, as_json)
 
 
-_LAWS = ", ".join(sorted(LAWS))
-
-
 @cli.command()
 @_model
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write the result.")
 @click.option("--dry-run", is_flag=True, help="Optimise, verify and report; write nothing.")
-@click.option(
-    "--only", multiple=True, metavar="LAW", help=f"Use only this law: {_LAWS}. Repeatable."
-)
+@click.option("--only", multiple=True, metavar="LAW",
+              help=f"Use only this law: {', '.join(sorted(LAWS))}. Repeatable.")  # fmt: skip
 @click.option("--without", multiple=True, metavar="LAW", help="Use all but this law. Repeatable.")
 @_shape
 @_data
