@@ -36,7 +36,7 @@ _MIXES = (Role.CHANNEL_MAP, Role.CONVOLUTION)
 def refusals(graph: ir.Graph, sizes: Sizes, laws: Collection[str]) -> list[RefusedLaw]:
     """Each near miss of a graph, in the order of its nodes."""
     context = Context.of(graph, sizes, laws)
-    stops = Stops.of(graph, sizes) if "demand" in laws else None
+    stops = Stops.of(graph, sizes, context.axes) if "demand" in laws else None
     told: list[RefusedLaw] = []
     for node in graph:
         stop = None if stops is None else stops.at(node)

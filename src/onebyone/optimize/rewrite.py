@@ -68,22 +68,22 @@ def rewrite(
     settled, task = partial(_settled, model.graph, ledger), Task(model, sizes, profile, lost_bits)
     settled([])
     for law, run in FIRST:
-        if law in laws:
-            done += settled(run(task))
+        if law in laws and (changed := list(run(task))):
+            done += settled(changed)
+            task = replace(task)
     for round_number in range(MAX_ROUNDS):
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)
-        context = Context.of(model.graph, sizes, laws, lost_bits)
+        context = Context.of(model.graph, sizes, laws, lost_bits, task.axes)
         refused.clear()  # what was unrepresentable may have become another region since
         changed = list(_round(model, context, Pricer(profile), refused))
         for law, run in PASSES:
             if not changed and law in laws:
                 changed = list(run(task))
-        done += settled(changed)
         if not changed and not (done and _simplified(model, gone)):
             break
-        if not changed:
-            settled([])
+        done += settled(changed)
+        task = replace(task)
     settle(model.graph)
     return done, [*refused.items(), *_kept_for_digits(model.graph, context, profile)]
 

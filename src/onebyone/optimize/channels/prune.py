@@ -13,7 +13,6 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.cost.profile import Cost
-from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
@@ -36,7 +35,7 @@ def prune(task: Task) -> Iterator[Rewrite]:
     else read no multiple of as many channels as the machine computes together (`keep`).
     """
     graph, multiple = task.model.graph, task.profile.channels
-    dead = _fitting(graph, task.model.opset_imports[""], multiple)
+    dead = _fitting(task)
     if all(kept.all() for kept in dead.kept.values()):
         return
     before = macs(graph, task.sizes)
@@ -75,11 +74,11 @@ def _carry_out(graph: ir.Graph, dead: Dead) -> list[ir.Node]:
     return changed
 
 
-def _fitting(graph: ir.Graph, version: int, multiple: int) -> Dead:
+def _fitting(task: Task) -> Dead:
     """What is dead, less what no bias can be stored for, or what a weight would be copied for."""
-    axes, whole = channel_axes(graph), set[ir.Value]()
+    version, whole = task.model.opset_imports[""], set[ir.Value]()
     while True:
-        dead = find(graph, axes, version, whole, multiple)
+        dead = find(task.model.graph, task.axes, version, whole, task.profile.channels)
         mixes = ((node, found.mix) for node, found in dead.flows.items() if found.mix is not None)
         found = {mix.operand for node, mix in mixes if not _fits(_bias(mix, dead), node)}
         found |= _unlike(dead)

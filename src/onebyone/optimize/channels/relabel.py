@@ -47,7 +47,7 @@ def relabel(task: Task) -> Iterator[Rewrite]:
     costs are those of moving; the MACs saved, of channels that were selected from and nobody read.
     """
     graph, sizes, profile = task.model.graph, task.sizes, task.profile
-    labels = labels_of(graph)
+    labels = labels_of(graph, task.axes)
     edit, fixed = Edit(graph), _fixed(graph, labels)
     for component in _components(labels):
         plan = _plan(component, labels, fixed)
