@@ -80,9 +80,11 @@ def rewrite(
         for law, run in PASSES:
             if not changed and law in laws:
                 changed = list(run(task))
-        if not changed and not (done and _simplified(model, gone)):
+        if not changed:
             break
         done += settled(changed)
+        if _simplified(model, gone):
+            settled([])
         task = replace(task)
     settle(model.graph)
     return done, [*refused.items(), *_kept_for_digits(model.graph, context, profile)]
