@@ -18,7 +18,7 @@ from onebyone.optimize.channels.flow import flow
 from onebyone.optimize.channels.links import Flow, channels_of
 from onebyone.optimize.channels.moves import Move, moves
 
-__all__ = ["Labels", "labels_of"]
+__all__ = ["Labels", "labels_of", "with_flows"]
 
 
 @dataclass(eq=False)
@@ -80,7 +80,7 @@ class Labels:
 
 
 def labels_of(graph: ir.Graph, known: Mapping[ir.Value, int]) -> Labels:
-    """The labels of a graph with shapes inferred, and its channel axes; neither is changed."""
+    """The moves of a graph with shapes inferred and channel axes known; neither is changed."""
     axes = dict(known)
     labels = Labels(axes, rank={node: k for k, node in enumerate(graph)})
     for node in graph:  # first those that fix an axis by themselves, so that order does not matter
@@ -92,11 +92,16 @@ def labels_of(graph: ir.Graph, known: Mapping[ir.Value, int]) -> Labels:
         if all(any(link.outs.size for link in move.links) for move in found):
             labels.moves.update({move.value: move for move in found})
     _note(labels.moves.values(), axes)
+    for move in labels.moves.values():
+        labels.atoms[move.value] = _atoms(move, labels)
+    return labels
+
+
+def with_flows(graph: ir.Graph, labels: Labels) -> Labels:
+    """The labels of moves, and those of what computes with what is moved."""
     for node in graph:
         if not any(value in labels.moves for value in node.outputs):
             _admit(node, labels)
-    for move in labels.moves.values():
-        labels.atoms[move.value] = _atoms(move, labels)
     return labels
 
 

@@ -36,7 +36,7 @@ def prune(task: Task) -> Iterator[Rewrite]:
     """
     graph, multiple = task.model.graph, task.profile.channels
     dead = _fitting(task)
-    if all(kept.all() for kept in dead.kept.values()):
+    if not _orders(dead):
         return
     before = macs(graph, task.sizes)
     changed = _carry_out(graph, dead)
@@ -79,6 +79,8 @@ def _fitting(task: Task) -> Dead:
     version, whole = task.model.opset_imports[""], set[ir.Value]()
     while True:
         dead = find(task.model.graph, task.axes, version, whole, task.profile.channels)
+        if not _orders(dead):
+            return dead
         mixes = ((node, found.mix) for node, found in dead.flows.items() if found.mix is not None)
         found = {mix.operand for node, mix in mixes if not _fits(_bias(mix, dead), node)}
         found |= _unlike(dead)
