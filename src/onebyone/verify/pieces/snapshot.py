@@ -90,9 +90,7 @@ class Snapshot:
         return {value: tuple(nodes) for value, nodes in found.items()}
 
 
-def snapshot(
-    graph: ir.Graph, last: Snapshot | None = None, *, for_proofs: bool = True
-) -> Snapshot:
+def snapshot(graph: ir.Graph, last: Snapshot | None = None, *, for_proofs: bool = True) -> Snapshot:
     """A graph as it stands; O(nodes), and nothing is copied but lists of operands.
 
     Nodes that stand as in the `last` one have the same records.
