@@ -42,7 +42,7 @@ class Task:
 
     @cached_property
     def axes(self) -> Mapping[ir.Value, int]:
-        """The channel axis of each value that has one: every pass asks, so it is worked out once."""
+        """The channel axis of each value that has one, worked out once: every pass asks."""
         return channel_axes(self.model.graph)
 
 

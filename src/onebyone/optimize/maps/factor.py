@@ -12,8 +12,8 @@ most u‖W‖_F + u√r·σ₁, which is what rounding W itself does, times 1 + 
 
 Most weights have full rank, and a decomposition of each would take longer than all else. So a
 square part P of W is looked at first, of rows and columns that are not zero: σᵣ₊₁(W) is at least
-the smallest singular value of any part of r + 1 rows and columns, and that is above τ where PPᵀ − τ²
-is positive definite, so that it has a Cholesky factor.
+the smallest singular value of any part of r + 1 rows and columns, and that is above τ where
+PPᵀ − τ² is positive definite, so that it has a Cholesky factor.
 """
 
 from __future__ import annotations
@@ -113,8 +113,7 @@ def _matrix(node: ir.Node) -> Array | None:
         matrix = weight if node.attributes.get_int("transB", 0) else weight.T
     else:
         return None
-    usable = matrix.size > 0 and np.isfinite(matrix.astype(np.float64)).all()
-    return matrix if usable else None
+    return matrix if matrix.size > 0 else None
 
 
 def _as_stored(weight: Array, node: ir.Node) -> Array:
