@@ -61,7 +61,7 @@ def rounded(array: Array, dtype: ir.DataType) -> Array:
     """
     with np.errstate(over="ignore"):
         stored = np.asarray(array).astype(dtype.numpy())
-    if not np.isfinite(stored.astype(np.float64)).all() and np.isfinite(array).all():
+    if not np.isfinite(stored).all() and np.isfinite(array).all():
         raise Unrepresentable(refused("compose", "overflow", numbers=dtype.name.lower()))
     return stored
 

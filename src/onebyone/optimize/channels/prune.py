@@ -15,7 +15,6 @@ from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
 from onebyone.cost.profile import Cost
-from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.constants import is_float
 from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
@@ -42,8 +41,8 @@ def prune(task: Task) -> Iterator[Rewrite]:
     else read no multiple of as many channels as the machine computes together (`keep`).
     """
     graph, multiple = task.model.graph, task.profile.channels
-    dead = _fitting(graph, task.model.opset_imports[""], multiple)
-    if all(kept.all() for kept in dead.kept.values()):
+    dead = _fitting(task)
+    if not _orders(dead):
         return
     before = macs(graph, task.sizes)
     changed = _carry_out(graph, dead)
@@ -95,11 +94,13 @@ def _carry_out(graph: ir.Graph, dead: Dead) -> list[ir.Node]:
     return changed
 
 
-def _fitting(graph: ir.Graph, version: int, multiple: int) -> Dead:
+def _fitting(task: Task) -> Dead:
     """What is dead, less what no bias can be stored for, or what a weight would be copied for."""
-    axes, whole = channel_axes(graph), set[ir.Value]()
+    version, whole = task.model.opset_imports[""], set[ir.Value]()
     while True:
-        dead = find(graph, axes, version, whole, multiple)
+        dead = find(task.model.graph, task.axes, version, whole, task.profile.channels)
+        if not _orders(dead):
+            return dead
         mixes = ((node, found.mix) for node, found in dead.flows.items() if found.mix is not None)
         found = {mix.operand for node, mix in mixes if not _fits(_bias(mix, dead), node)}
         found |= _unlike(dead)

@@ -11,7 +11,6 @@ from onebyone.algebra.laws import refused
 from onebyone.algebra.layout import divide, product
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import Slice
-from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.constants import is_float
 from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
@@ -54,8 +53,8 @@ class Stops:
     behind: frozenset[ir.Value]
 
     @classmethod
-    def of(cls, graph: ir.Graph, sizes: Sizes) -> Stops:
-        """The stops of a graph with shapes inferred."""
+    def of(cls, graph: ir.Graph, sizes: Sizes, axes: Mapping[ir.Value, int]) -> Stops:
+        """The stops of a graph with shapes inferred, and its channel axes."""
         demand = Demand.on(graph)
         working, behind = set[ir.Node](), set[ir.Value]()
         for node in graph if demand.selectors else ():
@@ -63,7 +62,7 @@ class Stops:
                 working.add(node)
             if node in working or any(v in behind for v in node.inputs):
                 behind.update(node.outputs)
-        return cls(demand, channel_axes(graph), frozenset(working), frozenset(behind))
+        return cls(demand, axes, frozenset(working), frozenset(behind))
 
     def at(self, node: ir.Node) -> Refusal | None:
         """Why a selector did not move back; None if it is none, or there is nothing to save."""

@@ -33,7 +33,7 @@ class Ledger:
     loose: list[Proved] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.last = snapshot(self.graph)
+        self.last = snapshot(self.graph, for_proofs=self.proves)
 
     def step(
         self,
@@ -43,7 +43,7 @@ class Ledger:
         rounds: bool = False,
     ) -> list[Proved]:
         """Prove what was done since the last step; the arguments are those of `prove`."""
-        now = snapshot(self.graph, self.last)
+        now = snapshot(self.graph, self.last, for_proofs=self.proves)
         pieces = []
         if self.proves:
             pieces = list(prove(self.last, now, self.sizes, moved, left, small, rounds))
