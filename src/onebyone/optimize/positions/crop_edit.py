@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,13 +13,22 @@ from onebyone.algebra.selection import Slice
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
 from onebyone.graph.shape_reads import ShapeReads, entries_used
-from onebyone.optimize.positions.picks import Asked, Order, Picks, Size, even, step_of, within
+from onebyone.optimize.positions.picks import (
+    Asked,
+    Order,
+    Picks,
+    Size,
+    even,
+    sizes_left,
+    step_of,
+    within,
+)
 from onebyone.optimize.positions.resized import sizes_of
 from onebyone.optimize.positions.selectors import Selector
 from onebyone.optimize.positions.through import reshaped
 from onebyone.optimize.positions.windows import narrowed
 
-__all__ = ["CropEdit", "Key", "key"]
+__all__ = ["CropEdit", "Key", "key", "selecting"]
 
 Key = tuple[tuple[int, object], ...]
 
@@ -67,10 +76,7 @@ class CropEdit:
             self._narrow(node, axis, picks)
         for value in node.outputs:
             if value.shape is not None:
-                dims = list(value.shape)
-                for axis, picks in results.items():
-                    dims[axis] = picks.size
-                value.shape = ir.Shape(dims)
+                value.shape = ir.Shape(sizes_left(value.shape, results))
 
     def _narrow(self, node: ir.Node, axis: int, picks: Picks) -> None:
         """Along an axis where a convolution or pool has windows."""
@@ -152,10 +158,7 @@ class CropEdit:
         sizes: Mapping[int, Size],
         place: dict[str, ir.Node],
     ) -> ir.Value:
-        """These positions of a value, by nodes one behind the other.
-
-        A pool of single positions, where these are what a stride takes: engines compute it in the
-        layout that they keep images in. Else a Slice of what is even, a Gather for each other axis.
+        """These positions of a value, by nodes one behind the other (`selecting`).
 
         Args:
             x: the value, with the shape of all its positions.
@@ -165,43 +168,63 @@ class CropEdit:
             place: before or after which node the first of them stands.
         """
         assert x.shape is not None
-        dims = [have[axis].size if axis in have else size for axis, size in enumerate(x.shape)]
-        left = {axis: order for axis, order in orders.items() if order is not None}
-        steps = {axis: step_of(order, dims[axis]) for axis, order in left.items()}
-        strides = {axis: step for axis, step in steps.items() if step is not None and axis > 1}
-
-        def taken(
-            source: ir.Value,
-            op: str,
-            operands: Sequence[ir.Value],
-            axes: Iterable[int],
-            **given: Any,
-        ) -> ir.Value:
-            for axis in axes:
+        dims, result = sizes_left(x.shape, have), x
+        for op_type, taken in selecting(x, orders, dims):
+            operands, attributes = self._form(op_type, taken, dims)
+            for axis in taken:
                 dims[axis] = sizes[axis]
-            maker = None if source is x else source.producer()
-            here = place if maker is None else {"after": maker}
-            stem = f"{source.name}.{op}"
-            return self.edit.node(
-                op, [source, *operands], given, **here, stem=stem, dtype=x.dtype, shape=dims
+            result = self.edit.node(
+                op_type,
+                [result, *operands],
+                attributes,
+                **place,
+                stem=f"{result.name}.{op_type}",
+                dtype=x.dtype,
+                shape=dims,
             )
-
-        if _pools(x) and strides.keys() == left.keys():
-            hops = [strides.get(axis, 1) for axis in range(2, len(dims))]
-            return taken(x, "AveragePool", [], left, kernel_shape=[1] * len(hops), strides=hops)
-        result = x
-        cuts = {axis: cut for axis, order in left.items() if (cut := even(order)) is not None}
-        if cuts:
-            bounds = [_bounds(cut) for cut in cuts.values()]
-            starts, stops, hops = ([row[k] for row in bounds] for k in range(3))
-            columns = (starts, stops, [*cuts], hops)
-            result = taken(
-                result, "Slice", [self.edit.integers(column) for column in columns], cuts
-            )
-        for axis, order in left.items():
-            if axis not in cuts and not isinstance(order, Slice):
-                result = taken(result, "Gather", [self.edit.integers(order)], [axis], axis=axis)
+            maker = result.producer()
+            assert maker is not None
+            place = {"after": maker}
         return result
+
+    def _form(
+        self, op_type: str, taken: Mapping[int, Order], dims: Sequence[Size]
+    ) -> tuple[list[ir.Value], dict[str, Any]]:
+        """How an operator is told which positions it takes: its operands, and its attributes."""
+        if op_type == "Gather":
+            ((axis, order),) = taken.items()
+            assert not isinstance(order, Slice)  # which is even, and no Gather's
+            return [self.edit.integers(order)], {"axis": axis}
+        if op_type == "AveragePool":
+            spatial = range(2, len(dims))
+            steps = [step_of(taken.get(axis, range(1)), dims[axis]) or 1 for axis in spatial]
+            return [], {"kernel_shape": [1] * len(steps), "strides": steps}
+        bounds = [_bounds(cut) for cut in map(even, taken.values()) if cut is not None]
+        starts, stops, hops = zip(*bounds, strict=True)
+        return [self.edit.integers(row) for row in (starts, stops, [*taken], hops)], {}
+
+
+def selecting(
+    x: ir.Value, orders: Mapping[int, Order | None], sizes: Sequence[Size]
+) -> Iterator[tuple[str, dict[int, Order]]]:
+    """The operators that take some positions of a value, one behind the other, and what each takes.
+
+    Args:
+        x: the value.
+        orders: axis -> what is taken there; None: all.
+        sizes: those that the value will have.
+    """
+    left = {axis: order for axis, order in orders.items() if order is not None}
+    strided = all(axis > 1 and step_of(order, sizes[axis]) for axis, order in left.items())
+    # A pool of single positions takes what a stride does: engines compute it in the layout that
+    # they keep images in. Else a Slice takes what is even, a Gather what is left of each axis.
+    if left and strided and _pools(x):
+        yield "AveragePool", left
+        return
+    cuts = {axis: order for axis, order in left.items() if even(order) is not None}
+    if cuts:
+        yield "Slice", cuts
+    yield from (("Gather", {axis: order}) for axis, order in left.items() if axis not in cuts)
 
 
 def _pools(x: ir.Value) -> bool:

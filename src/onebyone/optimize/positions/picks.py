@@ -20,10 +20,12 @@ __all__ = [
     "Picks",
     "Size",
     "chosen",
+    "count",
     "even",
     "join",
     "picked",
     "picks_of",
+    "sizes_left",
     "step_of",
     "within",
 ]
@@ -56,11 +58,21 @@ class Picks:
 
     def count(self, whole: int) -> int:
         """How many are taken of `whole` positions."""
-        return self.taken.out_size(whole) if isinstance(self.taken, Slice) else len(self.taken)
+        return count(self.taken, whole)
+
+
+def count(order: Order, whole: int) -> int:
+    """How many positions an order takes of `whole` ones."""
+    return order.out_size(whole) if isinstance(order, Slice) else len(order)
 
 
 Asked = Mapping[int, Picks]
 """Axis of a value -> the positions that are asked for there; of all other axes, all."""
+
+
+def sizes_left(shape: ir.Shape, asked: Asked) -> list[Size]:
+    """The sizes of a value of which only what is asked for is computed."""
+    return [asked[axis].size if axis in asked else size for axis, size in enumerate(shape)]
 
 
 def picked(positions: Sequence[int], whole: int) -> Picks | None:
