@@ -43,10 +43,9 @@ def node_time(
         sum(elements(value) for value in values if value is not None)
         for values in (node.inputs, node.outputs)
     )
-    rank = _rank(node)
-    return time(_manner(node), Load(macs, read, written), profile) + (
-        0 if rank is None else detour(node.op_type, rank, profile)
-    )
+    shape = node.outputs[0].shape if node.outputs else None
+    turned = detour(node.op_type, shape and shape.rank(), profile)
+    return time(_manner(node), Load(macs, read, written), profile) + turned
 
 
 def elements_of(value: ir.Value, sizes: Sizes) -> int:
@@ -65,11 +64,6 @@ def _manner(node: ir.Node) -> Manner:
 
 
 def _selects_positions(node: ir.Node) -> bool:
-    """Whether a Slice or Gather picks along more than its first two axes: batch and channels."""
-    found = spatial(node) if node.op_type in ("Gather", "Slice") else None
+    """Whether a Slice picks along more than its first two axes: batch and channels."""
+    found = spatial(node) if node.op_type == "Slice" else None
     return not isinstance(found, Spatial) or any(axis > 1 for axis in found.maps)
-
-
-def _rank(node: ir.Node) -> int | None:
-    shape = node.outputs[0].shape if node.outputs else None
-    return None if shape is None else shape.rank()

@@ -15,13 +15,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import prod
 
 import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
-from onebyone.cost.price import Load, Manner, time
+from onebyone.cost.estimate import elements_of, node_time
+from onebyone.cost.price import Load, manner, time
 from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
@@ -229,38 +229,34 @@ def _runs(source: Array, stored: Array) -> list[tuple[int, int, int]]:
 # What it costs ------------------------------------------------------------------------------------
 
 
-def _elements(value: ir.Value, axis: int, channels: int, sizes: Sizes) -> int:
-    shape = sizes.shape(value) or ()
-    return channels * prod(n for k, n in enumerate(shape) if k != axis)
-
-
 def _moving(component: Sequence[Move], sizes: Sizes, profile: Profile) -> Cost:
-    """Of the moves as they stand."""
-    nodes = {node: move for move in component for node in move.nodes[-1:]}
-    total = Cost()
-    for node, move in nodes.items():
-        numbers = sum(prod(sizes.shape(v) or ()) for v in node.outputs)
-        how = Manner.SCATTER if move.scatters else Manner.PASS
-        total += Cost(time(how, Load(0, numbers, numbers), profile))
-    return total
+    """Of the moves as they stand, but for the views of a shuffle, which engines may pass over."""
+    nodes = dict.fromkeys(move.nodes[len(move.nodes) // 2] for move in component)
+    each = (node_time(node, 0, profile, lambda v: elements_of(v, sizes)) for node in nodes)
+    return Cost(sum(each))
 
 
 def _placing(plan: _Plan, labels: Labels, sizes: Sizes, profile: Profile) -> Cost:
     """Of the splits, concats and gathers of a plan."""
-    total, cuts = Cost(), _cuts(plan)
+    total, cuts = 0, _cuts(plan)
     stored = {x: len(plan.orders.get(labels.of(x), ())) or channels_of(x, 1) or 0 for x in cuts}
     parts = {v: _parts(pieces, cuts, stored) for v, pieces in plan.pieces.items()}
+
+    def operator(op_type: str, value: ir.Value, channels: int) -> int:
+        """Picoseconds of one that reads and writes so many channels, like those of a value."""
+        numbers = channels * elements_of(value, sizes) // max(channels_of(value, 1) or 0, 1)
+        return time(manner(op_type, of_positions=False), Load(0, numbers, numbers), profile)
+
     for value, pieces in plan.pieces.items():
         count = sum(b - a for _, a, b in pieces)
-        numbers = _elements(value, 1, count, sizes)
         if len(parts[value]) > 1:
-            total += Cost(time(Manner.PASS, Load(0, numbers, numbers), profile))
+            total += operator("Concat", value, count)
         if value in plan.gathers:
-            total += Cost(time(Manner.SCATTER, Load(0, numbers, numbers), profile))
+            total += operator("Gather", value, count)
     for source, a, b in _made({part for each in parts.values() for part in each}, cuts, stored):
-        numbers = _elements(source, 1, b - a, sizes)
-        total += Cost(time(Manner.PASS, Load(0, numbers, numbers), profile))
-    return total
+        cutting = "Split" if b - a == stored[source] else "Slice"
+        total += operator(cutting, source, b - a)
+    return Cost(total)
 
 
 def _parts(
