@@ -17,6 +17,7 @@ import onnx_ir as ir
 from onebyone.algebra.weights import Array
 from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import constant
+from onebyone.graph.near import input_at
 from onebyone.graph.ops import Role, operator_of, role
 from onebyone.graph.ops.call import call_of
 from onebyone.graph.shape_reads import entries_used
@@ -151,11 +152,10 @@ def _of_mix(mix: Mix, a: _Analysis) -> Array:
     """W k + b where all that a row uses is known."""
     k = _of(mix.operand, a)
     if np.isnan(k).all():
-        return np.where(mix.lines[0], np.nan, 0 if mix.bias is None else mix.bias)
+        return np.where(mix.lines[0], np.nan, mix.shift)
     unknown = np.isnan(k) | ((k != 0) & mix.zeros_only)
     row = (mix.used & unknown).any(axis=1)
-    total = mix.weight @ np.where(unknown, 0, k)
-    return np.where(row, np.nan, total if mix.bias is None else total + mix.bias)
+    return np.where(row, np.nan, mix.weight @ np.where(unknown, 0, k) + mix.shift)
 
 
 def _of_links(node: ir.Node, found: Flow, out: ir.Value, a: _Analysis) -> Array:
@@ -200,22 +200,19 @@ def _of_instances(node: ir.Node, k: Array) -> Array:
 
 
 def _of_depthwise(node: ir.Node, k: Array) -> Array:
-    weight, bias = constant(node.inputs[1]), constant(_input(node, 2))
+    weight, bias = constant(node.inputs[1]), constant(input_at(node, 2))
     assert weight is not None
     taps = weight.reshape(len(weight), -1).astype(np.float64)
     unknown = (np.isnan(k) | ((k != 0) & varies_at_borders(node))) & (taps != 0).any(axis=1)
     total = taps.sum(axis=1) * np.where(np.isnan(k), 0, k)
-    return np.where(unknown, np.nan, total if bias is None else total + bias)
-
-
-def _input(node: ir.Node, at: int) -> ir.Value | None:
-    return node.inputs[at] if at < len(node.inputs) else None
+    return np.where(unknown, np.nan, total + (np.zeros(1) if bias is None else bias))
 
 
 def _of_space(node: ir.Node, k: Array) -> Array:
     found = spatial(node)
-    same = isinstance(found, Spatial) and found.preserves_constants
-    return k if same else np.where(k == 0, k, np.nan)
+    if isinstance(found, Spatial) and found.preserves_constants:
+        return k
+    return np.where(k == 0, k, np.nan)  # zeros stay zeros in whatever is linear
 
 
 def _computed(node: ir.Node, found: Flow, a: _Analysis) -> Array:
@@ -244,8 +241,7 @@ def _at_one_position(value: ir.Value, found: Flow, a: _Analysis) -> Array:
     """(C,) or a scalar: an operand at any position, NaN where it differs from place to place."""
     array = constant(value)
     if array is None:
-        linked = any(link.operand is value for link in found.links)
-        return _of(value, a) if linked else np.array(np.nan)
+        return _of(value, a) if value in found.operands else np.array(np.nan)
     if array.size == 1:
         return np.asarray(array, np.float64).reshape(())
     axis = found.constants.get(value)
@@ -270,8 +266,10 @@ def _lock(graph: ir.Graph, a: _Analysis) -> None:
 
 def _sized(node: ir.Node, a: _Analysis) -> set[ir.Value]:
     """The operand of a Shape whose number of channels nobody reads."""
-    x = node.inputs[0] if node.op_type == "Shape" and node.domain == "" else None
-    if x is None or x.shape is None or a.axes.get(x) in entries_used(node, x.shape.rank()):
+    x = input_at(node, 0)
+    if node.op_type != "Shape" or node.domain != "" or x is None or x.shape is None:
+        return set()
+    if a.axes.get(x) in entries_used(node, x.shape.rank()):
         return set()
     return {x}
 
@@ -282,7 +280,9 @@ def _ask(node: ir.Node, a: _Analysis) -> None:
         return
     if found.mix is not None:
         computed = _computes(node.outputs[0], a)
-        read = found.mix.lines[1] if computed.all() else found.mix.used[computed].any(axis=0)
+        # What is read by any row is known already; which of them read it is looked up for some.
+        every = computed.all()
+        read = found.mix.lines[1] if every else found.mix.used[computed].any(axis=0)
         a.needed[found.mix.operand] |= read
     for link in found.links:
         read = _computes(link.result, a)[link.outs] | _is_partial(node)
@@ -308,7 +308,7 @@ def _must_stay(value: ir.Value, a: _Analysis) -> Array:
         return np.ones_like(needed)
     stay = needed & np.isnan(known)
     for use in value.uses():
-        mix = a.flows[use.node].mix if use.node in a.flows else None
-        if mix is not None and mix.zeros_only:
-            stay = stay | (needed & (known != 0) & mix.lines[1])
+        found = a.flows.get(use.node)
+        if found is not None and found.mix is not None and found.mix.zeros_only:
+            stay = stay | (needed & (known != 0) & found.mix.lines[1])
     return stay

@@ -49,7 +49,7 @@ def keep(must: Mapping[ir.Value, Array], flows: Flows, multiple: int = 1) -> Sta
     ends = np.cumsum([0, *(len(channels) for channels in must.values())])
     starts = dict(zip(must, ends[:-1], strict=True))
     ties = [np.stack([starts[x] + s, starts[y] + o]) for x, s, y, o in _ties(flows)]
-    pairs = np.concatenate(ties, axis=1) if ties else np.zeros((2, 0), int)
+    pairs = np.concatenate([np.zeros((2, 0), int), *ties], axis=1)
     group = _groups(ends[-1], *pairs)
     own = {v: group[starts[v] : starts[v] + len(channels)] for v, channels in must.items()}
     stays = np.zeros(ends[-1] + 1, bool)
@@ -104,13 +104,15 @@ def _ragged(read: Iterable[Array], stays: Array, multiple: int) -> list[Array]:
         lacking = -count % multiple
         if lacking and 8 * lacking <= count and lacking <= len(here) - count:
             ragged.setdefault(count, []).append(channels[~here][:lacking])
-    return ragged[min(ragged)] if ragged else []
+    return ragged.get(min(ragged, default=0), [])
 
 
 def _convolved(node: ir.Node, found: Flow) -> Iterable[ir.Value]:
     """What a convolution reads, dense or depthwise; of others each group has a width of its own."""
     grouped = found.mix is not None and found.mix.groups > 1
-    return found.operands if node.op_type == "Conv" and not grouped else ()
+    if node.op_type != "Conv" or grouped:
+        return ()
+    return found.operands
 
 
 def _groups(count: int, a: Array, b: Array) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.graph.constants import is_float
+from onebyone.graph.near import maker
 from onebyone.graph.ops import Role, role
 from onebyone.graph.spatial import picked
 from onebyone.optimize.channels.links import Link
@@ -75,18 +76,23 @@ def _links(node: ir.Node, axes: Mapping[ir.Value, int]) -> tuple[Link, ...]:
         if found is None or x is None or found[0] != 1:
             return ()
         return (Link(x, 1, node.outputs[0], np.arange(len(found[1])), found[1]),)
-    flow = split(node, 1) if node.op_type == "Split" else None
-    if role(node) is Role.CONCAT and axes.get(node.outputs[0]) == 1:
+    flow = None
+    if node.op_type == "Split":
+        flow = split(node, 1)
+    elif role(node) is Role.CONCAT and axes.get(node.outputs[0]) == 1:
         flow = joined(node, 1)
-    along = flow is not None and (flow.picks or role(node) is Role.CONCAT)
-    return flow.links if flow is not None and along else ()
+    if flow is None or (node.op_type == "Split" and not flow.picks):  # it cuts along other axes
+        return ()
+    return flow.links
 
 
 def _shuffled(node: ir.Node, axes: Mapping[ir.Value, int]) -> Iterator[Move]:
     """Reshape, Transpose of the two parts of the channels, Reshape back."""
     transpose = _maker(node.inputs[0], "Transpose")
-    first = None if transpose is None else _maker(transpose.inputs[0], "Reshape")
-    if transpose is None or first is None:
+    if transpose is None:
+        return
+    first = _maker(transpose.inputs[0], "Reshape")
+    if first is None:
         return
     x, parts, out = first.inputs[0], first.outputs[0].shape, node.outputs[0]
     if x is None or x.shape is None or parts is None or out.shape is None:
@@ -109,7 +115,7 @@ def _shuffled(node: ir.Node, axes: Mapping[ir.Value, int]) -> Iterator[Move]:
 
 def _maker(value: ir.Value | None, op_type: str) -> ir.Node | None:
     """The node of a type that makes a value for one reader only."""
-    node = None if value is None else value.producer()
-    if value is None or node is None or node.op_type != op_type or node.domain != "":
+    node = maker(value)
+    if value is None or node is None or len(value.uses()) != 1 or value.is_graph_output():
         return None
-    return node if len(value.uses()) == 1 and not value.is_graph_output() else None
+    return node if (node.domain, node.op_type) == ("", op_type) else None

@@ -46,10 +46,12 @@ def prune(task: Task) -> Iterator[Rewrite]:
     after = macs(graph, task.sizes)
     made = (node.outputs[0] for node in changed if dead.flows[node].mix is not None)
     spare = sum(int(dead.spare[value].sum()) for value in made)
-    note = (
-        f"{spare} dead channels stay to fill up multiples of {multiple}: "
-        'a profile of {"channels": 1} takes them out'
-    )
+    note = ""
+    if spare:
+        note = (
+            f"{spare} dead channels stay to fill up multiples of {multiple}: "
+            'a profile of {"channels": 1} takes them out'
+        )
     nodes = tuple(sorted(map(name_of, changed)))
     yield Rewrite(
         nodes[0],
@@ -57,7 +59,7 @@ def prune(task: Task) -> Iterator[Rewrite]:
         {"prune": before - after},
         Cost(0, before),
         Cost(0, after),
-        note if spare else "",
+        note,
         made=nodes,
         moved=tuple(sorted(dead.idle, key=lambda value: value.name or "")),
     )
@@ -67,7 +69,9 @@ def _carry_out(graph: ir.Graph, dead: Dead) -> list[ir.Node]:
     """Give every node the weights for what is left; returns those that changed."""
     edit, orders, changed = Edit(graph), _orders(dead), []
     for node, found in dead.flows.items():
-        bias = None if found.mix is None else _bias(found.mix, dead)
+        bias = None
+        if found.mix is not None:
+            bias = _bias(found.mix, dead)
         if reindex(node, found, orders, edit, bias):
             changed.append(node)
     for value, order in orders.items():
@@ -117,4 +121,4 @@ def _bias(mix: Mix, dead: Dead) -> Array | None:
         return mix.bias
     if not (mix.used & (constants != 0)).any():
         return mix.bias
-    return mix.weight @ constants + (0 if mix.bias is None else mix.bias)
+    return mix.weight @ constants + mix.shift

@@ -112,12 +112,15 @@ def _mix(
     if mix.groups > 1:
         weight = _narrowed(node, mix, weight, out, into)
     else:
-        weight = weight if out is None else np.take(weight, out, layout.rows)
-        weight = weight if into is None else np.take(weight, into, layout.columns)
+        for order, axis in ((out, layout.rows), (into, layout.columns)):
+            if order is not None:
+                weight = np.take(weight, order, axis)
     _replace(node, node.inputs[layout.slot], weight, edit)
-    total = mix.bias if bias is None else bias
-    if total is not None and node.op_type != "MatMul":
-        _set_bias(node, total if out is None else total[out], edit)
+    if bias is None:
+        bias = mix.bias
+    if bias is not None and node.op_type != "MatMul":
+        every = np.arange(len(bias))
+        _set_bias(node, bias[every if out is None else out], edit)
     return True
 
 
@@ -125,9 +128,10 @@ def _narrowed(
     node: ir.Node, mix: Mix, weight: Array, out: Array | None, into: Array | None
 ) -> Array:
     """A grouped kernel for some channels; groups of which none is left go."""
-    rows = np.arange(mix.weight.shape[0]) if out is None else out
-    columns = np.arange(mix.weight.shape[1]) if into is None else into
-    groups = len(np.unique(rows // (mix.weight.shape[0] // mix.groups)))
+    every, each = np.arange(mix.channels), len(mix.kernel) // mix.groups
+    rows = np.arange(len(mix.kernel)) if out is None else out
+    columns = every if into is None else into
+    groups = len(np.unique(rows // each))
     node.attributes["group"] = ir.AttrInt64("group", groups)
     if node.op_type == "Conv":
         return narrowed(weight, mix.groups, rows, columns)
@@ -140,7 +144,7 @@ def _set_bias(node: ir.Node, bias: Array, edit: Edit) -> None:
         node.attributes["beta"] = ir.AttrFloat32("beta", 1.0)
     if len(node.inputs) < 3:
         node.resize_inputs(3)
-    like = node.inputs[1] if node.inputs[2] is None else node.inputs[2]
+    like = next(v for v in (node.inputs[2], node.inputs[1]) if v is not None)
     node.replace_input_with(2, edit.constant_like(like, bias, "channels"))
 
 

@@ -12,7 +12,7 @@ comes cheapest, and has its own weights permuted to that. Channels that nobody r
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -34,6 +34,7 @@ from onebyone.optimize.channels.labels import Labels, labels_of
 from onebyone.optimize.channels.links import channels_of
 from onebyone.optimize.channels.moves import Move
 from onebyone.optimize.channels.reindex import narrow, reindex
+from onebyone.optimize.joined import Joined
 from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.optimize.sharing import origin
 
@@ -73,28 +74,26 @@ def relabel(task: Task) -> Iterator[Rewrite]:
 
 def _components(labels: Labels) -> list[list[Move]]:
     """Moves connected through values, orders and weights, where channels change places or go."""
-    joined = Labels({})
+    joined = Joined[ir.Value]()
     for value, move in labels.moves.items():
-        for operand in move.operands:
-            joined.tie(value, operand)
+        joined.tie([value, *move.operands])
     for value in (*labels.moves, *labels.sources):
-        joined.tie(value, labels.of(value))
-    for first, *others in _sharers(labels):
-        for operand in others:
-            joined.tie(first, operand)
-    found: dict[ir.Value, list[Move]] = {}
-    for value, move in labels.moves.items():
-        found.setdefault(joined.of(value), []).append(move)
-    return [component for component in found.values() if _reorders(component, labels)]
+        joined.tie([value, labels.of(value)])
+    for operands in _sharers(labels):
+        joined.tie(operands)
+    components = [[labels.moves[v] for v in group] for group in joined.groups(labels.moves)]
+    return [component for component in components if _reorders(component, labels)]
 
 
 def _sharers(labels: Labels) -> list[list[ir.Value]]:
     """The groups of the operands that one weight meets."""
     found: dict[ir.Value, list[ir.Value]] = {}
-    for node, flow in labels.flows.items():
-        weight = None if flow.mix is None else node.inputs[node.inputs[0] is flow.mix.operand]
-        if flow.mix is not None and weight is not None:
-            found.setdefault(origin(weight), []).append(labels.of(flow.mix.operand))
+    for node, mix in ((node, flow.mix) for node, flow in labels.flows.items()):
+        if mix is None:
+            continue
+        weight = node.inputs[node.inputs[0] is mix.operand]  # a product has it on either side
+        if weight is not None:
+            found.setdefault(origin(weight), []).append(labels.of(mix.operand))
     return list(found.values())
 
 
@@ -155,14 +154,14 @@ def _fixed(graph: ir.Graph, labels: Labels) -> set[ir.Value]:
     given = (*graph.inputs, *graph.initializers.values())
     fixed = {labels.of(v) for v in (*given, *graph.outputs)}
     for node in graph.all_nodes():
-        found = labels.flows.get(node)
-        free = set() if found is None else {link.operand for link in found.links}
-        if found is not None and found.mix is not None:
-            free = {found.mix.operand}
-        if node not in labels.inner:
-            fixed |= {labels.of(v) for v in node.inputs if v is not None and v not in free}
-        if node not in labels.inner and found is None:
+        if node in labels.inner:
+            continue
+        free: Collection[ir.Value] = ()
+        if node in labels.flows:
+            free = labels.flows[node].operands
+        else:
             fixed |= {labels.of(v) for v in node.outputs}
+        fixed |= {labels.of(v) for v in node.inputs if v is not None and v not in free}
     return fixed
 
 
@@ -194,19 +193,21 @@ def _sorted_by_reader(group: ir.Value, taken: Sequence[Array], labels: Labels) -
 def _assemble(value: ir.Value, free: bool, plan: _Plan, labels: Labels) -> None:
     """Choose the order of a value that is read, and the stretches that it is put together from."""
     source, channel = labels.atoms[value]
-    stored = np.empty_like(channel)
+    stored = channel.copy()
     for k in np.unique(source):
         order = plan.orders.get(labels.of(labels.numbered[k]))
-        here = source == k
-        stored[here] = channel[here] if order is None else _positions(order)[channel[here]]
-    sequence = np.lexsort((stored, source)) if free else np.arange(len(source))
-    runs = _runs(source[sequence], stored[sequence])
-    if not free and len(runs) > 2 * len(np.unique(source)):
-        ordered = np.lexsort((stored, source))
+        if order is not None:
+            here = source == k
+            stored[here] = _positions(order)[channel[here]]
+    ordered = np.lexsort((stored, source))
+    runs, few = _runs(source, stored), 2 * len(np.unique(source))
+    if free or len(runs) > few:
         runs = _runs(source[ordered], stored[ordered])
-        plan.gathers[value] = np.argsort(ordered)
-    elif free:
-        plan.orders[labels.of(value)] = sequence
+        # Who may have another order gets this one; for others it is put together, and gathered.
+        if free:
+            plan.orders[labels.of(value)] = ordered
+        else:
+            plan.gathers[value] = np.argsort(ordered)
     plan.pieces[value] = [(labels.numbered[k], a, b) for k, a, b in runs]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import copysign
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import onnx_ir as ir
 from onebyone.algebra.selection import Slice
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
+from onebyone.graph.near import rank_of
 from onebyone.graph.shape_reads import ShapeReads, entries_used
 from onebyone.optimize.positions.picks import (
     Asked,
@@ -109,11 +111,11 @@ class CropEdit:
             return
         what = x, key(asked)
         if what not in self.cut:
-            made = self._narrowed(x, asked, have) if constant(x) is None else self._part(x, asked)
-            self.cut[what] = made
+            take = self._narrowed if constant(x) is None else self._part
+            self.cut[what] = take(x, asked, have)
         node.replace_input_with(index, self.cut[what])
 
-    def _part(self, x: ir.Value, asked: Asked) -> ir.Value:
+    def _part(self, x: ir.Value, asked: Asked, _have: Asked) -> ir.Value:
         """Positions of a constant."""
         array = constant(x)
         assert array is not None
@@ -125,9 +127,9 @@ class CropEdit:
     def _narrowed(self, x: ir.Value, asked: Asked, have: Asked) -> ir.Value:
         orders = {axis: within(picks.taken, have.get(axis)) for axis, picks in asked.items()}
         sizes = {axis: picks.size for axis, picks in asked.items()}
-        maker = x.producer()
-        # Behind its maker, since any reader may come first; of an input, before all.
-        place = {"before": self.edit.graph[0]} if maker is None else {"after": maker}
+        maker, place = x.producer(), {"before": self.edit.graph[0]}
+        if maker is not None:  # any of the readers may come first
+            place = {"after": maker}
         return self._selected(x, have, orders, sizes, place)
 
     def reselect(
@@ -137,9 +139,8 @@ class CropEdit:
         x, result = node.inputs[0], found.result
         assert x is not None
         if found.dropped is not None:
-            order = orders[found.dropped]
-            # One position is picked: by its place in what is there.
-            index = 0 if order is None else _first(order)
+            # One position is picked: by its place in what is there, where there may be no other.
+            index = _first(orders[found.dropped] or (0,))
             place = self.edit.constant(np.array(index, np.int64), "index", ir.DataType.INT64)
             node.replace_input_with(1, place)
             return
@@ -229,8 +230,7 @@ def selecting(
 
 def _pools(x: ir.Value) -> bool:
     """Whether ONNX Runtime has a pooling for the type of a value, and for as many axes."""
-    rank = 0 if x.shape is None else x.shape.rank()
-    return rank in _RANKS_OF_POOLS and x.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+    return rank_of(x) in _RANKS_OF_POOLS and x.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
 
 
 def _first(order: Order) -> int:
@@ -242,5 +242,7 @@ def _first(order: Order) -> int:
 
 def _bounds(cut: Slice) -> tuple[int, int, int]:
     """start, stop and step as ONNX has them, where an open end is a number beyond it."""
-    far = _FAR if cut.step > 0 else -_FAR
-    return cut.start or 0, far if cut.stop is None else cut.stop, cut.step
+    stop = cut.stop
+    if stop is None:
+        stop = int(copysign(_FAR, cut.step))
+    return cut.start or 0, stop, cut.step

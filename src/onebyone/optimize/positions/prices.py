@@ -30,7 +30,9 @@ __all__ = ["Prices", "works"]
 
 def macs_of(node: ir.Node, sizes: Sizes) -> int:
     """The multiply-accumulates of one node of a graph."""
-    return 0 if node.graph is None else macs(node.graph, sizes, [node])
+    if node.graph is None:
+        return 0
+    return macs(node.graph, sizes, [node])
 
 
 def works(node: ir.Node, sizes: Sizes) -> bool:
@@ -97,11 +99,11 @@ class Prices:
         """One node as it will be; what does nothing but select takes less, or is not needed."""
         found = self.demand.selectors.get(node)
         # One position that is picked is picked as before: only its place is another.
-        copying = found is not None and found.dropped is None
-        left = self.demand.reselected(node) if copying else None
-        if left is None or node.inputs[0] is None:
+        picks_one = found is not None and found.dropped is not None
+        left, x = self.demand.reselected(node), node.inputs[0]
+        if picks_one or left is None or x is None:
             return self._node(node, self.demand.results)
-        return self._selecting(node.inputs[0], left)
+        return self._selecting(x, left)
 
     def _selecting(self, x: ir.Value, orders: Mapping[int, Order | None]) -> Cost:
         """The operators that take these positions of what will be there of a value."""
@@ -119,11 +121,12 @@ class Prices:
         return Cost(picoseconds)
 
     def _elements(self, value: ir.Value, results: Mapping[ir.Node, Asked]) -> Fraction:
-        shape, maker = self.sizes.shape(value), value.producer()
+        shape, node = self.sizes.shape(value), value.producer()
         if shape is None or not is_float(value):
             return Fraction(0)
-        asked = {} if maker is None else results.get(maker, {})
-        return prod(shape) * self._share(value, asked)
+        if node is None or node not in results:
+            return Fraction(prod(shape))
+        return prod(shape) * self._share(value, results[node])
 
     def _share(self, value: ir.Value, asked: Asked) -> Fraction:
         """The part of a value that these positions are."""

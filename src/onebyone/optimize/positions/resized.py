@@ -32,11 +32,12 @@ def resized(node: ir.Node, axis: int, picks: Picks) -> tuple[int, Picks] | None:
         return None
     if out.shape is None or not _written(node, picks):
         return None
-    how = found.maps.get(axis)
-    if how is not None:
-        taken = _blocks(how, x.shape[axis], picks) if isinstance(how, Resize) else None
-        return None if taken is None else (axis, taken)
-    return (axis, picks) if x.shape[axis] == out.shape[axis] else None
+    how, taken = found.maps.get(axis), None
+    if how is None and x.shape[axis] == out.shape[axis]:
+        taken = picks
+    elif isinstance(how, Resize):
+        taken = _blocks(how, x.shape[axis], picks)
+    return taken and (axis, taken)
 
 
 def _written(node: ir.Node, picks: Picks) -> bool:
@@ -59,12 +60,13 @@ def _blocks(how: Resize, before: int | ir.SymbolicDim, picks: Picks) -> Picks | 
     if taken.step != 1 or taken.start % factor or taken.stop % factor:
         return None
     first, end = taken.start // factor, taken.stop // factor
-    smaller = how if how.size is None else replace(how, size=len(taken))
+    smaller = replace(how, size=how.size and len(taken))
     if smaller.out_size(end - first) != len(taken):
         return None
     rows = how.rows(before, whole)[taken.start : taken.stop]
-    same = np.array_equal(rows[:, first:end], smaller.rows(end - first, len(taken)))
-    return picked(range(first, end), before) if same else None
+    if not np.array_equal(rows[:, first:end], smaller.rows(end - first, len(taken))):
+        return None
+    return picked(range(first, end), before)
 
 
 def sizes_of(node: ir.Node, taken: Mapping[int, Picks]) -> list[int] | None:

@@ -12,6 +12,7 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import Slice
 from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.constants import is_float
+from onebyone.graph.near import input_at, maker
 from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.views import dims_of, view_axis
@@ -48,7 +49,9 @@ class Stops:
         """The stops of a graph with shapes inferred."""
         demand = Demand.on(graph)
         working, behind = set[ir.Node](), set[ir.Value]()
-        for node in graph if demand.selectors else ():
+        for node in graph:
+            if not demand.selectors:  # there is nothing to ask for
+                break
             if works(node, sizes):
                 working.add(node)
             if node in working or any(v in behind for v in node.inputs):
@@ -57,13 +60,13 @@ class Stops:
 
     def at(self, node: ir.Node) -> Refusal | None:
         """Why a selector did not move back; None if it is none, or there is nothing to save."""
-        found, x = self.demand.selectors.get(node), node.inputs[0] if node.inputs else None
+        found, x = self.demand.selectors.get(node), input_at(node, 0)
         if found is None or x is None or not is_float(x) or x not in self.behind:
             return None
         asked = self.demand.operands[node].get(0, {})
         told = (self._back(x, axis, asked[axis]) for axis in found.orders if axis in asked)
-        reason = next(filter(None, told), None)
-        return None if reason is None else Refusal("demand", reason)
+        reasons = (Refusal("demand", reason) for reason in told if reason is not None)
+        return next(reasons, None)
 
     def _back(self, x: ir.Value, axis: int, picks: Picks) -> str | None:
         """Follow a selection through all that it could pass, to the first thing it could not."""
@@ -113,7 +116,7 @@ class Stops:
     def _is_channel(self, value: ir.Value | None, axis: int) -> bool:
         """Whether an axis is the channels', or a piece of it, such as (query, key, value)."""
         for _ in range(MAX_PASSED):
-            node = None if value is None else value.producer()
+            node = maker(value)
             if value is None or self.axes.get(value) == axis:
                 return value is not None
             if node is None or not _is_view(node):
@@ -127,10 +130,10 @@ class Stops:
     def _cuts_channels(self, node: ir.Node, axis: int) -> bool:
         """Whether an axis of a view is a piece of the channels of its operand."""
         x = node.inputs[0]
-        own = None if x is None else self.axes.get(x)
         before, after = dims_of(x), dims_of(node.outputs[0])
-        if own is None or before is None or after is None:
+        if x not in self.axes or before is None or after is None:
             return False
+        own = self.axes[x]
         starts = divide(product(after[:axis]), product(before[:own])) is not None
         ends = divide(product(before[: own + 1]), product(after[: axis + 1])) is not None
         return starts and ends

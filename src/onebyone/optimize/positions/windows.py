@@ -17,7 +17,7 @@ from onebyone.algebra.selection import Slice
 from onebyone.graph.axes import rank
 from onebyone.optimize.positions.picks import Picks, picked
 
-__all__ = ["WINDOWS", "Window", "narrowed", "rounds_down", "windows_of"]
+__all__ = ["WINDOWS", "Window", "narrowed", "pads", "rounds_down", "windows_of"]
 
 WINDOWS = frozenset({"AveragePool", "Conv", "LpPool", "MaxPool"})
 
@@ -55,8 +55,10 @@ def windows_of(node: ir.Node) -> dict[int, Window]:
     >>> windows_of(pool)
     {2: Window(stride=1, begin=1, end=0, reach=4)}
     """
-    kernel = _kernel(node) if node.domain == "" and node.op_type in WINDOWS else ()
-    attributes, n = node.attributes, len(kernel)
+    if node.domain != "" or node.op_type not in WINDOWS:
+        return {}
+    kernel, attributes = _kernel(node), node.attributes
+    n = len(kernel)
     if n == 0 or rank(node) != n + 2 or not rounds_down(node):
         return {}
     strides = attributes.get_ints("strides", (1,) * n)
@@ -78,14 +80,24 @@ def rounds_down(node: ir.Node) -> bool:
     return not automatic and not node.attributes.get_int("ceil_mode", 0)
 
 
+def pads(node: ir.Node) -> bool:
+    """Whether a convolution reads zeros beyond the borders, or may."""
+    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        return True
+    return any(node.attributes.get_ints("pads", ()))
+
+
 def _kernel(node: ir.Node) -> tuple[int, ...]:
     """The sizes of a window; empty where they are not known."""
     if node.op_type != "Conv":
         return tuple(node.attributes.get_ints("kernel_shape", ()))
     weight = node.inputs[1]
-    sizes = () if weight is None or weight.shape is None else tuple(weight.shape[2:])
-    known = tuple(size for size in sizes if isinstance(size, int))
-    return known if len(known) == len(sizes) else ()
+    if weight is None or weight.shape is None:
+        return ()
+    known = tuple(size for size in weight.shape[2:] if isinstance(size, int))
+    if len(known) + 2 < weight.shape.rank():
+        return ()
+    return known
 
 
 def narrowed(node: ir.Node, axis: int, picks: Picks) -> tuple[Window, Picks | None] | None:

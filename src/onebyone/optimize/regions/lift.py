@@ -30,6 +30,7 @@ from onebyone.graph.shape_reads import ShapeReads, consumers
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
 from onebyone.graph.views import view, view_axis
+from onebyone.optimize.positions.windows import pads
 from onebyone.optimize.regions.channels_last import Islands
 from onebyone.optimize.regions.exact import Digits
 from onebyone.optimize.regions.parallel import sum_kernels
@@ -418,13 +419,6 @@ def _is_kernel(value: ir.Value) -> bool:
     if node is None or role(node) is not Role.CONVOLUTION:
         return False
     return not is_pointwise_convolution(node)
-
-
-def pads(node: ir.Node) -> bool:
-    """Whether a convolution reads zeros beyond the borders, or may."""
-    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        return True
-    return any(node.attributes.get_ints("pads", ()))
 
 
 def _axis_before(found: Spatial, axis: int, rank: int) -> int | None:
