@@ -37,7 +37,9 @@ def resized(node: ir.Node, axis: int, picks: Picks) -> tuple[int, Picks] | None:
         taken = picks
     elif isinstance(how, Resize):
         taken = _blocks(how, x.shape[axis], picks)
-    return taken and (axis, taken)
+    if taken is None:
+        return None
+    return axis, taken
 
 
 def _written(node: ir.Node, picks: Picks) -> bool:

@@ -131,7 +131,7 @@ class Stops:
         """Whether an axis of a view is a piece of the channels of its operand."""
         x = node.inputs[0]
         before, after = dims_of(x), dims_of(node.outputs[0])
-        if x not in self.axes or before is None or after is None:
+        if x is None or x not in self.axes or before is None or after is None:
             return False
         own = self.axes[x]
         starts = divide(product(after[:axis]), product(before[:own])) is not None

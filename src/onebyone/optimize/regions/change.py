@@ -98,22 +98,23 @@ def _by_itself(region: Region, laws: Collection[str], price: Pricer) -> Change |
     """The same where weights are shared: to store more has to save MACs."""
     without = change_of(region, laws, replace(price, stored=_NO_MORE))
     copied = change_of(region, laws, price)
-    if copied is None or without is None:
-        saves = copied is not None and copied.best.cost.macs < copied.now.cost.macs
-        return copied if saves else without
-    return copied if copied.best.cost.macs < without.best.cost.macs else without
+    if copied is None:
+        return without
+    instead = copied.now if without is None else without.best
+    return copied if copied.best.cost.macs < instead.cost.macs else without
 
 
 def _saved(region: Region, now: Plan, best: Plan, price: Pricer) -> dict[str, int]:
     """MACs saved, law by law: what each adds to those before it, in the order of `ORDER`."""
     saved: dict[str, int] = {}
     used = [law for law in ORDER if law in best.laws]
+    parts = [Planner(price, frozenset(used[:k])).best(region.term) for k in range(1, len(used))]
     macs = now.cost.macs
-    for k, law in enumerate(used, 1):
-        partial = Planner(price, frozenset(used[:k])).best(region.term) if k < len(used) else best
-        reached = macs if partial is None else partial.cost.macs
-        saved[law] = macs - reached
-        macs = reached
+    for law, plan in zip(used, [*parts, best], strict=True):
+        saved[law] = 0
+        if plan is not None:
+            saved[law] = macs - plan.cost.macs
+            macs = plan.cost.macs
     return saved
 
 
@@ -137,13 +138,10 @@ def _stay_shared(group: Sequence[Region], made: Sequence[Change | None]) -> bool
 
 def _stored(nodes: Collection[ir.Node]) -> list[Array]:
     """The weights that nodes read, each once."""
-    operands = {v for node in nodes for v in _weights_of(node)}
+    mixing = (node for node in nodes if weight_of(node) is not None)
+    operands = {v for node in mixing for v in node.inputs[:2] if v is not None}
     arrays = {origin(v): a for v in operands if (a := constant(v)) is not None}
     return list(arrays.values())
-
-
-def _weights_of(node: ir.Node) -> list[ir.Value]:
-    return [v for v in node.inputs[:2] if v is not None] if weight_of(node) is not None else []
 
 
 def _made(operation: Operation) -> Iterator[tuple[object, int]]:

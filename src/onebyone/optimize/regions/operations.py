@@ -33,7 +33,17 @@ from onebyone.optimize.regions.plan import (
 from onebyone.optimize.regions.search import steps
 from onebyone.optimize.regions.steps import KernelNode, Layout, Step
 
-__all__ = ["Concatenate", "Convolution", "Mapped", "Moved", "Operation", "Source", "Total", "build"]
+__all__ = [
+    "Concatenate",
+    "Convolution",
+    "Mapped",
+    "Moved",
+    "Operation",
+    "Source",
+    "Total",
+    "as_factor",
+    "build",
+]
 
 
 @dataclass(eq=False)
@@ -133,7 +143,9 @@ def _build(plan: Plan) -> Built:
         return _joined(how, plan)
     if isinstance(how, Convolve):
         return _convolved(how, plan)
-    return _applied(how, plan) if isinstance(how, Apply) else _moved(how, plan)
+    if isinstance(how, Apply):
+        return _applied(how, plan)
+    return _moved(how, plan)
 
 
 def _flush(built: Built, plan: Plan) -> None:
@@ -179,7 +191,8 @@ def _applied(how: Apply, plan: Plan) -> Built:
         return built
     linear = product([f.linear for f in maps])
     mapped = Mapped(built.operation, linear, how.before.layout, plan.layout, how.window)
-    return Built(mapped, built.pending, _carry(mapped) if plan.carrier else None)
+    carrier = _carry(mapped)
+    return Built(mapped, built.pending, carrier if plan.carrier else None)
 
 
 def _joined(how: Add | Stack, plan: Plan) -> Built:
@@ -226,15 +239,17 @@ def _convolved(how: Convolve, plan: Plan) -> Built:
         _flush(built, how.before)
     pending = built.pending
     for f in how.inner:
-        pending = summed(None if pending is None else f.push(pending), f.bias)
+        if pending is not None:
+            pending = f.push(pending)
+        pending = summed(pending, f.bias)
     kernel = _unpadded(node.kernel())
     if pending is not None:
         kernel = _composed(kernel.compose_right(np.ones(kernel.channels[0]), pending))
     if how.inner:
-        kernel = _composed(kernel.compose_right(_matrix(product([f.linear for f in how.inner]))))
+        kernel = _composed(kernel.compose_right(as_factor(product([f.linear for f in how.inner]))))
     bias, outer = kernel.bias, how.word.maps[: how.to]
     if outer:
-        kernel = _composed(kernel.compose_left(_matrix(product([f.linear for f in outer]))))
+        kernel = _composed(kernel.compose_left(as_factor(product([f.linear for f in outer]))))
     unchanged = node.weights is None and all(f.is_shift for f in (*how.inner, *outer))
     convolution = Convolution(built.operation, node, kernel.weight, plan.channels, unchanged)
     bias = how.word.advance(bias, 0, 0, how.to)
@@ -253,5 +268,6 @@ def _composed(
     return result
 
 
-def _matrix(f: ChannelMap) -> Array:
+def as_factor(f: ChannelMap) -> Array:
+    """What a kernel is multiplied by: (C_out, C_in), or (C,) of a diagonal map."""
     return f.weight[:, 0] if f.is_diagonal else f.dense()

@@ -119,16 +119,21 @@ class _Placer:
             return self._diagonal(m, x)
         if m.before.channels_first and self._has_convolutions(m):
             return self._pointwise(m, x)
-        held = None if m.before.channels_first else self._held(m)
+        held = self._held(m)
+        if m.before.channels_first:  # a convolution's weight has more axes
+            held = None
+        from_right = m.before.axis == m.before.rank - 1
+        weight = held
+        if weight is None:
+            turned = from_right and m.before.rank > 2
+            weight = self._constant(f.dense().T if turned else f.dense(), "weight")
         if m.before.rank == 2:
-            weight = self._constant(f.dense(), "weight") if held is None else held
-            turned = held is not None and f.stored.transposed
-            operands, attributes = [x, weight, *self._bias(m.bias)], {} if turned else _TURNED
+            # As (C_out, C_in), which is how a new weight is stored.
+            turned = held is None or not f.stored.transposed
+            attributes: dict[str, Any] = {"transB": 1} if turned else {}
+            operands = [x, weight, *self._bias(m.bias)]
             return self._node("Gemm", operands, m.after, f.out_channels, attributes)
-        if m.before.axis == m.before.rank - 1:
-            operands = [x, self._constant(f.dense().T, "weight") if held is None else held]
-        else:
-            operands = [self._constant(f.dense(), "weight") if held is None else held, x]
+        operands = [x, weight] if from_right else [weight, x]
         if is_of_int8_codes(x, self.edit.graph.opset_imports.get("", 0)):
             raise Unrepresentable("a product of int8 codes, on which ONNX Runtime stumbles")
         product = self._node("MatMul", operands, m.after, f.out_channels)
@@ -137,8 +142,9 @@ class _Placer:
     def _held(self, m: Mapped) -> ir.Value | None:
         """The weight of the graph, where it serves as it is."""
         held: Stored | None = m.linear.stored
-        serves = held is not None and held.serves(m.before) and held.value.dtype == self.dtype
-        return held.value if held is not None and serves else None
+        if held is None or not held.serves(m.before) or held.value.dtype != self.dtype:
+            return None
+        return held.value
 
     def _has_convolutions(self, m: Mapped) -> bool:
         """Whether an engine that runs the graph has a convolution of its numbers' type.
@@ -160,11 +166,10 @@ class _Placer:
         weight = self._held(m)
         if weight is None:
             weight = self._constant(f.weight.reshape(*f.weight.shape, *(1,) * axes), "weight")
-        window = None if m.window is None else m.window.window
         attributes: dict[str, Any] = {"kernel_shape": (1,) * axes}
         if f.groups > 1:
             attributes["group"] = f.groups
-        if window is not None:
+        if m.window is not None and (window := m.window.window) is not None:
             attributes["strides"] = window.strides or (1,) * axes
             attributes["pads"] = window.pads or (0,) * 2 * axes
         operands = [x, weight, *self._bias(m.bias)]
@@ -196,15 +201,18 @@ class _Placer:
         return self._node("Add", [x, bias], m.after, m.linear.out_channels)
 
     def _bias(self, bias: Array | None) -> list[ir.Value]:
-        return [] if bias is None else [self._constant(bias, "bias")]
+        if bias is None:
+            return []
+        return [self._constant(bias, "bias")]
 
     # Kernels and space maps --------------------------------------------------------------------
 
     def _convolution(self, c: Convolution) -> ir.Value:
-        own = c.kernel.node.inputs[1] if c.unchanged else None
-        weight = self._constant(c.weight, "weight") if own is None else own
-        operands = [self.value(c.operand), weight, *self._bias(c.bias)]
         node = c.kernel.node
+        weight = node.inputs[1]
+        if not c.unchanged:
+            weight = self._constant(c.weight, "weight")
+        operands = [self.value(c.operand), weight, *self._bias(c.bias)]
         return self._node(node.op_type, operands, c.kernel.after, c.channels, node.attributes)
 
     def _moved(self, m: Moved) -> ir.Value:
@@ -247,7 +255,9 @@ class _Placer:
         # The end is named: what engines infer of a slice to "the far end" can be nothing at all.
         edit = self.edit
         start, here, after, stop = map(edit.integers, [[0], [entry], [entry + 1], [length]])
-        parts = [edit.sizes("Slice", [shape, start, here], entry, self.old)] if entry else []
+        parts = []
+        if entry:
+            parts.append(edit.sizes("Slice", [shape, start, here], entry, self.old))
         parts.append(edit.integers([channels]))
         if entry + 1 < length:
             rest = [shape, after, stop]
@@ -276,10 +286,6 @@ class _Placer:
             dtype=self.dtype,
             shape=layout.shape(channels),
         )
-
-
-_TURNED = {"transB": 1}
-"""Of a Gemm that stores W as (C_out, C_in)."""
 
 
 def _is_negation(operation: Operation) -> bool:

@@ -207,7 +207,8 @@ class Planner:
             plan = _cheapest(table, len(below.spaces), kept)
             if plan is None:
                 continue
-            plan = plan if not kernel.padded else self._flushed(plan)
+            if kernel.padded:  # a bias in front of zeros is not the same bias behind
+                plan = self._flushed(plan)
             for to in range(len(word.maps) + 1):
                 if self._multiplies(kernel, word.maps[:to]) and self._allows(word, 0, to):
                     yield (0, to), self._convolved(plan, kernel, below.maps[kept:], word, to)
@@ -238,7 +239,7 @@ class Planner:
         how = Convolve(plan, kernel, inner, word, to)
         pending = kernel.biased or plan.pending or any(f.bias is not None for f in inner)
         pending = pending or word.biased(0, 0, to)
-        absorbed = _absorbed((*inner, *word.maps[:to]))
+        absorbed = absorbing((*inner, *word.maps[:to]))
         laws = _laws([plan], *absorbed, *self._crossed(word, 0, to), *self._taken(plan))
         return Plan(cost, kernel.after, c_out, how, carrier=True, pending=pending, laws=laws)
 
@@ -276,22 +277,28 @@ class Planner:
             return
         step = steps(word)[i]
         if step.window is not None and plan.layout.channels_first and self._allows(word, i + 1, j):
-            flushed = plan if step.preserves_constants else self._flushed(plan)
-            yield from self._applied(flushed, word, i, j, step)
+            yield from self._applied(self._before(step, plan), word, i, j, step)
         if step.window is None or ("commute" in self.laws and not any(step.window.pads)):
             yield self._moved(plan, word, i, j, step)
         if step.is_view and "linear" in self.laws:
             yield from self._cancelled(plan, word, i, j)
 
     def _moved(self, plan: Plan, word: Word, i: int, j: int, step: Step) -> tuple[State, Plan]:
-        preserves = step.preserves_constants
-        plan = plan if preserves else self._flushed(plan)
+        preserves, plan = step.preserves_constants, self._before(step, plan)
         cost = plan.cost + self.price.step(step, plan.channels)
         carrier = plan.carrier and preserves
-        pending = plan.pending if preserves else word.biased(i + 1, 0, j)
+        pending = plan.pending
+        if not preserves:
+            pending = word.biased(i + 1, 0, j)
         how, laws = Move(plan, word, i, j), _laws([plan], *self._crossed(word, i + 1, j))
         after = Plan(cost, step.after, plan.channels, how, carrier, pending, laws)
         return (i + 1, j), after
+
+    def _before(self, step: Step, plan: Plan) -> Plan:
+        """A plan that a step may follow: what changes constants lets no bias pass."""
+        if step.preserves_constants:
+            return plan
+        return self._flushed(plan)
 
     def _cancelled(self, plan: Plan, word: Word, i: int, j: int) -> Iterator[tuple[State, Plan]]:
         run: list[Step] = []
@@ -345,7 +352,9 @@ class Planner:
     def _scaled(self, plan: Plan, run: Run) -> Plan:
         """A diagonal: elementwise; a mere shift becomes pending and costs nothing yet."""
         if run.only_shifts and "affine" in self.laws:
-            return replace(plan, laws=plan.laws | {"affine"}) if plan.carrier else plan
+            if plan.carrier:
+                return replace(plan, laws=plan.laws | {"affine"})
+            return plan
         cost = plan.cost + self.price.elementwise(plan.layout, plan.channels)
         carrier = plan.layout.axis == 1 or "affine" not in self.laws
         return replace(plan, cost=cost, carrier=carrier)
@@ -415,8 +424,8 @@ _NAMES = {
 }
 
 
-def _absorbed(maps: tuple[ChannelMap, ...]) -> Iterator[str]:
-    """The laws by which maps enter a kernel."""
+def absorbing(maps: Iterable[ChannelMap]) -> Iterator[str]:
+    """The laws by which maps are multiplied into a kernel, or into another map."""
     for f in maps:
         yield "affine" if f.is_diagonal else "compose"
 
@@ -473,7 +482,9 @@ def _standing(plan: Plan) -> str:
     """Whether a plan owes a bias, could take one for free, or neither."""
     if plan.pending:
         return "pending"
-    return "carrier" if plan.carrier else "plain"
+    if plan.carrier:
+        return "carrier"
+    return "plain"
 
 
 def _at(table: Table, i: int, j: int) -> list[Plan]:
