@@ -88,7 +88,7 @@ class CropEdit:
         window, _ = found
         spatial, at = x.shape.rank() - 2, axis - 2
         pads = list(node.attributes.get_ints("pads", (0,) * 2 * spatial))
-        pads[at], pads[at + spatial] = window.begin, window.end
+        pads[at], pads[at + spatial] = window.before, window.after
         if any(pads) or "pads" in node.attributes:
             node.attributes["pads"] = ir.AttrInt64s("pads", pads)
         self.stride(node, axis, window.stride)

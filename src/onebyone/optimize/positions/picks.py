@@ -130,7 +130,7 @@ def _evenly(first: int, last: int, count: int) -> range:
     step, rest = divmod(last - first, max(count - 1, 1))
     if rest or (step == 0 and count > 1):
         return range(0)
-    return range(first, first + (step or 1) * count, step or 1)
+    return range(first, last + (1 if step >= 0 else -1), step or 1)
 
 
 def even(order: Order) -> Slice | None:

@@ -28,7 +28,7 @@ from onebyone.graph.edit import content
 from onebyone.optimize.regions.lift import Region
 from onebyone.optimize.regions.operations import (
     Concatenate,
-    Convolution,
+    Convolved,
     Mapped,
     Operation,
     Source,
@@ -155,7 +155,7 @@ def _made(operation: Operation) -> Iterator[tuple[object, int]]:
         for part in operation.operands:
             yield from _made(part)
         return
-    if isinstance(operation, Convolution):
+    if isinstance(operation, Convolved):
         yield content(operation.weight), operation.weight.size
     elif isinstance(operation, Mapped) and not operation.linear.is_diagonal:
         layout, weight = operation.before, operation.linear.weight

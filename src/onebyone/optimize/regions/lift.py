@@ -36,7 +36,7 @@ from onebyone.optimize.positions.windows import pads
 from onebyone.optimize.regions.channels_last import Islands
 from onebyone.optimize.regions.exact import Digits
 from onebyone.optimize.regions.parallel import sum_kernels
-from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Stored, Window
+from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Stored, Striding
 from onebyone.optimize.sharing import is_kept, origin
 
 __all__ = ["Context", "Region", "is_shared", "pads", "regions"]
@@ -266,7 +266,7 @@ class _Lifter:
         before, after = self.layout(found.operand, 1), self.layout(node.outputs[0], 1)
         if before is None or after is None:
             return None
-        window = Window(found.strides, found.pads)
+        window = Striding(found.strides, found.pads)
         return Step(node, before, after, window, not any(found.pads))
 
     def convolution(self, node: ir.Node, axis: int) -> Term | None:

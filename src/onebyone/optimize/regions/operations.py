@@ -35,7 +35,7 @@ from onebyone.optimize.regions.steps import KernelNode, Layout, Step
 
 __all__ = [
     "Concatenate",
-    "Convolution",
+    "Convolved",
     "Mapped",
     "Moved",
     "Operation",
@@ -80,7 +80,7 @@ class Moved:
 
 
 @dataclass(eq=False)
-class Convolution:
+class Convolved:
     """A K×K convolution with another weight, or with the one that the node has (`unchanged`)."""
 
     operand: Operation
@@ -109,7 +109,7 @@ class Concatenate:
     channels: int
 
 
-Operation = Source | Mapped | Moved | Convolution | Total | Concatenate
+Operation = Source | Mapped | Moved | Convolved | Total | Concatenate
 Carrier = Callable[[Array], None]
 
 
@@ -161,7 +161,7 @@ def _flush(built: Built, plan: Plan) -> None:
     built.pending = None
 
 
-def _carry(operation: Mapped | Convolution) -> Carrier:
+def _carry(operation: Mapped | Convolved) -> Carrier:
     def take(bias: Array) -> None:
         operation.bias = summed(operation.bias, bias)
 
@@ -251,7 +251,7 @@ def _convolved(how: Convolve, plan: Plan) -> Built:
     if outer:
         kernel = _composed(kernel.compose_left(as_factor(product([f.linear for f in outer]))))
     unchanged = node.weights is None and all(f.is_shift for f in (*how.inner, *outer))
-    convolution = Convolution(built.operation, node, kernel.weight, plan.channels, unchanged)
+    convolution = Convolved(built.operation, node, kernel.weight, plan.channels, unchanged)
     bias = how.word.advance(bias, 0, 0, how.to)
     return Built(convolution, bias, _carry(convolution))
 

@@ -19,7 +19,7 @@ from onebyone.graph.ops.conversion import is_of_int8_codes
 from onebyone.graph.shape_reads import ShapeReads
 from onebyone.optimize.regions.operations import (
     Concatenate,
-    Convolution,
+    Convolved,
     Mapped,
     Moved,
     Operation,
@@ -88,7 +88,7 @@ class _Placer:
             return self._mapped(operation)
         if isinstance(operation, Moved):
             return self._moved(operation)
-        if isinstance(operation, Convolution):
+        if isinstance(operation, Convolved):
             return self._convolution(operation)
         assert isinstance(operation, Total | Concatenate)
         if isinstance(operation, Total):
@@ -99,7 +99,7 @@ class _Placer:
 
     def _total(self, operation: Total) -> ir.Value:
         """Two at a time; convolutions last, where engines add into their result."""
-        order = sorted(operation.operands, key=lambda part: isinstance(part, Mapped | Convolution))
+        order = sorted(operation.operands, key=lambda part: isinstance(part, Mapped | Convolved))
         order.sort(key=_is_negation)
         total = self.value(order[0])
         for part in order[1:]:
@@ -207,7 +207,7 @@ class _Placer:
 
     # Kernels and space maps --------------------------------------------------------------------
 
-    def _convolution(self, c: Convolution) -> ir.Value:
+    def _convolution(self, c: Convolved) -> ir.Value:
         node = c.kernel.node
         weight = node.inputs[1]
         if not c.unchanged:

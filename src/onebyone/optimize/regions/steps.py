@@ -23,7 +23,7 @@ from onebyone.graph.constants import constant
 from onebyone.graph.near import input_at, rank_of
 from onebyone.graph.views import monomials
 
-__all__ = ["KernelNode", "Layout", "Meaning", "Size", "Step", "Stored", "Window"]
+__all__ = ["KernelNode", "Layout", "Meaning", "Size", "Step", "Stored", "Striding"]
 
 Size = int | ir.SymbolicDim
 
@@ -103,14 +103,14 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Window:
+class Striding:
     """The padding and stride of a 1×1 convolution, which are space maps before its channel map."""
 
     strides: tuple[int, ...]
     pads: tuple[int, ...]
 
 
-Meaning = Spatial | View | Window | None
+Meaning = Spatial | View | Striding | None
 """What a step does: map positions, regroup axes, stride and pad; None: be broadcast by an Add."""
 
 
@@ -165,8 +165,8 @@ class Step:
         return isinstance(self.meaning, Transpose | Reshape) or self.stays
 
     @property
-    def window(self) -> Window | None:
-        return self.meaning if isinstance(self.meaning, Window) else None
+    def window(self) -> Striding | None:
+        return self.meaning if isinstance(self.meaning, Striding) else None
 
     @property
     def selects(self) -> bool:
