@@ -3,7 +3,7 @@
     known    forward:   y[o] is one number at every position, whatever the input
     needed   backward:  some output of the graph depends on x[c]
 
-A channel that is known or not needed may go, if all channels that are tied to it may (`keep`).
+A channel that is known or not needed may go, if all channels that are tied to it may (`kept_channels`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from onebyone.graph.ops.call import call_of
 from onebyone.graph.shape_reads import entries_used
 from onebyone.graph.spatial import spatial
 from onebyone.optimize.channels.flow import flow, varies_at_borders
-from onebyone.optimize.channels.keep import keep
+from onebyone.optimize.channels.kept_channels import kept_channels
 from onebyone.optimize.channels.links import Flow, Mix, channels_of
 
 __all__ = ["Dead", "find"]
@@ -74,7 +74,7 @@ def find(
         axes: the channel axis of values; those that are not there take no part.
         version: of the standard operators.
         whole: values that have to keep all of their channels.
-        multiple: of which convolutions are to read as many channels (`keep`).
+        multiple: of which convolutions are to read as many channels (`kept_channels`).
     """
     a = _Analysis({v: k for v, k in axes.items() if channels_of(v, k)}, version)
     nodes = list(graph)
@@ -85,7 +85,7 @@ def find(
     _lock(graph, a)
     for node in reversed(nodes):
         _ask(node, a)
-    stays = keep({v: _must_stay(v, a) for v in a.axes}, a.flows, multiple)
+    stays = kept_channels({v: _must_stay(v, a) for v in a.axes}, a.flows, multiple)
     idle = frozenset(v for v, kept in stays.kept.items() if (kept & ~a.needed[v]).any())
     return Dead(a.axes, a.flows, a.known, stays.kept, stays.spare, idle)
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import Spatial
+from onebyone.graph.axes import Spatial, pads
 from onebyone.graph.channels import ChannelNode, bias_of, channel_map
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.near import are_read, input_at, rank_of
@@ -26,7 +26,6 @@ from onebyone.optimize.channels.regroup import (
     sized_freely,
     split,
 )
-from onebyone.optimize.positions.windows import pads
 
 __all__ = ["flow"]
 

@@ -33,7 +33,7 @@ def prune(task: Task) -> Iterator[Rewrite]:
 
     Where a bias would not fit the number type, the channels that it would take in stay; those of a
     shared weight whose readers would not lose the same ones; and a few where a convolution would
-    else read no multiple of as many channels as the machine computes together (`keep`).
+    else read no multiple of as many channels as the machine computes together (`kept_channels`).
     """
     graph, multiple = task.model.graph, task.profile.channels
     dead = _fitting(graph, task.model.opset_imports[""], multiple)

@@ -118,7 +118,7 @@ def _reorders(component: Sequence[Move], labels: Labels) -> bool:
 
 
 @dataclass(eq=False)
-class _Plan:
+class _Arrangement:
     """New orders, and how each value that is read is put together from stretches of sources."""
 
     orders: dict[ir.Value, Array] = field(default_factory=dict)
@@ -126,9 +126,9 @@ class _Plan:
     gathers: dict[ir.Value, Array] = field(default_factory=dict)
 
 
-def _plan(component: Sequence[Move], labels: Labels, fixed: set[ir.Value]) -> _Plan:
+def _plan(component: Sequence[Move], labels: Labels, fixed: set[ir.Value]) -> _Arrangement:
     wanted = [m.value for m in component if _is_read(m.value, labels)]
-    plan = _Plan()
+    plan = _Arrangement()
     made: dict[ir.Value, list[ir.Value]] = {}
     for value in wanted:
         made.setdefault(labels.of(value), []).append(value)
@@ -190,7 +190,7 @@ def _sorted_by_reader(group: ir.Value, taken: Sequence[Array], labels: Labels) -
     return order[readers[:, order].any(axis=0)]
 
 
-def _assemble(value: ir.Value, free: bool, plan: _Plan, labels: Labels) -> None:
+def _assemble(value: ir.Value, free: bool, plan: _Arrangement, labels: Labels) -> None:
     """Choose the order of a value that is read, and the stretches that it is put together from."""
     source, channel = labels.atoms[value]
     stored = channel.copy()
@@ -237,7 +237,7 @@ def _moving(component: Sequence[Move], sizes: Sizes, profile: Profile) -> Cost:
     return Cost(sum(each))
 
 
-def _placing(plan: _Plan, labels: Labels, sizes: Sizes, profile: Profile) -> Cost:
+def _placing(plan: _Arrangement, labels: Labels, sizes: Sizes, profile: Profile) -> Cost:
     """Of the splits, concats and gathers of a plan."""
     total, cuts = 0, _cuts(plan)
     stored = {x: len(plan.orders.get(labels.of(x), ())) or channels_of(x, 1) or 0 for x in cuts}
@@ -288,31 +288,31 @@ def _made(
 # Carrying it out ----------------------------------------------------------------------------------
 
 
-def _touched(plan: _Plan, labels: Labels) -> list[ir.Node]:
+def _touched(plan: _Arrangement, labels: Labels) -> list[ir.Node]:
     """The nodes whose weights have another order from now on, or less channels."""
     values = [v for group in plan.orders for v in labels.members[group]]
     around = {n for v in values for n in (v.producer(), *(use.node for use in v.uses()))}
     return sorted(labels.flows.keys() & around, key=labels.rank.__getitem__)
 
 
-def _orders(plan: _Plan, labels: Labels) -> dict[ir.Value, Array]:
+def _orders(plan: _Arrangement, labels: Labels) -> dict[ir.Value, Array]:
     """The new order of the channels of each value that gets one."""
     return {v: order for g, order in plan.orders.items() for v in labels.members[g]}
 
 
-def _keeps_all(plan: _Plan, labels: Labels) -> bool:
+def _keeps_all(plan: _Arrangement, labels: Labels) -> bool:
     """Whether no channel is left out, so that no multiply-accumulate is saved."""
     found = _orders(plan, labels).items()
     return all(len(order) == channels_of(v, labels.axes[v]) for v, order in found)
 
 
-def _slices_codes(plan: _Plan, opset: int) -> bool:
+def _slices_codes(plan: _Arrangement, opset: int) -> bool:
     """Whether values would be cut anew that engines cannot cut."""
     sources = {source for pieces in plan.pieces.values() for source, _, _ in pieces}
     return any(is_of_int8_codes(source, opset) for source in sources)
 
 
-def _carry_out(plan: _Plan, labels: Labels, edit: Edit, touched: Sequence[ir.Node]) -> None:
+def _carry_out(plan: _Arrangement, labels: Labels, edit: Edit, touched: Sequence[ir.Node]) -> None:
     orders, cuts = _orders(plan, labels), _cuts(plan)
     builder = Builder(edit, labels, orders)
     assembled = {
@@ -328,7 +328,7 @@ def _carry_out(plan: _Plan, labels: Labels, edit: Edit, touched: Sequence[ir.Nod
         edit.replace(value, made)
 
 
-def _cuts(plan: _Plan) -> dict[ir.Value, list[int]]:
+def _cuts(plan: _Arrangement) -> dict[ir.Value, list[int]]:
     """Where the stretches of each source begin and end."""
     cuts: dict[ir.Value, set[int]] = {}
     for pieces in plan.pieces.values():

@@ -18,7 +18,7 @@ from onebyone.algebra.window import Window
 from onebyone.graph.axes import rank
 from onebyone.optimize.positions.picks import Picks, picked
 
-__all__ = ["WINDOWS", "narrowed", "pads", "rounds_down", "windows_of"]
+__all__ = ["WINDOWS", "narrowed", "rounds_down", "windows_of"]
 
 WINDOWS = frozenset({"AveragePool", "Conv", "LpPool", "MaxPool"})
 
@@ -51,13 +51,6 @@ def rounds_down(node: ir.Node) -> bool:
     """
     automatic = node.attributes.get_string("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER")
     return not automatic and not node.attributes.get_int("ceil_mode", 0)
-
-
-def pads(node: ir.Node) -> bool:
-    """Whether a convolution reads zeros beyond the borders, or may."""
-    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        return True
-    return any(node.attributes.get_ints("pads", ()))
 
 
 def _kernel(node: ir.Node) -> tuple[int, ...]:

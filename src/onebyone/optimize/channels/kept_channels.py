@@ -17,7 +17,7 @@ from onebyone.algebra.weights import Array
 from onebyone.optimize.channels.groups import missing
 from onebyone.optimize.channels.links import Flow
 
-__all__ = ["Stays", "keep"]
+__all__ = ["Stays", "kept_channels"]
 
 Flows = Mapping[ir.Node, Flow]
 
@@ -35,7 +35,7 @@ class Stays:
     spare: Mapping[ir.Value, Array]
 
 
-def keep(must: Mapping[ir.Value, Array], flows: Flows, multiple: int = 1) -> Stays:
+def kept_channels(must: Mapping[ir.Value, Array], flows: Flows, multiple: int = 1) -> Stays:
     """Which channels stay; no value loses all of its own.
 
     Args:
