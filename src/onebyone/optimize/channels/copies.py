@@ -26,10 +26,12 @@ def copies(flows: Mapping[ir.Node, Flow], orders: Orders) -> dict[ir.Value, int]
         flows: of the nodes that get weights for other channels.
         orders: the channels that values have from then on (`reindex`).
     """
+    # A product has its weight on either side.
     mixes = (node for node, found in flows.items() if found.mix is not None)
     read = (v for node in mixes for v in node.inputs[:2] if v is not None and _is_weight(v))
     weights = {origin(v): v for v in read}
     found = {w: {_reading(n, flows, orders) for n in readers(v)} for w, v in weights.items()}
+    # One way of reading is the weight stored anew; each further one is a copy.
     return {
         w: (len(ways) - 1) * array.size
         for w, ways in found.items()

@@ -41,8 +41,10 @@ def flow(node: ir.Node, axis: int, axes: Mapping[ir.Value, int] | None = None) -
     """
     if node.domain != "" or not node.outputs or not is_float(node.outputs[0]):
         return None
+    # The only operator with several results that channels are followed through.
     if node.op_type == "Split":
         return split(node, axis)
+    # A mask of a Dropout, indices of a pool: who reads these counts on all channels.
     if are_read(node.outputs[1:]):
         return None
     x = input_at(node, 0)
@@ -108,8 +110,10 @@ def _convolved(node: ir.Node, axis: int) -> Flow | None:
     if axis != 1 or weight is None or x is None or isinstance(bias, Refusal):
         return None
     groups, channels = node.attributes.get_int("group", 1), channels_of(x, 1)
+    # Depthwise: the weight has one row for each channel, and nothing is mixed.
     if groups == channels == channels_of(node.outputs[0], 1):
         return _straight(node, 1, 1, {v: 0 for v in node.inputs[1:] if v is not None})
+    # Of grouped ones the matrix is far larger than the weight.
     if channels is None or channels * (channels_of(node.outputs[0], 1) or 0) > MAX_BLOCKS:
         return None
     if node.op_type == "ConvTranspose":
@@ -135,6 +139,7 @@ def _same(node: ir.Node, axis: int) -> Flow | None:
     for x in dict.fromkeys(v for v in node.inputs if v is not None):
         if x.shape is None:
             return None
+        # Broadcasting aligns shapes at their last axes.
         own = axis - out.shape.rank() + x.shape.rank()
         if own < 0 or x.shape[own] == 1 != out.shape[axis]:
             continue  # it is the same for all channels
@@ -182,6 +187,7 @@ def _viewed(node: ir.Node, axis: int) -> Flow | None:
 def _spaced(node: ir.Node, axis: int) -> Flow | None:
     """A space map, or a selection of positions or channels."""
     found, x = spatial(node), node.inputs[0]
+    # It selects channels, not positions.
     if isinstance(found, Spatial) and axis in found.maps and role(node) is Role.SELECTION:
         return selected(node, axis)
     if not isinstance(found, Spatial) or x is None or x.shape is None:

@@ -82,6 +82,7 @@ def labels_of(graph: ir.Graph) -> Labels:
     for node in graph:
         _carry(node, axes)
         found = list(moves(node, axes))
+        # A move of no channels at all is left to the engine.
         if all(any(link.outs.size for link in move.links) for move in found):
             labels.moves.update({move.value: move for move in found})
     _note(labels.moves.values(), axes)
@@ -118,8 +119,10 @@ def _admit(node: ir.Node, labels: Labels) -> None:
     found = flow(node, labels.axes[out])
     if found is None or channels_of(out, found.axis) is None:
         return
+    # Where an operand's channels stand elsewhere, its order is not this one's.
     if any(labels.axes.get(v, axis) != axis for v, axis in found.operands.items()):
         return
+    # A pick names channels by number; groups are blocks that no order may leave.
     if found.picks or (found.mix is not None and found.mix.groups > 1):
         return
     if any(link.result is not out or not link.is_straight for link in found.links):
@@ -133,6 +136,7 @@ def _atoms(move: Move, labels: Labels) -> tuple[Array, Array]:
     """For each channel of a moved value the number of its source, and its channel there."""
     source, channel = np.zeros((2, sum(link.outs.size for link in move.links)), np.int64)
     for link in move.links:
+        # Moves behind moves: composed, so that each value knows the first sources.
         if link.operand in labels.atoms:
             sources, channels = labels.atoms[link.operand]
             source[link.outs], channel[link.outs] = sources[link.sources], channels[link.sources]

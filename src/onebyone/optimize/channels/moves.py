@@ -100,6 +100,7 @@ def _shuffled(node: ir.Node, axes: Mapping[ir.Value, int]) -> Iterator[Move]:
     if axes.get(x, 1) != 1:  # what is moved about are not channels
         return
     rank = x.shape.rank()
+    # The two parts of the channels change places, all else stays.
     swapped = [0, 2, 1, *range(3, rank + 1)]
     if list(transpose.attributes.get_ints("perm", ())) != swapped or parts.rank() != rank + 1:
         return
@@ -108,6 +109,7 @@ def _shuffled(node: ir.Node, axes: Mapping[ir.Value, int]) -> Iterator[Move]:
     groups, each, channels = parts[1], parts[2], x.shape[1]
     if not isinstance(groups, int) or not isinstance(each, int) or channels != groups * each:
         return
+    # Written as g rows of k and read by columns.
     sources = np.arange(groups * each).reshape(groups, each).T.reshape(-1)
     link = Link(x, 1, out, np.arange(len(sources)), sources)
     yield Move((link,), (first, transpose, node), scatters=True)

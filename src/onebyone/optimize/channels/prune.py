@@ -36,6 +36,7 @@ def prune(task: Task) -> Iterator[Rewrite]:
     else read no multiple of as many channels as the machine computes together (`kept_channels`).
     """
     graph, multiple = task.model.graph, task.profile.channels
+    # Before anything is changed: a bias that cannot be stored shows only when rounded.
     dead = _fitting(graph, task.model.opset_imports[""], multiple)
     if all(kept.all() for kept in dead.kept.values()):
         return
@@ -82,6 +83,7 @@ def _carry_out(graph: ir.Graph, dead: Dead) -> list[ir.Node]:
 def _fitting(graph: ir.Graph, version: int, multiple: int) -> Dead:
     """What is dead, less what no bias can be stored for, or what a weight would be copied for."""
     axes, whole = channel_axes(graph), set[ir.Value]()
+    # What stays whole may need other biases: again, until all can be stored.
     while True:
         dead = find(graph, axes, version, whole, multiple)
         mixes = ((node, found.mix) for node, found in dead.flows.items() if found.mix is not None)
@@ -119,6 +121,7 @@ def _bias(mix: Mix, dead: Dead) -> Array | None:
     constants = np.where(kept | np.isnan(known), 0, known)
     if not constants.any():
         return mix.bias
+    # Nobody reads these constants: the bias is the node's own, in its own rounding.
     if not (mix.used & (constants != 0)).any():
         return mix.bias
     return mix.weight @ constants + mix.shift

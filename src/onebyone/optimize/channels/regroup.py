@@ -23,6 +23,7 @@ def split(node: ir.Node, axis: int) -> Flow | None:
     """A Split: along the channels each result has a stretch of them, else all."""
     x = node.inputs[0]
     counts = [channels_of(v, axis) or 0 for v in node.outputs]
+    # A Split along another axis leaves all channels in each piece.
     if x is None or x.shape is None or not channels_of(x, axis) or not all(counts):
         return None
     along = node.attributes.get_int("axis", 0) % x.shape.rank() == axis

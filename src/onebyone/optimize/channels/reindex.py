@@ -32,6 +32,7 @@ def reindex(node: ir.Node, found: Flow, orders: Orders, edit: Edit, bias: Array 
         edit: of the graph.
         bias: (C_out,) in the old order, where the node's own is another one from now on.
     """
+    # The rows of a weight follow the result, its columns the operand.
     out = orders.get(node.outputs[0])
     if found.mix is not None:
         return _mix(node, found.mix, out, orders.get(found.mix.operand), edit, bias)
@@ -44,6 +45,7 @@ def reindex(node: ir.Node, found: Flow, orders: Orders, edit: Edit, bias: Array 
         assert array is not None
         _replace(node, operand, np.take(array, out, axis), edit)
     if node.op_type in ("Conv", "ConvTranspose"):
+        # Depthwise: one group for each channel that is left.
         node.attributes["group"] = ir.AttrInt64("group", len(out))
     if node.op_type == "Reshape":
         _resize(node, found.axis, len(out), edit)
@@ -55,6 +57,7 @@ def _pick(node: ir.Node, links: Sequence[Link], orders: Orders, edit: Edit) -> b
     before = orders.get(links[0].operand)
     if before is None:
         return False
+    # Places in what is left of the operand, not in what it was.
     parts = [_picked(link, orders, before) for link in links]
     if node.op_type == "Split":
         counts, axis = [len(part) for part in parts], node.attributes.get_int("axis", 0)

@@ -50,10 +50,12 @@ def relabel(task: Task) -> Iterator[Rewrite]:
     graph, sizes, profile = task.model.graph, task.sizes, task.profile
     labels = labels_of(graph)
     edit, fixed = Edit(graph), _fixed(graph, labels)
+    # Each by itself: one that does not pay must not keep another from paying.
     for component in _components(labels):
         plan = _plan(component, labels, fixed)
         before, after = _moving(component, sizes, profile), _placing(plan, labels, sizes, profile)
         touched = _touched(plan, labels)
+        # A shared weight that two readers need in two orders is stored, and read, twice.
         copied = copies({n: labels.flows[n] for n in touched}, _orders(plan, labels))
         after += Cost(profile.reading(sum(copied.values())))
         pays = after < before and not (copied and _keeps_all(plan, labels))
@@ -77,6 +79,7 @@ def _components(labels: Labels) -> list[list[Move]]:
     joined = Joined[ir.Value]()
     for value, move in labels.moves.items():
         joined.tie([value, *move.operands])
+    # Values that are added up have one order, so their moves hang together.
     for value in (*labels.moves, *labels.sources):
         joined.tie([value, labels.of(value)])
     for operands in _sharers(labels):
@@ -104,6 +107,7 @@ def _reorders(component: Sequence[Move], labels: Labels) -> bool:
         if not _is_read(move.value, labels):
             continue
         source, channel = labels.atoms[move.value]
+        # More stretches than sources: something stands between channels of one source.
         if move.scatters or len(_runs(source, channel)) > len(np.unique(source)):
             return True
         for k in np.unique(source):
@@ -134,10 +138,12 @@ def _plan(component: Sequence[Move], labels: Labels, fixed: set[ir.Value]) -> _A
         made.setdefault(labels.of(value), []).append(value)
     taken = _taken(wanted, labels)
     for group, channels in taken.items():
+        # A source that can be stored in any order takes that of its readers.
         if group not in fixed and group not in made:
             plan.orders[group] = _sorted_by_reader(group, channels, labels)
     for value in wanted:
         group = labels.of(value)
+        # Two readers in one group would each want their own order.
         free = group not in fixed and group not in taken and len(made[group]) == 1
         _assemble(value, free, plan, labels)
     return plan
@@ -182,9 +188,11 @@ def _sorted_by_reader(group: ir.Value, taken: Sequence[Array], labels: Labels) -
     """The channels of a group of sources that are read, those with the same readers together."""
     source = next(v for v in labels.members[group] if v in labels.sources)
     channels = channels_of(source, labels.axes[source]) or 0
+    # Row by row who reads a channel; sorted by these bits, equal ones are neighbours.
     readers = np.zeros((len(taken) + 1, channels), bool)
     for row, channel in enumerate(taken):
         readers[row, channel] = True
+    # A mix that reads the source whole reads every channel, used elsewhere or not.
     readers[-1] = group in labels.whole
     order = np.lexsort(readers[::-1])
     return order[readers[:, order].any(axis=0)]
@@ -220,6 +228,7 @@ def _positions(order: Array) -> Array:
 
 def _runs(source: Array, stored: Array) -> list[tuple[int, int, int]]:
     """Stretches of neighbours: source's number, first and end."""
+    # A stretch ends where the source changes, or a channel is skipped.
     cuts = np.flatnonzero((np.diff(source) != 0) | (np.diff(stored) != 1)) + 1
     return [
         (int(source[part[0]]), int(stored[part[0]]), int(stored[part[-1]]) + 1)
@@ -268,6 +277,7 @@ def _parts(
     for source, a, b in pieces:
         ends = [a, b]
         if (a, b) != (0, stored[source]):
+            # Another value cuts here too: one Split makes the parts for both.
             ends = cuts[source][bisect_left(cuts[source], a) : bisect_right(cuts[source], b)]
         parts += [(source, first, end) for first, end in pairwise(ends)]
     return parts
@@ -319,6 +329,7 @@ def _carry_out(plan: _Arrangement, labels: Labels, edit: Edit, touched: Sequence
         value: builder.value(value, pieces, cuts, plan.gathers.get(value))
         for value, pieces in plan.pieces.items()
     }
+    # Weights first: they are found by the shapes that values still have.
     for node in touched:
         reindex(node, labels.flows[node], orders, edit, None)
     for value, order in orders.items():

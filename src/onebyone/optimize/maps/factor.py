@@ -54,6 +54,7 @@ def factor_maps(task: Task) -> Iterator[Rewrite]:
 
     One whose factors would lose more than the task's `lost_bits` stays.
     """
+    # Cheap questions first: of most weights the decomposition is never computed.
     placer, pays = _Placer(Edit(task.model.graph)), _Prices(task.sizes, task.profile)
     for node in list(task.model.graph):
         weight = _matrix(node)
@@ -67,6 +68,7 @@ def factor_maps(task: Task) -> Iterator[Rewrite]:
         rank = int((sigma > tau).sum())
         if not 0 < rank <= _largest(weight) or not pays.beside_others(node, weight, rank):
             continue
+        # A has orthonormal rows, so that rounding it costs least; B carries the sizes.
         inner, outer = vt[:rank], u[:, :rank] * sigma[:rank]
         lost = _lost_bits(weight, inner, outer)
         if lost > task.lost_bits or not placer.place(node, inner, outer):
@@ -206,6 +208,7 @@ class _Placer:
         value = self._before(node, factors[0], len(inner))
         node.replace_input_with(0, value)
         node.replace_input_with(1, factors[1])
+        # The first of the two strides and pads; the second sees what is left.
         for name in _ONCE:
             node.attributes.pop(name, None)
         return True

@@ -28,6 +28,7 @@ def crop(task: Task) -> Iterator[Rewrite]:
     graph, sizes, profile = task.model.graph, task.sizes, task.profile
     demand = Demand.on(graph)
     prices = Prices(demand, sizes, profile)
+    # What reads from each other is decided together: half of it would need a selection between.
     parts = [(part, *prices.change(part)) for part in _parts(demand)]
     chosen = [
         (part, before, after)
@@ -38,6 +39,7 @@ def crop(task: Task) -> Iterator[Rewrite]:
         return
     # What does not pay is computed whole, also for the selectors that read it.
     kept = {node for part, _, _ in chosen for node in part}
+    # First of all, so that the parts that stay ask for no more than they did alone.
     demand.keep_whole([node for node in demand.results if node not in kept])
     readers = [list(map(name_of, prices.readers(part))) for part, _, _ in chosen]
     fresh = _carry_out(graph, demand)

@@ -148,6 +148,7 @@ class CropEdit:
         if any(order is not None for order in orders.values()):
             assert result.shape is not None
             new = self._selected(x, have, orders, dict(enumerate(result.shape)), {"before": node})
+        # Its readers keep the name of the result, if the caller asked for it.
         self.edit.replace(result, new)
         self.edit.graph.remove(node, safe=True)
 

@@ -61,6 +61,7 @@ class Demand:
     def on(cls, graph: ir.Graph) -> Demand:
         """Backwards, each node after all that read it."""
         demand = cls(graph.opset_imports.get("", 0), _sizes_of_inputs(graph))
+        # Who reads a value has been asked before the value is.
         for node in reversed(list(graph)):
             demand._ask(node)
         return demand
@@ -73,12 +74,14 @@ class Demand:
             return
         if found is not None:
             self.selectors[node] = found
+        # Along each axis by itself: one that mixes positions does not bind the others.
         needed = {axis: self._needed(node, axis, picks) for axis, picks in asked.items()}
         results = {axis: asked[axis] for axis, needs in needed.items() if needs is not None}
         if results:
             self.results[node] = results
         operands: dict[int, dict[int, Picks]] = {}
         for needs in filter(None, needed.values()):
+            # Two axes of a result may come from two of one operand.
             for index, (own, picks) in needs.items():
                 operands.setdefault(index, {})[own] = picks
         if found is not None:
@@ -100,6 +103,7 @@ class Demand:
         """What all readers of a node's results ask for, together; None where nobody reads them."""
         if any(value.is_graph_output() for value in node.outputs):
             return {}
+        # What the dead would ask for nobody needs.
         uses = [(v, use) for v in node.outputs for use in v.uses() if use.node not in self.dead]
         shapes = {use.node: value for value, use in uses if _is_shape(use.node)}
         whole = {axis for shape, value in shapes.items() for axis in self._axes_read(shape, value)}
@@ -110,6 +114,7 @@ class Demand:
         if not asked:
             return {}
         # Along an axis of which one reader takes all, all is needed.
+        # An axis that is missing from one reader's wishes is asked for whole.
         common = set.intersection(*map(set, asked)) - whole
         joined = {axis: join(*(each[axis] for each in asked)) for axis in sorted(common)}
         return {axis: picks for axis, picks in joined.items() if picks is not None}
@@ -186,6 +191,7 @@ class Demand:
 
         1 where no more is there; None where no stride takes that.
         """
+        # Positions are counted among those that will be there, no longer among all.
         have, x = self.of(node.inputs[0]), node.inputs[0]
         asked, found = self.operands[node].get(0, {}), self.selectors.get(node)
         if x is None or x.shape is None or (found is not None and found.copies):

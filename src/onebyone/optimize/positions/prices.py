@@ -111,9 +111,11 @@ class Prices:
         if shape is None or x.shape is None:
             return Cost()
         picoseconds, weight = 0, int(is_float(x))
+        # Counted down from what is computed of the value to what is left of it.
         there = [round(n * self._part(have.get(axis), n)) for axis, n in enumerate(shape)]
         for op_type, taken in selecting(x, orders, sizes_left(x.shape, have)):
             read = weight * prod(there)
+            # What the next operator reads is what this one writes.
             for axis, order in taken.items():
                 there[axis] = count(order, there[axis])
             how = manner(op_type, of_positions=max(taken) > 1)

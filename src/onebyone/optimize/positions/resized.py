@@ -59,12 +59,15 @@ def _blocks(how: Resize, before: int | ir.SymbolicDim, picks: Picks) -> Picks | 
     factor = whole // before
     if whole != factor * before or whole * before > MAX_CHECKED or how.mode != "nearest":
         return None
+    # Part of a block would need half of a position.
     if taken.step != 1 or taken.start % factor or taken.stop % factor:
         return None
     first, end = taken.start // factor, taken.stop // factor
     smaller = replace(how, size=how.size and len(taken))
+    # By scales, rounding may give another number of positions.
     if smaller.out_size(end - first) != len(taken):
         return None
+    # Formulas of nearest are many, and round in their own ways: so compare what they pick.
     rows = how.rows(before, whole)[taken.start : taken.stop]
     if not np.array_equal(rows[:, first:end], smaller.rows(end - first, len(taken))):
         return None

@@ -141,6 +141,7 @@ def _strided(node: ir.Node, shape: ir.Shape) -> Selector | None:
 
 def _piece(node: ir.Node, shape: ir.Shape) -> Selector | None:
     """A Split of which one piece is read."""
+    # Of two pieces that are read, each leaves what the other takes: nothing is skipped.
     read = [k for k, value in enumerate(node.outputs) if are_read([value])]
     axis = node.attributes.get_int("axis", 0) % shape.rank()
     sizes = _pieces(node, shape[axis])
@@ -157,6 +158,7 @@ def _pieces(node: ir.Node, size: Size) -> list[int] | None:
     if not isinstance(size, int):
         return None
     told = integers(node, 1, "split")
+    # Sizes that are computed when the model runs.
     if told is None and len(node.inputs) > 1 and node.inputs[1] is not None:
         return None
     # Without sizes the pieces are equal, rounded up.

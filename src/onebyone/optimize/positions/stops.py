@@ -76,6 +76,7 @@ class Stops:
             node = value.producer()
             if node is None or node in passed or value not in self.behind:
                 continue
+            # Here more is computed than this selection asks for: here it stopped.
             if self.demand.of(value).get(axis) != picks:
                 stops += self._why(value, node, axis, picks)
                 continue
@@ -83,6 +84,7 @@ class Stops:
             needs = through(node, axis, picks, self.demand.version) or {}
             operands = ((node.inputs[k], own, taken) for k, (own, taken) in needs.items())
             left += [(v, own, taken) for v, own, taken in operands if v is not None]
+        # It could have gone on: the price was against it.
         if passed & self.working:
             return "to select on the way costs more than is saved"
         return next(iter(stops), None)

@@ -65,6 +65,7 @@ def changes(found: Sequence[Region], laws: Collection[str], price: Pricer) -> It
     """What to do with regions, where something is cheaper than what stands."""
     alone = replace(price, stored=max(1, price.profile.reading(1)))
     for group in _sharing(found):
+        # As if each weight were nobody else's: right if all of its readers change alike.
         made = [change_of(region, laws, price) for region in group]
         if group[0].weights and not _stay_shared(group, made):
             made = [_by_itself(region, laws, alone) for region in group]
@@ -96,6 +97,7 @@ def change_of(region: Region, laws: Collection[str], price: Pricer) -> Change | 
 
 def _by_itself(region: Region, laws: Collection[str], price: Pricer) -> Change | None:
     """The same where weights are shared: to store more has to save MACs."""
+    # Without a new number, and with: to store more has to save arithmetic.
     without = change_of(region, laws, replace(price, stored=_NO_MORE))
     copied = change_of(region, laws, price)
     if copied is None:
@@ -108,6 +110,7 @@ def _saved(region: Region, now: Plan, best: Plan, price: Pricer) -> dict[str, in
     """MACs saved, law by law: what each adds to those before it, in the order of `ORDER`."""
     saved: dict[str, int] = {}
     used = [law for law in ORDER if law in best.laws]
+    # What a law saves depends on those before it, so they are let in one by one.
     parts = [Planner(price, frozenset(used[:k])).best(region.term) for k in range(1, len(used))]
     macs = now.cost.macs
     for law, plan in zip(used, [*parts, best], strict=True):
@@ -132,6 +135,7 @@ def _stay_shared(group: Sequence[Region], made: Sequence[Change | None]) -> bool
     shared = {weight for region in group for weight in region.weights}
     if any(w.is_graph_output() or not changed.issuperset(readers(w)) for w in shared):
         return False
+    # By content: what all readers compose alike is stored once.
     after = {key: size for change in known for key, size in _made(change.operation)}
     return sum(after.values()) <= sum(w.size for w in _stored(changed))
 

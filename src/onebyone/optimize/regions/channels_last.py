@@ -58,6 +58,7 @@ class Islands:
         for node in graph:
             joined.tie(_alike(node))
         closing = {n: v for n in out if (v := n.inputs[0]) is not None}
+        # An island that only opens, or only closes, keeps its transposes: nothing meets them.
         opened = {joined.of(n.outputs[0]) for n in into}
         both = opened & {joined.of(v) for v in closing.values()}
         for node in into:  # from here on, islands and the convolutions between them

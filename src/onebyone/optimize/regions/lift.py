@@ -79,6 +79,7 @@ class Region:
 def is_shared(value: ir.Value, reads: ShapeReads) -> bool:
     """Whether a value must exist whatever one of its consumers would like."""
     users = list(islice(consumers(value, reads), 2))  # a value may have thousands
+    # Two readers, or the caller: to compute it for one does not spare the other.
     if value.is_graph_output() or len(users) != 1:
         return True
     producer = value.producer()
@@ -125,6 +126,7 @@ def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
     """
     axes = channel_axes(graph)
     inside: set[ir.Value] = set()
+    # From the end: a root further down would cut off what a larger region could take in.
     for node in reversed(list(graph)):
         value = node.outputs[0]
         if value in inside:
@@ -165,6 +167,7 @@ class _Lifter:
             return None
         if not isinstance(value.shape[axis], int) or 0 in sizes:
             return None
+        # Priced by the sizes that were asked for, placed by those that are in the graph.
         shown = tuple(1 if k == axis else n for k, n in enumerate(sizes))
         inland = axis == len(sizes) - 1 and value in self.context.islands.values
         return Layout(tuple(value.shape), shown, axis, inland)
@@ -184,6 +187,7 @@ class _Lifter:
     def _shared(self, value: ir.Value, axis: int) -> Term | None:
         """A value that exists anyway; one object, so that equal operands are seen to be equal."""
         leaf = self._leaf(value, axis)
+        # Only what exists anyway is a choice; else to look through it is all there is.
         if leaf is None or not is_shared(value, self.context.reads) or _is_kernel(value):
             return leaf
         if self.nodes >= MAX_NODES or self.looked_through >= MAX_LOOKS_THROUGH:
@@ -210,6 +214,7 @@ class _Lifter:
         expander = _EXPANDERS.get(role(node))
         if expander is None or self.depth >= MAX_DEPTH:
             return None
+        # What fails is undone: other ways from the root may use the same nodes.
         nodes, inside = self.nodes, set(self.inside)
         self.nodes += 1
         self.depth += 1
@@ -232,6 +237,7 @@ class _Lifter:
             return None
         if node.op_type in ("MatMul", "Gemm") and "linear" not in self.context.laws:
             return None
+        # Backwards, so what is behind is known: it says how large a loss here becomes.
         with self.digits.read_by(found.map):
             operand = self.term(found.operand, axis)
         if operand is None or self._cancels(
@@ -326,6 +332,7 @@ class _Lifter:
         whole = Term(Word(), Sum(terms))
         if "sum" not in self.context.laws:
             return whole
+        # xA + xB = x(A + B): one product for two; which is cheaper the search finds out.
         collected = collect(Sum(terms), commute="commute" in self.context.laws)
         last, merged = (collected or whole).node, None
         if isinstance(last, Sum):
@@ -349,6 +356,7 @@ class _Lifter:
             return None
         if minus:
             term = term.then(Word.of([ChannelMap.diagonal(-np.ones(term.channels))]))
+        # No axis is broadcast.
         if before.monomials == layout.monomials:
             return term
         if any(a != b and a != (1, ()) for a, b in

@@ -153,6 +153,7 @@ def _flush(built: Built, plan: Plan) -> None:
     if built.pending is None or not built.pending.any():
         built.pending = None
         return
+    # Nothing since could have taken it: an Add, in the layout that it is in now.
     if built.carrier is None:
         unit = ChannelMap.diagonal(np.ones(plan.channels))
         shift = Mapped(built.operation, unit, plan.layout, plan.layout)
@@ -172,6 +173,7 @@ def _moved(how: Move, plan: Plan) -> Built:
     built, step = _build(how.before), steps(how.word)[how.i]
     if not step.preserves_constants:
         _flush(built, how.before)
+        # What was before the step cannot take a bias from behind it.
         built.pending, built.carrier = how.word.advance(None, how.i + 1, 0, how.j), None
     if not step.broadcasts:
         built.operation = Moved(built.operation, step, plan.channels)
@@ -202,6 +204,7 @@ def _joined(how: Add | Stack, plan: Plan) -> Built:
         pending: Pending = None
         for part in parts:
             pending = summed(pending, part.pending)
+        # A sum's bias may be that of any of its operands.
         carrier = next((p.carrier for p in parts if p.carrier is not None), None)
         return Built(Total(operations, plan.layout, plan.channels), pending, carrier)
     if how.flushed:
@@ -242,6 +245,7 @@ def _convolved(how: Convolve, plan: Plan) -> Built:
         if pending is not None:
             pending = f.push(pending)
         pending = summed(pending, f.bias)
+    # K(x + p) = Kx + Kp: what is pending comes out as the sum of each row's weights times it.
     kernel = _unpadded(node.kernel())
     if pending is not None:
         kernel = _composed(kernel.compose_right(np.ones(kernel.channels[0]), pending))
@@ -252,6 +256,7 @@ def _convolved(how: Convolve, plan: Plan) -> Built:
         kernel = _composed(kernel.compose_left(as_factor(product([f.linear for f in outer]))))
     unchanged = node.weights is None and all(f.is_shift for f in (*how.inner, *outer))
     convolution = Convolved(built.operation, node, kernel.weight, plan.channels, unchanged)
+    # The maps behind move the bias along, as they moved the weight.
     bias = how.word.advance(bias, 0, 0, how.to)
     return Built(convolution, bias, _carry(convolution))
 

@@ -33,6 +33,7 @@ def sum_kernels(node: Sum, laws: Collection[str] = tuple(LAWS)) -> Term | None:
     `compose` for a 1×1.
     """
     terms = flatten(node)
+    # The largest first: a small kernel fits into a large one, not the other way round.
     for term in sorted(terms, key=_taps, reverse=True):
         if not isinstance(term.node, Convolution) or term.node.kernel.transposed:
             continue
@@ -132,11 +133,13 @@ def _pointwise(term: Term, kernel: Kernel, laws: Collection[str]) -> Kernel | No
     """A 1×1 branch, or the identity, as a kernel of one tap with as many groups as `kernel` has."""
     axes = len(kernel.stride)
     stride = _stride(term.word, axes)
+    # The one that mixes channels becomes the kernel; only what else there is takes a law.
     others = sorted(term.word.maps, key=lambda f: f.is_diagonal)[1:]
     if stride is None or not set(absorbing(others)) <= set(laws):
         return None
     # Without maps it is the identity.
     f = product(term.word.maps or (ChannelMap.diagonal(np.ones(term.node.channels)),))
+    # One tap; `Kernel.plus` puts it into the middle of the larger one.
     weight = f.weight.reshape(*f.weight.shape, *(1,) * axes)
     own = Kernel(weight, f.bias, stride, (1,) * axes, ((0, 0),) * axes, f.groups)
     return _regrouped(own, kernel.groups)
@@ -182,6 +185,7 @@ def _cut(kernel: Kernel, groups: int) -> Kernel | None:
         return None
     blocks = kernel.weight.reshape(groups, out // groups, groups, into // groups, *taps)
     weight = np.concatenate([blocks[k, :, k] for k in range(groups)])
+    # Something outside the blocks is not zero.
     if np.count_nonzero(weight) < np.count_nonzero(blocks):
         return None
     return replace(kernel, weight=weight, groups=groups)

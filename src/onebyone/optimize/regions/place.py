@@ -134,6 +134,7 @@ class _Placer:
             operands = [x, weight, *self._bias(m.bias)]
             return self._node("Gemm", operands, m.after, f.out_channels, attributes)
         operands = [x, weight] if from_right else [weight, x]
+        # Before the node is made, so that a refusal leaves nothing behind.
         if is_of_int8_codes(x, self.edit.graph.opset_imports.get("", 0)):
             raise Unrepresentable("a product of int8 codes, on which ONNX Runtime stumbles")
         product = self._node("MatMul", operands, m.after, f.out_channels)
@@ -177,6 +178,7 @@ class _Placer:
 
     def _diagonal(self, m: Mapped, x: ir.Value) -> ir.Value:
         scale, channels = m.linear.weight[:, 0], m.linear.out_channels
+        # A mere shift.
         if (scale == 1).all():
             return self._shifted(x, m)
         if m.bias is not None and m.before.axis == 1:
@@ -221,6 +223,7 @@ class _Placer:
         assert node is not None
         if step.window is not None:
             return self._sliced(x, m, step.window.strides)
+        # The graph has this very value: nothing new to be made.
         if x is node.inputs[0] and node.outputs[0] is not self.root:
             return node.outputs[0]
         operands = [x, *self._shape_operands(step, m.channels)]
@@ -294,6 +297,7 @@ def _is_negation(operation: Operation) -> bool:
 
 def _broadcast(values: Sequence[ir.Value]) -> ir.Shape | None:
     """The shape of a sum of values, each of which may have 1 where others have more."""
+    # A sum is as large as its operands together, not as the layout that it was planned in.
     shapes = [tuple(value.shape) for value in values if value.shape is not None]
     if len(shapes) < len(values):
         return None
@@ -304,6 +308,7 @@ def _broadcast(values: Sequence[ir.Value]) -> ir.Shape | None:
 
 def _along(vector: Array, layout: Layout) -> Array:
     """(C,) shaped to broadcast along the channel axis; one number where all are the same."""
+    # One number weighs less, and engines take an Add of it in one pass.
     if (vector == vector[0]).all():
         return vector[:1]
     return vector.reshape((-1,) + (1,) * (layout.rank - 1 - layout.axis))
@@ -313,6 +318,7 @@ def _rewritten(shape: Array, step: Step, entry: int, channels: int) -> list[int]
     """A constant shape operand for another number of channels."""
     new = [int(n) for n in shape]
     source = step.before.axis
+    # A 0 copies the operand's size; at the channels it would copy another number now.
     if step.op_type == "Reshape" and source < len(new) and new[source] == 0 and source != entry:
         size = step.after.dims[source]
         new[source] = size if isinstance(size, int) else -1

@@ -53,6 +53,7 @@ class Pricer:
         macs = after.positions * weights
         load = Load(macs, before.positions * c_in + weights, after.positions * c_out)
         picoseconds = time(Manner.PASS, load, self.profile)
+        # A MatMul takes any rank as it is; only a convolution over other than images is turned.
         if before.channels_first:
             picoseconds += detour("Conv", before.rank, self.profile)
         if before.in_island:  # the transposes around it do not cancel any more

@@ -184,6 +184,7 @@ class Planner:
                 return
             layout, channels = plans[0].layout, sum(plan.channels for plan in plans)
             cost = sum((plan.cost for plan in plans), self.price.concat(layout, channels))
+            # A bias of the whole is shared out among the operands, if each can take its part.
             carrier = flushed and all(plan.carrier for plan in plans)
             pending = not flushed and any(plan.pending for plan in plans)
             how, laws = Stack(tuple(plans), flushed), _laws(plans)
@@ -191,6 +192,7 @@ class Planner:
             yield (i, j), plan
 
     def _operand(self, table: Table, i: int, j: int, flushed: bool) -> Plan | None:
+        # Without owing a bias, or as it is: a concat has to know which.
         plans = _at(table, i, j)
         if flushed:
             plans = [self._flushed(plan) for plan in plans]
@@ -232,6 +234,7 @@ class Planner:
     def _convolved(
         self, plan: Plan, kernel: KernelNode, inner: tuple[ChannelMap, ...], word: Word, to: int
     ) -> Plan:
+        # The last map that is multiplied in says how many channels come out.
         c_out = word.maps[to - 1].out_channels if to else kernel.out_channels
         unchanged = kernel.weights is None and all(f.is_shift for f in (*inner, *word.maps[:to]))
         kept = kernel.shared and unchanged
@@ -249,6 +252,7 @@ class Planner:
         """Fill a table: every edge leads to a larger i or j, so one pass in order suffices."""
         for i in range(len(word.spaces) + 1):
             for j in range(len(word.maps) + 1):
+                # Pending first: with its bias added, a plan is another one at this state.
                 for standing in ("pending", "plain", "carrier"):
                     plan = table.get((i, j), {}).get(standing)
                     if plan is None or not _may_go_on(plan, word, i):
@@ -273,6 +277,7 @@ class Planner:
 
     def _onward(self, plan: Plan, word: Word, i: int, j: int) -> Iterator[tuple[State, Plan]]:
         yield from self._applied(plan, word, i, j, None)
+        # All positions are as they shall be: only maps are left.
         if i == len(word.spaces):
             return
         step = steps(word)[i]
@@ -315,6 +320,7 @@ class Planner:
         self, plan: Plan, word: Word, i: int, j: int, window: Step | None
     ) -> Iterator[tuple[State, Plan]]:
         """The products of maps j … to − 1, for every `to` that the laws in force let reach."""
+        # The stride goes in front of a map that stood before it.
         passes = window is not None and j < len(word.maps) and word.slots[j] <= i
         if passes and "commute" not in self.laws:
             return
@@ -329,16 +335,20 @@ class Planner:
         """One product applied; None where no operator applies it in this layout."""
         window = how.window
         i = how.i + (window is not None)
+        # Zeros that are padded are not what a bias was added to.
         same = window is None or window.preserves_constants
         pending = (same and plan.pending) or how.word.biased(i, how.j if same else 0, how.to)
         crossed = [*self._crossed(how.word, i, how.to), *["commute"] * passes]
         laws = _laws([plan], *run.laws, *crossed, *self._taken(plan))
+        # As many groups as channels: a diagonal, which is no product of matrices.
         if window is None and run.groups == plan.channels == run.channels:
             return self._scaled(replace(plan, how=how, pending=pending, laws=laws), run)
         if not plan.layout.takes_product(run.groups):
             return None
+        # A convolution strides on its own.
         after = plan.layout if window is None else window.after
         channels = plan.channels, run.channels
+        # As the graph stands (no laws), what others keep is read as it is.
         kept = run.is_shared and (not self.laws or run.serves(plan.layout))
         price = self.price.linear(plan.layout, after, channels, run.groups, run.biased, kept)
         carrier = plan.layout.carries_bias
@@ -401,6 +411,7 @@ def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
     groups = between = channels
     mixing = diagonal = factored = 0
     only_shifts, biased = True, False
+    # Without multiplying anything out: of a product, sizes and groups are enough for its price.
     for to, f in enumerate(word.maps[j:], j + 1):
         groups = join_structure(groups, f.groups, (channels, between, f.out_channels))
         between = f.out_channels
@@ -409,9 +420,11 @@ def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
         only_shifts = only_shifts and f.is_shift
         biased = biased or f.bias is not None
         factored += f.macs
+        # Further on, a product may be smaller than its factors again.
         if mixing > 1 and channels * between // groups > factored:
             continue
         laws = _NAMES[mixing > 1, diagonal > 0 and to > j + 1]
+        # A product of two is nobody's weight yet.
         stored = f.stored if to == j + 1 else None
         yield Run(to, between, groups, laws, only_shifts, biased, stored)
 
@@ -432,6 +445,7 @@ def absorbing(maps: Iterable[ChannelMap]) -> Iterator[str]:
 
 def cancels(run: list[Step]) -> bool:
     """Whether a run of views gives back what it was given."""
+    # Sizes as products of symbols: only then is it the same shape for all of them.
     shape = run[0].before.monomials
     views = [step.view for step in run]
     known = [v for v in views if v is not None]
@@ -444,6 +458,7 @@ def cancels(run: list[Step]) -> bool:
 def _cut(word: Word, sizes: list[int], diagonal: int) -> list[Word]:
     """The word above a concat as words above its operands: diagonals cut by rows, then columns."""
     words = [word] + [word.linear] * (len(sizes) - 1)
+    # Only the last of these mixes channels; what is before it scales them, each by itself.
     for at in range(min(diagonal + 1, len(word.maps))):
         parts = split(word.maps[at], sizes)
         words = [w.with_map(f, at) for w, f in zip(words, parts, strict=True)]

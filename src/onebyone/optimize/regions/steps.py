@@ -74,6 +74,7 @@ class Layout:
     @cached_property
     def monomials(self) -> tuple[Dim, ...] | None:
         """The dimensions for the algebra of views, the channel axis as one indivisible symbol."""
+        # Whatever the number of channels is, it is one factor that no view may cut.
         others = monomials([*self.dims[: self.axis], *self.dims[self.axis + 1 :]])
         return None if others is None else (*others[: self.axis], CHANNEL, *others[self.axis :])
 
@@ -181,6 +182,7 @@ class Step:
     @property
     def _sizes(self) -> tuple[int, ir.Value] | None:
         """The input of the node, if it has one, that gives the sizes of its result."""
+        # Other operators have their sizes in attributes, or take them from scales.
         at = {"Reshape": 1, "Expand": 1, "Resize": 3}.get(self.op_type)
         if at is None or self.node is None or (sizes := input_at(self.node, at)) is None:
             return None
