@@ -67,7 +67,7 @@ STAGES = {
     "channels": {"regions"},
     "maps": {"regions"},
 }
-SHARED = {"rewritten", "sharing"}
+SHARED = {"joined", "rewritten", "sharing"}
 # What makes a node or a constant of a graph, or gives a value other readers: for the editor alone.
 EDITS = re.compile(r"ir\.[Nn]ode|.*\.(register_initializer|replace_all_uses_with)")
 # Who may too, and why.

@@ -65,6 +65,11 @@ class Window:
         return (self.kernel - 1) * self.dilation + 1
 
     @property
+    def is_single(self) -> bool:
+        """Whether each output is made of one position, as those of a 1×1 are."""
+        return self.extent == 1 and self.before == self.after == 0
+
+    @property
     def slack(self) -> int:
         """p + q − r: with the stride it decides the number of outputs for every n."""
         return self.before + self.after - self.extent

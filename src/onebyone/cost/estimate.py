@@ -12,6 +12,7 @@ from onebyone.cost.profile import Profile
 from onebyone.counting.value import Count
 from onebyone.graph.constants import is_float
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.near import rank_of
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
 
@@ -43,33 +44,27 @@ def node_time(
         sum(elements(value) for value in values if value is not None)
         for values in (node.inputs, node.outputs)
     )
-    rank = _rank(node)
-    return time(_manner(node), Load(macs, read, written), profile) + (
-        0 if rank is None else detour(node.op_type, rank, profile)
-    )
+    turned = detour(node.op_type, rank_of(next(iter(node.outputs), None)), profile)
+    return time(_manner(node), Load(macs, read, written), profile) + turned
 
 
 def elements_of(value: ir.Value, sizes: Sizes) -> int:
     """The numbers in a tensor; sizes and indices, which are integers, weigh nothing."""
-    shape = sizes.shape(value) if is_float(value) else None
-    return 0 if shape is None else math.prod(shape)
+    shape = sizes.shape(value)
+    if shape is None or not is_float(value):
+        return 0
+    return math.prod(shape)
 
 
 def _manner(node: ir.Node) -> Manner:
     if node.domain != "":
         return Manner.PASS
-    mode = node.attributes.get_string("mode", "nearest")
-    return manner(
-        node.op_type, of_positions=_selects_positions(node), interpolates=mode != "nearest"
-    )
+    interpolates = node.attributes.get_string("mode", "nearest") != "nearest"
+    picks_channels = node.op_type == "Slice" and not _selects_positions(node)
+    return manner(node.op_type, of_positions=not picks_channels, interpolates=interpolates)
 
 
 def _selects_positions(node: ir.Node) -> bool:
-    """Whether a Slice or Gather picks along more than its first two axes: batch and channels."""
-    found = spatial(node) if node.op_type in ("Gather", "Slice") else None
+    """Whether a Slice picks along more than its first two axes: batch and channels."""
+    found = spatial(node)
     return not isinstance(found, Spatial) or any(axis > 1 for axis in found.maps)
-
-
-def _rank(node: ir.Node) -> int | None:
-    shape = node.outputs[0].shape if node.outputs else None
-    return None if shape is None else shape.rank()

@@ -5,6 +5,7 @@
     manner          moved                          work
     view            nothing                        none
     pass            read + written                 its MACs
+    stretch         2·written                      none
     split           2·written · `split`            none
     scatter         2·written · `transpose`        none
     interpolation   read + written                 `resize` MACs for each number written
@@ -15,6 +16,7 @@ raise the time that it tells.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -28,6 +30,7 @@ class Manner(Enum):
 
     VIEW = "no number moves"
     PASS = "numbers are read and written in the order in which they stand"
+    STRETCH = "whole stretches are copied, and the rest is not read"
     SPLIT = "a result is cut up in stretches"
     SCATTER = "numbers go one by one to other places"
     INTERPOLATION = "each number is a weighted sum of its neighbours"
@@ -42,8 +45,13 @@ class Load:
     written: float = 0
 
 
-_VIEWS = frozenset({"Dropout", "Flatten", "Identity", "Reshape", "Shape", "Squeeze", "Unsqueeze"})
-_SELECTIONS = frozenset({"Gather", "Slice"})
+_VIEWS = ("Dropout", "Flatten", "Identity", "Reshape", "Shape", "Squeeze", "Unsqueeze")
+_MANNERS = {
+    **dict.fromkeys(_VIEWS, Manner.VIEW),
+    **dict.fromkeys(("Gather", "Transpose"), Manner.SCATTER),
+    "Split": Manner.SPLIT,
+}
+_SLICES = {True: Manner.SCATTER, False: Manner.STRETCH}
 _RESIZES = frozenset({"Resize", "Upsample"})
 
 
@@ -52,20 +60,18 @@ def manner(op_type: str, *, of_positions: bool = True, interpolates: bool = Fals
 
     Args:
         op_type: its name.
-        of_positions: of one that selects, whether positions or whole channels, which stand in one
+        of_positions: of a Slice, whether of positions or of whole channels, which stand in one
             stretch each.
         interpolates: of one that resizes, whether it does more than copy the nearest.
 
     >>> manner("Slice"), manner("Slice", of_positions=False)
-    (<Manner.SCATTER: ...>, <Manner.PASS: ...>)
+    (<Manner.SCATTER: ...>, <Manner.STRETCH: ...>)
     """
-    if op_type in _VIEWS:
-        return Manner.VIEW
-    if op_type == "Split":
-        return Manner.SPLIT
-    if op_type == "Transpose" or (op_type in _SELECTIONS and of_positions):
-        return Manner.SCATTER
-    return Manner.INTERPOLATION if op_type in _RESIZES and interpolates else Manner.PASS
+    if op_type == "Slice":
+        return _SLICES[of_positions]
+    if op_type in _RESIZES and interpolates:
+        return Manner.INTERPOLATION
+    return _MANNERS.get(op_type, Manner.PASS)
 
 
 def time(how: Manner, load: Load, profile: Profile) -> int:
@@ -74,16 +80,22 @@ def time(how: Manner, load: Load, profile: Profile) -> int:
     >>> time(Manner.SCATTER, Load(written=100), Profile(bandwidth=4.0, overhead=1.0, transpose=3))
     601000000000000
     """
-    if how is Manner.VIEW:
-        return profile.time()
-    if how is Manner.SPLIT:
-        return profile.time(elements=2 * load.written * profile.split)
-    if how is Manner.SCATTER:
-        return profile.time(elements=2 * load.written * profile.transpose)
-    work = load.written * profile.resize if how is Manner.INTERPOLATION else load.macs
-    return profile.time(work, load.read + load.written)
+    if how in _COPIES:
+        return profile.time(elements=2 * load.written * _COPIES[how](profile))
+    if how is Manner.INTERPOLATION:
+        return profile.time(load.written * profile.resize, load.read + load.written)
+    return profile.time(load.macs, load.read + load.written)
 
 
-def detour(op_type: str, rank: int, profile: Profile) -> int:
+# How many times dearer than a copy of the result it is, of what does nothing but copy.
+_COPIES: dict[Manner, Callable[[Profile], float]] = {
+    Manner.VIEW: lambda _: 0,
+    Manner.STRETCH: lambda _: 1,
+    Manner.SPLIT: lambda profile: profile.split,
+    Manner.SCATTER: lambda profile: profile.transpose,
+}
+
+
+def detour(op_type: str, rank: int | None, profile: Profile) -> int:
     """What a convolution pays that is not over images: engines turn it into one and back."""
-    return profile.time() if op_type == "Conv" and rank != 4 else 0
+    return profile.time() * (op_type == "Conv" and rank not in (None, 4))

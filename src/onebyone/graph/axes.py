@@ -20,6 +20,7 @@ __all__ = [
     "late",
     "numbers",
     "operand",
+    "pads",
     "pairs",
     "permutation",
     "rank",
@@ -121,6 +122,13 @@ def pairs(ends: Sequence[int]) -> list[tuple[int, int]]:
     """
     half = len(ends) // 2
     return list(zip(ends[:half], ends[half:], strict=False))
+
+
+def pads(node: ir.Node) -> bool:
+    """Whether a convolution reads zeros beyond the borders, or may."""
+    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        return True
+    return any(node.attributes.get_ints("pads", ()))
 
 
 def late(node: ir.Node, operands: Mapping[str, int]) -> Refusal | None:

@@ -7,7 +7,7 @@ are, and where, says the row of each law (`algebra/laws.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pkgutil import resolve_name
 
 import onnx_ir as ir
@@ -33,9 +33,10 @@ PASSES: tuple[Pass, ...] = tuple(
 FIRST: tuple[Pass, ...] = tuple(row for row in PASSES if row[0] == "prune")
 """Run once, before the regions: what they leave makes regions smaller."""
 
-NEAR_MISSES: tuple[
-    tuple[str, Callable[[ir.Graph, Sizes], Iterator[tuple[ir.Node, Refusal]]]], ...
-] = tuple(
+NearMisses = Callable[[ir.Graph, Sizes, Mapping[ir.Value, int]], Iterator[tuple[ir.Node, Refusal]]]
+"""Of a graph, the sizes of its dimensions and the channel axes of its values."""
+
+NEAR_MISSES: tuple[tuple[str, NearMisses], ...] = tuple(
     (law.name, resolve_name(f"{__package__}.{law.near_misses}")) for law in _ROWS if law.near_misses
 )
 """A law, and the function that reads off a graph at which nodes it was refused, and why."""

@@ -39,7 +39,7 @@ def refusals(graph: ir.Graph, sizes: Sizes, laws: Collection[str]) -> list[Refus
     context = Context.of(graph, sizes, laws)
     passes: dict[ir.Node, list[Refusal]] = defaultdict(list)
     for law, look in NEAR_MISSES:
-        for node, refusal in look(graph, sizes) if law in laws else ():
+        for node, refusal in look(graph, sizes, context.axes) if law in laws else ():
             passes[node].append(refusal)
     told: list[RefusedLaw] = []
     for node in graph:

@@ -47,5 +47,6 @@ def origin(weight: ir.Value) -> ir.Value:
     True
     """
     node = weight.producer()
-    source = None if node is None else node.inputs[0]
-    return weight if source is None else origin(source)
+    if node is None or node.inputs[0] is None:
+        return weight
+    return origin(node.inputs[0])

@@ -17,8 +17,8 @@ def test_a_straight_link_takes_every_channel_along() -> None:
     link = straight(x, y, 1, 2)
     assert link is not None
     assert link.is_straight
-    assert straight(x, y, 1) is None
-    assert straight(x, y, 0) is None  # not a number
+    assert straight(x, y, 1, 1) is None
+    assert straight(x, y, 0, 0) is None  # not a number
 
 
 def test_a_link_that_picks_or_repeats_is_not_straight() -> None:
@@ -30,7 +30,7 @@ def test_a_link_that_picks_or_repeats_is_not_straight() -> None:
 
 def test_operands_of_a_flow() -> None:
     x, y = _value(2, 3), _value(2, 3)
-    link, none = straight(x, y, 1), np.zeros((0, 0, 0))
+    link, none = straight(x, y, 1, 1), np.zeros((0, 0, 0))
     assert link is not None
     assert Flow(1, (link,)).operands == {x: 1}
     assert Flow(1, mix=Mix(y, 0, none, None, False)).operands == {y: 0}

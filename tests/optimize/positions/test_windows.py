@@ -9,8 +9,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from onebyone.algebra.selection import Slice
+from onebyone.algebra.window import Window
 from onebyone.optimize.positions.picks import Picks, picked
-from onebyone.optimize.positions.windows import Window, narrowed, windows_of
+from onebyone.optimize.positions.windows import narrowed, windows_of
 
 from .test_through import last
 
@@ -42,7 +43,7 @@ def test_what_a_kernel_sees(
     window, picks = found
     reads = range(11) if picks is None else picks.taken
     assert isinstance(reads, range)
-    assert (window.stride, window.begin, window.end, reads[0], reads[-1]) == wanted
+    assert (window.stride, window.before, window.after, reads[0], reads[-1]) == wanted
 
 
 def test_a_kernel_does_not_see_what_is_unevenly_spaced() -> None:
@@ -61,9 +62,9 @@ def test_windows_of_nothing_but_padding_stay() -> None:
 
 def sums(window: Window, row: np.ndarray) -> np.ndarray:
     """What a kernel of ones makes of a row of integers."""
-    padded = np.pad(row, (window.begin, window.end))
-    starts = window.stride * np.arange(window.count(len(row)))
-    return np.array([padded[k : k + window.reach + 1].sum() for k in starts])
+    padded = np.pad(row, (window.before, window.after))
+    starts = window.stride * np.arange(window.out_size(len(row)))
+    return np.array([padded[k : k + window.extent].sum() for k in starts])
 
 
 @given(
@@ -78,7 +79,7 @@ def test_the_part_makes_what_the_whole_makes_there(
     node = ir.node("MaxPool", [x], attributes)  # type: ignore[arg-type]
     window = windows_of(node)[2]
     row = 1 + np.arange(size) ** 2
-    whole = sums(window, row) if window.count(size) > 0 else np.array([])
+    whole = sums(window, row) if window.out_size(size) > 0 else np.array([])
     taken = range(len(whole))[first : first + count * step : step]
     asked = picked(taken, len(whole))
     found = None if asked is None else narrowed(node, 2, asked)
@@ -99,14 +100,14 @@ def test_padding_stays_as_it_was_where_that_changes_nothing() -> None:
     node = last("y = Conv<pads = [1,1]>(x, w)", "float[1,2,8] x", w=(1, 2, 3))
     asked = picked(range(0, 8, 2), 8)
     assert asked is not None
-    assert narrowed(node, 2, asked) == (Window(2, 1, 1, 2), None)
+    assert narrowed(node, 2, asked) == (Window(3, 2, 1, 1), None)
 
 
 def test_a_window_of_one_position_reads_what_is_asked_of_it() -> None:
     node = last("y = Conv(x, w)", "float[1,2,11] x", w=(1, 2, 1))
     asked = picked([0, 1, 4], 11)
     assert asked is not None
-    assert narrowed(node, 2, asked) == (Window(1, 0, 0, 0), asked)
+    assert narrowed(node, 2, asked) == (Window(), asked)
 
 
 @pytest.mark.parametrize("how", ['auto_pad = "SAME_LOWER"', "ceil_mode = 1"])

@@ -31,7 +31,7 @@ from onebyone.optimize.regions.lift import (
     is_shared,
     regions,
 )
-from onebyone.optimize.regions.steps import Step, Window
+from onebyone.optimize.regions.steps import Step, Striding
 from onebyone.verify.ties import exposed
 
 from ...graphs.drawn import Drawn, sample
@@ -73,7 +73,7 @@ def factors(term: Term) -> list[str]:
 
 
 def _of_step(step: Step) -> str:
-    return step.op_type if step.window is None else f"Window{step.window.strides}"
+    return step.op_type if step.window is None else f"Striding{step.window.strides}"
 
 
 # The value of a term ------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def stepped(step: Step, x: np.ndarray) -> np.ndarray:
     after = [channels if k == step.after.axis else n for k, n in enumerate(step.after.sizes)]
     if isinstance(meaning, Transpose):
         return x.transpose(meaning.permutation)
-    if isinstance(meaning, Window):
+    if isinstance(meaning, Striding):
         half = len(meaning.strides)
         pads = zip(meaning.pads[:half], meaning.pads[half:], strict=True)
         every = tuple(slice(None, None, stride) for stride in (1, 1, *meaning.strides))
@@ -173,7 +173,7 @@ def test_a_chain_is_one_word() -> None:
 def test_strides_and_pads_are_space_maps_before_the_channel_map() -> None:
     body = "c = Conv<strides = [2, 1], pads = [0, 1, 0, 1]>(x, w) y = Neg(c)"
     term = term_of(body, **W43)
-    assert factors(term) == ["Window(2, 1)", "3→4", "4→4"]
+    assert factors(term) == ["Striding(2, 1)", "3→4", "4→4"]
     assert not term.word.spaces[0].preserves_constants
     assert term.word.spaces[0].after.sizes == (2, 1, 3, 6)
 

@@ -9,7 +9,7 @@ from onnx import ModelProto, numpy_helper
 from onebyone.algebra.laws import LAWS
 from onebyone.optimize.regions.operations import (
     Concatenate,
-    Convolution,
+    Convolved,
     Mapped,
     Moved,
     Operation,
@@ -142,7 +142,7 @@ def test_maps_around_a_kernel_are_multiplied_into_it() -> None:
     constants = {"u": (2, 3, 1, 1), "a": (2,), "k": (6, 2, 3, 2), "b": (6,), "s": (6, 1, 1)}
     proto = model("i = Conv(x, u, a) c = Conv(i, k, b) y = Mul(c, s)", X, constants=constants)
     held, made = weights(proto), built(proto)
-    assert isinstance(made, Convolution)
+    assert isinstance(made, Convolved)
     # 3→2 and then 2→6 by 6 taps stays in two parts; the scale behind it costs nothing inside.
     scale = held["s"].ravel()
     assert (made.weight == held["k"] * scale[:, None, None, None]).all()
@@ -155,7 +155,7 @@ def test_a_kernel_without_padding_takes_a_shift_before_it() -> None:
     constants = {"s": (3, 1, 1), "t": (3, 1, 1), "k": (4, 3, 2, 2)}
     proto = model("m = Mul(x, s) a = Add(m, t) y = Conv(a, k)", X, constants=constants)
     held, made = weights(proto), built(proto)
-    assert isinstance(made, Convolution)
+    assert isinstance(made, Convolved)
     assert isinstance(made.operand, Source)
     s, t, k = held["s"].ravel(), held["t"].ravel(), held["k"]
     assert (made.weight == k * s[:, None, None]).all()
@@ -166,7 +166,7 @@ def test_a_kernel_with_padding_leaves_the_shift() -> None:
     constants = {"s": (3, 1, 1), "t": (3, 1, 1), "k": (4, 3, 3, 3)}
     body = "m = Mul(x, s) a = Add(m, t) y = Conv<pads = [1, 1, 1, 1]>(a, k)"
     made = built(model(body, X, constants=constants))
-    assert isinstance(made, Convolution)
+    assert isinstance(made, Convolved)
     assert made.bias is None
     assert isinstance(made.operand, Mapped)
     assert made.operand.bias is not None

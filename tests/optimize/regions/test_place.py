@@ -19,7 +19,7 @@ from onebyone.optimize.regions.operations import (
     Total,
 )
 from onebyone.optimize.regions.place import place
-from onebyone.optimize.regions.steps import Layout, Step, Window
+from onebyone.optimize.regions.steps import Layout, Step, Striding
 
 from ...graphs.run import run
 from ...graphs.text import integers
@@ -78,7 +78,7 @@ def test_a_map_becomes_the_operator_of_its_layout(
 
 
 def test_strides_and_pads_come_back_into_the_convolution() -> None:
-    window = Window((2, 1), (1, 0, 0, 1))
+    window = Striding((2, 1), (1, 0, 0, 1))
     after = Layout((2, 0, 3, 4), (2, 1, 3, 4), 1)
     model = graph_of(after, 2)
     model.graph.inputs[0].shape = IMAGE.shape(4)
@@ -97,7 +97,7 @@ def test_a_stride_alone_is_a_slice() -> None:
     after = Layout((2, 0, 3, 3), (2, 1, 3, 3), 1)
     model = graph_of(after, 4)
     model.graph.inputs[0].shape = IMAGE.shape(4)
-    step = Step(ir.node("Conv", []), IMAGE, after, Window((2, 1), (0, 0, 0, 0)))
+    step = Step(ir.node("Conv", []), IMAGE, after, Striding((2, 1), (0, 0, 0, 0)))
     (node,) = placed(Moved(Source(model.graph.inputs[0]), step, 4), model)
     assert node.op_type == "Slice"
     x = integers("x", (2, 4, 5, 3))
@@ -196,7 +196,7 @@ def test_a_weight_that_overflows_changes_nothing() -> None:
     model = graph_of(IMAGE, 2, ir.DataType.FLOAT16)
     huge = ChannelMap(np.full((2, 4), 65520.0))
     half = Layout((2, 0, 3, 3), (2, 1, 3, 3), 1)
-    step = Step(ir.node("Conv", []), IMAGE, half, Window((2, 1), (0, 0, 0, 0)))
+    step = Step(ir.node("Conv", []), IMAGE, half, Striding((2, 1), (0, 0, 0, 0)))
     sliced = Moved(Source(model.graph.inputs[0]), step, 4)
     edit = Edit(model.graph)
     with pytest.raises(Unrepresentable, match="float16"):

@@ -11,7 +11,7 @@ from onebyone.algebra.selection import Slice
 from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.axes import Spatial
 from onebyone.optimize.regions.price import Pricer
-from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Window
+from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Striding
 
 PICO = Profile(peak=1e12, bandwidth=4e12, overhead=1e-9, transpose=3.0, resize=10.0)
 PRICE = Pricer(PICO)
@@ -56,7 +56,7 @@ def test_sums_go_two_at_a_time_and_concats_copy() -> None:
     [
         ("AveragePool", Spatial({2: Slice()}), 1000 + (24 + 12) * 5),
         ("Slice", Spatial({2: Slice()}), 1000 + 2 * 12 * 5 * 3),
-        ("Conv", Window((2, 1), ()), 1000 + 2 * 12 * 5 * 3),
+        ("Conv", Striding((2, 1), ()), 1000 + 2 * 12 * 5 * 3),
         ("Transpose", Transpose((0, 2, 3, 1)), 1000 + 2 * 12 * 5 * 3),
         ("Reshape", Reshape(()), 1000),
         ("Resize", Spatial({2: Resize("linear")}), 1000 + 12 * 5 * 10),

@@ -38,7 +38,7 @@ from onebyone.optimize.regions.operations import (
 from onebyone.optimize.regions.plan import Apply, Plan
 from onebyone.optimize.regions.price import Pricer
 from onebyone.optimize.regions.search import Planner, runs
-from onebyone.optimize.regions.steps import Layout, Step, Window
+from onebyone.optimize.regions.steps import Layout, Step, Striding
 
 from ...algebra.test_channel import channel_maps, integers
 from ...graphs.text import model
@@ -94,7 +94,7 @@ def back(step: Step) -> Step:
 def windowed(before: Layout, strides: tuple[int, int], pads: tuple[int, ...]) -> Step:
     n, c, h, w = before.sizes
     high, wide = ((size + sum(pads[k::2]) - 1) // strides[k] + 1 for k, size in enumerate((h, w)))
-    window = Window(strides, pads)
+    window = Striding(strides, pads)
     return Step(None, before, of_sizes([n, c, high, wide], 1), window, not any(pads))
 
 
@@ -103,7 +103,7 @@ def stepped(step: Step, x: np.ndarray) -> np.ndarray:
     after = [channels if k == step.after.axis else n for k, n in enumerate(step.after.sizes)]
     if isinstance(meaning, Spatial):
         return apply(meaning.maps, x)
-    if isinstance(meaning, Window):
+    if isinstance(meaning, Striding):
         pads = [(0, 0), (0, 0), *zip(meaning.pads[:2], meaning.pads[2:], strict=True)]
         return np.pad(x, pads)[:, :, :: meaning.strides[0], :: meaning.strides[1]]
     if isinstance(meaning, Transpose):

@@ -9,7 +9,7 @@ import pytest
 from onebyone.algebra.layout import CHANNEL, Reshape, Transpose, dim
 from onebyone.algebra.selection import Slice
 from onebyone.graph.axes import Spatial
-from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Window
+from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Striding
 
 H = ir.SymbolicDim("h")
 IMAGE = Layout((2, 7, H, 3), (2, 1, 5, 3), 1)
@@ -72,7 +72,7 @@ def test_equal_steps_do_the_same_whatever_the_channels_or_the_node() -> None:
     "other",
     [
         step(Spatial({3: Slice(step=-1)})),
-        step(Window((2, 1), ())),
+        step(Striding((2, 1), ())),
         step(FLIP, after=Layout((2, 7, ir.SymbolicDim("w"), 3), (2, 1, 5, 3), 1)),
         step(FLIP, after=Layout((2, 7, H, 3), (2, 1, 5, 3), 3)),
         "no step",
@@ -83,10 +83,10 @@ def test_other_steps_are_not_equal(other: object) -> None:
 
 
 def test_what_a_step_is() -> None:
-    swap, window, none = step(Transpose((0, 1, 3, 2))), step(Window((2, 2), (0,))), step(None)
+    swap, window, none = step(Transpose((0, 1, 3, 2))), step(Striding((2, 2), (0,))), step(None)
     assert swap.is_view
     assert swap.view == Transpose((0, 1, 3, 2))
-    assert window.window == Window((2, 2), (0,))
+    assert window.window == Striding((2, 2), (0,))
     assert none.broadcasts
     assert step(FLIP).selects
     assert [s.is_view or s.broadcasts for s in (window, step(FLIP))] == [False, False]

@@ -26,20 +26,21 @@ def copies(flows: Mapping[ir.Node, Flow], orders: Orders) -> dict[ir.Value, int]
         flows: of the nodes that get weights for other channels.
         orders: the channels that values have from then on (`reindex`).
     """
+    # A product has its weight on either side.
     mixes = (node for node, found in flows.items() if found.mix is not None)
     read = (v for node in mixes for v in node.inputs[:2] if v is not None and _is_weight(v))
     weights = {origin(v): v for v in read}
     found = {w: {_reading(n, flows, orders) for n in readers(v)} for w, v in weights.items()}
-    return {w: (len(ways) - 1) * _size(w) for w, ways in found.items() if len(ways) > 1}
+    # One way of reading is the weight stored anew; each further one is a copy.
+    return {
+        w: (len(ways) - 1) * array.size
+        for w, ways in found.items()
+        if len(ways) > 1 and (array := constant(w)) is not None
+    }
 
 
 def _is_weight(value: ir.Value) -> bool:
     return is_float(value) and constant(value) is not None
-
-
-def _size(weight: ir.Value) -> int:
-    array = constant(weight)
-    return 0 if array is None else array.size
 
 
 def _reading(
@@ -47,8 +48,12 @@ def _reading(
 ) -> tuple[object, ...] | None:
     """In which way a node reads its weight: equal ways need equal weights; None as it is."""
     found = flows.get(node)
-    ends = [node.outputs[0], *([found.mix.operand] if found and found.mix else [])]
-    known = tuple(orders[v].tobytes() if v in orders else None for v in ends)
-    if found is None or not any(known):
+    if found is None:
+        return None
+    ends = [node.outputs[0]]
+    if found.mix is not None:
+        ends.append(found.mix.operand)
+    known = [(k, orders[v].tobytes()) for k, v in enumerate(ends) if v in orders]
+    if not any(order for _, order in known):
         return None
     return (node.op_type, node.inputs[0] in ends, *known)

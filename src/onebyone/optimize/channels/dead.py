@@ -3,7 +3,8 @@
     known    forward:   y[o] is one number at every position, whatever the input
     needed   backward:  some output of the graph depends on x[c]
 
-A channel that is known or not needed may go, if all channels that are tied to it may (`keep`).
+A channel that is known or not needed may go, if all channels that are tied to it may
+(`kept_channels`).
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import onnx_ir as ir
 from onebyone.algebra.weights import Array
 from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import constant
+from onebyone.graph.near import input_at
 from onebyone.graph.ops import Role, operator_of, role
 from onebyone.graph.ops.call import call_of
 from onebyone.graph.shape_reads import entries_used
 from onebyone.graph.spatial import spatial
 from onebyone.optimize.channels.flow import flow, varies_at_borders
-from onebyone.optimize.channels.keep import keep
+from onebyone.optimize.channels.kept_channels import kept_channels
 from onebyone.optimize.channels.links import Flow, Mix, channels_of
 
 __all__ = ["Dead", "find"]
@@ -73,18 +75,21 @@ def find(
         axes: the channel axis of values; those that are not there take no part.
         version: of the standard operators.
         whole: values that have to keep all of their channels.
-        multiple: of which convolutions are to read as many channels (`keep`).
+        multiple: of which convolutions are to read as many channels (`kept_channels`).
     """
+    # Of what has no channels, or an unknown number of them, nothing can be said.
     a = _Analysis({v: k for v, k in axes.items() if channels_of(v, k)}, version)
     nodes = list(graph)
     _admit(nodes, a)
     for node in nodes:
         _learn(node, a)
+    # As those that others read: nothing of them may go.
     a.locked |= {v for v in whole if v in a.axes}
     _lock(graph, a)
     for node in reversed(nodes):
         _ask(node, a)
-    stays = keep({v: _must_stay(v, a) for v in a.axes}, a.flows, multiple)
+    stays = kept_channels({v: _must_stay(v, a) for v in a.axes}, a.flows, multiple)
+    # A channel that stays only because another, tied to it, does may hold anything.
     idle = frozenset(v for v, kept in stays.kept.items() if (kept & ~a.needed[v]).any())
     return Dead(a.axes, a.flows, a.known, stays.kept, stays.spare, idle)
 
@@ -105,6 +110,7 @@ def _admit(nodes: Sequence[ir.Node], a: _Analysis) -> None:
         if entry.mix is not None and channels_of(entry.mix.operand, entry.mix.axis):
             read.setdefault(entry.mix.operand, set()).add(entry.mix.axis)
     for value, axes in read.items():
+        # Read along two axes, an input has no channels of its own.
         if len(axes) == 1:
             a.axes.setdefault(value, *axes)
     for node, entry in found.items():
@@ -150,12 +156,13 @@ def _of(value: ir.Value, a: _Analysis) -> Array:
 def _of_mix(mix: Mix, a: _Analysis) -> Array:
     """W k + b where all that a row uses is known."""
     k = _of(mix.operand, a)
+    # Nothing known is the usual case, and saves the product of matrices.
     if np.isnan(k).all():
-        return np.where(mix.lines[0], np.nan, 0 if mix.bias is None else mix.bias)
+        return np.where(mix.lines[0], np.nan, mix.shift)
+    # Beside zeros that pad, only a channel of zeros is constant.
     unknown = np.isnan(k) | ((k != 0) & mix.zeros_only)
     row = (mix.used & unknown).any(axis=1)
-    total = mix.weight @ np.where(unknown, 0, k)
-    return np.where(row, np.nan, total if mix.bias is None else total + mix.bias)
+    return np.where(row, np.nan, mix.weight @ np.where(unknown, 0, k) + mix.shift)
 
 
 def _of_links(node: ir.Node, found: Flow, out: ir.Value, a: _Analysis) -> Array:
@@ -181,6 +188,7 @@ _COPIES = {"MaxPool", "GlobalMaxPool", "Cast", "Split", "DepthToSpace"}
 
 def _of_copies(found: Flow, out: ir.Value, a: _Analysis) -> Array:
     """Channels that are made of others: what these hold, if all of them hold the same."""
+    # A channel that is made of several, all held at one number, has least == most.
     least, most = (np.full(channels_of(out, a.axes[out]) or 0, k) for k in (np.inf, -np.inf))
     for link in found.links:
         if link.result is out:
@@ -200,22 +208,19 @@ def _of_instances(node: ir.Node, k: Array) -> Array:
 
 
 def _of_depthwise(node: ir.Node, k: Array) -> Array:
-    weight, bias = constant(node.inputs[1]), constant(_input(node, 2))
+    weight, bias = constant(node.inputs[1]), constant(input_at(node, 2))
     assert weight is not None
     taps = weight.reshape(len(weight), -1).astype(np.float64)
     unknown = (np.isnan(k) | ((k != 0) & varies_at_borders(node))) & (taps != 0).any(axis=1)
     total = taps.sum(axis=1) * np.where(np.isnan(k), 0, k)
-    return np.where(unknown, np.nan, total if bias is None else total + bias)
-
-
-def _input(node: ir.Node, at: int) -> ir.Value | None:
-    return node.inputs[at] if at < len(node.inputs) else None
+    return np.where(unknown, np.nan, total + (np.zeros(1) if bias is None else bias))
 
 
 def _of_space(node: ir.Node, k: Array) -> Array:
     found = spatial(node)
-    same = isinstance(found, Spatial) and found.preserves_constants
-    return k if same else np.where(k == 0, k, np.nan)
+    if isinstance(found, Spatial) and found.preserves_constants:
+        return k
+    return np.where(k == 0, k, np.nan)  # zeros stay zeros in whatever is linear
 
 
 def _computed(node: ir.Node, found: Flow, a: _Analysis) -> Array:
@@ -227,15 +232,19 @@ def _computed(node: ir.Node, found: Flow, a: _Analysis) -> Array:
         return unknown
     operands = [None if v is None else _at_one_position(v, found, a) for v in node.inputs]
     arrays = [x for x in operands if x is not None]
+    # Only a product can be known where an operand is not: zero times anything.
     if node.op_type != "Mul" and any(np.isnan(x).all() for x in arrays):
         return unknown
     with np.errstate(all="ignore"):
+        # The kernel must see numbers; what it makes of these zeros is thrown away below.
         known = (None if x is None else np.where(np.isnan(x), 0, x) for x in operands)
         result = kernel(call_of(node, a.version), *known)
     if result is None:
         return unknown
+    # An unknown operand makes a result unknown, ...
     missing = np.any([np.broadcast_to(np.isnan(x), unknown.shape) for x in arrays], axis=0)
     if node.op_type == "Mul":
+        # ... unless another one is zero there.
         missing &= ~np.any([np.broadcast_to(x == 0, unknown.shape) for x in arrays], axis=0)
     return np.where(missing, np.nan, np.broadcast_to(result, unknown.shape))
 
@@ -244,8 +253,7 @@ def _at_one_position(value: ir.Value, found: Flow, a: _Analysis) -> Array:
     """(C,) or a scalar: an operand at any position, NaN where it differs from place to place."""
     array = constant(value)
     if array is None:
-        linked = any(link.operand is value for link in found.links)
-        return _of(value, a) if linked else np.array(np.nan)
+        return _of(value, a) if value in found.operands else np.array(np.nan)
     if array.size == 1:
         return np.asarray(array, np.float64).reshape(())
     axis = found.constants.get(value)
@@ -260,6 +268,7 @@ def _at_one_position(value: ir.Value, found: Flow, a: _Analysis) -> Array:
 def _lock(graph: ir.Graph, a: _Analysis) -> None:
     """Values that must keep all channels: the caller's, and those that other nodes read or make."""
     a.locked |= {v for v in (*graph.inputs, *graph.outputs) if v in a.axes}
+    # Nobody here can store weights for other channels of these.
     a.locked |= {v for v in a.axes if v.producer() is None or v.producer() not in a.flows}
     for node in graph.all_nodes():
         free = set(a.flows[node].operands) if node in a.flows else _sized(node, a)
@@ -270,8 +279,10 @@ def _lock(graph: ir.Graph, a: _Analysis) -> None:
 
 def _sized(node: ir.Node, a: _Analysis) -> set[ir.Value]:
     """The operand of a Shape whose number of channels nobody reads."""
-    x = node.inputs[0] if node.op_type == "Shape" and node.domain == "" else None
-    if x is None or x.shape is None or a.axes.get(x) in entries_used(node, x.shape.rank()):
+    x = input_at(node, 0)
+    if node.op_type != "Shape" or node.domain != "" or x is None or x.shape is None:
+        return set()
+    if a.axes.get(x) in entries_used(node, x.shape.rank()):
         return set()
     return {x}
 
@@ -282,9 +293,12 @@ def _ask(node: ir.Node, a: _Analysis) -> None:
         return
     if found.mix is not None:
         computed = _computes(node.outputs[0], a)
-        read = found.mix.lines[1] if computed.all() else found.mix.used[computed].any(axis=0)
+        # What is read by any row is known already; which of them read it is looked up for some.
+        every = computed.all()
+        read = found.mix.lines[1] if every else found.mix.used[computed].any(axis=0)
         a.needed[found.mix.operand] |= read
     for link in found.links:
+        # What may be undefined is computed for idle channels too, and must not meet new numbers.
         read = _computes(link.result, a)[link.outs] | _is_partial(node)
         np.logical_or.at(a.needed[link.operand], link.sources, read)
 
@@ -305,10 +319,11 @@ def _must_stay(value: ir.Value, a: _Analysis) -> Array:
     """Channels that are read and vary, or whose constant cannot be added where it is read."""
     known, needed = _of(value, a), a.needed[value]
     if value in a.locked:
+        # What others count on keeps its channels, constant or not.
         return np.ones_like(needed)
     stay = needed & np.isnan(known)
     for use in value.uses():
-        mix = a.flows[use.node].mix if use.node in a.flows else None
-        if mix is not None and mix.zeros_only:
-            stay = stay | (needed & (known != 0) & mix.lines[1])
+        found = a.flows.get(use.node)
+        if found is not None and found.mix is not None and found.mix.zeros_only:
+            stay = stay | (needed & (known != 0) & found.mix.lines[1])
     return stay

@@ -9,9 +9,10 @@ import onnx_ir as ir
 
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import Spatial
+from onebyone.graph.axes import Spatial, pads
 from onebyone.graph.channels import ChannelNode, bias_of, channel_map
 from onebyone.graph.constants import constant, is_float
+from onebyone.graph.near import are_read, input_at, rank_of
 from onebyone.graph.ops import Role, role
 from onebyone.graph.spatial import spatial
 from onebyone.graph.views import view_axis
@@ -40,26 +41,40 @@ def flow(node: ir.Node, axis: int, axes: Mapping[ir.Value, int] | None = None) -
     """
     if node.domain != "" or not node.outputs or not is_float(node.outputs[0]):
         return None
+    # The only operator with several results that channels are followed through.
     if node.op_type == "Split":
         return split(node, axis)
-    if any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
+    # A mask of a Dropout, indices of a pool: who reads these counts on all channels.
+    if are_read(node.outputs[1:]):
         return None
-    x = node.inputs[0] if node.inputs else None
-    before = None if axes is None or x is None else axes.get(x)
-    if role(node) is Role.VIEW and before is not None and view_axis(node, axis) is None:
-        return regrouped(node, axis, before)
-    reader = _BY_TYPE.get(node.op_type, _READERS.get(role(node)))
-    return None if reader is None else reader(node, axis)
+    x = input_at(node, 0)
+    if x is not None and axes and x in axes and _regroups(node, axis):
+        return regrouped(node, axis, axes[x])
+    reader = _BY_TYPE.get(node.op_type, _READERS.get(role(node), _unknown))
+    return reader(node, axis)
+
+
+def _regroups(node: ir.Node, axis: int) -> bool:
+    """Whether a view merges an axis with others, or cuts it out of one."""
+    return role(node) is Role.VIEW and view_axis(node, axis) is None
+
+
+def _unknown(_node: ir.Node, _axis: int) -> None:
+    """Of all other operators nothing is known."""
 
 
 def _mixed(node: ir.Node, axis: int) -> Flow | None:
     if node.op_type == "BatchNormalization":
         return _normalised(node, axis)
     found = channel_map(node, axis)
-    if not isinstance(found, ChannelNode) or found.map.groups != 1:
-        return _product(node, axis) if node.op_type == "MatMul" else None
-    unbiased = node.op_type == "MatMul"
-    return _mix(found.operand, axis, found.map.weight, found.map.bias, unbiased, 1)
+    is_product = node.op_type == "MatMul"
+    if isinstance(found, ChannelNode) and found.map.groups == 1:
+        return _mix(found.operand, axis, found.map.weight, found.map.bias, is_product, 1)
+    # A product of matrices for each channel, the heads of an attention say.
+    rank = rank_of(node.outputs[0])
+    if is_product and rank is not None and axis < rank - 2:
+        return _same(node, axis)
+    return None
 
 
 def _mix(
@@ -70,29 +85,24 @@ def _mix(
     return Flow(axis, mix=Mix(x, axis, taps, bias, zeros_only, groups))
 
 
-def _product(node: ir.Node, axis: int) -> Flow | None:
-    """A product of matrices for each channel, the heads of an attention say."""
-    out = node.outputs[0]
-    return _same(node, axis) if out.shape is not None and axis < out.shape.rank() - 2 else None
-
-
 def _normalised(node: ir.Node, axis: int) -> Flow | None:
     """A normalisation of each channel by itself, of a batch or of an instance."""
     parameters = dict.fromkeys((v for v in node.inputs[1:] if v is not None), 0)
     if axis != 1 or any(constant(v) is None for v in parameters):
         return None
-    return (
-        None if node.attributes.get_int("training_mode", 0) else _straight(node, 1, 1, parameters)
-    )
+    if node.attributes.get_int("training_mode", 0):  # then they change with what goes through
+        return None
+    return _straight(node, 1, 1, parameters)
 
 
 def _straight(
     node: ir.Node, before: int, axis: int, constants: dict[ir.Value, int] | None = None
 ) -> Flow | None:
     """Channels of the first operand, on axis `before`, that go on by their numbers."""
-    x = node.inputs[0]
-    link = None if x is None else straight(x, node.outputs[0], before, axis)
-    return None if link is None else Flow(axis, (link,), constants=constants or {})
+    link = straight(node.inputs[0], node.outputs[0], before, axis)
+    if link is None:
+        return None
+    return Flow(axis, (link,), constants=constants or {})
 
 
 def _convolved(node: ir.Node, axis: int) -> Flow | None:
@@ -100,12 +110,15 @@ def _convolved(node: ir.Node, axis: int) -> Flow | None:
     if axis != 1 or weight is None or x is None or isinstance(bias, Refusal):
         return None
     groups, channels = node.attributes.get_int("group", 1), channels_of(x, 1)
+    # Depthwise: the weight has one row for each channel, and nothing is mixed.
     if groups == channels == channels_of(node.outputs[0], 1):
         return _straight(node, 1, 1, {v: 0 for v in node.inputs[1:] if v is not None})
+    # Of grouped ones the matrix is far larger than the weight.
     if channels is None or channels * (channels_of(node.outputs[0], 1) or 0) > MAX_BLOCKS:
         return None
-    kernel = weight if node.op_type == "Conv" else by_rows(weight, groups)
-    return _mix(x, 1, kernel, bias, varies_at_borders(node), groups)
+    if node.op_type == "ConvTranspose":
+        weight = by_rows(weight, groups)
+    return _mix(x, 1, weight, bias, varies_at_borders(node), groups)
 
 
 MAX_BLOCKS = 1 << 26
@@ -114,10 +127,7 @@ MAX_BLOCKS = 1 << 26
 
 def varies_at_borders(node: ir.Node) -> bool:
     """Whether a convolution may make several numbers of a constant: it pads, or is transposed."""
-    pads = any(node.attributes.get_ints("pads", ()))
-    # Exporters name "NOTSET" too.
-    automatic = node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
-    return pads or automatic or node.op_type == "ConvTranspose"
+    return node.op_type == "ConvTranspose" or pads(node)
 
 
 def _same(node: ir.Node, axis: int) -> Flow | None:
@@ -129,9 +139,10 @@ def _same(node: ir.Node, axis: int) -> Flow | None:
     for x in dict.fromkeys(v for v in node.inputs if v is not None):
         if x.shape is None:
             return None
+        # Broadcasting aligns shapes at their last axes.
         own = axis - out.shape.rank() + x.shape.rank()
         if own < 0 or x.shape[own] == 1 != out.shape[axis]:
-            continue
+            continue  # it is the same for all channels
         if constant(x) is not None:
             held[x] = own
             continue
@@ -139,27 +150,31 @@ def _same(node: ir.Node, axis: int) -> Flow | None:
         if link is None:
             return None
         links.append(link)
-    return Flow(axis, tuple(links), constants=held) if links else None
+    if not links:
+        return None
+    return Flow(axis, tuple(links), constants=held)
 
 
 def _stacked(node: ir.Node, axis: int) -> Flow | None:
-    rank = 0 if node.outputs[0].shape is None else node.outputs[0].shape.rank()
+    rank = rank_of(node.outputs[0])
     if not rank or node.attributes.get_int("axis", 1) % rank == axis:
         return joined(node, axis)
     return _same(node, axis)
 
 
 def _pooled(node: ir.Node, axis: int) -> Flow | None:
-    return _same(node, axis) if axis == 1 else None
+    if axis != 1:
+        return None
+    return _same(node, axis)
 
 
 def _normalised_within(node: ir.Node, axis: int) -> Flow | None:
     """A softmax or normalisation over axes behind the channels'."""
     out, attribute = node.outputs[0], node.attributes.get("axis")
     # Which axis is meant where none is named depends on the version.
-    if out.shape is None or attribute is None:
+    if out.shape is None or attribute is None or axis >= attribute.as_int() % out.shape.rank():
         return None
-    return _same(node, axis) if axis < attribute.as_int() % out.shape.rank() else None
+    return _same(node, axis)
 
 
 def _viewed(node: ir.Node, axis: int) -> Flow | None:
@@ -172,6 +187,7 @@ def _viewed(node: ir.Node, axis: int) -> Flow | None:
 def _spaced(node: ir.Node, axis: int) -> Flow | None:
     """A space map, or a selection of positions or channels."""
     found, x = spatial(node), node.inputs[0]
+    # It selects channels, not positions.
     if isinstance(found, Spatial) and axis in found.maps and role(node) is Role.SELECTION:
         return selected(node, axis)
     if not isinstance(found, Spatial) or x is None or x.shape is None:
@@ -186,8 +202,8 @@ def _spaced(node: ir.Node, axis: int) -> Flow | None:
 
 def _names_channels(node: ir.Node) -> bool:
     """Whether the number of channels may be written in an operand (sizes, not scales)."""
-    sizes = node.inputs[3] if node.op_type == "Resize" and len(node.inputs) > 3 else None
-    return node.op_type == "Expand" or sizes is not None
+    sized = node.op_type == "Resize" and input_at(node, 3) is not None
+    return node.op_type == "Expand" or sized
 
 
 Reader = Callable[[ir.Node, int], Flow | None]

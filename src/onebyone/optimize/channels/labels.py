@@ -13,10 +13,12 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.near import rank_of
 from onebyone.graph.ops import Role, role
 from onebyone.optimize.channels.flow import flow
 from onebyone.optimize.channels.links import Flow, channels_of
 from onebyone.optimize.channels.moves import Move, moves
+from onebyone.optimize.joined import Joined
 
 __all__ = ["Labels", "labels_of", "with_flows"]
 
@@ -31,7 +33,7 @@ class Labels:
         moves: value -> the move that makes it.
         atoms: value -> for each channel the source's number and the channel there.
         sources: the values that channels come from, with their numbers.
-        group: value -> the value that stands for all that must be stored in one order.
+        group: the values that must be stored in one order.
         rank: node -> its place in the graph.
     """
 
@@ -40,7 +42,7 @@ class Labels:
     moves: dict[ir.Value, Move] = field(default_factory=dict)
     atoms: dict[ir.Value, tuple[Array, Array]] = field(default_factory=dict)
     sources: dict[ir.Value, int] = field(default_factory=dict)
-    group: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    group: Joined[ir.Value] = field(default_factory=Joined)
     rank: dict[ir.Node, int] = field(default_factory=dict)
 
     @cached_property
@@ -56,10 +58,7 @@ class Labels:
     @cached_property
     def members(self) -> dict[ir.Value, list[ir.Value]]:
         """The values of each group."""
-        found: dict[ir.Value, list[ir.Value]] = {}
-        for value in self.axes:
-            found.setdefault(self.of(value), []).append(value)
-        return found
+        return {self.of(group[0]): group for group in self.group.groups(self.axes)}
 
     @cached_property
     def whole(self) -> set[ir.Value]:
@@ -68,15 +67,8 @@ class Labels:
         return {self.of(mix.operand) for mix in mixes if mix is not None}
 
     def of(self, value: ir.Value) -> ir.Value:
-        """The value that stands for the group of `value`."""
-        while (above := self.group.get(value, value)) is not value:
-            # Every other step of the way is left out from now on, so that ways stay short.
-            self.group[value] = above = self.group.get(above, above)
-            value = above
-        return value
-
-    def tie(self, a: ir.Value, b: ir.Value) -> None:
-        self.group[self.of(a)] = self.of(b)
+        """The value that stands for all that are stored in one order with this one."""
+        return self.group.of(value)
 
 
 def labels_of(graph: ir.Graph, known: Mapping[ir.Value, int]) -> Labels:
@@ -89,6 +81,7 @@ def labels_of(graph: ir.Graph, known: Mapping[ir.Value, int]) -> Labels:
     for node in graph:
         _carry(node, axes)
         found = list(moves(node, axes))
+        # A move of no channels at all is left to the engine.
         if all(any(link.outs.size for link in move.links) for move in found):
             labels.moves.update({move.value: move for move in found})
     _note(labels.moves.values(), axes)
@@ -114,35 +107,40 @@ def _note(found: Iterable[Move], axes: dict[ir.Value, int]) -> None:
 
 def _carry(node: ir.Node, axes: dict[ir.Value, int]) -> None:
     """Give the result of a node the channel axis of its operands, which moves may have fixed."""
-    out = node.outputs[0] if node.outputs else None
-    if out is None or out in axes or out.shape is None or role(node) is Role.VIEW:
+    if not node.outputs or node.outputs[0] in axes or role(node) is Role.VIEW:
         return
-    rank = out.shape.rank()
-    known = [axes[v] for v in node.inputs if v in axes and v.shape and v.shape.rank() == rank]
+    out = node.outputs[0]
+    rank = rank_of(out)
+    known = [axes[v] for v in node.inputs if v in axes and rank and rank_of(v) == rank]
     if known:
         axes[out] = known[0]
 
 
 def _admit(node: ir.Node, labels: Labels) -> None:
-    out = node.outputs[0] if node.outputs else None
-    found = flow(node, labels.axes[out]) if out is not None and out in labels.axes else None
-    if found is None or out is None or channels_of(out, found.axis) is None:
+    if not node.outputs or node.outputs[0] not in labels.axes:
         return
+    out = node.outputs[0]
+    found = flow(node, labels.axes[out])
+    if found is None or channels_of(out, found.axis) is None:
+        return
+    # Where an operand's channels stand elsewhere, its order is not this one's.
     if any(labels.axes.get(v, axis) != axis for v, axis in found.operands.items()):
         return
+    # A pick names channels by number; groups are blocks that no order may leave.
     if found.picks or (found.mix is not None and found.mix.groups > 1):
         return
     if any(link.result is not out or not link.is_straight for link in found.links):
         return
     labels.flows[node] = found
     for link in found.links:
-        labels.tie(link.operand, out)
+        labels.group.tie([out, link.operand])
 
 
 def _atoms(move: Move, labels: Labels) -> tuple[Array, Array]:
     """For each channel of a moved value the number of its source, and its channel there."""
     source, channel = np.zeros((2, sum(link.outs.size for link in move.links)), np.int64)
     for link in move.links:
+        # Moves behind moves: composed, so that each value knows the first sources.
         if link.operand in labels.atoms:
             sources, channels = labels.atoms[link.operand]
             source[link.outs], channel[link.outs] = sources[link.sources], channels[link.sources]

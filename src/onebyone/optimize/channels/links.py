@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.axes import size
 from onebyone.optimize.channels.groups import block_diagonal
 
 __all__ = ["Flow", "Link", "Mix", "channels_of", "straight"]
@@ -79,6 +80,11 @@ class Mix:
         """(C_out, C_in) where some tap is not zero."""
         return block_diagonal((self.kernel != 0).any(axis=2), self.groups)
 
+    @property
+    def shift(self) -> Array:
+        """(C_out,) the bias; zeros where there is none."""
+        return np.zeros(len(self.kernel)) if self.bias is None else self.bias
+
     @cached_property
     def lines(self) -> tuple[Array, Array]:
         """(C_out,) the rows that read something, and (C_in,) the columns that are read."""
@@ -106,22 +112,19 @@ class Flow:
     @property
     def operands(self) -> dict[ir.Value, int]:
         """The values that channels come from, with their channel axes."""
-        parts: tuple[Link | Mix, ...] = self.links if self.mix is None else (self.mix,)
-        return {part.operand: part.axis for part in parts}
+        parts = [self.mix, *self.links]
+        return {part.operand: part.axis for part in parts if part is not None}
 
 
-def channels_of(value: ir.Value, axis: int) -> int | None:
+def channels_of(value: ir.Value | None, axis: int) -> int | None:
     """The number of channels; None if it is not known."""
-    if value.shape is None or not 0 <= axis < value.shape.rank():
-        return None
-    size = value.shape[axis]
-    return size if isinstance(size, int) else None
+    return None if axis < 0 else size(value, axis)
 
 
-def straight(x: ir.Value, out: ir.Value, axis: int, after: int | None = None) -> Link | None:
+def straight(x: ir.Value | None, out: ir.Value, axis: int, after: int) -> Link | None:
     """Channels on `axis` of x that go on by their numbers, on axis `after` of the result."""
     channels = channels_of(x, axis)
-    if channels is None or channels != channels_of(out, axis if after is None else after):
+    if x is None or channels is None or channels != channels_of(out, after):
         return None
     every = np.arange(channels)
     return Link(x, axis, out, every, every)

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.graph.constants import is_float
+from onebyone.graph.near import maker
 from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import picked
@@ -71,7 +72,9 @@ def moves(node: ir.Node, axes: Mapping[ir.Value, int]) -> Iterator[Move]:
             yield Move(own, (node,), scatters=node.op_type == "Gather")
 
 
-def near_misses(graph: ir.Graph, sizes: Sizes) -> Iterator[tuple[ir.Node, Refusal]]:
+def near_misses(
+    graph: ir.Graph, _sizes: Sizes, _axes: Mapping[ir.Value, int]
+) -> Iterator[tuple[ir.Node, Refusal]]:
     """The nodes that still move channels about at run time, and why."""
     for node in graph:
         if any(move.scatters for move in moves(node, {})):
@@ -85,18 +88,23 @@ def _links(node: ir.Node, axes: Mapping[ir.Value, int]) -> tuple[Link, ...]:
         if found is None or x is None or found[0] != 1:
             return ()
         return (Link(x, 1, node.outputs[0], np.arange(len(found[1])), found[1]),)
-    flow = split(node, 1) if node.op_type == "Split" else None
-    if role(node) is Role.CONCAT and axes.get(node.outputs[0]) == 1:
+    flow = None
+    if node.op_type == "Split":
+        flow = split(node, 1)
+    elif role(node) is Role.CONCAT and axes.get(node.outputs[0]) == 1:
         flow = joined(node, 1)
-    along = flow is not None and (flow.picks or role(node) is Role.CONCAT)
-    return flow.links if flow is not None and along else ()
+    if flow is None or (node.op_type == "Split" and not flow.picks):  # it cuts along other axes
+        return ()
+    return flow.links
 
 
 def _shuffled(node: ir.Node, axes: Mapping[ir.Value, int]) -> Iterator[Move]:
     """Reshape, Transpose of the two parts of the channels, Reshape back."""
     transpose = _maker(node.inputs[0], "Transpose")
-    first = None if transpose is None else _maker(transpose.inputs[0], "Reshape")
-    if transpose is None or first is None:
+    if transpose is None:
+        return
+    first = _maker(transpose.inputs[0], "Reshape")
+    if first is None:
         return
     x, parts, out = first.inputs[0], first.outputs[0].shape, node.outputs[0]
     if x is None or x.shape is None or parts is None or out.shape is None:
@@ -104,6 +112,7 @@ def _shuffled(node: ir.Node, axes: Mapping[ir.Value, int]) -> Iterator[Move]:
     if axes.get(x, 1) != 1:  # what is moved about are not channels
         return
     rank = x.shape.rank()
+    # The two parts of the channels change places, all else stays.
     swapped = [0, 2, 1, *range(3, rank + 1)]
     if list(transpose.attributes.get_ints("perm", ())) != swapped or parts.rank() != rank + 1:
         return
@@ -112,6 +121,7 @@ def _shuffled(node: ir.Node, axes: Mapping[ir.Value, int]) -> Iterator[Move]:
     groups, each, channels = parts[1], parts[2], x.shape[1]
     if not isinstance(groups, int) or not isinstance(each, int) or channels != groups * each:
         return
+    # Written as g rows of k and read by columns.
     sources = np.arange(groups * each).reshape(groups, each).T.reshape(-1)
     link = Link(x, 1, out, np.arange(len(sources)), sources)
     yield Move((link,), (first, transpose, node), scatters=True)
@@ -119,7 +129,7 @@ def _shuffled(node: ir.Node, axes: Mapping[ir.Value, int]) -> Iterator[Move]:
 
 def _maker(value: ir.Value | None, op_type: str) -> ir.Node | None:
     """The node of a type that makes a value for one reader only."""
-    node = None if value is None else value.producer()
-    if value is None or node is None or node.op_type != op_type or node.domain != "":
+    node = maker(value)
+    if value is None or node is None or len(value.uses()) != 1 or value.is_graph_output():
         return None
-    return node if len(value.uses()) == 1 and not value.is_graph_output() else None
+    return node if (node.domain, node.op_type) == ("", op_type) else None

@@ -6,7 +6,7 @@ W[x; z] = W₁x                 z where W₂ = 0: nobody reads it, nobody comput
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -38,9 +38,10 @@ def prune(task: Task) -> Iterator[Rewrite]:
 
     Where a bias would not fit the number type, the channels that it would take in stay; those of a
     shared weight whose readers would not lose the same ones; and a few where a convolution would
-    else read no multiple of as many channels as the machine computes together (`keep`).
+    else read no multiple of as many channels as the machine computes together (`kept_channels`).
     """
     graph, multiple = task.model.graph, task.profile.channels
+    # Before anything is changed: a bias that cannot be stored shows only when rounded.
     dead = _fitting(task)
     if not _orders(dead):
         return
@@ -51,10 +52,12 @@ def prune(task: Task) -> Iterator[Rewrite]:
     after = macs(graph, task.sizes)
     made = (node.outputs[0] for node in changed if dead.flows[node].mix is not None)
     spare = sum(int(dead.spare[value].sum()) for value in made)
-    note = (
-        f"{spare} dead channels stay to fill up multiples of {multiple}: "
-        'a profile of {"channels": 1} takes them out'
-    )
+    note = ""
+    if spare:
+        note = (
+            f"{spare} dead channels stay to fill up multiples of {multiple}: "
+            'a profile of {"channels": 1} takes them out'
+        )
     nodes = tuple(sorted(map(name_of, changed)))
     yield Rewrite(
         nodes[0],
@@ -62,13 +65,15 @@ def prune(task: Task) -> Iterator[Rewrite]:
         {"prune": before - after},
         Cost(0, before),
         Cost(0, after),
-        note if spare else "",
+        note,
         made=nodes,
         moved=tuple(sorted(dead.idle, key=lambda value: value.name or "")),
     )
 
 
-def near_misses(graph: ir.Graph, sizes: Sizes) -> Iterator[tuple[ir.Node, Refusal]]:
+def near_misses(
+    graph: ir.Graph, _sizes: Sizes, _axes: Mapping[ir.Value, int]
+) -> Iterator[tuple[ir.Node, Refusal]]:
     """The weights in which rows or columns of zeros are left, and why."""
     for node in graph:
         reads = role(node) is Role.CONVOLUTION or node.op_type == "Gemm"
@@ -86,7 +91,9 @@ def _carry_out(graph: ir.Graph, dead: Dead) -> list[ir.Node]:
     """Give every node the weights for what is left; returns those that changed."""
     edit, orders, changed = Edit(graph), _orders(dead), []
     for node, found in dead.flows.items():
-        bias = None if found.mix is None else _bias(found.mix, dead)
+        bias = None
+        if found.mix is not None:
+            bias = _bias(found.mix, dead)
         if reindex(node, found, orders, edit, bias):
             changed.append(node)
     for value, order in orders.items():
@@ -97,6 +104,7 @@ def _carry_out(graph: ir.Graph, dead: Dead) -> list[ir.Node]:
 def _fitting(task: Task) -> Dead:
     """What is dead, less what no bias can be stored for, or what a weight would be copied for."""
     version, whole = task.model.opset_imports[""], set[ir.Value]()
+    # What stays whole may need other biases: again, until all can be stored.
     while True:
         dead = find(task.model.graph, task.axes, version, whole, task.profile.channels)
         if not _orders(dead):
@@ -136,6 +144,7 @@ def _bias(mix: Mix, dead: Dead) -> Array | None:
     constants = np.where(kept | np.isnan(known), 0, known)
     if not constants.any():
         return mix.bias
+    # Nobody reads these constants: the bias is the node's own, in its own rounding.
     if not (mix.used & (constants != 0)).any():
         return mix.bias
-    return mix.weight @ constants + (0 if mix.bias is None else mix.bias)
+    return mix.weight @ constants + mix.shift

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from onebyone.graph.axes import entries, integers
 from onebyone.graph.constants import constant
+from onebyone.graph.near import input_at, rank_of
 from onebyone.graph.spatial import picked
 from onebyone.graph.views import headed, merged
 from onebyone.optimize.channels.links import Flow, Link, channels_of
@@ -22,10 +23,11 @@ def split(node: ir.Node, axis: int) -> Flow | None:
     """A Split: along the channels each result has a stretch of them, else all."""
     x = node.inputs[0]
     counts = [channels_of(v, axis) or 0 for v in node.outputs]
+    # A Split along another axis leaves all channels in each piece.
     if x is None or x.shape is None or not channels_of(x, axis) or not all(counts):
         return None
     along = node.attributes.get_int("axis", 0) % x.shape.rank() == axis
-    starts = np.cumsum([0, *counts[:-1]]) if along else [0] * len(counts)
+    starts = np.cumsum([0, *counts[:-1]]) * along
     every = [np.arange(count) for count in counts]
     results = zip(node.outputs, every, starts, strict=True)
     links = tuple(Link(x, axis, v, own, at + own) for v, own, at in results)
@@ -35,12 +37,12 @@ def split(node: ir.Node, axis: int) -> Flow | None:
 def joined(node: ir.Node, axis: int) -> Flow | None:
     """A Concat along the channels."""
     out = node.outputs[0]
-    rank = 0 if out.shape is None else out.shape.rank()
+    rank = rank_of(out)
     if not rank or node.attributes.get_int("axis", 1) % rank != axis:
         return None
     links, at = [], 0
     for x in node.inputs:
-        channels = None if x is None else channels_of(x, axis)
+        channels = channels_of(x, axis)
         if x is None or channels is None:
             return None
         links.append(Link(x, axis, out, np.arange(at, at + channels), np.arange(channels)))
@@ -57,8 +59,9 @@ def selected(node: ir.Node, axis: int) -> Flow | None:
     if any(constant(v) is None for v in node.inputs[1:]):
         return None
     if node.op_type == "Slice":
-        start = constant(node.inputs[1]) if len(node.inputs) > 2 else None
-        if start is None or start.size != 1 or (np.diff(sources) != 1).any():
+        start = constant(input_at(node, 1))
+        attributes_only = len(node.inputs) < 3  # as before opset 10
+        if attributes_only or start is None or start.size != 1 or (np.diff(sources) != 1).any():
             return None
     link = Link(x, axis, out, np.arange(len(sources)), sources)
     return Flow(axis, (link,), picks=True)
@@ -89,10 +92,10 @@ def sized_freely(node: ir.Node, axis: int, before: int | None = None) -> bool:
 def blocked(node: ir.Node, axis: int) -> Flow | None:
     """DepthToSpace: r² channels are one of the result."""
     x, out, r = node.inputs[0], node.outputs[0], node.attributes.get_int("blocksize", 1)
-    channels = None if x is None else channels_of(x, 1)
+    channels = channels_of(x, 1)
     if x is None or axis != 1 or channels is None:
         return None
-    every = np.arange(channels)
-    columns = node.attributes.get_string("mode", "DCR") == "CRD"
-    outs = every // (r * r) if columns else every % (channels // (r * r))
+    every, outs = np.arange(channels), np.arange(channels) % (channels // (r * r))
+    if node.attributes.get_string("mode", "DCR") == "CRD":  # the channels of a position are apart
+        outs = every // (r * r)
     return Flow(1, (Link(x, 1, out, outs, every),))

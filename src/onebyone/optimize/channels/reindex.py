@@ -32,6 +32,7 @@ def reindex(node: ir.Node, found: Flow, orders: Orders, edit: Edit, bias: Array 
         edit: of the graph.
         bias: (C_out,) in the old order, where the node's own is another one from now on.
     """
+    # The rows of a weight follow the result, its columns the operand.
     out = orders.get(node.outputs[0])
     if found.mix is not None:
         return _mix(node, found.mix, out, orders.get(found.mix.operand), edit, bias)
@@ -44,6 +45,7 @@ def reindex(node: ir.Node, found: Flow, orders: Orders, edit: Edit, bias: Array 
         assert array is not None
         _replace(node, operand, np.take(array, out, axis), edit)
     if node.op_type in ("Conv", "ConvTranspose"):
+        # Depthwise: one group for each channel that is left.
         node.attributes["group"] = ir.AttrInt64("group", len(out))
     if node.op_type == "Reshape":
         _resize(node, found.axis, len(out), edit)
@@ -55,6 +57,7 @@ def _pick(node: ir.Node, links: Sequence[Link], orders: Orders, edit: Edit) -> b
     before = orders.get(links[0].operand)
     if before is None:
         return False
+    # Places in what is left of the operand, not in what it was.
     parts = [_picked(link, orders, before) for link in links]
     if node.op_type == "Split":
         counts, axis = [len(part) for part in parts], node.attributes.get_int("axis", 0)
@@ -112,12 +115,15 @@ def _mix(
     if mix.groups > 1:
         weight = _narrowed(node, mix, weight, out, into)
     else:
-        weight = weight if out is None else np.take(weight, out, layout.rows)
-        weight = weight if into is None else np.take(weight, into, layout.columns)
+        for order, axis in ((out, layout.rows), (into, layout.columns)):
+            if order is not None:
+                weight = np.take(weight, order, axis)
     _replace(node, node.inputs[layout.slot], weight, edit)
-    total = mix.bias if bias is None else bias
-    if total is not None and node.op_type != "MatMul":
-        _set_bias(node, total if out is None else total[out], edit)
+    if bias is None:
+        bias = mix.bias
+    if bias is not None and node.op_type != "MatMul":
+        every = np.arange(len(bias))
+        _set_bias(node, bias[every if out is None else out], edit)
     return True
 
 
@@ -125,9 +131,10 @@ def _narrowed(
     node: ir.Node, mix: Mix, weight: Array, out: Array | None, into: Array | None
 ) -> Array:
     """A grouped kernel for some channels; groups of which none is left go."""
-    rows = np.arange(mix.weight.shape[0]) if out is None else out
-    columns = np.arange(mix.weight.shape[1]) if into is None else into
-    groups = len(np.unique(rows // (mix.weight.shape[0] // mix.groups)))
+    every, each = np.arange(mix.channels), len(mix.kernel) // mix.groups
+    rows = np.arange(len(mix.kernel)) if out is None else out
+    columns = every if into is None else into
+    groups = len(np.unique(rows // each))
     node.attributes["group"] = ir.AttrInt64("group", groups)
     if node.op_type == "Conv":
         return narrowed(weight, mix.groups, rows, columns)
@@ -140,7 +147,7 @@ def _set_bias(node: ir.Node, bias: Array, edit: Edit) -> None:
         node.attributes["beta"] = ir.AttrFloat32("beta", 1.0)
     if len(node.inputs) < 3:
         node.resize_inputs(3)
-    like = node.inputs[1] if node.inputs[2] is None else node.inputs[2]
+    like = next(v for v in (node.inputs[2], node.inputs[1]) if v is not None)
     node.replace_input_with(2, edit.constant_like(like, bias, "channels"))
 
 

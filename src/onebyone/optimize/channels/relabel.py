@@ -12,16 +12,16 @@ comes cheapest, and has its own weights permuted to that. Channels that nobody r
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import prod
 
 import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
-from onebyone.cost.price import Load, Manner, time
+from onebyone.cost.estimate import elements_of, node_time
+from onebyone.cost.price import Load, manner, time
 from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
@@ -34,6 +34,7 @@ from onebyone.optimize.channels.labels import Labels, labels_of, with_flows
 from onebyone.optimize.channels.links import channels_of
 from onebyone.optimize.channels.moves import Move
 from onebyone.optimize.channels.reindex import narrow, reindex
+from onebyone.optimize.joined import Joined
 from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.optimize.sharing import origin
 
@@ -53,10 +54,12 @@ def relabel(task: Task) -> Iterator[Rewrite]:
         return
     labels = with_flows(graph, labels)
     edit, fixed = Edit(graph), _fixed(graph, labels)
+    # Each by itself: one that does not pay must not keep another from paying.
     for component in _components(labels):
         plan = _plan(component, labels, fixed)
         before, after = _moving(component, sizes, profile), _placing(plan, labels, sizes, profile)
         touched = _touched(plan, labels)
+        # A shared weight that two readers need in two orders is stored, and read, twice.
         copied = copies({n: labels.flows[n] for n in touched}, _orders(plan, labels))
         after += Cost(profile.reading(sum(copied.values())))
         pays = after < before and not (copied and _keeps_all(plan, labels))
@@ -77,28 +80,27 @@ def relabel(task: Task) -> Iterator[Rewrite]:
 
 def _components(labels: Labels) -> list[list[Move]]:
     """Moves connected through values, orders and weights, where channels change places or go."""
-    joined = Labels({})
+    joined = Joined[ir.Value]()
     for value, move in labels.moves.items():
-        for operand in move.operands:
-            joined.tie(value, operand)
+        joined.tie([value, *move.operands])
+    # Values that are added up have one order, so their moves hang together.
     for value in (*labels.moves, *labels.sources):
-        joined.tie(value, labels.of(value))
-    for first, *others in _sharers(labels):
-        for operand in others:
-            joined.tie(first, operand)
-    found: dict[ir.Value, list[Move]] = {}
-    for value, move in labels.moves.items():
-        found.setdefault(joined.of(value), []).append(move)
-    return [component for component in found.values() if _reorders(component, labels)]
+        joined.tie([value, labels.of(value)])
+    for operands in _sharers(labels):
+        joined.tie(operands)
+    components = [[labels.moves[v] for v in group] for group in joined.groups(labels.moves)]
+    return [component for component in components if _reorders(component, labels)]
 
 
 def _sharers(labels: Labels) -> list[list[ir.Value]]:
     """The groups of the operands that one weight meets."""
     found: dict[ir.Value, list[ir.Value]] = {}
-    for node, flow in labels.flows.items():
-        weight = None if flow.mix is None else node.inputs[node.inputs[0] is flow.mix.operand]
-        if flow.mix is not None and weight is not None:
-            found.setdefault(origin(weight), []).append(labels.of(flow.mix.operand))
+    for node, mix in ((node, flow.mix) for node, flow in labels.flows.items()):
+        if mix is None:
+            continue
+        weight = node.inputs[node.inputs[0] is mix.operand]  # a product has it on either side
+        if weight is not None:
+            found.setdefault(origin(weight), []).append(labels.of(mix.operand))
     return list(found.values())
 
 
@@ -109,6 +111,7 @@ def _reorders(component: Iterable[Move], labels: Labels) -> bool:
         if not _is_read(move.value, labels):
             continue
         source, channel = labels.atoms[move.value]
+        # More stretches than sources: something stands between channels of one source.
         if move.scatters or len(_runs(source, channel)) > len(np.unique(source)):
             return True
         for k in np.unique(source):
@@ -123,7 +126,7 @@ def _reorders(component: Iterable[Move], labels: Labels) -> bool:
 
 
 @dataclass(eq=False)
-class _Plan:
+class _Arrangement:
     """New orders, and how each value that is read is put together from stretches of sources."""
 
     orders: dict[ir.Value, Array] = field(default_factory=dict)
@@ -131,18 +134,20 @@ class _Plan:
     gathers: dict[ir.Value, Array] = field(default_factory=dict)
 
 
-def _plan(component: Sequence[Move], labels: Labels, fixed: set[ir.Value]) -> _Plan:
+def _plan(component: Sequence[Move], labels: Labels, fixed: set[ir.Value]) -> _Arrangement:
     wanted = [m.value for m in component if _is_read(m.value, labels)]
-    plan = _Plan()
+    plan = _Arrangement()
     made: dict[ir.Value, list[ir.Value]] = {}
     for value in wanted:
         made.setdefault(labels.of(value), []).append(value)
     taken = _taken(wanted, labels)
     for group, channels in taken.items():
+        # A source that can be stored in any order takes that of its readers.
         if group not in fixed and group not in made:
             plan.orders[group] = _sorted_by_reader(group, channels, labels)
     for value in wanted:
         group = labels.of(value)
+        # Two readers in one group would each want their own order.
         free = group not in fixed and group not in taken and len(made[group]) == 1
         _assemble(value, free, plan, labels)
     return plan
@@ -159,14 +164,14 @@ def _fixed(graph: ir.Graph, labels: Labels) -> set[ir.Value]:
     given = (*graph.inputs, *graph.initializers.values())
     fixed = {labels.of(v) for v in (*given, *graph.outputs)}
     for node in graph.all_nodes():
-        found = labels.flows.get(node)
-        free = set() if found is None else {link.operand for link in found.links}
-        if found is not None and found.mix is not None:
-            free = {found.mix.operand}
-        if node not in labels.inner:
-            fixed |= {labels.of(v) for v in node.inputs if v is not None and v not in free}
-        if node not in labels.inner and found is None:
+        if node in labels.inner:
+            continue
+        free: Collection[ir.Value] = ()
+        if node in labels.flows:
+            free = labels.flows[node].operands
+        else:
             fixed |= {labels.of(v) for v in node.outputs}
+        fixed |= {labels.of(v) for v in node.inputs if v is not None and v not in free}
     return fixed
 
 
@@ -187,30 +192,34 @@ def _sorted_by_reader(group: ir.Value, taken: Sequence[Array], labels: Labels) -
     """The channels of a group of sources that are read, those with the same readers together."""
     source = next(v for v in labels.members[group] if v in labels.sources)
     channels = channels_of(source, labels.axes[source]) or 0
+    # Row by row who reads a channel; sorted by these bits, equal ones are neighbours.
     readers = np.zeros((len(taken) + 1, channels), bool)
     for row, channel in enumerate(taken):
         readers[row, channel] = True
+    # A mix that reads the source whole reads every channel, used elsewhere or not.
     readers[-1] = group in labels.whole
     order = np.lexsort(readers[::-1])
     return order[readers[:, order].any(axis=0)]
 
 
-def _assemble(value: ir.Value, free: bool, plan: _Plan, labels: Labels) -> None:
+def _assemble(value: ir.Value, free: bool, plan: _Arrangement, labels: Labels) -> None:
     """Choose the order of a value that is read, and the stretches that it is put together from."""
     source, channel = labels.atoms[value]
-    stored = np.empty_like(channel)
+    stored = channel.copy()
     for k in np.unique(source):
         order = plan.orders.get(labels.of(labels.numbered[k]))
-        here = source == k
-        stored[here] = channel[here] if order is None else _positions(order)[channel[here]]
-    sequence = np.lexsort((stored, source)) if free else np.arange(len(source))
-    runs = _runs(source[sequence], stored[sequence])
-    if not free and len(runs) > 2 * len(np.unique(source)):
-        ordered = np.lexsort((stored, source))
+        if order is not None:
+            here = source == k
+            stored[here] = _positions(order)[channel[here]]
+    ordered = np.lexsort((stored, source))
+    runs, few = _runs(source, stored), 2 * len(np.unique(source))
+    if free or len(runs) > few:
         runs = _runs(source[ordered], stored[ordered])
-        plan.gathers[value] = np.argsort(ordered)
-    elif free:
-        plan.orders[labels.of(value)] = sequence
+        # Who may have another order gets this one; for others it is put together, and gathered.
+        if free:
+            plan.orders[labels.of(value)] = ordered
+        else:
+            plan.gathers[value] = np.argsort(ordered)
     plan.pieces[value] = [(labels.numbered[k], a, b) for k, a, b in runs]
 
 
@@ -223,6 +232,7 @@ def _positions(order: Array) -> Array:
 
 def _runs(source: Array, stored: Array) -> list[tuple[int, int, int]]:
     """Stretches of neighbours: source's number, first and end."""
+    # A stretch ends where the source changes, or a channel is skipped.
     cuts = np.flatnonzero((np.diff(source) != 0) | (np.diff(stored) != 1)) + 1
     return [
         (int(source[part[0]]), int(stored[part[0]]), int(stored[part[-1]]) + 1)
@@ -233,38 +243,34 @@ def _runs(source: Array, stored: Array) -> list[tuple[int, int, int]]:
 # What it costs ------------------------------------------------------------------------------------
 
 
-def _elements(value: ir.Value, axis: int, channels: int, sizes: Sizes) -> int:
-    shape = sizes.shape(value) or ()
-    return channels * prod(n for k, n in enumerate(shape) if k != axis)
-
-
 def _moving(component: Sequence[Move], sizes: Sizes, profile: Profile) -> Cost:
-    """Of the moves as they stand."""
-    nodes = {node: move for move in component for node in move.nodes[-1:]}
-    total = Cost()
-    for node, move in nodes.items():
-        numbers = sum(prod(sizes.shape(v) or ()) for v in node.outputs)
-        how = Manner.SCATTER if move.scatters else Manner.PASS
-        total += Cost(time(how, Load(0, numbers, numbers), profile))
-    return total
+    """Of the moves as they stand, but for the views of a shuffle, which engines may pass over."""
+    nodes = dict.fromkeys(move.nodes[len(move.nodes) // 2] for move in component)
+    each = (node_time(node, 0, profile, lambda v: elements_of(v, sizes)) for node in nodes)
+    return Cost(sum(each))
 
 
-def _placing(plan: _Plan, labels: Labels, sizes: Sizes, profile: Profile) -> Cost:
+def _placing(plan: _Arrangement, labels: Labels, sizes: Sizes, profile: Profile) -> Cost:
     """Of the splits, concats and gathers of a plan."""
-    total, cuts = Cost(), _cuts(plan)
+    total, cuts = 0, _cuts(plan)
     stored = {x: len(plan.orders.get(labels.of(x), ())) or channels_of(x, 1) or 0 for x in cuts}
     parts = {v: _parts(pieces, cuts, stored) for v, pieces in plan.pieces.items()}
+
+    def operator(op_type: str, value: ir.Value, channels: int) -> int:
+        """Picoseconds of one that reads and writes so many channels, like those of a value."""
+        numbers = channels * elements_of(value, sizes) // max(channels_of(value, 1) or 0, 1)
+        return time(manner(op_type, of_positions=False), Load(0, numbers, numbers), profile)
+
     for value, pieces in plan.pieces.items():
         count = sum(b - a for _, a, b in pieces)
-        numbers = _elements(value, 1, count, sizes)
         if len(parts[value]) > 1:
-            total += Cost(time(Manner.PASS, Load(0, numbers, numbers), profile))
+            total += operator("Concat", value, count)
         if value in plan.gathers:
-            total += Cost(time(Manner.SCATTER, Load(0, numbers, numbers), profile))
+            total += operator("Gather", value, count)
     for source, a, b in _made({part for each in parts.values() for part in each}, cuts, stored):
-        numbers = _elements(source, 1, b - a, sizes)
-        total += Cost(time(Manner.PASS, Load(0, numbers, numbers), profile))
-    return total
+        cutting = "Split" if b - a == stored[source] else "Slice"
+        total += operator(cutting, source, b - a)
+    return Cost(total)
 
 
 def _parts(
@@ -275,6 +281,7 @@ def _parts(
     for source, a, b in pieces:
         ends = [a, b]
         if (a, b) != (0, stored[source]):
+            # Another value cuts here too: one Split makes the parts for both.
             ends = cuts[source][bisect_left(cuts[source], a) : bisect_right(cuts[source], b)]
         parts += [(source, first, end) for first, end in pairwise(ends)]
     return parts
@@ -295,37 +302,38 @@ def _made(
 # Carrying it out ----------------------------------------------------------------------------------
 
 
-def _touched(plan: _Plan, labels: Labels) -> list[ir.Node]:
+def _touched(plan: _Arrangement, labels: Labels) -> list[ir.Node]:
     """The nodes whose weights have another order from now on, or less channels."""
     values = [v for group in plan.orders for v in labels.members[group]]
     around = {n for v in values for n in (v.producer(), *(use.node for use in v.uses()))}
     return sorted(labels.flows.keys() & around, key=labels.rank.__getitem__)
 
 
-def _orders(plan: _Plan, labels: Labels) -> dict[ir.Value, Array]:
+def _orders(plan: _Arrangement, labels: Labels) -> dict[ir.Value, Array]:
     """The new order of the channels of each value that gets one."""
     return {v: order for g, order in plan.orders.items() for v in labels.members[g]}
 
 
-def _keeps_all(plan: _Plan, labels: Labels) -> bool:
+def _keeps_all(plan: _Arrangement, labels: Labels) -> bool:
     """Whether no channel is left out, so that no multiply-accumulate is saved."""
     found = _orders(plan, labels).items()
     return all(len(order) == channels_of(v, labels.axes[v]) for v, order in found)
 
 
-def _slices_codes(plan: _Plan, opset: int) -> bool:
+def _slices_codes(plan: _Arrangement, opset: int) -> bool:
     """Whether values would be cut anew that engines cannot cut."""
     sources = {source for pieces in plan.pieces.values() for source, _, _ in pieces}
     return any(is_of_int8_codes(source, opset) for source in sources)
 
 
-def _carry_out(plan: _Plan, labels: Labels, edit: Edit, touched: Sequence[ir.Node]) -> None:
+def _carry_out(plan: _Arrangement, labels: Labels, edit: Edit, touched: Sequence[ir.Node]) -> None:
     orders, cuts = _orders(plan, labels), _cuts(plan)
     builder = Builder(edit, labels, orders)
     assembled = {
         value: builder.value(value, pieces, cuts, plan.gathers.get(value))
         for value, pieces in plan.pieces.items()
     }
+    # Weights first: they are found by the shapes that values still have.
     for node in touched:
         reindex(node, labels.flows[node], orders, edit, None)
     for value, order in orders.items():
@@ -335,7 +343,7 @@ def _carry_out(plan: _Plan, labels: Labels, edit: Edit, touched: Sequence[ir.Nod
         edit.replace(value, made)
 
 
-def _cuts(plan: _Plan) -> dict[ir.Value, list[int]]:
+def _cuts(plan: _Arrangement) -> dict[ir.Value, list[int]]:
     """Where the stretches of each source begin and end."""
     cuts: dict[ir.Value, set[int]] = {}
     for pieces in plan.pieces.values():

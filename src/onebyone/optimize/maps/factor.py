@@ -35,6 +35,7 @@ from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable
+from onebyone.graph.near import input_at
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.optimize.sharing import readers
@@ -54,6 +55,7 @@ def factor_maps(task: Task) -> Iterator[Rewrite]:
 
     One whose factors would lose more than the task's `lost_bits` stays.
     """
+    # Cheap questions first: of most weights the decomposition is never computed.
     placer, pays = _Placer(Edit(task.model.graph)), _Prices(task.sizes, task.profile)
     for node in list(task.model.graph):
         weight = _matrix(node)
@@ -67,11 +69,12 @@ def factor_maps(task: Task) -> Iterator[Rewrite]:
         rank = int((sigma > tau).sum())
         if not 0 < rank <= _largest(weight) or not pays.beside_others(node, weight, rank):
             continue
+        # A has orthonormal rows, so that rounding it costs least; B carries the sizes.
         inner, outer = vt[:rank], u[:, :rank] * sigma[:rank]
         lost = _lost_bits(weight, inner, outer)
         if lost > task.lost_bits or not placer.place(node, inner, outer):
             continue
-        least = float(sigma[rank]) if rank < len(sigma) else 0.0
+        least = float(next(iter(sigma[rank:]), 0.0))
         (b, a), name = weight.shape, name_of(node)
         positions = prod(task.sizes.shape(node.outputs[0]) or ()) // b
         before, after = positions * a * b, positions * rank * (a + b)
@@ -102,7 +105,7 @@ def _matrix(node: ir.Node) -> Array | None:
     """(C_out, C_in) as stored, of a dense channel map; None for any other node."""
     if node.domain != "" or not node.outputs or not is_float(node.outputs[0]):
         return None
-    weight = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    weight = constant(input_at(node, 1))
     if weight is None or constant(node.inputs[0]) is not None:
         return None
     if is_pointwise_convolution(node) and node.attributes.get_int("group", 1) == 1:
@@ -148,10 +151,8 @@ class _Prices:
 
     def alone(self, node: ir.Node, weight: Array, rank: int, copied: int = 0) -> bool:
         """`copied`: the numbers that are stored beside W."""
-        profile, x = self.profile, node.inputs[0]
-        into = None if x is None else self.sizes.shape(x)
-        out = self.sizes.shape(node.outputs[0])
-        if into is None or out is None:
+        profile, x, out = self.profile, node.inputs[0], self.sizes.shape(node.outputs[0])
+        if x is None or out is None or (into := self.sizes.shape(x)) is None:
             return False
         (b, a), positions = weight.shape, prod(out) // len(weight)
         middle = positions * rank
@@ -206,6 +207,7 @@ class _Placer:
         value = self._before(node, factors[0], len(inner))
         node.replace_input_with(0, value)
         node.replace_input_with(1, factors[1])
+        # The first of the two strides and pads; the second sees what is left.
         for name in _ONCE:
             node.attributes.pop(name, None)
         return True

@@ -13,6 +13,8 @@ import onnx_ir as ir
 from onebyone.cost.profile import pays
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
+from onebyone.graph.near import maker
+from onebyone.optimize.joined import Joined
 from onebyone.optimize.positions.crop_edit import CropEdit
 from onebyone.optimize.positions.demand import Demand
 from onebyone.optimize.positions.prices import Prices, works
@@ -26,6 +28,7 @@ def crop(task: Task) -> Iterator[Rewrite]:
     graph, sizes, profile = task.model.graph, task.sizes, task.profile
     demand = Demand.on(graph)
     prices = Prices(demand, sizes, profile)
+    # What reads from each other is decided together: half of it would need a selection between.
     parts = [(part, *prices.change(part)) for part in _parts(demand)]
     chosen = [
         (part, before, after)
@@ -36,6 +39,7 @@ def crop(task: Task) -> Iterator[Rewrite]:
         return
     # What does not pay is computed whole, also for the selectors that read it.
     kept = {node for part, _, _ in chosen for node in part}
+    # First of all, so that the parts that stay ask for no more than they did alone.
     demand.keep_whole([node for node in demand.results if node not in kept])
     readers = [list(map(name_of, prices.readers(part))) for part, _, _ in chosen]
     fresh = _carry_out(graph, demand)
@@ -48,22 +52,11 @@ def crop(task: Task) -> Iterator[Rewrite]:
 
 def _parts(demand: Demand) -> list[list[ir.Node]]:
     """The nodes that compute less, apart where none of the one reads from the other."""
-    root = {node: node for node in demand.results}
-
-    def find(node: ir.Node) -> ir.Node:
-        while root[node] is not node:
-            root[node] = node = root[root[node]]
-        return node
-
+    joined = Joined[ir.Node]()
     for node in demand.results:
-        for x in node.inputs:
-            maker = None if x is None else x.producer()
-            if maker is not None and maker in root:
-                root[find(maker)] = find(node)
-    parts: dict[ir.Node, list[ir.Node]] = {}
-    for node in demand.results:
-        parts.setdefault(find(node), []).append(node)
-    return list(parts.values())
+        makers = map(maker, node.inputs)
+        joined.tie([node, *(n for n in makers if n is not None and n in demand.results)])
+    return joined.groups(demand.results)
 
 
 def _carry_out(graph: ir.Graph, demand: Demand) -> frozenset[str]:
@@ -82,7 +75,7 @@ def _carry_out(graph: ir.Graph, demand: Demand) -> frozenset[str]:
         borders, strides = demand.borders(node), demand.strides(node)
         have = [demand.of(value) for value in node.inputs]
         found = demand.selectors.get(node)
-        left = None if found is None else demand.reselected(node)
+        left = demand.reselected(node)
         if node in demand.results:
             edit.rewrite(node, demand.results[node], demand.operands[node])
         for axis, stride in strides.items():
@@ -97,6 +90,6 @@ def _carry_out(graph: ir.Graph, demand: Demand) -> frozenset[str]:
 def _beside(part: Sequence[ir.Node]) -> Iterator[str]:
     """The names of the nodes that make what nodes read, or read what they make."""
     for node in part:
-        makers = (None if value is None else value.producer() for value in node.inputs)
         readers = (use.node for value in node.outputs for use in value.uses())
-        yield from (name_of(other) for other in (*makers, *readers) if other is not None)
+        around = (*map(maker, node.inputs), *readers)
+        yield from (name_of(other) for other in around if other is not None)

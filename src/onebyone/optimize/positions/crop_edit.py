@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import copysign
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,24 @@ import onnx_ir as ir
 from onebyone.algebra.selection import Slice
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
+from onebyone.graph.near import rank_of
 from onebyone.graph.shape_reads import ShapeReads, entries_used
-from onebyone.optimize.positions.picks import Asked, Order, Picks, Size, even, step_of, within
+from onebyone.optimize.positions.picks import (
+    Asked,
+    Order,
+    Picks,
+    Size,
+    even,
+    sizes_left,
+    step_of,
+    within,
+)
 from onebyone.optimize.positions.resized import sizes_of
 from onebyone.optimize.positions.selectors import Selector
 from onebyone.optimize.positions.through import reshaped
 from onebyone.optimize.positions.windows import narrowed
 
-__all__ = ["CropEdit", "Key", "key"]
+__all__ = ["CropEdit", "Key", "key", "selecting"]
 
 Key = tuple[tuple[int, object], ...]
 
@@ -67,10 +78,7 @@ class CropEdit:
             self._narrow(node, axis, picks)
         for value in node.outputs:
             if value.shape is not None:
-                dims = list(value.shape)
-                for axis, picks in results.items():
-                    dims[axis] = picks.size
-                value.shape = ir.Shape(dims)
+                value.shape = ir.Shape(sizes_left(value.shape, results))
 
     def _narrow(self, node: ir.Node, axis: int, picks: Picks) -> None:
         """Along an axis where a convolution or pool has windows."""
@@ -80,7 +88,7 @@ class CropEdit:
         window, _ = found
         spatial, at = x.shape.rank() - 2, axis - 2
         pads = list(node.attributes.get_ints("pads", (0,) * 2 * spatial))
-        pads[at], pads[at + spatial] = window.begin, window.end
+        pads[at], pads[at + spatial] = window.before, window.after
         if any(pads) or "pads" in node.attributes:
             node.attributes["pads"] = ir.AttrInt64s("pads", pads)
         self.stride(node, axis, window.stride)
@@ -103,11 +111,11 @@ class CropEdit:
             return
         what = x, key(asked)
         if what not in self.cut:
-            made = self._narrowed(x, asked, have) if constant(x) is None else self._part(x, asked)
-            self.cut[what] = made
+            take = self._narrowed if constant(x) is None else self._part
+            self.cut[what] = take(x, asked, have)
         node.replace_input_with(index, self.cut[what])
 
-    def _part(self, x: ir.Value, asked: Asked) -> ir.Value:
+    def _part(self, x: ir.Value, asked: Asked, _have: Asked) -> ir.Value:
         """Positions of a constant."""
         array = constant(x)
         assert array is not None
@@ -119,9 +127,9 @@ class CropEdit:
     def _narrowed(self, x: ir.Value, asked: Asked, have: Asked) -> ir.Value:
         orders = {axis: within(picks.taken, have.get(axis)) for axis, picks in asked.items()}
         sizes = {axis: picks.size for axis, picks in asked.items()}
-        maker = x.producer()
-        # Behind its maker, since any reader may come first; of an input, before all.
-        place = {"before": self.edit.graph[0]} if maker is None else {"after": maker}
+        maker, place = x.producer(), {"before": self.edit.graph[0]}
+        if maker is not None:  # any of the readers may come first
+            place = {"after": maker}
         return self._selected(x, have, orders, sizes, place)
 
     def reselect(
@@ -131,9 +139,8 @@ class CropEdit:
         x, result = node.inputs[0], found.result
         assert x is not None
         if found.dropped is not None:
-            order = orders[found.dropped]
-            # One position is picked: by its place in what is there.
-            index = 0 if order is None else _first(order)
+            # One position is picked: by its place in what is there, where there may be no other.
+            index = _first(orders[found.dropped] or (0,))
             place = self.edit.constant(np.array(index, np.int64), "index", ir.DataType.INT64)
             node.replace_input_with(1, place)
             return
@@ -141,6 +148,7 @@ class CropEdit:
         if any(order is not None for order in orders.values()):
             assert result.shape is not None
             new = self._selected(x, have, orders, dict(enumerate(result.shape)), {"before": node})
+        # Its readers keep the name of the result, if the caller asked for it.
         self.edit.replace(result, new)
         self.edit.graph.remove(node, safe=True)
 
@@ -152,10 +160,7 @@ class CropEdit:
         sizes: Mapping[int, Size],
         place: dict[str, ir.Node],
     ) -> ir.Value:
-        """These positions of a value, by nodes one behind the other.
-
-        A pool of single positions, where these are what a stride takes: engines compute it in the
-        layout that they keep images in. Else a Slice of what is even, a Gather for each other axis.
+        """These positions of a value, by nodes one behind the other (`selecting`).
 
         Args:
             x: the value, with the shape of all its positions.
@@ -165,49 +170,68 @@ class CropEdit:
             place: before or after which node the first of them stands.
         """
         assert x.shape is not None
-        dims = [have[axis].size if axis in have else size for axis, size in enumerate(x.shape)]
-        left = {axis: order for axis, order in orders.items() if order is not None}
-        steps = {axis: step_of(order, dims[axis]) for axis, order in left.items()}
-        strides = {axis: step for axis, step in steps.items() if step is not None and axis > 1}
-
-        def taken(
-            source: ir.Value,
-            op: str,
-            operands: Sequence[ir.Value],
-            axes: Iterable[int],
-            **given: Any,
-        ) -> ir.Value:
-            for axis in axes:
+        dims, result = sizes_left(x.shape, have), x
+        for op_type, taken in selecting(x, orders, dims):
+            operands, attributes = self._form(op_type, taken, dims)
+            for axis in taken:
                 dims[axis] = sizes[axis]
-            maker = None if source is x else source.producer()
-            here = place if maker is None else {"after": maker}
-            stem = f"{source.name}.{op}"
-            return self.edit.node(
-                op, [source, *operands], given, **here, stem=stem, dtype=x.dtype, shape=dims
+            result = self.edit.node(
+                op_type,
+                [result, *operands],
+                attributes,
+                **place,
+                stem=f"{result.name}.{op_type}",
+                dtype=x.dtype,
+                shape=dims,
             )
-
-        if _pools(x) and strides.keys() == left.keys():
-            hops = [strides.get(axis, 1) for axis in range(2, len(dims))]
-            return taken(x, "AveragePool", [], left, kernel_shape=[1] * len(hops), strides=hops)
-        result = x
-        cuts = {axis: cut for axis, order in left.items() if (cut := even(order)) is not None}
-        if cuts:
-            bounds = [_bounds(cut) for cut in cuts.values()]
-            starts, stops, hops = ([row[k] for row in bounds] for k in range(3))
-            columns = (starts, stops, [*cuts], hops)
-            result = taken(
-                result, "Slice", [self.edit.integers(column) for column in columns], cuts
-            )
-        for axis, order in left.items():
-            if axis not in cuts and not isinstance(order, Slice):
-                result = taken(result, "Gather", [self.edit.integers(order)], [axis], axis=axis)
+            maker = result.producer()
+            assert maker is not None
+            place = {"after": maker}
         return result
+
+    def _form(
+        self, op_type: str, taken: Mapping[int, Order], dims: Sequence[Size]
+    ) -> tuple[list[ir.Value], dict[str, Any]]:
+        """How an operator is told which positions it takes: its operands, and its attributes."""
+        if op_type == "Gather":
+            ((axis, order),) = taken.items()
+            assert not isinstance(order, Slice)  # which is even, and no Gather's
+            return [self.edit.integers(order)], {"axis": axis}
+        if op_type == "AveragePool":
+            spatial = range(2, len(dims))
+            steps = [step_of(taken.get(axis, range(1)), dims[axis]) or 1 for axis in spatial]
+            return [], {"kernel_shape": [1] * len(steps), "strides": steps}
+        bounds = [_bounds(cut) for cut in map(even, taken.values()) if cut is not None]
+        starts, stops, hops = zip(*bounds, strict=True)
+        return [self.edit.integers(row) for row in (starts, stops, [*taken], hops)], {}
+
+
+def selecting(
+    x: ir.Value, orders: Mapping[int, Order | None], sizes: Sequence[Size]
+) -> Iterator[tuple[str, dict[int, Order]]]:
+    """The operators that take some positions of a value, one behind the other, and what each takes.
+
+    Args:
+        x: the value.
+        orders: axis -> what is taken there; None: all.
+        sizes: those that the value will have.
+    """
+    left = {axis: order for axis, order in orders.items() if order is not None}
+    strided = all(axis > 1 and step_of(order, sizes[axis]) for axis, order in left.items())
+    # A pool of single positions takes what a stride does: engines compute it in the layout that
+    # they keep images in. Else a Slice takes what is even, a Gather what is left of each axis.
+    if left and strided and _pools(x):
+        yield "AveragePool", left
+        return
+    cuts = {axis: order for axis, order in left.items() if even(order) is not None}
+    if cuts:
+        yield "Slice", cuts
+    yield from (("Gather", {axis: order}) for axis, order in left.items() if axis not in cuts)
 
 
 def _pools(x: ir.Value) -> bool:
     """Whether ONNX Runtime has a pooling for the type of a value, and for as many axes."""
-    rank = 0 if x.shape is None else x.shape.rank()
-    return rank in _RANKS_OF_POOLS and x.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+    return rank_of(x) in _RANKS_OF_POOLS and x.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
 
 
 def _first(order: Order) -> int:
@@ -219,5 +243,7 @@ def _first(order: Order) -> int:
 
 def _bounds(cut: Slice) -> tuple[int, int, int]:
     """start, stop and step as ONNX has them, where an open end is a number beyond it."""
-    far = _FAR if cut.step > 0 else -_FAR
-    return cut.start or 0, far if cut.stop is None else cut.stop, cut.step
+    stop = cut.stop
+    if stop is None:
+        stop = int(copysign(_FAR, cut.step))
+    return cut.start or 0, stop, cut.step

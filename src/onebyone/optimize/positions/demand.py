@@ -14,14 +14,17 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from onebyone.graph.near import maker
 from onebyone.graph.shape_reads import ShapeReads, entries_used
 from onebyone.optimize.positions.picks import (
     Asked,
     Order,
     Picks,
+    Size,
     chosen,
     join,
     picks_of,
+    sizes_left,
     step_of,
     within,
 )
@@ -58,6 +61,7 @@ class Demand:
     def on(cls, graph: ir.Graph) -> Demand:
         """Backwards, each node after all that read it."""
         demand = cls(graph.opset_imports.get("", 0), _sizes_of_inputs(graph))
+        # Who reads a value has been asked before the value is.
         for node in reversed(list(graph)):
             demand._ask(node)
         return demand
@@ -70,12 +74,14 @@ class Demand:
             return
         if found is not None:
             self.selectors[node] = found
+        # Along each axis by itself: one that mixes positions does not bind the others.
         needed = {axis: self._needed(node, axis, picks) for axis, picks in asked.items()}
         results = {axis: asked[axis] for axis, needs in needed.items() if needs is not None}
         if results:
             self.results[node] = results
         operands: dict[int, dict[int, Picks]] = {}
         for needs in filter(None, needed.values()):
+            # Two axes of a result may come from two of one operand.
             for index, (own, picks) in needs.items():
                 operands.setdefault(index, {})[own] = picks
         if found is not None:
@@ -87,7 +93,9 @@ class Demand:
         found = self.selectors.get(node)
         if found is None or found.axis_before(axis) not in found.orders:
             return through(node, axis, picks, self.version)
-        return None if chosen(found.orders[found.axis_before(axis)], picks) is None else {}
+        if chosen(found.orders[found.axis_before(axis)], picks) is None:
+            return None
+        return {}
 
     # What is asked of results ------------------------------------------------------------------
 
@@ -95,14 +103,18 @@ class Demand:
         """What all readers of a node's results ask for, together; None where nobody reads them."""
         if any(value.is_graph_output() for value in node.outputs):
             return {}
+        # What the dead would ask for nobody needs.
         uses = [(v, use) for v in node.outputs for use in v.uses() if use.node not in self.dead]
         shapes = {use.node: value for value, use in uses if _is_shape(use.node)}
         whole = {axis for shape, value in shapes.items() for axis in self._axes_read(shape, value)}
         readers = [use for _, use in uses if use.node not in shapes]
         asked = [self.operands.get(use.node, {}).get(use.idx, {}) for use in readers]
+        if not asked and not whole:
+            return None
         if not asked:
-            return {} if whole else None
+            return {}
         # Along an axis of which one reader takes all, all is needed.
+        # An axis that is missing from one reader's wishes is asked for whole.
         common = set.intersection(*map(set, asked)) - whole
         joined = {axis: join(*(each[axis] for each in asked)) for axis in sorted(common)}
         return {axis: picks for axis, picks in joined.items() if picks is not None}
@@ -111,18 +123,24 @@ class Demand:
         """The axes whose sizes a Shape node must find in the value itself."""
         if value.shape is None or shape.graph is not value.graph:
             return set(range(_MOST_AXES))
-        return set() if self.reads.serves(shape) else entries_used(shape, value.shape.rank())
+        if self.reads.serves(shape):
+            return set()
+        return entries_used(shape, value.shape.rank())
 
     def of(self, value: ir.Value | None) -> Asked:
         """What is asked of a value."""
-        maker = None if value is None else value.producer()
-        return {} if maker is None else self.results.get(maker, {})
+        node = maker(value)
+        if node is None:
+            return {}
+        return self.results.get(node, {})
 
     def keep_whole(self, nodes: Collection[ir.Node]) -> None:
         """Compute all positions of these nodes' results after all."""
         for node in nodes:
             del self.results[node]
-            self.operands[node] = {0: self._taken(node)} if node in self.selectors else {}
+            self.operands[node] = {}
+            if node in self.selectors:
+                self.operands[node] = {0: self._taken(node)}
 
     # What is taken of operands -----------------------------------------------------------------
 
@@ -131,11 +149,12 @@ class Demand:
         found, results = self.selectors[node], self.results.get(node, {})
         orders: dict[int, Order] = {}
         for axis, order in found.orders.items():
+            orders[axis] = order
             after = found.axis_after(axis)
-            asked = None if after is None else results.get(after)
-            taken = order if asked is None else chosen(order, asked)
-            assert taken is not None
-            orders[axis] = taken
+            if after is not None and after in results:
+                taken = chosen(order, results[after])
+                assert taken is not None  # else nothing would be asked there (`_needed`)
+                orders[axis] = taken
         return orders
 
     def left(self, node: ir.Node) -> dict[int, Order | None]:
@@ -144,11 +163,14 @@ class Demand:
         return {axis: within(order, have.get(axis)) for axis, order in self.orders(node).items()}
 
     def reselected(self, node: ir.Node) -> dict[int, Order | None] | None:
-        """`left` of what does nothing but select; None where it stays as it is."""
-        found, have = self.selectors[node], self.of(node.inputs[0])
-        orders = self.orders(node)
-        same = orders == dict(found.orders) and not have.keys() & orders.keys()
-        return self.left(node) if found.copies and not same else None
+        """`left` of what does nothing but select; None of all others, and where that stays."""
+        found = self.selectors.get(node)
+        if found is None or not found.copies:
+            return None
+        orders, have = self.orders(node), self.of(node.inputs[0])
+        if orders == dict(found.orders) and not have.keys() & orders.keys():
+            return None
+        return self.left(node)
 
     def _taken(self, node: ir.Node) -> dict[int, Picks]:
         """What a selector takes along its own axes."""
@@ -156,11 +178,10 @@ class Demand:
         results, shape = self.results.get(node, {}), found.result.shape
         assert x is not None
         assert x.shape is not None
-        sizes = dict(enumerate(shape or ())) | {axis: asked.size for axis, asked in results.items()}
+        sizes: dict[int | None, Size] = dict(enumerate(sizes_left(shape or ir.Shape(()), results)))
         taken: dict[int, Picks] = {}
         for axis, order in self.orders(node).items():
-            after = found.axis_after(axis)
-            picks = picks_of(order, x.shape[axis], 1 if after is None else sizes.get(after, 1))
+            picks = picks_of(order, x.shape[axis], sizes.get(found.axis_after(axis), 1))
             if picks is not None:
                 taken[axis] = picks
         return taken
@@ -170,17 +191,20 @@ class Demand:
 
         1 where no more is there; None where no stride takes that.
         """
+        # Positions are counted among those that will be there, no longer among all.
         have, x = self.of(node.inputs[0]), node.inputs[0]
         asked, found = self.operands[node].get(0, {}), self.selectors.get(node)
         if x is None or x.shape is None or (found is not None and found.copies):
             return {}
         strides: dict[int, int | None] = {}
+        sizes = sizes_left(x.shape, have)
         for axis, window in windows_of(node).items():
             # Every g-th of what is there is a stride; anything else is selected first.
             if axis in asked and window.is_single:
                 order = within(asked[axis].taken, have.get(axis))
-                size = have[axis].size if axis in have else x.shape[axis]
-                strides[axis] = 1 if order is None else step_of(order, size)
+                strides[axis] = 1
+                if order is not None:
+                    strides[axis] = step_of(order, sizes[axis])
         return strides
 
     def borders(self, node: ir.Node) -> dict[int, Asked]:
@@ -189,8 +213,9 @@ class Demand:
         What a node takes itself need not be: along the axes of a selector, or by a stride.
         """
         found, strides = self.selectors.get(node), self.strides(node)
-        skip = {(0, axis) for axis in found.orders} if found is not None and found.copies else set()
-        skip |= {(0, axis) for axis, stride in strides.items() if stride is not None}
+        skip = {(0, axis) for axis, stride in strides.items() if stride is not None}
+        if found is not None and found.copies:
+            skip |= {(0, axis) for axis in found.orders}
         return {
             index: {
                 axis: picks

@@ -17,11 +17,9 @@ from onebyone.algebra.layout import Dim, channel_axis_after, product
 from onebyone.algebra.selection import Slice
 from onebyone.graph.symbolic import simplified
 from onebyone.graph.views import dims_of
-from onebyone.optimize.positions.picks import Picks
+from onebyone.optimize.positions.picks import Picks, Size, sizes_left
 
 __all__ = ["Rows", "axis_of_rows", "rows"]
-
-Size = int | ir.SymbolicDim
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,8 @@ def rows(node: ir.Node, axis: int, picks: Picks) -> Rows | None:
         return None
     if product(merged) != before[0] or after[-1] != before[1]:
         return None
-    sizes = [picks.size if k == axis else size for k, size in enumerate(out.shape[:-1])]
-    return Rows(Slice(), None, _product(sizes), merged, axis, picks, out.shape[axis])
+    sizes = sizes_left(out.shape, {axis: picks})
+    return Rows(Slice(), None, _product(sizes[:-1]), merged, axis, picks, out.shape[axis])
 
 
 def _product(sizes: Sequence[Size]) -> Size:

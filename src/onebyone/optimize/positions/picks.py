@@ -20,10 +20,12 @@ __all__ = [
     "Picks",
     "Size",
     "chosen",
+    "count",
     "even",
     "join",
     "picked",
     "picks_of",
+    "sizes_left",
     "step_of",
     "within",
 ]
@@ -56,11 +58,21 @@ class Picks:
 
     def count(self, whole: int) -> int:
         """How many are taken of `whole` positions."""
-        return self.taken.out_size(whole) if isinstance(self.taken, Slice) else len(self.taken)
+        return count(self.taken, whole)
+
+
+def count(order: Order, whole: int) -> int:
+    """How many positions an order takes of `whole` ones."""
+    return order.out_size(whole) if isinstance(order, Slice) else len(order)
 
 
 Asked = Mapping[int, Picks]
 """Axis of a value -> the positions that are asked for there; of all other axes, all."""
+
+
+def sizes_left(shape: ir.Shape, asked: Asked) -> list[Size]:
+    """The sizes of a value of which only what is asked for is computed."""
+    return [asked[axis].size if axis in asked else size for axis, size in enumerate(shape)]
 
 
 def picked(positions: Sequence[int], whole: int) -> Picks | None:
@@ -93,9 +105,11 @@ def picks_of(order: Order, whole: Size, taken: Size) -> Picks | None:
 
 
 def _increasing(positions: Sequence[int]) -> range | tuple[int, ...]:
-    if isinstance(positions, range):
-        return positions if positions.step > 0 else positions[::-1]
-    return _compact(sorted(set(positions)))
+    if not isinstance(positions, range):
+        return _compact(sorted(set(positions)))
+    if positions.step < 0:
+        return positions[::-1]
+    return positions
 
 
 def _compact(taken: Sequence[int]) -> range | tuple[int, ...]:
@@ -105,9 +119,18 @@ def _compact(taken: Sequence[int]) -> range | tuple[int, ...]:
     if not taken:
         return range(0)
     # A range that begins, steps and ends like these is these, if it is as long and agrees.
-    step = taken[1] - taken[0] if len(taken) > 1 else 1
-    evenly = range(taken[0], taken[-1] + (1 if step > 0 else -1), step or 1)
-    return evenly if len(evenly) == len(taken) and tuple(evenly) == tuple(taken) else tuple(taken)
+    evenly = _evenly(taken[0], taken[-1], len(taken))
+    if tuple(evenly) == tuple(taken):
+        return evenly
+    return tuple(taken)
+
+
+def _evenly(first: int, last: int, count: int) -> range:
+    """So many positions from the first to the last one; none where no whole step leads there."""
+    step, rest = divmod(last - first, max(count - 1, 1))
+    if rest or (step == 0 and count > 1):
+        return range(0)
+    return range(first, last + (1 if step >= 0 else -1), step or 1)
 
 
 def even(order: Order) -> Slice | None:
@@ -123,7 +146,9 @@ def even(order: Order) -> Slice | None:
     taken = _compact(order)
     if isinstance(taken, tuple):
         return None
-    return Slice(taken.start, taken.stop if taken.stop >= 0 else None, taken.step)
+    if taken.stop < 0:  # beyond the first position, which a -1 would not say
+        return Slice(taken.start, None, taken.step)
+    return Slice(taken.start, taken.stop, taken.step)
 
 
 def step_of(order: Order, size: Size) -> int | None:
@@ -135,10 +160,12 @@ def step_of(order: Order, size: Size) -> int | None:
     cut = even(order)
     if cut is None or cut.start or cut.step < 2:
         return None
-    if isinstance(order, Slice):
-        return cut.step if cut.stop is None else None
     # A stride goes on to the end.
-    return cut.step if isinstance(size, int) and order[-1] + cut.step >= size else None
+    if isinstance(order, Slice):
+        ends = cut.stop is None
+    else:
+        ends = isinstance(size, int) and order[-1] + cut.step >= size
+    return cut.step if ends else None
 
 
 def join(*asked: Picks) -> Picks | None:
@@ -166,17 +193,17 @@ def within(order: Order, have: Picks | None) -> Order | None:
         return order
     # Of a free axis there is all, or just what each reader takes: `join` knows no other union.
     if isinstance(order, Slice) or isinstance(have.taken, Slice):
-        return None if order == have.taken else order
-    found = _compact(_places(_compact(order), have.taken))
-    return None if found == range(len(have.taken)) else found
+        found, every = order, have.taken
+    else:
+        found = _compact(_places(_compact(order), have.taken))
+        every = range(len(have.taken))
+    return None if found == every else found
 
 
 def _places(order: Sequence[int], among: Sequence[int]) -> Sequence[int]:
     # Huge ranges are not listed: the place of each is linear in its position.
     if isinstance(order, range) and isinstance(among, range):
-        first, last = among.index(order[0]), among.index(order[-1])
-        step = (last - first) // (len(order) - 1) if len(order) > 1 else 1
-        return range(first, last + (1 if step > 0 else -1), step)
+        return _evenly(among.index(order[0]), among.index(order[-1]), len(order))
     place = {position: k for k, position in enumerate(among)}
     return [place[position] for position in order]
 
@@ -195,7 +222,9 @@ def chosen(order: Order, picks: Picks) -> Order | None:
     taken = picks.taken
     if isinstance(order, Slice) and isinstance(taken, Slice):
         every, of_these = step_of(order, picks.size), step_of(taken, picks.size)
-        return Slice(0, None, every * of_these) if every and of_these else None
+        if every and of_these:
+            return Slice(0, None, every * of_these)
+        return None
     if isinstance(order, Slice) or isinstance(taken, Slice):
         return None
     if isinstance(order, range) and isinstance(taken, range):  # a slice of a range is one

@@ -1,4 +1,8 @@
-"""What it costs to compute fewer positions: each node's roofline, and the selections between."""
+"""What it costs to compute fewer positions: each node, and the selections between.
+
+Nodes have the price that the report tells (`cost.estimate`), at as many numbers as are left of what
+they read and write. So where this pays, the time in the report falls.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,16 @@ from math import prod
 
 import onnx_ir as ir
 
+from onebyone.cost.estimate import node_time
+from onebyone.cost.price import Load, manner, time
 from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count import macs
-from onebyone.graph.ops import operator_of
-from onebyone.graph.ops.row import Effort
 from onebyone.graph.shapes import Sizes
-from onebyone.optimize.positions.crop_edit import Key, key
+from onebyone.optimize.positions.crop_edit import Key, key, selecting
 from onebyone.optimize.positions.demand import Demand
 from onebyone.optimize.positions.merged import Rows
-from onebyone.optimize.positions.picks import Asked, Picks
+from onebyone.optimize.positions.picks import Asked, Order, Picks, count, sizes_left, within
 from onebyone.optimize.positions.windows import windows_of
 
 __all__ = ["Prices", "works"]
@@ -26,7 +30,9 @@ __all__ = ["Prices", "works"]
 
 def macs_of(node: ir.Node, sizes: Sizes) -> int:
     """The multiply-accumulates of one node of a graph."""
-    return 0 if node.graph is None else macs(node.graph, sizes, [node])
+    if node.graph is None:
+        return 0
+    return macs(node.graph, sizes, [node])
 
 
 def works(node: ir.Node, sizes: Sizes) -> bool:
@@ -54,18 +60,15 @@ class Prices:
     def change(self, part: Sequence[ir.Node]) -> tuple[Cost, Cost]:
         """Of all nodes of a part, and of what selects positions around it, before and after."""
         before = after = Cost()
-        readers = self.readers(part)
-        for node in part:
-            before += self._node(node, {})
-            after += self._node(node, self.demand.results)
         # Of a strided 1×1 that reads from the part nothing changes but where its positions lie: it
-        # skipped the others before. A Slice goes where all that is there is taken.
-        for node in readers:
-            if self.demand.selectors[node].copies:
-                before += self._node(node, {})
-                after += self._node(node, {}) if self._stays(node) else Cost()
-        for elements in self._borders([*part, *readers]).values():
-            after += self._copy(elements)
+        # skipped the others before.
+        copying = [node for node in self.readers(part) if self.demand.selectors[node].copies]
+        for node in (*part, *copying):
+            before += self._node(node, {})
+            after += self._after(node)
+        for (x, _), asked in self._borders([*part, *self.readers(part)]).items():
+            have = self.demand.of(x)
+            after += self._selecting(x, {k: within(p.taken, have.get(k)) for k, p in asked.items()})
         return before, after
 
     def readers(self, part: Sequence[ir.Node]) -> list[ir.Node]:
@@ -74,45 +77,58 @@ class Prices:
         inside = {*part}
         return [n for n in dict.fromkeys(users) if n in self.demand.selectors and n not in inside]
 
-    def _stays(self, node: ir.Node) -> bool:
-        """Whether a selector is needed still: it is not where all that is there is taken."""
-        left = self.demand.left(node).values()
-        drops = self.demand.selectors[node].dropped is not None
-        return drops or any(order is not None for order in left)
-
-    def _borders(self, nodes: Iterable[ir.Node]) -> dict[tuple[ir.Value, Key], Fraction]:
-        """What has to be selected of values, and how many elements that is."""
-        found: dict[tuple[ir.Value, Key], Fraction] = {}
+    def _borders(self, nodes: Iterable[ir.Node]) -> dict[tuple[ir.Value, Key], Asked]:
+        """What has to be selected of values: one selection serves all that ask for the same."""
+        found: dict[tuple[ir.Value, Key], Asked] = {}
         for node in nodes:
             for index, asked in self.demand.borders(node).items():
                 x = node.inputs[index]
-                # Constants are cut at once, and one selection serves all that ask for the same.
-                if x is not None and asked and constant(x) is None:
-                    found[x, key(asked)] = self._share(x, asked) * self._elements(x, {})
+                if x is not None and asked and constant(x) is None:  # constants are cut at once
+                    found[x, key(asked)] = asked
         return found
 
     def _node(self, node: ir.Node, results: Mapping[ir.Node, Asked]) -> Cost:
         """One node, where of some results not everything is computed."""
-        if operator_of(node).effort is Effort.FREE:
-            return Cost()
-        made = sum((self._elements(v, results) for v in node.outputs), Fraction())
-        selects = self.demand.selectors.get(node)
-        # What moves numbers to other places takes several times as long as a copy.
-        if node.op_type == "Transpose" or (selects is not None and selects.copies):
-            return self._copy(made)
-        read = sum(self._elements(v, results) for v in node.inputs if v is not None)
         work = macs_of(node, self.sizes) * self._share(node.outputs[0], results.get(node, {}))
-        return Cost(self.profile.time(float(work), float(made + read)), round(work))
+        picoseconds = node_time(
+            node, float(work), self.profile, lambda v: float(self._elements(v, results))
+        )
+        return Cost(picoseconds, round(work))
 
-    def _copy(self, elements: Fraction) -> Cost:
-        return Cost(self.profile.time(elements=2 * self.profile.transpose * float(elements)))
+    def _after(self, node: ir.Node) -> Cost:
+        """One node as it will be; what does nothing but select takes less, or is not needed."""
+        found = self.demand.selectors.get(node)
+        # One position that is picked is picked as before: only its place is another.
+        picks_one = found is not None and found.dropped is not None
+        left, x = self.demand.reselected(node), node.inputs[0]
+        if picks_one or left is None or x is None:
+            return self._node(node, self.demand.results)
+        return self._selecting(x, left)
+
+    def _selecting(self, x: ir.Value, orders: Mapping[int, Order | None]) -> Cost:
+        """The operators that take these positions of what will be there of a value."""
+        shape, have = self.sizes.shape(x), self.demand.of(x)
+        if shape is None or x.shape is None:
+            return Cost()
+        picoseconds, weight = 0, int(is_float(x))
+        # Counted down from what is computed of the value to what is left of it.
+        there = [round(n * self._part(have.get(axis), n)) for axis, n in enumerate(shape)]
+        for op_type, taken in selecting(x, orders, sizes_left(x.shape, have)):
+            read = weight * prod(there)
+            # What the next operator reads is what this one writes.
+            for axis, order in taken.items():
+                there[axis] = count(order, there[axis])
+            how = manner(op_type, of_positions=max(taken) > 1)
+            picoseconds += time(how, Load(0, read, weight * prod(there)), self.profile)
+        return Cost(picoseconds)
 
     def _elements(self, value: ir.Value, results: Mapping[ir.Node, Asked]) -> Fraction:
-        shape, maker = self.sizes.shape(value), value.producer()
+        shape, node = self.sizes.shape(value), value.producer()
         if shape is None or not is_float(value):
             return Fraction(0)
-        asked = {} if maker is None else results.get(maker, {})
-        return prod(shape) * self._share(value, asked)
+        if node is None or node not in results:
+            return Fraction(prod(shape))
+        return prod(shape) * self._share(value, results[node])
 
     def _share(self, value: ir.Value, asked: Asked) -> Fraction:
         """The part of a value that these positions are."""
@@ -122,7 +138,9 @@ class Prices:
         shares = (self._part(picks, shape[k]) for k, picks in asked.items())
         return prod(shares, start=Fraction(1))
 
-    def _part(self, picks: Picks, whole: int) -> Fraction:
+    def _part(self, picks: Picks | None, whole: int) -> Fraction:
+        if picks is None or whole == 0:
+            return Fraction(1)
         if isinstance(picks, Rows):
             return self._part(picks.inner, self.sizes.size(picks.length) or 1)
         return Fraction(picks.count(whole), whole)

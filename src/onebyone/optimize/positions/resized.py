@@ -32,11 +32,14 @@ def resized(node: ir.Node, axis: int, picks: Picks) -> tuple[int, Picks] | None:
         return None
     if out.shape is None or not _written(node, picks):
         return None
-    how = found.maps.get(axis)
-    if how is not None:
-        taken = _blocks(how, x.shape[axis], picks) if isinstance(how, Resize) else None
-        return None if taken is None else (axis, taken)
-    return (axis, picks) if x.shape[axis] == out.shape[axis] else None
+    how, taken = found.maps.get(axis), None
+    if how is None and x.shape[axis] == out.shape[axis]:
+        taken = picks
+    elif isinstance(how, Resize):
+        taken = _blocks(how, x.shape[axis], picks)
+    if taken is None:
+        return None
+    return axis, taken
 
 
 def _written(node: ir.Node, picks: Picks) -> bool:
@@ -56,15 +59,19 @@ def _blocks(how: Resize, before: int | ir.SymbolicDim, picks: Picks) -> Picks | 
     factor = whole // before
     if whole != factor * before or whole * before > MAX_CHECKED or how.mode != "nearest":
         return None
+    # Part of a block would need half of a position.
     if taken.step != 1 or taken.start % factor or taken.stop % factor:
         return None
     first, end = taken.start // factor, taken.stop // factor
-    smaller = how if how.size is None else replace(how, size=len(taken))
+    smaller = replace(how, size=how.size and len(taken))
+    # By scales, rounding may give another number of positions.
     if smaller.out_size(end - first) != len(taken):
         return None
+    # Formulas of nearest are many, and round in their own ways: so compare what they pick.
     rows = how.rows(before, whole)[taken.start : taken.stop]
-    same = np.array_equal(rows[:, first:end], smaller.rows(end - first, len(taken)))
-    return picked(range(first, end), before) if same else None
+    if not np.array_equal(rows[:, first:end], smaller.rows(end - first, len(taken))):
+        return None
+    return picked(range(first, end), before)
 
 
 def sizes_of(node: ir.Node, taken: Mapping[int, Picks]) -> list[int] | None:

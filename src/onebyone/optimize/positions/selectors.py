@@ -7,13 +7,14 @@ So a 1×1 of stride s is a selection of every s-th position, and the same 1×1 w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from onebyone.algebra.selection import Pad, Select, Slice
 from onebyone.graph.axes import Spatial, integers
+from onebyone.graph.near import are_read, input_at
 from onebyone.graph.spatial import spatial
 from onebyone.optimize.positions.picks import MAX_JOINED, Order, Size
 from onebyone.optimize.positions.windows import WINDOWS, windows_of
@@ -39,13 +40,13 @@ class Selector:
 
     def axis_after(self, axis: int) -> int | None:
         """Where an axis of the operand stands in the result; None where it is dropped."""
-        if self.dropped is None or axis < self.dropped:
-            return axis
-        return None if axis == self.dropped else axis - 1
+        if axis == self.dropped:
+            return None
+        return axis - (self.dropped is not None and axis > self.dropped)
 
     def axis_before(self, axis: int) -> int:
         """Which axis of the operand stands at `axis` of the result."""
-        return axis if self.dropped is None or axis < self.dropped else axis + 1
+        return axis + (self.dropped is not None and axis >= self.dropped)
 
 
 def selector(node: ir.Node) -> Selector | None:
@@ -58,9 +59,10 @@ def selector(node: ir.Node) -> Selector | None:
     >>> taken.orders, taken.dropped
     ({1: (6,)}, 1)
     """
-    reader = _READERS.get(node.op_type) if node.domain == "" and node.inputs else None
-    x = None if reader is None else node.inputs[0]
-    return None if reader is None or x is None or x.shape is None else reader(node, x.shape)
+    reader, x = _READERS.get(node.op_type), input_at(node, 0)
+    if reader is None or node.domain != "" or x is None or x.shape is None:
+        return None
+    return reader(node, x.shape)
 
 
 def _mapped(node: ir.Node, shape: ir.Shape) -> Selector | None:
@@ -82,7 +84,9 @@ def _mapped(node: ir.Node, shape: ir.Shape) -> Selector | None:
 
 def _every(step: int, size: Size) -> Order:
     """Every so many-th position from the first on."""
-    return range(0, size, step) if isinstance(size, int) else Slice(0, None, step)
+    if isinstance(size, int):
+        return range(0, size, step)
+    return Slice(0, None, step)
 
 
 def _order(axis_map: object, size: Size) -> Order | None:
@@ -91,7 +95,9 @@ def _order(axis_map: object, size: Size) -> Order | None:
         return None
     if isinstance(axis_map, Pad) and max(axis_map.before, axis_map.after) > 0:
         return None
-    return _counted(axis_map, size) if isinstance(size, int) else _free(axis_map)
+    if isinstance(size, int):
+        return _counted(axis_map, size)
+    return _free(axis_map)
 
 
 def _counted(axis_map: Slice | Select | Pad, size: int) -> Order | None:
@@ -109,11 +115,11 @@ def _counted(axis_map: Slice | Select | Pad, size: int) -> Order | None:
 
 def _free(axis_map: Slice | Select | Pad) -> Order | None:
     """On an axis of any size: what one slice says, as long as the model can run at all."""
-    if isinstance(axis_map, Slice):
-        return axis_map if axis_map.step > 0 else None
     if isinstance(axis_map, Pad):
         return Slice(-axis_map.before, axis_map.after or None)
-    if len(axis_map.indices) > 1:
+    if isinstance(axis_map, Slice) and axis_map.step > 0:
+        return axis_map
+    if isinstance(axis_map, Slice) or len(axis_map.indices) > 1:
         return None
     # The last position is -1:, since -1:0 would be nothing.
     (index,) = axis_map.indices
@@ -124,7 +130,7 @@ def _strided(node: ir.Node, shape: ir.Shape) -> Selector | None:
     """A convolution or pool, along the axes where its stride skips what no window sees."""
     windows = windows_of(node)
     skipping = {k: w.stride for k, w in windows.items() if w.is_single and w.stride > 1}
-    if not skipping or _are_read(node.outputs[1:]):
+    if not skipping or are_read(node.outputs[1:]):
         return None
     orders = {axis: _every(stride, shape[axis]) for axis, stride in skipping.items()}
     # The average and the maximum of one position are that position.
@@ -135,30 +141,32 @@ def _strided(node: ir.Node, shape: ir.Shape) -> Selector | None:
 
 def _piece(node: ir.Node, shape: ir.Shape) -> Selector | None:
     """A Split of which one piece is read."""
-    read = [k for k, value in enumerate(node.outputs) if _are_read([value])]
+    # Of two pieces that are read, each leaves what the other takes: nothing is skipped.
+    read = [k for k, value in enumerate(node.outputs) if are_read([value])]
     axis = node.attributes.get_int("axis", 0) % shape.rank()
     sizes = _pieces(node, shape[axis])
     if sizes is None or len(read) != 1:
         return None
     start = sum(sizes[: read[0]])
     taken = range(start, start + sizes[read[0]])
-    return Selector(node.outputs[read[0]], {axis: taken}) if taken else None
+    if not taken:
+        return None
+    return Selector(node.outputs[read[0]], {axis: taken})
 
 
 def _pieces(node: ir.Node, size: Size) -> list[int] | None:
     if not isinstance(size, int):
         return None
     told = integers(node, 1, "split")
+    # Sizes that are computed when the model runs.
     if told is None and len(node.inputs) > 1 and node.inputs[1] is not None:
         return None
     # Without sizes the pieces are equal, rounded up.
     each = -(-size // len(node.outputs))  # the last piece is what is left
     sizes = told or [min(each, size - each * k) for k in range(len(node.outputs))]
-    return sizes if sum(sizes) == size and min(sizes) >= 0 else None
-
-
-def _are_read(values: Sequence[ir.Value]) -> bool:
-    return any(value.uses() or value.is_graph_output() for value in values)
+    if sum(sizes) != size or min(sizes) < 0:
+        return None
+    return sizes
 
 
 _READERS: dict[str, Callable[[ir.Node, ir.Shape], Selector | None]] = {

@@ -12,6 +12,7 @@ from onebyone.algebra.layout import divide, product
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import Slice
 from onebyone.graph.constants import is_float
+from onebyone.graph.near import input_at, maker
 from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.views import dims_of, view_axis
@@ -27,9 +28,11 @@ MAX_PASSED = 64
 """Nodes that one selection is followed back through."""
 
 
-def near_misses(graph: ir.Graph, sizes: Sizes) -> Iterator[tuple[ir.Node, Refusal]]:
+def near_misses(
+    graph: ir.Graph, sizes: Sizes, axes: Mapping[ir.Value, int]
+) -> Iterator[tuple[ir.Node, Refusal]]:
     """The selections that stay where they are, and why."""
-    stops = Stops.of(graph, sizes)
+    stops = Stops.of(graph, sizes, axes)
     for node in graph:
         stop = stops.at(node)
         if stop is not None:
@@ -57,7 +60,9 @@ class Stops:
         """The stops of a graph with shapes inferred, and its channel axes."""
         demand = Demand.on(graph)
         working, behind = set[ir.Node](), set[ir.Value]()
-        for node in graph if demand.selectors else ():
+        for node in graph:
+            if not demand.selectors:  # there is nothing to ask for
+                break
             if works(node, sizes):
                 working.add(node)
             if node in working or any(v in behind for v in node.inputs):
@@ -66,7 +71,7 @@ class Stops:
 
     def at(self, node: ir.Node) -> Refusal | None:
         """Why a selector did not move back; None if it is none, or there is nothing to save."""
-        found, x = self.demand.selectors.get(node), node.inputs[0] if node.inputs else None
+        found, x = self.demand.selectors.get(node), input_at(node, 0)
         if found is None or x is None or not is_float(x) or x not in self.behind:
             return None
         asked = self.demand.operands[node].get(0, {})
@@ -81,6 +86,7 @@ class Stops:
             node = value.producer()
             if node is None or node in passed or value not in self.behind:
                 continue
+            # Here more is computed than this selection asks for: here it stopped.
             if self.demand.of(value).get(axis) != picks:
                 stops += self._why(value, node, axis, picks)
                 continue
@@ -88,6 +94,7 @@ class Stops:
             needs = through(node, axis, picks, self.demand.version) or {}
             operands = ((node.inputs[k], own, taken) for k, (own, taken) in needs.items())
             left += [(v, own, taken) for v, own, taken in operands if v is not None]
+        # It could have gone on: the price was against it.
         if passed & self.working:
             return refused("demand", "price")
         return next(iter(stops), None)
@@ -122,7 +129,7 @@ class Stops:
     def _is_channel(self, value: ir.Value | None, axis: int) -> bool:
         """Whether an axis is the channels', or a piece of it, such as (query, key, value)."""
         for _ in range(MAX_PASSED):
-            node = None if value is None else value.producer()
+            node = maker(value)
             if value is None or self.axes.get(value) == axis:
                 return value is not None
             if node is None or not _is_view(node):
@@ -136,10 +143,10 @@ class Stops:
     def _cuts_channels(self, node: ir.Node, axis: int) -> bool:
         """Whether an axis of a view is a piece of the channels of its operand."""
         x = node.inputs[0]
-        own = None if x is None else self.axes.get(x)
         before, after = dims_of(x), dims_of(node.outputs[0])
-        if own is None or before is None or after is None:
+        if x is None or x not in self.axes or before is None or after is None:
             return False
+        own = self.axes[x]
         starts = divide(product(after[:axis]), product(before[:own])) is not None
         ends = divide(product(before[: own + 1]), product(after[: axis + 1])) is not None
         return starts and ends

@@ -15,10 +15,11 @@ import onnx_ir as ir
 
 from onebyone.graph.axes import integers
 from onebyone.graph.constants import constant
+from onebyone.graph.near import are_read, input_at
 from onebyone.graph.ops import Role, role
 from onebyone.graph.views import view_axis
 from onebyone.optimize.positions.merged import Rows, axis_of_rows, rows
-from onebyone.optimize.positions.picks import Asked, Picks, Size
+from onebyone.optimize.positions.picks import Asked, Picks, Size, sizes_left
 from onebyone.optimize.positions.resized import resized
 from onebyone.optimize.positions.selectors import selector
 from onebyone.optimize.positions.windows import WINDOWS, narrowed
@@ -58,13 +59,13 @@ def through(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | Non
     """
     if node.domain != "" or node.outputs[0].shape is None:
         return None
-    others = any(v.uses() or v.is_graph_output() for v in node.outputs[1:])
-    if others and node.op_type != "Split":
-        return None
     # Results that nobody reads do not count; pieces of a Split are cut alike.
+    if node.op_type != "Split" and are_read(node.outputs[1:]):
+        return None
     if node.op_type in _MIXED:
-        mixed = axis in _MIXED[node.op_type](node, version)
-        return None if mixed else _met(node, axis, picks, [0]) or None
+        if axis in _MIXED[node.op_type](node, version):
+            return None
+        return _met(node, axis, picks, [0]) or None
     if node.op_type in _READERS:
         return _READERS[node.op_type](node, axis, picks, version)
     if role(node) in _ROLES_ALONE or node.op_type in _ALONE:
@@ -80,7 +81,7 @@ def _met(node: ir.Node, axis: int, picks: Picks, operands: Sequence[int]) -> Nee
     """
     shape, needs = _shape(node.outputs[0]), Needs()
     for index in operands:
-        x = node.inputs[index] if index < len(node.inputs) else None
+        x = input_at(node, index)
         if x is None:
             continue
         if x.shape is None:
@@ -123,22 +124,25 @@ def _layer_norm(node: ir.Node, _version: int) -> Collection[int]:
     own = node.attributes.get_int("axis", -1) % _rank(node)
     affine = [v for v in node.inputs[1:] if v is not None]
     # A scale with more axes than are normalised would have to be cut as well.
-    wide = any(v.shape is None or v.shape.rank() > _rank(node) - own for v in affine)
-    return range(0 if wide else own, _rank(node))
+    if any(v.shape is None or v.shape.rank() > _rank(node) - own for v in affine):
+        own = 0
+    return range(own, _rank(node))
 
 
 def _batch_norm(node: ir.Node, _version: int) -> Collection[int]:
     """Statistics of a batch are taken over all positions."""
-    trains = node.attributes.get_int("training_mode", 0) != 0
-    return range(_rank(node)) if trains else {1}
+    if node.attributes.get_int("training_mode", 0):
+        return range(_rank(node))
+    return {1}
 
 
 def _dropout(node: ir.Node, _version: int) -> Collection[int]:
     """What draws at random draws for every position."""
-    given = node.inputs[2] if len(node.inputs) > 2 else None
+    given = input_at(node, 2)
     training = constant(given)
-    draws = given is not None and (training is None or training.any())
-    return range(_rank(node)) if draws else ()
+    if given is None or (training is not None and not training.any()):
+        return ()
+    return range(_rank(node))
 
 
 _MIXED: dict[str, Callable[[ir.Node, int], Collection[int]]] = {
@@ -159,7 +163,9 @@ _MIXED: dict[str, Callable[[ir.Node, int], Collection[int]]] = {
 def _concat(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
     """Where every operand is as long as the result; of those that it joins none is."""
     needs = _met(node, axis, picks, range(len(node.inputs))) or {}
-    return needs if len(needs) == len(node.inputs) else None
+    if len(needs) < len(node.inputs):
+        return None
+    return needs
 
 
 def _selected(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
@@ -181,7 +187,9 @@ def _windows(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | N
     if found is None:
         return None
     _, reads = found
-    return {} if reads is None else {0: (axis, reads)}
+    if reads is None:  # all of its operand
+        return {}
+    return {0: (axis, reads)}
 
 
 def _matmul(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
@@ -192,7 +200,7 @@ def _matmul(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | No
     behind = axis - _rank(node)
     if behind < -2:
         return _met(node, axis, picks, [0, 1]) or None
-    at = 0 if behind == -2 else 1
+    at = behind + 2  # rows are the left operand's, columns the right one's
     if constant(node.inputs[at]) is not None:  # the channels of a weight are no positions
         return None
     return _met(node, axis, picks, [at]) or None
@@ -223,13 +231,18 @@ def _reduced(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | N
     gone = {k % x.shape.rank() for k in axes}
     kept = [k for k in range(x.shape.rank()) if k not in gone]
     # Without keepdims the result's axes are those of the operand that are left.
-    own = axis if node.attributes.get_int("keepdims", 1) else kept[axis]
-    return None if own in gone else {0: (own, picks)}
+    if node.attributes.get_int("keepdims", 1):
+        kept = list(range(x.shape.rank()))
+    if kept[axis] in gone:
+        return None
+    return {0: (kept[axis], picks)}
 
 
 def _resized(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
-    found = None if isinstance(picks, Rows) else resized(node, axis, picks)
-    return None if found is None else {0: found}
+    if isinstance(picks, Rows):
+        return None
+    found = resized(node, axis, picks)
+    return found and {0: found}
 
 
 # Views -------------------------------------------------------------------------------------------
@@ -257,8 +270,10 @@ def _reshaped(node: ir.Node, axis: int, picks: Picks, own: int, needed: Picks) -
 def _regrouped(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | None:
     """Rows of several axes that are told apart, or axes that are merged into rows."""
     if isinstance(picks, Rows):
-        own = axis_of_rows(node, picks) if axis == 0 else None
-        return None if own is None else _reshaped(node, axis, picks, own, picks.inner)
+        own = axis_of_rows(node, picks)
+        if axis != 0 or own is None:
+            return None
+        return _reshaped(node, axis, picks, own, picks.inner)
     found, x = rows(node, axis, picks), node.inputs[0]
     if found is None or x is None or not _merges(x, found, version):
         return None
@@ -294,18 +309,20 @@ def reshaped(node: ir.Node, after: Asked, before: Asked) -> tuple[int, ...] | No
     """
     x, out = node.inputs[0], node.outputs[0]
     assert x is not None
-    sizes = [*_shape(x)]
+    sizes, left = [*_shape(x)], sizes_left(_shape(out), after)
 
     def entry(axis: int, whole: Size) -> int:
-        size = after[axis].size if axis in after else whole
+        size = left[axis]
         if isinstance(size, int):
             return size
         stays = sizes[axis : axis + 1] == [whole] and after.get(axis) == before.get(axis)
-        return 0 if stays else -1  # a 0 copies the operand's size, one -1 is what is left
+        return stays - 1  # a 0 copies the operand's size, one -1 is what is left
 
     target = tuple(entry(axis, whole) for axis, whole in enumerate(_shape(out)))
     known = [size for size in (*sizes, *_shape(out)) if isinstance(size, int)]
-    return None if target.count(-1) > 1 or 0 in known else target
+    if target.count(-1) > 1 or 0 in known:
+        return None
+    return target
 
 
 _READERS: dict[str, Callable[[ir.Node, int, Picks, int], Needs | None]] = {

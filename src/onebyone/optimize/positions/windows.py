@@ -1,7 +1,7 @@
 """Windows of convolutions and pools, along one axis: what they read for some of their results.
 
-    (K x)[i]  sees  x[s·i − p], …, x[s·i − p + r]        s: stride, p: padding, r: reach, d·(k − 1)
-    S_g K_s x = K_{g·s} x                                S_g: every g-th position, from the first on
+    S K x   = K' (C x)                   `algebra.window`: S picks results, C cuts out what is seen
+    S_g K_s x = K_{g·s} x                S_g: every g-th position, from the first on
 
 The second line holds where sizes are rounded down: ⌊⌊m/s⌋/g⌋ = ⌊m/(g·s)⌋, so both sides have as
 many positions. Rounded up, a last window beyond the end may be counted on one side only.
@@ -9,42 +9,18 @@ many positions. Rounded up, a last window beyond the end may be counted on one s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import onnx_ir as ir
 
 from onebyone.algebra.selection import Slice
+from onebyone.algebra.window import Window
 from onebyone.graph.axes import rank
 from onebyone.optimize.positions.picks import Picks, picked
 
-__all__ = ["WINDOWS", "Window", "narrowed", "rounds_down", "windows_of"]
+__all__ = ["WINDOWS", "narrowed", "rounds_down", "windows_of"]
 
 WINDOWS = frozenset({"AveragePool", "Conv", "LpPool", "MaxPool"})
-
-
-@dataclass(frozen=True)
-class Window:
-    """How a window moves along one axis.
-
-    Args:
-        stride: from one window to the next.
-        begin, end: the padding.
-        reach: from the first position that one window sees to the last.
-    """
-
-    stride: int
-    begin: int
-    end: int
-    reach: int
-
-    @property
-    def is_single(self) -> bool:
-        """Whether each result is made of one position, as those of a 1×1 are."""
-        return self.reach + self.begin + self.end == 0
-
-    def count(self, size: int) -> int:
-        """How many results there are of so many positions."""
-        return (size + self.begin + self.end - self.reach - 1) // self.stride + 1
 
 
 def windows_of(node: ir.Node) -> dict[int, Window]:
@@ -53,20 +29,19 @@ def windows_of(node: ir.Node) -> dict[int, Window]:
     >>> x = ir.val("x", ir.DataType.FLOAT, (1, 2, 9))
     >>> pool = ir.node("MaxPool", [x], {"kernel_shape": [3], "pads": [1, 0], "dilations": [2]})
     >>> windows_of(pool)
-    {2: Window(stride=1, begin=1, end=0, reach=4)}
+    {2: Window(kernel=3, stride=1, before=1, after=0, dilation=2)}
     """
-    kernel = _kernel(node) if node.domain == "" and node.op_type in WINDOWS else ()
-    attributes, n = node.attributes, len(kernel)
+    if node.domain != "" or node.op_type not in WINDOWS:
+        return {}
+    kernel, attributes = _kernel(node), node.attributes
+    n = len(kernel)
     if n == 0 or rank(node) != n + 2 or not rounds_down(node):
         return {}
     strides = attributes.get_ints("strides", (1,) * n)
     dilations = attributes.get_ints("dilations", (1,) * n)
     pads = attributes.get_ints("pads", (0,) * 2 * n)
-    moves = zip(kernel, strides, dilations, pads[:n], pads[n:], strict=False)
-    return {
-        axis: Window(stride, begin, end, dilation * (size - 1))
-        for axis, (size, stride, dilation, begin, end) in enumerate(moves, start=2)
-    }
+    each = zip(kernel, strides, pads[:n], pads[n:], dilations, strict=False)
+    return {axis: Window(*numbers) for axis, numbers in enumerate(each, start=2)}
 
 
 def rounds_down(node: ir.Node) -> bool:
@@ -83,9 +58,12 @@ def _kernel(node: ir.Node) -> tuple[int, ...]:
     if node.op_type != "Conv":
         return tuple(node.attributes.get_ints("kernel_shape", ()))
     weight = node.inputs[1]
-    sizes = () if weight is None or weight.shape is None else tuple(weight.shape[2:])
-    known = tuple(size for size in sizes if isinstance(size, int))
-    return known if len(known) == len(sizes) else ()
+    if weight is None or weight.shape is None:
+        return ()
+    known = tuple(size for size in weight.shape[2:] if isinstance(size, int))
+    if len(known) + 2 < weight.shape.rank():
+        return ()
+    return known
 
 
 def narrowed(node: ir.Node, axis: int, picks: Picks) -> tuple[Window, Picks | None] | None:
@@ -106,27 +84,24 @@ def narrowed(node: ir.Node, axis: int, picks: Picks) -> tuple[Window, Picks | No
     return _cut(window, picks.taken, size)
 
 
+def _cut(window: Window, taken: range, size: int) -> tuple[Window, Picks | None] | None:
+    """On an axis of known size: what the windows see is cut out, and padded where it was padded."""
+    found = window.part(taken, size)
+    if found is None:
+        return None
+    kept, seen = found
+    # A single result has the stride that it was asked for with: what that skips is left there.
+    kept = replace(kept, stride=window.stride * taken.step)
+    if seen.start == 0 and size - seen.stop < kept.stride:
+        seen = range(size)
+    whole = replace(kept, after=window.after)
+    if seen == range(size) and whole.out_size(size) == len(taken):
+        kept = whole  # as it was: engines are quicker where both ends are padded alike
+    return kept, picked(seen, size)
+
+
 def _strided(window: Window, taken: Slice) -> tuple[Window, None] | None:
     """On an axis of any size: every g-th window from the first on sees what it saw."""
     if taken.start or taken.stop is not None or taken.step < 2:
         return None
     return replace(window, stride=window.stride * taken.step), None
-
-
-def _cut(window: Window, taken: range, size: int) -> tuple[Window, Picks | None] | None:
-    """On an axis of known size: what the windows see is cut out, and padded where it was padded."""
-    step = window.stride * taken.step
-    # Seen from the first to the last window; what lies beyond either end is padding.
-    first = window.stride * taken[0] - window.begin
-    last = window.stride * taken[-1] - window.begin + window.reach
-    start, stop = max(first, 0), min(last + 1, size)
-    if start >= stop:
-        return None  # windows of nothing but padding
-    if first <= 0 and size - stop < step:
-        stop = size  # what a stride leaves over need not be cut off
-    # A cut is no border: a window there is not padded, but for what it saw beyond the border.
-    kept = Window(step, max(-first, 0), max(last + 1 - size, 0), window.reach)
-    whole = replace(kept, end=window.end)
-    if (start, stop) == (0, size) and whole.count(size) == len(taken):
-        kept = whole  # as it was: engines are quicker where both ends are padded alike
-    return kept, picked(range(start, stop), size)

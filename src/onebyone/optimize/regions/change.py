@@ -29,7 +29,7 @@ from onebyone.graph.edit import content
 from onebyone.optimize.regions.lift import Region
 from onebyone.optimize.regions.operations import (
     Concatenate,
-    Convolution,
+    Convolved,
     Mapped,
     Operation,
     Source,
@@ -66,6 +66,7 @@ def changes(found: Sequence[Region], laws: Collection[str], price: Pricer) -> It
     """What to do with regions, where something is cheaper than what stands."""
     alone = replace(price, stored=max(1, price.profile.reading(1)))
     for group in _sharing(found):
+        # As if each weight were nobody else's: right if all of its readers change alike.
         made = [change_of(region, laws, price) for region in group]
         if group[0].weights and not _stay_shared(group, made):
             made = [_by_itself(region, laws, alone) for region in group]
@@ -97,24 +98,27 @@ def change_of(region: Region, laws: Collection[str], price: Pricer) -> Change | 
 
 def _by_itself(region: Region, laws: Collection[str], price: Pricer) -> Change | None:
     """The same where weights are shared: to store more has to save MACs."""
+    # Without a new number, and with: to store more has to save arithmetic.
     without = change_of(region, laws, replace(price, stored=_NO_MORE))
     copied = change_of(region, laws, price)
-    if copied is None or without is None:
-        saves = copied is not None and copied.best.cost.macs < copied.now.cost.macs
-        return copied if saves else without
-    return copied if copied.best.cost.macs < without.best.cost.macs else without
+    if copied is None:
+        return without
+    instead = copied.now if without is None else without.best
+    return copied if copied.best.cost.macs < instead.cost.macs else without
 
 
 def _saved(region: Region, now: Plan, best: Plan, price: Pricer) -> dict[str, int]:
     """MACs saved, law by law: what each adds to those before it, from the last row to the first."""
     saved: dict[str, int] = {}
     used = [law for law in reversed(LAWS) if law in best.laws]
+    # What a law saves depends on those before it, so they are let in one by one.
+    parts = [Planner(price, frozenset(used[:k])).best(region.term) for k in range(1, len(used))]
     macs = now.cost.macs
-    for k, law in enumerate(used, 1):
-        partial = Planner(price, frozenset(used[:k])).best(region.term) if k < len(used) else best
-        reached = macs if partial is None else partial.cost.macs
-        saved[law] = macs - reached
-        macs = reached
+    for law, plan in zip(used, [*parts, best], strict=True):
+        saved[law] = 0
+        if plan is not None:
+            saved[law] = macs - plan.cost.macs
+            macs = plan.cost.macs
     return saved
 
 
@@ -128,19 +132,17 @@ def _stay_shared(group: Sequence[Region], made: Sequence[Change | None]) -> bool
     shared = {weight for region in group for weight in region.weights}
     if any(w.is_graph_output() or not changed.issuperset(readers(w)) for w in shared):
         return False
+    # By content: what all readers compose alike is stored once.
     after = {key: size for change in known for key, size in _made(change.operation)}
     return sum(after.values()) <= sum(w.size for w in _stored(changed))
 
 
 def _stored(nodes: Collection[ir.Node]) -> list[Array]:
     """The weights that nodes read, each once."""
-    operands = {v for node in nodes for v in _weights_of(node)}
+    mixing = (node for node in nodes if weight_of(node) is not None)
+    operands = {v for node in mixing for v in node.inputs[:2] if v is not None}
     arrays = {origin(v): a for v in operands if (a := constant(v)) is not None}
     return list(arrays.values())
-
-
-def _weights_of(node: ir.Node) -> list[ir.Value]:
-    return [v for v in node.inputs[:2] if v is not None] if weight_of(node) is not None else []
 
 
 def _made(operation: Operation) -> Iterator[tuple[object, int]]:
@@ -154,7 +156,7 @@ def _made(operation: Operation) -> Iterator[tuple[object, int]]:
         for part in operation.operands:
             yield from _made(part)
         return
-    if isinstance(operation, Convolution):
+    if isinstance(operation, Convolved):
         yield content(operation.weight), operation.weight.size
     elif isinstance(operation, Mapped) and not operation.linear.is_diagonal:
         layout, weight = operation.before, operation.linear.weight

@@ -14,12 +14,14 @@ for one moves that transpose, and saves none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onebyone.graph.near import maker, rank_of
 from onebyone.graph.ops import Role, role
+from onebyone.optimize.joined import Joined
 
 __all__ = ["Islands"]
 
@@ -52,10 +54,11 @@ class Islands:
         out = [n for n in graph if _turns(n, to_last=False) and _enters_convolution(n)]
         if not into or not out:
             return cls()
-        joined = _Joined()
+        joined = Joined[ir.Value]()
         for node in graph:
-            joined.join(node)
+            joined.tie(_alike(node))
         closing = {n: v for n in out if (v := n.inputs[0]) is not None}
+        # An island that only opens, or only closes, keeps its transposes: nothing meets them.
         opened = {joined.of(n.outputs[0]) for n in into}
         both = opened & {joined.of(v) for v in closing.values()}
         for node in into:  # from here on, islands and the convolutions between them
@@ -63,22 +66,23 @@ class Islands:
         chains = {joined.of(v) for v in both}
         ends = {n: n.outputs[0] for n in into} | closing
         known = {n: v for n, v in ends.items() if joined.of(v) in chains}
-        values = {v for v in joined.parent if joined.of(v) in chains} | {*known.values()}
+        values = {v for v in joined.nearer if joined.of(v) in chains} | {*known.values()}
         return cls(frozenset(known), frozenset(values))
 
 
 def _turns(node: ir.Node, *, to_last: bool) -> bool:
     """Whether a node moves the channels from axis 1 to the last one, or back."""
-    perm = tuple(node.attributes.get_ints("perm", ())) if node.op_type == "Transpose" else ()
-    first = (
-        (0, *range(2, len(perm)), 1) if to_last else (0, len(perm) - 1, *range(1, len(perm) - 1))
-    )
-    return node.domain == "" and len(perm) > 2 and perm == first
+    perm = tuple(node.attributes.get_ints("perm", ()))
+    if node.op_type != "Transpose" or node.domain != "" or len(perm) < 3:
+        return False
+    if to_last:
+        return perm == (0, *range(2, len(perm)), 1)
+    return perm == (0, len(perm) - 1, *range(1, len(perm) - 1))
 
 
 def _leaves_convolution(node: ir.Node) -> bool:
-    maker = None if node.inputs[0] is None else node.inputs[0].producer()
-    return maker is not None and maker.op_type in _FIRST and maker.domain == ""
+    above = maker(node.inputs[0])
+    return above is not None and above.op_type in _FIRST and above.domain == ""
 
 
 def _enters_convolution(node: ir.Node) -> bool:
@@ -88,40 +92,18 @@ def _enters_convolution(node: ir.Node) -> bool:
 
 def _before_convolution(node: ir.Node, closing: Mapping[ir.Node, ir.Value]) -> Iterator[ir.Value]:
     """What was transposed for the convolution whose result a node transposes back."""
-    convolution = None if node.inputs[0] is None else node.inputs[0].producer()
-    x = None if convolution is None else convolution.inputs[0]
-    maker = None if x is None else x.producer()
-    if maker is not None and maker in closing:
-        yield closing[maker]
+    convolution = maker(node.inputs[0])
+    if convolution is None:
+        return
+    back = maker(convolution.inputs[0])
+    if back is not None and back in closing:
+        yield closing[back]
 
 
-@dataclass
-class _Joined:
-    """Values joined into islands: each knows a nearer one of its own, the last is their name."""
-
-    parent: dict[ir.Value, ir.Value] = field(default_factory=dict)
-
-    def of(self, value: ir.Value) -> ir.Value:
-        """The name of the island of a value."""
-        while (near := self.parent.get(value, value)) is not value:
-            self.parent[value] = self.parent.get(near, near)
-            value = near
-        return value
-
-    def join(self, node: ir.Node) -> None:
-        """Join what a node reads and gives, if it treats every position and channel alike."""
-        if node.domain != "" or (node.op_type not in _THROUGH and role(node) not in _ROLES):
-            return
-        rank = _rank(node.outputs[0])
-        ends = [v for v in (*node.inputs, *node.outputs) if v is not None and _rank(v) == rank]
-        self.tie([v for v in ends if v.producer() is not None or v.is_graph_input()])
-
-    def tie(self, values: Sequence[ir.Value]) -> None:
-        """Values that are of one island."""
-        for value in values:
-            self.parent.setdefault(value, value)
-            self.parent[self.of(value)] = self.of(values[0])
-
-
-def _rank(value: ir.Value) -> int | None:
-    return None if value.shape is None else value.shape.rank()
+def _alike(node: ir.Node) -> list[ir.Value]:
+    """What a node reads and gives, if it treats every position and channel alike."""
+    if node.domain != "" or (node.op_type not in _THROUGH and role(node) not in _ROLES):
+        return []
+    rank = rank_of(node.outputs[0])
+    ends = [v for v in (*node.inputs, *node.outputs) if v is not None and rank_of(v) == rank]
+    return [v for v in ends if v.producer() is not None or v.is_graph_input()]

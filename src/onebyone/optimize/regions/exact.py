@@ -24,6 +24,7 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
 from onebyone.graph.constants import constant
+from onebyone.graph.near import maker
 from onebyone.graph.ops import Role, role
 from onebyone.optimize.regions.rescaled import is_rescaled
 from onebyone.optimize.regions.steps import KernelNode
@@ -52,8 +53,10 @@ class Digits:
     @classmethod
     def of(cls, limit: float, root: ir.Value) -> Digits:
         """For a region: half of the bits of its number type are the most that a shift may take."""
-        half = _MANTISSA[root.dtype] / 2 if root.dtype in _MANTISSA and limit < inf else inf
-        return cls(root, limit, half)
+        absorbed = inf
+        if root.dtype in _MANTISSA and limit < inf:
+            absorbed = _MANTISSA[root.dtype] / 2
+        return cls(root, limit, absorbed)
 
     @property
     def _resets(self) -> bool:
@@ -104,18 +107,19 @@ class Digits:
 
     def _absorbs(self, shift: Array | None) -> Refusal | None:
         """Why a shift must stay that is so large that adding it rounds: (x + 1.5·2²³) − 1.5·2²³."""
-        taken = 0.0 if shift is None else bits(self.behind.condition(shift))
-        if taken <= self.absorbed:
+        if shift is None or (taken := bits(self.behind.condition(shift))) <= self.absorbed:
             return None
         return refused("affine", "absorbed", bits=taken)
 
     def _of_shift(self, shift: Array | None, channels: Array, shared: bool) -> Refusal | None:
-        known = np.zeros(1) if shift is None else np.where(channels, shift, 0)
+        known = np.where(channels, np.zeros(1) if shift is None else shift, 0)
         if not known.any():
             return None
         if self._resets:
             return self._exceeds(inf, _RESCALED)
-        return self._exceeds(inf if shared else self.behind.condition(known), _SHIFT)
+        if shared:
+            return self._exceeds(inf, _SHIFT)
+        return self._exceeds(self.behind.condition(known), _SHIFT)
 
     def of_kernel(self, kernel: KernelNode, operand: Term) -> Refusal | None:
         """Why a K×K must stay apart from what is behind it."""
@@ -136,8 +140,10 @@ class Digits:
             return next(filter(None, map(self._absorbs, constants)), None)
         if _differ([_sign(t) * exact(t) for t in scaled if _constant(t) is None]):
             return self._exceeds(inf, _DIFFERENCE)
-        if constants and (shared or self._resets):
-            return self._exceeds(inf, _SHIFT if shared else _RESCALED)
+        if constants and shared:
+            return self._exceeds(inf, _SHIFT)
+        if constants and self._resets:
+            return self._exceeds(inf, _RESCALED)
         return self._exceeds(max(map(self.behind.condition, constants), default=0.0), _SHIFT)
 
     def _exceeds(self, condition: float, told: tuple[str, str]) -> Refusal | None:
@@ -169,20 +175,24 @@ def exact(term: Term) -> Array:
 
 
 def _after(channels: Array, f: ChannelMap) -> Array:
-    return channels if f.is_diagonal else f.exact_rows & channels.any()
+    if f.is_diagonal:
+        return channels
+    return f.exact_rows & channels.any()
 
 
 def _of_node(node: Node) -> Array:
     if isinstance(node, Leaf):
         rows = _product_rows(node.value[0])
-        known = rows is not None and len(rows) == node.channels
-        return rows if rows is not None and known else np.ones(node.channels, bool)
+        if rows is None or len(rows) != node.channels:
+            return np.ones(node.channels, bool)
+        return rows
     if isinstance(node, Convolution):
         return np.asarray(node.kernel.exact_rows & exact(node.term).any())
     if isinstance(node, Concat):
         return np.concatenate([exact(term) for term in node.terms])
     # Of a shared value the last term says how it is made, the first one only that it is there.
-    offered = node.terms[-1:] if isinstance(node, Choice) and not node.law else node.terms
+    is_shared = isinstance(node, Choice) and not node.law
+    offered = node.terms[-1 if is_shared else 0 :]
     return np.asarray(np.any([exact(term) for term in offered], axis=0))
 
 
@@ -193,17 +203,19 @@ def _product_rows(value: ir.Value) -> Array | None:
     """
     node = value.producer()
     while node is not None and role(node) in _MOVES:
-        operand = node.inputs[0]
-        node = None if operand is None else operand.producer()
+        node = maker(node.inputs[0])
     if node is None:
         return None
     if node.op_type == "Conv" and role(node) is Role.CONVOLUTION:
         weight = constant(node.inputs[1])
-        return None if weight is None else exact_rows(weight)
+        if weight is not None:
+            return exact_rows(weight)
     axis = channel_axis(node)
-    found = None if axis is None else channel_map(node, axis)
-    mixes = isinstance(found, ChannelNode) and not found.map.is_diagonal
-    return found.map.exact_rows if isinstance(found, ChannelNode) and mixes else None
+    if axis is not None:
+        found = channel_map(node, axis)
+        if isinstance(found, ChannelNode) and not found.map.is_diagonal:
+            return found.map.exact_rows
+    return None
 
 
 _MOVES = (Role.SPACE_MAP, Role.IDENTITY)

@@ -20,11 +20,13 @@ from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Sum, Term, collect
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.word import Word
+from onebyone.graph.axes import pads, size
 from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.channels import ChannelNode, channel_map, is_pointwise_convolution, weight_of
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.fused import fused_by_engines
+from onebyone.graph.near import are_read, input_at, rank_of
 from onebyone.graph.ops import Role, role
 from onebyone.graph.shape_reads import ShapeReads, consumers
 from onebyone.graph.shapes import Sizes
@@ -33,7 +35,7 @@ from onebyone.graph.views import view, view_axis
 from onebyone.optimize.regions.channels_last import Islands
 from onebyone.optimize.regions.exact import Digits
 from onebyone.optimize.regions.parallel import sum_kernels
-from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Stored, Window
+from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Stored, Striding
 from onebyone.optimize.sharing import is_kept, origin
 
 __all__ = ["Context", "Region", "is_shared", "pads", "regions"]
@@ -77,6 +79,7 @@ class Region:
 def is_shared(value: ir.Value, reads: ShapeReads) -> bool:
     """Whether a value must exist whatever one of its consumers would like."""
     users = list(islice(consumers(value, reads), 2))  # a value may have thousands
+    # Two readers, or the caller: to compute it for one does not spare the other.
     if value.is_graph_output() or len(users) != 1:
         return True
     producer = value.producer()
@@ -130,16 +133,19 @@ def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
         context: of the graph as it is now.
     """
     inside: set[ir.Value] = set()
+    # From the end: a root further down would cut off what a larger region could take in.
     for node in reversed(list(graph)):
         value = node.outputs[0]
         if value in inside:
             continue
         lifter = _Lifter(context, value)
-        axis = context.axes.get(value)
-        term = lifter.root(value, axis) if axis is not None else None
-        # What a root that cannot be lifted has tried may still be lifted from further down.
-        inside |= lifter.inside if term is not None else set()
-        if term is not None and lifter.nodes > 1:
+        term = None
+        if value in context.axes:
+            term = lifter.root(value, context.axes[value])
+        if term is None:  # what was tried may still be lifted from further down
+            continue
+        inside |= lifter.inside
+        if lifter.nodes > 1:
             inner, weights = frozenset(lifter.inside), frozenset(lifter.weights)
             yield Region(value, term, inner, weights, lifter.digits.lost)
 
@@ -168,6 +174,7 @@ class _Lifter:
             return None
         if not isinstance(value.shape[axis], int) or 0 in sizes:
             return None
+        # Priced by the sizes that were asked for, placed by those that are in the graph.
         shown = tuple(1 if k == axis else n for k, n in enumerate(sizes))
         inland = axis == len(sizes) - 1 and value in self.context.islands.values
         return Layout(tuple(value.shape), shown, axis, inland)
@@ -187,6 +194,7 @@ class _Lifter:
     def _shared(self, value: ir.Value, axis: int) -> Term | None:
         """A value that exists anyway; one object, so that equal operands are seen to be equal."""
         leaf = self._leaf(value, axis)
+        # Only what exists anyway is a choice; else to look through it is all there is.
         if leaf is None or not is_shared(value, self.context.reads) or _is_kernel(value):
             return leaf
         if self.nodes >= MAX_NODES or self.looked_through >= MAX_LOOKS_THROUGH:
@@ -194,12 +202,15 @@ class _Lifter:
         self.looked_through += 1
         expanded = self._expand(value, axis)
         self.looked_through -= 1
-        return leaf if expanded is None else Term(Word(), Choice((leaf, expanded)))
+        if expanded is None:
+            return leaf
+        return Term(Word(), Choice((leaf, expanded)))
 
     def _leaf(self, value: ir.Value, axis: int) -> Term | None:
-        layout = self.layout(value, axis)
-        channels = None if value.shape is None or layout is None else value.shape[axis]
-        return Term(Word(), Leaf((value, layout), channels)) if isinstance(channels, int) else None
+        layout, channels = self.layout(value, axis), size(value, axis)
+        if layout is None or channels is None:
+            return None
+        return Term(Word(), Leaf((value, layout), channels))
 
     def _expand(self, value: ir.Value, axis: int) -> Term | None:
         node = value.producer()
@@ -210,6 +221,7 @@ class _Lifter:
         expander = _EXPANDERS.get(role(node))
         if expander is None or self.depth >= MAX_DEPTH:
             return None
+        # What fails is undone: other ways from the root may use the same nodes.
         nodes, inside = self.nodes, set(self.inside)
         self.nodes += 1
         self.depth += 1
@@ -232,6 +244,7 @@ class _Lifter:
             return None
         if node.op_type in ("MatMul", "Gemm") and "linear" not in self.context.laws:
             return None
+        # Backwards, so what is behind is known: it says how large a loss here becomes.
         with self.digits.read_by(found.map):
             operand = self.term(found.operand, axis)
         if operand is None or self._cancels(
@@ -242,15 +255,16 @@ class _Lifter:
         if not found.moves_positions:
             return operand.then(word)
         step = self._window(node, found)
-        return None if step is None else operand.then(Word((step,), word.maps, (1,)))
+        if step is None:
+            return None
+        return operand.then(Word((step,), word.maps, (1,)))
 
     def _stored(self, node: ir.Node, f: ChannelMap) -> ChannelMap:
         """A map that remembers how its weight is stored; a diagonal is too small to matter."""
-        weight = None if f.is_diagonal else weight_of(node)
-        value = None if weight is None else node.inputs[weight.slot]
-        if weight is None or value is None:
+        weight = weight_of(node)
+        if weight is None or f.is_diagonal or (value := node.inputs[weight.slot]) is None:
             return f
-        turned = None if weight.factor != 1 else weight.rows == 1
+        turned = weight.rows == 1 if weight.factor == 1 else None
         stored = Stored(value, turned, self._is_shared(value, node))
         return replace(f, stored=stored)
 
@@ -264,7 +278,7 @@ class _Lifter:
         before, after = self.layout(found.operand, 1), self.layout(node.outputs[0], 1)
         if before is None or after is None:
             return None
-        window = Window(found.strides, found.pads)
+        window = Striding(found.strides, found.pads)
         return Step(node, before, after, window, not any(found.pads))
 
     def convolution(self, node: ir.Node, axis: int) -> Term | None:
@@ -286,15 +300,15 @@ class _Lifter:
     def _kernel(self, node: ir.Node) -> KernelNode | None:
         weight = constant(node.inputs[1])
         biased = len(node.inputs) > 2 and node.inputs[2] is not None
-        before = self.layout(node.inputs[0], 1) if node.inputs[0] is not None else None
-        after = self.layout(node.outputs[0], 1)
-        if weight is None or before is None or after is None:
+        x, after = node.inputs[0], self.layout(node.outputs[0], 1)
+        if x is None or weight is None or after is None or (before := self.layout(x, 1)) is None:
             return None
         if biased and constant(node.inputs[2]) is None:
             return None
         groups, transposed = node.attributes.get_int("group", 1), node.op_type == "ConvTranspose"
-        ends = (weight.shape[0], weight.shape[1] * groups)
-        channels = ends if transposed else ends[::-1]
+        channels = (weight.shape[0], weight.shape[1] * groups)
+        if not transposed:  # it stores (C_out, C_in / groups)
+            channels = channels[::-1]
         padded = transposed or pads(node)
         taps = int(np.prod(weight.shape[2:]))
         shared = node.inputs[1] is not None and self._is_shared(node.inputs[1], node)
@@ -302,8 +316,7 @@ class _Lifter:
 
     def addition(self, node: ir.Node, axis: int) -> Term | None:
         """Add, Sub, Sum: of a per-channel constant (a shift), or of several tensors."""
-        shift = self.channel_map(node, axis) if len(node.inputs) == 2 else None
-        if shift is not None:
+        if len(node.inputs) == 2 and (shift := self.channel_map(node, axis)) is not None:
             return shift
         layout = self.layout(node.outputs[0], axis)
         if layout is None:
@@ -326,27 +339,31 @@ class _Lifter:
         whole = Term(Word(), Sum(terms))
         if "sum" not in self.context.laws:
             return whole
+        # xA + xB = x(A + B): one product for two; which is cheaper the search finds out.
         collected = collect(Sum(terms), commute="commute" in self.context.laws)
-        last = Sum(terms) if collected is None else collected.node
-        merged = sum_kernels(last, self.context.laws) if isinstance(last, Sum) else None
+        last, merged = (collected or whole).node, None
+        if isinstance(last, Sum):
+            merged = sum_kernels(last, self.context.laws)
         offers = [offer for offer in (whole, collected, merged) if offer is not None]
-        return whole if len(offers) == 1 else Term(Word(), Choice(tuple(offers), "sum"))
+        if len(offers) == 1:
+            return whole
+        return Term(Word(), Choice(tuple(offers), "sum"))
 
     def _summand(
         self, value: ir.Value | None, node: ir.Node, layout: Layout, *, minus: bool
     ) -> Term | None:
         """An operand of an addition, broadcast to the layout of the result where it is smaller."""
-        channels = node.outputs[0].shape[layout.axis] if node.outputs[0].shape else None
-        if value is None or value.shape is None or value.shape.rank() != layout.rank:
+        if value is None or rank_of(value) != layout.rank:
             return None
         before = self.layout(value, layout.axis)
-        if before is None or value.shape[layout.axis] != channels:
+        if before is None or size(value, layout.axis) != size(node.outputs[0], layout.axis):
             return None
         term = self.term(value, layout.axis)
         if term is None or before.monomials is None or layout.monomials is None:
             return None
         if minus:
             term = term.then(Word.of([ChannelMap.diagonal(-np.ones(term.channels))]))
+        # No axis is broadcast.
         if before.monomials == layout.monomials:
             return term
         if any(a != b and a != (1, ()) for a, b in
@@ -356,39 +373,43 @@ class _Lifter:
 
     def concat(self, node: ir.Node, axis: int) -> Term | None:
         """Concat along the channels; along positions it ends the region."""
-        rank = node.outputs[0].shape.rank() if node.outputs[0].shape is not None else 0
-        if node.attributes.get_int("axis", 1) % max(rank, 1) != axis:
+        rank = rank_of(node.outputs[0])
+        if not rank or node.attributes.get_int("axis", 1) % rank != axis:
             return None
         terms = list(self._stacked([v for v in node.inputs if v is not None], axis))
         known = tuple(t for t in terms if t is not None)
         if len(known) < len(node.inputs):
             return None
-        return known[0] if len(known) == 1 else Term(Word(), Concat(known))
+        if len(known) == 1:
+            return known[0]
+        return Term(Word(), Concat(known))
 
     def _stacked(self, values: list[ir.Value], axis: int) -> Iterator[Term | None]:
         """The operands of a concat, each meeting its own channels of what is behind."""
-        sizes = [0 if v.shape is None else v.shape[axis] for v in values]
-        known = [n for n in sizes if isinstance(n, int)]
+        known = [n for v in values if (n := size(v, axis)) is not None]
+        if len(known) < len(values):
+            return
         ends = list(accumulate(known, initial=0))
-        for k, value in enumerate(values if len(known) == len(values) else ()):
-            with self.digits.stacked(ends[k], ends[k + 1]):
+        for value, start, end in zip(values, ends, ends[1:], strict=False):
+            with self.digits.stacked(start, end):
                 yield self.term(value, axis)
 
     def identity(self, node: ir.Node, axis: int) -> Term | None:
         """Identity, and Dropout at inference."""
-        training = constant(node.inputs[2]) if len(node.inputs) > 2 else None
-        if len(node.inputs) > 2 and node.inputs[2] is not None and training is None:
+        given, x = input_at(node, 2), node.inputs[0]
+        training = constant(given)
+        if given is not None and (training is None or training.any()):
             return None
-        if (training is not None and training.any()) or node.inputs[0] is None:
+        if x is None or are_read(node.outputs[1:]):
             return None
-        if any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
-            return None
-        return self.term(node.inputs[0], axis)
+        return self.term(x, axis)
 
     def view(self, node: ir.Node, axis: int) -> Term | None:
         """A view that leaves the channel axis whole."""
-        source = view_axis(node, axis) if "linear" in self.context.laws else None
-        return None if source is None else self._space(node, source, axis, view(node))
+        source = view_axis(node, axis)
+        if source is None or "linear" not in self.context.laws:
+            return None
+        return self._space(node, source, axis, view(node))
 
     def space(self, node: ir.Node, axis: int) -> Term | None:
         """A space map that leaves the channel axis alone."""
@@ -415,8 +436,9 @@ class _Lifter:
             return None
         cancelled = node in self.context.islands.transposes
         step = Step(node, before, after, meaning, preserves, cancelled)
-        term = self.term(operand, source) if step.movable else None
-        return None if term is None else term.then(Word((step,)))
+        if not step.movable or (term := self.term(operand, source)) is None:
+            return None
+        return term.then(Word((step,)))
 
 
 def _is_kernel(value: ir.Value) -> bool:
@@ -427,17 +449,12 @@ def _is_kernel(value: ir.Value) -> bool:
     return not is_pointwise_convolution(node)
 
 
-def pads(node: ir.Node) -> bool:
-    """Whether a convolution reads zeros beyond the borders, or may."""
-    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        return True
-    return any(node.attributes.get_ints("pads", ()))
-
-
 def _axis_before(found: Spatial, axis: int, rank: int) -> int | None:
     """The operand's axis that the space map leaves as axis `axis` of its result of rank `rank`."""
     kept = [k for k in range(rank + len(found.vanished)) if k not in found.vanished]
-    return kept[axis] if axis < len(kept) and kept[axis] not in found.maps else None
+    if axis >= len(kept) or kept[axis] in found.maps:
+        return None
+    return kept[axis]
 
 
 Expander = Callable[[_Lifter, ir.Node, int], Term | None]

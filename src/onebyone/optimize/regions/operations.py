@@ -33,7 +33,17 @@ from onebyone.optimize.regions.plan import (
 from onebyone.optimize.regions.search import steps
 from onebyone.optimize.regions.steps import KernelNode, Layout, Step
 
-__all__ = ["Concatenate", "Convolution", "Mapped", "Moved", "Operation", "Source", "Total", "build"]
+__all__ = [
+    "Concatenate",
+    "Convolved",
+    "Mapped",
+    "Moved",
+    "Operation",
+    "Source",
+    "Total",
+    "as_factor",
+    "build",
+]
 
 
 @dataclass(eq=False)
@@ -70,7 +80,7 @@ class Moved:
 
 
 @dataclass(eq=False)
-class Convolution:
+class Convolved:
     """A K×K convolution with another weight, or with the one that the node has (`unchanged`)."""
 
     operand: Operation
@@ -99,7 +109,7 @@ class Concatenate:
     channels: int
 
 
-Operation = Source | Mapped | Moved | Convolution | Total | Concatenate
+Operation = Source | Mapped | Moved | Convolved | Total | Concatenate
 Carrier = Callable[[Array], None]
 
 
@@ -133,7 +143,9 @@ def _build(plan: Plan) -> Built:
         return _joined(how, plan)
     if isinstance(how, Convolve):
         return _convolved(how, plan)
-    return _applied(how, plan) if isinstance(how, Apply) else _moved(how, plan)
+    if isinstance(how, Apply):
+        return _applied(how, plan)
+    return _moved(how, plan)
 
 
 def _flush(built: Built, plan: Plan) -> None:
@@ -141,6 +153,7 @@ def _flush(built: Built, plan: Plan) -> None:
     if built.pending is None or not built.pending.any():
         built.pending = None
         return
+    # Nothing since could have taken it: an Add, in the layout that it is in now.
     if built.carrier is None:
         unit = ChannelMap.diagonal(np.ones(plan.channels))
         shift = Mapped(built.operation, unit, plan.layout, plan.layout)
@@ -149,7 +162,7 @@ def _flush(built: Built, plan: Plan) -> None:
     built.pending = None
 
 
-def _carry(operation: Mapped | Convolution) -> Carrier:
+def _carry(operation: Mapped | Convolved) -> Carrier:
     def take(bias: Array) -> None:
         operation.bias = summed(operation.bias, bias)
 
@@ -160,6 +173,7 @@ def _moved(how: Move, plan: Plan) -> Built:
     built, step = _build(how.before), steps(how.word)[how.i]
     if not step.preserves_constants:
         _flush(built, how.before)
+        # What was before the step cannot take a bias from behind it.
         built.pending, built.carrier = how.word.advance(None, how.i + 1, 0, how.j), None
     if not step.broadcasts:
         built.operation = Moved(built.operation, step, plan.channels)
@@ -179,7 +193,8 @@ def _applied(how: Apply, plan: Plan) -> Built:
         return built
     linear = product([f.linear for f in maps])
     mapped = Mapped(built.operation, linear, how.before.layout, plan.layout, how.window)
-    return Built(mapped, built.pending, _carry(mapped) if plan.carrier else None)
+    carrier = _carry(mapped)
+    return Built(mapped, built.pending, carrier if plan.carrier else None)
 
 
 def _joined(how: Add | Stack, plan: Plan) -> Built:
@@ -189,6 +204,7 @@ def _joined(how: Add | Stack, plan: Plan) -> Built:
         pending: Pending = None
         for part in parts:
             pending = summed(pending, part.pending)
+        # A sum's bias may be that of any of its operands.
         carrier = next((p.carrier for p in parts if p.carrier is not None), None)
         return Built(Total(operations, plan.layout, plan.channels), pending, carrier)
     if how.flushed:
@@ -226,17 +242,21 @@ def _convolved(how: Convolve, plan: Plan) -> Built:
         _flush(built, how.before)
     pending = built.pending
     for f in how.inner:
-        pending = summed(None if pending is None else f.push(pending), f.bias)
+        if pending is not None:
+            pending = f.push(pending)
+        pending = summed(pending, f.bias)
+    # K(x + p) = Kx + Kp: what is pending comes out as the sum of each row's weights times it.
     kernel = _unpadded(node.kernel())
     if pending is not None:
         kernel = _composed(kernel.compose_right(np.ones(kernel.channels[0]), pending))
     if how.inner:
-        kernel = _composed(kernel.compose_right(_matrix(product([f.linear for f in how.inner]))))
+        kernel = _composed(kernel.compose_right(as_factor(product([f.linear for f in how.inner]))))
     bias, outer = kernel.bias, how.word.maps[: how.to]
     if outer:
-        kernel = _composed(kernel.compose_left(_matrix(product([f.linear for f in outer]))))
+        kernel = _composed(kernel.compose_left(as_factor(product([f.linear for f in outer]))))
     unchanged = node.weights is None and all(f.is_shift for f in (*how.inner, *outer))
-    convolution = Convolution(built.operation, node, kernel.weight, plan.channels, unchanged)
+    convolution = Convolved(built.operation, node, kernel.weight, plan.channels, unchanged)
+    # The maps behind move the bias along, as they moved the weight.
     bias = how.word.advance(bias, 0, 0, how.to)
     return Built(convolution, bias, _carry(convolution))
 
@@ -253,5 +273,6 @@ def _composed(
     return result
 
 
-def _matrix(f: ChannelMap) -> Array:
+def as_factor(f: ChannelMap) -> Array:
+    """What a kernel is multiplied by: (C_out, C_in), or (C,) of a diagonal map."""
     return f.weight[:, 0] if f.is_diagonal else f.dense()

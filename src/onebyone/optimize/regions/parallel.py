@@ -8,7 +8,7 @@ in); where its taps fall among those of the largest kernel is for `algebra.kerne
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +19,8 @@ from onebyone.algebra.kernel import Kernel
 from onebyone.algebra.laws import LAWS
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.word import Word, product
-from onebyone.optimize.regions.search import steps
+from onebyone.optimize.regions.operations import as_factor
+from onebyone.optimize.regions.search import absorbing, steps
 from onebyone.optimize.regions.steps import KernelNode
 
 __all__ = ["sum_kernels"]
@@ -32,6 +33,7 @@ def sum_kernels(node: Sum, laws: Collection[str] = tuple(LAWS)) -> Term | None:
     `compose` for a 1×1.
     """
     terms = flatten(node)
+    # The largest first: a small kernel fits into a large one, not the other way round.
     for term in sorted(terms, key=_taps, reverse=True):
         if not isinstance(term.node, Convolution) or term.node.kernel.transposed:
             continue
@@ -39,7 +41,9 @@ def sum_kernels(node: Sum, laws: Collection[str] = tuple(LAWS)) -> Term | None:
         found = _absorb(term.node, _own(term, laws), others, laws)
         if found is not None:
             merged, rest = found
-            return merged if not rest else Term(Word(), Sum((merged, *rest)))
+            if not rest:
+                return merged
+            return Term(Word(), Sum((merged, *rest)))
     return None
 
 
@@ -73,7 +77,9 @@ def _absorb(
 
 
 def _plus(kernel: Kernel, branch: Kernel | None) -> Kernel | None:
-    total = None if branch is None else kernel.plus(branch)
+    if branch is None:
+        return None
+    total = kernel.plus(branch)
     return None if isinstance(total, Refusal) else total
 
 
@@ -81,9 +87,10 @@ def _branch(term: Term, node: Convolution, kernel: Kernel, laws: Collection[str]
     """A summand as a kernel on the operand of `node`; None if it is none."""
     if isinstance(term.node, Convolution):
         below = term.node.term
-        same = below.node is node.term.node and not below.word.spaces and not below.word.maps
-        own = _own(term, laws) if same and not term.node.kernel.transposed else None
-        return None if own is None else _regrouped(own, kernel.groups)
+        moved = below.word.spaces or below.word.maps or term.node.kernel.transposed
+        if below.node is not node.term.node or moved:
+            return None
+        return _regrouped(_own(term, laws), kernel.groups)
     if term.node is not node.term.node:
         return None
     return _pointwise(term, kernel, laws)
@@ -97,10 +104,10 @@ def _own(term: Term, laws: Collection[str]) -> Kernel | None:
         return None
     if not term.word.maps:
         return kernel
-    if not _needed(term.word.maps) <= set(laws):
+    if not set(absorbing(term.word.maps)) <= set(laws):
         return None
     f = product(term.word.maps)
-    result = kernel.compose_left(f.weight[:, 0] if f.is_diagonal else f.dense(), f.bias)
+    result = kernel.compose_left(as_factor(f), f.bias)
     return None if isinstance(result, Refusal) else result
 
 
@@ -111,8 +118,9 @@ def _kernel(known: KernelNode) -> Kernel | None:
     chosen = attributes.get_string("auto_pad", "NOTSET")
     if not isinstance(plain, Kernel) or chosen not in ("NOTSET", "VALID"):
         return None
-    none = (0,) * 2 * axes
-    pads = none if chosen == "VALID" else attributes.get_ints("pads", none)
+    pads = attributes.get_ints("pads", (0,) * 2 * axes)
+    if chosen == "VALID":
+        pads = (0,) * 2 * axes
     return replace(
         plain,
         stride=tuple(attributes.get_ints("strides", (1,) * axes)),
@@ -121,19 +129,17 @@ def _kernel(known: KernelNode) -> Kernel | None:
     )
 
 
-def _needed(maps: Sequence[ChannelMap]) -> set[str]:
-    """The laws that multiply maps into a kernel, or into another map."""
-    return {"affine" if f.is_diagonal else "compose" for f in maps}
-
-
 def _pointwise(term: Term, kernel: Kernel, laws: Collection[str]) -> Kernel | None:
     """A 1×1 branch, or the identity, as a kernel of one tap with as many groups as `kernel` has."""
     axes = len(kernel.stride)
     stride = _stride(term.word, axes)
+    # The one that mixes channels becomes the kernel; only what else there is takes a law.
     others = sorted(term.word.maps, key=lambda f: f.is_diagonal)[1:]
-    if stride is None or not _needed(others) <= set(laws):
+    if stride is None or not set(absorbing(others)) <= set(laws):
         return None
-    f = product(term.word.maps) if term.word.maps else _identity(term)
+    # Without maps it is the identity.
+    f = product(term.word.maps or (ChannelMap.diagonal(np.ones(term.node.channels)),))
+    # One tap; `Kernel.plus` puts it into the middle of the larger one.
     weight = f.weight.reshape(*f.weight.shape, *(1,) * axes)
     own = Kernel(weight, f.bias, stride, (1,) * axes, ((0, 0),) * axes, f.groups)
     return _regrouped(own, kernel.groups)
@@ -143,21 +149,21 @@ def _stride(word: Word, axes: int) -> tuple[int, ...] | None:
     """The stride of a 1×1 branch; None where it also pads, or maps positions otherwise."""
     if not word.spaces:
         return (1,) * axes
-    window = steps(word)[0].window if len(word.spaces) == 1 else None
-    return None if window is None or any(window.pads) else window.strides
+    window, *others = (step.window for step in steps(word))
+    if others or window is None or any(window.pads):
+        return None
+    return window.strides
 
 
-def _identity(term: Term) -> ChannelMap:
-    return ChannelMap.diagonal(np.ones(term.node.channels))
-
-
-def _regrouped(kernel: Kernel, groups: int) -> Kernel | None:
+def _regrouped(kernel: Kernel | None, groups: int) -> Kernel | None:
     """The kernel in another number of groups, where its zeros allow that."""
-    if kernel.groups == groups:
+    if kernel is None or kernel.groups == groups:
         return kernel
     if kernel.groups % groups == 0:
         return _joined(kernel, groups)
-    return _cut(kernel, groups) if kernel.groups == 1 else None
+    if kernel.groups == 1:
+        return _cut(kernel, groups)
+    return None
 
 
 def _joined(kernel: Kernel, groups: int) -> Kernel:
@@ -179,6 +185,7 @@ def _cut(kernel: Kernel, groups: int) -> Kernel | None:
         return None
     blocks = kernel.weight.reshape(groups, out // groups, groups, into // groups, *taps)
     weight = np.concatenate([blocks[k, :, k] for k in range(groups)])
+    # Something outside the blocks is not zero.
     if np.count_nonzero(weight) < np.count_nonzero(blocks):
         return None
     return replace(kernel, weight=weight, groups=groups)

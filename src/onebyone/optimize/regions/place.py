@@ -20,7 +20,7 @@ from onebyone.graph.ops.conversion import is_of_int8_codes
 from onebyone.graph.shape_reads import ShapeReads
 from onebyone.optimize.regions.operations import (
     Concatenate,
-    Convolution,
+    Convolved,
     Mapped,
     Moved,
     Operation,
@@ -89,7 +89,7 @@ class _Placer:
             return self._mapped(operation)
         if isinstance(operation, Moved):
             return self._moved(operation)
-        if isinstance(operation, Convolution):
+        if isinstance(operation, Convolved):
             return self._convolution(operation)
         assert isinstance(operation, Total | Concatenate)
         if isinstance(operation, Total):
@@ -100,7 +100,7 @@ class _Placer:
 
     def _total(self, operation: Total) -> ir.Value:
         """Two at a time; convolutions last, where engines add into their result."""
-        order = sorted(operation.operands, key=lambda part: isinstance(part, Mapped | Convolution))
+        order = sorted(operation.operands, key=lambda part: isinstance(part, Mapped | Convolved))
         order.sort(key=_is_negation)
         total = self.value(order[0])
         for part in order[1:]:
@@ -120,16 +120,22 @@ class _Placer:
             return self._diagonal(m, x)
         if m.before.channels_first and self._has_convolutions(m):
             return self._pointwise(m, x)
-        held = None if m.before.channels_first else self._held(m)
+        held = self._held(m)
+        if m.before.channels_first:  # a convolution's weight has more axes
+            held = None
+        from_right = m.before.axis == m.before.rank - 1
+        weight = held
+        if weight is None:
+            turned = from_right and m.before.rank > 2
+            weight = self._constant(f.dense().T if turned else f.dense(), "weight")
         if m.before.rank == 2:
-            weight = self._constant(f.dense(), "weight") if held is None else held
-            turned = held is not None and f.stored.transposed
-            operands, attributes = [x, weight, *self._bias(m.bias)], {} if turned else _TURNED
+            # As (C_out, C_in), which is how a new weight is stored.
+            turned = held is None or not f.stored.transposed
+            attributes: dict[str, Any] = {"transB": 1} if turned else {}
+            operands = [x, weight, *self._bias(m.bias)]
             return self._node("Gemm", operands, m.after, f.out_channels, attributes)
-        if m.before.axis == m.before.rank - 1:
-            operands = [x, self._constant(f.dense().T, "weight") if held is None else held]
-        else:
-            operands = [self._constant(f.dense(), "weight") if held is None else held, x]
+        operands = [x, weight] if from_right else [weight, x]
+        # Before the node is made, so that a refusal leaves nothing behind.
         if is_of_int8_codes(x, self.edit.graph.opset_imports.get("", 0)):
             raise Unrepresentable(
                 refused("compose", "codes", numbers="int8", engine="ONNX Runtime")
@@ -140,8 +146,9 @@ class _Placer:
     def _held(self, m: Mapped) -> ir.Value | None:
         """The weight of the graph, where it serves as it is."""
         held: Stored | None = m.linear.stored
-        serves = held is not None and held.serves(m.before) and held.value.dtype == self.dtype
-        return held.value if held is not None and serves else None
+        if held is None or not held.serves(m.before) or held.value.dtype != self.dtype:
+            return None
+        return held.value
 
     def _has_convolutions(self, m: Mapped) -> bool:
         """Whether an engine that runs the graph has a convolution of its numbers' type.
@@ -165,11 +172,10 @@ class _Placer:
         weight = self._held(m)
         if weight is None:
             weight = self._constant(f.weight.reshape(*f.weight.shape, *(1,) * axes), "weight")
-        window = None if m.window is None else m.window.window
         attributes: dict[str, Any] = {"kernel_shape": (1,) * axes}
         if f.groups > 1:
             attributes["group"] = f.groups
-        if window is not None:
+        if m.window is not None and (window := m.window.window) is not None:
             attributes["strides"] = window.strides or (1,) * axes
             attributes["pads"] = window.pads or (0,) * 2 * axes
         operands = [x, weight, *self._bias(m.bias)]
@@ -177,6 +183,7 @@ class _Placer:
 
     def _diagonal(self, m: Mapped, x: ir.Value) -> ir.Value:
         scale, channels = m.linear.weight[:, 0], m.linear.out_channels
+        # A mere shift.
         if (scale == 1).all():
             return self._shifted(x, m)
         if m.bias is not None and m.before.axis == 1:
@@ -201,15 +208,18 @@ class _Placer:
         return self._node("Add", [x, bias], m.after, m.linear.out_channels)
 
     def _bias(self, bias: Array | None) -> list[ir.Value]:
-        return [] if bias is None else [self._constant(bias, "bias")]
+        if bias is None:
+            return []
+        return [self._constant(bias, "bias")]
 
     # Kernels and space maps --------------------------------------------------------------------
 
-    def _convolution(self, c: Convolution) -> ir.Value:
-        own = c.kernel.node.inputs[1] if c.unchanged else None
-        weight = self._constant(c.weight, "weight") if own is None else own
-        operands = [self.value(c.operand), weight, *self._bias(c.bias)]
+    def _convolution(self, c: Convolved) -> ir.Value:
         node = c.kernel.node
+        weight = node.inputs[1]
+        if not c.unchanged:
+            weight = self._constant(c.weight, "weight")
+        operands = [self.value(c.operand), weight, *self._bias(c.bias)]
         return self._node(node.op_type, operands, c.kernel.after, c.channels, node.attributes)
 
     def _moved(self, m: Moved) -> ir.Value:
@@ -218,6 +228,7 @@ class _Placer:
         assert node is not None
         if step.window is not None:
             return self._sliced(x, m, step.window.strides)
+        # The graph has this very value: nothing new to be made.
         if x is node.inputs[0] and node.outputs[0] is not self.root:
             return node.outputs[0]
         operands = [x, *self._shape_operands(step, m.channels)]
@@ -252,7 +263,9 @@ class _Placer:
         # The end is named: what engines infer of a slice to "the far end" can be nothing at all.
         edit = self.edit
         start, here, after, stop = map(edit.integers, [[0], [entry], [entry + 1], [length]])
-        parts = [edit.sizes("Slice", [shape, start, here], entry, self.old)] if entry else []
+        parts = []
+        if entry:
+            parts.append(edit.sizes("Slice", [shape, start, here], entry, self.old))
         parts.append(edit.integers([channels]))
         if entry + 1 < length:
             rest = [shape, after, stop]
@@ -283,16 +296,13 @@ class _Placer:
         )
 
 
-_TURNED = {"transB": 1}
-"""Of a Gemm that stores W as (C_out, C_in)."""
-
-
 def _is_negation(operation: Operation) -> bool:
     return isinstance(operation, Mapped) and operation.is_negation
 
 
 def _broadcast(values: Sequence[ir.Value]) -> ir.Shape | None:
     """The shape of a sum of values, each of which may have 1 where others have more."""
+    # A sum is as large as its operands together, not as the layout that it was planned in.
     shapes = [tuple(value.shape) for value in values if value.shape is not None]
     if len(shapes) < len(values):
         return None
@@ -303,6 +313,7 @@ def _broadcast(values: Sequence[ir.Value]) -> ir.Shape | None:
 
 def _along(vector: Array, layout: Layout) -> Array:
     """(C,) shaped to broadcast along the channel axis; one number where all are the same."""
+    # One number weighs less, and engines take an Add of it in one pass.
     if (vector == vector[0]).all():
         return vector[:1]
     return vector.reshape((-1,) + (1,) * (layout.rank - 1 - layout.axis))
@@ -312,6 +323,7 @@ def _rewritten(shape: Array, step: Step, entry: int, channels: int) -> list[int]
     """A constant shape operand for another number of channels."""
     new = [int(n) for n in shape]
     source = step.before.axis
+    # A 0 copies the operand's size; at the channels it would copy another number now.
     if step.op_type == "Reshape" and source < len(new) and new[source] == 0 and source != entry:
         size = step.after.dims[source]
         new[source] = size if isinstance(size, int) else -1

@@ -53,6 +53,7 @@ class Pricer:
         macs = after.positions * weights
         load = Load(macs, before.positions * c_in + weights, after.positions * c_out)
         picoseconds = time(Manner.PASS, load, self.profile)
+        # A MatMul takes any rank as it is; only a convolution over other than images is turned.
         if before.channels_first:
             picoseconds += detour("Conv", before.rank, self.profile)
         if before.in_island:  # the transposes around it do not cancel any more
@@ -92,9 +93,9 @@ class Pricer:
     def _step(self, step: Step, channels: int) -> Cost:
         load = Load(0, step.before.positions * channels, step.after.positions * channels)
         picoseconds = time(_manner(step), load, self.profile)
-        return Cost(
-            round(self.profile.channels_last * picoseconds if step.cancelled else picoseconds)
-        )
+        if step.cancelled:  # what engines leave of it
+            picoseconds = round(self.profile.channels_last * picoseconds)
+        return Cost(picoseconds)
 
     def _pass(self, layout: Layout, channels: int) -> int:
         numbers = layout.positions * channels
@@ -106,8 +107,9 @@ class Pricer:
 
 def _manner(step: Step) -> Manner:
     """How the operator of a space map goes about its numbers."""
-    if step.is_view and not step.stays:
-        return Manner.SCATTER if isinstance(step.meaning, Transpose) else Manner.VIEW
-    if step.window is not None:  # the stride of a 1×1, written as a Slice
+    # The stride of a 1×1 is written as a Slice.
+    if isinstance(step.meaning, Transpose) or step.window is not None:
         return Manner.SCATTER
+    if step.is_view and not step.stays:
+        return Manner.VIEW
     return manner(step.op_type, interpolates=not step.selects)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from onebyone.graph.constants import constant
+from onebyone.graph.near import maker
 from onebyone.graph.ops import Role, role
 
 __all__ = ["is_rescaled"]
@@ -92,7 +93,7 @@ def _is_size(value: ir.Value | None, family: set[ir.Value], *, inverse: bool) ->
     waiting, seen, reduces, meets = [value], {value}, False, False
     while waiting and len(seen) < _MOST:
         current = waiting.pop(0)
-        node = None if current is None else current.producer()
+        node = maker(current)
         if node is None or current in family:
             meets = meets or current in family
             continue
@@ -107,5 +108,7 @@ def _inverts(node: ir.Node) -> bool:
     """Whether a node gives one over what it reads."""
     if node.op_type == "Div":
         return node.inputs[1] is not None and constant(node.inputs[1]) is None
-    exponent = constant(node.inputs[1]) if node.op_type == "Pow" else None
-    return node.op_type == "Reciprocal" or (exponent is not None and bool((exponent < 0).all()))
+    if node.op_type != "Pow":
+        return node.op_type == "Reciprocal"
+    exponent = constant(node.inputs[1])
+    return exponent is not None and bool((exponent < 0).all())

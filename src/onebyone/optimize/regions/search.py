@@ -184,6 +184,7 @@ class Planner:
                 return
             layout, channels = plans[0].layout, sum(plan.channels for plan in plans)
             cost = sum((plan.cost for plan in plans), self.price.concat(layout, channels))
+            # A bias of the whole is shared out among the operands, if each can take its part.
             carrier = flushed and all(plan.carrier for plan in plans)
             pending = not flushed and any(plan.pending for plan in plans)
             how, laws = Stack(tuple(plans), flushed), _laws(plans)
@@ -191,6 +192,7 @@ class Planner:
             yield (i, j), plan
 
     def _operand(self, table: Table, i: int, j: int, flushed: bool) -> Plan | None:
+        # Without owing a bias, or as it is: a concat has to know which.
         plans = _at(table, i, j)
         if flushed:
             plans = [self._flushed(plan) for plan in plans]
@@ -207,7 +209,8 @@ class Planner:
             plan = _cheapest(table, len(below.spaces), kept)
             if plan is None:
                 continue
-            plan = plan if not kernel.padded else self._flushed(plan)
+            if kernel.padded:  # a bias in front of zeros is not the same bias behind
+                plan = self._flushed(plan)
             for to in range(len(word.maps) + 1):
                 if self._multiplies(kernel, word.maps[:to]) and self._allows(word, 0, to):
                     yield (0, to), self._convolved(plan, kernel, below.maps[kept:], word, to)
@@ -231,6 +234,7 @@ class Planner:
     def _convolved(
         self, plan: Plan, kernel: KernelNode, inner: tuple[ChannelMap, ...], word: Word, to: int
     ) -> Plan:
+        # The last map that is multiplied in says how many channels come out.
         c_out = word.maps[to - 1].out_channels if to else kernel.out_channels
         unchanged = kernel.weights is None and all(f.is_shift for f in (*inner, *word.maps[:to]))
         kept = kernel.shared and unchanged
@@ -238,7 +242,7 @@ class Planner:
         how = Convolve(plan, kernel, inner, word, to)
         pending = kernel.biased or plan.pending or any(f.bias is not None for f in inner)
         pending = pending or word.biased(0, 0, to)
-        absorbed = _absorbed((*inner, *word.maps[:to]))
+        absorbed = absorbing((*inner, *word.maps[:to]))
         laws = _laws([plan], *absorbed, *self._crossed(word, 0, to), *self._taken(plan))
         return Plan(cost, kernel.after, c_out, how, carrier=True, pending=pending, laws=laws)
 
@@ -248,6 +252,7 @@ class Planner:
         """Fill a table: every edge leads to a larger i or j, so one pass in order suffices."""
         for i in range(len(word.spaces) + 1):
             for j in range(len(word.maps) + 1):
+                # Pending first: with its bias added, a plan is another one at this state.
                 for standing in ("pending", "plain", "carrier"):
                     plan = table.get((i, j), {}).get(standing)
                     if plan is None or not _may_go_on(plan, word, i):
@@ -272,26 +277,33 @@ class Planner:
 
     def _onward(self, plan: Plan, word: Word, i: int, j: int) -> Iterator[tuple[State, Plan]]:
         yield from self._applied(plan, word, i, j, None)
+        # All positions are as they shall be: only maps are left.
         if i == len(word.spaces):
             return
         step = steps(word)[i]
         if step.window is not None and plan.layout.channels_first and self._allows(word, i + 1, j):
-            flushed = plan if step.preserves_constants else self._flushed(plan)
-            yield from self._applied(flushed, word, i, j, step)
+            yield from self._applied(self._before(step, plan), word, i, j, step)
         if step.window is None or ("commute" in self.laws and not any(step.window.pads)):
             yield self._moved(plan, word, i, j, step)
         if step.is_view and "linear" in self.laws:
             yield from self._cancelled(plan, word, i, j)
 
     def _moved(self, plan: Plan, word: Word, i: int, j: int, step: Step) -> tuple[State, Plan]:
-        preserves = step.preserves_constants
-        plan = plan if preserves else self._flushed(plan)
+        preserves, plan = step.preserves_constants, self._before(step, plan)
         cost = plan.cost + self.price.step(step, plan.channels)
         carrier = plan.carrier and preserves
-        pending = plan.pending if preserves else word.biased(i + 1, 0, j)
+        pending = plan.pending
+        if not preserves:
+            pending = word.biased(i + 1, 0, j)
         how, laws = Move(plan, word, i, j), _laws([plan], *self._crossed(word, i + 1, j))
         after = Plan(cost, step.after, plan.channels, how, carrier, pending, laws)
         return (i + 1, j), after
+
+    def _before(self, step: Step, plan: Plan) -> Plan:
+        """A plan that a step may follow: what changes constants lets no bias pass."""
+        if step.preserves_constants:
+            return plan
+        return self._flushed(plan)
 
     def _cancelled(self, plan: Plan, word: Word, i: int, j: int) -> Iterator[tuple[State, Plan]]:
         run: list[Step] = []
@@ -308,6 +320,7 @@ class Planner:
         self, plan: Plan, word: Word, i: int, j: int, window: Step | None
     ) -> Iterator[tuple[State, Plan]]:
         """The products of maps j … to − 1, for every `to` that the laws in force let reach."""
+        # The stride goes in front of a map that stood before it.
         passes = window is not None and j < len(word.maps) and word.slots[j] <= i
         if passes and "commute" not in self.laws:
             return
@@ -322,16 +335,20 @@ class Planner:
         """One product applied; None where no operator applies it in this layout."""
         window = how.window
         i = how.i + (window is not None)
+        # Zeros that are padded are not what a bias was added to.
         same = window is None or window.preserves_constants
         pending = (same and plan.pending) or how.word.biased(i, how.j if same else 0, how.to)
         crossed = [*self._crossed(how.word, i, how.to), *["commute"] * passes]
         laws = _laws([plan], *run.laws, *crossed, *self._taken(plan))
+        # As many groups as channels: a diagonal, which is no product of matrices.
         if window is None and run.groups == plan.channels == run.channels:
             return self._scaled(replace(plan, how=how, pending=pending, laws=laws), run)
         if not plan.layout.takes_product(run.groups):
             return None
+        # A convolution strides on its own.
         after = plan.layout if window is None else window.after
         channels = plan.channels, run.channels
+        # As the graph stands (no laws), what others keep is read as it is.
         kept = run.is_shared and (not self.laws or run.serves(plan.layout))
         price = self.price.linear(plan.layout, after, channels, run.groups, run.biased, kept)
         carrier = plan.layout.carries_bias
@@ -345,7 +362,9 @@ class Planner:
     def _scaled(self, plan: Plan, run: Run) -> Plan:
         """A diagonal: elementwise; a mere shift becomes pending and costs nothing yet."""
         if run.only_shifts and "affine" in self.laws:
-            return replace(plan, laws=plan.laws | {"affine"}) if plan.carrier else plan
+            if plan.carrier:
+                return replace(plan, laws=plan.laws | {"affine"})
+            return plan
         cost = plan.cost + self.price.elementwise(plan.layout, plan.channels)
         carrier = plan.layout.axis == 1 or "affine" not in self.laws
         return replace(plan, cost=cost, carrier=carrier)
@@ -392,6 +411,7 @@ def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
     groups = between = channels
     mixing = diagonal = factored = 0
     only_shifts, biased = True, False
+    # Without multiplying anything out: of a product, sizes and groups are enough for its price.
     for to, f in enumerate(word.maps[j:], j + 1):
         groups = join_structure(groups, f.groups, (channels, between, f.out_channels))
         between = f.out_channels
@@ -400,9 +420,11 @@ def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
         only_shifts = only_shifts and f.is_shift
         biased = biased or f.bias is not None
         factored += f.macs
+        # Further on, a product may be smaller than its factors again.
         if mixing > 1 and channels * between // groups > factored:
             continue
         laws = _NAMES[mixing > 1, diagonal > 0 and to > j + 1]
+        # A product of two is nobody's weight yet.
         stored = f.stored if to == j + 1 else None
         yield Run(to, between, groups, laws, only_shifts, biased, stored)
 
@@ -415,14 +437,15 @@ _NAMES = {
 }
 
 
-def _absorbed(maps: tuple[ChannelMap, ...]) -> Iterator[str]:
-    """The laws by which maps enter a kernel."""
+def absorbing(maps: Iterable[ChannelMap]) -> Iterator[str]:
+    """The laws by which maps are multiplied into a kernel, or into another map."""
     for f in maps:
         yield "affine" if f.is_diagonal else "compose"
 
 
 def cancels(run: list[Step]) -> bool:
     """Whether a run of views gives back what it was given."""
+    # Sizes as products of symbols: only then is it the same shape for all of them.
     shape = run[0].before.monomials
     views = [step.view for step in run]
     known = [v for v in views if v is not None]
@@ -435,6 +458,7 @@ def cancels(run: list[Step]) -> bool:
 def _cut(word: Word, sizes: list[int], diagonal: int) -> list[Word]:
     """The word above a concat as words above its operands: diagonals cut by rows, then columns."""
     words = [word] + [word.linear] * (len(sizes) - 1)
+    # Only the last of these mixes channels; what is before it scales them, each by itself.
     for at in range(min(diagonal + 1, len(word.maps))):
         parts = split(word.maps[at], sizes)
         words = [w.with_map(f, at) for w, f in zip(words, parts, strict=True)]
@@ -473,7 +497,9 @@ def _standing(plan: Plan) -> str:
     """Whether a plan owes a bias, could take one for free, or neither."""
     if plan.pending:
         return "pending"
-    return "carrier" if plan.carrier else "plain"
+    if plan.carrier:
+        return "carrier"
+    return "plain"
 
 
 def _at(table: Table, i: int, j: int) -> list[Plan]:

@@ -18,11 +18,12 @@ from onebyone.algebra.kernel import Kernel
 from onebyone.algebra.layout import CHANNEL, Dim, Reshape, Transpose, View
 from onebyone.algebra.transposed import TransposedKernel
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import Spatial
+from onebyone.graph.axes import Spatial, size
 from onebyone.graph.constants import constant
+from onebyone.graph.near import input_at, rank_of
 from onebyone.graph.views import monomials
 
-__all__ = ["KernelNode", "Layout", "Meaning", "Size", "Step", "Stored", "Window"]
+__all__ = ["KernelNode", "Layout", "Meaning", "Size", "Step", "Stored", "Striding"]
 
 Size = int | ir.SymbolicDim
 
@@ -73,6 +74,7 @@ class Layout:
     @cached_property
     def monomials(self) -> tuple[Dim, ...] | None:
         """The dimensions for the algebra of views, the channel axis as one indivisible symbol."""
+        # Whatever the number of channels is, it is one factor that no view may cut.
         others = monomials([*self.dims[: self.axis], *self.dims[self.axis + 1 :]])
         return None if others is None else (*others[: self.axis], CHANNEL, *others[self.axis :])
 
@@ -93,7 +95,7 @@ class Stored:
 
     def serves(self, layout: Layout) -> bool:
         """Whether the operator that mixes channels in a layout reads it as it is."""
-        rank = 0 if self.value.shape is None else self.value.shape.rank()
+        rank = rank_of(self.value)
         if layout.channels_first:
             return rank == layout.rank
         if rank != 2 or self.transposed is None:
@@ -102,14 +104,14 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Window:
+class Striding:
     """The padding and stride of a 1×1 convolution, which are space maps before its channel map."""
 
     strides: tuple[int, ...]
     pads: tuple[int, ...]
 
 
-Meaning = Spatial | View | Window | None
+Meaning = Spatial | View | Striding | None
 """What a step does: map positions, regroup axes, stride and pad; None: be broadcast by an Add."""
 
 
@@ -150,7 +152,9 @@ class Step:
         if self.stays:
             return Transpose(tuple(range(self.before.rank)))
         shape = self.after.monomials
-        return Reshape(shape) if isinstance(self.meaning, Reshape) and shape is not None else None
+        if not isinstance(self.meaning, Reshape) or shape is None:
+            return None
+        return Reshape(shape)
 
     @property
     def stays(self) -> bool:
@@ -162,8 +166,8 @@ class Step:
         return isinstance(self.meaning, Transpose | Reshape) or self.stays
 
     @property
-    def window(self) -> Window | None:
-        return self.meaning if isinstance(self.meaning, Window) else None
+    def window(self) -> Striding | None:
+        return self.meaning if isinstance(self.meaning, Striding) else None
 
     @property
     def selects(self) -> bool:
@@ -178,17 +182,16 @@ class Step:
     @property
     def _sizes(self) -> tuple[int, ir.Value] | None:
         """The input of the node, if it has one, that gives the sizes of its result."""
+        # Other operators have their sizes in attributes, or take them from scales.
         at = {"Reshape": 1, "Expand": 1, "Resize": 3}.get(self.op_type)
-        if at is None or self.node is None or at >= len(self.node.inputs):
+        if at is None or self.node is None or (sizes := input_at(self.node, at)) is None:
             return None
-        sizes = self.node.inputs[at]
-        return None if sizes is None else (at, sizes)
+        return at, sizes
 
     @property
     def movable(self) -> bool:
         """Whether it is known where the number of channels is written, if it is written at all."""
-        shape = None if self._sizes is None else self._sizes[1].shape
-        return self._sizes is None or (shape is not None and isinstance(shape[0], int))
+        return self._sizes is None or size(self._sizes[1], 0) is not None
 
     @cached_property
     def sized(self) -> tuple[int, int] | None:
@@ -199,15 +202,19 @@ class Step:
         axis, rank = self.after.axis, self.after.rank
         if self.op_type == "Resize":
             axes = [a % rank for a in self.node.attributes.get_ints("axes", tuple(range(rank)))]
-            return (at, axes.index(axis)) if axis in axes else None
-        length = None if sizes.shape is None else sizes.shape[0]
-        entry = axis - rank + (length if isinstance(length, int) else rank)
+            if axis not in axes:
+                return None
+            return at, axes.index(axis)
+        # Counted from the end: an Expand may name less axes than there are.
+        length = size(sizes, 0)
+        entry = axis - rank + (rank if length is None else length)
         return (at, entry) if entry >= 0 else None
 
     def keeps_sizes(self, channels: int) -> bool:
         """Whether the node's sizes serve for `channels` channels as they are."""
-        shape = None if self.node is None else self.node.outputs[0].shape
-        return self.sized is None or (shape is not None and shape[self.after.axis] == channels)
+        if self.sized is None or self.node is None:
+            return True
+        return size(self.node.outputs[0], self.after.axis) == channels
 
     def sized_at_run_time(self, channels: int) -> bool:
         """Whether sizes for `channels` channels have to be put together when the model runs."""

@@ -17,7 +17,7 @@ from onebyone.algebra.weights import Array
 from onebyone.optimize.channels.groups import missing
 from onebyone.optimize.channels.links import Flow
 
-__all__ = ["Stays", "keep"]
+__all__ = ["Stays", "kept_channels"]
 
 Flows = Mapping[ir.Node, Flow]
 
@@ -35,7 +35,7 @@ class Stays:
     spare: Mapping[ir.Value, Array]
 
 
-def keep(must: Mapping[ir.Value, Array], flows: Flows, multiple: int = 1) -> Stays:
+def kept_channels(must: Mapping[ir.Value, Array], flows: Flows, multiple: int = 1) -> Stays:
     """Which channels stay; no value loses all of its own.
 
     Args:
@@ -46,21 +46,25 @@ def keep(must: Mapping[ir.Value, Array], flows: Flows, multiple: int = 1) -> Sta
     """
     if all(channels.all() for channels in must.values()):
         return Stays(must, {v: np.zeros_like(channels) for v, channels in must.items()})
+    # All channels of all values get one row of numbers, so that ties are pairs of numbers.
     ends = np.cumsum([0, *(len(channels) for channels in must.values())])
     starts = dict(zip(must, ends[:-1], strict=True))
     ties = [np.stack([starts[x] + s, starts[y] + o]) for x, s, y, o in _ties(flows)]
-    pairs = np.concatenate(ties, axis=1) if ties else np.zeros((2, 0), int)
+    pairs = np.concatenate([np.zeros((2, 0), int), *ties], axis=1)
     group = _groups(ends[-1], *pairs)
     own = {v: group[starts[v] : starts[v] + len(channels)] for v, channels in must.items()}
     stays = np.zeros(ends[-1] + 1, bool)
+    # Tied channels stay together: what must stay marks the group.
     for value, channels in must.items():
         stays[own[value][channels]] = True
     # All at once: one after another, how many stay would depend on the order of the nodes.
     empty = [groups[0] for groups in own.values() if not stays[groups].any()]
     stays[empty] = True
+    # Groups of a convolution that grow may tie others to stay: again, until nothing does.
     while more := _unequal(own, stays, flows):
         for groups in more:
             stays[groups] = True
+    # From here on, only to fill up: that is what a report calls spare.
     least, read = stays.copy(), _read(own, flows, len(stays))
     while more := [*_unequal(own, stays, flows), *_ragged(read, stays, multiple)]:
         for groups in more:
@@ -101,16 +105,19 @@ def _ragged(read: Iterable[Array], stays: Array, multiple: int) -> list[Array]:
     for channels in read:
         here = stays[channels]
         count = int(here.sum())
+        # More than an eighth is more arithmetic than the slow way round costs.
         lacking = -count % multiple
         if lacking and 8 * lacking <= count and lacking <= len(here) - count:
             ragged.setdefault(count, []).append(channels[~here][:lacking])
-    return ragged[min(ragged)] if ragged else []
+    return ragged.get(min(ragged, default=0), [])
 
 
 def _convolved(node: ir.Node, found: Flow) -> Iterable[ir.Value]:
     """What a convolution reads, dense or depthwise; of others each group has a width of its own."""
     grouped = found.mix is not None and found.mix.groups > 1
-    return found.operands if node.op_type == "Conv" and not grouped else ()
+    if node.op_type != "Conv" or grouped:
+        return ()
+    return found.operands
 
 
 def _groups(count: int, a: Array, b: Array) -> Array:
