@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.graph.axes import maker
 from onebyone.graph.constants import is_float
-from onebyone.graph.near import maker
 from onebyone.graph.ops import Role, role
 from onebyone.graph.spatial import picked
 from onebyone.optimize.channels.links import Link
