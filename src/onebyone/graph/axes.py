@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -14,16 +14,20 @@ from onebyone.graph.constants import constant
 
 __all__ = [
     "Spatial",
+    "are_read",
     "computed",
     "entries",
+    "input_at",
     "integers",
     "late",
+    "maker",
     "numbers",
     "operand",
     "pads",
     "pairs",
     "permutation",
     "rank",
+    "rank_of",
     "size",
 ]
 
@@ -165,3 +169,45 @@ def permutation(node: ir.Node) -> tuple[int, ...] | None:
     backwards = None if rank is None else tuple(reversed(range(rank)))
     found = node.attributes.get_ints("perm", backwards)
     return None if found is None else tuple(found)
+
+
+# What stands beside a node or a value. Operands may be left out, shapes unknown, and inputs have no
+# maker: each step takes such a None and hands it on, so that several can be made in a row.
+
+
+def maker(value: ir.Value | None) -> ir.Node | None:
+    """The node that computes a value; None for inputs and initialisers.
+
+    >>> node = ir.node("Relu", [ir.val("x")])
+    >>> maker(node.outputs[0]) is node, maker(node.inputs[0]), maker(None)
+    (True, None, None)
+    """
+    return None if value is None else value.producer()
+
+
+def are_read(values: Iterable[ir.Value]) -> bool:
+    """Whether anybody reads one of these values: a node, or the caller of the model.
+
+    >>> x = ir.val("x")
+    >>> are_read([x]), ir.node("Relu", [x]) and are_read([x])
+    (False, True)
+    """
+    return any(value.uses() or value.is_graph_output() for value in values)
+
+
+def input_at(node: ir.Node, index: int) -> ir.Value | None:
+    """An operand; None where it is left out.
+
+    >>> input_at(ir.node("Relu", [ir.val("x")]), 1) is None
+    True
+    """
+    return node.inputs[index] if index < len(node.inputs) else None
+
+
+def rank_of(value: ir.Value | None) -> int | None:
+    """How many axes a value has; None where nothing is known of its shape.
+
+    >>> rank_of(ir.val("x", ir.DataType.FLOAT, (2, 3))), rank_of(ir.val("x"))
+    (2, None)
+    """
+    return None if value is None or value.shape is None else value.shape.rank()

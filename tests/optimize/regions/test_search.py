@@ -35,9 +35,9 @@ from onebyone.optimize.regions.operations import (
     Total,
     build,
 )
-from onebyone.optimize.regions.plan import Apply, Plan
+from onebyone.optimize.regions.plan import Apply, Plan, runs
 from onebyone.optimize.regions.price import Pricer
-from onebyone.optimize.regions.search import Planner, runs
+from onebyone.optimize.regions.search import Planner
 from onebyone.optimize.regions.steps import Layout, Step, Striding
 
 from ...algebra.test_channel import channel_maps, integers

@@ -16,9 +16,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import Spatial
+from onebyone.graph.axes import Spatial, input_at
 from onebyone.graph.constants import constant
-from onebyone.graph.near import input_at
 from onebyone.graph.ops import Role, operator_of, role
 from onebyone.graph.ops.call import call_of
 from onebyone.graph.shape_reads import entries_used

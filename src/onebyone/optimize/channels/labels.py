@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
-from onebyone.graph.near import rank_of
+from onebyone.graph.axes import rank_of
 from onebyone.graph.ops import Role, role
 from onebyone.optimize.channels.flow import flow
 from onebyone.optimize.channels.links import Flow, channels_of

@@ -16,8 +16,8 @@ import onnx_ir as ir
 
 from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
+from onebyone.graph.axes import maker
 from onebyone.graph.constants import is_float
-from onebyone.graph.near import maker
 from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import picked

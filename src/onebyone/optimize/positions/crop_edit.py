@@ -11,9 +11,9 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.selection import Slice
+from onebyone.graph.axes import rank_of
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
-from onebyone.graph.near import rank_of
 from onebyone.graph.shape_reads import ShapeReads, entries_used
 from onebyone.optimize.positions.picks import (
     Asked,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from onebyone.graph.near import maker
+from onebyone.graph.axes import maker
 from onebyone.graph.shape_reads import ShapeReads, entries_used
 from onebyone.optimize.positions.picks import (
     Asked,

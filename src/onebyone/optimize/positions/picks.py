@@ -184,7 +184,7 @@ def join(*asked: Picks) -> Picks | None:
 
 
 def within(order: Order, have: Picks | None) -> Order | None:
-    """The same positions counted among those that are there; None where they are these, in order.
+    """An order counted among the positions that are there; None where it takes all, in order.
 
     >>> within((6, 2, 6), Picks(range(2, 8, 2), 9, 3)), within((2, 3), Picks(range(2, 4), 9, 2))
     ((2, 0, 2), None)

@@ -11,8 +11,8 @@ from onebyone.algebra.laws import refused
 from onebyone.algebra.layout import divide, product
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import Slice
+from onebyone.graph.axes import input_at, maker
 from onebyone.graph.constants import is_float
-from onebyone.graph.near import input_at, maker
 from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.views import dims_of, view_axis

@@ -97,7 +97,7 @@ def change_of(region: Region, laws: Collection[str], price: Pricer) -> Change | 
 
 
 def _by_itself(region: Region, laws: Collection[str], price: Pricer) -> Change | None:
-    """The same where weights are shared: to store more has to save MACs."""
+    """What to do with a region whose weights others read: to store more, it has to save MACs."""
     # Without a new number, and with: to store more has to save arithmetic.
     without = change_of(region, laws, replace(price, stored=_NO_MORE))
     copied = change_of(region, laws, price)

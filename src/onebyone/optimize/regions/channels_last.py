@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onebyone.graph.near import maker, rank_of
+from onebyone.graph.axes import maker, rank_of
 from onebyone.graph.ops import Role, role
 from onebyone.optimize.joined import Joined
 

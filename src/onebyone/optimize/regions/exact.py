@@ -22,9 +22,9 @@ from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Node,
 from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
+from onebyone.graph.axes import maker
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
 from onebyone.graph.constants import constant
-from onebyone.graph.near import maker
 from onebyone.graph.ops import Role, role
 from onebyone.optimize.regions.rescaled import is_rescaled
 from onebyone.optimize.regions.steps import KernelNode

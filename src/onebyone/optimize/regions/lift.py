@@ -20,13 +20,12 @@ from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Sum, Term, collect
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.word import Word
-from onebyone.graph.axes import pads, size
+from onebyone.graph.axes import are_read, input_at, pads, rank_of, size
 from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.channels import ChannelNode, channel_map, is_pointwise_convolution, weight_of
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.fused import fused_by_engines
-from onebyone.graph.near import are_read, input_at, rank_of
 from onebyone.graph.ops import Role, role
 from onebyone.graph.shape_reads import ShapeReads, consumers
 from onebyone.graph.shapes import Sizes

@@ -7,15 +7,29 @@ been applied since the bias may be added."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from onebyone.algebra.channel import ChannelMap
+from onebyone.algebra.channel import ChannelMap, join_structure
 from onebyone.algebra.expression import Leaf
 from onebyone.algebra.word import Word
 from onebyone.cost.profile import Cost
-from onebyone.optimize.regions.steps import KernelNode, Layout, Step
+from onebyone.optimize.regions.steps import KernelNode, Layout, Step, Stored
 
-__all__ = ["Add", "Apply", "Cancel", "Convolve", "Flush", "How", "Input", "Move", "Plan", "Stack"]
+__all__ = [
+    "Add",
+    "Apply",
+    "Cancel",
+    "Convolve",
+    "Flush",
+    "How",
+    "Input",
+    "Move",
+    "Plan",
+    "Run",
+    "Stack",
+    "runs",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,3 +126,70 @@ class Plan:
     carrier: bool = False
     pending: bool = False
     laws: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Run:
+    """maps[j:to] of a word as one product: what can be said of it without multiplying.
+
+    Args:
+        to: where it ends.
+        channels: of its result.
+        groups: of the product.
+        laws: by which its maps become one.
+        only_shifts: whether it does not scale.
+        biased: whether one of its maps has a bias.
+        stored: how the weight is stored, if it is that of one map.
+    """
+
+    to: int
+    channels: int
+    groups: int
+    laws: frozenset[str]
+    only_shifts: bool
+    biased: bool
+    stored: Stored | None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether others read its weight, too."""
+        return self.stored is not None and self.stored.shared
+
+    def serves(self, layout: Layout) -> bool:
+        """Whether its weight can be read as it is stored."""
+        return self.stored is not None and self.stored.serves(layout)
+
+
+def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
+    """The runs of maps that begin at j, the shortest first, on a tensor of `channels` channels.
+
+    A run whose product is larger than its factors is left out: r(a + b) < ab stays factored, also
+    where one operator less would save time on paper.
+    """
+    groups = between = channels
+    mixing = diagonal = factored = 0
+    only_shifts, biased = True, False
+    # Without multiplying anything out: of a product, sizes and groups are enough for its price.
+    for to, f in enumerate(word.maps[j:], j + 1):
+        groups = join_structure(groups, f.groups, (channels, between, f.out_channels))
+        between = f.out_channels
+        mixing += not f.is_diagonal
+        diagonal += f.is_diagonal
+        only_shifts = only_shifts and f.is_shift
+        biased = biased or f.bias is not None
+        factored += f.macs
+        # Further on, a product may be smaller than its factors again.
+        if mixing > 1 and channels * between // groups > factored:
+            continue
+        laws = _NAMES[mixing > 1, diagonal > 0 and to > j + 1]
+        # A product of two is nobody's weight yet.
+        stored = f.stored if to == j + 1 else None
+        yield Run(to, between, groups, laws, only_shifts, biased, stored)
+
+
+_NAMES = {
+    (False, False): frozenset[str](),
+    (True, False): frozenset({"compose"}),
+    (False, True): frozenset({"affine"}),
+    (True, True): frozenset({"compose", "affine"}),
+}

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from onebyone.graph.axes import maker
 from onebyone.graph.constants import constant
-from onebyone.graph.near import maker
 from onebyone.graph.ops import Role, role
 
 __all__ = ["is_rescaled"]
