@@ -48,7 +48,8 @@ def refusals(graph: ir.Graph, sizes: Sizes, laws: Collection[str]) -> list[Refus
 
 
 def _of_node(node: ir.Node, context: Context) -> Iterator[Refusal]:
-    if role(node) is Role.QUANTIZATION:
+    part = role(node)
+    if part is Role.QUANTIZATION:
         yield Refusal("compose", f"{node.op_type}: {QUANTISED}")
         return
     if any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
@@ -58,9 +59,9 @@ def _of_node(node: ir.Node, context: Context) -> Iterator[Refusal]:
     if not node.outputs or not is_float(node.outputs[0]):
         return
     yield from filter(None, (_zeros(node), _moves(node)))
-    if role(node) in (Role.SPACE_MAP, Role.SELECTION):
+    if part in (Role.SPACE_MAP, Role.SELECTION):
         yield from _after_a_channel_map(node, context)
-    if role(node) not in _MIXES:
+    if part not in _MIXES:
         return
     axis = channel_axis(node)
     read = channel_map(node, 1 if axis is None else axis)

@@ -70,15 +70,16 @@ def moves(node: ir.Node, axes: Mapping[ir.Value, int]) -> Iterator[Move]:
 
 def _links(node: ir.Node, axes: Mapping[ir.Value, int]) -> tuple[Link, ...]:
     """Of a Concat, a Split, a Slice or a Gather along axis 1."""
-    if role(node) is Role.SELECTION:
+    part = role(node)
+    if part is Role.SELECTION:
         found, x = picked(node), node.inputs[0]
         if found is None or x is None or found[0] != 1:
             return ()
         return (Link(x, 1, node.outputs[0], np.arange(len(found[1])), found[1]),)
     flow = split(node, 1) if node.op_type == "Split" else None
-    if role(node) is Role.CONCAT and axes.get(node.outputs[0]) == 1:
+    if part is Role.CONCAT and axes.get(node.outputs[0]) == 1:
         flow = joined(node, 1)
-    along = flow is not None and (flow.picks or role(node) is Role.CONCAT)
+    along = flow is not None and (flow.picks or part is Role.CONCAT)
     return flow.links if flow is not None and along else ()
 
 
