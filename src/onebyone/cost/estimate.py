@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache, partial
 
 import onnx_ir as ir
 
@@ -29,10 +30,8 @@ def estimate(graph: ir.Graph, sizes: Sizes, count: Count, profile: Profile) -> f
         profile: the engine and machine.
     """
     macs = {layer.name: layer.macs for layer in count.layers}
-    each = (
-        node_time(node, macs.get(name_of(node), 0), profile, lambda v: elements_of(v, sizes))
-        for node in graph
-    )
+    elements = cache(partial(elements_of, sizes=sizes))  # of a value for all that read it
+    each = (node_time(node, macs.get(name_of(node), 0), profile, elements) for node in graph)
     return sum(each) / 1e12
 
 

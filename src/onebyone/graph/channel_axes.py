@@ -44,12 +44,13 @@ def _of_first(node: ir.Node, before: int | None, axes: Mapping[ir.Value, int]) -
     out, axis = node.outputs[0], channel_axis(node)
     if out.shape is None or axis is not None:
         return axis
-    rank, found = out.shape.rank(), spatial(node)
+    rank = out.shape.rank()
     if role(node) is Role.VIEW:
         if before is not None:
             return _viewed(node, before, rank)
         return min(1, rank - 1) if rank else None
-    if isinstance(found, Spatial) and before is not None:
+    found = None if before is None else spatial(node)
+    if before is not None and isinstance(found, Spatial):
         return found.after(before)
     known = [v for v in node.inputs if v is not None and v in axes]
     return next((axes[v] for v in known if v.shape and v.shape.rank() == rank), None)
@@ -60,9 +61,10 @@ def _viewed(node: ir.Node, before: int, rank: int) -> int | None:
 
     Of several parts it is the largest but for the last one, which are the heads of an attention.
     """
-    whole = [k for k in range(rank) if view_axis(node, k) == before]
-    whole = whole or [k for k in range(rank) if merged(node, k, before)]
-    if whole:
-        return whole[0]
+    whole = next((k for k in range(rank) if view_axis(node, k) == before), None)
+    if whole is None:
+        whole = next((k for k in range(rank) if merged(node, k, before)), None)
+    if whole is not None:
+        return whole
     heads = [k for k in range(rank) if headed(node, k, before)]
     return max(heads, key=lambda k: (size(node.outputs[0], k) or 0, k), default=None)

@@ -51,7 +51,8 @@ def refusals(graph: ir.Graph, sizes: Sizes, laws: Collection[str]) -> list[Refus
 
 
 def _of_node(node: ir.Node, context: Context) -> Iterator[Refusal]:
-    if role(node) is Role.QUANTIZATION:
+    part = role(node)
+    if part is Role.QUANTIZATION:
         yield refused("compose", "quantised", operator=node.op_type)
         return
     if any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
@@ -60,9 +61,9 @@ def _of_node(node: ir.Node, context: Context) -> Iterator[Refusal]:
         return
     if not node.outputs or not is_float(node.outputs[0]):
         return
-    if role(node) in (Role.SPACE_MAP, Role.SELECTION):
+    if part in (Role.SPACE_MAP, Role.SELECTION):
         yield from _after_a_channel_map(node, context)
-    if role(node) not in _MIXES:
+    if part not in _MIXES:
         return
     axis = channel_axis(node)
     read = channel_map(node, 1 if axis is None else axis)

@@ -165,18 +165,19 @@ def _of_mix(mix: Mix, a: _Analysis) -> Array:
 
 
 def _of_links(node: ir.Node, found: Flow, out: ir.Value, a: _Analysis) -> Array:
-    if role(node) is Role.CONVOLUTION:
+    part = role(node)
+    if part is Role.CONVOLUTION:
         return _of_depthwise(node, _of(found.links[0].operand, a))
-    if role(node) is Role.SPACE_MAP:
+    if part is Role.SPACE_MAP:
         return _of_space(node, _of(found.links[0].operand, a))
-    if role(node) in _MOVES or node.op_type in _COPIES:
+    if part in _MOVES or node.op_type in _COPIES:
         return _of_copies(found, out, a)
     if node.op_type == "InstanceNormalization":
         return _of_instances(node, _of(found.links[0].operand, a))
     if node.op_type == "MatMul":  # a product for each channel: zero where a factor is
         zero = [_of(link.operand, a)[link.sources] == 0 for link in found.links]
         return np.where(np.any(zero, axis=0), 0, np.nan)
-    if node.op_type == "LpPool" or role(node) is Role.NORMALIZATION:
+    if node.op_type == "LpPool" or part is Role.NORMALIZATION:
         return np.full(channels_of(out, a.axes[out]) or 0, np.nan)
     return _computed(node, found, a)
 

@@ -83,7 +83,8 @@ def near_misses(
 
 def _links(node: ir.Node, axes: Mapping[ir.Value, int]) -> tuple[Link, ...]:
     """Of a Concat, a Split, a Slice or a Gather along axis 1."""
-    if role(node) is Role.SELECTION:
+    part = role(node)
+    if part is Role.SELECTION:
         found, x = picked(node), node.inputs[0]
         if found is None or x is None or found[0] != 1:
             return ()
@@ -91,7 +92,7 @@ def _links(node: ir.Node, axes: Mapping[ir.Value, int]) -> tuple[Link, ...]:
     flow = None
     if node.op_type == "Split":
         flow = split(node, 1)
-    elif role(node) is Role.CONCAT and axes.get(node.outputs[0]) == 1:
+    elif part is Role.CONCAT and axes.get(node.outputs[0]) == 1:
         flow = joined(node, 1)
     if flow is None or (node.op_type == "Split" and not flow.picks):  # it cuts along other axes
         return ()
