@@ -57,7 +57,7 @@ class LayerCount:
     @property
     def path(self) -> str:
         """Where it stands in the tree of modules."""
-        return f"{self.scope}.{self.name}" if self.scope else self.name
+        return ".".join(filter(None, (self.scope, self.name)))
 
     @property
     def intensity(self) -> float | None:
@@ -163,7 +163,7 @@ class Count(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, schema 1; with the tree where names are paths."""
-        return {
+        found = {
             "schema": 1,
             "unit": "1 MAC = 2 FLOPs",
             **self.totals(),
@@ -174,8 +174,11 @@ class Count(Shown):
             "uncounted": [asdict(row) for row in self.uncounted],
             "operators": [row.to_dict() for row in self.operators],
             "conventions": [row.to_dict() for row in self.conventions()],
-            **({"tree": self.tree().to_dict(self.depth)} if self.separator else {}),
         }
+        # Names that are no paths make a tree of one level, which is the list of layers again.
+        if self.separator:
+            found["tree"] = self.tree().to_dict(self.depth)
+        return found
 
     def table(self, depth: int | None = 2) -> RenderableType:
         """Tables for people, the layers summed by module down to `depth` levels; None: all."""
@@ -221,4 +224,6 @@ def _separator(layers: Sequence[LayerCount]) -> str:
     if any(layer.scope for layer in layers):
         return "."
     # Exporters that write no module's path put it into the name: "/layer1/conv/Conv".
-    return "/" if any("/" in layer.name for layer in layers) else "."
+    if any("/" in layer.name for layer in layers):
+        return "/"
+    return "."

@@ -107,7 +107,9 @@ def _outputs(
 
 
 def _double(x: Any) -> Any:
-    return x.double() if isinstance(x, Tensor) and x.is_floating_point() else x
+    if isinstance(x, Tensor) and x.is_floating_point():
+        return x.double()
+    return x
 
 
 def _of_outputs(output: Tensor, channel_dim: int) -> Rank:
