@@ -119,6 +119,7 @@ def _of_outputs(output: Tensor, channel_dim: int) -> Rank:
         )
     y = _array(output.movedim(channel_dim, -1).flatten(0, -2))
     positions, channels = y.shape
+    # So few rows have no higher rank, whatever the module is.
     if positions < channels:
         raise UsageError(
             f"got an example with {positions} positions, wanted at least one for each of the "

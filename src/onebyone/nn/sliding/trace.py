@@ -113,6 +113,7 @@ def image(model: nn.Module, size: int | tuple[int, ...] | Tensor) -> Tensor:
     if isinstance(size, Tensor):
         shape, like = tuple(size.shape[-3:]), size
     else:
+        # Sizes alone: the image is made on the device and of the type of the weights.
         shape = (size, size) if isinstance(size, int) else tuple(size)
         like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     if len(shape) == 2:
