@@ -80,18 +80,22 @@ class _Case:
 
 
 def measured(
-    model: ir.Model, pairs: Iterable[tuple[Answer, Reference]], varied: Iterable[Answer]
+    model: ir.Model,
+    answers: Sequence[Answer],
+    references: Sequence[Reference],
+    asked: Sequence[Answer],
 ) -> dict[str, Ordinary]:
-    """What is known of each float output from inputs whose noise was measured, and others."""
+    """What our own random inputs, and those of troublesome kinds that vary, tell of the outputs."""
     noises: dict[str, list[float]] = {}
     sizes: dict[str, list[float]] = {}
-    for answer, against in pairs:
-        for name, top in _tops(answer):
+    for answer, against in zip(answers, references, strict=True):
+        # The caller's own may be trouble themselves.
+        for name, top in _tops(answer) if answer.feed.kind != "given" else ():
             seen = float(noise(model, answer, against, name).size.max(initial=0))
             noises.setdefault(name, []).append(seen / top)
             sizes.setdefault(name, []).append(top)
-    for answer in varied:
-        for name, top in _tops(answer):
+    for answer in asked:
+        for name, top in _tops(answer) if answer.feed.kind.startswith(VARIED) else ():
             sizes.setdefault(name, []).append(top)
     # The least of each: a yardstick from the kindest input is the strictest.
     return {n: Ordinary(min(noises.get(n, [0.0])), min(tops)) for n, tops in sizes.items()}
