@@ -185,33 +185,9 @@ class Count(Shown):
         return self._drawn(tree=self.tree(), depth=depth)
 
 
-def total(
-    layers: Sequence[LayerCount],
-    *,
-    activation_bytes: int,
-    weight_bytes: int,
-    nodes: int,
-    inputs: tuple[tuple[str, Shape], ...],
-    uncounted: tuple[Uncounted, ...],
-    separator: str | None = None,
-    assumed: tuple[Assumed, ...] = (),
-    peak_activation_bytes: int | None = None,
-    operators: tuple[Operators, ...] = (),
-) -> Count:
-    """The count of a whole model: the sums over its layers, and what is not a sum of them."""
-    return Count(
-        **sums(layers),
-        activation_bytes=activation_bytes,
-        weight_bytes=weight_bytes,
-        nodes=nodes,
-        inputs=inputs,
-        layers=tuple(layers),
-        uncounted=uncounted,
-        separator=separator,
-        assumed=assumed,
-        peak_activation_bytes=peak_activation_bytes,
-        operators=operators,
-    )
+def total(layers: Sequence[LayerCount], **rest: Any) -> Count:
+    """The count of a whole model: the sums over its layers, and the fields that are no such sum."""
+    return Count(**sums(layers), layers=tuple(layers), **rest)
 
 
 def _intensity(macs: int, activations: int | None, weights: int) -> float | None:

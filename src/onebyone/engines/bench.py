@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 
 from onebyone.engines.blame import blame
 from onebyone.engines.engine import ENGINES, Engine, EngineRefuses, Run, engine, installed
@@ -179,27 +179,15 @@ def _require_sizes(subject: _Subject, reasons: str) -> None:
     if subject.path.suffix == ".tflite":
         return
     model = read(subject.path)
-    try:
-        with opened(model) as run_once:
-            _run_or_blame(run_once, model, subject, reasons)
-    except UnreadableModel:
-        return
-
-
-def _run_or_blame(
-    run_once: Callable[[Mapping[str, Array]], object],
-    model: ir.Model,
-    subject: _Subject,
-    reasons: str,
-) -> None:
-    try:
-        run_once(subject.inputs)
-    except UnreadableModel as refusal:
-        wrong = UsageError(
-            f"{subject.path}: not timed: {reasons}; say --shape, with sizes it takes"
-        )
-        blame(model, wrong)  # raises where no sizes can help
-        raise wrong from refusal
+    # Where it cannot be opened, or no sizes can help, it is unreadable: the caller says so.
+    with suppress(UnreadableModel), opened(model) as run_once:
+        try:
+            run_once(subject.inputs)
+        except UnreadableModel as refusal:
+            told = f"{subject.path}: not timed: {reasons}; say --shape, with sizes it takes"
+            wrong = UsageError(told)
+            blame(model, wrong)
+            raise wrong from refusal
 
 
 # Timing -------------------------------------------------------------------------------------------
