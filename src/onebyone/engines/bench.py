@@ -126,12 +126,12 @@ def chosen_clock(name: str, threads: int) -> Callable[[], float]:
 
 
 def _subjects(paths: Sequence[Path], shapes: Shapes) -> list[_Subject]:
-    found = [_subject(path, shapes) for path in paths]
-    known = {name for subject in found for name in subject.inputs}
+    subjects = [_subject(path, shapes) for path in paths]
+    known = {name for subject in subjects for name in subject.inputs}
     unknown = sorted(set(shapes) - known)
     if unknown and all(path.suffix != ".tflite" for path in paths):
         raise UsageError(f"no input {unknown[0]!r} in any model; there are {sorted(known)}")
-    return found
+    return subjects
 
 
 def _subject(path: Path, shapes: Shapes) -> _Subject:

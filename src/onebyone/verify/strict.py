@@ -119,21 +119,21 @@ def strict(
         known: what other runs tell.
         against: A in float64, if it is known already.
     """
-    found = [_at_once(model, answer, b, name, known) for name in names]
-    cases = [one for one in found if isinstance(one, _Case)]
+    results = [_at_once(model, answer, b, name, known) for name in names]
+    cases = [one for one in results if isinstance(one, _Case)]
     if not cases:
-        return _finding(found, QUICK)
+        return _finding(results, QUICK)
     against = against or reference(model, answer, known.runtime)
     if not (against.independent or known.runtime.in_numpy):
-        return _finding([*found, f"compared with {against.told}"], QUICK)
+        return _finding([*results, f"compared with {against.told}"], QUICK)
     drawn = draws(model, answer, known.seed, lucky=not _varies(answer.feed))
-    return _finding([*found, *_settled(cases, against.outputs, drawn)], STRICT)
+    return _finding([*results, *_settled(cases, against.outputs, drawn)], STRICT)
 
 
-def _finding(found: Sequence[OutputCheck | str | _Case], reference: str) -> Finding:
+def _finding(results: Sequence[OutputCheck | str | _Case], reference: str) -> Finding:
     """What was found of each output, by what it is: a check, or why nothing can be said."""
-    checks = tuple(one for one in found if isinstance(one, OutputCheck))
-    return Finding(checks, reference, tuple(one for one in found if isinstance(one, str)))
+    checks = tuple(one for one in results if isinstance(one, OutputCheck))
+    return Finding(checks, reference, tuple(one for one in results if isinstance(one, str)))
 
 
 def _at_once(
@@ -177,21 +177,21 @@ def _settled(
 ) -> list[OutputCheck | str]:
     """Each check by A's own roundings, or why nothing can be said; as many draws as it takes."""
     sizes = [np.abs(case.a.astype(np.float64) - targets[case.name]) for case in cases]
-    found = [_strictly(c, targets[c.name], size) for c, size in zip(cases, sizes, strict=True)]
-    while any(_failed(one) for one in found):
+    results = [_strictly(c, targets[c.name], size) for c, size in zip(cases, sizes, strict=True)]
+    while any(_failed(one) for one in results):
         draw = next(draws, None)
         if draw is None:
             break
         for k, case in enumerate(cases):
-            if _failed(found[k]):
+            if _failed(results[k]):
                 target = targets[case.name]
                 sizes[k] = _widened(sizes[k], draw.get(case.name, np.empty(0)), target)
-                found[k] = _strictly(case, target, sizes[k])
-    return found
+                results[k] = _strictly(case, target, sizes[k])
+    return results
 
 
-def _failed(found: OutputCheck | str) -> bool:
-    return isinstance(found, OutputCheck) and not found.passed
+def _failed(result: OutputCheck | str) -> bool:
+    return isinstance(result, OutputCheck) and not result.passed
 
 
 def _widened(size: Array, draw: Array, target: Array) -> Array:

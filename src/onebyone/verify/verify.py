@@ -178,22 +178,22 @@ def _compared(
     first = exposed(first, (pair.in_a for pair in pairs.values()))
     second = exposed(second, (pair.in_b for pair in pairs.values()))
     step = _steps(progress, 3 * len(feeds))
-    found, skipped, runtime, (asked, unproved) = original(first, feeds, seed, step, question)
+    answers, skipped, runtime, (asked, unproved) = original(first, feeds, seed, step, question)
     references = []
-    for answer in found:
+    for answer in answers:
         references.append(reference(first, answer, runtime))
         step()
-    known = Known(measured(first, found, references, asked), runtime, seed)
+    known = Known(measured(first, answers, references, asked), runtime, seed)
     trials = []
     with ExitStack() as stack:
         run = _entered(stack, runtime, second)
-        for answer, against in zip(found, references, strict=True):
+        for answer, against in zip(answers, references, strict=True):
             names = [name for name in answer.outputs if name not in hidden]
             checks = _checks(run, first, names, answer, against, pairs, known)
             feed = answer.feed
             trials.append(Trial(feed.kind, feed.shapes, against.told, tuple(checks)))
             step()
-        trouble, unknown = compared(run, first, hidden, asked, found, known)
+        trouble, unknown = compared(run, first, hidden, asked, answers, known)
     trials, outside = _in_the_domain(trials)
     certificate = Certificate(
         tuple(trials),
@@ -203,7 +203,7 @@ def _compared(
         trouble=tuple(trouble),
         unproved=(*unproved, *unknown),
     )
-    taken = [answer.feed for answer in found], [answer.feed for answer in asked]
+    taken = [answer.feed for answer in answers], [answer.feed for answer in asked]
     return certificate, taken, runtime
 
 
