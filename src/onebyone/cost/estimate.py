@@ -43,20 +43,16 @@ def node_time(
         sum(elements(value) for value in values if value is not None)
         for values in (node.inputs, node.outputs)
     )
-    price = time(_manner(node), Load(macs, read, written), profile)
-    shape = node.outputs[0].shape if node.outputs else None
-    if shape is None:
-        return price
-    return price + detour(node.op_type, shape.rank(), profile)
+    rank = _rank(node)
+    return time(_manner(node), Load(macs, read, written), profile) + (
+        0 if rank is None else detour(node.op_type, rank, profile)
+    )
 
 
 def elements_of(value: ir.Value, sizes: Sizes) -> int:
     """The numbers in a tensor; sizes and indices, which are integers, weigh nothing."""
-    shape = sizes.shape(value)
-    # One whose size nobody knows counts as nothing, on both sides of a comparison.
-    if shape is None or not is_float(value):
-        return 0
-    return math.prod(shape)
+    shape = sizes.shape(value) if is_float(value) else None
+    return 0 if shape is None else math.prod(shape)
 
 
 def _manner(node: ir.Node) -> Manner:
@@ -70,7 +66,10 @@ def _manner(node: ir.Node) -> Manner:
 
 def _selects_positions(node: ir.Node) -> bool:
     """Whether a Slice or Gather picks along more than its first two axes: batch and channels."""
-    if node.op_type not in ("Gather", "Slice"):
-        return True
-    found = spatial(node)
+    found = spatial(node) if node.op_type in ("Gather", "Slice") else None
     return not isinstance(found, Spatial) or any(axis > 1 for axis in found.maps)
+
+
+def _rank(node: ir.Node) -> int | None:
+    shape = node.outputs[0].shape if node.outputs else None
+    return None if shape is None else shape.rank()

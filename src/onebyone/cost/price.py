@@ -65,9 +65,7 @@ def manner(op_type: str, *, of_positions: bool = True, interpolates: bool = Fals
         return Manner.SPLIT
     if op_type == "Transpose" or (op_type in _SELECTIONS and of_positions):
         return Manner.SCATTER
-    if op_type in _RESIZES and interpolates:
-        return Manner.INTERPOLATION
-    return Manner.PASS
+    return Manner.INTERPOLATION if op_type in _RESIZES and interpolates else Manner.PASS
 
 
 def time(how: Manner, load: Load, profile: Profile) -> int:
@@ -82,10 +80,7 @@ def time(how: Manner, load: Load, profile: Profile) -> int:
         return profile.time(elements=2 * load.written * profile.split)
     if how is Manner.SCATTER:
         return profile.time(elements=2 * load.written * profile.transpose)
-    # Interpolation has no MACs that are counted, but arithmetic that takes as long as some.
-    work = load.macs
-    if how is Manner.INTERPOLATION:
-        work = load.written * profile.resize
+    work = load.written * profile.resize if how is Manner.INTERPOLATION else load.macs
     return profile.time(work, load.read + load.written)
 
 

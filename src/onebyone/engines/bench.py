@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from onebyone.algebra.weights import Array
 from onebyone.engines.blame import blame
 from onebyone.engines.engine import ENGINES, Engine, EngineRefuses, Run, engine, installed
 from onebyone.engines.inputs import random_inputs
@@ -26,7 +27,6 @@ from onebyone.engines.turns import take_turns
 from onebyone.engines.unoptimised import opened
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.count import tally
-from onebyone.graph.ops.call import Array
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from onebyone.algebra.weights import Array
 from onebyone.cost.profile import DEFAULT, Profile
 from onebyone.engines import single_operators as operators
 from onebyone.engines.bench import Progress, chosen_clock
@@ -40,7 +41,6 @@ from onebyone.engines.machine import processor, usable_cores
 from onebyone.engines.turns import take_turns
 from onebyone.errors import UsageError
 from onebyone.graph.files import replace
-from onebyone.graph.ops.call import Array
 from onebyone.shown import Shown
 
 __all__ = ["Measured", "Profiled", "profile", "save"]

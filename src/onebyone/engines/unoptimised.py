@@ -15,10 +15,10 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
+from onebyone.algebra.weights import Array
 from onebyone.engines.engine import EngineRefuses
 from onebyone.engines.session import NATIVE, deadline, session
 from onebyone.errors import UnreadableModel
-from onebyone.graph.ops.call import Array
 from onebyone.graph.time_limit import time_limit
 from onebyone.graph.write import to_proto, write
 

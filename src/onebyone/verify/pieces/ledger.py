@@ -44,11 +44,13 @@ class Ledger:
     ) -> list[Proved]:
         """Prove what was done since the last step; the arguments are those of `prove`."""
         now = snapshot(self.graph, self.last)
-        pieces = []
-        if self.proves:
-            pieces = list(prove(self.last, now, self.sizes, moved, left, small, rounds))
+        found = (
+            list(prove(self.last, now, self.sizes, moved, left, small, rounds))
+            if self.proves
+            else []
+        )
         self.last = now
-        return pieces
+        return found
 
     def proofs(
         self, pieces: Sequence[Proved], rewrites: Sequence[Collection[str]]
