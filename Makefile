@@ -64,6 +64,7 @@ lowest:
 endif
 
 format: $(VENV)/.stamp-test
+	$(BIN)/python website/laws.py
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 

@@ -30,6 +30,11 @@ def plain(text: str) -> str:
     return " ".join(text.split())
 
 
+def file_of(law: Law) -> str:
+    """The file of a pass."""
+    return law.realised.split(":")[0].replace(".", "/") + ".py"
+
+
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
@@ -66,7 +71,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_each_law_is_explained_with_its_equation_conditions_and_a_refusal(law: Law) -> None:
     (section,) = re.findall(rf"^### {law.name}\n(.*?)(?=^##)", ALGEBRA, re.MULTILINE | re.DOTALL)
     assert plain(law.equation) in plain(section)
+    assert f"*Covers:* {law.covers}" in plain(section)
     assert f"*Conditions:* {plain(law.conditions)}." in plain(section)
+    assert not law.realised or f"`optimize/{file_of(law)}`" in section
     assert "*Proof.*" in section
     assert "*Refused: " in section
     assert ">>> " in section

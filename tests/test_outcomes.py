@@ -8,13 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
-
-from onebyone.api import count
-
-from .graphs.text import model
 
 ROOT = Path(__file__).parents[1]
 
@@ -98,17 +92,3 @@ def test_a_table_with_those_that_fail(outcomes: ModuleType, peers: ModuleType) -
     ]
     fixed = replace(done, job=replace(done.job, dynamic=False))
     assert "| chain dynamo fixed |" in tables.markdown([done, fixed])
-
-
-def test_a_map_that_is_split_is_a_site_of_two_forms(tmp_path: Path) -> None:
-    sites = import_module("sites")
-    body = "m = Conv(x, w) a = Relu(m) p, q = Split<axis = 1>(a, n) y = Conv(p, v) z = Conv(q, v)"
-    constants = {"w": (32, 24, 1, 1), "v": (5, 16, 1, 1)}
-    proto = model(body, "float[1,24,6,5] x", "y, z", {**constants, "n": np.array([16, 16])})
-    onnx.save(proto, tmp_path / "model.onnx")
-    found = sites.sites(tmp_path / "model.onnx", {"x": (1, 24, 6, 5)})
-    split = next(site for site in found if site.name.startswith("split"))
-    assert {node.op_type for node in split.model.graph.node} == {"Conv", "Relu", "Split"}
-    assert count(split.model).macs == count(tmp_path / "model.onnx").macs
-    forms = [[node.op_type for node in form.graph.node] for form in sites.forms(split)]
-    assert sorted(form.count("Split") for form in forms) == [0, 1]

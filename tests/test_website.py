@@ -37,6 +37,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return module
 
 
+def test_the_table_of_laws_is_that_of_their_rows() -> None:
+    laws = script("laws")
+    page = laws.PAGE.read_text(encoding="utf-8")
+    assert laws.written(page) == page, "`make format` writes it anew"
+
+
 def test_all_pages_can_be_reached(site: ModuleType) -> None:
     pages = {site.place(path) for path in (ROOT / "docs").glob("*.md")}
     assert {path.as_posix() for path in pages} <= set(NAVIGATION)

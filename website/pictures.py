@@ -84,20 +84,23 @@ def look(browser: Browser, pages: dict[str, Path]) -> None:
             for name, path in pages.items():
                 with opened(browser, path, width, scheme) as page:
                     for number, section in enumerate(page.locator("main section").all(), 1):
-                        photograph(page, section, SEEN / f"{name}-{number:02}-{width}-{scheme}.png")
+                        path = SEEN / f"{name}-{number:02}-{width}-{scheme}.png"
+                        photograph(page, section, path, width)  # a table may be wider than its text
 
 
-def photograph(page: Page, part: Locator, path: Path) -> None:
-    """A part of a page, with a margin."""
+def photograph(page: Page, part: Locator, path: Path, width: int = 0) -> None:
+    """A part of a page, with a margin; or as wide as the page, whose width is given."""
     part.scroll_into_view_if_needed()
     page.wait_for_timeout(300)  # what is drawn when it is first seen
     box = part.evaluate(
         "e => { const r = e.getBoundingClientRect();"
         " return [r.x + scrollX, r.y + scrollY, r.width, r.height]; }"
     )
-    x, y, width, height = box
+    x, y, wide, high = box
     left, top = max(x - MARGIN, 0), max(y - MARGIN, 0)
-    size = {"width": x + width + MARGIN - left, "height": y + height + MARGIN - top}
+    size = {"width": x + wide + MARGIN - left, "height": y + high + MARGIN - top}
+    if width:
+        left, size["width"] = 0, width
     page.screenshot(path=path, full_page=True, clip={"x": left, "y": top, **size})
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from onebyone.algebra.laws import LAWS
 from onebyone.crash_guard import guarded, said_all, unbroken
 from onebyone.errors import CheckFailed, OnebyoneError, UsageError
 from onebyone.options import shapes_given, size_given
@@ -142,7 +143,8 @@ def count(
 @_model
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write the result.")
 @click.option("--dry-run", is_flag=True, help="Optimise, verify and report; write nothing.")
-@click.option("--only", multiple=True, metavar="LAW", help="Use only this law. Repeatable.")
+@click.option("--only", multiple=True, metavar="LAW",
+              help=f"Use only this law: {', '.join(sorted(LAWS))}. Repeatable.")  # fmt: skip
 @click.option("--without", multiple=True, metavar="LAW", help="Use all but this law. Repeatable.")
 @_shape
 @_data
@@ -180,7 +182,6 @@ def optimize(
 ) -> None:
     """Rewrite MODEL into an equal, cheaper model, prove it equal, and write it to OUTPUT.
 
-    LAW is one of affine, commute, compose, demand, linear, permute, prune, rank, split, sum.
     OUTPUT may be MODEL itself. A result whose certificate fails is not written.
     """
     if output is None and not dry_run:

@@ -277,8 +277,8 @@ def test_the_same_numbers_in_the_words_of_opset_11(case: Case) -> None:
 def test_what_means_something_else_stays(case: Case) -> None:
     for opset in case.opsets():
         proto = case.proto(opset)
-        model, (_, reason) = modern(proto)
-        assert reason.startswith(f"opset {opset}: {case.op} ")
+        model, (_, refusal) = modern(proto)
+        assert refusal.reason.startswith(f"opset {opset}: {case.op} ")
         assert to_proto(model).graph.node == proto.graph.node
         assert model.opset_imports[""] == opset
 
@@ -312,8 +312,8 @@ def test_every_operator_that_changed_is_among_them() -> None:
 def test_a_scan_for_each_batch_stays() -> None:
     proto = Case("Scan", {"body": step(), "num_scan_inputs": 1}, x=draw(3, 5, 7)).proto(8)
     proto.graph.node[0].input[:] = ["", "x", "x"]
-    _, (_, reason) = modern(proto)
-    assert reason.startswith("opset 8: Scan ")
+    _, (_, refusal) = modern(proto)
+    assert refusal.reason.startswith("opset 8: Scan ")
 
 
 @pytest.mark.parametrize("case", [*KEPT, *LEFT], ids=str)

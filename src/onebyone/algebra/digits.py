@@ -73,11 +73,13 @@ def exact_rows(weight: Array) -> Array:
     [True, True, False, False]
     """
     rows = weight.reshape(len(weight), prod(weight.shape[1:]))
-    # Trained weights have all their bits, so that the first few tell of most rows.
-    used = np.count_nonzero(rows, axis=1)
-    few = np.array(few_bits(rows[:, :_SEEN]).all(axis=1))
-    few[few] = few_bits(rows[few]).all(axis=1)
-    return np.asarray((used > 0) & ((used == 1) | few))
+    # Trained weights have all their bits, so that the first few numbers tell of most rows.
+    start = rows[:, :_SEEN]
+    found = np.asarray(few_bits(start).all(axis=1) | (np.count_nonzero(start, axis=1) < 2))
+    rest = rows[found]
+    used = np.count_nonzero(rest, axis=1)
+    found[found] = (used > 0) & ((used == 1) | few_bits(rest).all(axis=1))
+    return found
 
 
 def stencil(weight: Array, padded: bool = False) -> float:

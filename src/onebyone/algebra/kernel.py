@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import Shift
 from onebyone.algebra.weights import (
@@ -141,10 +142,7 @@ class Kernel:
         if M.ndim == 2 and self.groups > 1:
             return grouped_refusal(self.groups)
         if b is not None and np.any(b) and self.padded:
-            return Refusal(
-                law_of(M),
-                f"zero padding comes after the bias, so the border would see it: pads {self.pads}",
-            )
+            return refused(law_of(M), "border", pads=self.pads)
         return replace(self, weight=self._weight_after(wide(M)), bias=self._bias_after(b))
 
     def _weight_after(self, M: Array) -> Array:
@@ -172,10 +170,10 @@ class Kernel:
         """
         large, small = sorted((self, other), key=lambda k: k.weight.size, reverse=True)
         if (large.channels, large.groups) != (small.channels, small.groups):
-            return Refusal("sum", f"{large} and {small} differ in channels or groups")
+            return refused("sum", "channels", large=large, small=small)
         places = [_placed(*pair) for pair in zip(large.windows, small.windows, strict=True)]
         if not all(places):
-            return Refusal("sum", f"{large} and {small} read different positions")
+            return refused("sum", "positions", large=large, small=small)
         # On these taps, and only there, both kernels see the same positions of x.
         weight = wide(large.weight).copy()
         weight[np.ix_(*map(range, weight.shape[:2]), *places)] += wide(small.weight)

@@ -1,15 +1,22 @@
-"""The laws by name: what the report, the documentation and `--only`/`--without` speak of.
+"""The laws, one row each: what is printed, linked, refused and run is read from here.
 
-A law is a row: its name, the equation that is printed, and the side conditions under which it
-holds. The functions that carry the laws out live beside their mathematics: `channel` (compose, sum,
-split), `word` (commute), `kernel` and `transposed` (affine), `layout` (linear).
+A row says what a law equates, when that holds, in which words it is refused where it does not hold,
+and where it is carried out. The mathematics stands beside: `channel` (compose, sum, split), `word`
+(commute), `kernel` and `transposed` (affine), `layout` (linear), `rank`.
+
+The rows stand as the documentation explains them, the plainest law first. The optimizer goes from
+the last row to the first: what leaves something out comes before what moves the rest, and the
+products, which gain by all others, come last.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-__all__ = ["LAWS", "Law", "named"]
+from onebyone.algebra.refusal import Refusal
+
+__all__ = ["LAWS", "QUANTISED", "Law", "named", "refused"]
 
 
 @dataclass(frozen=True)
@@ -17,16 +24,51 @@ class Law:
     """One law.
 
     Args:
-        name: one word.
+        name: one word; `--only`, `--without`, the JSON and the report call it so.
         equation: as printed.
         covers: where it is used.
-        conditions: when it holds; each is a refusal when it does not.
+        conditions: when it holds.
+        refusals: the ways in which it is refused: a short name, and the sentence that the report
+            tells, with the words that are filled in.
+        realised: empty for a law by which regions are planned (`optimize/regions/search.py`); else
+            the pass that carries it out, as "module:function" inside `optimize/`.
+        near_misses: in the same form, what reads off a graph where the pass was refused; empty
+            where there is nothing to tell, or `optimize/refusals.py` does.
     """
 
     name: str
     equation: str
     covers: str
     conditions: str
+    refusals: Mapping[str, str] = field(default_factory=dict)
+    realised: str = ""
+    near_misses: str = ""
+
+    @property
+    def section(self) -> str:
+        """Its section in the documentation, as a link from `docs/`.
+
+        >>> named("sum").section
+        'algebra.md#sum'
+        """
+        return f"algebra.md#{self.name}"
+
+
+QUANTISED = "quantised regions are left untouched"
+
+# A channel map that enters a kernel, by either law: it is affine if it is a diagonal, else compose.
+_INTO_KERNELS = {
+    "border": "zero padding comes after the bias, so the border would see it: pads {pads}",
+    "padding": "zero padding does not commute with a shift",
+    "stamp": "a transposed convolution stamps a constant as often as a position is hit",
+    "stamped bias": "a transposed convolution stamps the bias a different number of times per "
+    "position",
+}
+
+
+def _cancels(why: str) -> str:
+    """The sentence of a fold that could lose digits."""
+    return f"what cancels keeps its order, {why}: {{lost}}, the limit is {{limit:g}}"
 
 
 LAWS: dict[str, Law] = {
@@ -35,38 +77,94 @@ LAWS: dict[str, Law] = {
         Law(
             "compose",
             "W₂(W₁x + b₁) + b₂ = (W₂W₁)x + (W₂b₁ + b₂)",
-            "chains of 1×1s and linear layers, in matrix-chain order; K×K then 1×1",
+            "chains of 1×1s and linear layers, factored where that is cheaper; a 1×1 before or "
+            "behind a K×K",
             "nothing nonlinear between; r(a + b) < ab stays factored",
+            {
+                **_INTO_KERNELS,
+                "nonlinear": "{operator} is nonlinear: it does not commute with a channel map",
+                "factored": "it stays factored: r(a + b) < ab",
+                "kernel": "a K×K and its neighbour cost less apart",
+                "shared": "the result of {operator} has other consumers",
+                "not constant": "its {part} is no constant: computed at run time, overridable, or "
+                "not finite",
+                "rows": "its bias differs from row to row",
+                "groups": "a dense channel map would fill the zero blocks of {groups} groups",
+                "stencil": _cancels("products of weights that subtract exactly round"),
+                "overflow": "a composed weight overflows {numbers}",
+                "codes": "a product of {numbers} codes, on which {engine} stumbles",
+                "no engine": "a 1×1 convolution of {numbers}, which {engine} has not",
+                # What no law touches is told of this one, the first that is looked for.
+                "quantised": f"{{operator}}: {QUANTISED}",
+                "subgraph": "{operator}: subgraphs are left untouched",
+                "old": "{version}: {form}; the model stays as it is: export it with {oldest} or "
+                "newer",
+            },
         ),
         Law(
-            "affine",
-            "W(diag(s)x + t) = (W diag(s))x + Wt,  diag(s)(Wx + b) = (diag(s)W)x + s∘b",
-            "batch normalisation, LayerScale, per-channel Mul, Add, Sub, Div",
-            "before a zero-padded K×K only a scale: the border sees 0 and not t",
+            "commute",
+            "W S x = S W x",
+            "a 1×1 around averages, resizes, strides, crops, flips, padding and repeats",
+            "a bias passes S only where S 1 = 1: not zero padding, not counted padding, not "
+            "extrapolation",
+            {
+                "constants": "{operator} does not keep constants, so no bias passes it",
+                "maximum": "{operator} is not linear: the largest of sums is no sum of largest",
+                "joins": "{operator} joins positions and ends the region",
+                "channels": "{operator} acts on channels, not on positions",
+                "price": "it does not pay to move a channel map past {operator}",
+                # Of an operator that is no space map with these attributes or operands.
+                "late": "the {operand} of the {operator} are computed at run time",
+                "mode": "{kind} mode {mode!r} is not in {standard}",
+                "excluded": "exclude_outside leaves a nearest resize undefined at the border",
+                "extrapolated": "the resize extrapolates with a value that is not zero",
+                "window": "its window is larger than the padded input",
+                "lists": "the lists of the {operator} do not fit each other",
+                "indices": "indices of rank {rank} add axes",
+                "axes": "it adds axes",
+                "cropped": "padding by copies that also crops the other end",
+                "filled": "padding with a value that is not zero",
+                "rank": "the rank of its {value} is unknown",
+            },
         ),
         Law(
             "split",
             "W[x₁; x₂] = W₁x₁ + W₂x₂",
             "a 1×1 over a concat",
             "when it pays together with what it opens",
-        ),
-        Law(
-            "commute",
-            "W S x = S W x",
-            "pooling by averages, resizing, striding, cropping, flipping, padding, repeating",
-            "a bias passes S only where S 1 = 1: not zero padding, not counted padding, not "
-            "extrapolation",
+            {"price": "it does not pay: the pieces and their sum would cost more"},
         ),
         Law(
             "sum",
             "W₁x + W₂x = (W₁ + W₂)x",
-            "parallel branches, W + BA, the identity branch (W = I)",
+            "parallel branches, LoRA (W + BA), the identity branch (W = I)",
             "the branches see the same positions of the same x",
+            {
+                "channels": "{large} and {small} differ in channels or groups",
+                "positions": "{large} and {small} read different positions",
+                "difference": _cancels("a difference is exact and that of maps rounds"),
+            },
+        ),
+        Law(
+            "affine",
+            "W(diag(s)x + t) = (W diag(s))x + Wt,  diag(s)(Wx + b) = (diag(s)W)x + s∘b",
+            "batch normalisation, LayerScale, factors and shifts of single channels",
+            "before a zero-padded K×K only a scale: the border sees 0 and not t",
+            {
+                **_INTO_KERNELS,
+                "training": "the batch normalisation is in training mode",
+                "fused": "engines fuse this GELU or normalisation as it is written",
+                "copy": "others read the weight, and a copy of it saves no multiply-accumulate",
+                "absorbed": "adding a shift this large rounds what it is added to: it takes "
+                "{bits:.1f} bits, more than half of them",
+                "folded": _cancels("a shift folded into what reads it rounds"),
+                "rescaled": _cancels("what a shift leaves is divided by its own size later"),
+            },
         ),
         Law(
             "linear",
             "x ↦ Wx on tokens = 1×1 on maps,  V⁻¹V = 1",
-            "MatMul and Gemm on the channel axis in any layout; views that cancel",
+            "linear layers in any layout; views that cancel",
             "the views leave the channel axis whole",
         ),
         Law(
@@ -74,24 +172,46 @@ LAWS: dict[str, Law] = {
             "W = BA,  A: (r, C_in), B: (C_out, r)",
             "1×1s and linear layers whose outputs are combinations of r of them",
             "W is numerically of rank r, at rounding level; r(a + b) < ab",
+            realised="maps.factor:factor_maps",
         ),
         Law(
             "permute",
             "W(Px) = (WP)x,  P(Wx) = (PW)x,  f(Px) = P f(x)",
-            "channel shuffles, Gather, Slice and Split on channels, into the weights around them",
+            "shuffles, cuts and picks of channels, into the weights around them",
             "P a permutation or selection; what is elementwise or depthwise is permuted along",
+            {"order": "others count on the order of these channels, or on two orders"},
+            realised="channels.relabel:relabel",
+            near_misses="channels.moves:near_misses",
         ),
         Law(
             "prune",
             "W[x; k] = W₁x + W₂k,  W[x; z] = W₁x where W₂ = 0",
             "zero rows, zero columns and constant channels of pruned networks",
             "all that adds to or scales the channel goes too; no padding after a constant k ≠ 0",
+            {
+                "rows": "{count} rows of zeros stay: they fill up a width, or others add to, pad "
+                "or need them",
+                "columns": "{count} columns of zeros stay: they fill up a width, or others read "
+                "what they meet",
+            },
+            realised="channels.prune:prune",
+            near_misses="channels.prune:near_misses",
         ),
         Law(
             "demand",
             "S f(x, y) = f(Sx, Sy),  S Kₛx = K₍gs₎x",
-            "strided 1×1s, crops, picks: what computes the positions they skip, back to K×Ks",
+            "what computes the positions that strided 1×1s, crops and picks (a class token) skip",
             "no reader needs them; f position by position; strides: sizes rounded down",
+            {
+                "price": "to select on the way costs more than is saved",
+                "read": "the result of {operator} is read at other positions too",
+                "joins": "{operator} joins positions along this axis",
+                "rounds": "{operator} rounds its sizes up, or pads by itself",
+                "free": "the size of this axis is free, and {operator} hangs on it",
+                "several": "{operator} does more than one position at a time along this axis",
+            },
+            realised="positions.crop:crop",
+            near_misses="positions.stops:near_misses",
         ),
     )
 }
@@ -105,3 +225,17 @@ def named(name: str) -> Law:
     'W₁x + W₂x = (W₁ + W₂)x'
     """
     return LAWS[name]
+
+
+def refused(law: str, why: str, /, **words: object) -> Refusal:
+    """The refusal of a law in the words of its row: the only way in which one is made.
+
+    Args:
+        law: its name.
+        why: the short name of the sentence.
+        words: those that the sentence leaves open.
+
+    >>> print(refused("commute", "constants", operator="a zero pad"))
+    commute: a zero pad does not keep constants, so no bias passes it
+    """
+    return Refusal(law, LAWS[law].refusals[why].format(**words))

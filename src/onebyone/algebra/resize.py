@@ -9,7 +9,7 @@ where j runs over the integers, normalised to Σ = 1 with antialias, and with `e
 which also drops the j outside. Nearest rounds x(i) instead. So the rows sum to one in every mode
 but "tf_crop_and_resize", which puts zeros where x(i) leaves the input.
 
-Source of the modes and their names: the Resize of the exchange format, opsets 10 to 19; the cubic
+Source of the modes and their names: the Resize of the exchange format, versions 10 to 19; the cubic
 kernel: R. Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29
 (1981), equation 4.
 """

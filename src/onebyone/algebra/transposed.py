@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import (
     Array,
@@ -151,10 +152,7 @@ class TransposedKernel:
         if M.ndim == 2 and self.groups > 1:
             return grouped_refusal(self.groups)
         if b is not None and np.any(b) and not self.pointwise:
-            return Refusal(
-                law_of(M),
-                "a transposed convolution stamps the bias a different number of times per position",
-            )
+            return refused(law_of(M), "stamped bias")
         weight, M, bias = wide(self.weight), wide(M), self._bias_after(b)
         if M.ndim == 1:
             return replace(self, weight=along(M, weight.ndim, 0) * weight, bias=bias)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.errors import UsageError
 
@@ -112,7 +113,7 @@ def grouped_refusal(groups: int) -> Refusal:
     >>> print(grouped_refusal(4))
     compose: a dense channel map would fill the zero blocks of 4 groups
     """
-    return Refusal("compose", f"a dense channel map would fill the zero blocks of {groups} groups")
+    return refused("compose", "groups", groups=groups)
 
 
 def mapped_bias(M: Array, bias: Array | None, b: Array | None) -> Array | None:

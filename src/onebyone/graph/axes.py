@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.space import AxisMap
 from onebyone.graph.constants import constant
@@ -22,7 +23,6 @@ __all__ = [
     "pairs",
     "permutation",
     "rank",
-    "refused",
     "size",
 ]
 
@@ -71,15 +71,6 @@ class Spatial:
     def after(self, axis: int) -> int | None:
         """The axis of the output that axis `axis` of the input becomes; None if it is mapped."""
         return None if axis in self.maps else axis - sum(k < axis for k in self.vanished)
-
-
-def refused(reason: str) -> Refusal:
-    """The refusal of law "commute" for `reason`.
-
-    >>> refused("the pads are computed at run time").law
-    'commute'
-    """
-    return Refusal("commute", reason)
 
 
 def operand(node: ir.Node, index: int) -> ir.Value | None:
@@ -136,7 +127,7 @@ def late(node: ir.Node, operands: Mapping[str, int]) -> Refusal | None:
     """The refusal of the first of `operands` (name -> index) that is computed at run time."""
     for name, index in operands.items():
         if operand(node, index) is not None and numbers(node, index, name) is None:
-            return refused(f"the {name} of the {node.op_type} are computed at run time")
+            return refused("commute", "late", operand=name, operator=node.op_type)
     return None
 
 

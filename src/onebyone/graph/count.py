@@ -76,7 +76,10 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
             work[layer] = with_bias(work[layer], walk.shape(node.outputs[0]) or ())
     others = [node for node in walk.graph if node not in biases]
     reads = _reads(walk, work, biases)
-    operations = [_operation(node, walk, work.get(node), reads.get(node, [])) for node in others]
+    moved = {node: traffic(node, walk) for node in walk.graph}
+    operations = [
+        _operation(node, walk, work.get(node), reads.get(node, []), moved[node]) for node in others
+    ]
     layers, weight_bytes = layers_of(operations, _weights(reads.values()))
     return total(
         layers,
@@ -87,7 +90,7 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
         operators=_operators(others, walk, work),
         inputs=tuple(sizes.inputs.items()),
         assumed=sizes.assumed,
-        uncounted=_uncounted([node for node in others if node not in work], walk),
+        uncounted=_uncounted([node for node in others if node not in work], moved, walk),
     )
 
 
@@ -169,7 +172,7 @@ def _weight(value: ir.Value, buffer: bool) -> Weight:
 
 
 def _operation(
-    node: ir.Node, walk: Walk, work: Work | None, read: Iterable[Reading]
+    node: ir.Node, walk: Walk, work: Work | None, read: Iterable[Reading], moved: int | None
 ) -> Operation[ir.Value]:
     return Operation(
         name_of(node),
@@ -177,7 +180,7 @@ def _operation(
         walk.shape(node.outputs[0] if node.outputs else None),
         work,
         tuple(reading.weight for reading in read),
-        traffic(node, walk),
+        moved,
         scope_of(node),
     )
 
@@ -209,21 +212,19 @@ _UNKNOWN = (
     "has multiply-accumulates, but the shape of an operand or of the result is unknown, or is none "
     "that it can have"
 )
+_UNKNOWN_BYTES = "its bytes are not counted: the shape or type of an operand or result is unknown"
 
 
-def _uncounted(nodes: Collection[ir.Node], walk: Walk) -> tuple[Uncounted, ...]:
+def _uncounted(
+    nodes: Collection[ir.Node], moved: Mapping[ir.Node, int | None], walk: Walk
+) -> tuple[Uncounted, ...]:
     """What the figures leave out of `nodes`, which have no MACs that were counted.
 
     One row for each operator and reason, the most frequent first.
     """
     rows = [(node, reason) for node in nodes if (reason := _arithmetic(node, walk))]
-    found = [*rows, *_unknown_bytes(walk)]
+    found = [*rows, *((node, _UNKNOWN_BYTES) for node, size in moved.items() if size is None)]
     return gaps((operator(node), reason, name_of(node)) for node, reason in found)
-
-
-def _unknown_bytes(walk: Walk) -> list[tuple[ir.Node, str]]:
-    reason = "its bytes are not counted: the shape or type of an operand or result is unknown"
-    return [(node, reason) for node in walk.graph if traffic(node, walk) is None]
 
 
 def _arithmetic(node: ir.Node, walk: Walk) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 import onnx_ir as ir
@@ -27,19 +27,25 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Walk:
-    """A topologically sorted graph, its shapes for one choice of sizes, and its fixed values."""
+    """A topologically sorted graph, its shapes for one choice of sizes, and its fixed values.
+
+    The graph stands still while it is walked, so each shape is made a tuple of numbers once.
+    """
 
     graph: ir.Graph
     sizes: Sizes
     weights: Weights
+    _shapes: dict[ir.Value, Shape | None] = field(default_factory=dict, init=False)
 
     def shape(self, value: ir.Value | None) -> Shape | None:
         """() for an absent operand, None if unknown."""
         if value is None:
             return ()
-        if value.const_value is not None:
-            return tuple(value.const_value.shape.numpy())
-        return self.sizes.shape(value)
+        if value not in self._shapes:
+            held = value.const_value
+            found = self.sizes.shape(value) if held is None else tuple(held.shape.numpy())
+            self._shapes[value] = found
+        return self._shapes[value]
 
     def fixed(self, node: ir.Node) -> bool:
         """Whether the node computes on constants alone."""

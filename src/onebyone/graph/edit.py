@@ -16,7 +16,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -293,7 +293,7 @@ def content(array: Array) -> tuple[object, ...]:
     (True, False)
     """
     data = np.ascontiguousarray(array).tobytes()
-    return array.dtype.str, array.dtype.name, array.shape, blake2b(data, digest_size=16).digest()
+    return array.dtype.str, array.dtype.name, array.shape, sha256(data).digest()
 
 
 def _describe(value: ir.Value, dtype: ir.DataType | None, shape: Iterable[Size] | None) -> None:

@@ -9,13 +9,23 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.laws import refused
+from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
 
 __all__ = ["Exact", "Unrepresentable", "numbers", "rounded", "settle", "tensor_of"]
 
 
 class Unrepresentable(Exception):
-    """A composed weight does not fit the number type: float16 ends at 65504."""
+    """A composed weight does not fit the number type: float16 ends at 65504.
+
+    Args:
+        refusal: what the report says of it.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
 
 
 class Exact(ir.Tensor):  # type: ignore[type-arg]
@@ -51,8 +61,8 @@ def rounded(array: Array, dtype: ir.DataType) -> Array:
     """
     with np.errstate(over="ignore"):
         stored = np.asarray(array).astype(dtype.numpy())
-    if not np.isfinite(stored.astype(np.float64)).all() and np.isfinite(array).all():
-        raise Unrepresentable(f"a composed weight overflows {dtype.name.lower()}")
+    if not np.isfinite(stored).all() and np.isfinite(array).all():
+        raise Unrepresentable(refused("compose", "overflow", numbers=dtype.name.lower()))
     return stored
 
 

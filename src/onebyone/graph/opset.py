@@ -21,6 +21,8 @@ import onnx
 import onnx.shape_inference
 import onnx_ir as ir
 
+from onebyone.algebra.laws import refused
+from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
 from onebyone.graph.checks import quiet
 from onebyone.graph.constants import constant
@@ -50,7 +52,7 @@ class _Form:
 _Rule = Callable[[ir.Node], _Form | str]
 
 
-def modernise(model: ir.Model) -> tuple[str, str] | None:
+def modernise(model: ir.Model) -> tuple[str, Refusal] | None:
     """Infer shapes and, from an opset before 11, go to 11, in place; a node and why it cannot be.
 
     Its subgraphs are changed too. Functions are inlined before; those with an opset of their own
@@ -71,10 +73,9 @@ def modernise(model: ir.Model) -> tuple[str, str] | None:
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         form = _form(node, opset, model.functions)
         if isinstance(form, str):
-            text = (
-                f"opset {opset}: {form}; the model stays as it is: export it with opset 11 or newer"
-            )
-            return node.name or str(node.outputs[0].name), text
+            named = {"version": f"opset {opset}", "oldest": f"opset {OLDEST_OPSET}"}
+            why = refused("compose", "old", form=form, **named)
+            return node.name or str(node.outputs[0].name), why
         if form is not None:
             forms[node] = form
     edit = Edit(model.graph)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import SourceMap
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import Spatial, operand, rank, refused, size
+from onebyone.graph.axes import Spatial, operand, rank, size
 from onebyone.graph.constants import is_float
 from onebyone.graph.ops import Role, operator_of, role
 from onebyone.graph.ops.pooling import windows
@@ -35,7 +36,7 @@ def spatial(node: ir.Node) -> Spatial | Refusal | None:
     if reader is None or x is None or not is_float(x):
         return None
     if x.shape is None:
-        return refused("the rank of its operand is unknown")
+        return refused("commute", "rank", value="operand")
     return reader(node) if rank(node) else None
 
 

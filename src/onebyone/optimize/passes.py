@@ -1,31 +1,41 @@
 """The laws that look beyond one linear region, each a pass over the whole graph.
 
 Regions are planned by `search`; these passes move strides, drop or reorder channels and factor
-maps where the regions have nothing left to gain, so each finds products as they will be.
+maps where the regions have nothing left to gain, so each finds products as they will be. Which they
+are, and where, says the row of each law (`algebra/laws.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pkgutil import resolve_name
 
-from onebyone.optimize.channels.prune import prune
-from onebyone.optimize.channels.relabel import relabel
-from onebyone.optimize.maps.factor import factor_maps
-from onebyone.optimize.positions.crop import crop
+import onnx_ir as ir
+
+from onebyone.algebra.laws import LAWS
+from onebyone.algebra.refusal import Refusal
+from onebyone.graph.shapes import Sizes
 from onebyone.optimize.rewritten import Rewrite, Task
 
-__all__ = ["FIRST", "PASSES", "Pass"]
+__all__ = ["FIRST", "NEAR_MISSES", "PASSES", "Pass"]
 
 Pass = tuple[str, Callable[[Task], Iterator[Rewrite]]]
 """A law, and the function that carries it out, in place, telling what it did."""
 
-FIRST: tuple[Pass, ...] = (("prune", prune),)
-"""Run once, before the regions: what they leave makes regions smaller."""
+# The optimizer goes from the last row to the first.
+_ROWS = tuple(reversed(LAWS.values()))
 
-PASSES: tuple[Pass, ...] = (
-    ("demand", crop),
-    ("prune", prune),
-    ("permute", relabel),
-    ("rank", factor_maps),
+PASSES: tuple[Pass, ...] = tuple(
+    (law.name, resolve_name(f"{__package__}.{law.realised}")) for law in _ROWS if law.realised
 )
 """Run in this order, each where all before it have nothing left to do."""
+
+FIRST: tuple[Pass, ...] = tuple(row for row in PASSES if row[0] == "prune")
+"""Run once, before the regions: what they leave makes regions smaller."""
+
+NEAR_MISSES: tuple[
+    tuple[str, Callable[[ir.Graph, Sizes], Iterator[tuple[ir.Node, Refusal]]]], ...
+] = tuple(
+    (law.name, resolve_name(f"{__package__}.{law.near_misses}")) for law in _ROWS if law.near_misses
+)
+"""A law, and the function that reads off a graph at which nodes it was refused, and why."""

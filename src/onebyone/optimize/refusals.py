@@ -1,18 +1,21 @@
 """Refusals: the laws that nearly apply to a graph, and the side condition that each one fails.
 
 Read off the graph as it is in the end: for every channel map, the node before it is looked at, and
-where a law would have taken that node too, the reason why it did not is told.
+where a law would have taken that node too, the reason why it did not is told. Passes look for their
+own near misses.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 
 import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap, join_structure
+from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.graph.axes import Spatial
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
@@ -21,11 +24,9 @@ from onebyone.graph.count_walk import name_of
 from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import spatial
-from onebyone.optimize.channels.flow import flow
-from onebyone.optimize.channels.moves import moves
-from onebyone.optimize.positions.stops import Stops
+from onebyone.optimize.passes import NEAR_MISSES
 from onebyone.optimize.regions.lift import Context, is_shared, pads
-from onebyone.optimize.report import QUANTISED, RefusedLaw
+from onebyone.optimize.report import RefusedLaw
 from onebyone.optimize.sharing import is_kept
 
 __all__ = ["refusals"]
@@ -36,11 +37,13 @@ _MIXES = (Role.CHANNEL_MAP, Role.CONVOLUTION)
 def refusals(graph: ir.Graph, sizes: Sizes, laws: Collection[str]) -> list[RefusedLaw]:
     """Each near miss of a graph, in the order of its nodes."""
     context = Context.of(graph, sizes, laws)
-    stops = Stops.of(graph, sizes) if "demand" in laws else None
+    passes: dict[ir.Node, list[Refusal]] = defaultdict(list)
+    for law, look in NEAR_MISSES:
+        for node, refusal in look(graph, sizes) if law in laws else ():
+            passes[node].append(refusal)
     told: list[RefusedLaw] = []
     for node in graph:
-        stop = None if stops is None else stops.at(node)
-        for refusal in (*_of_node(node, context), *filter(None, [stop])):
+        for refusal in (*_of_node(node, context), *passes[node]):
             if refusal.law in laws:
                 name = name_of(node) or node.op_type
                 told.append(RefusedLaw(refusal.law, name, refusal.reason))
@@ -49,15 +52,14 @@ def refusals(graph: ir.Graph, sizes: Sizes, laws: Collection[str]) -> list[Refus
 
 def _of_node(node: ir.Node, context: Context) -> Iterator[Refusal]:
     if role(node) is Role.QUANTIZATION:
-        yield Refusal("compose", f"{node.op_type}: {QUANTISED}")
+        yield refused("compose", "quantised", operator=node.op_type)
         return
     if any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
            for a in node.attributes.values()):  # fmt: skip
-        yield Refusal("compose", f"{node.op_type}: subgraphs are left untouched")
+        yield refused("compose", "subgraph", operator=node.op_type)
         return
     if not node.outputs or not is_float(node.outputs[0]):
         return
-    yield from filter(None, (_zeros(node), _moves(node)))
     if role(node) in (Role.SPACE_MAP, Role.SELECTION):
         yield from _after_a_channel_map(node, context)
     if role(node) not in _MIXES:
@@ -67,33 +69,6 @@ def _of_node(node: ir.Node, context: Context) -> Iterator[Refusal]:
     if isinstance(read, Refusal):
         yield read
     yield from _with_the_node_before(node, read, context)
-
-
-def _zeros(node: ir.Node) -> Refusal | None:
-    """Why rows or columns of zeros are left in a weight."""
-    found = flow(node, 1) if role(node) is Role.CONVOLUTION or node.op_type == "Gemm" else None
-    if found is None or found.mix is None:
-        return None
-    rows, columns = (int((~read).sum()) for read in found.mix.lines)
-    if rows and not node.outputs[0].is_graph_output():
-        return Refusal(
-            "prune",
-            f"{rows} rows of zeros stay: they fill up a width, or others add to, pad or need them",
-        )
-    if columns and found.mix.operand.producer() is not None:
-        return Refusal(
-            "prune",
-            f"{columns} columns of zeros stay: they fill up a width, or others read what they meet",
-        )
-    return None
-
-
-def _moves(node: ir.Node) -> Refusal | None:
-    """Why channels are still moved about at run time."""
-    left = [move for move in moves(node, {}) if move.scatters]
-    if not left:
-        return None
-    return Refusal("permute", "others count on the order of these channels, or on two orders")
 
 
 def _after_a_channel_map(node: ir.Node, context: Context) -> Iterator[Refusal]:
@@ -133,7 +108,7 @@ def _growth(node: ir.Node, context: Context) -> int:
 
 
 def _keeps_no_constants(node: ir.Node) -> Refusal:
-    return Refusal("commute", f"{node.op_type} does not keep constants, so no bias passes it")
+    return refused("commute", "constants", operator=node.op_type)
 
 
 def _with_the_node_before(
@@ -149,7 +124,7 @@ def _with_the_node_before(
     if node in context.fused or before in context.fused:
         yield from pair.fused()
     elif read is not None or role(node) is Role.CONVOLUTION:
-        yield from pair.refused(1 if axis is None else axis)
+        yield from pair.apart(1 if axis is None else axis)
 
 
 @dataclass(frozen=True)
@@ -176,10 +151,9 @@ class _Pair:
     def fused(self) -> Iterator[Refusal]:
         """A map of a spelling that is fused whole, if it could go into its neighbour."""
         if self.outer is not None and self.inner is not None and not self.is_shared:
-            reason = "engines fuse this GELU or normalisation as it is written"
-            yield Refusal("affine", reason)
+            yield refused("affine", "fused")
 
-    def refused(self, axis: int) -> Iterator[Refusal]:
+    def apart(self, axis: int) -> Iterator[Refusal]:
         """Why the node, a map on `axis` of what `before` gives, stays apart from it."""
         kind, what = role(self.before), self.before.op_type
         pointwise = self.outer is not None
@@ -188,10 +162,9 @@ class _Pair:
         elif not pointwise:
             return
         elif kind in (Role.ELEMENTWISE, Role.NORMALIZATION):
-            yield Refusal("compose", f"{what} is nonlinear: it does not commute with a channel map")
+            yield refused("compose", "nonlinear", operator=what)
         elif what == "MaxPool":
-            reason = "MaxPool is not linear: the largest of sums is no sum of largest"
-            yield Refusal("commute", reason)
+            yield refused("commute", "maximum", operator=what)
         elif kind in (Role.SPACE_MAP, Role.SELECTION):
             yield from self._space(axis)
         elif kind is Role.CONCAT:
@@ -201,8 +174,8 @@ class _Pair:
         shape = self.before.outputs[0].shape
         rank = 1 if shape is None else shape.rank()
         if self.before.attributes.get_int("axis", 0) % rank != axis:
-            return Refusal("commute", "Concat joins positions and ends the region")
-        return Refusal("split", "it does not pay: the pieces and their sum would cost more")
+            return refused("commute", "joins", operator=self.before.op_type)
+        return refused("split", "price")
 
     def _space(self, axis: int) -> Iterator[Refusal]:
         found, what = spatial(self.before), self.before.op_type
@@ -211,11 +184,11 @@ class _Pair:
         elif not isinstance(found, Spatial):
             return
         elif found.reads(axis) in found.maps:
-            yield Refusal("commute", f"{what} acts on channels, not on positions")
+            yield refused("commute", "channels", operator=what)
         elif self._is_biased and not found.preserves_constants and self._enlarges:
             yield _keeps_no_constants(self.before)
         else:
-            yield Refusal("commute", f"it does not pay to move a channel map past {what}")
+            yield refused("commute", "price", operator=what)
 
     @property
     def _is_biased(self) -> bool:
@@ -233,24 +206,23 @@ class _Pair:
         diagonal = self.inner is not None and self.inner.map.is_diagonal
         copied = self._copied()
         if diagonal and self.inner is not None and self.inner.map.bias is not None:
-            yield from filter(None, [_stops_shift(self.node)])
+            yield from _stops_shift("affine", self.node)
         if copied is not None:
             yield copied
         if diagonal or (self.outer is not None and self.outer.map.is_diagonal):
             return
         if self._is_larger:
-            yield Refusal("compose", self._stays_apart)
+            yield self._larger()
         elif self.is_shared:
-            yield Refusal("compose", f"the result of {self.before.op_type} has other consumers")
+            yield refused("compose", "shared", operator=self.before.op_type)
         elif self.outer is None and self.inner is not None and self.inner.map.bias is not None:
-            stopped = _stops_shift(self.node)
-            yield from () if stopped is None else (replace(stopped, law="compose"),)
+            yield from _stops_shift("compose", self.node)
 
-    @property
-    def _stays_apart(self) -> str:
+    def _larger(self) -> Refusal:
+        """That the product is larger than its factors."""
         if self.outer is not None and self.inner is not None:
-            return "it stays factored: r(a + b) < ab"
-        return "a K×K and its neighbour cost less apart"
+            return refused("compose", "factored")
+        return refused("compose", "kernel")
 
     @property
     def _is_larger(self) -> bool:
@@ -276,8 +248,7 @@ class _Pair:
             return None
         if self.is_shared or not is_kept(weight, [node]):
             return None
-        reason = "others read the weight, and a copy of it saves no multiply-accumulate"
-        return Refusal("affine", reason)
+        return refused("affine", "copy")
 
 
 def _composed(kernel: ir.Node, f: ChannelMap, context: Context, *, outside: bool) -> bool:
@@ -295,11 +266,9 @@ def _composed(kernel: ir.Node, f: ChannelMap, context: Context, *, outside: bool
     return bool(prod(ends) * prod(weight.shape[2:]) * at > apart)
 
 
-def _stops_shift(node: ir.Node) -> Refusal | None:
-    """Why no shift goes into the bias of a convolution behind it."""
+def _stops_shift(law: str, node: ir.Node) -> Iterator[Refusal]:
+    """Why no shift goes into the bias of a convolution behind it, by either law."""
     if node.op_type == "ConvTranspose":
-        reason = "a transposed convolution stamps a constant as often as a position is hit"
-        return Refusal("affine", reason)
-    if pads(node):
-        return Refusal("affine", "zero padding does not commute with a shift")
-    return None
+        yield refused(law, "stamp")
+    elif pads(node):
+        yield refused(law, "padding")

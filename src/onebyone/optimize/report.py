@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from onebyone.algebra.laws import LAWS
+from onebyone.algebra.laws import LAWS, QUANTISED
 from onebyone.cost.profile import DEFAULT, ORIGIN, Profile
 from onebyone.counting.value import Count
 from onebyone.optimize.outline import Outline
@@ -15,11 +15,7 @@ from onebyone.shown import Shown
 if TYPE_CHECKING:
     from onebyone.verify.verify import Certificate
 
-__all__ = ["QUANTISED", "AppliedLaw", "RefusedLaw", "Region", "Report", "Side"]
-
-
-QUANTISED = "quantised regions are left untouched"
-"""What a refusal says of a quantised operator."""
+__all__ = ["AppliedLaw", "RefusedLaw", "Region", "Report", "Side"]
 
 
 @dataclass(frozen=True)

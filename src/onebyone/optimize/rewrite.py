@@ -67,23 +67,30 @@ def rewrite(
     ledger = Ledger(model.graph, sizes, proves=False) if ledger is None else ledger
     settled, task = partial(_settled, model.graph, ledger), Task(model, sizes, profile, lost_bits)
     settled([])
+    idle = set[str]()  # the laws that find nothing in the graph as it stands
     for law, run in FIRST:
-        if law in laws:
-            done += settled(run(task))
+        if law in laws and (changed := list(run(task))):
+            done += settled(changed)
+            idle.clear()
+            task = replace(task)
+        else:
+            idle.add(law)
     for round_number in range(MAX_ROUNDS):
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)
-        context = Context.of(model.graph, sizes, laws, lost_bits)
+        context = Context.of(model.graph, sizes, laws, lost_bits, task.axes)
         refused.clear()  # what was unrepresentable may have become another region since
         changed = list(_round(model, context, Pricer(profile), refused))
         for law, run in PASSES:
-            if not changed and law in laws:
+            if not changed and law in laws and law not in idle:
                 changed = list(run(task))
-        done += settled(changed)
-        if not changed and not (done and _simplified(model, gone)):
-            break
         if not changed:
+            break
+        done += settled(changed)
+        if _simplified(model, gone):
             settled([])
+        idle.clear()
+        task = replace(task)
     settle(model.graph)
     return done, [*refused.items(), *_kept_for_digits(model.graph, context, profile)]
 
@@ -147,7 +154,7 @@ def _round(
         try:
             made = place(region.root, change.operation, edit, region.inside, context.reads)
         except Unrepresentable as error:
-            refused[name] = Refusal("compose", str(error))
+            refused[name] = error.refusal
             continue
         yield Rewrite(
             name,

@@ -6,12 +6,15 @@ found, and how both sides look, the driver adds (`optimize.rewrite`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import onnx_ir as ir
 
 from onebyone.algebra.digits import LOST_BITS
 from onebyone.cost.profile import Cost, Profile
+from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.outline import NOTHING, Outline
 from onebyone.verify.pieces.prove import Proof
@@ -23,7 +26,7 @@ _NOTHING = Cost()
 
 @dataclass(frozen=True)
 class Task:
-    """What a pass is given.
+    """What a pass is given. It holds for the graph as it stands: after a change there is another.
 
     Args:
         model: with shapes inferred; it is changed in place.
@@ -36,6 +39,11 @@ class Task:
     sizes: Sizes
     profile: Profile
     lost_bits: float = LOST_BITS
+
+    @cached_property
+    def axes(self) -> Mapping[ir.Value, int]:
+        """The channel axis of each value that has one, worked out once: every pass asks."""
+        return channel_axes(self.model.graph)
 
 
 @dataclass(frozen=True, eq=False)

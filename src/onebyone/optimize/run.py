@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.laws import LAWS
+from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
 from onebyone.cost.estimate import estimate
 from onebyone.cost.profile import DEFAULT, ORIGIN, Profile, load_profile, origin_of
@@ -121,7 +122,7 @@ def optimize(
     narrow = _narrow(model, sizes) if verify else None
     if old is not None:
         side = _side(model, sizes, machine)
-        report = Report(side, side, (), (RefusedLaw("compose", *old),), profile=machine)
+        report = Report(side, side, (), (_refused(*old),), profile=machine)
         if verify:
             report = replace(report, certificate=_unchanged(original, shapes, data, progress))
         return Optimized(original, replace(report, origin=origin))
@@ -230,7 +231,7 @@ def _rewritten(
     gone: Counter[str] = Counter()
     done, refused = rewrite(model, sizes, laws, machine, progress, lost_bits, ledger, gone)
     after = _side(model, sizes, machine)
-    told = [RefusedLaw(r.law, node, r.reason) for node, r in refused]
+    told = [_refused(*each) for each in refused]
     told += refusals(model.graph, sizes, laws)
     alone = _alone(done, ledger) if ledger.proves else Alone(len(done), 0)
     report = Report(
@@ -277,6 +278,10 @@ def _side(model: ir.Model, sizes: Sizes, profile: Profile) -> Side:
 def _region(step: Rewrite) -> Region:
     saved = sum(step.saved.values())
     return Region(step.root, tuple(law for law in LAWS if law in step.laws), saved, *step.sides)
+
+
+def _refused(node: str, refusal: Refusal) -> RefusedLaw:
+    return RefusedLaw(refusal.law, node, refusal.reason)
 
 
 def _applied(done: Sequence[Rewrite]) -> tuple[AppliedLaw, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap
+from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
@@ -62,6 +63,4 @@ def bias_of(node: ir.Node, index: int) -> Array | Refusal | None:
 
 def not_constant(what: str) -> Refusal:
     """The refusal of a channel map whose weight, bias or statistics no law may calculate with."""
-    return Refusal(
-        "compose", f"its {what} is no constant: computed at run time, overridable, or not finite"
-    )
+    return refused("compose", "not constant", part=what)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap
+from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.graph.constants import constant
 from onebyone.graph.ops.call import Array, Call, Kernel
@@ -133,7 +134,7 @@ def _batch_norm_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | No
     if axis != 1 or node.inputs[0] is None:
         return None
     if node.attributes.get_int("training_mode", 0) or len(node.outputs) > 1:
-        return Refusal("affine", "the batch normalisation is in training mode")
+        return refused("affine", "training")
     parameters = [constant(v) for v in node.inputs[1:5]]
     if any(p is None for p in parameters):
         return not_constant("statistics")

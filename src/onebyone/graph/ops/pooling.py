@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.laws import refused
 from onebyone.algebra.pool import AveragePool, Mean
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.space import AxisMap, apply
-from onebyone.graph.axes import Spatial, rank, refused, size
+from onebyone.graph.axes import Spatial, rank, size
 from onebyone.graph.ops.call import Array, Call, Kernel, call_of, is_floating
 from onebyone.graph.ops.row import Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import keeps_shape
@@ -126,7 +127,7 @@ def _average_pool_space(node: ir.Node) -> Spatial | Refusal:
     pools = dict(enumerate(windows(node), start=2))
     sizes = {axis: size(node.inputs[0], axis) for axis in pools}
     if any(n is not None and not pools[axis].fits(n) for axis, n in sizes.items()):
-        return refused("its window is larger than the padded input")
+        return refused("commute", "window")
     return Spatial(dict(pools))
 
 

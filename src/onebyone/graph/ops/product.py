@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap
+from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
 from onebyone.counting.einsum import einsum_work
@@ -86,7 +87,7 @@ def _gemm_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
     if bias is not None:
         bias = per_channel(bias, 2, 1, weight.shape[0])
         if bias is None:
-            return Refusal("compose", "its bias differs from row to row")
+            return refused("compose", "rows")
         bias = _times(bias, node.attributes.get_float("beta", 1.0))
     return ChannelNode(x, ChannelMap(_times(weight, node.attributes.get_float("alpha", 1.0)), bias))
 

@@ -13,11 +13,12 @@ from itertools import product
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.resize import COORDINATES, MODES, ROUNDINGS, Resize, fit
 from onebyone.algebra.space import AxisMap
 from onebyone.counting.formulas import Shape
-from onebyone.graph.axes import Spatial, computed, entries, numbers, operand, rank, refused, size
+from onebyone.graph.axes import Spatial, computed, entries, numbers, operand, rank, size
 from onebyone.graph.constants import constant
 from onebyone.graph.ops.call import Array, Call, call_of
 from onebyone.graph.ops.pooling import mapped
@@ -110,7 +111,7 @@ def _upsample_space(node: ir.Node) -> Spatial | Refusal:
     """Upsample, and Resize of opset 10: scales in an attribute or in input 1."""
     mode = node.attributes.get_string("mode", "nearest")
     if mode not in ("nearest", "linear"):
-        return refused(f"resize mode {mode!r} is not in ONNX")
+        return refused("commute", "mode", kind="resize", mode=mode, standard="ONNX")
     plain = Resize(mode, "asymmetric", rounding="simple")
     scales = node.attributes.get_floats("scales") or entries(operand(node, 1))
     maps = _by_scales(plain, list(range(rank(node))), scales)
@@ -138,12 +139,12 @@ def _attributes(node: ir.Node) -> Resize | Refusal:
     call = call_of(node, version=11)
     unknown = [call.get(name) for name, known in _NAMES.items() if call.get(name) not in known]
     if unknown:
-        return refused(f"resize mode {unknown[0]!r} is not in ONNX")
+        return refused("commute", "mode", kind="resize", mode=unknown[0], standard="ONNX")
     plain, beyond = _shared(call), call.get("extrapolation_value", 0.0)
     if plain.exclude_outside and plain.mode == "nearest":
-        return refused("exclude_outside leaves a nearest resize undefined at the border")
+        return refused("commute", "excluded")
     if plain.coordinates == "tf_crop_and_resize" and beyond != 0:
-        return refused("the resize extrapolates with a value that is not zero")
+        return refused("commute", "extrapolated")
     return plain
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast, get_args
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import Expand, Pad, PadMode, Select, Slice, Tile
 from onebyone.graph.axes import (
@@ -19,7 +20,6 @@ from onebyone.graph.axes import (
     numbers,
     pairs,
     rank,
-    refused,
     size,
 )
 from onebyone.graph.constants import constant
@@ -84,7 +84,7 @@ def _slice_space(node: ir.Node) -> Spatial | Refusal:
     found = cuts(node)
     if found is None:
         computed_late = late(node, {"starts": 1, "ends": 2, "axes": 3, "steps": 4})
-        return computed_late or refused("the lists of the Slice do not fit each other")
+        return computed_late or refused("commute", "lists", operator=node.op_type)
     every = {axis: _bounds(*cut) for axis, cut in found.items()}
     return Spatial({axis: cut for axis, cut in every.items() if cut != Slice(0, None, 1)})
 
@@ -117,9 +117,9 @@ def _takes_all(node: ir.Node) -> bool:
 def _gather_space(node: ir.Node) -> Spatial | Refusal:
     indices = constant(node.inputs[1])
     if indices is None:
-        return refused("the indices of the Gather are computed at run time")
+        return refused("commute", "late", operand="indices", operator=node.op_type)
     if indices.ndim > 1:
-        return refused(f"indices of rank {indices.ndim} add axes")
+        return refused("commute", "indices", rank=indices.ndim)
     axis = node.attributes.get_int("axis", 0) % rank(node)
     picked = Select(tuple(int(i) for i in indices.ravel()))
     return Spatial({axis: picked}, () if indices.ndim else (axis,))
@@ -173,7 +173,7 @@ def _pad(
 def _pad_space(node: ir.Node) -> Spatial | Refusal:
     mode = node.attributes.get_string("mode", "constant")
     if mode not in get_args(PadMode):
-        return refused(f"pad mode {mode!r} is not in ONNX")
+        return refused("commute", "mode", kind="pad", mode=mode, standard="ONNX")
     ends = pairs(integers(node, 1, "pads") or [])
     axes = integers(node, 3, "axes") or range(rank(node))
     pads = {
@@ -187,10 +187,10 @@ def _pad_space(node: ir.Node) -> Spatial | Refusal:
 def _filled(node: ir.Node, pads: Mapping[int, Pad]) -> Spatial | Refusal:
     """The map of `pads`, unless what it fills in is not a linear function of the input."""
     if any(p.mode != "constant" and p.before * p.after < 0 for p in pads.values()):
-        return refused("padding by copies that also crops the other end")
+        return refused("commute", "cropped")
     value = numbers(node, 2, "value") or [0]
     if any(value) and not all(p.is_selection for p in pads.values()):
-        return refused("padding with a value that is not zero")
+        return refused("commute", "filled")
     return Spatial(pads)
 
 
@@ -216,8 +216,10 @@ def _tile(call: Call, x: Array, repeats: Array) -> Array:
 def _expand_space(node: ir.Node) -> Spatial | Refusal:
     shape = node.inputs[1]
     asked = entries(shape)
-    if asked is None or len(asked) > rank(node):
-        return refused("the rank of its result is unknown" if asked is None else "it adds axes")
+    if asked is None:
+        return refused("commute", "rank", value="result")
+    if len(asked) > rank(node):
+        return refused("commute", "axes")
     every = enumerate(asked, start=rank(node) - len(asked))
     maps = {k: Expand(_whole(n)) for k, n in every if n != 1 and size(node.inputs[0], k) in _ONE}
     return Spatial(maps, (), computed(shape))

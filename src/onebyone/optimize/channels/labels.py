@@ -5,7 +5,7 @@ y[o] = x_{k(o)}[c(o)]          through all moves, down to the values that no mov
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,13 +13,12 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
-from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.ops import Role, role
 from onebyone.optimize.channels.flow import flow
 from onebyone.optimize.channels.links import Flow, channels_of
 from onebyone.optimize.channels.moves import Move, moves
 
-__all__ = ["Labels", "labels_of"]
+__all__ = ["Labels", "labels_of", "with_flows"]
 
 
 @dataclass(eq=False)
@@ -80,9 +79,9 @@ class Labels:
         self.group[self.of(a)] = self.of(b)
 
 
-def labels_of(graph: ir.Graph) -> Labels:
-    """The labels of a graph with shapes inferred; it is not changed."""
-    axes = channel_axes(graph)
+def labels_of(graph: ir.Graph, known: Mapping[ir.Value, int]) -> Labels:
+    """The moves of a graph with shapes inferred and channel axes known; neither is changed."""
+    axes = dict(known)
     labels = Labels(axes, rank={node: k for k, node in enumerate(graph)})
     for node in graph:  # first those that fix an axis by themselves, so that order does not matter
         if node.op_type != "Concat":
@@ -93,11 +92,16 @@ def labels_of(graph: ir.Graph) -> Labels:
         if all(any(link.outs.size for link in move.links) for move in found):
             labels.moves.update({move.value: move for move in found})
     _note(labels.moves.values(), axes)
+    for move in labels.moves.values():
+        labels.atoms[move.value] = _atoms(move, labels)
+    return labels
+
+
+def with_flows(graph: ir.Graph, labels: Labels) -> Labels:
+    """The labels of moves, and those of what computes with what is moved."""
     for node in graph:
         if not any(value in labels.moves for value in node.outputs):
             _admit(node, labels)
-    for move in labels.moves.values():
-        labels.atoms[move.value] = _atoms(move, labels)
     return labels
 
 

@@ -14,13 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.laws import refused
+from onebyone.algebra.refusal import Refusal
 from onebyone.graph.constants import is_float
 from onebyone.graph.ops import Role, role
+from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import picked
 from onebyone.optimize.channels.links import Link
 from onebyone.optimize.channels.regroup import joined, split
 
-__all__ = ["Move", "moves"]
+__all__ = ["Move", "moves", "near_misses"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +69,13 @@ def moves(node: ir.Node, axes: Mapping[ir.Value, int]) -> Iterator[Move]:
         own = tuple(link for link in links if link.result is value)
         if own:
             yield Move(own, (node,), scatters=node.op_type == "Gather")
+
+
+def near_misses(graph: ir.Graph, sizes: Sizes) -> Iterator[tuple[ir.Node, Refusal]]:
+    """The nodes that still move channels about at run time, and why."""
+    for node in graph:
+        if any(move.scatters for move in moves(node, {})):
+            yield node, refused("permute", "order")
 
 
 def _links(node: ir.Node, axes: Mapping[ir.Value, int]) -> tuple[Link, ...]:

@@ -11,21 +11,26 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.laws import refused
+from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
 from onebyone.cost.profile import Cost
-from onebyone.graph.channel_axes import channel_axes
+from onebyone.graph.constants import is_float
 from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable, rounded
+from onebyone.graph.ops import Role, role
+from onebyone.graph.shapes import Sizes
 from onebyone.optimize.channels.copies import copies
 from onebyone.optimize.channels.dead import Dead, find
+from onebyone.optimize.channels.flow import flow
 from onebyone.optimize.channels.links import Mix
 from onebyone.optimize.channels.reindex import narrow, reindex
 from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.optimize.sharing import readers
 
-__all__ = ["prune"]
+__all__ = ["near_misses", "prune"]
 
 
 def prune(task: Task) -> Iterator[Rewrite]:
@@ -36,8 +41,8 @@ def prune(task: Task) -> Iterator[Rewrite]:
     else read no multiple of as many channels as the machine computes together (`keep`).
     """
     graph, multiple = task.model.graph, task.profile.channels
-    dead = _fitting(graph, task.model.opset_imports[""], multiple)
-    if all(kept.all() for kept in dead.kept.values()):
+    dead = _fitting(task)
+    if not _orders(dead):
         return
     before = macs(graph, task.sizes)
     changed = _carry_out(graph, dead)
@@ -63,6 +68,20 @@ def prune(task: Task) -> Iterator[Rewrite]:
     )
 
 
+def near_misses(graph: ir.Graph, sizes: Sizes) -> Iterator[tuple[ir.Node, Refusal]]:
+    """The weights in which rows or columns of zeros are left, and why."""
+    for node in graph:
+        reads = role(node) is Role.CONVOLUTION or node.op_type == "Gemm"
+        found = flow(node, 1) if reads and is_float(node.outputs[0]) else None
+        if found is None or found.mix is None:
+            continue
+        rows, columns = (int((~read).sum()) for read in found.mix.lines)
+        if rows and not node.outputs[0].is_graph_output():
+            yield node, refused("prune", "rows", count=rows)
+        elif columns and found.mix.operand.producer() is not None:
+            yield node, refused("prune", "columns", count=columns)
+
+
 def _carry_out(graph: ir.Graph, dead: Dead) -> list[ir.Node]:
     """Give every node the weights for what is left; returns those that changed."""
     edit, orders, changed = Edit(graph), _orders(dead), []
@@ -75,11 +94,13 @@ def _carry_out(graph: ir.Graph, dead: Dead) -> list[ir.Node]:
     return changed
 
 
-def _fitting(graph: ir.Graph, version: int, multiple: int) -> Dead:
+def _fitting(task: Task) -> Dead:
     """What is dead, less what no bias can be stored for, or what a weight would be copied for."""
-    axes, whole = channel_axes(graph), set[ir.Value]()
+    version, whole = task.model.opset_imports[""], set[ir.Value]()
     while True:
-        dead = find(graph, axes, version, whole, multiple)
+        dead = find(task.model.graph, task.axes, version, whole, task.profile.channels)
+        if not _orders(dead):
+            return dead
         mixes = ((node, found.mix) for node, found in dead.flows.items() if found.mix is not None)
         found = {mix.operand for node, mix in mixes if not _fits(_bias(mix, dead), node)}
         found |= _unlike(dead)

@@ -12,7 +12,7 @@ comes cheapest, and has its own weights permuted to that. Channels that nobody r
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
@@ -30,7 +30,7 @@ from onebyone.graph.ops.conversion import is_of_int8_codes
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.channels.assemble import Builder, Piece
 from onebyone.optimize.channels.copies import copies
-from onebyone.optimize.channels.labels import Labels, labels_of
+from onebyone.optimize.channels.labels import Labels, labels_of, with_flows
 from onebyone.optimize.channels.links import channels_of
 from onebyone.optimize.channels.moves import Move
 from onebyone.optimize.channels.reindex import narrow, reindex
@@ -47,7 +47,11 @@ def relabel(task: Task) -> Iterator[Rewrite]:
     costs are those of moving; the MACs saved, of channels that were selected from and nobody read.
     """
     graph, sizes, profile = task.model.graph, task.sizes, task.profile
-    labels = labels_of(graph)
+    labels = labels_of(graph, task.axes)
+    # Most networks only stack channels: then nobody needs to know what computes with them.
+    if not _reorders(labels.moves.values(), labels):
+        return
+    labels = with_flows(graph, labels)
     edit, fixed = Edit(graph), _fixed(graph, labels)
     for component in _components(labels):
         plan = _plan(component, labels, fixed)
@@ -98,7 +102,7 @@ def _sharers(labels: Labels) -> list[list[ir.Value]]:
     return list(found.values())
 
 
-def _reorders(component: Sequence[Move], labels: Labels) -> bool:
+def _reorders(component: Iterable[Move], labels: Labels) -> bool:
     """Whether a value that is read holds a source in pieces, or nobody reads some channels."""
     read: dict[int, list[Array]] = {}
     for move in component:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onebyone.algebra.laws import refused
 from onebyone.algebra.layout import divide, product
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import Slice
-from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.constants import is_float
 from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
@@ -21,10 +21,19 @@ from onebyone.optimize.positions.prices import works
 from onebyone.optimize.positions.through import through
 from onebyone.optimize.positions.windows import WINDOWS, rounds_down
 
-__all__ = ["Stops"]
+__all__ = ["Stops", "near_misses"]
 
 MAX_PASSED = 64
 """Nodes that one selection is followed back through."""
+
+
+def near_misses(graph: ir.Graph, sizes: Sizes) -> Iterator[tuple[ir.Node, Refusal]]:
+    """The selections that stay where they are, and why."""
+    stops = Stops.of(graph, sizes)
+    for node in graph:
+        stop = stops.at(node)
+        if stop is not None:
+            yield node, stop
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +53,8 @@ class Stops:
     behind: frozenset[ir.Value]
 
     @classmethod
-    def of(cls, graph: ir.Graph, sizes: Sizes) -> Stops:
-        """The stops of a graph with shapes inferred."""
+    def of(cls, graph: ir.Graph, sizes: Sizes, axes: Mapping[ir.Value, int]) -> Stops:
+        """The stops of a graph with shapes inferred, and its channel axes."""
         demand = Demand.on(graph)
         working, behind = set[ir.Node](), set[ir.Value]()
         for node in graph if demand.selectors else ():
@@ -53,7 +62,7 @@ class Stops:
                 working.add(node)
             if node in working or any(v in behind for v in node.inputs):
                 behind.update(node.outputs)
-        return cls(demand, channel_axes(graph), frozenset(working), frozenset(behind))
+        return cls(demand, axes, frozenset(working), frozenset(behind))
 
     def at(self, node: ir.Node) -> Refusal | None:
         """Why a selector did not move back; None if it is none, or there is nothing to save."""
@@ -62,12 +71,11 @@ class Stops:
             return None
         asked = self.demand.operands[node].get(0, {})
         told = (self._back(x, axis, asked[axis]) for axis in found.orders if axis in asked)
-        reason = next(filter(None, told), None)
-        return None if reason is None else Refusal("demand", reason)
+        return next(filter(None, told), None)
 
-    def _back(self, x: ir.Value, axis: int, picks: Picks) -> str | None:
+    def _back(self, x: ir.Value, axis: int, picks: Picks) -> Refusal | None:
         """Follow a selection through all that it could pass, to the first thing it could not."""
-        left, passed, stops = [(x, axis, picks)], set[ir.Node](), list[str]()
+        left, passed, stops = [(x, axis, picks)], set[ir.Node](), list[Refusal]()
         while left and len(passed) < MAX_PASSED:
             value, axis, picks = left.pop()
             node = value.producer()
@@ -81,23 +89,24 @@ class Stops:
             operands = ((node.inputs[k], own, taken) for k, (own, taken) in needs.items())
             left += [(v, own, taken) for v, own, taken in operands if v is not None]
         if passed & self.working:
-            return "to select on the way costs more than is saved"
+            return refused("demand", "price")
         return next(iter(stops), None)
 
-    def _why(self, value: ir.Value, node: ir.Node, axis: int, picks: Picks) -> Iterator[str]:
+    def _why(self, value: ir.Value, node: ir.Node, axis: int, picks: Picks) -> Iterator[Refusal]:
         """What all of a value is needed for; nothing where it is channels, or is shared out."""
         if self._is_channel(value, axis) or self._is_shared_out(value):
             return
+        what = node.op_type
         if value.is_graph_output() or (self.demand.readers_ask(node) or {}).get(axis) != picks:
-            yield f"the result of {node.op_type} is read at other positions too"
-        elif node.op_type == "Concat":
-            yield "Concat joins positions along this axis"
-        elif node.op_type in WINDOWS and not rounds_down(node):
-            yield f"{node.op_type} rounds its sizes up, or pads by itself"
+            yield refused("demand", "read", operator=what)
+        elif what == "Concat":
+            yield refused("demand", "joins", operator=what)
+        elif what in WINDOWS and not rounds_down(node):
+            yield refused("demand", "rounds", operator=what)
         elif isinstance(picks.taken, Slice) and self._hangs_on_sizes(node):
-            yield f"the size of this axis is free, and {node.op_type} hangs on it"
+            yield refused("demand", "free", operator=what)
         else:
-            yield f"{node.op_type} does more than one position at a time along this axis"
+            yield refused("demand", "several", operator=what)
 
     def _hangs_on_sizes(self, node: ir.Node) -> bool:
         """Whether a node could take a part of an axis if only its size were known."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
+from onebyone.algebra.laws import LAWS
 from onebyone.algebra.weights import Array
 from onebyone.cost.profile import pays
 from onebyone.graph.channels import weight_of
@@ -105,9 +106,9 @@ def _by_itself(region: Region, laws: Collection[str], price: Pricer) -> Change |
 
 
 def _saved(region: Region, now: Plan, best: Plan, price: Pricer) -> dict[str, int]:
-    """MACs saved, law by law: what each adds to those before it, in the order of `ORDER`."""
+    """MACs saved, law by law: what each adds to those before it, from the last row to the first."""
     saved: dict[str, int] = {}
-    used = [law for law in ORDER if law in best.laws]
+    used = [law for law in reversed(LAWS) if law in best.laws]
     macs = now.cost.macs
     for k, law in enumerate(used, 1):
         partial = Planner(price, frozenset(used[:k])).best(region.term) if k < len(used) else best
@@ -115,10 +116,6 @@ def _saved(region: Region, now: Plan, best: Plan, price: Pricer) -> dict[str, in
         saved[law] = macs - reached
         macs = reached
     return saved
-
-
-ORDER = ("linear", "affine", "sum", "split", "commute", "compose")
-"""The laws of regions, in the order in which their savings are told apart."""
 
 
 # Weights that stay shared ------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import onnx_ir as ir
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.digits import LOST_BITS, Behind, bits, exact_rows, stencil
 from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Node, Term
+from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
@@ -106,8 +107,7 @@ class Digits:
         taken = 0.0 if shift is None else bits(self.behind.condition(shift))
         if taken <= self.absorbed:
             return None
-        return Refusal("affine", f"adding a shift this large rounds what it is added to: it takes "
-                       f"{taken:.1f} bits, more than half of them")  # fmt: skip
+        return refused("affine", "absorbed", bits=taken)
 
     def _of_shift(self, shift: Array | None, channels: Array, shared: bool) -> Refusal | None:
         known = np.zeros(1) if shift is None else np.where(channels, shift, 0)
@@ -140,13 +140,13 @@ class Digits:
             return self._exceeds(inf, _SHIFT if shared else _RESCALED)
         return self._exceeds(max(map(self.behind.condition, constants), default=0.0), _SHIFT)
 
-    def _exceeds(self, condition: float, told: Refusal) -> Refusal | None:
+    def _exceeds(self, condition: float, told: tuple[str, str]) -> Refusal | None:
         lost = bits(condition)
         if lost <= self.limit:
             self.lost = max(self.lost, lost)
             return None
         how_many = f"{lost:.1f} bits could be lost" if np.isfinite(lost) else "all could be lost"
-        return Refusal(told.law, f"{told.reason}: {how_many}, the limit is {self.limit:g}")
+        return refused(*told, lost=how_many, limit=self.limit)
 
 
 _MANTISSA = {
@@ -156,16 +156,11 @@ _MANTISSA = {
     ir.DataType.DOUBLE: 53,
 }
 
-_SHIFT = Refusal("affine", "what cancels keeps its order, a shift folded into what reads it rounds")
-_RESCALED = Refusal(
-    "affine", "what cancels keeps its order, what a shift leaves is divided by its own size later"
-)
-_STENCIL = Refusal(
-    "compose", "what cancels keeps its order, products of weights that subtract exactly round"
-)
-_DIFFERENCE = Refusal(
-    "sum", "what cancels keeps its order, a difference is exact and that of maps rounds"
-)
+# What could lose digits: a law, and the sentence of its row that says so.
+_SHIFT = "affine", "folded"
+_RESCALED = "affine", "rescaled"
+_STENCIL = "compose", "stencil"
+_DIFFERENCE = "sum", "difference"
 
 
 def exact(term: Term) -> Array:

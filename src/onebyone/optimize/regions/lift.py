@@ -8,7 +8,7 @@ computing them again, so a shared value becomes a `Choice`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
 
@@ -90,6 +90,7 @@ class Context:
     Args:
         sizes: what its dimensions are taken to be.
         laws: the laws in force: without "linear", linear layers and views end a region.
+        axes: the channel axis of each value that has one.
         reads: where shapes can be read, so that reading one does not make a value shared.
         fused: nodes that engines fuse, so that they are left alone.
         islands: the transposes that engines cancel, and what lies between them.
@@ -99,6 +100,7 @@ class Context:
 
     sizes: Sizes
     laws: Collection[str]
+    axes: Mapping[ir.Value, int]
     reads: ShapeReads
     fused: frozenset[ir.Node]
     islands: Islands
@@ -107,11 +109,17 @@ class Context:
 
     @classmethod
     def of(
-        cls, graph: ir.Graph, sizes: Sizes, laws: Collection[str], lost_bits: float = LOST_BITS
+        cls,
+        graph: ir.Graph,
+        sizes: Sizes,
+        laws: Collection[str],
+        lost_bits: float = LOST_BITS,
+        axes: Mapping[ir.Value, int] | None = None,
     ) -> Context:
         """The context of a graph as it stands."""
         fused, islands = fused_by_engines(graph), Islands.of(graph)
-        return cls(sizes, laws, ShapeReads.of(graph), fused, islands, lost_bits)
+        axes = channel_axes(graph) if axes is None else axes
+        return cls(sizes, laws, axes, ShapeReads.of(graph), fused, islands, lost_bits)
 
 
 def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
@@ -121,14 +129,13 @@ def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
         graph: with shapes inferred.
         context: of the graph as it is now.
     """
-    axes = channel_axes(graph)
     inside: set[ir.Value] = set()
     for node in reversed(list(graph)):
         value = node.outputs[0]
         if value in inside:
             continue
         lifter = _Lifter(context, value)
-        axis = axes.get(value)
+        axis = context.axes.get(value)
         term = lifter.root(value, axis) if axis is not None else None
         # What a root that cannot be lifted has tried may still be lifted from further down.
         inside |= lifter.inside if term is not None else set()

@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from onebyone.algebra.laws import refused
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
@@ -130,7 +131,9 @@ class _Placer:
         else:
             operands = [self._constant(f.dense(), "weight") if held is None else held, x]
         if is_of_int8_codes(x, self.edit.graph.opset_imports.get("", 0)):
-            raise Unrepresentable("a product of int8 codes, on which ONNX Runtime stumbles")
+            raise Unrepresentable(
+                refused("compose", "codes", numbers="int8", engine="ONNX Runtime")
+            )
         product = self._node("MatMul", operands, m.after, f.out_channels)
         return self._shifted(product, m)
 
@@ -153,7 +156,9 @@ class _Placer:
         # The price is that of a convolution, which takes the bias: a product and a sum are not it.
         if m.before.rank == 3 and m.window is None and m.bias is None:
             return False
-        raise Unrepresentable("a 1×1 convolution of float64, which ONNX Runtime has not")
+        raise Unrepresentable(
+            refused("compose", "no engine", numbers="float64", engine="ONNX Runtime")
+        )
 
     def _pointwise(self, m: Mapped, x: ir.Value) -> ir.Value:
         f, axes = m.linear, m.before.rank - 2

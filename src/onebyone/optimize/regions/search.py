@@ -96,8 +96,8 @@ class Planner:
             spaces, maps = len(term.word.spaces), len(term.word.maps)
             for (i, j), plan in ((state, p) for state in inner for p in inner[state].values()):
                 if i >= spaces and j >= maps:
-                    laws = _laws([plan], *[node.law] * bool(k and node.law))
-                    _keep(table, (i - spaces, j - maps), replace(plan, laws=laws))
+                    chosen = replace(plan, laws=_laws([plan], node.law)) if k and node.law else plan
+                    _keep(table, (i - spaces, j - maps), chosen)
         return table
 
     def _offered(self, node: Choice) -> tuple[Term, ...]:

@@ -33,7 +33,7 @@ class Ledger:
     loose: list[Proved] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.last = snapshot(self.graph)
+        self.last = snapshot(self.graph, for_proofs=self.proves)
 
     def step(
         self,
@@ -43,14 +43,12 @@ class Ledger:
         rounds: bool = False,
     ) -> list[Proved]:
         """Prove what was done since the last step; the arguments are those of `prove`."""
-        now = snapshot(self.graph, self.last)
-        found = (
-            list(prove(self.last, now, self.sizes, moved, left, small, rounds))
-            if self.proves
-            else []
-        )
+        now = snapshot(self.graph, self.last, for_proofs=self.proves)
+        pieces = []
+        if self.proves:
+            pieces = list(prove(self.last, now, self.sizes, moved, left, small, rounds))
         self.last = now
-        return found
+        return pieces
 
     def proofs(
         self, pieces: Sequence[Proved], rewrites: Sequence[Collection[str]]

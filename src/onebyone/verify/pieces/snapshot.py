@@ -53,7 +53,7 @@ class Snapshot:
         places: node -> where it stands among them.
         makers: value -> the node that computes it.
         shapes: of all values that nodes compute.
-        axes: the channel axis of the values that have one.
+        axes: the channel axis of the values that have one; for proofs only.
         named: name -> the value that nodes compute under it.
         outputs: of the graph.
     """
@@ -90,7 +90,7 @@ class Snapshot:
         return {value: tuple(nodes) for value, nodes in by_value.items()}
 
 
-def snapshot(graph: ir.Graph, last: Snapshot | None = None) -> Snapshot:
+def snapshot(graph: ir.Graph, last: Snapshot | None = None, *, for_proofs: bool = True) -> Snapshot:
     """A graph as it stands; O(nodes), and nothing is copied but lists of operands.
 
     Nodes that stand as in the `last` one have the same records.
@@ -108,7 +108,7 @@ def snapshot(graph: ir.Graph, last: Snapshot | None = None) -> Snapshot:
         places,
         made,
         shapes,
-        channel_axes(graph),
+        channel_axes(graph) if for_proofs else {},
         named,
         outputs,
     )

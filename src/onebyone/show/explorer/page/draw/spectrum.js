@@ -43,7 +43,7 @@ export function spectrum() {
       ...axis,
       ...bars,
       s("line", { x1: LEFT, x2: width, y1: y, y2: y, class: "threshold" }),
-      label(all ? LEFT + 8 : width, y - 6, "below this, a zero that was rounded", all ? ON_BARS : AT_END),
+      label(all ? LEFT + 8 : width, y - 6, "below: zeros, rounded", all ? ON_BARS : AT_END),
       label(LEFT, HEIGHT + 18, "1"),
       label(width, HEIGHT + 18, String(values.length), AT_END),
       all
