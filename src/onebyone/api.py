@@ -71,6 +71,7 @@ def optimize(
     """
     from onebyone.optimize.run import optimize as optimize_onnx
 
+    # A module is exported first; from there on there is one way for both.
     if _is_torch(source, "nn.Module"):
         from onebyone.nn.to_onnx import to_onnx
 
@@ -167,6 +168,7 @@ def rank(target: np.ndarray | Any, example: Any = None, **options: Any) -> Rank:
 
 def _is_torch(target: object, name: str) -> bool:
     """Whether it is of the class torch.`name`; it cannot be while torch is not imported."""
+    # Looked up and not imported: who has a module, or a tensor, has imported PyTorch.
     found: Any = sys.modules.get("torch")
     for part in name.split("."):
         found = getattr(found, part, None)

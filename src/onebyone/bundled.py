@@ -60,6 +60,7 @@ def accuracy(maps: NDArray[np.float32], truth: HeldOut) -> float:
     >>> accuracy(np.array([[[[9, 0]], [[0, 1]]]], np.float32), one)
     1.0
     """
+    # The network gives smaller maps than the canvas: boxes are measured in its positions.
     steps = np.array(truth.canvases.shape[1:]) // maps.shape[2:]
     boxes = truth.boxes // np.tile(steps, 2).astype(np.int16)
     guesses = [

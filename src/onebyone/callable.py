@@ -22,6 +22,8 @@ def calls(package: str, module: str, name: str) -> None:
     True
     """
 
+    # Python looks for `__call__` in the class of an object, never in the object: a function that
+    # is put into a module does not make it callable.
     class Package(ModuleType):
         @property
         def __wrapped__(self) -> Callable[..., Any]:

@@ -133,7 +133,8 @@ def count(
     from onebyone.graph.count import count as count_model
 
     found = count_model(model, shapes or None)
-    found = found if depth is None else found.at_depth(depth)
+    if depth is not None:
+        found = found.at_depth(depth)
     _draw(found, page, (model,))
     emit(found, as_json)
 
@@ -187,6 +188,7 @@ def optimize(
         raise UsageError("no output given: add -o OUT.onnx, or --dry-run to write nothing")
     target = None if dry_run else writable(output, read=(data, profile))
     writable_page(page, (model, output, data, profile))
+    # Before the long imports and the work: what is wrong in a request is told at once.
     arrays = None if data is None else arrays_of(data)
     from onebyone.graph.copy import copy
     from onebyone.graph.write import write
@@ -230,17 +232,20 @@ def _next(
     report: Report, model: str, target: Path | None, shapes: Mapping[str, Sequence[int]]
 ) -> Iterator[str]:
     """The last lines of `optimize`: what was written, and what to do with it."""
-    if report.unchanged:
-        same = target is not None and target.exists() and target.samefile(model)
-        copied = f"{model} stays as it is" if same else f"{target} is {model}, byte for byte"
-        yield "nothing was written" if target is None else copied
+    if target is None:
+        yield "nothing was written"
+    elif not report.unchanged:
+        yield f"written to {target}"
+    elif target.exists() and target.samefile(model):
+        yield f"{model} stays as it is"
     else:
-        yield "nothing was written" if target is None else f"written to {target}"
+        yield f"{target} is {model}, byte for byte"
+    if not report.unchanged:
+        words = ["bench", shlex.quote(model), shlex.quote(str(target))]
+        if target is None:  # after a look at what it would do: do it
+            words = ["optimize", shlex.quote(model), "-o", "OUT.onnx"]
         options = [shape_option(name, shape) for name, shape in shapes.items()]
-        files = [shlex.quote(model), shlex.quote(str(target or "OUT.onnx"))]
-        command = "bench" if target else "optimize"
-        words = files if target else [files[0], "-o", files[1]]
-        yield f"next    {' '.join(['onebyone', command, *words, *options])}"
+        yield f"next    {' '.join(['onebyone', *words, *options])}"
     if report.quantised:
         yield "hint    quantised parts stay as they are: optimise first, then quantise"
     elif not report.unchanged:

@@ -15,6 +15,7 @@ def shapes_given(
     """`("x=1,3,224,224",)` -> `{"x": (1, 3, 224, 224)}`; a name may itself hold a `=`."""
     shapes = {}
     for text in given:
+        # From the right: names of inputs are whatever an exporter made up, sizes are not.
         name, _, sizes = text.rpartition("=")
         try:
             shape = tuple(int(size) for size in sizes.split(","))

@@ -66,6 +66,7 @@ def seen_by(views: Callable[[], Views]) -> None:
     _views = views
 
 
+# Set from outside, so that a value, which is below all views, imports none.
 def _nothing() -> Views:
     raise LookupError("nobody said where the views are: import onebyone")
 

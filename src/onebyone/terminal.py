@@ -70,6 +70,7 @@ def emit(result: _Result, as_json: bool) -> None:
 def _print(result: RenderableType) -> None:
     from rich.console import Console
 
+    # Rich would take 80 columns for a pipe, and break the lines of tables.
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
     Console(width=width, emoji=False, highlight=False).print(Clean(result))
 
@@ -95,9 +96,8 @@ def progress_bar(timed: bool = False) -> Iterator[Progress | None]:
     tasks, drawn = {}, 0.0
     console = Console(stderr=True)
     with Bars(*moving, *columns, console=console, transient=True, auto_refresh=not timed) as bars:
-        reading = bars.add_task(
-            "reading", total=None
-        )  # until the first stage: nobody knows how long
+        # Until the first stage: nobody knows how long that takes.
+        reading = bars.add_task("reading", total=None)
 
         def advance(stage: str, done: int, total: int) -> None:
             nonlocal drawn

@@ -125,9 +125,7 @@ def mapped_bias(M: Array, bias: Array | None, b: Array | None) -> Array | None:
     if bias is None:
         return b if b is None else wide(b)
     M, bias = wide(M), wide(bias)
-    if M.ndim == 1:
-        return summed(M * bias, b)
-    return summed(M @ bias, b)
+    return summed(M @ bias if M.ndim == 2 else M * bias, b)
 
 
 def through_groups(s: Array, shape: tuple[int, ...], groups: int) -> Array:

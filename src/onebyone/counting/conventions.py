@@ -130,6 +130,7 @@ _MATRICES = f"{_LAYERS}, product"
 _ALL = f"{_MATRICES}, fused attention, recurrence"
 _LEARNED_NORMS = "batch normalisation, layer normalisation, instance normalisation"
 
+# What a tool leaves out is what its authors had no rule for: nothing here is a recommendation.
 CONVENTIONS = (
     Convention("MACs", "", "MACs", "one a multiply-accumulate", _rules((Per(1), _ALL))),
     Convention("FLOPs", "", "FLOPs", "two a multiply-accumulate", _rules((Per(2), _ALL))),

@@ -41,5 +41,6 @@ def grouped(rows: Iterable[tuple[str, str, str]]) -> tuple[Uncounted, ...]:
     frequency = Counter((op, reason) for op, reason, _ in listed)
     # Backwards, so that the first of each is the one that stays.
     examples = {(op, reason): name for op, reason, name in reversed(listed)}
+    # By name where they are as frequent, so that a count prints the same each time.
     ordered = sorted(frequency, key=lambda key: (-frequency[key], key))
     return tuple(Uncounted(key[0], frequency[key], key[1], examples[key]) for key in ordered)

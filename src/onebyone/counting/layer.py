@@ -65,7 +65,9 @@ class Layer:
     def formula(self) -> str:
         """The parameters, with numbers in place of (K·K·C_in/g + 1)·C_out."""
         taps = "·".join(self._taps)
-        return f"({taps} + 1)·{self.out_channels}" if self.bias else f"{taps}·{self.out_channels}"
+        if self.bias:
+            taps = f"({taps} + 1)"
+        return f"{taps}·{self.out_channels}"
 
     @property
     def macs_formula(self) -> str:
@@ -74,6 +76,7 @@ class Layer:
     @property
     def _taps(self) -> list[str]:
         """The factors of K·K·C_in/g."""
+        # Not divided out: "/8" tells why there are fewer than C_in.
         groups = f"/{self.groups}" if self.groups > 1 else ""
         return [*map(str, self.kernel), f"{self.in_channels}{groups}"]
 
@@ -134,4 +137,6 @@ def window(kernel: Shape) -> str:
     >>> window((3, 3)), window((3,))
     ('3×3', '3-tap')
     """
-    return sizes(kernel) if len(kernel) > 1 else f"{kernel[0]}-tap"
+    if len(kernel) == 1:
+        return f"{kernel[0]}-tap"
+    return sizes(kernel)

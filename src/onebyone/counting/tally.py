@@ -86,6 +86,7 @@ def layers_of(
     layers = []
     seen: set[K] = set()
     for operation in operations:
+        # A weight that is read by several is the first one's: parameters are counted once.
         if operation.is_layer:
             layers.append(_layer(operation, weights, seen))
             seen.update(operation.reads)

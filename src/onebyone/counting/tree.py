@@ -44,15 +44,16 @@ class Branch:
         """Itself and all below, parents first, with their depths (itself: 0), down to `depth`."""
         yield 0, self
         if depth != 0:
-            below = None if depth is None else depth - 1
             for child in self.children:
-                yield from ((level + 1, branch) for level, branch in child.walk(below))
+                below = child.walk(depth and depth - 1)
+                yield from ((level + 1, branch) for level, branch in below)
 
     def to_dict(self, depth: int | None = None) -> dict[str, Any]:
         """For JSON: all fields, `children` as a list of the same, down to `depth` levels."""
-        below = None if depth is None else depth - 1
-        children = () if depth == 0 else self.children
-        return {**vars(self), "children": [child.to_dict(below) for child in children]}
+        children = []
+        if depth != 0:
+            children = [child.to_dict(depth and depth - 1) for child in self.children]
+        return {**vars(self), "children": children}
 
 
 def sums(layers: Sequence[LayerCount]) -> dict[str, Any]:

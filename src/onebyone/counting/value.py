@@ -57,7 +57,7 @@ class LayerCount:
     @property
     def path(self) -> str:
         """Where it stands in the tree of modules."""
-        return f"{self.scope}.{self.name}" if self.scope else self.name
+        return ".".join(filter(None, (self.scope, self.name)))
 
     @property
     def intensity(self) -> float | None:
@@ -163,7 +163,7 @@ class Count(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, schema 1; with the tree where names are paths."""
-        return {
+        found = {
             "schema": 1,
             "unit": "1 MAC = 2 FLOPs",
             **self.totals(),
@@ -174,41 +174,20 @@ class Count(Shown):
             "uncounted": [asdict(row) for row in self.uncounted],
             "operators": [row.to_dict() for row in self.operators],
             "conventions": [row.to_dict() for row in self.conventions()],
-            **({"tree": self.tree().to_dict(self.depth)} if self.separator else {}),
         }
+        # Names that are no paths make a tree of one level, which is the list of layers again.
+        if self.separator:
+            found["tree"] = self.tree().to_dict(self.depth)
+        return found
 
     def table(self, depth: int | None = 2) -> RenderableType:
         """Tables for people, the layers summed by module down to `depth` levels; None: all."""
         return self._drawn(tree=self.tree(), depth=depth)
 
 
-def total(
-    layers: Sequence[LayerCount],
-    *,
-    activation_bytes: int,
-    weight_bytes: int,
-    nodes: int,
-    inputs: tuple[tuple[str, Shape], ...],
-    uncounted: tuple[Uncounted, ...],
-    separator: str | None = None,
-    assumed: tuple[Assumed, ...] = (),
-    peak_activation_bytes: int | None = None,
-    operators: tuple[Operators, ...] = (),
-) -> Count:
-    """The count of a whole model: the sums over its layers, and what is not a sum of them."""
-    return Count(
-        **sums(layers),
-        activation_bytes=activation_bytes,
-        weight_bytes=weight_bytes,
-        nodes=nodes,
-        inputs=inputs,
-        layers=tuple(layers),
-        uncounted=uncounted,
-        separator=separator,
-        assumed=assumed,
-        peak_activation_bytes=peak_activation_bytes,
-        operators=operators,
-    )
+def total(layers: Sequence[LayerCount], **rest: Any) -> Count:
+    """The count of a whole model: the sums over its layers, and the fields that are no such sum."""
+    return Count(**sums(layers), layers=tuple(layers), **rest)
 
 
 def _intensity(macs: int, activations: int | None, weights: int) -> float | None:
@@ -221,4 +200,6 @@ def _separator(layers: Sequence[LayerCount]) -> str:
     if any(layer.scope for layer in layers):
         return "."
     # Exporters that write no module's path put it into the name: "/layer1/conv/Conv".
-    return "/" if any("/" in layer.name for layer in layers) else "."
+    if any("/" in layer.name for layer in layers):
+        return "/"
+    return "."

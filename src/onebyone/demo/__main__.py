@@ -39,8 +39,8 @@ _SECONDS = 1.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return 0, or after one line on stderr the exit code of the error."""
+    readable()  # before the parser, which may have to print its help
     parser = argparse.ArgumentParser(prog="python -m onebyone.demo", description=__doc__)
-    readable()
     parser.add_argument("--out", type=Path, default=Path("build/demo"), help="where to write")
     try:
         run(parser.parse_args(arguments).out)
@@ -123,6 +123,7 @@ def _comparison(truth: HeldOut, maps: tuple[Maps, Maps], times: Sequence[Sequenc
     most = float(np.abs(maps[0] - maps[1]).max())
     n, size = truth.labels.size, "×".join(map(str, truth.canvases.shape[1:]))
     table.add_row(f"accuracy on {n} held-out digits", *right, f"maps differ by at most {most:.1e}")
+    # The ratio is that of rounds, in which both ran next to each other, and not of the medians.
     first, second = (Spread.of(one).median for one in times)
     found = ratio(times[0], times[1])
     medians = [f"{1e3 * one:.2f} ms" for one in (first, second)]

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 
+from onebyone.algebra.weights import Array
 from onebyone.engines.blame import blame
 from onebyone.engines.engine import ENGINES, Engine, EngineRefuses, Run, engine, installed
 from onebyone.engines.inputs import random_inputs
@@ -26,7 +27,6 @@ from onebyone.engines.turns import take_turns
 from onebyone.engines.unoptimised import opened
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.count import tally
-from onebyone.graph.ops.call import Array
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 
@@ -126,12 +126,12 @@ def chosen_clock(name: str, threads: int) -> Callable[[], float]:
 
 
 def _subjects(paths: Sequence[Path], shapes: Shapes) -> list[_Subject]:
-    found = [_subject(path, shapes) for path in paths]
-    known = {name for subject in found for name in subject.inputs}
+    subjects = [_subject(path, shapes) for path in paths]
+    known = {name for subject in subjects for name in subject.inputs}
     unknown = sorted(set(shapes) - known)
     if unknown and all(path.suffix != ".tflite" for path in paths):
         raise UsageError(f"no input {unknown[0]!r} in any model; there are {sorted(known)}")
-    return found
+    return subjects
 
 
 def _subject(path: Path, shapes: Shapes) -> _Subject:
@@ -179,27 +179,15 @@ def _require_sizes(subject: _Subject, reasons: str) -> None:
     if subject.path.suffix == ".tflite":
         return
     model = read(subject.path)
-    try:
-        with opened(model) as run_once:
-            _run_or_blame(run_once, model, subject, reasons)
-    except UnreadableModel:
-        return
-
-
-def _run_or_blame(
-    run_once: Callable[[Mapping[str, Array]], object],
-    model: ir.Model,
-    subject: _Subject,
-    reasons: str,
-) -> None:
-    try:
-        run_once(subject.inputs)
-    except UnreadableModel as refusal:
-        wrong = UsageError(
-            f"{subject.path}: not timed: {reasons}; say --shape, with sizes it takes"
-        )
-        blame(model, wrong)  # raises where no sizes can help
-        raise wrong from refusal
+    # Where it cannot be opened, or no sizes can help, it is unreadable: the caller says so.
+    with suppress(UnreadableModel), opened(model) as run_once:
+        try:
+            run_once(subject.inputs)
+        except UnreadableModel as refusal:
+            told = f"{subject.path}: not timed: {reasons}; say --shape, with sizes it takes"
+            wrong = UsageError(told)
+            blame(model, wrong)
+            raise wrong from refusal
 
 
 # Timing -------------------------------------------------------------------------------------------

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from onebyone.algebra.weights import Array
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.checks import one_line
-from onebyone.graph.ops.call import Array
 from onebyone.graph.time_limit import TakesTooLong, time_limit
 
 __all__ = ["ENGINES", "Engine", "EngineRefuses", "Run", "engine", "installed"]

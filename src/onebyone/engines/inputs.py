@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.weights import Array
 from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line
 from onebyone.graph.dimensions import evaluated, names
-from onebyone.graph.ops.call import Array, is_floating
+from onebyone.graph.ops.call import is_floating
 from onebyone.graph.shapes import Sizes
 
 __all__ = [

@@ -32,15 +32,15 @@ from typing import Any
 import numpy as np
 import onnx
 
+from onebyone.algebra.weights import Array
 from onebyone.cost.profile import DEFAULT, Profile
-from onebyone.engines import single_operators
+from onebyone.engines import single_operators as operators
 from onebyone.engines.bench import Progress, chosen_clock
 from onebyone.engines.engine import engine
 from onebyone.engines.machine import processor, usable_cores
 from onebyone.engines.turns import take_turns
 from onebyone.errors import UsageError
 from onebyone.graph.files import replace
-from onebyone.graph.ops.call import Array
 from onebyone.shown import Shown
 
 __all__ = ["Measured", "Profiled", "profile", "save"]
@@ -232,12 +232,10 @@ def _fitted(measured: Sequence[Measured]) -> Profile:
 
 def _overhead(stand: _Stand) -> Iterator[Measured]:
     tiny = (1, 16, 4, 4)
-    seconds = stand.step(
-        single_operators.conv(tiny, 16), single_operators.conv(tiny, 16, depth=_LONG)
-    )
+    seconds = stand.step(operators.conv(tiny, 16), operators.conv(tiny, 16, depth=_LONG))
     yield Measured("overhead", "Conv 16 → 16 at 4 × 4", seconds / (_LONG - 1))
     weight = _weight(16)
-    chains = [single_operators.matmul(weight, (1, 16, 16), depth) for depth in (1, _LONG)]
+    chains = [operators.matmul(weight, (1, 16, 16), depth) for depth in (1, _LONG)]
     yield Measured("overhead", "MatMul 16 → 16 on 16", stand.step(*chains) / (_LONG - 1))
 
 
@@ -247,21 +245,18 @@ def _peak(stand: _Stand) -> Iterator[Measured]:
             seconds = _conv_seconds(stand, (1, c, h, w), kernel)
             rate = c * c * kernel**2 * h * w / seconds
             yield Measured("peak", f"Conv {kernel} × {kernel}, {c} → {c} at {h} × {w}", rate)
-        chains = [single_operators.matmul(_weight(c), (1, h * w, c), depth) for depth in (1, _DEEP)]
+        chains = [operators.matmul(_weight(c), (1, h * w, c), depth) for depth in (1, _DEEP)]
         rate = c * c * h * w * (_DEEP - 1) / stand.step(*chains)
         yield Measured("peak", f"MatMul {c} → {c} on {h * w}", rate)
 
 
 def _conv_seconds(stand: _Stand, shape: Shape, kernel: int = 1) -> float:
-    chains = [single_operators.conv(shape, shape[1], kernel, depth) for depth in (1, _DEEP)]
+    chains = [operators.conv(shape, shape[1], kernel, depth) for depth in (1, _DEEP)]
     return stand.step(*chains) / (_DEEP - 1)
 
 
 def _bandwidth(stand: _Stand) -> Iterator[Measured]:
-    for name, build, moved in (
-        ("Add", single_operators.add, 3),
-        ("Concat", single_operators.concat, 4),
-    ):
+    for name, build, moved in (("Add", operators.add, 3), ("Concat", operators.concat, 4)):
         elements = moved * (prod(_LARGE) - prod(_SMALL))
         seconds = stand.step(build(_SMALL), build(_LARGE))
         yield Measured("bandwidth", f"{name} of {_grown()}", 4 * elements / seconds)
@@ -269,8 +264,8 @@ def _bandwidth(stand: _Stand) -> Iterator[Measured]:
 
 def _transpose(stand: _Stand, base: Profile) -> Iterator[Measured]:
     for name, build, share in (
-        ("Transpose to channels last", single_operators.transpose, 1.0),
-        ("Slice of every second row and column", single_operators.subsample, 0.25),
+        ("Transpose to channels last", operators.transpose, 1.0),
+        ("Slice of every second row and column", operators.subsample, 0.25),
     ):
         copied = 2 * 4 * share * (prod(_LARGE) - prod(_SMALL)) / base.bandwidth
         seconds = stand.step(build(_SMALL), build(_LARGE))
@@ -279,10 +274,7 @@ def _transpose(stand: _Stand, base: Profile) -> Iterator[Measured]:
 
 def _resize(stand: _Stand, base: Profile) -> Iterator[Measured]:
     for small, large in _TWICE:
-        apart, resized = (
-            single_operators.between(small, False),
-            single_operators.between(small, True),
-        )
+        apart, resized = (operators.between(small, is_resized) for is_resized in (False, True))
         more = _conv_seconds(stand, large) - _conv_seconds(stand, small)
         seconds = stand.difference(apart, resized) - more
         # One MAC an element at least: of a difference of differences nothing may be left.
@@ -306,16 +298,13 @@ def _channels_last(stand: _Stand, base: Profile) -> Iterator[Measured]:
 
 def _layers(stand: _Stand, shape: Shape, is_last: bool, products: int = 0) -> float:
     """The seconds of a layer; of the chain of one, which is taken off, each has its own kind."""
-    chains = [single_operators.channels_last(shape, n, is_last, products) for n in (1, _DEEP)]
+    chains = [operators.channels_last(shape, n, is_last, products) for n in (1, _DEEP)]
     return stand.step(*chains) / (_DEEP - 1)
 
 
 def _split(stand: _Stand, base: Profile) -> Iterator[Measured]:
     for shape, channels, parts in _SIBLINGS:
-        models = [
-            single_operators.siblings(shape, channels, parts, 3, stacked)
-            for stacked in (False, True)
-        ]
+        models = [operators.siblings(shape, channels, parts, 3, both) for both in (False, True)]
         saved = (parts - 2) * base.overhead  # a map for each part but one, less the Split itself
         copied = 2 * 4 * parts * channels * prod(shape[2:]) / base.bandwidth
         # A tenth of a copy at least: an engine that leaves the parts in place still has a node.

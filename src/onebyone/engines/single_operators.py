@@ -12,7 +12,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.shape_inference import infer_shapes
 
-from onebyone.graph.ops.call import Array
+from onebyone.algebra.weights import Array
 
 __all__ = [
     "add",

@@ -88,7 +88,7 @@ def ratio(first: Sequence[float], second: Sequence[float]) -> Interval:
     return Interval(median(values), low, high)
 
 
-def at_odds(found: Interval, first: float, second: float) -> str:
+def at_odds(interval: Interval, first: float, second: float) -> str:
     """Why the ratio of rounds is not that of the medians beside it; empty where it is, within 2%.
 
     >>> at_odds(Interval(2.0, 1.9, 2.1), 4.0, 2.0)
@@ -97,7 +97,7 @@ def at_odds(found: Interval, first: float, second: float) -> str:
     'the medians alone would give 1.500×,'
     """
     alone = first / second
-    if abs(alone / found.median - 1) <= _AGREE:
+    if abs(alone / interval.median - 1) <= _AGREE:
         return ""
     return (
         f"the medians alone would give {alone:.3f}×, but the machine did not stay equally fast: "
@@ -114,13 +114,13 @@ def _rank(count: int) -> int:
     return k
 
 
-def told(found: Interval, control: Interval) -> bool:
+def told(interval: Interval, control: Interval) -> bool:
     """Whether a difference is one: the interval is beyond 1, and its median beyond the control."""
-    beyond = found.low > 1 or found.high < 1
-    return beyond and max(found.median, 1 / found.median) > control.reach
+    beyond = interval.low > 1 or interval.high < 1
+    return beyond and max(interval.median, 1 / interval.median) > control.reach
 
 
-def verdict(found: Interval, control: Interval) -> str:
+def verdict(interval: Interval, control: Interval) -> str:
     """ "faster", "slower" or "cannot tell".
 
     >>> calm, wild = Interval(1.0, 0.99, 1.01), Interval(1.0, 0.8, 1.2)
@@ -128,8 +128,8 @@ def verdict(found: Interval, control: Interval) -> str:
     >>> verdict(fast, calm), verdict(fast, wild), verdict(Interval(0.9, 0.85, 0.95), calm)
     ('faster', 'cannot tell', 'slower')
     """
-    if not told(found, control):
+    if not told(interval, control):
         return "cannot tell"
-    if found.median > 1:
+    if interval.median > 1:
         return "faster"
     return "slower"

@@ -15,10 +15,10 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
+from onebyone.algebra.weights import Array
 from onebyone.engines.engine import EngineRefuses
 from onebyone.engines.session import NATIVE, deadline, session
 from onebyone.errors import UnreadableModel
-from onebyone.graph.ops.call import Array
 from onebyone.graph.time_limit import time_limit
 from onebyone.graph.write import to_proto, write
 
@@ -88,13 +88,13 @@ def flat(outputs: Iterable[tuple[str, Any]]) -> dict[str, Array]:
     >>> flat([("y", [np.zeros(2), np.zeros(3)]), ("z", [{"cat": 0.5}])]).keys()
     dict_keys(['y[0]', 'y[1]', "z[0]['cat']"])
     """
-    found: dict[str, Array] = {}
+    arrays: dict[str, Array] = {}
     for name, value in outputs:
         for part, array in _parts(name, value):
-            if part in found:
+            if part in arrays:
                 raise UnreadableModel(f"two outputs, or elements of them, are called {part!r}")
-            found[part] = array
-    return found
+            arrays[part] = array
+    return arrays
 
 
 def _parts(name: str, value: Any) -> Iterator[tuple[str, Array]]:

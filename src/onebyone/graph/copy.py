@@ -11,7 +11,9 @@ from contextlib import suppress
 
 import onnx_ir as ir
 
-from onebyone.graph.files import beside, publish, writing
+from onebyone.errors import UsageError
+from onebyone.graph.checks import one_line
+from onebyone.graph.files import beside, publish
 from onebyone.graph.write import SOURCE, Source
 
 __all__ = ["copy"]
@@ -35,10 +37,14 @@ def copy(source: str | os.PathLike[str], target: str | os.PathLike[str], model: 
         return False
     made = [new for _, new in pairs]
     try:
-        with writing(end):
-            for old, new in [*pairs, (origin, end)]:
-                _put(old, new)
+        for old, new in [*pairs, (origin, end)]:
+            _put(old, new)
         made.clear()
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        raise UsageError(
+            f"cannot write {one_line(end)}: {reason}; choose another path or free space"
+        ) from error
     finally:
         for new in made:
             with suppress(OSError):

@@ -20,7 +20,7 @@ from typing import BinaryIO
 from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line
 
-__all__ = ["beside", "publish", "replace", "writing"]
+__all__ = ["beside", "cannot_write", "publish", "replace"]
 
 # What a person, the system or a terminal that closes sends; Windows has no SIGHUP.
 _INTERRUPTS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
@@ -39,21 +39,20 @@ def replace(path: str | os.PathLike[str], content: bytes) -> None:
     ['a']
     """
     target = os.path.realpath(path)
-    with writing(target), beside(target) as file:
-        file.write(content)
-        publish(file, target)
-
-
-@contextmanager
-def writing(target: str) -> Iterator[None]:
-    """Where the system refuses to write, the caller is told what to do about it."""
     try:
-        yield
+        with beside(target) as file:
+            file.write(content)
+            publish(file, target)
     except OSError as error:
-        reason = error.strerror or one_line(error)
-        raise UsageError(
-            f"cannot write {one_line(target)}: {reason}; choose another path or free space"
-        ) from error
+        raise cannot_write(target, error) from error
+
+
+def cannot_write(target: str, error: OSError) -> UsageError:
+    """What to tell somebody whose file could not be written."""
+    reason = error.strerror or one_line(error)
+    return UsageError(
+        f"cannot write {one_line(target)}: {reason}; choose another path or free space"
+    )
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line, quiet
-from onebyone.graph.files import beside, publish, writing
+from onebyone.graph.files import beside, publish
 
 __all__ = ["DESCRIBED", "INTERFACE", "SOURCE", "Source", "shell", "to_proto", "write"]
 
@@ -76,13 +76,19 @@ def write(
     ['abs.onnx']
     """
     target = os.path.realpath(os.fsdecode(path))
-    with writing(target), ExitStack() as stack:
-        pair = _wants_external_data(model, largest)
-        _spare_sources(model, target, pair)
-        if pair:
-            _write_pair(stack, model, target)
-        else:
-            _write_single(stack, model, target)
+    try:
+        with ExitStack() as stack:
+            pair = _wants_external_data(model, largest)
+            _spare_sources(model, target, pair)
+            if pair:
+                _write_pair(stack, model, target)
+            else:
+                _write_single(stack, model, target)
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        raise UsageError(
+            f"cannot write {one_line(target)}: {reason}; choose another path or free space"
+        ) from error
 
 
 def to_proto(model: ir.Model) -> onnx.ModelProto:

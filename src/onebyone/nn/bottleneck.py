@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from onebyone.errors import UsageError
 from onebyone.nn.pointwise import Pointwise
 from onebyone.nn.shortcut import Option, ProjectionShortcut
+from onebyone.nn.stack import normed
 
 __all__ = ["Bottleneck"]
 
@@ -82,7 +83,7 @@ class Bottleneck(nn.Module):
         # A norm sees what its convolution gives, or, before it, what it takes.
         widths = [in_channels, mid_channels, mid_channels, out_channels]
         widths = widths[:3] if preactivation else widths[1:]
-        norms = [nn.Identity() if norm is None else norm(width) for width in widths]
+        norms = [normed(norm, width) for width in widths]
         bias = norm is None
         first, second = {"conv1": (stride, 1), "conv2": (1, stride)}[stride_in]
         # In the order of torchvision, which is that of its state dict.

@@ -101,12 +101,16 @@ def features(x: Tensor, maps: bool) -> Tensor:
             f"got features of shape {sizes(list(x.shape))}, wanted (N, C, ...) with spatial axes: "
             "put this head before the pooling, in its place"
         )
-    return x if maps else x.mean([axis for axis in range(2, x.ndim)], keepdim=True)  # noqa: C416
+    if maps:
+        return x
+    return x.mean([axis for axis in range(2, x.ndim)], keepdim=True)  # noqa: C416
 
 
 def scores(y: Tensor, maps: bool) -> Tensor:
     """What is given: the maps as they are, or scores without the axes that were averaged."""
-    return y if maps else y.flatten(1)
+    if maps:
+        return y
+    return y.flatten(1)
 
 
 # Both look at what a symbolic trace does not know: the flag, and how many axes there are.

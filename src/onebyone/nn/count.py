@@ -123,7 +123,9 @@ def _counted(
 
 def _copy_of_tensor(tensor: Tensor) -> Tensor:
     clone = tensor.detach().clone()
-    return nn.Parameter(clone, False) if isinstance(tensor, nn.Parameter) else clone
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(clone, False)
+    return clone
 
 
 def _weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

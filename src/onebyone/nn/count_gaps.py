@@ -45,6 +45,7 @@ def reason(step: Step) -> str | None:
     if "::" in step.op:
         return FOREIGN
     name = step.op.removesuffix("_")
+    # What has MACs is told as such also where it makes a constant: somebody will ask for it.
     if name in _NO_FORMULA:
         return NO_FORMULA
     if name in _MOVES:
@@ -52,4 +53,6 @@ def reason(step: Step) -> str | None:
     if step.constant:
         return CONSTANT
     operands = (*step.inputs, *step.outputs)
-    return INTEGER if all(operand.integral for operand in operands) else ARITHMETIC
+    if all(operand.integral for operand in operands):
+        return INTEGER
+    return ARITHMETIC

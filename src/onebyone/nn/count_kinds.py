@@ -67,4 +67,6 @@ def _convolution(step: Step) -> str:
     weight = step.inputs[1].shape
     at_output = step.work is not None and step.work.macs == prod(y) * prod(weight[1:])
     # Without axes there is nothing to write stamps on.
-    return "transposed convolution" if x and not at_output else "convolution"
+    if x and not at_output:
+        return "transposed convolution"
+    return "convolution"

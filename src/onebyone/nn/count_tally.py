@@ -98,7 +98,9 @@ def _biased(step: Step) -> Operand | None:
     # One number, or one a channel; a table of positions varies along two axes.
     is_bias = bias.origins and sum(size != 1 for size in bias.shape) <= 1
     same = x.shape == step.outputs[0].shape
-    return x if is_bias and same and not x.constant else None
+    if is_bias and same and not x.constant:
+        return x
+    return None
 
 
 def _reads(step: Step) -> tuple[str, ...]:
@@ -131,9 +133,10 @@ def _named(operations: Sequence[Operation[str]]) -> Iterator[Operation[str]]:
         name = operation.name
         # A module with one layer gives it its name, one with several numbers them by operator.
         if operation.is_layer and (not name or held[name] > 1):
-            name = f"{name}.{operation.op}" if name else operation.op
+            name = ".".join(filter(None, (name, operation.op)))
             times[name] += 1
-            name = name if times[name] == 1 else f"{name}_{times[name]}"
+            if times[name] > 1:
+                name += f"_{times[name]}"
         yield replace(operation, name=name)
 
 

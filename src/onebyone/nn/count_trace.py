@@ -293,7 +293,9 @@ def operator(func: Any) -> str:
         return f"higher_order::{full}"
     namespace, _, name = full.rpartition("::")
     name = name.partition(".")[0]
-    return name if namespace in ("", "aten") else f"{namespace}::{name}"
+    if namespace in ("", "aten"):
+        return name
+    return f"{namespace}::{name}"
 
 
 @contextmanager
@@ -301,6 +303,7 @@ def tracked(
     module: nn.Module, enter: Callable[[str], None], leave: Callable[[], object]
 ) -> Iterator[None]:
     """Say which submodule runs, by hooks on each; they are gone afterwards."""
+    # First before all other hooks and last behind them: what they run belongs to the module.
     handles = []
     for name, part in module.named_modules():
         if not isinstance(part, torch.jit.ScriptModule):

@@ -53,6 +53,7 @@ class FireBlock(nn.Module):
                 f"got {in_channels} → {squeeze} → {expand_1x1} + {expand_3x3} channels, "
                 "wanted each to be at least 1"
             )
+        # In the order and under the names of torchvision, which are those of its state dict.
         self.squeeze = Pointwise(in_channels, squeeze)
         self.squeeze_activation = activation()
         self.expand1x1 = Pointwise(squeeze, expand_1x1)

@@ -125,7 +125,9 @@ class InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (N, C_in, H, W) -> (N, C_out, ⌈H/stride⌉, ⌈W/stride⌉)."""
         y: Tensor = self.block(x)
-        return y + x if self.residual else y
+        if self.residual:
+            return y + x
+        return y
 
 
 def _width(in_channels: int, expansion: float) -> int:

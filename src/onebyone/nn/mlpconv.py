@@ -69,6 +69,7 @@ def finish(
     activation: Callable[[], nn.Module] | None,
 ) -> list[nn.Module]:
     """What follows a linear layer with `width` outputs: its norm and nonlinearity, if any."""
+    # The norm first: what it centres the nonlinearity then bends.
     made = []
     if norm is not None:
         made.append(norm(width))

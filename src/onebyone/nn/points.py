@@ -59,6 +59,7 @@ class TNet(nn.Module):
         self.shared = SharedMLP(channels, widths, norm, activation)
         self.head = SharedMLP(widths[-1], head_widths, norm, activation, channel_dim=-1)
         self.last = point_linear(head_widths[-1], channels**2, True, -1)
+        # Learning begins where no transform is: at the identity, which `forward` adds.
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 

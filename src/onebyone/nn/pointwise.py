@@ -156,10 +156,10 @@ def pointwise(
             "set channel_dim to the channel axis"
         )
     # Where the channels come last, the positions are between them and the batch.
-    last = axis == x.ndim - 1
-    steps = _strides(stride, max(x.ndim - 2, 0) if last else x.ndim - axis - 1)
-    if last:
+    if axis == x.ndim - 1:
+        steps = _strides(stride, max(x.ndim - 2, 0))
         return _channels_last(_subsampled(x, 1, steps), weight, bias, groups)
+    steps = _strides(stride, x.ndim - axis - 1)
     if axis == 0:  # one image; unlike a reshape this asks for no sizes, which an export shows
         return _channels_first(x.unsqueeze(0), weight, bias, steps, groups).squeeze(0)
     if axis == 1:
@@ -193,7 +193,9 @@ def _channels_last(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) 
     parts = torch.unflatten(x, -1, [groups, weight.shape[1]])
     y = torch.einsum("...gi,goi->...go", parts, matrices).flatten(-2)
     # Under autocast the product is narrower than the bias: the sum is to stay as narrow.
-    return y if bias is None else y + bias.to(y.dtype)
+    if bias is None:
+        return y
+    return y + bias.to(y.dtype)
 
 
 def _channels_first(
@@ -233,7 +235,9 @@ def sizes(shape: list[int]) -> str:
 
 def _spatial_dims(channel_dim: int) -> int:
     """Axes behind the stored matrix where none are asked for: as `Linear` has, or as `Conv2d`."""
-    return 0 if channel_dim == -1 else 2
+    if channel_dim == -1:
+        return 0
+    return 2
 
 
 def _check(

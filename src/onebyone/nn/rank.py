@@ -107,7 +107,9 @@ def _outputs(
 
 
 def _double(x: Any) -> Any:
-    return x.double() if isinstance(x, Tensor) and x.is_floating_point() else x
+    if isinstance(x, Tensor) and x.is_floating_point():
+        return x.double()
+    return x
 
 
 def _of_outputs(output: Tensor, channel_dim: int) -> Rank:
@@ -117,6 +119,7 @@ def _of_outputs(output: Tensor, channel_dim: int) -> Rank:
         )
     y = _array(output.movedim(channel_dim, -1).flatten(0, -2))
     positions, channels = y.shape
+    # So few rows have no higher rank, whatever the module is.
     if positions < channels:
         raise UsageError(
             f"got an example with {positions} positions, wanted at least one for each of the "

@@ -13,7 +13,7 @@ from torch import nn
 
 from onebyone.errors import UsageError
 from onebyone.nn.pointwise import Pointwise
-from onebyone.nn.stack import Stack
+from onebyone.nn.stack import Stack, normed
 
 __all__ = ["DepthwiseSeparable", "depthwise"]
 
@@ -57,13 +57,14 @@ class DepthwiseSeparable(Stack):
         norm: Callable[[int], nn.Module] | None = nn.BatchNorm2d,
         activation: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
+        # A norm subtracts the mean, and with it any bias before it.
         bias = norm is None
         children: OrderedDict[str, nn.Module] = OrderedDict(
             depthwise=depthwise(in_channels, kernel_size, stride, dilation=dilation, bias=bias),
-            bn1=nn.Identity() if norm is None else norm(in_channels),
+            bn1=normed(norm, in_channels),
             act1=activation(),
             pointwise=Pointwise(in_channels, out_channels, bias),
-            bn2=nn.Identity() if norm is None else norm(out_channels),
+            bn2=normed(norm, out_channels),
             act2=activation(),
         )
         super().__init__(children)

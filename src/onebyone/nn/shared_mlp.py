@@ -87,11 +87,12 @@ def _points(rows: Tensor, like: Tensor) -> Tensor:
     return rows.reshape(like.shape[:-1] + rows.shape[-1:]) if like.ndim > 2 else rows
 
 
+# Both look at how many axes there are, which a symbolic trace does not know.
 torch.fx.wrap("_rows")
 torch.fx.wrap("_points")
 
 
 def point_linear(before: int, after: int, bias: bool, channel_dim: int) -> Pointwise:
     """A 1×1 stored as PointNets usually store it: as `Conv1d` on points, as `Linear` on rows."""
-    spatial_dims = 1 if channel_dim == 1 else 0
-    return Pointwise(before, after, bias, channel_dim=channel_dim, spatial_dims=spatial_dims)
+    on_points = int(channel_dim == 1)
+    return Pointwise(before, after, bias, channel_dim=channel_dim, spatial_dims=on_points)

@@ -65,6 +65,7 @@ class ProjectionShortcut(Stack):
     ) -> None:
         _check(in_channels, out_channels, stride, option)
         super().__init__()
+        # Equal on both sides: no layers, and the block adds its own input.
         if in_channels == out_channels and stride == 1 and option != "C":
             return
         if option == "A":
@@ -98,6 +99,7 @@ class _Padded(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = _images(x, self.in_channels)
         kept = x[:, :, :: self.stride, :: self.stride]
+        # PyTorch lists the last axis first: none in space, zero channels at the end.
         return functional.pad(kept, [0, 0, 0, 0, 0, self.out_channels - self.in_channels])
 
     def extra_repr(self) -> str:

@@ -1,10 +1,20 @@
 """What our blocks that are layers in a row have in common."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from torch import nn
 
-__all__ = ["Stack"]
+__all__ = ["Norm", "Stack", "normed"]
+
+Norm = Callable[[int], nn.Module] | None
+
+
+def normed(norm: Norm, width: int) -> nn.Module:
+    """The norm of so many channels; without one, what keeps its place and changes nothing."""
+    if norm is None:
+        return nn.Identity()
+    return norm(width)
 
 
 class Stack(nn.Sequential):

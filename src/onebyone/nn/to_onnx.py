@@ -66,6 +66,7 @@ def to_onnx(
     finally:
         for part, training in modes.items():
             part.training = training
+    # The newer exporter gives a program, the older one wrote into the file.
     if program is not None:
         return program.model
     return onnx.load_model_from_string(file.getvalue())

@@ -85,7 +85,10 @@ class Tracer(fx.Tracer):
         if isinstance(value, tuple):  # the number of images is one of the sizes
             return value
         fixed = isinstance(value, bool | int | float) and all(other == value for other in others)
-        return value if fixed else None
+        # A number that changes with how many images there are is none of the module's own.
+        if fixed:
+            return value
+        return None
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether m stays one node."""

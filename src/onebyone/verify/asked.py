@@ -17,19 +17,12 @@ from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate
 from onebyone.graph.ops.call import is_floating
 from onebyone.graph.shapes import Sizes
-from onebyone.verify.answers import Answer, Asked, Reference, Runtime
+from onebyone.verify.answers import Answer, Asked, Runtime
 from onebyone.verify.certificate import OutputCheck, Trial
-from onebyone.verify.strict import Finding, Known, Ordinary, measured, strict
-from onebyone.verify.trouble import (
-    VARIED,
-    affordable,
-    bases,
-    general,
-    pointed,
-    smallest,
-)
+from onebyone.verify.strict import Finding, Known, strict
+from onebyone.verify.trouble import affordable, bases, general, pointed, smallest
 
-__all__ = ["answered", "ask", "compared", "usual"]
+__all__ = ["answered", "ask", "compared"]
 
 # NumPy is slow where the engine cannot run a model, as one with loops in it.
 _MOST_IN_NUMPY = 4
@@ -111,7 +104,7 @@ def compared(
     trials, unproved = [], []
     for answer in asked:
         feed, names = answer.feed, [name for name in answer.outputs if name not in hidden]
-        finding = _found(run, model, names, answer, known)
+        finding = _judged(run, model, names, answer, known)
         unproved += [f"{feed.kind}: {reason}" for reason in finding.unproved]
         rows = [
             replace(row, constant=row.passed and _still(row.name, answer, ordinary))
@@ -120,18 +113,6 @@ def compared(
         if rows:
             trials.append(Trial(feed.kind, feed.shapes, finding.reference, tuple(rows)))
     return trials, unproved
-
-
-def usual(
-    model: ir.Model,
-    found: Sequence[Answer],
-    references: Sequence[Reference],
-    asked: Sequence[Answer],
-) -> dict[str, Ordinary]:
-    """What our own random inputs tell of the outputs; the caller's may be trouble themselves."""
-    pairs = [pair for pair in zip(found, references, strict=True) if pair[0].feed.kind != "given"]
-    # Of troublesome kinds, those whose outputs are of their usual size count too.
-    return measured(model, pairs, [a for a in asked if a.feed.kind.startswith(VARIED)])
 
 
 def _still(name: str, answer: Answer, ordinary: Sequence[Answer]) -> bool:
@@ -147,12 +128,8 @@ def _still(name: str, answer: Answer, ordinary: Sequence[Answer]) -> bool:
     return len(set(spans)) == 1
 
 
-def _found(
-    run: Run,
-    model: ir.Model,
-    names: Sequence[str],
-    answer: Answer,
-    known: Known,
+def _judged(
+    run: Run, model: ir.Model, names: Sequence[str], answer: Answer, known: Known
 ) -> Finding:
     """B run on a troublesome input and judged."""
     try:

@@ -80,18 +80,22 @@ class _Case:
 
 
 def measured(
-    model: ir.Model, pairs: Iterable[tuple[Answer, Reference]], varied: Iterable[Answer]
+    model: ir.Model,
+    answers: Sequence[Answer],
+    references: Sequence[Reference],
+    asked: Sequence[Answer],
 ) -> dict[str, Ordinary]:
-    """What is known of each float output from inputs whose noise was measured, and others."""
+    """What our own random inputs, and those of troublesome kinds that vary, tell of the outputs."""
     noises: dict[str, list[float]] = {}
     sizes: dict[str, list[float]] = {}
-    for answer, against in pairs:
-        for name, top in _tops(answer):
+    for answer, against in zip(answers, references, strict=True):
+        # The caller's own may be trouble themselves.
+        for name, top in _tops(answer) if answer.feed.kind != "given" else ():
             seen = float(noise(model, answer, against, name).size.max(initial=0))
             noises.setdefault(name, []).append(seen / top)
             sizes.setdefault(name, []).append(top)
-    for answer in varied:
-        for name, top in _tops(answer):
+    for answer in asked:
+        for name, top in _tops(answer) if answer.feed.kind.startswith(VARIED) else ():
             sizes.setdefault(name, []).append(top)
     # The least of each: a yardstick from the kindest input is the strictest.
     return {n: Ordinary(min(noises.get(n, [0.0])), min(tops)) for n, tops in sizes.items()}
@@ -115,21 +119,21 @@ def strict(
         known: what other runs tell.
         against: A in float64, if it is known already.
     """
-    found = [_at_once(model, answer, b, name, known) for name in names]
-    cases = [one for one in found if isinstance(one, _Case)]
+    results = [_at_once(model, answer, b, name, known) for name in names]
+    cases = [one for one in results if isinstance(one, _Case)]
     if not cases:
-        return _finding(found, QUICK)
+        return _finding(results, QUICK)
     against = against or reference(model, answer, known.runtime)
     if not (against.independent or known.runtime.in_numpy):
-        return _finding([*found, f"compared with {against.told}"], QUICK)
+        return _finding([*results, f"compared with {against.told}"], QUICK)
     drawn = draws(model, answer, known.seed, lucky=not _varies(answer.feed))
-    return _finding([*found, *_settled(cases, against.outputs, drawn)], STRICT)
+    return _finding([*results, *_settled(cases, against.outputs, drawn)], STRICT)
 
 
-def _finding(found: Sequence[OutputCheck | str | _Case], reference: str) -> Finding:
+def _finding(results: Sequence[OutputCheck | str | _Case], reference: str) -> Finding:
     """What was found of each output, by what it is: a check, or why nothing can be said."""
-    checks = tuple(one for one in found if isinstance(one, OutputCheck))
-    return Finding(checks, reference, tuple(one for one in found if isinstance(one, str)))
+    checks = tuple(one for one in results if isinstance(one, OutputCheck))
+    return Finding(checks, reference, tuple(one for one in results if isinstance(one, str)))
 
 
 def _at_once(
@@ -173,21 +177,21 @@ def _settled(
 ) -> list[OutputCheck | str]:
     """Each check by A's own roundings, or why nothing can be said; as many draws as it takes."""
     sizes = [np.abs(case.a.astype(np.float64) - targets[case.name]) for case in cases]
-    found = [_strictly(c, targets[c.name], size) for c, size in zip(cases, sizes, strict=True)]
-    while any(_failed(one) for one in found):
+    results = [_strictly(c, targets[c.name], size) for c, size in zip(cases, sizes, strict=True)]
+    while any(_failed(one) for one in results):
         draw = next(draws, None)
         if draw is None:
             break
         for k, case in enumerate(cases):
-            if _failed(found[k]):
+            if _failed(results[k]):
                 target = targets[case.name]
                 sizes[k] = _widened(sizes[k], draw.get(case.name, np.empty(0)), target)
-                found[k] = _strictly(case, target, sizes[k])
-    return found
+                results[k] = _strictly(case, target, sizes[k])
+    return results
 
 
-def _failed(found: OutputCheck | str) -> bool:
-    return isinstance(found, OutputCheck) and not found.passed
+def _failed(result: OutputCheck | str) -> bool:
+    return isinstance(result, OutputCheck) and not result.passed
 
 
 def _widened(size: Array, draw: Array, target: Array) -> Array:

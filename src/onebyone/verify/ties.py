@@ -45,7 +45,7 @@ class Tie:
 def ties(a: ir.Model, b: ir.Model) -> dict[str, Tie]:
     """The outputs that both models compute by one and the same ArgMax or ArgMin, by name."""
     others = {value.name: value for value in b.graph.outputs}
-    found = {}
+    shared = {}
     for value in a.graph.outputs:
         one, other = _search(value), _search(others[value.name])
         if one is None or other is None or _attributes(one) != _attributes(other):
@@ -55,8 +55,8 @@ def ties(a: ir.Model, b: ir.Model) -> dict[str, Tie]:
         if in_a is not None and in_b is not None and not in_a.is_graph_input():
             axis, keepdims, *_ = _attributes(one)
             name = str(value.name)
-            found[name] = Tie(name, str(in_a.name), str(in_b.name), axis, bool(keepdims))
-    return found
+            shared[name] = Tie(name, str(in_a.name), str(in_b.name), axis, bool(keepdims))
+    return shared
 
 
 def _search(value: ir.Value) -> ir.Node | None:

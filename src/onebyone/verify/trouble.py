@@ -135,7 +135,7 @@ def _typed(values: Array, kind: np.dtype[np.generic]) -> Array:
 Make = Callable[[Array, np.random.Generator], Array]
 
 
-def _floats(make: Callable[[Array, np.random.Generator], Array]) -> Make:
+def _floats(make: Make) -> Make:
     """Of floats alone; others stay as they are."""
 
     def made(x: Array, rng: np.random.Generator) -> Array:

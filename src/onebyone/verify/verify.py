@@ -48,7 +48,7 @@ from onebyone.verify.answers import (
     original,
     reference,
 )
-from onebyone.verify.asked import answered, ask, compared, usual
+from onebyone.verify.asked import answered, ask, compared
 from onebyone.verify.certificate import (
     ALL_NAN,
     Certificate,
@@ -57,7 +57,7 @@ from onebyone.verify.certificate import (
 )
 from onebyone.verify.choices import choices, parted
 from onebyone.verify.judge import judge, judge_exact
-from onebyone.verify.strict import Known, draws, strict
+from onebyone.verify.strict import Known, draws, measured, strict
 from onebyone.verify.ties import Tie, exposed, settled, ties
 
 __all__ = ["Certificate", "OutputCheck", "Trial", "verify"]
@@ -178,22 +178,22 @@ def _compared(
     first = exposed(first, (pair.in_a for pair in pairs.values()))
     second = exposed(second, (pair.in_b for pair in pairs.values()))
     step = _steps(progress, 3 * len(feeds))
-    found, skipped, runtime, (asked, unproved) = original(first, feeds, seed, step, question)
+    answers, skipped, runtime, (asked, unproved) = original(first, feeds, seed, step, question)
     references = []
-    for answer in found:
+    for answer in answers:
         references.append(reference(first, answer, runtime))
         step()
-    known = Known(usual(first, found, references, asked), runtime, seed)
+    known = Known(measured(first, answers, references, asked), runtime, seed)
     trials = []
     with ExitStack() as stack:
         run = _entered(stack, runtime, second)
-        for answer, against in zip(found, references, strict=True):
+        for answer, against in zip(answers, references, strict=True):
             names = [name for name in answer.outputs if name not in hidden]
             checks = _checks(run, first, names, answer, against, pairs, known)
             feed = answer.feed
             trials.append(Trial(feed.kind, feed.shapes, against.told, tuple(checks)))
             step()
-        trouble, unknown = compared(run, first, hidden, asked, found, known)
+        trouble, unknown = compared(run, first, hidden, asked, answers, known)
     trials, outside = _in_the_domain(trials)
     certificate = Certificate(
         tuple(trials),
@@ -203,7 +203,7 @@ def _compared(
         trouble=tuple(trouble),
         unproved=(*unproved, *unknown),
     )
-    taken = [answer.feed for answer in found], [answer.feed for answer in asked]
+    taken = [answer.feed for answer in answers], [answer.feed for answer in asked]
     return certificate, taken, runtime
 
 
@@ -241,13 +241,12 @@ def _compare_interfaces(a: ir.Graph, b: ir.Graph) -> None:
         one, other = sorted(map(_named, ours)), sorted(map(_named, theirs))
         if one != other:
             raise CheckFailed(f"A has {role}s {one}, B has {other}: nothing to compare")
-        pairs = zip(sorted(ours, key=_named), sorted(theirs, key=_named), strict=True)
-        for name, pair in zip(one, pairs, strict=True):
-            kinds = _signature(pair[0]), _signature(pair[1])
-            if any(x != y and None not in (x, y) for x, y in zip(*kinds, strict=True)):
+        for x, y in zip(sorted(ours, key=_named), sorted(theirs, key=_named), strict=True):
+            a_is, b_is = _signature(x), _signature(y)
+            # What one of them leaves open may be what the other says.
+            if any(i != j and None not in (i, j) for i, j in zip(a_is, b_is, strict=True)):
                 raise CheckFailed(
-                    f"{role} {name!r}: A has (type, rank) {kinds[0]}, B {kinds[1]}: nothing to "
-                    "compare"
+                    f"{role} {_named(x)!r}: A has (type, rank) {a_is}, B {b_is}: nothing to compare"
                 )
 
 
@@ -324,10 +323,12 @@ def _checks(
             yield OutputCheck.failed(name, a[name], "B gives no such element")
             continue
         check = _judged(model, name, b, answer, against)
-        # Before B is found guilty, more of A's noise is looked at where little was seen of it.
+        # Where there is no float64 to compare with, it is far from what A gives, or A is in float64
+        # itself, moving the inputs shows little of A's own roundings: they are drawn at random.
         finer = against.independent and a[name].dtype != np.float64
         if not (check.passed or check.undecided or finer):
-            rounded = rounded or _with_own_roundings(model, answer, known)
+            drawn = draws(model, answer, known.seed, lucky=False)
+            rounded = rounded or replace(answer, others=(*answer.others, *drawn))
             check = _judged(model, name, b, rounded, against)
         if name in pairs and not check.passed and against.independent:
             pair = pairs[name]
@@ -338,16 +339,6 @@ def _checks(
         yield replace(check, constant=check.passed and _constant(model, name, answer, against))
     for name in sorted(b.keys() - a.keys() - {pair.in_b for pair in pairs.values()}):
         yield OutputCheck.failed(name, b[name], "A gives no such element")
-
-
-def _with_own_roundings(model: ir.Model, answer: Answer, known: Known) -> Answer:
-    """The answer with others that A's own roundings, drawn at random, give.
-
-    Where there is no float64 to compare with, it is far from what A gives, or A is in float64
-    itself, moving the inputs shows little of them.
-    """
-    others = tuple(draws(model, answer, known.seed, lucky=False))
-    return replace(answer, others=(*answer.others, *others))
 
 
 def _as_given(

@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onebyone.algebra.weights import Array
-
 __all__ = ["FLOATS", "Array", "Call", "Kernel", "call_of", "is_floating", "kernel_of"]
 
+Array = npt.NDArray[Any]
 Kernel = Callable[..., Any]
 
 # The names of the tensors that are evaluated in the wanted precision. The smaller floats (8 and

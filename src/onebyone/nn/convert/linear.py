@@ -67,6 +67,7 @@ def linear_to_kernel(linear: nn.Linear, shape: tuple[int, int, int]) -> nn.Conv2
             f"got an image of shape {tuple(shape)} for a layer of {linear.in_features} features, "
             "wanted (C, H, W) whose product that is"
         )
+    # One window, the whole image: at any larger one the kernel slides.
     channels, *size = shape
     bias = linear.bias is not None
     conv = nn.Conv2d(channels, linear.out_features, (size[0], size[1]), bias=bias, device="meta")
@@ -124,6 +125,7 @@ def flat_pointwise_to_linear(flat: nn.Sequential) -> nn.Linear:
     dims = (flatten.start_dim, flatten.end_dim, unflatten.dim)
     if dims != (1, -1, 1) or tuple(unflatten.unflattened_size) != (p.in_channels, 1, 1):
         raise unfit(flat, f"all but the batch flattened and made ({p.in_channels}, 1, 1)")
+    # Behind Unflatten there are four axes, so that 1 and -3 are the same one.
     if p.channel_dim not in (1, -3):
         raise unfit(flat, "a Pointwise along axis 1")
     return _linear(p)

@@ -165,6 +165,7 @@ def _value(layer: nn.Module) -> Value:
 
 def _after(layer: Layer, f: ChannelMap) -> Layer:
     """The layer, then the diagonal f."""
+    # It scales whole outputs and shifts them, so that a kernel of any shape takes it in.
     value = _value(layer)
     if isinstance(value, ChannelMap):
         return _as(layer, compose(f, value))

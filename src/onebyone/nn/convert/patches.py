@@ -57,6 +57,7 @@ def patch_mlp_to_mlpconv(
     if not is_a(first, nn.Linear):
         raise unfit(first, "a Linear: an MLP on patches starts with one")
     linear = cast(nn.Linear, first)
+    # On the meta device: sizes are checked before anything is drawn that is thrown away.
     conv = nn.Conv2d(
         in_channels,
         linear.out_features,
@@ -101,6 +102,7 @@ def mlpconv_to_patch_mlp(mlpconv: nn.Sequential) -> nn.Sequential:
     conv = cast(nn.Conv2d, first)
     if not is_a(first, nn.Conv2d) or conv.groups != 1:
         raise unfit(first, "a Conv2d with groups=1: network in network starts with one")
+    # A patch has its numbers channel by channel, row by row, as a kernel has its weights.
     weight = conv.weight.flatten(1)
     linear = nn.Linear(weight.shape[1], weight.shape[0], conv.bias is not None, device="meta")
     kernel = filled(linear, weight, conv.bias, conv)

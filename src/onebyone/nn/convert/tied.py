@@ -59,6 +59,7 @@ def class_maps_to_tied_linear(
     f, positions = matrix(maps), prod(size)
     # (C·P): a flattened image has its positions innermost, so each w[k, c] stands P times in a row.
     weight = np.repeat(f.dense(), positions, axis=1)
+    # Each of the P positions adds the bias once.
     bias = None if f.bias is None else positions * f.bias
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     return loaded(linear, weight, bias, maps.weight.device, maps.weight.dtype, maps)
@@ -103,6 +104,7 @@ linear_to_kernel is exact for any layer
     bias = bias_array(linear)
     maps = Pointwise(channels, linear.out_features, bias is not None, device="meta")
     mean = None if bias is None else bias / prod(size)
+    # The weights are equal at all positions by now: those at the first are any.
     return loaded(
         maps, weight[:, :, :1, None], mean, linear.weight.device, linear.weight.dtype, linear
     )
@@ -113,6 +115,7 @@ def _check_tied(weight: Array, size: tuple[int, ...]) -> None:
     highest, lowest = weight.max(axis=2), weight.min(axis=2)
     if (highest == lowest).all():
         return
+    # Of all that differ the worst: rounding and a layer that was never tied look different.
     spread = highest - lowest
     k, c = np.unravel_index(spread.argmax(), spread.shape)
     high, low = (

@@ -61,7 +61,9 @@ def written(node: fx.Node, modules: Mapping[str, nn.Module]) -> fx.Node | None:
     first: Any = node.kwargs.get("out")
     if first is None and over and node.args:
         first = node.args[0]
-    return first if isinstance(first, fx.Node) else None
+    if isinstance(first, fx.Node):
+        return first
+    return None
 
 
 def aliased(network: fx.GraphModule, results: Mapping[fx.Node, Any]) -> fx.Node | None:
@@ -89,7 +91,9 @@ def aliased(network: fx.GraphModule, results: Mapping[fx.Node, Any]) -> fx.Node 
 
 
 def _memory(value: object) -> int:
-    return int(value.untyped_storage()._cdata) if isinstance(value, Tensor) else id(value)
+    if isinstance(value, Tensor):
+        return int(value.untyped_storage()._cdata)
+    return id(value)
 
 
 def _option(node: fx.Node, name: str) -> Any:

@@ -78,7 +78,9 @@ def _joined(site: Site, maps: list[Maps]) -> Maps:
     result = replace(maps[0], height=height, width=width)
     # A gate computed from the whole image (squeeze-excite) acts at every position.
     others = [site.states[node] for node in site.node.all_input_nodes]
-    return result.seeing_all() if Other.WHOLE in others else result
+    if Other.WHOLE in others:
+        return result.seeing_all()
+    return result
 
 
 def concatenate(site: Site) -> State:
@@ -157,8 +159,10 @@ def reduce_axes(site: Site) -> State:
     """`mean`, `sum`, `amax` and others: over space it is a pool, over channels it stays."""
     if isinstance(site.raw("dim"), fx.Node):
         return elementwise(site)  # torch.max(a, b)
-    x, dim, keep = site.x, site.option("dim"), bool(site.option("keepdim", False))
-    dims = site.dims(dim) if dim is not None else {0}
+    x, dims, keep = site.x, {0}, bool(site.option("keepdim", False))
+    # Without a dim it reduces everything, the batch with it.
+    if (dim := site.option("dim")) is not None:
+        dims = site.dims(dim)
     if x.axes is not None and dims == set(x.axes):
         return _pooled(site)
     if 0 in dims or x.axes is None or x.pending or dims & set(x.axes):

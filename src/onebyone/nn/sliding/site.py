@@ -116,7 +116,9 @@ class Site:
     @property
     def where(self) -> str:
         """The path of the layer, or the name of the node."""
-        return str(self.node.target) if self.module is not None else f"node {self.node.name}"
+        if self.module is not None:
+            return str(self.node.target)
+        return f"node {self.node.name}"
 
     def images(self) -> Maps:
         """The state of an operand (N, C, H, W); refused if it is of another layout."""
@@ -138,7 +140,9 @@ class Site:
     def option(self, name: str, default: Any = None) -> Any:
         """An argument at the original size: what is computed there is filled in."""
         value = fx.node.map_arg(self.raw(name), self.traced.results.__getitem__)
-        return default if value is None else value
+        if value is None:
+            return default
+        return value
 
     def sized(self, name: str) -> bool:
         """Whether an argument is computed from the size of the image."""

@@ -113,6 +113,7 @@ def image(model: nn.Module, size: int | tuple[int, ...] | Tensor) -> Tensor:
     if isinstance(size, Tensor):
         shape, like = tuple(size.shape[-3:]), size
     else:
+        # Sizes alone: the image is made on the device and of the type of the weights.
         shape = (size, size) if isinstance(size, int) else tuple(size)
         like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     if len(shape) == 2:
@@ -138,5 +139,4 @@ def _channels(model: nn.Module) -> int:
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

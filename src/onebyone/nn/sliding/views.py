@@ -46,7 +46,9 @@ def _of_one_position(x: Maps, old: tuple[int, ...], new: tuple[int, ...]) -> Map
     vector = x.axes is None or (x.axes == (2, 3) and old[2:] == (1, 1))
     if not vector or x.pending or old[:2] != new[:2] or set(new[2:]) > {1}:
         return None
-    return replace(x, axes=(2, 3) if len(new) == 4 else None)
+    if len(new) == 4:
+        return replace(x, axes=(2, 3))
+    return replace(x, axes=None)
 
 
 def _flattened(x: Maps, old: tuple[int, ...], new: tuple[int, ...]) -> Maps | None:

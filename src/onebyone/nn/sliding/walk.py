@@ -132,7 +132,9 @@ def _state(site: Site, row: Row | None) -> State:
     node, states = site.node, site.states
     if node.op == "placeholder":
         # The image comes first; other arguments are at their defaults.
-        return Other.CONSTANT if states else Maps(Axis(), Axis())
+        if states:
+            return Other.CONSTANT
+        return Maps(Axis(), Axis())
     operands = [states[n] for n in node.all_input_nodes]
     if not any(isinstance(state, Maps) for state in operands):
         return _without_position(site, operands)

@@ -99,12 +99,12 @@ def small_shapes(piece: Piece, own: Shapes) -> Shapes | None:
     # Twice the reach, so that there are positions that padding does not touch.
     least = max([_FEWEST, *(2 * _reach(record) for _, record in records)])
     strided = any(r.op_type in _STRIDING and _strides(r) for _, r in records)
-    found = _smaller(sorted(free), least, strided)
+    fewer = _smaller(sorted(free), least, strided)
 
     def small(sizes: Sequence[int], axis: int | None) -> tuple[int, ...]:
         moving = set(_positions(sizes, axis, met))
         return tuple(
-            found.get(n, n) if n in moving and k != axis else n for k, n in enumerate(sizes)
+            fewer.get(n, n) if n in moving and k != axis else n for k, n in enumerate(sizes)
         )
 
     border = piece.border.items()

@@ -18,7 +18,7 @@ Small = Callable[[Sequence[int], int | None], tuple[int, ...]]
 TARGETS = {"Reshape": 1, "Resize": 3}
 """The operand that lists the sizes of the result."""
 
-__all__ = ["TARGETS", "Piece", "Side", "Small", "piece"]
+__all__ = ["TARGETS", "Piece", "Side", "Small", "smallest_piece"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +133,7 @@ class Piece:
         return frozenset(record.name for side in self.sides for record in side.records)
 
 
-def piece(
+def smallest_piece(
     claim: Claim, m: Meanings, old: Snapshot, new: Snapshot, opened: Collection[int] = ()
 ) -> Piece:
     """The smallest piece for a claim; values of the numbers `opened` are computed, not given."""
@@ -149,7 +149,7 @@ class _Walk:
     known: Collection[int]
     opened: Collection[int]
     border: dict[ir.Value, int] = field(default_factory=dict)
-    found: dict[ir.Node, Record] = field(default_factory=dict)
+    records: dict[ir.Node, Record] = field(default_factory=dict)
 
     def side(self, target: ir.Value) -> Side:
         waiting, seen = [target], {target}
@@ -158,7 +158,7 @@ class _Walk:
                 if value not in seen:
                     seen.add(value)
                     waiting.append(value)
-        records = tuple(sorted(self.found.values(), key=lambda r: self.graph.places[r.node]))
+        records = tuple(sorted(self.records.values(), key=lambda r: self.graph.places[r.node]))
         return Side(self.graph, target, records, self.border)
 
     def _operands(self, value: ir.Value) -> Iterator[ir.Value]:
@@ -175,5 +175,5 @@ class _Walk:
         if given and (is_float(value) or value.dtype is None):
             self.border[value] = number
             return
-        self.found[maker.node] = maker
+        self.records[maker.node] = maker
         yield from (v for v in maker.inputs if v is not None)

@@ -24,7 +24,7 @@ from onebyone.graph.shapes import Sizes
 from onebyone.verify.bound import UNITS
 from onebyone.verify.pieces.claims import Claim, Meanings, claims
 from onebyone.verify.pieces.draw import Shapes, drawn, fits, own_shapes, small_shapes
-from onebyone.verify.pieces.piece import Piece, Side, Small, piece
+from onebyone.verify.pieces.piece import Piece, Side, Small, smallest_piece
 from onebyone.verify.pieces.snapshot import Snapshot
 
 __all__ = ["TOLERANCE", "Proof", "Proved", "prove"]
@@ -97,7 +97,7 @@ def _proved(claim: Claim, m: Meanings, old: Snapshot, new: Snapshot, terms: _Ter
     Values that were taken as given may hang together: a map is the same as two for what one of them
     gives, and not for what anything gives.
     """
-    names = piece(claim, m, old, new).names
+    names = smallest_piece(claim, m, old, new).names
     told: list[str] = []
     # Few positions are fast, but not every piece has a smaller one that says as much.
     for few in (terms.small, not terms.small):
@@ -117,72 +117,72 @@ def _nearest(
     """What is found of the first piece for which a claim holds, or which is the last to try."""
     opened: list[int] = []
     while True:
-        found = piece(claim, m, old, new, opened)
-        last = None if len(opened) == MAX_OPENED else found.last
+        piece = smallest_piece(claim, m, old, new, opened)
+        last = None if len(opened) == MAX_OPENED else piece.last
         # A lopsided piece is given two values that hang together as if they did not: it would
         # differ, so that evaluating it tells nothing.
-        if last is None or not found.lopsided:
-            proof = judged(found)
+        if last is None or not piece.lopsided:
+            proof = judged(piece)
             if proof.holds is not False or last is None:
                 return proof
         opened.append(last)
 
 
-def _judged(found: Piece, terms: _Terms, few: bool) -> Proof:
+def _judged(piece: Piece, terms: _Terms, few: bool) -> Proof:
     """At few positions, or at the piece's own sizes; at smaller ones if it is too large there."""
-    for side in found.sides:
+    for side in piece.sides:
         for record in side.records:
             if record.captured or any(_holds_graph(a) for a in record.attributes):
                 return Proof(None, reason=f"{record.op_type} {record.name!r} holds a graph")
-    name = found.new.target.name
+    name = piece.new.target.name
     sizes = terms.sizes
-    if not few and not fits(found, sizes):
+    if not few and not fits(piece, sizes):
         sizes = sizes.smaller
-    shapes = own_shapes(found, sizes)
+    shapes = own_shapes(piece, sizes)
     if shapes is None:
         return Proof(None, reason=f"a size next to {name!r} is unknown")
     if few:
-        shapes = small_shapes(found, shapes)
-    elif not fits(found, sizes):
+        shapes = small_shapes(piece, shapes)
+    elif not fits(piece, sizes):
         return Proof(None, reason=f"what computes {name!r} is too large to be evaluated")
     if shapes is None:  # what would say why is asked at the piece's own sizes
         return Proof(None)
-    return _evaluated(found, shapes, terms)
+    return _evaluated(piece, shapes, terms)
 
 
 def _holds_graph(attribute: ir.Attr) -> bool:
     return attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
-def _evaluated(found: Piece, shapes: Shapes, terms: _Terms) -> Proof:
+def _evaluated(piece: Piece, shapes: Shapes, terms: _Terms) -> Proof:
     """Both sides on the same numbers; on positive ones where the others give NaN."""
     for positive in (False, True):
-        given = drawn(found, shapes, np.random.default_rng(0), positive)
+        given = drawn(piece, shapes, np.random.default_rng(0), positive)
         try:
-            proof = _compared(found, given, shapes.small, terms)
+            proof = _compared(piece, given, shapes.small, terms)
         except (CannotEvaluate, MemoryError) as error:
             return Proof(None, reason=str(error) or "memory is short")
         if proof is not None:
             return proof
-    return Proof(None, reason=f"{found.new.target.name!r} is nothing but NaN on what was drawn")
+    return Proof(None, reason=f"{piece.new.target.name!r} is nothing but NaN on what was drawn")
 
 
 def _compared(
-    found: Piece, given: dict[int, Array], small: Small | None, terms: _Terms
+    piece: Piece, given: dict[int, Array], small: Small | None, terms: _Terms
 ) -> Proof | None:
     order = sorted(given)
-    result = _value(found.new, given, small)
+    result = _value(piece.new, given, small)
     # Most of what is simplified gives the very same numbers: then no magnitudes are needed.
-    if terms.rounds and _equal(_value(found.old, given, small), result):
+    if terms.rounds and _equal(_value(piece.old, given, small), result):
         return Proof(True)
-    before, inputs = found.old.built(order, small)
+    before, inputs = piece.old.built(order, small)
     (reference,) = magnitudes(before, {inputs[k]: given[k] for k in order})
     spread, share = 0.0, TOLERANCE
     if terms.left:
         spread = terms.left * sum(map(_longest, given.values()))
     if terms.rounds:  # what was computed from constants was rounded, more than once
-        share += 4 * _unit(found)
-    return _judgement(found, reference, result, share, spread)
+        share += 4 * _unit(piece)
+    return _verdict(piece, reference, result, share, spread)
 
 
 def _value(side: Side, given: dict[int, Array], small: Small | None) -> Any:
@@ -202,17 +202,15 @@ def _equal(x: Any, y: Any) -> bool:
     return np.array_equal(x, y) and (not is_floating(x.dtype) or bool(np.isfinite(x).all()))
 
 
-def _unit(found: Piece) -> float:
+def _unit(piece: Piece) -> float:
     """The unit roundoff of the coarsest float type in a piece."""
-    records = [record for side in found.sides for record in side.records]
+    records = [record for side in piece.sides for record in side.records]
     values = [v for r in records for v in (*r.inputs, *r.outputs) if v is not None]
     return max((UNITS[v.dtype] for v in values if v.dtype in UNITS), default=0.0)
 
 
-def _judgement(
-    found: Piece, reference: Sized, y: Array, share: float, spread: float
-) -> Proof | None:
-    name, r, size = found.new.target.name, reference.value, reference.size
+def _verdict(piece: Piece, reference: Sized, y: Array, share: float, spread: float) -> Proof | None:
+    name, r, size = piece.new.target.name, reference.value, reference.size
     if not isinstance(r, np.ndarray) or not isinstance(y, np.ndarray):
         return Proof(None, reason=f"{name!r} is no tensor")
     if r.shape != y.shape:

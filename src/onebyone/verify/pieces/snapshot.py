@@ -74,20 +74,20 @@ class Snapshot:
     @cached_property
     def called(self) -> Mapping[str, tuple[Record, ...]]:
         """Name -> the nodes of this name, mostly one."""
-        found: dict[str, tuple[Record, ...]] = {}
+        by_name: dict[str, tuple[Record, ...]] = {}
         for record in self.records.values():
-            found[record.name] = (*found.get(record.name, ()), record)
-        return found
+            by_name[record.name] = (*by_name.get(record.name, ()), record)
+        return by_name
 
     @cached_property
     def readers(self) -> Mapping[ir.Value, tuple[ir.Node, ...]]:
         """Value -> the nodes that read it, each once, those whose subgraphs do included."""
-        found: dict[ir.Value, list[ir.Node]] = {}
+        by_value: dict[ir.Value, list[ir.Node]] = {}
         for node, record in self.records.items():
             for value in dict.fromkeys((*record.inputs, *record.captured)):
                 if value is not None:
-                    found.setdefault(value, []).append(node)
-        return {value: tuple(nodes) for value, nodes in found.items()}
+                    by_value.setdefault(value, []).append(node)
+        return {value: tuple(nodes) for value, nodes in by_value.items()}
 
 
 def snapshot(graph: ir.Graph, last: Snapshot | None = None, *, for_proofs: bool = True) -> Snapshot:
