@@ -19,10 +19,11 @@ import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from onebyone.algebra.weights import Array
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.exact import numbers
 from onebyone.graph.ops import OPERATORS, operator_of
-from onebyone.graph.ops.call import Array, Call, call_of, is_floating
+from onebyone.graph.ops.call import Call, call_of, is_floating
 from onebyone.graph.time_limit import TakesTooLong
 
 __all__ = ["CannotEvaluate", "Run", "computed", "evaluate", "outputs_of", "reference"]

@@ -16,14 +16,14 @@ from onebyone.errors import UnreadableModel
 from onebyone.graph.checks import one_line
 from onebyone.graph.shapes import Sizes
 
-__all__ = ["NoRoom", "allowed", "check_room"]
+__all__ = ["ExceedsMemory", "allowed", "check_memory"]
 
 
-class NoRoom(UnreadableModel):
+class ExceedsMemory(UnreadableModel):
     """A tensor of the model is larger than what this process may have."""
 
 
-def check_room(values: Iterable[ir.Value], sizes: Sizes) -> None:
+def check_memory(values: Iterable[ir.Value], sizes: Sizes) -> None:
     """Nothing if each of these tensors alone fits into what this process may have.
 
     Args:
@@ -31,14 +31,14 @@ def check_room(values: Iterable[ir.Value], sizes: Sizes) -> None:
         sizes: for which the model is to be run.
 
     Raises:
-        NoRoom: one does not: no run can succeed.
+        ExceedsMemory: one does not: no run can succeed.
     """
     most = allowed()
     for value in values if most is not None else ():
         shape = sizes.shape(value) or ()
         size = _bytes(value, shape)
         if most is not None and size > most:
-            raise NoRoom(
+            raise ExceedsMemory(
                 f"tensor {one_line(value.name, 100)} of shape {one_line(list(shape), 100)} "
                 f"takes {_told(size)}, and {_told(most)} may be had here; try smaller sizes"
             )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from onebyone.graph.ops.call import Array, Call, is_floating
+from onebyone.algebra.weights import Array
+from onebyone.graph.ops.call import Call, is_floating
 from onebyone.graph.ops.convolution import convolution_work
 from onebyone.graph.ops.product import matmul_work
 from onebyone.graph.ops.row import Effort, Operator, Product, Role, Rounding, first_if

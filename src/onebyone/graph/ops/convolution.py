@@ -18,12 +18,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.pool import AveragePool
 from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.weights import Array
 from onebyone.counting.formulas import Work, convolution, transposed_convolution
 from onebyone.graph.constants import constant
-from onebyone.graph.ops.call import Array, Call
+from onebyone.graph.ops.call import Call
 from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of, not_constant
 from onebyone.graph.ops.pooling import axis_windows, last_axes, padded
-from onebyone.graph.ops.row import Operator, Product, Role, Rounding, Site
+from onebyone.graph.ops.row import NodeShapes, Operator, Product, Role, Rounding
 
 __all__ = ["ROWS", "convolution_work", "is_pointwise_convolution"]
 
@@ -178,7 +179,7 @@ def _scattered(
     return y
 
 
-def convolution_work(site: Site) -> Work:
+def convolution_work(site: NodeShapes) -> Work:
     """Of an image and a weight (C_out, C_in / groups, *kernel)."""
     return convolution(
         site.shapes[1],
@@ -189,7 +190,7 @@ def convolution_work(site: Site) -> Work:
     )
 
 
-def _transposed_work(site: Site) -> Work:
+def _transposed_work(site: NodeShapes) -> Work:
     x, weight = site.shapes
     return transposed_convolution(
         weight,

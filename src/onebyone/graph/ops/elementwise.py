@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onebyone.graph.ops.call import Array, Call, Kernel, kernel_of
+from onebyone.algebra.weights import Array
+from onebyone.graph.ops.call import Call, Kernel, kernel_of
 from onebyone.graph.ops.row import Operator, Role, Rounding, first_if
 
 __all__ = ["ROWS", "gelu", "sigmoid"]

@@ -10,8 +10,9 @@ import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
-from onebyone.graph.ops.call import Array, Call, Kernel
+from onebyone.graph.ops.call import Call, Kernel
 from onebyone.graph.ops.channel_node import ChannelNode, not_constant
 from onebyone.graph.ops.row import Operator, Role, Rounding
 

@@ -13,7 +13,7 @@ from onebyone.counting.formulas import Work, product
 from onebyone.graph.constants import constant, per_channel
 from onebyone.graph.ops.call import Call
 from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of, not_constant
-from onebyone.graph.ops.row import Effort, Operator, Product, Role, Rounding, Site
+from onebyone.graph.ops.row import Effort, NodeShapes, Operator, Product, Role, Rounding
 
 __all__ = ["ROWS", "matmul_work"]
 
@@ -43,21 +43,21 @@ def _einsum(call: Call, *inputs: Array) -> Array:
     return np.asarray(np.einsum(call.get("equation"), *inputs, optimize=True))
 
 
-def matmul_work(site: Site) -> Work:
+def matmul_work(site: NodeShapes) -> Work:
     """Of two tensors as NumPy multiplies them."""
     return _product(site, site.shapes[0][-1])
 
 
-def _gemm_work(site: Site) -> Work:
+def _gemm_work(site: NodeShapes) -> Work:
     rows, columns = site.shapes[0]
     return _product(site, rows if site.node.attributes.get_int("transA", 0) else columns)
 
 
-def _product(site: Site, inner: int) -> Work:
+def _product(site: NodeShapes, inner: int) -> Work:
     return product(site.output, inner, constants=sum(site.fixed), biased=site.biased)
 
 
-def _einsum_work(site: Site) -> Work:
+def _einsum_work(site: NodeShapes) -> Work:
     equation = site.node.attributes.get_string("equation", "")
     return einsum_work(equation, site.shapes, site.fixed)
 

@@ -11,10 +11,11 @@ import onnx_ir as ir
 from onebyone.algebra.pool import Mean, Sum
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.space import AxisMap
+from onebyone.algebra.weights import Array
 from onebyone.counting.formulas import Shape
 from onebyone.counting.operators import averages
 from onebyone.graph.axes import Spatial, integers, late, rank
-from onebyone.graph.ops.call import Array, Call, Kernel
+from onebyone.graph.ops.call import Call, Kernel
 from onebyone.graph.ops.row import Operator, Role, Rounding, first_if
 
 __all__ = ["ROWS"]

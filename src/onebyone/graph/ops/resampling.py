@@ -16,10 +16,11 @@ import onnx_ir as ir
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.resize import COORDINATES, MODES, ROUNDINGS, Resize, fit
 from onebyone.algebra.space import AxisMap
+from onebyone.algebra.weights import Array
 from onebyone.counting.formulas import Shape
 from onebyone.graph.axes import Spatial, computed, entries, numbers, operand, rank, refused, size
 from onebyone.graph.constants import constant
-from onebyone.graph.ops.call import Array, Call, call_of
+from onebyone.graph.ops.call import Call, call_of
 from onebyone.graph.ops.pooling import mapped
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import keeps_told_shape

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import Expand, Pad, PadMode, Select, Slice, Tile
+from onebyone.algebra.weights import Array
 from onebyone.graph.axes import (
     Spatial,
     computed,
@@ -23,7 +24,7 @@ from onebyone.graph.axes import (
     size,
 )
 from onebyone.graph.constants import constant
-from onebyone.graph.ops.call import Array, Call, kernel_of
+from onebyone.graph.ops.call import Call, kernel_of
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_shape, keeps_told_shape
 

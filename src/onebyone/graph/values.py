@@ -1,0 +1,94 @@
+"""A value's shape, size and maker, and a node's operands, where onnx-ir leaves each of them open.
+
+Any of them can be missing: an operand that is left out, a value of unknown rank, a free size, an
+input that no node makes. All that read a graph ask here and get None, in one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+__all__ = [
+    "Size",
+    "fixed_shape",
+    "has_subgraphs",
+    "input_at",
+    "is_read",
+    "made_by",
+    "maker",
+    "rank_of",
+    "shape_of",
+    "size",
+    "subgraphs",
+]
+
+Size = int | ir.SymbolicDim
+
+
+def input_at(node: ir.Node, index: int) -> ir.Value | None:
+    """Input `index` of a node; None where it is left out, at the end of the list or before."""
+    return node.inputs[index] if index < len(node.inputs) else None
+
+
+def maker(value: ir.Value | None) -> ir.Node | None:
+    """The node whose result a value is; None for inputs and constants."""
+    return value.producer() if value is not None else None
+
+
+def made_by(value: ir.Value | None, *op_types: str) -> ir.Node | None:
+    """The node that makes a value, where it is one of these standard operators."""
+    node = maker(value)
+    return node if node is not None and node.domain == "" and node.op_type in op_types else None
+
+
+def shape_of(value: ir.Value | None) -> tuple[Size, ...] | None:
+    """The shape of a value; None where not even its rank is known."""
+    return tuple(value.shape) if value is not None and value.shape is not None else None
+
+
+def rank_of(value: ir.Value | None) -> int | None:
+    """How many axes a value has, where that is known."""
+    return value.shape.rank() if value is not None and value.shape is not None else None
+
+
+def size(value: ir.Value | None, axis: int) -> int | None:
+    """The size of one axis where it is a fixed number."""
+    if value is None or value.shape is None or axis >= value.shape.rank():
+        return None
+    length = value.shape[axis]
+    return length if isinstance(length, int) else None
+
+
+def fixed_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The shape of a value where each of its sizes is a fixed number.
+
+    >>> fixed_shape(ir.val("x", None, [2, 3])), fixed_shape(ir.val("y", None, ["n", 3]))
+    ((2, 3), None)
+    """
+    shape = shape_of(value)
+    if shape is None:
+        return None
+    numbers = tuple(n for n in shape if isinstance(n, int))
+    return numbers if len(numbers) == len(shape) else None
+
+
+def is_read(value: ir.Value) -> bool:
+    """Whether a node or the graph's caller reads a value."""
+    return bool(value.uses()) or value.is_graph_output()
+
+
+def has_subgraphs(node: ir.Node) -> bool:
+    """Whether a node runs graphs of its own: If, Loop, Scan."""
+    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    return any(attribute.type in kinds for attribute in node.attributes.values())
+
+
+def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs in a node's attributes: branches of an If, bodies of a Loop or a Scan."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()
