@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.space import AxisMap
 from onebyone.graph.constants import constant
+from onebyone.graph.values import input_at, made_by, rank_of, size
 
 __all__ = [
     "Spatial",
@@ -23,7 +24,6 @@ __all__ = [
     "permutation",
     "rank",
     "refused",
-    "size",
 ]
 
 
@@ -64,13 +64,16 @@ class Spatial:
         >>> Spatial({1: Mean()}, vanished=(1,)).reads(1)
         2
         """
+        # From the first vanished axis on: each one before `axis` moves it one to the right.
         for gone in sorted(self.vanished):
             axis += gone <= axis
         return axis
 
     def after(self, axis: int) -> int | None:
         """The axis of the output that axis `axis` of the input becomes; None if it is mapped."""
-        return None if axis in self.maps else axis - sum(k < axis for k in self.vanished)
+        if axis in self.maps:
+            return None
+        return axis - sum(k < axis for k in self.vanished)
 
 
 def refused(reason: str) -> Refusal:
@@ -84,9 +87,10 @@ def refused(reason: str) -> Refusal:
 
 def operand(node: ir.Node, index: int) -> ir.Value | None:
     """Input `index`; None where it is left out, by position, by name, or as an empty constant."""
-    value = node.inputs[index] if index < len(node.inputs) else None
+    value = input_at(node, index)
     array = constant(value)
-    return None if array is not None and array.size == 0 else value
+    # Exporters that need `sizes` of a Resize give an empty constant for its `scales`.
+    return value if array is None or array.size else None
 
 
 def numbers(node: ir.Node, index: int, attribute: str) -> list[float] | None:
@@ -95,13 +99,13 @@ def numbers(node: ir.Node, index: int, attribute: str) -> list[float] | None:
         held = node.attributes[attribute].value
         return list(held) if isinstance(held, Sequence) else [held]
     array = constant(operand(node, index))
-    return None if array is None else list(array.ravel().tolist())
+    return list(array.ravel().tolist()) if array is not None else None
 
 
 def integers(node: ir.Node, index: int, attribute: str) -> list[int] | None:
     """`numbers` as integers."""
-    found = numbers(node, index, attribute)
-    return None if found is None else [int(number) for number in found]
+    listed = numbers(node, index, attribute)
+    return [int(number) for number in listed] if listed is not None else None
 
 
 def entries(value: ir.Value | None) -> list[float | None] | None:
@@ -113,13 +117,16 @@ def entries(value: ir.Value | None) -> list[float | None] | None:
     array = constant(value)
     if array is not None:
         return [float(entry) for entry in array.ravel()]
-    node = None if value is None else value.producer()
-    if node is None or node.op_type != "Concat":
+    concat = made_by(value, "Concat")
+    if concat is None:
         length = size(value, 0)
-        return None if length is None else [None] * length
-    parts = [entries(part) for part in node.inputs]
-    known = [part for part in parts if part is not None]
-    return [entry for part in known for entry in part] if len(known) == len(parts) else None
+        return [None] * length if length is not None else None
+    joined: list[float | None] = []
+    for part in map(entries, concat.inputs):
+        if part is None:
+            return None
+        joined += part
+    return joined
 
 
 def pairs(ends: Sequence[int]) -> list[tuple[int, int]]:
@@ -147,22 +154,12 @@ def computed(*values: ir.Value | None) -> tuple[ir.Value, ...]:
 
 def rank(node: ir.Node) -> int:
     """The rank of the first input; readers are only asked where it is known."""
-    value = node.inputs[0]
-    return 0 if value is None or value.shape is None else value.shape.rank()
-
-
-def size(value: ir.Value | None, axis: int) -> int | None:
-    """The size of one axis where it is a fixed number."""
-    if value is None or value.shape is None or axis >= value.shape.rank():
-        return None
-    length = value.shape[axis]
-    return length if isinstance(length, int) else None
+    return rank_of(node.inputs[0]) or 0
 
 
 def permutation(node: ir.Node) -> tuple[int, ...] | None:
     """Of a Transpose: for each axis of the result that of the operand; None where it is unknown."""
-    x = node.inputs[0]
-    rank = None if x is None or x.shape is None else x.shape.rank()
-    backwards = None if rank is None else tuple(reversed(range(rank)))
-    found = node.attributes.get_ints("perm", backwards)
-    return None if found is None else tuple(found)
+    if "perm" in node.attributes:
+        return tuple(node.attributes["perm"].as_ints())
+    axes = rank_of(node.inputs[0])
+    return tuple(reversed(range(axes))) if axes is not None else None

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 
-from onebyone.graph.axes import size
 from onebyone.graph.channels import channel_axis
 from onebyone.graph.ops import Role, role
 from onebyone.graph.spatial import Spatial, picked, spatial
+from onebyone.graph.values import size
 from onebyone.graph.views import headed, merged, view_axis
 
 __all__ = ["channel_axes"]

@@ -13,10 +13,11 @@ import onnx_ir as ir
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import SourceMap
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import Spatial, operand, rank, refused, size
+from onebyone.graph.axes import Spatial, operand, rank, refused
 from onebyone.graph.constants import is_float
 from onebyone.graph.ops import Role, operator_of, role
 from onebyone.graph.ops.pooling import windows
+from onebyone.graph.values import size
 
 __all__ = ["Spatial", "picked", "spatial", "windows"]
 

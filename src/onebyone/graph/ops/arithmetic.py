@@ -12,12 +12,12 @@ import onnx_ir as ir
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import size
 from onebyone.graph.constants import constant, is_float, per_channel
 from onebyone.graph.ops.call import Call, Kernel, is_floating, kernel_of
 from onebyone.graph.ops.channel_node import ChannelNode
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import keeps_shape
+from onebyone.graph.values import size
 
 __all__ = ["ROWS", "has_one"]
 

@@ -12,10 +12,11 @@ from onebyone.algebra.pool import AveragePool, Mean
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.space import AxisMap, apply
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import Spatial, rank, refused, size
+from onebyone.graph.axes import Spatial, rank, refused
 from onebyone.graph.ops.call import Call, Kernel, call_of, is_floating
 from onebyone.graph.ops.row import Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import keeps_shape
+from onebyone.graph.values import size
 
 __all__ = ["ROWS", "axis_windows", "last_axes", "mapped", "padded", "windows"]
 

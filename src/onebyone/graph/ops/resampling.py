@@ -18,12 +18,13 @@ from onebyone.algebra.resize import COORDINATES, MODES, ROUNDINGS, Resize, fit
 from onebyone.algebra.space import AxisMap
 from onebyone.algebra.weights import Array
 from onebyone.counting.formulas import Shape
-from onebyone.graph.axes import Spatial, computed, entries, numbers, operand, rank, refused, size
+from onebyone.graph.axes import Spatial, computed, entries, numbers, operand, rank, refused
 from onebyone.graph.constants import constant
 from onebyone.graph.ops.call import Call, call_of
 from onebyone.graph.ops.pooling import mapped
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import keeps_told_shape
+from onebyone.graph.values import size
 
 __all__ = ["ROWS"]
 

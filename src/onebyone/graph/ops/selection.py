@@ -21,12 +21,12 @@ from onebyone.graph.axes import (
     pairs,
     rank,
     refused,
-    size,
 )
 from onebyone.graph.constants import constant
 from onebyone.graph.ops.call import Call, kernel_of
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_shape, keeps_told_shape
+from onebyone.graph.values import size
 
 __all__ = ["ROWS", "cuts"]
 
