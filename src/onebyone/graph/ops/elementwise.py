@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onebyone.algebra.weights import Array
 from onebyone.graph.ops.call import Call, Kernel, kernel_of
 from onebyone.graph.ops.row import Operator, Role, Rounding, first_if
+from onebyone.graph.values import made_by
 
 __all__ = ["ROWS", "gelu", "sigmoid"]
 
@@ -21,6 +22,7 @@ _LARGEST = 3.4028234663852886e38
 
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), without overflow."""
+    # The exponent is never positive; for x < 0 it is exp(x) / (1 + exp(x)), the same number.
     y = np.exp(-np.abs(x))
     return np.asarray(np.where(x < 0, y, 1) / (1 + y))
 
@@ -40,6 +42,7 @@ def gelu(x: Array, approximate: str = "none") -> Array:
     if approximate == "tanh":
         inner = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
         return np.asarray(0.5 * x * (1 + np.tanh(inner)))
+    # In place: the tensors of an activation are a network's largest.
     y = _erf(x * np.sqrt(0.5))
     y += 1
     y *= x
@@ -86,8 +89,11 @@ def _prelu(x: Array, slope: Array) -> Array:
 def _clip(call: Call, x: Array, low: Array | None = None, high: Array | None = None) -> Array:
     if call.version < 11:  # by default the ends of float32: infinities become the largest number
         return np.clip(x, call.get("min", -_LARGEST), call.get("max", _LARGEST)).astype(x.dtype)
-    below = x if low is None else np.maximum(x, low)
-    return below if high is None else np.minimum(below, high)
+    if low is not None:
+        x = np.maximum(x, low)
+    if high is not None:
+        x = np.minimum(x, high)
+    return x
 
 
 def _is_inf(call: Call, x: Array) -> Array:
@@ -106,9 +112,7 @@ def _is_unlimited(node: ir.Node) -> bool:
 
 def _is_repeated(node: ir.Node) -> bool:
     """Done twice, it does what it did once."""
-    x = node.inputs[0]
-    before = None if x is None else x.producer()
-    return before is not None and before.domain == "" and before.op_type == node.op_type
+    return made_by(node.inputs[0], node.op_type) is not None
 
 
 def _leaky_relu(x: Array, alpha: float) -> Array:

@@ -22,6 +22,7 @@ def _split(call: Call, x: Array, given: Array | None = None) -> tuple[Array, ...
     axis = call.get("axis", 0)
     sizes = call.ints("split", given)
     if sizes is None:
+        # Equal parts, the last one smaller where they do not add up.
         each = -(-x.shape[axis] // call.outputs)
         cuts = [each * i for i in range(1, call.outputs)]
     else:
@@ -34,10 +35,13 @@ def _split(call: Call, x: Array, given: Array | None = None) -> tuple[Array, ...
 
 
 def _concat_entries(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
-    parts = [entries_in(value, known) for value in node.inputs]
-    if any(part is None for part in parts):
-        return None
-    return tuple(entry for part in parts if part is not None for entry in part)
+    joined: Entries = ()
+    for value in node.inputs:
+        part = entries_in(value, known)
+        if part is None:
+            return None
+        joined += part
+    return joined
 
 
 _SEQUENCES = """

@@ -121,7 +121,7 @@ def _casts(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     return True
 
 
-# Each type of a chain holds every number of those before it: an int32 needs the 53 bits of a double.
+# Each type of a chain holds all numbers of those before it: an int32 needs a double's 53 bits.
 _HELD = (
     ("INT8", "INT16", "INT32", "INT64"),
     ("UINT8", "UINT16", "UINT32", "UINT64"),
