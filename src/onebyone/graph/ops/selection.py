@@ -91,7 +91,7 @@ def _slice_space(node: ir.Node) -> Spatial | Refusal:
 
 def _bounds(start: int, stop: int, step: int) -> Slice:
     # "To the end" is no number: a free axis may be longer than any.
-    if stop * (1 if step > 0 else -1) >= _FAR:
+    if (step > 0 and stop >= _FAR) or (step < 0 and stop <= -_FAR):
         return Slice(start, None, step)
     return Slice(start, stop, step)
 
