@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -62,7 +63,8 @@ def _resize(
     shared, boxes = _shared(call), dict[int, tuple[float, float]]()
     if roi is not None and roi.size:
         # All starts, then all ends.
-        boxes = dict(zip(axes, np.reshape(roi, (2, -1)).T.astype(float).tolist(), strict=True))
+        spans = ((float(start), float(end)) for start, end in np.reshape(roi, (2, -1)).T)
+        boxes = dict(zip(axes, spans, strict=True))
     maps = {
         axis: replace(shared, scale=factors[axis], size=lengths.get(axis), roi=boxes.get(axis))
         for axis in axes
@@ -189,9 +191,8 @@ def _kept_ratio(plain: Resize, axes: list[int], node: ir.Node) -> _Axes:
     lengths = [n for axis in axes if (n := size(node.inputs[0], axis))]
     if asked is None or not len(lengths) == len(axes) == asked.size:
         return dict.fromkeys(axes, replace(plain, unknown_scale=True))
-    policy = node.attributes.get_string("keep_aspect_ratio_policy")
-    if policy != "not_smaller":
-        policy = "not_larger"
+    larger = node.attributes.get_string("keep_aspect_ratio_policy") == "not_smaller"
+    policy: Literal["not_smaller", "not_larger"] = "not_smaller" if larger else "not_larger"
     scale, sizes = fit(lengths, [int(n) for n in asked.ravel()], policy)
     if scale == 1:
         return {}

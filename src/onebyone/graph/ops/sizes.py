@@ -65,7 +65,8 @@ def of_shapes(target: ir.Value | None) -> bool:
 
     Of those the file may declare what comes out, which is the author's word and not computed.
     """
-    waiting, seen = [target], {None}
+    waiting: list[ir.Value | None] = [target]
+    seen: set[ir.Value | None] = {None}
     while waiting:
         value = waiting.pop()
         if value in seen or constant(value) is not None:

@@ -110,7 +110,7 @@ class _Walk:
         value = node.outputs[0]
         entries, rank = self.entries[value], rank_of(value)
         numbers = [n for n in entries if isinstance(n, int)]
-        if len(numbers) < len(entries) or rank is None or value.dtype is None:
+        if len(numbers) < len(entries) or rank is None or rank > 1 or value.dtype is None:
             return None
         # A scalar has one entry.
         return np.array(numbers, value.dtype.numpy()).reshape((-1,) * rank)
