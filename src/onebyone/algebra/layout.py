@@ -69,11 +69,6 @@ class Trace:
     after: tuple[tuple[int, ...], ...]
 
     @property
-    def keeps_order(self) -> bool:
-        """Whether the run is one reshape: the atoms lie in memory as before."""
-        return sum(self.before, ()) == sum(self.after, ())
-
-    @property
     def is_identity(self) -> bool:
         return self.before == self.after
 

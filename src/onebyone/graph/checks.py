@@ -112,15 +112,15 @@ Kinds = list[tuple[str | None, list[int | None] | None]]
 
 def kinds(graph: ir.Graph) -> Kinds:
     """What a graph says of its outputs."""
-    return [
-        (
-            None if value.type is None else str(value.type),
-            None
-            if value.shape is None
-            else [d if isinstance(d, int) else None for d in value.shape],
-        )
-        for value in graph.outputs
-    ]
+    return [(_type(value), _fixed(value.shape)) for value in graph.outputs]
+
+
+def _type(value: ir.Value) -> str | None:
+    return None if value.type is None else str(value.type)
+
+
+def _fixed(shape: ir.Shape | None) -> list[int | None] | None:
+    return None if shape is None else [d if isinstance(d, int) else None for d in shape]
 
 
 def keep_kinds(declared: Kinds, graph: ir.Graph) -> None:
@@ -208,11 +208,12 @@ def _check_stored(tensor: ir.serde.TensorProtoTensor) -> None:
     if any(len(getattr(proto, other)) for other in _FIELDS - {field}):
         refuse(f"tensor {_name(tensor)} of type {tensor.dtype} has numbers of another type")
     values = len(getattr(proto, field))
+    wanted = tensor.size
     if tensor.dtype.bitwidth < 8 and tensor.dtype.bitwidth != 6:
-        _check_length(tensor, values, tensor.nbytes)  # packed, one byte to a value
-    else:
-        pair = tensor.dtype in (ir.DataType.COMPLEX64, ir.DataType.COMPLEX128)
-        _check_length(tensor, values, tensor.size * (1 + pair))
+        wanted = tensor.nbytes  # packed, one byte to a value
+    elif tensor.dtype in (ir.DataType.COMPLEX64, ir.DataType.COMPLEX128):
+        wanted *= 2
+    _check_length(tensor, values, wanted)
 
 
 def _check_external(tensor: ir.ExternalTensor) -> None:
@@ -234,12 +235,9 @@ def _stat_inside(tensor: ir.ExternalTensor) -> os.stat_result:
     location, folder = os.fspath(tensor.location), os.fspath(tensor.base_dir) or "."
     shown = one_line(location, 100)
     base, path = os.path.realpath(folder), os.path.realpath(os.path.join(folder, location))
-    plain = os.path.normpath(location)
-    if (
-        os.path.isabs(location)
-        or plain.split(os.sep)[0] == ".."
-        or not path.startswith(os.path.join(base, ""))
-    ):
+    # By its words, and by where links lead: neither may leave the folder.
+    leaves = os.path.isabs(location) or os.path.normpath(location).split(os.sep)[0] == ".."
+    if leaves or not path.startswith(os.path.join(base, "")):
         refuse(f"external data {shown} is outside the model's folder; copy it beside the model")
     try:
         status = os.stat(path)

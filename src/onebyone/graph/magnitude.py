@@ -21,12 +21,12 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.evaluate import Run, computed
-from onebyone.graph.exact import numbers
 from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.call import call_of, is_floating
 
 __all__ = ["Sized", "magnitudes"]
 
+# Of the distance along m: far above the rounding of float64, and small enough for a first order.
 _STEP = 2.0**-20
 
 
@@ -43,10 +43,9 @@ class _Sizes(Run):
     """A run on sizes: what a floating weight stands for is without its sign."""
 
     def value(self, value: ir.Value | None) -> Any:
-        known = value is None or value in self.known or value.const_value is None
-        if known or value is None or value.const_value is None:
-            return super().value(value)
-        return _unsigned(self.wanted(numbers(value.const_value)))
+        weight = value is not None and value not in self.known
+        found = super().value(value)
+        return _unsigned(found) if weight else found
 
 
 def magnitudes(graph: ir.Graph, inputs: Mapping[ir.Value, Array]) -> list[Sized]:
@@ -85,6 +84,7 @@ def _sizes(
     if callable(op):
         call = call_of(node, sizes.opsets.get("", 1))
         return [op(call, *(sizes.value(v) for v in node.inputs))]
+    # Sizes go through the operator itself, weights being without a sign in `sizes`.
     count = 1 if op == "Identity" else len(node.inputs)
     same = ir.Node("", op, node.inputs[:count], [*_unsigned_factors(node)],
                    num_outputs=len(node.outputs))  # fmt: skip

@@ -71,10 +71,8 @@ def modernise(model: ir.Model) -> tuple[str, str] | None:
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         form = _form(node, opset, model.functions)
         if isinstance(form, str):
-            text = (
-                f"opset {opset}: {form}; the model stays as it is: export it with opset 11 or newer"
-            )
-            return node.name or str(node.outputs[0].name), text
+            stays = "the model stays as it is: export it with opset 11 or newer"
+            return node.name or str(node.outputs[0].name), f"opset {opset}: {form}; {stays}"
         if form is not None:
             forms[node] = form
     edit = Edit(model.graph)
@@ -96,14 +94,12 @@ def _infer_old(model: ir.Model) -> None:
             found = onnx.shape_inference.infer_shapes(ir.to_proto(shell(model, inputs, [])))
     except onnx.shape_inference.InferenceError:  # a model that contradicts itself: left as it is
         return
-    told = {info.name: ir.serde.deserialize_value_info_proto(info, None)
-            for info in found.graph.value_info}  # fmt: skip
+    infos = {info.name: info for info in found.graph.value_info}
     for value in (value for node in graph for value in node.outputs):
-        other = told.get(str(value.name))
-        if other is not None and value.type is None:
-            value.type = other.type
-        if other is not None and value.shape is None:
-            value.shape = other.shape
+        if value.name in infos:
+            other = ir.serde.deserialize_value_info_proto(infos[value.name], None)
+            value.type = value.type or other.type
+            value.shape = value.shape if value.shape is not None else other.shape
     infer(model)  # what stands behind them
 
 
@@ -124,8 +120,9 @@ def _form(
         return None
     if _version(node, at) == _version(node, OLDEST_OPSET):
         return None
-    rule = _RULES.get(node.op_type)
-    return f"{node.op_type} means something else in opset 11" if rule is None else rule(node)
+    if node.op_type in _RULES:
+        return _RULES[node.op_type](node)
+    return f"{node.op_type} means something else in opset 11"
 
 
 def _version(node: ir.Node, opset: int) -> int:
@@ -134,15 +131,15 @@ def _version(node: ir.Node, opset: int) -> int:
 
 
 def _apply(node: ir.Node, form: _Form, edit: Edit) -> None:
-    name, kept = node.outputs[0].name, node.attributes.items()
-    operands = [
-        edit.constant(value, f"{name}.{label}", ir.DataType.from_numpy(value.dtype))
-        if isinstance(value, np.ndarray)
-        else value
-        for value, label in zip(form.inputs, _LABELS[form.op], strict=False)
-    ]
-    attributes = {key: value for key, value in kept if key not in form.drop}
-    respell(node, form.op, operands, {**attributes, **form.add})
+    name = node.outputs[0].name
+    operands: list[ir.Value | None] = []
+    for value, label in zip(form.inputs, _LABELS[form.op], strict=False):
+        if isinstance(value, np.ndarray):
+            kind = ir.DataType.from_numpy(value.dtype)
+            value = edit.constant(value, f"{name}.{label}", kind)
+        operands.append(value)
+    kept = {key: value for key, value in node.attributes.items() if key not in form.drop}
+    respell(node, form.op, operands, {**kept, **form.add})
 
 
 # --- the operators ---------------------------------------------------------------------------
@@ -222,7 +219,9 @@ def _pad(node: ir.Node) -> _Form | str:
 
 def _kind(node: ir.Node) -> np.dtype[Any] | None:
     value = node.inputs[0]
-    return None if value is None or value.dtype is None else value.dtype.numpy()
+    if value is None or value.dtype is None:
+        return None
+    return value.dtype.numpy()
 
 
 def _resize(node: ir.Node) -> _Form | str:
@@ -234,9 +233,10 @@ def _resize(node: ir.Node) -> _Form | str:
         known = scales if isinstance(scales, np.ndarray) else constant(scales)
         if known is None:
             return f"{node.op_type} to the nearest by scales that are computed, up or down"
-        if (known > 1).any() and (known < 1).any():
+        shrinks = bool((known < 1).any())
+        if shrinks and (known > 1).any():
             return f"{node.op_type} to the nearest, up along one axis and down along another"
-        add["nearest_mode"] = "ceil" if (known < 1).any() else "floor"
+        add["nearest_mode"] = "ceil" if shrinks else "floor"
     inputs = (node.inputs[0], np.zeros(0, np.float32), scales)
     return _Form("Resize", inputs, frozenset({"scales"}), add)
 

@@ -21,7 +21,9 @@ from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line, quiet
 from onebyone.graph.files import beside, publish
 
-__all__ = ["DESCRIBED", "INTERFACE", "SOURCE", "Source", "shell", "to_proto", "write"]
+__all__ = [
+    "DESCRIBED", "INTERFACE", "SOURCE", "Source", "cannot_write", "shell", "to_proto", "write",
+]  # fmt: skip
 
 # `graph.meta[INTERFACE]`: the dimensions of inputs and outputs as the source declared them, by
 # name. Shape inference refines them in place; what is written declares them as the source did.
@@ -85,10 +87,15 @@ def write(
             else:
                 _write_single(stack, model, target)
     except OSError as error:
-        reason = error.strerror or one_line(error)
-        raise UsageError(
-            f"cannot write {one_line(target)}: {reason}; choose another path or free space"
-        ) from error
+        raise cannot_write(target, error) from error
+
+
+def cannot_write(target: str, error: OSError) -> UsageError:
+    """What to tell somebody whose file could not be written."""
+    reason = error.strerror or one_line(error)
+    return UsageError(
+        f"cannot write {one_line(target)}: {reason}; choose another path or free space"
+    )
 
 
 def to_proto(model: ir.Model) -> onnx.ModelProto:
@@ -144,7 +151,9 @@ def _restore_interface(
     for info in (*graph.input, *graph.output):
         dims = info.type.tensor_type.shape.dim
         wanted = declared.get(info.name, ())
-        for dim, want in zip(dims, wanted, strict=False) if len(dims) == len(wanted) else ():
+        if len(dims) != len(wanted):
+            continue  # inference found the rank, of which the source says nothing
+        for dim, want in zip(dims, wanted, strict=True):
             if not isinstance(want, int) and not dim.HasField("dim_value"):
                 dim.ClearField("dim_param")
                 if want.value is not None:
@@ -202,14 +211,13 @@ def _same_file(one: str, other: str) -> bool:
 
 def _large(model: ir.Model) -> list[ir.Value]:
     """The initialisers that are written one by one, behind the message or beside it."""
-    found = []
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if tensor is None or tensor.dtype == ir.DataType.STRING:
-            continue
-        if isinstance(tensor, ir.ExternalTensor) or tensor.nbytes >= _SMALL:
-            found.append(value)
-    return found
+    return [value for value in model.graph.initializers.values() if _is_large(value.const_value)]
+
+
+def _is_large(tensor: ir.TensorProtocol | None) -> bool:
+    if tensor is None or tensor.dtype == ir.DataType.STRING:  # strings have no raw bytes
+        return False
+    return isinstance(tensor, ir.ExternalTensor) or tensor.nbytes >= _SMALL
 
 
 def _without_large(model: ir.Model) -> ir.Model:
@@ -245,6 +253,7 @@ def _write_single(stack: ExitStack, model: ir.Model, target: str) -> None:
     proto = to_proto(_without_large(model))
     graph = proto.graph.SerializeToString()
     proto.ClearField("graph")
+    # A field is its number, its length, its bytes; so lengths are needed before any data is read.
     heads = [_tensor_head(value) for value in _large(model)]
     length = len(graph) + sum(len(head) + size for head, size in heads)
     file = stack.enter_context(beside(target))
