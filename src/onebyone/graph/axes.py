@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import onnx_ir as ir
 
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.space import AxisMap
 from onebyone.graph.constants import constant
-from onebyone.graph.values import input_at, made_by, rank_of, size
+from onebyone.graph.values import all_known, input_at, made_by, rank_of, size
 
 __all__ = [
     "Spatial",
@@ -121,12 +122,8 @@ def entries(value: ir.Value | None) -> list[float | None] | None:
     if concat is None:
         length = size(value, 0)
         return [None] * length if length is not None else None
-    joined: list[float | None] = []
-    for part in map(entries, concat.inputs):
-        if part is None:
-            return None
-        joined += part
-    return joined
+    parts = all_known(map(entries, concat.inputs))
+    return None if parts is None else list(chain.from_iterable(parts))
 
 
 def pairs(ends: Sequence[int]) -> list[tuple[int, int]]:
@@ -162,4 +159,4 @@ def permutation(node: ir.Node) -> tuple[int, ...] | None:
     if "perm" in node.attributes:
         return tuple(node.attributes["perm"].as_ints())
     axes = rank_of(node.inputs[0])
-    return tuple(reversed(range(axes))) if axes is not None else None
+    return None if axes is None else tuple(range(axes))[::-1]

@@ -46,7 +46,7 @@ from onebyone.graph.ops.row import Effort, NodeShapes, Product
 from onebyone.graph.opset import modernise
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes
-from onebyone.graph.values import has_subgraphs, input_at, maker
+from onebyone.graph.values import all_known, has_subgraphs, input_at, maker
 
 __all__ = ["count", "macs", "tally", "work_of"]
 
@@ -116,12 +116,13 @@ def work_of(node: ir.Node, walk: Walk) -> Work | None:
         return None
     slots = range(len(node.inputs)) if row.operands is None else row.operands
     operands = [input_at(node, slot) for slot in slots]
-    output = walk.shape(node.outputs[0] if node.outputs[0].name else None)
-    shapes = [shape for value in operands if (shape := walk.shape(value)) is not None]
-    if output is None or len(shapes) < len(operands):
+    # An output without a name is left out, as an operand is.
+    output = walk.shape(next((value for value in node.outputs[:1] if value.name), None))
+    shapes = all_known(map(walk.shape, operands))
+    if output is None or shapes is None:
         return None
     fixed = tuple(value in walk.weights for value in operands)
-    known = NodeShapes(node, tuple(shapes), fixed, output, _has_bias(node, row, walk))
+    known = NodeShapes(node, shapes, fixed, output, _has_bias(node, row, walk))
     try:
         return row.formula(known)
     except (IndexError, ValueError, ZeroDivisionError):
@@ -130,7 +131,9 @@ def work_of(node: ir.Node, walk: Walk) -> Work | None:
 
 def _has_bias(node: ir.Node, row: Product, walk: Walk) -> bool:
     """Whether the node adds a bias itself; a zero that an exporter expanded to a bias is none."""
-    bias = None if row.bias is None else input_at(node, row.bias)
+    if row.bias is None:
+        return False
+    bias = input_at(node, row.bias)
     return bias is not None and walk.weights.get(bias) != ()
 
 
@@ -186,7 +189,7 @@ def _operation(
     return Operation(
         name_of(node),
         operator(node),
-        walk.shape(node.outputs[0] if node.outputs else None),
+        walk.shape(next(iter(node.outputs), None)),
         work,
         tuple(reading.weight for reading in read),
         traffic(node, walk),

@@ -28,7 +28,7 @@ from onebyone.counting.peak import Touched
 from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.row import Effort
 from onebyone.graph.shapes import Sizes
-from onebyone.graph.values import has_subgraphs
+from onebyone.graph.values import all_known, has_subgraphs
 
 __all__ = [
     "Reading",
@@ -168,14 +168,9 @@ def traffic(node: ir.Node, walk: Walk) -> int | None:
     """The bytes that a node reads and writes, without constants; None if they are unknown."""
     if walk.fixed(node) or operator_of(node).effort is Effort.FREE:
         return 0
-    total = 0
-    for value in tensors(node):
-        if value not in walk.weights:
-            size = bytes_of(value, walk)
-            if size is None:
-                return None
-            total += size
-    return total
+    moved = (value for value in tensors(node) if value not in walk.weights)
+    sizes = all_known(bytes_of(value, walk) for value in moved)
+    return None if sizes is None else sum(sizes)
 
 
 def touched(walk: Walk) -> Iterator[Touched[ir.Value]]:
@@ -187,10 +182,13 @@ def touched(walk: Walk) -> Iterator[Touched[ir.Value]]:
         if walk.fixed(node):
             continue
         read = [v for v in node.inputs if v is not None and v not in walk.weights]
-        viewed = read[0] if read and operator_of(node).effort is Effort.FREE else None
-        # An output without a name is one that nobody asked for.
-        made = [(v, bytes_of(v, walk) if v.name and viewed is None else 0) for v in node.outputs]
-        yield Touched([*((v, bytes_of(v, walk)) for v in read), *made], node.outputs, viewed)
+        sizes = [(v, bytes_of(v, walk)) for v in read]
+        if read and operator_of(node).effort is Effort.FREE:
+            yield Touched([*sizes, *((v, 0) for v in node.outputs)], node.outputs, read[0])
+        else:
+            # An output without a name is one that nobody asked for.
+            sizes += [(v, bytes_of(v, walk) if v.name else 0) for v in node.outputs]
+            yield Touched(sizes, node.outputs)
 
 
 def bytes_of(value: ir.Value, walk: Walk) -> int | None:

@@ -18,7 +18,7 @@ from onebyone.graph.constants import constant
 from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.call import call_of
 from onebyone.graph.ops.sizes import shape_span
-from onebyone.graph.values import made_by, rank_of, shape_of
+from onebyone.graph.values import all_known, made_by, rank_of, shape_of
 
 __all__ = ["known_numbers"]
 
@@ -56,8 +56,8 @@ def _computed(node: ir.Node, known: dict[ir.Value, Array], version: int) -> Arra
         return _entry(node, known)
     if not row.on_sizes or row.value is None:
         return None
-    inputs = [array for value in node.inputs if (array := _array(value, known)) is not None]
-    if len(inputs) < len(node.inputs) or not all(map(_is_size, inputs)):
+    inputs = all_known(_array(value, known) for value in node.inputs)
+    if inputs is None or not all(map(_is_size, inputs)):
         return None
     if node.op_type == "ConstantOfShape" and not _is_short(inputs[0]):
         return None

@@ -40,6 +40,7 @@ def misfit(graph: ir.Graph, sizes: Sizes) -> str:
     for node in graph:
         operands = (value for value in node.inputs if value is not None)
         known = [shape for value in operands if (shape := sizes.shape(value)) is not None]
+        # A rule needs the shapes of all operands.
         has_rule = node.domain == "" and node.op_type in _RULES and len(known) == len(node.inputs)
         wrong = has_rule and not _RULES[node.op_type](node, known)
         if wrong or any(sizes.negative(dim) for out in node.outputs for dim in out.shape or ()):

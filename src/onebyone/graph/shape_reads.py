@@ -17,7 +17,7 @@ from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
 from onebyone.graph.ops import Role, role
 from onebyone.graph.ops.sizes import shape_span
-from onebyone.graph.values import Size, rank_of, shape_of
+from onebyone.graph.values import Size, all_known, rank_of, shape_of
 
 __all__ = ["ShapeReads", "consumers", "entries_used"]
 
@@ -110,10 +110,10 @@ def _picked(node: ir.Node, length: int) -> set[int] | None:
     """The entries of a vector that a Gather or Slice with constant indices takes; None: unknown."""
     if node.domain != "" or node.op_type not in ("Gather", "Slice"):
         return None
-    arrays = [constant(value) for value in node.inputs[1:]]
-    numbers = [[int(n) for n in array.reshape(-1)] for array in arrays if array is not None]
-    if len(numbers) < len(arrays):
+    arrays = all_known(map(constant, node.inputs[1:]))
+    if arrays is None:
         return None
+    numbers = [[int(n) for n in array.reshape(-1)] for array in arrays]
     if node.op_type == "Gather":
         return {n % length for n in numbers[0]}
     if len(numbers) < 2 or any(len(n) != 1 for n in numbers):

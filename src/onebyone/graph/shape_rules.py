@@ -14,7 +14,7 @@ from onnx_shape_inference import ShapeInferenceContext
 from onebyone.algebra.selection import Slice
 from onebyone.graph.dimensions import evaluated, names
 from onebyone.graph.spatial import windows
-from onebyone.graph.values import Size, input_at, shape_of
+from onebyone.graph.values import Size, all_known, input_at, shape_of
 
 __all__ = ["LONGEST", "Context", "complete", "keeps_sizes"]
 
@@ -306,8 +306,8 @@ def _broadcast(context: Context, node: ir.Node) -> None:
     that differ there are an error when the model runs. Unless one is 1: x[:, :1] + x.
     """
     shape = shape_of(node.outputs[0])
-    operands = [s for v in node.inputs if (s := shape_of(v)) is not None]
-    if shape is None or len(operands) < len(node.inputs):
+    operands = all_known(map(shape_of, node.inputs))
+    if shape is None or operands is None:
         return
     dims = list(shape)
     for axis in range(-len(dims), 0):

@@ -26,7 +26,7 @@ from onebyone.graph.dimensions import evaluated, names, plain, safe
 from onebyone.graph.fold import known_numbers
 from onebyone.graph.shape_rules import LONGEST, Context, complete, keeps_sizes
 from onebyone.graph.usual import usual_sizes
-from onebyone.graph.values import Size, has_subgraphs, rank_of
+from onebyone.graph.values import Size, all_known, has_subgraphs, rank_of
 
 __all__ = ["Sizes", "infer", "name_inputs", "shapes_of"]
 
@@ -130,9 +130,9 @@ def _infer_node(context: Context, node: ir.Node, known: frozenset[str]) -> None:
             logging.getLogger(__name__).debug("no shape for %s: %s", node.name, error)
             context.made_up = 0
     for value, old in zip(node.outputs, declared, strict=True):
-        # Of a node with subgraphs, inference repeats what those declare.
-        inferred = _usable(context, value.shape) if has_subgraphs(node) else value.shape
-        value.shape = _merged(context, inferred, _usable(context, old), known)
+        if has_subgraphs(node):  # of which inference repeats what they declare
+            value.shape = _usable(context, value.shape)
+        value.shape = _merged(context, value.shape, _usable(context, old), known)
     if _is_foreign_quantised(node):
         for value, kind in zip(node.outputs, types, strict=True):
             value.type = kind
@@ -168,9 +168,11 @@ def _usable(context: Context, shape: ir.Shape | None) -> ir.Shape | None:
     """A shape that a file declares, without the dimensions that nothing can be made of."""
     if shape is None:
         return None
-    usable = [isinstance(dim, int) or plain(_text(dim)) for dim in shape]
-    fresh = context.new_symbolic_dim
-    return ir.Shape([dim if u else fresh() for dim, u in zip(shape, usable, strict=True)])
+    dims = list(shape)
+    for axis, dim in enumerate(dims):
+        if not isinstance(dim, int) and not plain(_text(dim)):
+            dims[axis] = context.new_symbolic_dim()
+    return ir.Shape(dims)
 
 
 def _merged(
@@ -284,8 +286,7 @@ class Sizes:
         """The shape of `value`; None where a dimension depends on data or could not be inferred."""
         if value.shape is None:
             return self.inputs.get(value.name or "") if value.is_graph_input() else None
-        sizes = tuple(size for dim in value.shape if (size := self.size(dim)) is not None)
-        return sizes if len(sizes) == len(value.shape) else None
+        return all_known(map(self.size, value.shape))
 
     def negative(self, dim: Size) -> bool:
         """Whether a dimension comes out below zero, which no tensor has."""
@@ -299,7 +300,7 @@ class Sizes:
         if text not in self._known:
             size = self._bound.get(text, evaluated(text, self._bound))
             # A window that is larger than its map leaves less than nothing: no tensor has that.
-            self._known[text] = size if size is not None and size >= 0 else None
+            self._known[text] = None if size is None or size < 0 else size
         return self._known[text]
 
 

@@ -6,12 +6,14 @@ input that no node makes. All that read a graph ask here and get None, in one st
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import onnx_ir as ir
 
 __all__ = [
     "Size",
+    "all_known",
     "fixed_shape",
     "has_subgraphs",
     "input_at",
@@ -25,11 +27,28 @@ __all__ = [
 ]
 
 Size = int | ir.SymbolicDim
+T = TypeVar("T")
+
+
+def all_known(parts: Iterable[T | None]) -> tuple[T, ...] | None:
+    """All parts, or None where one of them is unknown.
+
+    >>> all_known([2, 3]), all_known([2, None])
+    ((2, 3), None)
+    """
+    known: list[T] = []
+    for part in parts:
+        if part is None:
+            return None
+        known.append(part)
+    return tuple(known)
 
 
 def input_at(node: ir.Node, index: int) -> ir.Value | None:
     """Input `index` of a node; None where it is left out, at the end of the list or before."""
-    return node.inputs[index] if index < len(node.inputs) else None
+    if index >= len(node.inputs):
+        return None
+    return node.inputs[index]
 
 
 def maker(value: ir.Value | None) -> ir.Node | None:
@@ -70,8 +89,8 @@ def fixed_shape(value: ir.Value | None) -> tuple[int, ...] | None:
     shape = shape_of(value)
     if shape is None:
         return None
-    numbers = tuple(n for n in shape if isinstance(n, int))
-    return numbers if len(numbers) == len(shape) else None
+    # A free size is no number.
+    return all_known(n if isinstance(n, int) else None for n in shape)
 
 
 def is_read(value: ir.Value) -> bool:

@@ -26,7 +26,7 @@ from onebyone.algebra.layout import (
 from onebyone.algebra.weights import Array
 from onebyone.graph.axes import integers, permutation
 from onebyone.graph.dimensions import parsed
-from onebyone.graph.values import Size, rank_of, shape_of
+from onebyone.graph.values import Size, all_known, rank_of, shape_of
 
 __all__ = ["dims_of", "headed", "merged", "monomial", "monomials", "view", "view_axis"]
 
@@ -54,8 +54,10 @@ def _parse(text: str) -> Dim:
     for factor in factors:
         base, power = factor.as_base_exp()
         # h² is h·h, so that it divides by h; what is no whole power is a symbol of its own.
-        is_whole = power.is_Integer and power > 0
-        symbols += [str(base)] * int(power) if is_whole else [str(factor)]
+        if power.is_Integer and power > 0:
+            symbols += [str(base)] * int(power)
+        else:
+            symbols.append(str(factor))
     return dim(int(coefficient), *symbols)
 
 
@@ -67,9 +69,10 @@ def dims_of(value: ir.Value | None) -> tuple[Dim, ...] | None:
 
 def monomials(sizes: Iterable[Size]) -> tuple[Dim, ...] | None:
     """Dimensions as monomials; None if one is unknown, or nothing is left of a tensor of them."""
-    dims = [monomial(size) for size in sizes]
-    known = tuple(d for d in dims if d is not None and d[0] > 0)
-    return known if len(known) == len(dims) else None
+    dims = all_known(map(monomial, sizes))
+    if dims is None or any(d[0] <= 0 for d in dims):
+        return None
+    return dims
 
 
 def view(node: ir.Node) -> View | None:
@@ -97,7 +100,9 @@ def view_axis(node: ir.Node, axis: int) -> int | None:
     start = node.attributes.get_int("axis", 1)
     if start < 0:
         start += len(before)
-    return source if (source >= start) == (axis == 1) else None
+    if (source >= start) != (axis == 1):
+        return None
+    return source
 
 
 def _named_axis(node: ir.Node, axis: int) -> int | None:
@@ -127,8 +132,10 @@ def merged(node: ir.Node, axis: int, before: int) -> tuple[Array, Array] | None:
     if not p or not q or any(d[1] for d in (p, q, dims[before])):
         return None
     c = dims[before][0]
+    if c == 1:
+        return None
     sources = np.tile(np.repeat(np.arange(c), q[0]), p[0])
-    return (np.arange(len(sources)), sources) if c > 1 else None
+    return np.arange(len(sources)), sources
 
 
 def headed(node: ir.Node, axis: int, before: int) -> tuple[Array, Array] | None:

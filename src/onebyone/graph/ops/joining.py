@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import onnx_ir as ir
 
@@ -10,6 +12,7 @@ from onebyone.graph.ops.arithmetic import has_one
 from onebyone.graph.ops.call import Call
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import Entries, entries_in
+from onebyone.graph.values import all_known
 
 __all__ = ["ROWS"]
 
@@ -35,13 +38,8 @@ def _split(call: Call, x: Array, given: Array | None = None) -> tuple[Array, ...
 
 
 def _concat_entries(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
-    joined: Entries = ()
-    for value in node.inputs:
-        part = entries_in(value, known)
-        if part is None:
-            return None
-        joined += part
-    return joined
+    parts = all_known(entries_in(value, known) for value in node.inputs)
+    return None if parts is None else tuple(chain.from_iterable(parts))
 
 
 _SEQUENCES = """

@@ -15,6 +15,7 @@ from onebyone.graph.constants import constant
 from onebyone.graph.ops.call import Call, Kernel
 from onebyone.graph.ops.channel_node import ChannelNode, not_constant
 from onebyone.graph.ops.row import Operator, Role, Rounding
+from onebyone.graph.values import all_known
 
 __all__ = ["ROWS"]
 
@@ -139,8 +140,8 @@ def _batch_norm_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | No
         return None
     if node.attributes.get_int("training_mode", 0) or len(node.outputs) > 1:
         return Refusal("affine", "the batch normalisation is in training mode")
-    parameters = [constant(v) for v in node.inputs[1:5]]
-    if any(p is None for p in parameters):
+    parameters = all_known(map(constant, node.inputs[1:5]))
+    if parameters is None:
         return not_constant("statistics")
     gain, shift, mean, variance = (np.asarray(p, np.float64) for p in parameters)
     scale = gain / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from onebyone.graph.constants import constant
-from onebyone.graph.values import Size, maker, shape_of
+from onebyone.graph.values import Size, all_known, maker, shape_of
 
 __all__ = [
     "LONGEST",
@@ -37,9 +37,7 @@ def named_sizes(shape: Iterable[Size] | None) -> Entries | None:
     """
     if shape is None:
         return None
-    names = [n if isinstance(n, int) else n.value for n in shape]
-    known = tuple(n for n in names if n is not None)
-    return known if len(known) == len(names) else None
+    return all_known(n if isinstance(n, int) else n.value for n in shape)
 
 
 def shape_span(node: ir.Node) -> slice:

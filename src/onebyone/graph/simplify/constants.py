@@ -95,7 +95,9 @@ class _Walk:
         if self._only_grows(node):
             return None
         operands = [None if value is None else self._operand(value) for value in node.inputs]
-        return computed(node, operands, self.version) if _affordable(node, operands) else None
+        if not _affordable(node, operands):
+            return None
+        return computed(node, operands, self.version)
 
     def _size(self, node: ir.Node) -> Array | None:
         """The sizes that a node hands on; those that subgraphs declare may be wrong."""
@@ -109,11 +111,11 @@ class _Walk:
             return None
         value = node.outputs[0]
         entries, rank = self.entries[value], rank_of(value)
-        numbers = [n for n in entries if isinstance(n, int)]
-        if len(numbers) < len(entries) or rank is None or rank > 1 or value.dtype is None:
+        free = any(isinstance(entry, str) for entry in entries)
+        if free or rank is None or rank > 1 or value.dtype is None:
             return None
         # A scalar has one entry.
-        return np.array(numbers, value.dtype.numpy()).reshape((-1,) * rank)
+        return np.array(entries, value.dtype.numpy()).reshape((-1,) * rank)
 
     def _is_known(self, value: ir.Value) -> bool:
         return value in self.known or _tensor(value) is not None
