@@ -91,7 +91,9 @@ def operand(node: ir.Node, index: int) -> ir.Value | None:
     value = input_at(node, index)
     array = constant(value)
     # Exporters that need `sizes` of a Resize give an empty constant for its `scales`.
-    return value if array is None or array.size else None
+    if array is not None and not array.size:
+        return None
+    return value
 
 
 def numbers(node: ir.Node, index: int, attribute: str) -> list[float] | None:
@@ -100,13 +102,13 @@ def numbers(node: ir.Node, index: int, attribute: str) -> list[float] | None:
         held = node.attributes[attribute].value
         return list(held) if isinstance(held, Sequence) else [held]
     array = constant(operand(node, index))
-    return list(array.ravel().tolist()) if array is not None else None
+    return None if array is None else list(array.ravel().tolist())
 
 
 def integers(node: ir.Node, index: int, attribute: str) -> list[int] | None:
     """`numbers` as integers."""
     listed = numbers(node, index, attribute)
-    return [int(number) for number in listed] if listed is not None else None
+    return None if listed is None else [int(number) for number in listed]
 
 
 def entries(value: ir.Value | None) -> list[float | None] | None:
@@ -121,7 +123,7 @@ def entries(value: ir.Value | None) -> list[float | None] | None:
     concat = made_by(value, "Concat")
     if concat is None:
         length = size(value, 0)
-        return [None] * length if length is not None else None
+        return None if length is None else [None] * length
     parts = all_known(map(entries, concat.inputs))
     return None if parts is None else list(chain.from_iterable(parts))
 

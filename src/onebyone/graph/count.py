@@ -105,7 +105,9 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
 def macs(graph: ir.Graph, sizes: Sizes, nodes: Iterable[ir.Node] | None = None) -> int:
     """The MACs of these nodes of a graph, or of all, as `tally` counts them, and nothing else."""
     walk = Walk(graph, sizes, {})
-    works = (work_of(node, walk) for node in (graph if nodes is None else nodes))
+    if nodes is None:
+        nodes = graph
+    works = (work_of(node, walk) for node in nodes)
     return sum(work.macs for work in works if work is not None)
 
 
@@ -153,7 +155,9 @@ def _layer_of_bias(node: ir.Node, walk: Walk) -> ir.Node | None:
     is_vector = sum(size != 1 for size in walk.shape(bias) or ()) <= 1
     shape = walk.shape(x)
     keeps_shape = shape is not None and shape == walk.shape(node.outputs[0])
-    return layer if alone and is_vector and keeps_shape else None
+    if not (alone and is_vector and keeps_shape):
+        return None
+    return layer
 
 
 def _reads(
@@ -219,7 +223,9 @@ def _kind(node: ir.Node, work: Work | None, read: Shape, written: Shape) -> str:
     if callable(kind):
         return kind(node, read, written)
     # A product with a constant is a linear layer; one of two activations, as in attention, is not.
-    return "linear" if kind == "product" and work is not None and work.pointwise_macs else kind
+    if kind == "product" and work is not None and work.pointwise_macs:
+        return "linear"
+    return kind
 
 
 _UNKNOWN = (
@@ -248,14 +254,18 @@ def _arithmetic(node: ir.Node, walk: Walk) -> str | None:
     row = operator_of(node)
     if row.work is not None:
         return _UNKNOWN
-    effort = row.effort(node) if callable(row.effort) else row.effort
+    effort = row.effort
+    if callable(effort):
+        effort = effort(node)
     if effort is Effort.PRODUCTS:
         return NO_FORMULA
     if effort is not Effort.COMPUTES:
         return None
     if walk.fixed(node):
         return CONSTANT
-    return INTEGER if all(map(_is_integer, tensors(node))) else ARITHMETIC
+    if all(map(_is_integer, tensors(node))):
+        return INTEGER
+    return ARITHMETIC
 
 
 def _is_integer(value: ir.Value) -> bool:

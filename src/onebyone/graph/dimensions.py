@@ -121,7 +121,9 @@ def evaluated(text: str, values: Mapping[str, int]) -> int | None:
     if not all(name in values for name in names(text)):
         return None
     found = _read(text, lambda name: sympy.Integer(values[name]))
-    return int(found) if found is not None and found.is_Integer and abs(found) < _LARGEST else None
+    if found is None or not found.is_Integer or abs(found) >= _LARGEST:
+        return None
+    return int(found)
 
 
 def _is_call(text: str, match: re.Match[str]) -> bool:
@@ -143,9 +145,13 @@ def _tree(text: str) -> tuple[ast.expr, tuple[str, ...]]:
     if not _ALLOWED.match(text):
         raise ValueError
     words = tuple(names(text))
-    numbered = _NAME.sub(
-        lambda m: m.group() if _is_call(text, m) else f"_{words.index(m.group())}", text
-    )
+
+    def numbered_name(match: re.Match[str]) -> str:
+        if _is_call(text, match):
+            return match.group()
+        return f"_{words.index(match.group())}"
+
+    numbered = _NAME.sub(numbered_name, text)
     return ast.parse(numbered.strip(), mode="eval").body, words
 
 

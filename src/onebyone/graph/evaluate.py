@@ -203,8 +203,9 @@ def _call(node: ir.Node, run: Run) -> Call:
 def reference(node: ir.Node, inputs: Sequence[Any], opsets: Mapping[str, int]) -> Outputs:
     """One node in the reference implementation of the onnx package: its outputs, None if absent."""
     proto = ir.to_proto(node)
-    named = [f"x{k}" if x is not None else "" for k, x in enumerate(inputs)]
-    outputs = ["" if value.name == "" else f"y{k}" for k, value in enumerate(node.outputs)]
+    # What is left out has no name; so nothing is made of a result that nobody asked for.
+    named = [f"x{k}" * (x is not None) for k, x in enumerate(inputs)]
+    outputs = [f"y{k}" * (value.name != "") for k, value in enumerate(node.outputs)]
     proto.input[:], proto.output[:] = named, outputs
     given = {name: x for name, x in zip(named, inputs, strict=True) if name}
     info = onnx.helper.make_empty_tensor_value_info
@@ -212,8 +213,9 @@ def reference(node: ir.Node, inputs: Sequence[Any], opsets: Mapping[str, int]) -
     graph = onnx.helper.make_graph([proto], "one_node", *ends)
     versions = [onnx.helper.make_opsetid(*item) for item in opsets.items()]
     model = onnx.helper.make_model(graph, opset_imports=versions)
-    results = iter(ReferenceEvaluator(model).run(None, given))
-    return [next(results) if name else None for name in outputs]
+    asked = filter(None, outputs)
+    results = dict(zip(asked, ReferenceEvaluator(model).run(None, given), strict=True))
+    return [results.get(name) for name in outputs]
 
 
 def _branch(node: ir.Node, inputs: list[Any], run: Run) -> Outputs:
@@ -246,7 +248,7 @@ def _stacked(items: list[Array], value: ir.Value) -> Array:
     if items:
         return np.stack(items)
     # No iteration: an empty tensor of the type that the body declares.
-    kind = ir.DataType.FLOAT if value.dtype is None else value.dtype
+    kind = value.dtype or ir.DataType.FLOAT
     sizes = [n if isinstance(n, int) else 0 for n in value.shape or ()]
     return np.zeros((0, *sizes), kind.numpy())
 

@@ -40,7 +40,9 @@ class Exact(ir.Tensor):  # type: ignore[type-arg]
 
 def numbers(tensor: ir.TensorProtocol) -> Array:
     """What a tensor stands for: its float64 numbers where it has some, else what is stored."""
-    return tensor.exact if isinstance(tensor, Exact) else np.asarray(tensor.numpy())
+    if isinstance(tensor, Exact):
+        return tensor.exact
+    return np.asarray(tensor.numpy())
 
 
 def rounded(array: Array, dtype: ir.DataType) -> Array:
@@ -78,8 +80,9 @@ def tensor_of(array: Array, dtype: ir.DataType, name: str) -> ir.TensorProtocol:
         return ir.Tensor(array, dtype=dtype, name=name)
     # Numbers that the type holds need no second copy.
     exact = Exact(array.astype(np.float64), dtype, name)
-    lossless = np.array_equal(exact.numpy().astype(np.float64), exact.exact)
-    return _stored(exact) if lossless else exact
+    if np.array_equal(exact.numpy().astype(np.float64), exact.exact):
+        return _stored(exact)
+    return exact
 
 
 def _stored(tensor: Exact) -> ir.TensorProtocol:

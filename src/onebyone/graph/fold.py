@@ -8,6 +8,7 @@ whose result IEEE 754 determines to the last bit.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from onebyone.graph.constants import constant
 from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.call import call_of
 from onebyone.graph.ops.sizes import shape_span
-from onebyone.graph.values import all_known, made_by, rank_of, shape_of
+from onebyone.graph.values import all_known, made_by, rank_of, size
 
 __all__ = ["known_numbers"]
 
@@ -41,7 +42,9 @@ def known_numbers(node: ir.Node, known: dict[ir.Value, Array], version: int) -> 
         version: of the standard operators.
     """
     array = _computed(node, known, version)
-    return array if array is not None and array.size <= MAX_ELEMENTS else None
+    if array is None or array.size > MAX_ELEMENTS:
+        return None
+    return array
 
 
 def _computed(node: ir.Node, known: dict[ir.Value, Array], version: int) -> Array | None:
@@ -51,7 +54,7 @@ def _computed(node: ir.Node, known: dict[ir.Value, Array], version: int) -> Arra
     if kind not in _INTEGERS and not (kind in _FLOATS and row.on_sizes == "any"):
         return None
     if node.op_type == "Shape":
-        return _sizes(node, shape_span(node))
+        return None if rank_of(node.inputs[0]) is None else _sizes(node, _axes(node))
     if node.op_type == "Gather" and made_by(node.inputs[0], "Shape") is not None:
         return _entry(node, known)
     if not row.on_sizes or row.value is None:
@@ -84,16 +87,20 @@ def _is_short(shape: Array) -> bool:
 
 
 def _array(value: ir.Value | None, known: dict[ir.Value, Array]) -> Array | None:
-    return constant(value) if value is None or value not in known else known[value]
+    if value is not None and value in known:
+        return known[value]
+    return constant(value)
 
 
-def _sizes(shape_node: ir.Node, which: slice | list[int]) -> Array | None:
+def _sizes(shape_node: ir.Node, axes: Iterable[int]) -> Array | None:
     """These of the sizes of a Shape node's operand, where they are fixed; others may be free."""
-    shape = shape_of(shape_node.inputs[0])
-    if shape is None:
-        return None
-    picked = shape[which] if isinstance(which, slice) else [shape[axis] for axis in which]
-    return np.array(picked, np.int64) if all(isinstance(n, int) for n in picked) else None
+    sizes = all_known(size(shape_node.inputs[0], axis) for axis in axes)
+    return None if sizes is None else np.array(sizes, np.int64)
+
+
+def _axes(shape_node: ir.Node) -> range:
+    """The axes that a Shape node gives the sizes of; none where the rank is unknown."""
+    return range(rank_of(shape_node.inputs[0]) or 0)[shape_span(shape_node)]
 
 
 def _entry(node: ir.Node, known: dict[ir.Value, Array]) -> Array | None:
@@ -101,8 +108,8 @@ def _entry(node: ir.Node, known: dict[ir.Value, Array]) -> Array | None:
     shape_node, index = made_by(node.inputs[0], "Shape"), _array(node.inputs[1], known)
     if shape_node is None or index is None:
         return None
-    axes = range(rank_of(shape_node.inputs[0]) or 0)[shape_span(shape_node)]
+    axes = _axes(shape_node)
     if not all(-len(axes) <= k < len(axes) for k in index.reshape(-1)):
         return None  # the engine refuses it, if it ever comes to it
     sizes = _sizes(shape_node, [axes[int(k)] for k in index.reshape(-1)])
-    return sizes.reshape(index.shape) if sizes is not None else None
+    return None if sizes is None else sizes.reshape(index.shape)

@@ -47,8 +47,7 @@ def _erf(erf: ir.Node) -> Iterator[ir.Node]:
     """x · (erf(x / √2) + 1) · ½, the ½ last or on x."""
     scaled = made_by(erf.inputs[0], "Div")
     if scaled is not None and _is(scaled.inputs[1], math.sqrt(2)):
-        product = list(_product(erf, scaled.inputs[0], half_last=True))
-        yield from (scaled, *product) if product else ()
+        yield from _product(erf, scaled.inputs[0], scaled, half_last=True)
 
 
 def _tanh(tanh: ir.Node) -> Iterator[ir.Node]:
@@ -56,8 +55,7 @@ def _tanh(tanh: ir.Node) -> Iterator[ir.Node]:
     outer = made_by(tanh.inputs[0], "Mul")
     x = _of_power(outer) or _of_products(outer)
     if outer is not None and x is not None:
-        product = list(_product(tanh, x, half_last=False))
-        yield from (outer, *product) if product else ()
+        yield from _product(tanh, x, outer, half_last=False)
 
 
 def _of_power(outer: ir.Node | None) -> ir.Value | None:
@@ -81,8 +79,10 @@ def _of_products(outer: ir.Node | None) -> ir.Value | None:
     return None
 
 
-def _product(curve: ir.Node, x: ir.Value | None, *, half_last: bool) -> Iterator[ir.Node]:
-    """From the curve on: the 1 that is added, and the products with x and ½."""
+def _product(
+    curve: ir.Node, x: ir.Value | None, before: ir.Node, *, half_last: bool
+) -> Iterator[ir.Node]:
+    """From what stands before the curve on: the 1 that is added, and the products with x and ½."""
     shifted = _user(curve, "Add")
     last = _user(shifted, "Mul")
     if shifted is None or last is None or _beside(shifted, 1) is None:
@@ -91,11 +91,11 @@ def _product(curve: ir.Node, x: ir.Value | None, *, half_last: bool) -> Iterator
     # ½x · (curve + 1)
     halved = made_by(other, "Mul")
     if halved is not None and _beside(halved, 0.5) is x:
-        yield from (shifted, halved, last)
+        yield from (before, shifted, halved, last)
     # x · (curve + 1) · ½
     ending = _user(last, "Mul")
     if half_last and other is x and ending is not None and _beside(ending, 0.5) is not None:
-        yield from (shifted, last, ending)
+        yield from (before, shifted, last, ending)
 
 
 # Normalisations ----------------------------------------------------------------------------------
@@ -112,8 +112,9 @@ def _root(root: ir.Node) -> Iterator[ir.Node]:
     yield from (divided, scaled)
     # Without a mean taken off it is an RMS normalisation, which engines fuse up to γ.
     shifted = _user(scaled, "Add")
-    if shifted is not None and _is_centred(z) and gain.size > 1:
-        yield from () if constant(_other(shifted, scaled)) is None else (shifted,)
+    is_affine = shifted is not None and constant(_other(shifted, scaled)) is not None
+    if shifted is not None and is_affine and _is_centred(z) and gain.size > 1:
+        yield shifted
 
 
 def _squared(root: ir.Node) -> ir.Value | None:
@@ -136,8 +137,9 @@ def _divided(root: ir.Node, z: ir.Value | None) -> ir.Node | None:
     if division.inputs[0] is z:
         return division
     product = _user(division, "Mul")
-    is_product = product is not None and z in product.inputs and _is(division.inputs[0], 1)
-    return product if is_product else None
+    if product is None or z not in product.inputs or not _is(division.inputs[0], 1):
+        return None
+    return product
 
 
 def _is_centred(z: ir.Value | None) -> bool:
@@ -174,9 +176,12 @@ def _is(value: ir.Value | None, number: float) -> bool:
 
 def _user(node: ir.Node | None, op_type: str) -> ir.Node | None:
     """The one node that reads a node's result, if it is of this type."""
-    uses = list(node.outputs[0].uses()) if node is not None else []
-    user = uses[0].node if len(uses) == 1 else None
-    return user if user is not None and user.op_type == op_type and user.domain == "" else None
+    if node is None:
+        return None
+    users = [use.node for use in node.outputs[0].uses()]
+    if len(users) != 1 or users[0].op_type != op_type or users[0].domain != "":
+        return None
+    return users[0]
 
 
 def _both_ways(node: ir.Node | None) -> Iterator[tuple[ir.Value | None, ir.Value | None]]:

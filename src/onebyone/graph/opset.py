@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,8 @@ def _version(node: ir.Node, opset: int) -> int:
 def _apply(node: ir.Node, form: _Form, edit: Edit) -> None:
     name = node.outputs[0].name
     operands: list[ir.Value | None] = []
-    for value, label in zip(form.inputs, _LABELS[form.op], strict=False):
+    labels = _LABELS.get(form.op, ())
+    for value, label in zip_longest(form.inputs, labels[: len(form.inputs)]):
         if isinstance(value, np.ndarray):
             kind = ir.DataType.from_numpy(value.dtype)
             value = edit.constant(value, f"{name}.{label}", kind)
@@ -156,14 +158,11 @@ ReduceMin ReduceProd ReduceSum ReduceSumSquare Softmax Split Squeeze Sum Unsquee
 # in 8.
 _LIKE_11 = {**dict.fromkeys(_ADDED_TO.split(), _FIRST_OPSET), "Scan": 9}
 
+# What new constants are called after.
 _LABELS: dict[str, tuple[str, ...]] = {
-    "BatchNormalization": ("", "", "", "", ""),
     "Clip": ("", "min", "max"),
-    "ConvTranspose": ("", "", ""),
-    "Dropout": ("",),
     "Pad": ("", "pads", "value"),
     "Resize": ("", "roi", "scales"),
-    "ScatterElements": ("", "", ""),
     "Slice": ("", "starts", "ends", "axes", "steps"),
     "TopK": ("", "k"),
 }

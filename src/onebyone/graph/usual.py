@@ -83,7 +83,9 @@ def _kind(name: str, value: ir.Value, axis: int) -> str:
     # What a name calls a height is 64 in a volume, too.
     if rank >= _VOLUME:
         return "volume"
-    return told or ("sequence" if tokens else "image")
+    if told is None:
+        return "sequence" if tokens else "image"
+    return told
 
 
 def _nameless(name: str, value: ir.Value, axis: int) -> bool:

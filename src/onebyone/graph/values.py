@@ -53,23 +53,29 @@ def input_at(node: ir.Node, index: int) -> ir.Value | None:
 
 def maker(value: ir.Value | None) -> ir.Node | None:
     """The node whose result a value is; None for inputs and constants."""
-    return value.producer() if value is not None else None
+    return None if value is None else value.producer()
 
 
 def made_by(value: ir.Value | None, *op_types: str) -> ir.Node | None:
     """The node that makes a value, where it is one of these standard operators."""
     node = maker(value)
-    return node if node is not None and node.domain == "" and node.op_type in op_types else None
+    if node is None or node.domain != "" or node.op_type not in op_types:
+        return None
+    return node
 
 
 def shape_of(value: ir.Value | None) -> tuple[Size, ...] | None:
     """The shape of a value; None where not even its rank is known."""
-    return tuple(value.shape) if value is not None and value.shape is not None else None
+    if value is None or value.shape is None:
+        return None
+    return tuple(value.shape)
 
 
 def rank_of(value: ir.Value | None) -> int | None:
     """How many axes a value has, where that is known."""
-    return value.shape.rank() if value is not None and value.shape is not None else None
+    if value is None or value.shape is None:
+        return None
+    return value.shape.rank()
 
 
 def size(value: ir.Value | None, axis: int) -> int | None:

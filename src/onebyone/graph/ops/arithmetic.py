@@ -117,7 +117,7 @@ def _chosen(node: ir.Node) -> int | None:
     array = constant(node.inputs[0])
     if array is None or not array.size or array.all() != array.any():
         return None
-    at = 1 if array.all() else 2
+    at = 2 - bool(array.all())
     return at if keeps_shape(node, at) else None
 
 

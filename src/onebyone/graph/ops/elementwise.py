@@ -67,7 +67,7 @@ def _hard_swish(x: Array) -> Array:
 
 
 def _selu(x: Array, alpha: float, gamma: float) -> Array:
-    return gamma * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+    return gamma * _elu(x, alpha)
 
 
 def _elu(x: Array, alpha: float) -> Array:
@@ -80,10 +80,6 @@ def _celu(x: Array, alpha: float) -> Array:
 
 def _shrink(x: Array, bias: float, lambd: float) -> Array:
     return np.where(x < -lambd, x + bias, np.where(x > lambd, x - bias, 0)).astype(x.dtype)
-
-
-def _prelu(x: Array, slope: Array) -> Array:
-    return np.where(x > 0, x, x * slope)
 
 
 def _clip(call: Call, x: Array, low: Array | None = None, high: Array | None = None) -> Array:
@@ -113,10 +109,6 @@ def _is_unlimited(node: ir.Node) -> bool:
 def _is_repeated(node: ir.Node) -> bool:
     """Done twice, it does what it did once."""
     return made_by(node.inputs[0], node.op_type) is not None
-
-
-def _leaky_relu(x: Array, alpha: float) -> Array:
-    return np.where(x < 0, alpha * x, x)
 
 
 def _smooth(
@@ -155,8 +147,10 @@ ROWS = (
     _smooth("Elu", kernel_of(_elu, alpha=1.0), "ELU"),
     _smooth("Gelu", kernel_of(gelu, approximate="none"), "GELU"),
     _smooth("HardSigmoid", kernel_of(_hard_sigmoid, alpha=0.2, beta=0.5), "activation"),
-    _smooth("LeakyRelu", kernel_of(_leaky_relu, alpha=0.01), "LeakyReLU"),
-    _smooth("PRelu", kernel_of(_prelu), "PReLU", channel_axis=1),
+    _smooth("LeakyRelu", kernel_of(lambda x, alpha: np.where(x < 0, alpha * x, x), alpha=0.01),
+            "LeakyReLU"),
+    _smooth("PRelu", kernel_of(lambda x, slope: np.where(x > 0, x, x * slope)), "PReLU",
+            channel_axis=1),
     _smooth("Selu", kernel_of(_selu, alpha=_ALPHA, gamma=_GAMMA), "activation"),
     _smooth("Swish", kernel_of(lambda x, alpha: x * sigmoid(alpha * x), alpha=1.0), "SiLU"),
     *_plain(Rounding.ONCE, {"Reciprocal": lambda x: 1 / x}),

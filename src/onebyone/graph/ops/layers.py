@@ -11,8 +11,7 @@ __all__ = ["ROWS"]
 def _recurrent_work(site: NodeShapes) -> Work:
     x, w, r = site.shapes
     # W is (directions, gates·hidden, C_in); a gate has two biases, one beside W, one beside R.
-    biases = [(2, *w[:2])] if site.biased else []
-    return recurrence(x[0] * x[1], [w, r], biases)
+    return recurrence(x[0] * x[1], [w, r], [(2, *w[:2])] * site.biased)
 
 
 def _attention_work(site: NodeShapes) -> Work:

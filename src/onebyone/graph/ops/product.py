@@ -56,7 +56,9 @@ def matmul_work(site: NodeShapes) -> Work:
 
 def _gemm_work(site: NodeShapes) -> Work:
     rows, columns = site.shapes[0]
-    return _product(site, rows if site.node.attributes.get_int("transA", 0) else columns)
+    if site.node.attributes.get_int("transA", 0):
+        return _product(site, rows)
+    return _product(site, columns)
 
 
 def _product(site: NodeShapes, inner: int) -> Work:

@@ -58,8 +58,10 @@ def _resize(
     if sizes is not None and sizes.size:
         factors, lengths = _to_sizes(call, x, axes, sizes)
     else:
-        given = np.zeros(0) if scales is None else np.asarray(scales, np.float32)
-        factors, lengths = dict(zip(axes, given.tolist(), strict=True)), {}
+        if scales is None:
+            scales = np.zeros(0)
+        given = np.asarray(scales, np.float32).tolist()
+        factors, lengths = dict(zip(axes, given, strict=True)), {}
     shared, boxes = _shared(call), dict[int, tuple[float, float]]()
     if roi is not None and roi.size:
         # All starts, then all ends.

@@ -99,10 +99,12 @@ def _bounds(start: int, stop: int, step: int) -> Slice:
 def _slice_entries(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
     entries = entries_in(node.inputs[0], known)
     starts, ends = integers(node, 1, "starts"), integers(node, 2, "ends")
-    steps = integers(node, 4, "steps") if input_at(node, 4) is not None else [1]
-    if entries is None or starts is None or ends is None or steps != [1]:
+    steps = integers(node, 4, "steps")
+    if input_at(node, 4) is not None and steps != [1]:
         return None
-    return entries[starts[0] : ends[0]] if len(starts) == len(ends) == 1 else None
+    if entries is None or starts is None or ends is None or not len(starts) == len(ends) == 1:
+        return None
+    return entries[starts[0] : ends[0]]
 
 
 def _takes_all(node: ir.Node) -> bool:
@@ -146,9 +148,6 @@ def _gathers_all(node: ir.Node) -> bool:
 # --- Pad -----------------------------------------------------------------------------------------
 
 
-_PAD_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
-
-
 def _pad(
     call: Call,
     x: Array,
@@ -167,7 +166,7 @@ def _pad(
     added = [(max(a, 0), max(b, 0)) for a, b in pads]
     mode = call.get("mode", "constant")
     if mode != "constant":
-        return np.asarray(np.pad(x, added, mode=_PAD_MODES[mode]))  # type: ignore[call-overload]
+        return np.asarray(np.pad(x, added, mode=mode))
     fill = np.asarray(call.get("value", 0.0) if value is None else value)
     return np.pad(x, added, constant_values=fill.astype(x.dtype).item())
 

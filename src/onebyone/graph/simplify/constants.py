@@ -256,13 +256,12 @@ class _Labels:
         self.parent: dict[object, object] = {}
 
     def of(self, one: object) -> object:
-        root = one
-        # Up to the root, then once more to hang all that was passed directly below it.
-        while (above := self.parent.setdefault(root, root)) is not root:
-            root = above
-        while (above := self.parent[one]) is not root:
-            self.parent[one], one = root, above
-        return root
+        above = self.parent.setdefault(one, one)
+        while above is not one:
+            # Hung below the next but one on the way, so that the next search is half as long.
+            self.parent[one] = one = self.parent[above]
+            above = self.parent[one]
+        return one
 
     def join(self, a: object, b: object) -> None:
         self.parent[self.of(a)] = self.of(b)

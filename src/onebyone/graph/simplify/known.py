@@ -50,7 +50,7 @@ class Known:
         """In float64, if it is floating."""
         if self.exact is not None:
             return self.exact
-        return self.array.astype(np.float64) if is_floating(self.array.dtype) else self.array
+        return np.asarray(_floats_as(np.float64, self.array))
 
 
 def stored(known: Known) -> Array:
