@@ -14,18 +14,9 @@ from onebyone.graph.constants import constant
 from onebyone.graph.values import all_known, input_at, made_by, rank_of, size
 
 __all__ = [
-    "Spatial",
-    "computed",
-    "entries",
-    "integers",
-    "late",
-    "numbers",
-    "operand",
-    "pairs",
-    "permutation",
-    "rank",
-    "refused",
-]
+    "Spatial", "computed", "entries", "integers", "late", "numbers", "operand", "pairs",
+    "permutation", "rank", "refused",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,9 @@ from onebyone.graph.ops.convolution import is_pointwise_convolution
 from onebyone.graph.values import rank_of
 
 __all__ = [
-    "ChannelNode",
-    "Weight",
-    "bias_of",
-    "channel_axis",
-    "channel_map",
-    "is_pointwise_convolution",
-    "weight_of",
-]
+    "ChannelNode", "Weight", "bias_of", "channel_axis", "channel_map",
+    "is_pointwise_convolution", "weight_of",
+]  # fmt: skip
 
 
 def channel_map(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:

@@ -18,19 +18,12 @@ from typing import NoReturn
 import onnx_ir as ir
 
 from onebyone.errors import UnreadableModel
+from onebyone.graph.values import rank_of, size
 
 __all__ = [
-    "all_nodes",
-    "check_attributes",
-    "check_interface",
-    "check_tensors",
-    "keep_kinds",
-    "kinds",
-    "one_line",
-    "quiet",
-    "refuse",
-    "tensors",
-]
+    "all_nodes", "check_attributes", "check_interface", "check_tensors", "keep_kinds", "kinds",
+    "one_line", "quiet", "refuse", "tensors",
+]  # fmt: skip
 
 # 2**40 float32 are 4 TB: a declared shape beyond that is damage, not data.
 _MOST_ELEMENTS = 2**40
@@ -59,7 +52,9 @@ def one_line(text: object, most: int = 300) -> str:
         text = str(text) or type(text).__name__
     words = " ".join(str(text)[: 4 * most].split())
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
-    return shown if len(shown) <= most else shown[:most] + "..."
+    if len(shown) > most:
+        return shown[:most] + "..."
+    return shown
 
 
 @contextmanager
@@ -112,15 +107,16 @@ Kinds = list[tuple[str | None, list[int | None] | None]]
 
 def kinds(graph: ir.Graph) -> Kinds:
     """What a graph says of its outputs."""
-    return [(_type(value), _fixed(value.shape)) for value in graph.outputs]
+    return [(_type(value), _fixed(value)) for value in graph.outputs]
 
 
 def _type(value: ir.Value) -> str | None:
     return None if value.type is None else str(value.type)
 
 
-def _fixed(shape: ir.Shape | None) -> list[int | None] | None:
-    return None if shape is None else [d if isinstance(d, int) else None for d in shape]
+def _fixed(value: ir.Value) -> list[int | None] | None:
+    rank = rank_of(value)
+    return None if rank is None else [size(value, axis) for axis in range(rank)]
 
 
 def keep_kinds(declared: Kinds, graph: ir.Graph) -> None:
@@ -183,7 +179,9 @@ def check_tensors(model: ir.Model) -> None:
 def check_attributes(model: ir.Model) -> None:
     """Texts in standard operators are UTF-8, or `UnreadableModel`; others may hold any bytes."""
     for node in all_nodes(model):
-        for name, attribute in node.attributes.items() if not node.domain else ():
+        if node.domain:
+            continue
+        for name, attribute in node.attributes.items():
             if attribute.type == ir.AttributeType.STRING and isinstance(attribute.value, bytes):
                 refuse(f"attribute {one_line(name, 100)} of a {node.op_type} is no UTF-8 text")
 

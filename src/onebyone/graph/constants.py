@@ -36,7 +36,7 @@ def constant(value: ir.Value | None) -> Array | None:
     if value.const_value is not None:
         return numbers(value.const_value)
     node = made_by(value, *_VIEWS)
-    return _VIEWS[node.op_type](node) if node is not None else None
+    return None if node is None else _VIEWS[node.op_type](node)
 
 
 def _identity(node: ir.Node) -> Array | None:
@@ -61,7 +61,9 @@ def _reshape(node: ir.Node) -> Array | None:
 def _to_shape(node: ir.Node) -> Array | None:
     """Squeeze, Unsqueeze, Flatten: the shape that inference found for the result."""
     array, shape = constant(node.inputs[0]), fixed_shape(node.outputs[0])
-    return array.reshape(shape) if array is not None and shape is not None else None
+    if array is None or shape is None:
+        return None
+    return array.reshape(shape)
 
 
 _VIEWS = {

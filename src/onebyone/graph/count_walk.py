@@ -31,18 +31,9 @@ from onebyone.graph.shapes import Sizes
 from onebyone.graph.values import all_known, has_subgraphs
 
 __all__ = [
-    "Reading",
-    "Walk",
-    "bytes_of",
-    "name_of",
-    "operator",
-    "readings",
-    "scope_of",
-    "tensors",
-    "touched",
-    "trace",
-    "traffic",
-]
+    "Reading", "Walk", "bytes_of", "name_of", "operator", "readings", "scope_of", "tensors",
+    "touched", "trace", "traffic",
+]  # fmt: skip
 
 Weights = Mapping[ir.Value, tuple[ir.Value, ...]]
 """Each fixed value -> the weights (initialisers) that it is computed from, perhaps none."""

@@ -112,12 +112,15 @@ def _moved(
             x = x + _STEP * signs * np.where(np.isfinite(x), sizes.value(value), 0)
         near.known[value] = x
     moved = computed(node, near)
-    return [_unsigned(y) + _difference(y, z) if _is_float(y) else y
-            for y, z in zip(results, moved, strict=True)]  # fmt: skip
+    return [_moved_by(y, z) for y, z in zip(results, moved, strict=True)]
+
+
+def _moved_by(y: Any, z: Any) -> Any:
+    """|y| + |z − y| / ε, the second where both are finite; other types are their own size."""
+    return np.abs(y) + _difference(y, z) if _is_float(y) else y
 
 
 def _difference(y: Array, z: Array) -> Array:
-    """|z − y| / ε where both are finite."""
     if y.shape != z.shape:
         return np.zeros(y.shape)
     known = np.isfinite(y) & np.isfinite(z)

@@ -165,7 +165,9 @@ def _deserialized(proto: onnx.ModelProto, folder: str) -> ir.Model:
             tensor.base_dir = folder
     check_tensors(model)
     check_attributes(model)
-    return _unpacked(model) if folder else model
+    if not folder:
+        return model
+    return _unpacked(model)
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

@@ -100,9 +100,11 @@ def entries_used(node: ir.Node, rank: int) -> set[int]:
         return set(axes)
     used: set[int] = set()
     for use in result.uses():
+        picked = _picked(use.node, len(axes))
         # As an index of something else, a shape is used whole.
-        picked = _picked(use.node, len(axes)) if use.idx == 0 else None
-        used |= set(range(len(axes))) if picked is None else picked
+        if picked is None or use.idx != 0:
+            return set(axes)
+        used |= picked
     return {axes[k] for k in used if 0 <= k < len(axes)}
 
 

@@ -368,8 +368,9 @@ def _bind_free(value: ir.Value, shape: Sequence[int], bound: dict[str, int]) -> 
 
 def _free(text: str, bound: Mapping[str, int]) -> list[str]:
     """The names in a dimension that have no value yet; the whole text where it is no expression."""
-    found = names(text) if plain(text) else (text,)
-    return sorted(name for name in found if name not in bound)
+    if not plain(text):
+        return [text] * (text not in bound)
+    return sorted(names(text) - bound.keys())
 
 
 def _solved(text: str, name: str, size: int, bound: Mapping[str, int]) -> int:

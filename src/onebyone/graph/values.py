@@ -12,19 +12,9 @@ from typing import TypeVar
 import onnx_ir as ir
 
 __all__ = [
-    "Size",
-    "all_known",
-    "fixed_shape",
-    "has_subgraphs",
-    "input_at",
-    "is_read",
-    "made_by",
-    "maker",
-    "rank_of",
-    "shape_of",
-    "size",
-    "subgraphs",
-]
+    "Size", "all_known", "fixed_shape", "has_subgraphs", "input_at", "is_read", "made_by",
+    "maker", "rank_of", "shape_of", "size", "subgraphs",
+]  # fmt: skip
 
 Size = int | ir.SymbolicDim
 T = TypeVar("T")

@@ -44,7 +44,9 @@ def monomial(size: Size) -> Dim | None:
 
 @lru_cache(maxsize=65536)
 def _parse(text: str) -> Dim:
-    expression = None if text.isidentifier() else parsed(text)
+    if text.isidentifier():
+        return dim(1, text)
+    expression = parsed(text)
     if expression is None:
         return dim(1, text)
     coefficient, factors = sympy.factor_terms(expression).as_coeff_mul()

@@ -80,10 +80,14 @@ def _arithmetic_map(op: str, c: Array, *, constant_first: bool) -> ChannelMap | 
         return ChannelMap.diagonal(one, c)
     if op == "Mul":
         return ChannelMap.diagonal(c)
+    if op == "Sub" and constant_first:
+        return ChannelMap.diagonal(-one, c)
     if op == "Sub":
-        return ChannelMap.diagonal(-one, c) if constant_first else ChannelMap.diagonal(one, -c)
+        return ChannelMap.diagonal(one, -c)
     # c / x is not linear, and x / 0 is no number.
-    return None if constant_first or not c.all() else ChannelMap.diagonal(1 / c)
+    if constant_first or not c.all():
+        return None
+    return ChannelMap.diagonal(1 / c)
 
 
 def _negation_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:

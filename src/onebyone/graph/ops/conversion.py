@@ -67,7 +67,9 @@ def is_of_int8_codes(value: ir.Value, opset: int) -> bool:
     then refuses that itself. It makes Reshapes of its own around a MatMul and an Add.
     """
     node = made_by(value, "DequantizeLinear")
-    codes = None if node is None else node.inputs[0]
+    if node is None:
+        return False
+    codes = node.inputs[0]
     return opset >= 21 and codes is not None and codes.dtype == ir.DataType.INT8
 
 

@@ -121,7 +121,9 @@ def _global(reduce: np.ufunc) -> Kernel:
 
     def kernel(call: Call, x: Array) -> Array:
         total = np.asarray(reduce.reduce(x, axis=tuple(range(2, x.ndim)), keepdims=True))
-        return total / np.prod(x.shape[2:]) if reduce is np.add else total
+        if reduce is np.add:
+            return total / np.prod(x.shape[2:])
+        return total
 
     return kernel
 

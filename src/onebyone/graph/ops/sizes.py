@@ -10,16 +10,9 @@ from onebyone.graph.constants import constant
 from onebyone.graph.values import Size, all_known, maker, shape_of
 
 __all__ = [
-    "LONGEST",
-    "Entries",
-    "entries_in",
-    "keeps_shape",
-    "keeps_told_shape",
-    "named_sizes",
-    "of_shapes",
-    "same_shape",
-    "shape_span",
-]
+    "LONGEST", "Entries", "entries_in", "keeps_shape", "keeps_told_shape", "named_sizes",
+    "of_shapes", "same_shape", "shape_span",
+]  # fmt: skip
 
 
 Entries = tuple[int | str, ...]

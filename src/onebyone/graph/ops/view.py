@@ -35,7 +35,7 @@ def _flatten(call: Call, x: Array) -> Array:
 
 def _squeeze(call: Call, x: Array, given: Array | None = None) -> Array:
     axes = call.ints("axes", given)
-    return np.squeeze(x, None if axes is None else tuple(axes))
+    return np.squeeze(x) if axes is None else np.squeeze(x, tuple(axes))
 
 
 def _unsqueeze(call: Call, x: Array, given: Array | None = None) -> Array:
@@ -76,8 +76,9 @@ def _space_to_depth(call: Call, x: Array) -> Array | None:
 
 def same_entries(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
     """The operand's, where the result is a vector or a scalar too."""
-    rank = rank_of(node.outputs[0])
-    return entries_in(node.inputs[0], known) if rank in (0, 1) else None
+    if rank_of(node.outputs[0]) not in (0, 1):
+        return None
+    return entries_in(node.inputs[0], known)
 
 
 def _is_inference(node: ir.Node) -> bool:

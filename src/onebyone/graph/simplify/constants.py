@@ -193,7 +193,9 @@ class _Walk:
         if known.array.nbytes <= _ALWAYS or value.is_graph_output():
             return known
         readers = [use.node for use in value.uses() if use.node not in self.nodes]
-        return _once(known) if all(_widens(node, value) for node in readers) else known
+        if all(_widens(node, value) for node in readers):
+            return _once(known)
+        return known
 
     def store(self, graph: ir.Graph) -> Counter[str]:
         """Replace the nodes by what they compute."""
@@ -269,7 +271,9 @@ class _Labels:
 
 def _bytes_of(value: ir.Value) -> int:
     tensor = _tensor(value)
-    return 0 if tensor is None or tensor.dtype == ir.DataType.STRING else tensor.nbytes
+    if tensor is None or tensor.dtype == ir.DataType.STRING:
+        return 0
+    return tensor.nbytes
 
 
 def _tensor(value: ir.Value) -> ir.TensorProtocol | None:

@@ -229,7 +229,7 @@ def _run(
     if dtype.itemsize < 4 and row.rounding is Rounding.SMOOTHLY:
         # NumPy has no fast products of halves.
         wide = _run(node, [_floats_as(np.float32, array) for array in arrays], version, np.float32)
-        return None if wide is None else tuple(_floats_as(dtype, array) for array in wide)
+        return wide and tuple(_floats_as(dtype, array) for array in wide)
     result = row.value and row.value(call_of(node, version, dtype), *arrays)
     if result is None and node.op_type == "Dropout":  # in training
         return None

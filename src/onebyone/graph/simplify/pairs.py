@@ -49,8 +49,8 @@ def join_pairs(graph: ir.Graph) -> Counter[str]:
 def _join(node: ir.Node, edit: Edit) -> bool:
     if node.op_type == "Concat":
         return _pieces(node, edit) or _joins(node)
-    before = _before(node) if node.op_type in ROWS else None
-    return before is not None and ROWS[node.op_type](node, before, edit)
+    before = _before(node)
+    return before is not None and node.op_type in ROWS and ROWS[node.op_type](node, before, edit)
 
 
 def _before(node: ir.Node) -> ir.Node | None:
@@ -71,8 +71,9 @@ def _transposes(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """Two permutations are one; one that moves axes of size 1 only is a new shape."""
     if before.op_type in _VIEWS and _is_view(node):
         return _views(node, before, edit)
-    x, second = before.inputs[0], permutation(node)
-    first = permutation(before) if before.op_type == "Transpose" else None
+    if before.op_type != "Transpose":
+        return False
+    x, first, second = before.inputs[0], permutation(before), permutation(node)
     if x is None or first is None or second is None:
         return False
     both = tuple(first[k] for k in second)

@@ -34,7 +34,9 @@ def merge_constants(graph: ir.Graph) -> int:
     edit, first = Edit(graph), dict[Hashable, ir.Value]()
     gone = 0
     for group in _alike(graph).values():
-        for value in group if len(group) > 1 else ():
+        if len(group) < 2:
+            continue
+        for value in group:
             kept = first.setdefault(_contents(value), value)
             if kept is not value:
                 edit.replace(value, kept)

@@ -88,7 +88,9 @@ def reshape_target(x: ir.Value | None, y: ir.Value) -> list[int] | None:
     if before is None or sum(isinstance(size, str) for size in after) < 2:
         before = ()
     target = [_kept(size, before[k : k + 1]) for k, size in enumerate(after)]
-    return target if target.count(-1) < 2 else None
+    if target.count(-1) > 1:
+        return None
+    return target
 
 
 def _kept(size: int | str, before: Entries) -> int:
