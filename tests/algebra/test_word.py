@@ -106,7 +106,7 @@ def walked(word: Word, walk: list[tuple[int, int]], x: np.ndarray) -> np.ndarray
         elif word.spaces[i].preserves_constants:
             x = word.spaces[i](x)
         else:
-            x, pending = word.spaces[i](added(x, pending)), word.advance(None, k, 0, j)
+            x, pending = word.spaces[i](added(x, pending)), word.entering(k, j)
     return added(x, pending)
 
 

@@ -128,3 +128,7 @@ class Word:
             if f.bias is not None and self.segment_of(k) == self.segments[i]:
                 pending = summed(pending, f.bias)
         return pending
+
+    def entering(self, i: int, j: int) -> Pending:
+        """The pending bias with which the segment that begins after space i − 1 is entered."""
+        return self.advance(None, i, 0, j)

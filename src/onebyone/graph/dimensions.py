@@ -87,8 +87,8 @@ def names(text: str) -> frozenset[str]:
     >>> sorted(names("floor(height/2) + Max(1, batch.0)"))
     ['batch.0', 'height']
     """
-    found = _NAME.finditer(text)
-    return frozenset(match.group() for match in found if not _is_call(text, match))
+    matches = _NAME.finditer(text)
+    return frozenset(match.group() for match in matches if not _is_call(text, match))
 
 
 @_once
@@ -120,10 +120,10 @@ def evaluated(text: str, values: Mapping[str, int]) -> int | None:
     """
     if not all(name in values for name in names(text)):
         return None
-    found = _read(text, lambda name: sympy.Integer(values[name]))
-    if found is None or not found.is_Integer or abs(found) >= _LARGEST:
+    value = _read(text, lambda name: sympy.Integer(values[name]))
+    if value is None or not value.is_Integer or abs(value) >= _LARGEST:
         return None
-    return int(found)
+    return int(value)
 
 
 def _is_call(text: str, match: re.Match[str]) -> bool:

@@ -39,14 +39,14 @@ def foreign(path: str) -> str | None:
     ...     foreign(path)[:46]
     'a TensorFlow Lite model, wanted an ONNX model:'
     """
-    found: tuple[str, str] | None = None
+    answer: tuple[str, str] | None = None
     with suppress(OSError):
         if os.path.isdir(path):
-            found = _folder(os.listdir(path))
+            answer = _folder(os.listdir(path))
         else:
             with open(path, "rb") as file:
-                found = _file(path, file.read(HEAD))
-    return None if found is None else f"{found[0]}, wanted an ONNX model: {found[1]}"
+                answer = _file(path, file.read(HEAD))
+    return None if answer is None else f"{answer[0]}, wanted an ONNX model: {answer[1]}"
 
 
 _DAMAGED = (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, struct.error)

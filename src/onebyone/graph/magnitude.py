@@ -44,8 +44,8 @@ class _Sizes(Run):
 
     def value(self, value: ir.Value | None) -> Any:
         weight = value is not None and value not in self.known
-        found = super().value(value)
-        return _unsigned(found) if weight else found
+        known = super().value(value)
+        return _unsigned(known) if weight else known
 
 
 def magnitudes(graph: ir.Graph, inputs: Mapping[ir.Value, Array]) -> list[Sized]:
@@ -68,8 +68,8 @@ def magnitudes(graph: ir.Graph, inputs: Mapping[ir.Value, Array]) -> list[Sized]
         for node in graph:
             results = computed(node, values)
             values.known.update(zip(node.outputs, results, strict=False))
-            found = _sizes(node, results, values, sizes, rng)
-            sizes.known.update(zip(node.outputs, found, strict=False))
+            terms = _sizes(node, results, values, sizes, rng)
+            sizes.known.update(zip(node.outputs, terms, strict=False))
     return [Sized(values.value(v), sizes.value(v)) for v in graph.outputs]
 
 
@@ -88,9 +88,9 @@ def _sizes(
     count = 1 if op == "Identity" else len(node.inputs)
     same = ir.Node("", op, node.inputs[:count], [*_unsigned_factors(node)],
                    num_outputs=len(node.outputs))  # fmt: skip
-    found = computed(same, sizes)
+    terms = computed(same, sizes)
     same.resize_inputs(0)  # so that nobody counts it as a reader
-    return found
+    return terms
 
 
 def _unsigned_factors(node: ir.Node) -> Iterator[ir.Attr]:

@@ -92,10 +92,10 @@ def _infer_old(model: ir.Model) -> None:
     inputs = [*graph.inputs, *(v for v in graph.initializers.values() if not v.is_graph_input())]
     try:
         with quiet("onnx_ir"):
-            found = onnx.shape_inference.infer_shapes(ir.to_proto(shell(model, inputs, [])))
+            inferred = onnx.shape_inference.infer_shapes(ir.to_proto(shell(model, inputs, [])))
     except onnx.shape_inference.InferenceError:  # a model that contradicts itself: left as it is
         return
-    infos = {info.name: info for info in found.graph.value_info}
+    infos = {info.name: info for info in inferred.graph.value_info}
     for value in (value for node in graph for value in node.outputs):
         if value.name in infos:
             other = ir.serde.deserialize_value_info_proto(infos[value.name], None)

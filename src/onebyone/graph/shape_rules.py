@@ -51,8 +51,8 @@ class Context(ShapeInferenceContext):  # type: ignore[misc]  # the library is un
     def get_symbolic_value(self, value: ir.Value) -> list[Size] | None:
         if value.const_value is not None and value.const_value.size > _MOST_ELEMENTS:
             return None
-        found: list[Size] | None = super().get_symbolic_value(value)
-        return found
+        elements: list[Size] | None = super().get_symbolic_value(value)
+        return elements
 
 
 def _is_short(element: Size) -> bool:
@@ -142,9 +142,9 @@ def _fill(context: Context, node: ir.Node) -> None:
 def _equal(context: Context, node: ir.Node) -> None:
     """Which elements are equal, where that is the same for all sizes."""
     pairs = _paired(_elements(context, node, 0), _elements(context, node, 1))
-    found = [_are_equal(context, *pair) for pair in pairs]
-    if found and None not in found:
-        context.set_symbolic_value(node.outputs[0], [int(bool(equal)) for equal in found])
+    equal = [_are_equal(context, *pair) for pair in pairs]
+    if equal and None not in equal:
+        context.set_symbolic_value(node.outputs[0], [int(bool(same)) for same in equal])
 
 
 def _are_equal(context: Context, a: Size, b: Size) -> bool | None:

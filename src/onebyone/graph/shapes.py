@@ -241,15 +241,15 @@ class Sizes:
         self._known: dict[str, int | None] = {}
         for name, shape in given.items():
             _bind(inputs[name], shape, self._bound)
-        found = {name: tuple(shape) for name, shape in (data or {}).items() if name in inputs}
-        for name, shape in found.items():
+        of_data = {name: tuple(shape) for name, shape in (data or {}).items() if name in inputs}
+        for name, shape in of_data.items():
             _bind_free(inputs[name], shape, self._bound)
         others = [value for name, value in inputs.items() if name not in given]
         self.assumed = tuple(usual_sizes(others, lambda dim: _open(dim, self._bound)))
         self._bound |= {each.name: each.size for each in self.assumed}
         self.inputs: dict[str, tuple[int, ...]] = dict(given)
         for value in others:
-            self.inputs[value.name or ""] = self._of_input(value, found.get(value.name or ""))
+            self.inputs[value.name or ""] = self._of_input(value, of_data.get(value.name or ""))
 
     @property
     def told(self) -> str:

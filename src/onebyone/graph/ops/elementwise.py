@@ -93,12 +93,12 @@ def _clip(call: Call, x: Array, low: Array | None = None, high: Array | None = N
 
 
 def _is_inf(call: Call, x: Array) -> Array:
-    found = np.isinf(x)
+    wanted = np.isinf(x)
     if not call.get("detect_negative", 1):
-        found &= x > 0
+        wanted &= x > 0
     if not call.get("detect_positive", 1):
-        found &= x < 0
-    return found
+        wanted &= x < 0
+    return wanted
 
 
 def _is_unlimited(node: ir.Node) -> bool:

@@ -81,11 +81,11 @@ def cuts(node: ir.Node) -> dict[int, tuple[int, int, int]] | None:
 
 
 def _slice_space(node: ir.Node) -> Spatial | Refusal:
-    found = cuts(node)
-    if found is None:
+    bounds = cuts(node)
+    if bounds is None:
         computed_late = late(node, {"starts": 1, "ends": 2, "axes": 3, "steps": 4})
         return computed_late or refused("the lists of the Slice do not fit each other")
-    every = {axis: _bounds(*cut) for axis, cut in found.items()}
+    every = {axis: _bounds(*cut) for axis, cut in bounds.items()}
     return Spatial({axis: cut for axis, cut in every.items() if cut != Slice(0, None, 1)})
 
 

@@ -47,15 +47,15 @@ def merge_constants(graph: ir.Graph) -> int:
 
 def _alike(graph: ir.Graph) -> dict[Hashable, list[ir.Value]]:
     """The initialisers that are nobody else's, by type, shape and first numbers."""
-    found: dict[Hashable, list[ir.Value]] = {}
+    alike: dict[Hashable, list[ir.Value]] = {}
     for value in graph.initializers.values():
         tensor = value.const_value
         if tensor is None or tensor.dtype == ir.DataType.STRING:
             continue
         if not (value.is_graph_input() or value.is_graph_output()):
             shape, start = tuple(tensor.shape.numpy()), numbers(tensor).reshape(-1)[:_FIRST]
-            found.setdefault((tensor.dtype, shape, start.tobytes()), []).append(value)
-    return found
+            alike.setdefault((tensor.dtype, shape, start.tobytes()), []).append(value)
+    return alike
 
 
 def _contents(value: ir.Value) -> Hashable:
