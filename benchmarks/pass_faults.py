@@ -120,7 +120,7 @@ PASS_FAULTS: tuple[Mutant, ...] = (
            "np.searchsorted(before, link.sources[after])", "np.asarray(link.sources[after])"),
     Mutant("prune", "merged", "flattened with the channels innermost",
            "optimize/channels/regroup optimize/channels/prune_paths",
-           "np.tile(np.repeat(np.arange(c), q), p)", "np.tile(np.arange(c), p * q)"),
+           "np.tile(np.repeat(np.arange(c), q[0]), p[0])", "np.tile(np.arange(c), p[0] * q[0])"),
     Mutant("prune", "_resize", "a size copied from another axis is left",
            "optimize/channels/prune_paths",
            "shape[axis] >= 0", "shape[axis] > 0"),

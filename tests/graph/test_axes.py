@@ -16,8 +16,8 @@ from onebyone.graph.axes import (
     numbers,
     operand,
     rank,
-    size,
 )
+from onebyone.graph.values import size
 
 
 def constant(*values: float, dtype: str = "i8", name: str = "c") -> ir.Value:

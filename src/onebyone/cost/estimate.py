@@ -11,11 +11,11 @@ import onnx_ir as ir
 from onebyone.cost.price import Load, Manner, detour, manner, time
 from onebyone.cost.profile import Profile
 from onebyone.counting.value import Count
-from onebyone.graph.axes import rank_of
 from onebyone.graph.constants import is_float
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
+from onebyone.graph.values import rank_of
 
 __all__ = ["elements_of", "estimate", "node_time"]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import onnx_ir as ir
 
@@ -11,25 +12,12 @@ from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.space import AxisMap
 from onebyone.graph.constants import constant
+from onebyone.graph.values import all_known, input_at, made_by, rank_of, size
 
 __all__ = [
-    "Spatial",
-    "are_read",
-    "computed",
-    "entries",
-    "input_at",
-    "integers",
-    "late",
-    "maker",
-    "numbers",
-    "operand",
-    "pads",
-    "pairs",
-    "permutation",
-    "rank",
-    "rank_of",
-    "size",
-]
+    "Spatial", "computed", "entries", "integers", "late", "numbers", "operand", "pads", "pairs",
+    "permutation", "rank",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,20 +57,26 @@ class Spatial:
         >>> Spatial({1: Mean()}, vanished=(1,)).reads(1)
         2
         """
+        # From the first vanished axis on: each one before `axis` moves it one to the right.
         for gone in sorted(self.vanished):
             axis += gone <= axis
         return axis
 
     def after(self, axis: int) -> int | None:
         """The axis of the output that axis `axis` of the input becomes; None if it is mapped."""
-        return None if axis in self.maps else axis - sum(k < axis for k in self.vanished)
+        if axis in self.maps:
+            return None
+        return axis - sum(k < axis for k in self.vanished)
 
 
 def operand(node: ir.Node, index: int) -> ir.Value | None:
     """Input `index`; None where it is left out, by position, by name, or as an empty constant."""
-    value = node.inputs[index] if index < len(node.inputs) else None
+    value = input_at(node, index)
     array = constant(value)
-    return None if array is not None and array.size == 0 else value
+    # Exporters that need `sizes` of a Resize give an empty constant for its `scales`.
+    if array is not None and not array.size:
+        return None
+    return value
 
 
 def numbers(node: ir.Node, index: int, attribute: str) -> list[float] | None:
@@ -96,8 +90,8 @@ def numbers(node: ir.Node, index: int, attribute: str) -> list[float] | None:
 
 def integers(node: ir.Node, index: int, attribute: str) -> list[int] | None:
     """`numbers` as integers."""
-    found = numbers(node, index, attribute)
-    return None if found is None else [int(number) for number in found]
+    listed = numbers(node, index, attribute)
+    return None if listed is None else [int(number) for number in listed]
 
 
 def entries(value: ir.Value | None) -> list[float | None] | None:
@@ -109,13 +103,12 @@ def entries(value: ir.Value | None) -> list[float | None] | None:
     array = constant(value)
     if array is not None:
         return [float(entry) for entry in array.ravel()]
-    node = None if value is None else value.producer()
-    if node is None or node.op_type != "Concat":
+    concat = made_by(value, "Concat")
+    if concat is None:
         length = size(value, 0)
         return None if length is None else [None] * length
-    parts = [entries(part) for part in node.inputs]
-    known = [part for part in parts if part is not None]
-    return [entry for part in known for entry in part] if len(known) == len(parts) else None
+    parts = all_known(map(entries, concat.inputs))
+    return None if parts is None else list(chain.from_iterable(parts))
 
 
 def pairs(ends: Sequence[int]) -> list[tuple[int, int]]:
@@ -150,64 +143,12 @@ def computed(*values: ir.Value | None) -> tuple[ir.Value, ...]:
 
 def rank(node: ir.Node) -> int:
     """The rank of the first input; readers are only asked where it is known."""
-    value = node.inputs[0]
-    return 0 if value is None or value.shape is None else value.shape.rank()
-
-
-def size(value: ir.Value | None, axis: int) -> int | None:
-    """The size of one axis where it is a fixed number."""
-    if value is None or value.shape is None or axis >= value.shape.rank():
-        return None
-    length = value.shape[axis]
-    return length if isinstance(length, int) else None
+    return rank_of(node.inputs[0]) or 0
 
 
 def permutation(node: ir.Node) -> tuple[int, ...] | None:
     """Of a Transpose: for each axis of the result that of the operand; None where it is unknown."""
-    x = node.inputs[0]
-    rank = None if x is None or x.shape is None else x.shape.rank()
-    backwards = None if rank is None else tuple(reversed(range(rank)))
-    found = node.attributes.get_ints("perm", backwards)
-    return None if found is None else tuple(found)
-
-
-# What stands beside a node or a value. Operands may be left out, shapes unknown, and inputs have no
-# maker: each step takes such a None and hands it on, so that several can be made in a row.
-
-
-def maker(value: ir.Value | None) -> ir.Node | None:
-    """The node that computes a value; None for inputs and initialisers.
-
-    >>> node = ir.node("Relu", [ir.val("x")])
-    >>> maker(node.outputs[0]) is node, maker(node.inputs[0]), maker(None)
-    (True, None, None)
-    """
-    return None if value is None else value.producer()
-
-
-def are_read(values: Iterable[ir.Value]) -> bool:
-    """Whether anybody reads one of these values: a node, or the caller of the model.
-
-    >>> x = ir.val("x")
-    >>> are_read([x]), ir.node("Relu", [x]) and are_read([x])
-    (False, True)
-    """
-    return any(value.uses() or value.is_graph_output() for value in values)
-
-
-def input_at(node: ir.Node, index: int) -> ir.Value | None:
-    """An operand; None where it is left out.
-
-    >>> input_at(ir.node("Relu", [ir.val("x")]), 1) is None
-    True
-    """
-    return node.inputs[index] if index < len(node.inputs) else None
-
-
-def rank_of(value: ir.Value | None) -> int | None:
-    """How many axes a value has; None where nothing is known of its shape.
-
-    >>> rank_of(ir.val("x", ir.DataType.FLOAT, (2, 3))), rank_of(ir.val("x"))
-    (2, None)
-    """
-    return None if value is None or value.shape is None else value.shape.rank()
+    if "perm" in node.attributes:
+        return tuple(node.attributes["perm"].as_ints())
+    axes = rank_of(node.inputs[0])
+    return None if axes is None else tuple(range(axes))[::-1]

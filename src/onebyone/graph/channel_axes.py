@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 
-from onebyone.graph.axes import size
 from onebyone.graph.channels import channel_axis
 from onebyone.graph.ops import Role, role
 from onebyone.graph.spatial import Spatial, picked, spatial
+from onebyone.graph.values import input_at, rank_of, size
 from onebyone.graph.views import headed, merged, view_axis
 
 __all__ = ["channel_axes"]
@@ -29,31 +29,33 @@ def channel_axes(graph: ir.Graph) -> dict[ir.Value, int]:
 
 def _carried(node: ir.Node, axes: Mapping[ir.Value, int]) -> Iterator[tuple[ir.Value, int]]:
     """The results of a node that have channels, and their axes."""
-    x = node.inputs[0] if node.inputs else None
+    x = input_at(node, 0)
     before = None if x is None else axes.get(x)
     if before is not None and (node.op_type == "Split" or picked(node) is not None):
         yield from ((value, before) for value in node.outputs)
         return
-    axis = _of_first(node, before, axes) if node.outputs else None
-    if axis is not None:
-        yield node.outputs[0], axis
+    for value in node.outputs[:1]:
+        axis = _of_first(node, before, axes)
+        if axis is not None:
+            yield value, axis
 
 
 def _of_first(node: ir.Node, before: int | None, axes: Mapping[ir.Value, int]) -> int | None:
     """The channel axis of a node's first result; `before`: that of its first operand."""
-    out, axis = node.outputs[0], channel_axis(node)
-    if out.shape is None or axis is not None:
+    rank, axis = rank_of(node.outputs[0]), channel_axis(node)
+    if rank is None or axis is not None:
         return axis
-    rank = out.shape.rank()
     if role(node) is Role.VIEW:
         if before is not None:
             return _viewed(node, before, rank)
+        # Where nothing is known, the channels of an image or of a batch of vectors.
         return min(1, rank - 1) if rank else None
-    found = None if before is None else spatial(node)
-    if before is not None and isinstance(found, Spatial):
-        return found.after(before)
-    known = [v for v in node.inputs if v is not None and v in axes]
-    return next((axes[v] for v in known if v.shape and v.shape.rank() == rank), None)
+    positions = spatial(node)
+    if isinstance(positions, Spatial) and before is not None:
+        return positions.after(before)
+    # Of operands that broadcast, one that has all axes of the result has its channels too.
+    known = (v for v in node.inputs if v in axes and rank_of(v) == rank)
+    return next((axes[v] for v in known if v is not None), None)
 
 
 def _viewed(node: ir.Node, before: int, rank: int) -> int | None:

@@ -13,16 +13,12 @@ from onebyone.graph.constants import is_float
 from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of
 from onebyone.graph.ops.convolution import is_pointwise_convolution
+from onebyone.graph.values import rank_of
 
 __all__ = [
-    "ChannelNode",
-    "Weight",
-    "bias_of",
-    "channel_axis",
-    "channel_map",
-    "is_pointwise_convolution",
-    "weight_of",
-]
+    "ChannelNode", "Weight", "bias_of", "channel_axis", "channel_map",
+    "is_pointwise_convolution", "weight_of",
+]  # fmt: skip
 
 
 def channel_map(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
@@ -31,7 +27,9 @@ def channel_map(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
     Raises nothing: what cannot be read is None, what is refused says why.
     """
     reader = operator_of(node).channels
-    return reader(node, axis) if reader and is_float(node.outputs[0]) else None
+    if reader is None or not is_float(node.outputs[0]):
+        return None
+    return reader(node, axis)
 
 
 def weight_of(node: ir.Node) -> Weight | None:
@@ -42,10 +40,10 @@ def weight_of(node: ir.Node) -> Weight | None:
 
 def channel_axis(node: ir.Node) -> int | None:
     """The axis of its output that the node's operator itself defines as channels, if it does."""
-    axis, shape = operator_of(node).channel_axis, node.outputs[0].shape
-    if axis is None or shape is None:
+    axis, rank = operator_of(node).channel_axis, rank_of(node.outputs[0])
+    if axis is None or rank is None:
         return None
     if callable(axis):
         return axis(node)
     # A PRelu takes a vector, too.
-    return axis % shape.rank() if axis < shape.rank() else None
+    return axis % rank if axis < rank else None

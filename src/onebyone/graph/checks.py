@@ -18,19 +18,12 @@ from typing import NoReturn
 import onnx_ir as ir
 
 from onebyone.errors import UnreadableModel
+from onebyone.graph.values import rank_of, size
 
 __all__ = [
-    "all_nodes",
-    "check_attributes",
-    "check_interface",
-    "check_tensors",
-    "keep_kinds",
-    "kinds",
-    "one_line",
-    "quiet",
-    "refuse",
-    "tensors",
-]
+    "all_nodes", "check_attributes", "check_interface", "check_tensors", "keep_kinds", "kinds",
+    "one_line", "quiet", "refuse", "tensors",
+]  # fmt: skip
 
 # 2**40 float32 are 4 TB: a declared shape beyond that is damage, not data.
 _MOST_ELEMENTS = 2**40
@@ -59,7 +52,9 @@ def one_line(text: object, most: int = 300) -> str:
         text = str(text) or type(text).__name__
     words = " ".join(str(text)[: 4 * most].split())
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
-    return shown if len(shown) <= most else shown[:most] + "..."
+    if len(shown) > most:
+        return shown[:most] + "..."
+    return shown
 
 
 @contextmanager
@@ -112,15 +107,16 @@ Kinds = list[tuple[str | None, list[int | None] | None]]
 
 def kinds(graph: ir.Graph) -> Kinds:
     """What a graph says of its outputs."""
-    return [
-        (
-            None if value.type is None else str(value.type),
-            None
-            if value.shape is None
-            else [d if isinstance(d, int) else None for d in value.shape],
-        )
-        for value in graph.outputs
-    ]
+    return [(_type(value), _fixed(value)) for value in graph.outputs]
+
+
+def _type(value: ir.Value) -> str | None:
+    return None if value.type is None else str(value.type)
+
+
+def _fixed(value: ir.Value) -> list[int | None] | None:
+    rank = rank_of(value)
+    return None if rank is None else [size(value, axis) for axis in range(rank)]
 
 
 def keep_kinds(declared: Kinds, graph: ir.Graph) -> None:
@@ -183,7 +179,9 @@ def check_tensors(model: ir.Model) -> None:
 def check_attributes(model: ir.Model) -> None:
     """Texts in standard operators are UTF-8, or `UnreadableModel`; others may hold any bytes."""
     for node in all_nodes(model):
-        for name, attribute in node.attributes.items() if not node.domain else ():
+        if node.domain:
+            continue
+        for name, attribute in node.attributes.items():
             if attribute.type == ir.AttributeType.STRING and isinstance(attribute.value, bytes):
                 refuse(f"attribute {one_line(name, 100)} of a {node.op_type} is no UTF-8 text")
 
@@ -208,11 +206,12 @@ def _check_stored(tensor: ir.serde.TensorProtoTensor) -> None:
     if any(len(getattr(proto, other)) for other in _FIELDS - {field}):
         refuse(f"tensor {_name(tensor)} of type {tensor.dtype} has numbers of another type")
     values = len(getattr(proto, field))
+    wanted = tensor.size
     if tensor.dtype.bitwidth < 8 and tensor.dtype.bitwidth != 6:
-        _check_length(tensor, values, tensor.nbytes)  # packed, one byte to a value
-    else:
-        pair = tensor.dtype in (ir.DataType.COMPLEX64, ir.DataType.COMPLEX128)
-        _check_length(tensor, values, tensor.size * (1 + pair))
+        wanted = tensor.nbytes  # packed, one byte to a value
+    elif tensor.dtype in (ir.DataType.COMPLEX64, ir.DataType.COMPLEX128):
+        wanted *= 2
+    _check_length(tensor, values, wanted)
 
 
 def _check_external(tensor: ir.ExternalTensor) -> None:
@@ -234,12 +233,9 @@ def _stat_inside(tensor: ir.ExternalTensor) -> os.stat_result:
     location, folder = os.fspath(tensor.location), os.fspath(tensor.base_dir) or "."
     shown = one_line(location, 100)
     base, path = os.path.realpath(folder), os.path.realpath(os.path.join(folder, location))
-    plain = os.path.normpath(location)
-    if (
-        os.path.isabs(location)
-        or plain.split(os.sep)[0] == ".."
-        or not path.startswith(os.path.join(base, ""))
-    ):
+    # By its words, and by where links lead: neither may leave the folder.
+    leaves = os.path.isabs(location) or os.path.normpath(location).split(os.sep)[0] == ".."
+    if leaves or not path.startswith(os.path.join(base, "")):
         refuse(f"external data {shown} is outside the model's folder; copy it beside the model")
     try:
         status = os.stat(path)

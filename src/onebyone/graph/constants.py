@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.exact import numbers
+from onebyone.graph.values import fixed_shape, input_at, made_by
 
 __all__ = ["constant", "is_float", "is_set_aside", "per_channel", "set_aside"]
 
@@ -34,9 +35,8 @@ def constant(value: ir.Value | None) -> Array | None:
         return None
     if value.const_value is not None:
         return numbers(value.const_value)
-    node = value.producer()
-    reader = _VIEWS.get(node.op_type) if node is not None and node.domain == "" else None
-    return None if reader is None or node is None else reader(node)
+    node = made_by(value, *_VIEWS)
+    return None if node is None else _VIEWS[node.op_type](node)
 
 
 def _identity(node: ir.Node) -> Array | None:
@@ -45,12 +45,14 @@ def _identity(node: ir.Node) -> Array | None:
 
 def _transpose(node: ir.Node) -> Array | None:
     array = constant(node.inputs[0])
-    permutation = node.attributes.get_ints("perm", None)
-    return None if array is None else np.transpose(array, permutation)
+    if array is None:
+        return None
+    return np.transpose(array, node.attributes.get_ints("perm", None))
 
 
 def _reshape(node: ir.Node) -> Array | None:
     array, shape = constant(node.inputs[0]), constant(node.inputs[1])
+    # A size of 0 is that of the operand or none at all, by the attribute `allowzero`.
     if array is None or shape is None or (shape == 0).any():
         return None
     return array.reshape([int(n) for n in shape])
@@ -58,11 +60,10 @@ def _reshape(node: ir.Node) -> Array | None:
 
 def _to_shape(node: ir.Node) -> Array | None:
     """Squeeze, Unsqueeze, Flatten: the shape that inference found for the result."""
-    array, shape = constant(node.inputs[0]), node.outputs[0].shape
-    known = [n for n in shape or () if isinstance(n, int)]
-    if array is None or shape is None or len(known) < len(shape):
+    array, shape = constant(node.inputs[0]), fixed_shape(node.outputs[0])
+    if array is None or shape is None:
         return None
-    return array.reshape(known)
+    return array.reshape(shape)
 
 
 _VIEWS = {
@@ -92,16 +93,14 @@ def set_aside(graph: ir.Graph) -> None:
         if tensor is not None and tensor.dtype in _FLOATS and not _is_tame(tensor):
             value.meta[_SET_ASIDE] = True
     for node in graph:
-        variance = node.inputs[4] if _normalises(node) else None
+        if node.op_type != "BatchNormalization" or node.domain != "":
+            continue
+        variance = input_at(node, 4)
         array = constant(variance)
         if variance is None or array is None:
             continue
         if not (array + node.attributes.get_float("epsilon", 1e-5) > 0).all():
             variance.meta[_SET_ASIDE] = True
-
-
-def _normalises(node: ir.Node) -> bool:
-    return node.op_type == "BatchNormalization" and node.domain == "" and len(node.inputs) > 4
 
 
 def _is_tame(tensor: ir.TensorProtocol) -> bool:

@@ -11,10 +11,8 @@ from contextlib import suppress
 
 import onnx_ir as ir
 
-from onebyone.errors import UsageError
-from onebyone.graph.checks import one_line
 from onebyone.graph.files import beside, publish
-from onebyone.graph.write import SOURCE, Source
+from onebyone.graph.write import SOURCE, Source, cannot_write
 
 __all__ = ["copy"]
 
@@ -39,12 +37,9 @@ def copy(source: str | os.PathLike[str], target: str | os.PathLike[str], model: 
     try:
         for old, new in [*pairs, (origin, end)]:
             _put(old, new)
-        made.clear()
+        made.clear()  # all of them are there: nothing to undo
     except OSError as error:
-        reason = error.strerror or one_line(error)
-        raise UsageError(
-            f"cannot write {one_line(end)}: {reason}; choose another path or free space"
-        ) from error
+        raise cannot_write(end, error) from error
     finally:
         for new in made:
             with suppress(OSError):
@@ -60,11 +55,15 @@ def _data(here: str, end: str, model: ir.Model) -> list[tuple[str, str]] | None:
     """
     there = os.path.dirname(end)
     names = {os.path.relpath(path, here) for path in model.graph.meta.get(SOURCE, Source()).data}
+    if os.path.basename(end) in names:
+        return None
     if os.path.realpath(here) == there:
-        return None if os.path.basename(end) in names else []
+        return []
     pairs = [(os.path.join(here, name), os.path.join(there, name)) for name in sorted(names)]
-    free = all(os.path.dirname(name) == "" for name in names) and os.path.basename(end) not in names
-    return pairs if free and not any(os.path.lexists(new) for _, new in pairs) else None
+    # Data in folders of its own would need those made, too.
+    if any(map(os.path.dirname, names)) or any(os.path.lexists(new) for _, new in pairs):
+        return None
+    return pairs
 
 
 def _put(old: str, new: str) -> None:

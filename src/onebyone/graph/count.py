@@ -1,7 +1,7 @@
 """Count a model: parameters, multiply-accumulates and bytes, layer by layer and in total.
 
 - 1 MAC = 2 FLOPs: one multiplication with its addition. Adding a bias is counted beside.
-- What is a parameter, and what is not: `count_weights`. Which operators have MACs, how many, and
+- What is a parameter, and what is not: `count_walk`. Which operators have MACs, how many, and
   which of these are pointwise: `ops`. All else that computes is listed.
 - A *layer* is a node that has MACs or reads weights. A bias that the next node adds (MatMul, then
   Add) belongs to the layer before it.
@@ -21,21 +21,32 @@ from math import prod
 import onnx
 import onnx_ir as ir
 
-from onebyone.counting.formulas import Work
+from onebyone.counting.formulas import Shape, Work
 from onebyone.counting.gaps import ARITHMETIC, CONSTANT, INTEGER, NO_FORMULA, Uncounted
 from onebyone.counting.gaps import grouped as gaps
 from onebyone.counting.operators import Operators, Ran, grouped
+from onebyone.counting.peak import peak
 from onebyone.counting.tally import Operation, Weight, layers_of, with_bias
 from onebyone.counting.value import Count, total
-from onebyone.graph.count_walk import Walk, name_of, operand, scope_of, tensors, traffic
-from onebyone.graph.count_weights import Reading, holds_graph, operator, readings, trace
+from onebyone.graph.count_walk import (
+    Reading,
+    Walk,
+    name_of,
+    operator,
+    readings,
+    scope_of,
+    tensors,
+    touched,
+    trace,
+    traffic,
+)
 from onebyone.graph.misfit import misfit
 from onebyone.graph.ops import operator_of
-from onebyone.graph.ops.row import Effort, Product, Site
+from onebyone.graph.ops.row import Effort, NodeShapes, Product
 from onebyone.graph.opset import modernise
-from onebyone.graph.peak import peak
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes
+from onebyone.graph.values import all_known, has_subgraphs, input_at, maker
 
 __all__ = ["count", "macs", "tally", "work_of"]
 
@@ -86,7 +97,7 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
         activation_bytes=sum(operation.bytes or 0 for operation in operations),
         weight_bytes=weight_bytes,
         nodes=len(walk.graph),
-        peak_activation_bytes=peak(walk),
+        peak_activation_bytes=peak(list(touched(walk)), walk.graph.outputs),
         operators=_operators(others, walk, work),
         inputs=tuple(sizes.inputs.items()),
         assumed=sizes.assumed,
@@ -97,7 +108,9 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
 def macs(graph: ir.Graph, sizes: Sizes, nodes: Iterable[ir.Node] | None = None) -> int:
     """The MACs of these nodes of a graph, or of all, as `tally` counts them, and nothing else."""
     walk = Walk(graph, sizes, {})
-    works = (work_of(node, walk) for node in (graph if nodes is None else nodes))
+    if nodes is None:
+        nodes = graph
+    works = (work_of(node, walk) for node in nodes)
     return sum(work.macs for work in works if work is not None)
 
 
@@ -107,21 +120,25 @@ def work_of(node: ir.Node, walk: Walk) -> Work | None:
     if row is None:
         return None
     slots = range(len(node.inputs)) if row.operands is None else row.operands
-    operands = [operand(node, slot) for slot in slots]
-    output = walk.shape(node.outputs[0] if node.outputs[0].name else None)
-    shapes = [shape for value in operands if (shape := walk.shape(value)) is not None]
-    if output is None or len(shapes) < len(operands):
+    operands = [input_at(node, slot) for slot in slots]
+    # An output without a name is left out, as an operand is.
+    output = walk.shape(next((value for value in node.outputs[:1] if value.name), None))
+    shapes = all_known(map(walk.shape, operands))
+    if output is None or shapes is None:
         return None
     fixed = tuple(value in walk.weights for value in operands)
+    known = NodeShapes(node, shapes, fixed, output, _has_bias(node, row, walk))
     try:
-        return row.formula(Site(node, tuple(shapes), fixed, output, _has_bias(node, row, walk)))
+        return row.formula(known)
     except (IndexError, ValueError, ZeroDivisionError):
         return None  # a rank that the operator cannot have: the file contradicts itself
 
 
 def _has_bias(node: ir.Node, row: Product, walk: Walk) -> bool:
     """Whether the node adds a bias itself; a zero that an exporter expanded to a bias is none."""
-    bias = operand(node, row.bias)
+    if row.bias is None:
+        return False
+    bias = input_at(node, row.bias)
     return bias is not None and walk.weights.get(bias) != ()
 
 
@@ -130,18 +147,20 @@ def _layer_of_bias(node: ir.Node, walk: Walk) -> ir.Node | None:
     if operator(node) != "Add" or not any(readings(node, walk.weights)):
         return None
     bias, x = sorted(node.inputs, key=lambda value: value not in walk.weights)
-    layer = None if x is None else x.producer()
-    row = None if layer is None else operator_of(layer).work
-    if x is None or layer is None or row is None or _has_bias(layer, row, walk):
+    layer = maker(x)
+    if x is None or layer is None:
         return None
+    row = operator_of(layer).work
+    if row is None or _has_bias(layer, row, walk):
+        return None
+    # Where somebody else reads the product without its bias, the Add is a pass of its own.
     alone = len(x.uses()) == 1 and not x.is_graph_output()
     is_vector = sum(size != 1 for size in walk.shape(bias) or ()) <= 1
-    return layer if alone and is_vector and _keeps_shape(node, x, walk) else None
-
-
-def _keeps_shape(node: ir.Node, x: ir.Value, walk: Walk) -> bool:
-    shape = walk.shape(node.outputs[0])
-    return shape is not None and shape == walk.shape(x)
+    shape = walk.shape(x)
+    keeps_shape = shape is not None and shape == walk.shape(node.outputs[0])
+    if not (alone and is_vector and keeps_shape):
+        return None
+    return layer
 
 
 def _reads(
@@ -177,7 +196,7 @@ def _operation(
     return Operation(
         name_of(node),
         operator(node),
-        walk.shape(node.outputs[0] if node.outputs else None),
+        walk.shape(next(iter(node.outputs), None)),
         work,
         tuple(reading.weight for reading in read),
         moved,
@@ -193,19 +212,23 @@ def _operators(
 
 
 def _ran(node: ir.Node, walk: Walk, work: Work | None) -> Ran:
-    read = next((v for v in node.inputs if v is not None and v not in walk.weights), None)
-    shapes = (
-        [walk.shape(read) or (), walk.shape(node.outputs[0]) or ()] if node.outputs else [(), ()]
-    )
-    elements = [prod(shape) if shape else 0 for shape in shapes]
-    return Ran(operator(node), _kind(node, work, *shapes), work, *elements)
+    reads = (value for value in node.inputs if value is not None and value not in walk.weights)
+    ends = (next(reads, None), *node.outputs[:1])
+    # Of a node without a result (no operator of the standard has none) neither end counts.
+    read, written = [walk.shape(v) or () for v in ends] if node.outputs else [(), ()]
+    # () is a scalar or unknown here: neither has elements that are worth a line.
+    elements = [bool(shape) * prod(shape) for shape in (read, written)]
+    return Ran(operator(node), _kind(node, work, read, written), work, *elements)
 
 
-def _kind(node: ir.Node, work: Work | None, read: tuple[int, ...], written: tuple[int, ...]) -> str:
+def _kind(node: ir.Node, work: Work | None, read: Shape, written: Shape) -> str:
     kind = operator_of(node).kind
     if callable(kind):
         return kind(node, read, written)
-    return "linear" if kind == "product" and work is not None and work.pointwise_macs else kind
+    # A product with a constant is a linear layer; one of two activations, as in attention, is not.
+    if kind == "product" and work is not None and work.pointwise_macs:
+        return "linear"
+    return kind
 
 
 _UNKNOWN = (
@@ -229,20 +252,20 @@ def _uncounted(
 
 def _arithmetic(node: ir.Node, walk: Walk) -> str | None:
     """Why what a node computes is not counted; None if it computes nothing."""
-    if any(map(holds_graph, node.attributes.values())):
+    if has_subgraphs(node):
         return "its subgraphs are not entered: nothing in them is counted, parameters neither"
     if node.domain:
         return "operator of another domain: what it computes is not known"
     row = operator_of(node)
     if row.work is not None:
         return _UNKNOWN
-    effort = row.effort(node) if callable(row.effort) else row.effort
+    effort = row.effort
+    if callable(effort):
+        effort = effort(node)
     if effort is Effort.PRODUCTS:
         return NO_FORMULA
-    return _elementary(node, walk) if effort is Effort.COMPUTES else None
-
-
-def _elementary(node: ir.Node, walk: Walk) -> str:
+    if effort is not Effort.COMPUTES:
+        return None
     if walk.fixed(node):
         return CONSTANT
     if all(map(_is_integer, tensors(node))):

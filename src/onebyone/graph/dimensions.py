@@ -87,8 +87,8 @@ def names(text: str) -> frozenset[str]:
     >>> sorted(names("floor(height/2) + Max(1, batch.0)"))
     ['batch.0', 'height']
     """
-    found = _NAME.finditer(text)
-    return frozenset(match.group() for match in found if not _is_call(text, match))
+    matches = _NAME.finditer(text)
+    return frozenset(match.group() for match in matches if not _is_call(text, match))
 
 
 @_once
@@ -120,8 +120,10 @@ def evaluated(text: str, values: Mapping[str, int]) -> int | None:
     """
     if not all(name in values for name in names(text)):
         return None
-    found = _read(text, lambda name: sympy.Integer(values[name]))
-    return int(found) if found is not None and found.is_Integer and abs(found) < _LARGEST else None
+    value = _read(text, lambda name: sympy.Integer(values[name]))
+    if value is None or not value.is_Integer or abs(value) >= _LARGEST:
+        return None
+    return int(value)
 
 
 def _is_call(text: str, match: re.Match[str]) -> bool:
@@ -143,9 +145,13 @@ def _tree(text: str) -> tuple[ast.expr, tuple[str, ...]]:
     if not _ALLOWED.match(text):
         raise ValueError
     words = tuple(names(text))
-    numbered = _NAME.sub(
-        lambda m: m.group() if _is_call(text, m) else f"_{words.index(m.group())}", text
-    )
+
+    def numbered_name(match: re.Match[str]) -> str:
+        if _is_call(text, match):
+            return match.group()
+        return f"_{words.index(match.group())}"
+
+    numbered = _NAME.sub(numbered_name, text)
     return ast.parse(numbered.strip(), mode="eval").body, words
 
 

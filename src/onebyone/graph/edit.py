@@ -24,10 +24,9 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.exact import tensor_of
+from onebyone.graph.values import Size
 
-__all__ = ["Edit", "Size", "content", "respell"]
-
-Size = int | ir.SymbolicDim
+__all__ = ["Edit", "content", "respell"]
 
 # From this opset on the sizes of a Split's results are an operand.
 _SPLIT_BY_OPERAND = 13
@@ -99,6 +98,7 @@ class Edit:
         Raises:
             Unrepresentable: a number is finite, and too large for the type.
         """
+        # The type is told apart: rounded to it, equal numbers may differ.
         key = *content(array), dtype
         if key not in self.stored:
             tensor = tensor_of(array, dtype, self.mint(stem))
@@ -149,12 +149,11 @@ class Edit:
         value.name = node.name
         _describe(value, dtype, shape)
         if after is not None:
-            assert after.graph is not None
-            after.graph.insert_after(after, node)
-            self.nodes.append(node)
+            after.append(node)
         else:
             assert before is not None
-            self._insert(node, before)
+            before.prepend(node)
+        self.nodes.append(node)
         return value
 
     def sizes(
@@ -162,10 +161,9 @@ class Edit:
     ) -> ir.Value:
         """A new node in front of `before` that computes so many sizes, as int64."""
         stem = f"{before.outputs[0].name}.{op}"
-        kind = ir.DataType.INT64
-        return self.node(
-            op, operands, attributes, before=before, stem=stem, dtype=kind, shape=[length]
-        )
+        value = self.node(op, operands, attributes, before=before, stem=stem, shape=[length])
+        value.dtype = ir.DataType.INT64
+        return value
 
     def split(
         self, x: ir.Value, counts: Sequence[int], axis: int, before: ir.Node
@@ -178,7 +176,8 @@ class Edit:
             part.name, dims = self.mint(f"{name}.{k}"), list(x.shape)
             dims[axis] = count
             _describe(part, x.dtype, dims)
-        self._insert(node, before)
+        before.prepend(node)
+        self.nodes.append(node)
         return node.outputs
 
     def split_form(
@@ -188,11 +187,6 @@ class Edit:
         if self.graph.opset_imports[""] < _SPLIT_BY_OPERAND:
             return [x], {"axis": axis, "split": counts}
         return [x, self.integers(counts)], {"axis": axis}
-
-    def _insert(self, node: ir.Node, before: ir.Node) -> None:
-        assert before.graph is not None
-        before.graph.insert_before(before, node)
-        self.nodes.append(node)
 
     @contextmanager
     def attempt(self) -> Iterator[list[ir.Node]]:
@@ -246,7 +240,8 @@ class Edit:
             new = ir.Value(const_value=tensor)
         else:
             made = ir.node("Constant", [], {"value": ir.AttrTensor("value", tensor)})
-            self._insert(made, node)
+            node.prepend(made)
+            self.nodes.append(made)
             new = made.outputs[0]
         new.name = value.name
         _describe(new, tensor.dtype, tensor.shape.numpy())
@@ -263,10 +258,7 @@ class Edit:
 
 
 def respell(
-    node: ir.Node,
-    op: str,
-    operands: Sequence[ir.Value | None],
-    attributes: Mapping[str, Any],
+    node: ir.Node, op: str, operands: Sequence[ir.Value | None], attributes: Mapping[str, Any]
 ) -> None:
     """Let a node compute the same results by another operator, or from other operands.
 

@@ -19,11 +19,13 @@ import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from onebyone.algebra.weights import Array
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.graph.exact import numbers
 from onebyone.graph.ops import OPERATORS, operator_of
-from onebyone.graph.ops.call import Array, Call, call_of, is_floating
+from onebyone.graph.ops.call import Call, call_of, is_floating
 from onebyone.graph.time_limit import TakesTooLong
+from onebyone.graph.values import subgraphs
 
 __all__ = ["CannotEvaluate", "Run", "computed", "evaluate", "outputs_of", "reference"]
 
@@ -53,7 +55,9 @@ class Run:
         if not isinstance(array, (np.ndarray, np.generic)):
             return array
         array = np.asarray(array)
-        return array.astype(self.dtype, copy=False) if is_floating(array.dtype) else array
+        if is_floating(array.dtype):
+            array = array.astype(self.dtype, copy=False)
+        return array
 
     def value(self, value: ir.Value | None) -> Any:
         """The array of a value; an initialiser is converted each time, and not kept."""
@@ -141,14 +145,10 @@ def _last_uses(nodes: Iterable[ir.Node], graph: ir.Graph) -> dict[ir.Node, list[
 def _reads(node: ir.Node) -> Iterator[ir.Value]:
     """The values that a node reads, those captured by its subgraphs too."""
     yield from (value for value in node.inputs if value is not None)
-    for subgraph in _subgraphs(node):
+    for subgraph in subgraphs(node):
         yield from subgraph.outputs
         for inner in subgraph:
             yield from _reads(inner)
-
-
-def _subgraphs(node: ir.Node) -> list[ir.Graph]:
-    return [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
 
 
 def computed(node: ir.Node, run: Run) -> Outputs:
@@ -166,31 +166,28 @@ def computed(node: ir.Node, run: Run) -> Outputs:
         # A kernel meets whatever the file holds; what it raises is the reason, not a bug.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CannotEvaluate(f"{node.op_type} node {node.name!r}: {reason}") from error
-    computed = [run.wanted(output) for output in outputs]
-    pairs = zip(node.outputs, computed, strict=False)
-    return computed if run.rounded is None else [_rounded(run.rounded, *pair) for pair in pairs]
-
-
-def _rounded(rounded: Callable[[ir.Value, Array], Array], value: ir.Value, array: Any) -> Any:
-    floats = isinstance(array, np.ndarray) and is_floating(array.dtype)
-    return rounded(value, array) if floats else array
+    results = [run.wanted(output) for output in outputs]
+    if run.rounded is not None:
+        for k, (value, array) in enumerate(zip(node.outputs, results, strict=False)):
+            if isinstance(array, np.ndarray) and is_floating(array.dtype):
+                results[k] = run.rounded(value, array)
+    return results
 
 
 def _check_meaning(node: ir.Node, run: Run) -> None:
     """No operator is taken for what its name stands for since opset 7."""
     version = run.opsets.get("", _FIRST_OPSET)
     if version < _FIRST_OPSET and node.domain == "":
-        now, then = (
-            onnx.defs.get_schema(node.op_type, v).since_version for v in (_FIRST_OPSET, version)
-        )
-        if now != then:
+        schemas = [onnx.defs.get_schema(node.op_type, v) for v in (_FIRST_OPSET, version)]
+        if len({schema.since_version for schema in schemas}) > 1:
             raise CannotEvaluate(f"{node.op_type} of opset {version} is not known here")
 
 
 def _kernel(node: ir.Node, inputs: list[Any], run: Run) -> Outputs:
-    row = OPERATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-    kernel = None if row is None else row.value
-    result = None if kernel is None else kernel(_call(node, run), *inputs)
+    row = OPERATORS.get(node.op_type)
+    result = None
+    if row is not None and row.value is not None and node.domain in ("", "ai.onnx"):
+        result = row.value(_call(node, run), *inputs)
     if result is None:
         if operator_of(node).is_random:
             raise CannotEvaluate(f"{node.op_type} node {node.name!r} draws random numbers")
@@ -206,8 +203,9 @@ def _call(node: ir.Node, run: Run) -> Call:
 def reference(node: ir.Node, inputs: Sequence[Any], opsets: Mapping[str, int]) -> Outputs:
     """One node in the reference implementation of the onnx package: its outputs, None if absent."""
     proto = ir.to_proto(node)
-    named = [f"x{k}" if x is not None else "" for k, x in enumerate(inputs)]
-    outputs = ["" if value.name == "" else f"y{k}" for k, value in enumerate(node.outputs)]
+    # What is left out has no name; so nothing is made of a result that nobody asked for.
+    named = [f"x{k}" * (x is not None) for k, x in enumerate(inputs)]
+    outputs = [f"y{k}" * (value.name != "") for k, value in enumerate(node.outputs)]
     proto.input[:], proto.output[:] = named, outputs
     given = {name: x for name, x in zip(named, inputs, strict=True) if name}
     info = onnx.helper.make_empty_tensor_value_info
@@ -215,8 +213,9 @@ def reference(node: ir.Node, inputs: Sequence[Any], opsets: Mapping[str, int]) -
     graph = onnx.helper.make_graph([proto], "one_node", *ends)
     versions = [onnx.helper.make_opsetid(*item) for item in opsets.items()]
     model = onnx.helper.make_model(graph, opset_imports=versions)
-    results = iter(ReferenceEvaluator(model).run(None, given))
-    return [next(results) if name else None for name in outputs]
+    asked = filter(None, outputs)
+    results = dict(zip(asked, ReferenceEvaluator(model).run(None, given), strict=True))
+    return [results.get(name) for name in outputs]
 
 
 def _branch(node: ir.Node, inputs: list[Any], run: Run) -> Outputs:
@@ -230,10 +229,12 @@ def _loop(node: ir.Node, inputs: list[Any], run: Run) -> Outputs:
     limit, go, *state = inputs
     scans: list[list[Array]] = [[] for _ in body.outputs[1 + len(state) :]]
     iteration, begin = 0, time.monotonic()
-    while (limit is None or iteration < int(limit)) and (go is None or bool(go)):
-        arguments = [np.array(iteration, np.int64), np.array(go is None or bool(go)), *state]
+    # Without a limit it goes on until the condition says so, without a condition up to the limit.
+    go = go is None or bool(go)
+    while go and (limit is None or iteration < int(limit)):
+        arguments = [np.array(iteration, np.int64), np.array(True), *state]
         run.known.update(zip(body.inputs, arguments, strict=True))
-        go, *results = outputs_of(body, run)
+        go, *results = outputs_of(body, run)  # of the body, a condition always comes
         state, items = results[: len(state)], results[len(state) :]
         for scan, item in zip(scans, items, strict=True):
             scan.append(item)
@@ -247,7 +248,7 @@ def _stacked(items: list[Array], value: ir.Value) -> Array:
     if items:
         return np.stack(items)
     # No iteration: an empty tensor of the type that the body declares.
-    kind = ir.DataType.FLOAT if value.dtype is None else value.dtype
+    kind = value.dtype or ir.DataType.FLOAT
     sizes = [n if isinstance(n, int) else 0 for n in value.shape or ()]
     return np.zeros((0, *sizes), kind.numpy())
 
@@ -260,10 +261,8 @@ def _scan(node: ir.Node, inputs: list[Any], run: Run) -> Outputs:
     n_scans = len(body.outputs) - len(state)
     axes = call.get("scan_input_axes") or [0] * count
     backward = call.get("scan_input_directions") or [0] * count
-    steps = [
-        _oriented(np.moveaxis(x, axis, 0), flip)
-        for x, axis, flip in zip(sequences, axes, backward, strict=True)
-    ]
+    every = zip(sequences, axes, backward, strict=True)
+    steps = [_oriented(np.moveaxis(x, axis, 0), flip) for x, axis, flip in every]
     scans: list[list[Array]] = [[] for _ in range(n_scans)]
     for slices in zip(*steps, strict=True):
         run.known.update(zip(body.inputs, [*state, *slices], strict=True))
@@ -273,13 +272,9 @@ def _scan(node: ir.Node, inputs: list[Any], run: Run) -> Outputs:
             scan.append(item)
     out_axes = call.get("scan_output_axes") or [0] * n_scans
     flips = call.get("scan_output_directions") or [0] * n_scans
-    joined = (
-        np.moveaxis(_oriented(_stacked(scan, value), flip), 0, axis)
-        for scan, value, axis, flip in zip(
-            scans, body.outputs[len(state) :], out_axes, flips, strict=True
-        )
-    )
-    return [*state, *joined]
+    stacked = map(_stacked, scans, body.outputs[len(state) :])
+    ends = zip(stacked, flips, out_axes, strict=True)
+    return [*state, *(np.moveaxis(_oriented(x, flip), 0, axis) for x, flip, axis in ends)]
 
 
 def _oriented(x: Array, backward: int) -> Array:

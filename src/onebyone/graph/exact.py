@@ -50,7 +50,9 @@ class Exact(ir.Tensor):  # type: ignore[type-arg]
 
 def numbers(tensor: ir.TensorProtocol) -> Array:
     """What a tensor stands for: its float64 numbers where it has some, else what is stored."""
-    return tensor.exact if isinstance(tensor, Exact) else np.asarray(tensor.numpy())
+    if isinstance(tensor, Exact):
+        return tensor.exact
+    return np.asarray(tensor.numpy())
 
 
 def rounded(array: Array, dtype: ir.DataType) -> Array:
@@ -59,6 +61,7 @@ def rounded(array: Array, dtype: ir.DataType) -> Array:
     Raises:
         Unrepresentable: it is finite, and too large for the type.
     """
+    # Overflow is told below, with the type in words.
     with np.errstate(over="ignore"):
         stored = np.asarray(array).astype(dtype.numpy())
     if not np.isfinite(stored).all() and np.isfinite(array).all():
@@ -79,14 +82,17 @@ def tensor_of(array: Array, dtype: ir.DataType, name: str) -> ir.TensorProtocol:
     >>> tensor_of(np.array([0.5, 0.25]), ir.DataType.FLOAT, "w").numpy()
     array([0.5 , 0.25], dtype=float32)
     """
+    # A copy: who made the array may write to it, and views are stored as they are read.
     array = np.array(array, order="C")
     if array.dtype.kind in "biu" and not dtype.is_floating_point():
         return ir.tensor(array.astype(dtype.numpy()), name=name)
     if array.dtype == dtype.numpy():
         return ir.Tensor(array, dtype=dtype, name=name)
+    # Numbers that the type holds need no second copy.
     exact = Exact(array.astype(np.float64), dtype, name)
-    lossless = np.array_equal(exact.numpy().astype(np.float64), exact.exact)
-    return _stored(exact) if lossless else exact
+    if np.array_equal(exact.numpy().astype(np.float64), exact.exact):
+        return _stored(exact)
+    return exact
 
 
 def _stored(tensor: Exact) -> ir.TensorProtocol:

@@ -8,6 +8,7 @@ whose result IEEE 754 determines to the last bit.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
 from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.call import call_of
+from onebyone.graph.ops.sizes import shape_span
+from onebyone.graph.values import all_known, made_by, rank_of, size
 
 __all__ = ["known_numbers"]
 
@@ -39,7 +42,9 @@ def known_numbers(node: ir.Node, known: dict[ir.Value, Array], version: int) -> 
         version: of the standard operators.
     """
     array = _computed(node, known, version)
-    return array if array is not None and array.size <= MAX_ELEMENTS else None
+    if array is None or array.size > MAX_ELEMENTS:
+        return None
+    return array
 
 
 def _computed(node: ir.Node, known: dict[ir.Value, Array], version: int) -> Array | None:
@@ -49,13 +54,13 @@ def _computed(node: ir.Node, known: dict[ir.Value, Array], version: int) -> Arra
     if kind not in _INTEGERS and not (kind in _FLOATS and row.on_sizes == "any"):
         return None
     if node.op_type == "Shape":
-        return _sizes(node, range(*_span(node)))
-    if node.op_type == "Gather" and _shape_of(node.inputs[0]) is not None:
+        return None if rank_of(node.inputs[0]) is None else _sizes(node, _axes(node))
+    if node.op_type == "Gather" and made_by(node.inputs[0], "Shape") is not None:
         return _entry(node, known)
     if not row.on_sizes or row.value is None:
         return None
-    inputs = [_array(value, known) for value in node.inputs]
-    if not all(array is not None and _is_size(array) for array in inputs):
+    inputs = all_known(_array(value, known) for value in node.inputs)
+    if inputs is None or not all(map(_is_size, inputs)):
         return None
     if node.op_type == "ConstantOfShape" and not _is_short(inputs[0]):
         return None
@@ -66,7 +71,9 @@ def _computed(node: ir.Node, known: dict[ir.Value, Array], version: int) -> Arra
     except (ArithmeticError, LookupError, ValueError):
         return None  # the engine shall say what it does there, if it ever comes to it
     # The square root of 64 tokens by Pow is 8 in any library; of 65 it may be one bit off.
-    return None if node.op_type == "Pow" and (array != np.rint(array)).any() else array
+    if node.op_type == "Pow" and (array != np.rint(array)).any():
+        return None
+    return array
 
 
 def _is_size(array: Array) -> bool:
@@ -74,44 +81,35 @@ def _is_size(array: Array) -> bool:
     return known and array.size <= MAX_ELEMENTS
 
 
-def _is_short(shape: Array | None) -> bool:
+def _is_short(shape: Array) -> bool:
     """Whether a tensor of this shape may be made at all."""
-    return shape is not None and all(0 <= int(n) <= MAX_ELEMENTS for n in shape) and len(shape) < 3
+    return all(0 <= int(n) <= MAX_ELEMENTS for n in shape) and len(shape) < 3
 
 
 def _array(value: ir.Value | None, known: dict[ir.Value, Array]) -> Array | None:
-    return None if value is None else known.get(value, constant(value))
+    if value is not None and value in known:
+        return known[value]
+    return constant(value)
 
 
-def _shape_of(value: ir.Value | None) -> ir.Node | None:
-    node = None if value is None else value.producer()
-    return node if node is not None and node.op_type == "Shape" and node.domain == "" else None
+def _sizes(shape_node: ir.Node, axes: Iterable[int]) -> Array | None:
+    """These of the sizes of a Shape node's operand, where they are fixed; others may be free."""
+    sizes = all_known(size(shape_node.inputs[0], axis) for axis in axes)
+    return None if sizes is None else np.array(sizes, np.int64)
 
 
-def _span(node: ir.Node) -> tuple[int, int]:
-    """The axes [start, end) that a Shape node gives the sizes of."""
-    shape = None if node.inputs[0] is None else node.inputs[0].shape
-    rank = 0 if shape is None else shape.rank()
-    bounds = slice(node.attributes.get_int("start", 0), node.attributes.get_int("end", rank))
-    return bounds.indices(rank)[:2]
-
-
-def _sizes(node: ir.Node, axes: range) -> Array | None:
-    shape = None if node.inputs[0] is None else node.inputs[0].shape
-    found = [] if shape is None else [shape[k] for k in axes]
-    whole = shape is not None and all(isinstance(n, int) for n in found)
-    return np.array(found, np.int64) if whole else None
+def _axes(shape_node: ir.Node) -> range:
+    """The axes that a Shape node gives the sizes of; none where the rank is unknown."""
+    return range(rank_of(shape_node.inputs[0]) or 0)[shape_span(shape_node)]
 
 
 def _entry(node: ir.Node, known: dict[ir.Value, Array]) -> Array | None:
     """Some entries of a shape, of which others may be free."""
-    maker, index = _shape_of(node.inputs[0]), _array(node.inputs[1], known)
-    if maker is None or index is None:
+    shape_node, index = made_by(node.inputs[0], "Shape"), _array(node.inputs[1], known)
+    if shape_node is None or index is None:
         return None
-    axes = range(*_span(maker))
-    picked = [axes[int(k)] for k in index.reshape(-1) if -len(axes) <= k < len(axes)]
-    shape = None if maker.inputs[0] is None else maker.inputs[0].shape
-    sizes = [] if shape is None else [shape[k] for k in picked]
-    if len(sizes) < index.size or not all(isinstance(n, int) for n in sizes):
-        return None
-    return np.array(sizes, np.int64).reshape(index.shape)
+    axes = _axes(shape_node)
+    if not all(-len(axes) <= k < len(axes) for k in index.reshape(-1)):
+        return None  # the engine refuses it, if it ever comes to it
+    sizes = _sizes(shape_node, [axes[int(k)] for k in index.reshape(-1)])
+    return None if sizes is None else sizes.reshape(index.shape)

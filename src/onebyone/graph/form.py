@@ -186,10 +186,10 @@ def _expanded(model: ir.Model) -> int:
         if key not in sizes:
             sizes[key] = None
             sizes[key] = size(model.functions[key].all_nodes())
-        found = sizes[key]
-        if found is None:
+        size_of_body = sizes[key]
+        if size_of_body is None:
             refuse(f"function {one_line(key[1])} calls itself")
-        return found
+        return size_of_body
 
     return size(ir.traversal.RecursiveGraphIterator(model.graph))
 

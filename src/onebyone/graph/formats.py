@@ -24,6 +24,8 @@ _TORCH = "torch.onnx.export(model.eval(), (example,), 'model.onnx', dynamo=True)
 _TENSORFLOW = "python -m tf2onnx.convert --{} {} --output model.onnx"
 _KERAS = "keras.saving.load_model(path).export('model.onnx', format='onnx')"
 _UNPACK = "unpack it and give the .onnx file"
+_CHECKPOINT = "a PyTorch checkpoint, which holds weights or a pickled module"
+_LOAD = f"load it in Python and export: {_TORCH}"
 
 
 def foreign(path: str) -> str | None:
@@ -37,14 +39,14 @@ def foreign(path: str) -> str | None:
     ...     foreign(path)[:46]
     'a TensorFlow Lite model, wanted an ONNX model:'
     """
-    found: tuple[str, str] | None = None
+    answer: tuple[str, str] | None = None
     with suppress(OSError):
         if os.path.isdir(path):
-            found = _folder(os.listdir(path))
+            answer = _folder(os.listdir(path))
         else:
             with open(path, "rb") as file:
-                found = _file(path, file.read(HEAD))
-    return None if found is None else f"{found[0]}, wanted an ONNX model: {found[1]}"
+                answer = _file(path, file.read(HEAD))
+    return None if answer is None else f"{answer[0]}, wanted an ONNX model: {answer[1]}"
 
 
 _DAMAGED = (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, struct.error)
@@ -69,6 +71,7 @@ def _has(magic: bytes, at: int) -> Callable[[bytes], bool]:
 def _is_safetensors(head: bytes) -> bool:
     """A length in eight bytes, then JSON that begins with a name."""
     length = int.from_bytes(head[:8], "little")
+    # Any eight bytes are a length: one of more than 128 MiB is none of a list of names.
     return 2 <= length < 1 << 27 and re.match(rb'\{\s*("|\})', head[8:64]) is not None
 
 
@@ -97,24 +100,14 @@ def _is_metadata(head: bytes) -> bool:
 
 
 _FILES: Sequence[tuple[Callable[[bytes], bool], str, str]] = (
-    (
-        _begins(b"version https://git-lfs"),
-        "a pointer of Git LFS, not the file",
-        "run `git lfs pull`, or download it whole",
-    ),
+    (_begins(b"version https://git-lfs"), "a pointer of Git LFS, not the file",
+     "run `git lfs pull`, or download it whole"),
     (_is_page, "a web page", "download the file itself, not the page about it"),
     (_is_text, "ONNX as text", "onnx.save(onnx.load(path, format='onnxtxt'), 'model.onnx')"),
     (_is_ir, "an OpenVINO model", "convert the model that it was made from"),
-    (
-        _has(b"TFL3", 4),
-        "a TensorFlow Lite model",
-        _TENSORFLOW.format("tflite", "model.tflite"),
-    ),
-    (
-        _has(b"ORTM", 4),
-        "a model in ONNX Runtime's own format (.ort)",
-        "give the .onnx file that it was made from",
-    ),
+    (_has(b"TFL3", 4), "a TensorFlow Lite model", _TENSORFLOW.format("tflite", "model.tflite")),
+    (_has(b"ORTM", 4), "a model in ONNX Runtime's own format (.ort)",
+     "give the .onnx file that it was made from"),
     (_begins(b"\x89HDF\r\n\x1a\n"), "a Keras model, or another HDF5 file", _KERAS),
     (_begins(b"GGUF"), "a GGUF file of llama.cpp", "export the PyTorch model that it was made of"),
     (_begins(b"\x1f\x8b"), "compressed by gzip", "unpack it first: gunzip"),
@@ -124,24 +117,15 @@ _FILES: Sequence[tuple[Callable[[bytes], bool], str, str]] = (
     (_begins(b"7z\xbc\xaf", b"Rar!"), "an archive", _UNPACK),
     (_has(b"ustar", 257), "a tar archive", _UNPACK),
     (_begins(b"\x93NUMPY"), "a NumPy array", "give the model; arrays go with --data, as .npz"),
-    (
-        _begins(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"),
-        "a PyTorch checkpoint, which holds weights or a pickled module",
-        f"load it in Python and export: {_TORCH}",
-    ),
-    (
-        _begins(*(bytes([0x80, version]) for version in range(2, 6))),
-        "a Python pickle",
-        f"load it in Python if you trust it, and export: {_TORCH}",
-    ),
-    (
-        _is_safetensors,
-        "weights alone (safetensors), which hold no network",
-        f"load them into the PyTorch module and export: {_TORCH}",
-    ),
+    # Before torch 1.6: a pickle of its magic number.
+    (_begins(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"), _CHECKPOINT, _LOAD),
+    (_begins(*(bytes([0x80, version]) for version in range(2, 6))), "a Python pickle",
+     f"load it in Python if you trust it, and export: {_TORCH}"),
+    (_is_safetensors, "weights alone (safetensors), which hold no network",
+     f"load them into the PyTorch module and export: {_TORCH}"),
     (_is_graphdef, "a TensorFlow graph", _TENSORFLOW.format("saved-model", "FOLDER")),
     (_is_metadata, "JSON", "give the .onnx file"),
-)
+)  # fmt: skip
 """What the first bytes say, what that is, what to do: the first row that holds counts."""
 
 
@@ -152,26 +136,17 @@ def _zip(names: Sequence[str]) -> tuple[str, str]:
 _ARCHIVE = "a zip archive", _UNPACK
 
 _ZIPS: Sequence[tuple[str, str, str]] = (
-    (
-        r"(^|/)(archive_format|serialized_exported_program\.json|models/\w+\.json)$",
-        "a program of torch.export (.pt2)",
-        "torch.onnx.export(torch.export.load(path), dynamo=True).save('model.onnx')",
-    ),
-    (
-        r"(^|/)code/.*\.py$",
-        "a TorchScript module",
-        "load it with torch.jit.load and export: torch.onnx.export(model, (example,), "
-        "'model.onnx', dynamo=False)",
-    ),
-    (
-        r"(^|/)data\.pkl$",
-        "a PyTorch checkpoint, which holds weights or a pickled module",
-        f"load it in Python and export: {_TORCH}",
-    ),
+    (r"(^|/)(archive_format|serialized_exported_program\.json|models/\w+\.json)$",
+     "a program of torch.export (.pt2)",
+     "torch.onnx.export(torch.export.load(path), dynamo=True).save('model.onnx')"),
+    (r"(^|/)code/.*\.py$", "a TorchScript module",
+     "load it with torch.jit.load and export: torch.onnx.export(model, (example,), "
+     "'model.onnx', dynamo=False)"),
+    (r"(^|/)data\.pkl$", _CHECKPOINT, _LOAD),
     (r"^model\.weights\.h5$", "a Keras model", _KERAS),
     (r"\.onnx$", "a zip archive with an .onnx file in it", _UNPACK),
     (r"\.npy$", "arrays of NumPy (.npz)", "give the model first; arrays go with --data"),
-)
+)  # fmt: skip
 """A name in a zip, what that is, what to do."""
 
 
@@ -182,22 +157,12 @@ def _folder(names: Sequence[str]) -> tuple[str, str] | None:
     return next((row[1:] for row in _FOLDERS if row[0] in names), None)
 
 
+_HUGGING_FACE = "a model of Hugging Face", "optimum-cli export onnx --model FOLDER onnx/"
+
 _FOLDERS = (
-    (
-        "saved_model.pb",
-        "a SavedModel of TensorFlow",
-        _TENSORFLOW.format("saved-model", "FOLDER"),
-    ),
-    (
-        "model.safetensors",
-        "a model of Hugging Face",
-        "optimum-cli export onnx --model FOLDER onnx/",
-    ),
-    (
-        "pytorch_model.bin",
-        "a model of Hugging Face",
-        "optimum-cli export onnx --model FOLDER onnx/",
-    ),
+    ("saved_model.pb", "a SavedModel of TensorFlow", _TENSORFLOW.format("saved-model", "FOLDER")),
+    ("model.safetensors", *_HUGGING_FACE),
+    ("pytorch_model.bin", *_HUGGING_FACE),
     ("Manifest.json", "a Core ML package", "export the model that it was made from"),
 )
 """A file in a folder, what that is, what to do."""

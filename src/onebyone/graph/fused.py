@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.graph.axes import integers
 from onebyone.graph.constants import constant
+from onebyone.graph.values import made_by, rank_of
 
 __all__ = ["fused_by_engines"]
 
@@ -29,72 +31,71 @@ _CLOSE = 1e-3
 
 def fused_by_engines(graph: ir.Graph) -> frozenset[ir.Node]:
     """The nodes of a graph that belong to a spelled-out GELU or normalisation that is fused."""
-    found: set[ir.Node] = set()
+    fused: set[ir.Node] = set()
     for node in graph:
-        spelling = _SPELLINGS.get(node.op_type) if node.domain == "" else None
-        if spelling is not None:
-            found.update(spelling(node))
-    return frozenset(found)
+        if node.domain == "" and node.op_type in _SPELLINGS:
+            fused.update(_SPELLINGS[node.op_type](node))
+    return frozenset(fused)
 
 
 # GELU --------------------------------------------------------------------------------------------
 
+_ROOT, _CUBIC = math.sqrt(2 / math.pi), 0.044715
+
 
 def _erf(erf: ir.Node) -> Iterator[ir.Node]:
     """x · (erf(x / √2) + 1) · ½, the ½ last or on x."""
-    scaled = _maker(erf.inputs[0], "Div")
-    if scaled is None or not _is(scaled.inputs[1], math.sqrt(2)):
-        return
-    product = list(_product(erf, scaled.inputs[0], half_last=True))
-    yield from (scaled, *product) if product else ()
+    scaled = made_by(erf.inputs[0], "Div")
+    if scaled is not None and _is(scaled.inputs[1], math.sqrt(2)):
+        yield from _product(erf, scaled.inputs[0], scaled, half_last=True)
 
 
 def _tanh(tanh: ir.Node) -> Iterator[ir.Node]:
     """½x · (tanh(√(2/π)(x + 0.044715x³)) + 1), x³ a power or multiplied out in one way."""
-    outer = _maker(tanh.inputs[0], "Mul")
-    x = None if outer is None else (_of_power(outer) or _of_products(outer))
-    product = [] if outer is None or x is None else list(_product(tanh, x, half_last=False))
-    if outer is not None and product:
-        yield from (outer, *product)
+    outer = made_by(tanh.inputs[0], "Mul")
+    x = _of_power(outer) or _of_products(outer)
+    if outer is not None and x is not None:
+        yield from _product(tanh, x, outer, half_last=False)
 
 
-def _of_power(outer: ir.Node) -> ir.Value | None:
+def _of_power(outer: ir.Node | None) -> ir.Value | None:
     """x of √(2/π) · (x + 0.044715 · x³)."""
-    total = _maker(_beside(outer, _ROOT), "Add")
+    total = made_by(_beside(outer, _ROOT), "Add")
     for x, cubed in _both_ways(total):
-        power = _maker(_beside(_maker(cubed, "Mul"), _CUBIC), "Pow")
+        power = made_by(_beside(made_by(cubed, "Mul"), _CUBIC), "Pow")
         if power is not None and power.inputs[0] is x and _is(power.inputs[1], 3):
             return x
     return None
 
 
-def _of_products(outer: ir.Node) -> ir.Value | None:
+def _of_products(outer: ir.Node | None) -> ir.Value | None:
     """x of (x · √(2/π)) · (1 + (0.044715 · x) · x)."""
     for scaled, total in _both_ways(outer):
-        x = _beside(_maker(scaled, "Mul"), _ROOT)
-        square = _maker(_beside(_maker(total, "Add"), 1), "Mul")
+        x = _beside(made_by(scaled, "Mul"), _ROOT)
+        square = made_by(_beside(made_by(total, "Add"), 1), "Mul")
         for other, cubic in _both_ways(square):
-            if x is not None and other is x and _beside(_maker(cubic, "Mul"), _CUBIC) is x:
+            if x is not None and other is x and _beside(made_by(cubic, "Mul"), _CUBIC) is x:
                 return x
     return None
 
 
-_ROOT, _CUBIC = math.sqrt(2 / math.pi), 0.044715
-
-
-def _product(curve: ir.Node, x: ir.Value | None, *, half_last: bool) -> Iterator[ir.Node]:
-    """From the curve on: the 1 that is added, and the products with x and ½."""
+def _product(
+    curve: ir.Node, x: ir.Value | None, before: ir.Node, *, half_last: bool
+) -> Iterator[ir.Node]:
+    """From what stands before the curve on: the 1 that is added, and the products with x and ½."""
     shifted = _user(curve, "Add")
     last = _user(shifted, "Mul")
     if shifted is None or last is None or _beside(shifted, 1) is None:
         return
-    other = next((v for v in last.inputs if v is not shifted.outputs[0]), None)
-    halved = _maker(other, "Mul")
+    other = _other(last, shifted)
+    # ½x · (curve + 1)
+    halved = made_by(other, "Mul")
     if halved is not None and _beside(halved, 0.5) is x:
-        yield from (shifted, halved, last)
+        yield from (before, shifted, halved, last)
+    # x · (curve + 1) · ½
     ending = _user(last, "Mul")
     if half_last and other is x and ending is not None and _beside(ending, 0.5) is not None:
-        yield from (shifted, last, ending)
+        yield from (before, shifted, last, ending)
 
 
 # Normalisations ----------------------------------------------------------------------------------
@@ -103,61 +104,57 @@ def _product(curve: ir.Node, x: ir.Value | None, *, half_last: bool) -> Iterator
 def _root(root: ir.Node) -> Iterator[ir.Node]:
     """z / √(mean(z²) + ε) · γ, and + β where z = x − mean(x) and γ is a vector."""
     z = _squared(root)
-    divided = None if z is None else _divided(root, z)
+    divided = _divided(root, z)
     scaled = _user(divided, "Mul")
-    gain = None if scaled is None else _other(scaled, divided)
-    if z is None or divided is None or scaled is None or constant(gain) is None:
+    gain = constant(_other(scaled, divided))
+    if divided is None or scaled is None or gain is None:
         return
     yield from (divided, scaled)
-    shifted, shift = _user(scaled, "Add"), None
-    if shifted is not None and _is_centred(z) and _length(gain) > 1:
-        shift = constant(_other(shifted, scaled))
-    if shifted is not None and shift is not None:
+    # Without a mean taken off it is an RMS normalisation, which engines fuse up to γ.
+    shifted = _user(scaled, "Add")
+    is_affine = shifted is not None and constant(_other(shifted, scaled)) is not None
+    if shifted is not None and is_affine and _is_centred(z) and gain.size > 1:
         yield shifted
 
 
 def _squared(root: ir.Node) -> ir.Value | None:
     """z of √(mean(z²) + ε), the mean over the last axis."""
-    total = _maker(root.inputs[0], "Add")
-    for epsilon, mean in _both_ways(total):
-        node = _maker(mean, "ReduceMean")
-        power = None if node is None else _maker(node.inputs[0], "Pow")
-        if constant(epsilon) is None or node is None or power is None:
+    for epsilon, mean in _both_ways(made_by(root.inputs[0], "Add")):
+        node = made_by(mean, "ReduceMean")
+        if node is None or constant(epsilon) is None or not _is_over_last(node):
             continue
-        if _is_over_last(node) and _is(power.inputs[1], 2):
+        power = made_by(node.inputs[0], "Pow")
+        if power is not None and _is(power.inputs[1], 2):
             return power.inputs[0]
     return None
 
 
-def _divided(root: ir.Node, z: ir.Value) -> ir.Node | None:
+def _divided(root: ir.Node, z: ir.Value | None) -> ir.Node | None:
     """z / √…, or z · (1 / √…)."""
     division = _user(root, "Div")
-    if division is None:
+    if division is None or z is None:
         return None
     if division.inputs[0] is z:
         return division
-    product = _user(division, "Mul") if _is(division.inputs[0], 1) else None
-    return product if product is not None and z in product.inputs else None
+    product = _user(division, "Mul")
+    if product is None or z not in product.inputs or not _is(division.inputs[0], 1):
+        return None
+    return product
 
 
-def _is_centred(z: ir.Value) -> bool:
+def _is_centred(z: ir.Value | None) -> bool:
     """Whether z = x − mean(x)."""
-    difference = _maker(z, "Sub")
-    mean = None if difference is None else _maker(difference.inputs[1], "ReduceMean")
-    return difference is not None and mean is not None and mean.inputs[0] is difference.inputs[0]
+    difference = made_by(z, "Sub")
+    if difference is None:
+        return False
+    mean = made_by(difference.inputs[1], "ReduceMean")
+    return mean is not None and mean.inputs[0] is difference.inputs[0]
 
 
 def _is_over_last(mean: ir.Node) -> bool:
-    axes = mean.attributes.get_ints("axes", None)
-    if axes is None and len(mean.inputs) > 1:
-        given = constant(mean.inputs[1])
-        axes = None if given is None else [int(n) for n in given]
-    shape = None if mean.inputs[0] is None else mean.inputs[0].shape
-    last = -1 if shape is None else shape.rank() - 1
-    return list(axes or ()) in ([-1], [last]) and mean.attributes.get_int("keepdims", 1) == 1
-
-
-# Reading a graph ---------------------------------------------------------------------------------
+    last = (rank_of(mean.inputs[0]) or 0) - 1
+    axes = integers(mean, 1, "axes")
+    return axes in ([-1], [last]) and mean.attributes.get_int("keepdims", 1) == 1
 
 
 _SPELLINGS: dict[str, Callable[[ir.Node], Iterator[ir.Node]]] = {
@@ -165,6 +162,8 @@ _SPELLINGS: dict[str, Callable[[ir.Node], Iterator[ir.Node]]] = {
     "Sqrt": _root,
     "Tanh": _tanh,
 }
+
+# Reading a graph ---------------------------------------------------------------------------------
 
 
 def _is(value: ir.Value | None, number: float) -> bool:
@@ -175,22 +174,14 @@ def _is(value: ir.Value | None, number: float) -> bool:
     return bool(abs(float(np.asarray(array, np.float64).reshape(-1)[0]) / number - 1) < _CLOSE)
 
 
-def _length(value: ir.Value | None) -> int:
-    array = constant(value)
-    return 0 if array is None else array.size
-
-
-def _maker(value: ir.Value | None, op_type: str) -> ir.Node | None:
-    """The node that makes a value, if it is of this type."""
-    node = None if value is None else value.producer()
-    return node if node is not None and node.op_type == op_type and node.domain == "" else None
-
-
 def _user(node: ir.Node | None, op_type: str) -> ir.Node | None:
     """The one node that reads a node's result, if it is of this type."""
-    uses = [] if node is None else list(node.outputs[0].uses())
-    user = uses[0].node if len(uses) == 1 else None
-    return user if user is not None and user.op_type == op_type and user.domain == "" else None
+    if node is None:
+        return None
+    users = [use.node for use in node.outputs[0].uses()]
+    if len(users) != 1 or users[0].op_type != op_type or users[0].domain != "":
+        return None
+    return users[0]
 
 
 def _both_ways(node: ir.Node | None) -> Iterator[tuple[ir.Value | None, ir.Value | None]]:
@@ -199,10 +190,11 @@ def _both_ways(node: ir.Node | None) -> Iterator[tuple[ir.Value | None, ir.Value
         yield node.inputs[1], node.inputs[0]
 
 
-def _other(node: ir.Node, known: ir.Node | None) -> ir.Value | None:
+def _other(node: ir.Node | None, known: ir.Node | None) -> ir.Value | None:
     """The operand of a node that another one does not make."""
-    made = () if known is None else known.outputs
-    return next((v for v in node.inputs if v not in made), None)
+    if node is None or known is None:
+        return None
+    return next((v for v in node.inputs if v not in known.outputs), None)
 
 
 def _beside(node: ir.Node | None, number: float) -> ir.Value | None:

@@ -21,12 +21,12 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.evaluate import Run, computed
-from onebyone.graph.exact import numbers
 from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.call import call_of, is_floating
 
 __all__ = ["Sized", "magnitudes"]
 
+# Of the distance along m: far above the rounding of float64, and small enough for a first order.
 _STEP = 2.0**-20
 
 
@@ -43,10 +43,9 @@ class _Sizes(Run):
     """A run on sizes: what a floating weight stands for is without its sign."""
 
     def value(self, value: ir.Value | None) -> Any:
-        known = value is None or value in self.known or value.const_value is None
-        if known or value is None or value.const_value is None:
-            return super().value(value)
-        return _unsigned(self.wanted(numbers(value.const_value)))
+        weight = value is not None and value not in self.known
+        known = super().value(value)
+        return _unsigned(known) if weight else known
 
 
 def magnitudes(graph: ir.Graph, inputs: Mapping[ir.Value, Array]) -> list[Sized]:
@@ -69,8 +68,8 @@ def magnitudes(graph: ir.Graph, inputs: Mapping[ir.Value, Array]) -> list[Sized]
         for node in graph:
             results = computed(node, values)
             values.known.update(zip(node.outputs, results, strict=False))
-            found = _sizes(node, results, values, sizes, rng)
-            sizes.known.update(zip(node.outputs, found, strict=False))
+            terms = _sizes(node, results, values, sizes, rng)
+            sizes.known.update(zip(node.outputs, terms, strict=False))
     return [Sized(values.value(v), sizes.value(v)) for v in graph.outputs]
 
 
@@ -85,12 +84,13 @@ def _sizes(
     if callable(op):
         call = call_of(node, sizes.opsets.get("", 1))
         return [op(call, *(sizes.value(v) for v in node.inputs))]
+    # Sizes go through the operator itself, weights being without a sign in `sizes`.
     count = 1 if op == "Identity" else len(node.inputs)
     same = ir.Node("", op, node.inputs[:count], [*_unsigned_factors(node)],
                    num_outputs=len(node.outputs))  # fmt: skip
-    found = computed(same, sizes)
+    terms = computed(same, sizes)
     same.resize_inputs(0)  # so that nobody counts it as a reader
-    return found
+    return terms
 
 
 def _unsigned_factors(node: ir.Node) -> Iterator[ir.Attr]:
@@ -112,12 +112,15 @@ def _moved(
             x = x + _STEP * signs * np.where(np.isfinite(x), sizes.value(value), 0)
         near.known[value] = x
     moved = computed(node, near)
-    return [_unsigned(y) + _difference(y, z) if _is_float(y) else y
-            for y, z in zip(results, moved, strict=True)]  # fmt: skip
+    return [_moved_by(y, z) for y, z in zip(results, moved, strict=True)]
+
+
+def _moved_by(y: Any, z: Any) -> Any:
+    """|y| + |z − y| / ε, the second where both are finite; other types are their own size."""
+    return np.abs(y) + _difference(y, z) if _is_float(y) else y
 
 
 def _difference(y: Array, z: Array) -> Array:
-    """|z − y| / ε where both are finite."""
     if y.shape != z.shape:
         return np.zeros(y.shape)
     known = np.isfinite(y) & np.isfinite(z)

@@ -16,14 +16,14 @@ from onebyone.errors import UnreadableModel
 from onebyone.graph.checks import one_line
 from onebyone.graph.shapes import Sizes
 
-__all__ = ["NoRoom", "allowed", "check_room"]
+__all__ = ["ExceedsMemory", "allowed", "check_memory"]
 
 
-class NoRoom(UnreadableModel):
+class ExceedsMemory(UnreadableModel):
     """A tensor of the model is larger than what this process may have."""
 
 
-def check_room(values: Iterable[ir.Value], sizes: Sizes) -> None:
+def check_memory(values: Iterable[ir.Value], sizes: Sizes) -> None:
     """Nothing if each of these tensors alone fits into what this process may have.
 
     Args:
@@ -31,16 +31,18 @@ def check_room(values: Iterable[ir.Value], sizes: Sizes) -> None:
         sizes: for which the model is to be run.
 
     Raises:
-        NoRoom: one does not: no run can succeed.
+        ExceedsMemory: one does not: no run can succeed.
     """
     most = allowed()
-    for value in values if most is not None else ():
+    if most is None:
+        return
+    for value in values:
         shape = sizes.shape(value) or ()
         size = _bytes(value, shape)
-        if most is not None and size > most:
-            raise NoRoom(
-                f"tensor {one_line(value.name, 100)} of shape {one_line(list(shape), 100)} "
-                f"takes {_told(size)}, and {_told(most)} may be had here; try smaller sizes"
+        if size > most:
+            raise ExceedsMemory(
+                f"tensor {one_line(value.name, 100)} of shape {one_line(list(shape), 100)} takes "
+                f"{_in_words(size)}, and {_in_words(most)} may be had here; try smaller sizes"
             )
 
 
@@ -59,10 +61,15 @@ def allowed() -> int | None:
     except ImportError:  # Windows
         return None
     soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
-    return None if soft == resource.RLIM_INFINITY else soft
+    if soft == resource.RLIM_INFINITY:
+        return None
+    return soft
 
 
-def _told(size: int) -> str:
-    """Bytes in the largest unit that leaves a whole number: `3 GiB`."""
-    unit = min((size.bit_length() - 1) // 10, 6) if size else 0
-    return f"{size >> 10 * unit} {('bytes', *(f'{letter}iB' for letter in 'KMGTPE'))[unit]}"
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def _in_words(size: int) -> str:
+    """Bytes in the largest unit of which there is one: `3 GiB`."""
+    unit = min(max(size.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
+    return f"{size >> 10 * unit} {_UNITS[unit]}"

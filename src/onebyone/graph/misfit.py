@@ -38,10 +38,11 @@ def misfit(graph: ir.Graph, sizes: Sizes) -> str:
     'Add y gets 2×3 and 5×3'
     """
     for node in graph:
-        shapes = [None if value is None else sizes.shape(value) for value in node.inputs]
-        known = [shape for shape in shapes if shape is not None]
-        rule = _RULES.get(node.op_type) if not node.domain else None
-        wrong = rule is not None and len(known) == len(node.inputs) and not rule(node, known)
+        operands = (value for value in node.inputs if value is not None)
+        known = [shape for value in operands if (shape := sizes.shape(value)) is not None]
+        # A rule needs the shapes of all operands.
+        has_rule = node.domain == "" and node.op_type in _RULES and len(known) == len(node.inputs)
+        wrong = has_rule and not _RULES[node.op_type](node, known)
         if wrong or any(sizes.negative(dim) for out in node.outputs for dim in out.shape or ()):
             told = " and ".join("×".join(map(str, shape)) or "a scalar" for shape in known[:_SHOWN])
             return f"{node.op_type} {name_of(node)} gets {told}"
@@ -70,12 +71,16 @@ def _concatenates(node: ir.Node, shapes: Sequence[Shape]) -> bool:
 
 def _multiplies(_node: ir.Node, shapes: Sequence[Shape]) -> bool:
     a, b = shapes
-    return bool(a) and bool(b) and a[-1] == b[-2 if len(b) > 1 else 0]
+    # A vector behind a matrix has one axis, K; all else has it last but one.
+    return bool(a) and bool(b) and a[-1] == b[-2:][0]
 
 
 def _is_gemm(node: ir.Node, shapes: Sequence[Shape]) -> bool:
-    turned = node.attributes.get_int("transA", 0), node.attributes.get_int("transB", 0)
-    a, b = (shape[::-1] if t else shape for shape, t in zip(shapes, turned, strict=False))
+    a, b = shapes[:2]
+    if node.attributes.get_int("transA", 0):
+        a = a[::-1]
+    if node.attributes.get_int("transB", 0):
+        b = b[::-1]
     return len(a) == len(b) == 2 and a[1] == b[0]
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -94,17 +95,15 @@ def _infer_old(model: ir.Model) -> None:
     inputs = [*graph.inputs, *(v for v in graph.initializers.values() if not v.is_graph_input())]
     try:
         with quiet("onnx_ir"):
-            found = onnx.shape_inference.infer_shapes(ir.to_proto(shell(model, inputs, [])))
+            inferred = onnx.shape_inference.infer_shapes(ir.to_proto(shell(model, inputs, [])))
     except onnx.shape_inference.InferenceError:  # a model that contradicts itself: left as it is
         return
-    told = {info.name: ir.serde.deserialize_value_info_proto(info, None)
-            for info in found.graph.value_info}  # fmt: skip
+    infos = {info.name: info for info in inferred.graph.value_info}
     for value in (value for node in graph for value in node.outputs):
-        other = told.get(str(value.name))
-        if other is not None and value.type is None:
-            value.type = other.type
-        if other is not None and value.shape is None:
-            value.shape = other.shape
+        if value.name in infos:
+            other = ir.serde.deserialize_value_info_proto(infos[value.name], None)
+            value.type = value.type or other.type
+            value.shape = value.shape if value.shape is not None else other.shape
     infer(model)  # what stands behind them
 
 
@@ -125,8 +124,9 @@ def _form(
         return None
     if _version(node, at) == _version(node, OLDEST_OPSET):
         return None
-    rule = _RULES.get(node.op_type)
-    return f"{node.op_type} means something else in opset 11" if rule is None else rule(node)
+    if node.op_type in _RULES:
+        return _RULES[node.op_type](node)
+    return f"{node.op_type} means something else in opset 11"
 
 
 def _version(node: ir.Node, opset: int) -> int:
@@ -135,15 +135,16 @@ def _version(node: ir.Node, opset: int) -> int:
 
 
 def _apply(node: ir.Node, form: _Form, edit: Edit) -> None:
-    name, kept = node.outputs[0].name, node.attributes.items()
-    operands = [
-        edit.constant(value, f"{name}.{label}", ir.DataType.from_numpy(value.dtype))
-        if isinstance(value, np.ndarray)
-        else value
-        for value, label in zip(form.inputs, _LABELS[form.op], strict=False)
-    ]
-    attributes = {key: value for key, value in kept if key not in form.drop}
-    respell(node, form.op, operands, {**attributes, **form.add})
+    name = node.outputs[0].name
+    operands: list[ir.Value | None] = []
+    labels = _LABELS.get(form.op, ())
+    for value, label in zip_longest(form.inputs, labels[: len(form.inputs)]):
+        if isinstance(value, np.ndarray):
+            kind = ir.DataType.from_numpy(value.dtype)
+            value = edit.constant(value, f"{name}.{label}", kind)
+        operands.append(value)
+    kept = {key: value for key, value in node.attributes.items() if key not in form.drop}
+    respell(node, form.op, operands, {**kept, **form.add})
 
 
 # --- the operators ---------------------------------------------------------------------------
@@ -160,14 +161,11 @@ ReduceMin ReduceProd ReduceSum ReduceSumSquare Softmax Split Squeeze Sum Unsquee
 # in 8.
 _LIKE_11 = {**dict.fromkeys(_ADDED_TO.split(), _FIRST_OPSET), "Scan": 9}
 
+# What new constants are called after.
 _LABELS: dict[str, tuple[str, ...]] = {
-    "BatchNormalization": ("", "", "", "", ""),
     "Clip": ("", "min", "max"),
-    "ConvTranspose": ("", "", ""),
-    "Dropout": ("",),
     "Pad": ("", "pads", "value"),
     "Resize": ("", "roi", "scales"),
-    "ScatterElements": ("", "", ""),
     "Slice": ("", "starts", "ends", "axes", "steps"),
     "TopK": ("", "k"),
 }
@@ -223,7 +221,9 @@ def _pad(node: ir.Node) -> _Form | str:
 
 def _kind(node: ir.Node) -> np.dtype[Any] | None:
     value = node.inputs[0]
-    return None if value is None or value.dtype is None else value.dtype.numpy()
+    if value is None or value.dtype is None:
+        return None
+    return value.dtype.numpy()
 
 
 def _resize(node: ir.Node) -> _Form | str:
@@ -235,9 +235,10 @@ def _resize(node: ir.Node) -> _Form | str:
         known = scales if isinstance(scales, np.ndarray) else constant(scales)
         if known is None:
             return f"{node.op_type} to the nearest by scales that are computed, up or down"
-        if (known > 1).any() and (known < 1).any():
+        shrinks = bool((known < 1).any())
+        if shrinks and (known > 1).any():
             return f"{node.op_type} to the nearest, up along one axis and down along another"
-        add["nearest_mode"] = "ceil" if (known < 1).any() else "floor"
+        add["nearest_mode"] = "ceil" if shrinks else "floor"
     inputs = (node.inputs[0], np.zeros(0, np.float32), scales)
     return _Form("Resize", inputs, frozenset({"scales"}), add)
 

@@ -103,9 +103,11 @@ def _remembered(model: ir.Model, source: Source) -> ir.Model:
     """`model` with a note of the files that it comes from, for `write` to spare."""
     external = (tensor for tensor in tensors(model) if isinstance(tensor, ir.ExternalTensor))
     data = {os.path.abspath(tensor.path) for tensor in external}
-    path = os.path.abspath(os.fsdecode(source)) if isinstance(source, str | os.PathLike) else ""
     before = model.graph.meta.get(SOURCE, Files())
-    model.graph.meta[SOURCE] = Files(path or before.path, before.data | data)
+    path = before.path
+    if isinstance(source, str | os.PathLike):
+        path = os.path.abspath(os.fsdecode(source))
+    model.graph.meta[SOURCE] = Files(path, before.data | data)
     return model
 
 
@@ -128,9 +130,11 @@ def _parsed(path: str) -> onnx.ModelProto:
 def _bytes(path: str) -> bytes:
     try:
         status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode) and (known := foreign(path)):
+            refuse(known)
+        # A pipe or a device is not opened: it may have no end.
         if not stat.S_ISREG(status.st_mode):
-            known = foreign(path) if stat.S_ISDIR(status.st_mode) else None
-            refuse(known or "not a file; give the path of an .onnx file")
+            refuse("not a file; give the path of an .onnx file")
         if not 0 < status.st_size <= _LARGEST_MESSAGE:
             refuse(
                 foreign(path)
@@ -161,7 +165,9 @@ def _deserialized(proto: onnx.ModelProto, folder: str) -> ir.Model:
             tensor.base_dir = folder
     check_tensors(model)
     check_attributes(model)
-    return _unpacked(model) if folder else model
+    if not folder:
+        return model
+    return _unpacked(model)
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

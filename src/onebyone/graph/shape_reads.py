@@ -16,6 +16,8 @@ import onnx_ir as ir
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
 from onebyone.graph.ops import Role, role
+from onebyone.graph.ops.sizes import shape_span
+from onebyone.graph.values import Size, all_known, rank_of, shape_of
 
 __all__ = ["ShapeReads", "consumers", "entries_used"]
 
@@ -50,13 +52,14 @@ class ShapeReads:
 
     def serves(self, node: ir.Node) -> bool:
         """Whether `node` is a Shape whose used entries can be had without its operand."""
-        value = node.inputs[0] if node.op_type == "Shape" and node.domain == "" else None
-        if value is None or value.shape is None:
+        if node.op_type != "Shape" or node.domain != "":
             return False
-        used = entries_used(node, value.shape.rank())
-        return all(self._known(value, value.shape[axis]) for axis in used)
+        value, shape = node.inputs[0], shape_of(node.inputs[0])
+        if value is None or shape is None:
+            return False
+        return all(self._known(value, shape[axis]) for axis in entries_used(node, len(shape)))
 
-    def _known(self, value: ir.Value, size: int | ir.SymbolicDim) -> bool:
+    def _known(self, value: ir.Value, size: Size) -> bool:
         if isinstance(size, int):
             return True
         source = self.sources.get(size.value or "")
@@ -67,24 +70,21 @@ class ShapeReads:
 
         Entries that nobody uses are 1.
         """
-        value = node.inputs[0]
-        assert value is not None
-        assert value.shape is not None
-        rank = value.shape.rank()
-        used = entries_used(node, rank)
-        sizes = [value.shape[axis] if axis in used else 1 for axis in range(*_bounds(node, rank))]
+        shape = shape_of(node.inputs[0]) or ()
+        used = entries_used(node, len(shape))
+        axes = range(len(shape))[shape_span(node)]
+        sizes = [shape[axis] if axis in used else 1 for axis in axes]
         known = [size for size in sizes if isinstance(size, int)]
         if len(known) == len(sizes):
             return edit.integers(known)
         parts = [self._part(size, node, edit) for size in sizes]
         return edit.sizes("Concat", parts, len(parts), node, axis=0)
 
-    def _part(self, size: int | ir.SymbolicDim, node: ir.Node, edit: Edit) -> ir.Value:
+    def _part(self, size: Size, node: ir.Node, edit: Edit) -> ir.Value:
         if isinstance(size, int):
             return edit.integers([size])
         source, axis = self.sources[size.value or ""]
-        rank = 0 if source.shape is None else source.shape.rank()
-        every = edit.sizes("Shape", [source], rank, node)
+        every = edit.sizes("Shape", [source], rank_of(source) or 0, node)
         return edit.sizes("Gather", [every, edit.integers([axis])], 1, node)
 
 
@@ -93,37 +93,33 @@ def consumers(value: ir.Value, reads: ShapeReads) -> Iterator[ir.Node]:
     return (use.node for use in value.uses() if not reads.serves(use.node))
 
 
-def _bounds(node: ir.Node, rank: int) -> tuple[int, int]:
-    """The axes [start, end) that a Shape node gives the sizes of."""
-    return slice(node.attributes.get_int("start", 0), node.attributes.get_int("end", rank)).indices(
-        rank
-    )[:2]
-
-
 def entries_used(node: ir.Node, rank: int) -> set[int]:
     """The axes whose sizes are used by what consumes a Shape node."""
-    start, end = _bounds(node, rank)
-    result = node.outputs[0]
+    axes, result = range(rank)[shape_span(node)], node.outputs[0]
     if result.is_graph_output():
-        return set(range(start, end))
+        return set(axes)
     used: set[int] = set()
     for use in result.uses():
-        picked = _picked(use.node, end - start) if use.idx == 0 else None
-        used |= set(range(end - start)) if picked is None else picked
-    return {start + k for k in used if 0 <= k < end - start}
+        picked = _picked(use.node, len(axes))
+        # As an index of something else, a shape is used whole.
+        if picked is None or use.idx != 0:
+            return set(axes)
+        used |= picked
+    return {axes[k] for k in used if 0 <= k < len(axes)}
 
 
 def _picked(node: ir.Node, length: int) -> set[int] | None:
     """The entries of a vector that a Gather or Slice with constant indices takes; None: unknown."""
     if node.domain != "" or node.op_type not in ("Gather", "Slice"):
         return None
-    operands = [constant(value) for value in node.inputs[1:]]
-    if any(array is None for array in operands):
+    arrays = all_known(map(constant, node.inputs[1:]))
+    if arrays is None:
         return None
-    numbers = [[int(n) for n in array.reshape(-1)] for array in operands if array is not None]
+    numbers = [[int(n) for n in array.reshape(-1)] for array in arrays]
     if node.op_type == "Gather":
         return {n % length for n in numbers[0]}
     if len(numbers) < 2 or any(len(n) != 1 for n in numbers):
         return None
+    # Starts, ends, axes (a vector has one) and steps.
     step = numbers[3][0] if len(numbers) > 3 else 1
     return set(range(length)[numbers[0][0] : numbers[1][0] : step])

@@ -6,7 +6,7 @@ comparison are 0 and 1.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import onnx_ir as ir
 from onnx_shape_inference import ShapeInferenceContext
@@ -14,10 +14,9 @@ from onnx_shape_inference import ShapeInferenceContext
 from onebyone.algebra.selection import Slice
 from onebyone.graph.dimensions import evaluated, names
 from onebyone.graph.spatial import windows
+from onebyone.graph.values import Size, all_known, input_at, shape_of
 
 __all__ = ["LONGEST", "Context", "complete", "keeps_sizes"]
-
-Element: TypeAlias = int | ir.SymbolicDim
 
 # An expression longer than this is nobody's shape any more; it becomes an unknown.
 LONGEST = 400
@@ -45,18 +44,22 @@ class Context(ShapeInferenceContext):  # type: ignore[misc]  # the library is un
         dim: ir.SymbolicDim = super().new_symbolic_dim()
         return dim
 
-    def set_symbolic_value(self, value: ir.Value, data: list[Element]) -> None:
-        if len(data) <= _MOST_ELEMENTS and all(
-            -(2**63) <= x < 2**63 if isinstance(x, int) else len(x.value or "") <= LONGEST
-            for x in data
-        ):
+    def set_symbolic_value(self, value: ir.Value, data: list[Size]) -> None:
+        if len(data) <= _MOST_ELEMENTS and all(map(_is_short, data)):
             super().set_symbolic_value(value, data)
 
-    def get_symbolic_value(self, value: ir.Value) -> list[Element] | None:
+    def get_symbolic_value(self, value: ir.Value) -> list[Size] | None:
         if value.const_value is not None and value.const_value.size > _MOST_ELEMENTS:
             return None
-        found: list[Element] | None = super().get_symbolic_value(value)
-        return found
+        elements: list[Size] | None = super().get_symbolic_value(value)
+        return elements
+
+
+def _is_short(element: Size) -> bool:
+    """Whether an element fits into 64 bits, or its text is one that somebody may read."""
+    if isinstance(element, int):
+        return -(2**63) <= element < 2**63
+    return len(element.value or "") <= LONGEST
 
 
 def keeps_sizes(context: Context, node: ir.Node) -> bool:
@@ -81,8 +84,10 @@ def keeps_sizes(context: Context, node: ir.Node) -> bool:
         return False
     if tuple(strides) != ones or not ones:
         return False
+    # A file may contradict itself.
     if not len(w) - 2 == len(kernel) == len(dilations) == len(ones) == len(pads) / 2:
         return False
+    # A window spans dilation·(taps − 1) positions more than one: as many as the padding adds.
     for k, taps in enumerate(kernel):
         if not isinstance(taps, int) or dilations[k] * (taps - 1) != pads[k] + pads[k + len(ones)]:
             return False
@@ -137,31 +142,35 @@ def _fill(context: Context, node: ir.Node) -> None:
 def _equal(context: Context, node: ir.Node) -> None:
     """Which elements are equal, where that is the same for all sizes."""
     pairs = _paired(_elements(context, node, 0), _elements(context, node, 1))
-    found = [_are_equal(context, *pair) for pair in pairs]
-    if found and None not in found:
-        context.set_symbolic_value(node.outputs[0], [int(bool(equal)) for equal in found])
+    equal = [_are_equal(context, *pair) for pair in pairs]
+    if equal and None not in equal:
+        context.set_symbolic_value(node.outputs[0], [int(bool(same)) for same in equal])
 
 
-def _are_equal(context: Context, a: Element, b: Element) -> bool | None:
+def _are_equal(context: Context, a: Size, b: Size) -> bool | None:
     if isinstance(a, int) and isinstance(b, int):
         return a == b
-    (size, number) = (b, a) if isinstance(a, int) else (a, b)
-    name = "" if isinstance(size, int) else size.value or ""
+    size, number = (b, a) if isinstance(a, int) else (a, b)
+    name = _named(size)
     # The size of an input is never negative; a name that was made up may stand for anything.
     is_size = name.isidentifier() and not context.is_generated_symbol(name)
-    return False if is_size and isinstance(number, int) and number < 0 else None
+    if is_size and isinstance(number, int) and number < 0:
+        return False
+    return None
 
 
 def _where(context: Context, node: ir.Node) -> None:
     """The elements that a known condition picks: TorchScript's -1 for "as it is" in an expand."""
     condition, a, b = (_elements(context, node, i) for i in range(3))
-    if condition and a and b and len(condition) == len(a) == len(b):
-        picked = [x if which else y for which, x, y in zip(condition, a, b, strict=True)]
-        if all(isinstance(which, int) for which in condition):
-            context.set_symbolic_value(node.outputs[0], picked)
+    if not condition or not a or not b or not len(condition) == len(a) == len(b):
+        return
+    if all(isinstance(which, int) for which in condition):
+        pairs = zip(b, a, strict=True)  # what stands for 0, and for 1
+        picked = [pair[bool(which)] for which, pair in zip(condition, pairs, strict=True)]
+        context.set_symbolic_value(node.outputs[0], picked)
 
 
-def _paired(a: list[Element] | None, b: list[Element] | None) -> list[tuple[Element, Element]]:
+def _paired(a: list[Size] | None, b: list[Size] | None) -> list[tuple[Size, Size]]:
     """The elements of two lists side by side, one of length 1 repeated; none where unknown."""
     if not a or not b or (len(a) != len(b) and 1 not in (len(a), len(b))):
         return []
@@ -175,64 +184,77 @@ def _crop(context: Context, node: ir.Node) -> None:
     And on one of known size, where the library reads the least of all integers as the far end.
     """
     starts, ends = _elements(context, node, 1), _elements(context, node, 2)
-    data, found = node.inputs[0], node.outputs[0].shape
-    if starts is None or ends is None or found is None or data is None or data.shape is None:
+    data, result = shape_of(node.inputs[0]), shape_of(node.outputs[0])
+    if starts is None or ends is None or data is None or result is None:
         return
     axes = _elements(context, node, 3) or list(range(len(starts)))
     steps = _elements(context, node, 4) or [1] * len(starts)
-    dims: list[Element] = list(found)
+    dims = list(result)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        if not (isinstance(axis, int) and isinstance(start, int) and isinstance(step, int)):
-            continue
-        size = data.shape[axis]
-        if isinstance(end, int) and isinstance(size, int) and step:
-            dims[axis] = Slice(start, None if end < -size and step < 0 else end, step).out_size(
-                size
-            )
-        elif isinstance(end, int):
-            dims[axis] = _between(size, start, end, step) or dims[axis]
-        elif start >= 0 and step == 1:
-            dims[axis] = _cropped(size, start, end)
+        if isinstance(axis, int) and isinstance(start, int) and isinstance(step, int):
+            length = _cut(data[axis], start, end, step)
+            if length is not None:
+                dims[axis] = length
     node.outputs[0].shape = ir.Shape(dims)
 
 
-def _cropped(size: int | ir.SymbolicDim, start: int, end: ir.SymbolicDim) -> ir.SymbolicDim:
-    whole = size if isinstance(size, int) else size.value
-    least = f"Min({whole}, {end.value})"
-    return ir.SymbolicDim(f"Max(0, {least} - {start})" if start else least)
+def _cut(size: Size, start: int, end: Size, step: int) -> Size | None:
+    """How many positions of `size` start:end:step takes; None: as inferred."""
+    if isinstance(end, ir.SymbolicDim):
+        if start < 0 or step != 1 or not _named(size):
+            return None
+        least = f"Min({_named(size)}, {end.value})"
+        return ir.SymbolicDim(f"Max(0, {least} - {start})" if start else least)
+    if isinstance(size, ir.SymbolicDim) and size.value is not None and step:
+        return _between(size.value, start, end, step)
+    if isinstance(size, int) and step:
+        # Before the first position, where a step goes backwards.
+        stop = None if end < -size and step < 0 else end
+        return Slice(start, stop, step).out_size(size)
+    return None
 
 
-def _between(size: int | ir.SymbolicDim, start: int, end: int, step: int) -> ir.SymbolicDim | None:
+def _between(size: str, start: int, end: int, step: int) -> ir.SymbolicDim | None:
     """How many positions start:end:step has on an axis that may end before it; None: as inferred.
 
     The library takes the axis to be long enough, and does not count from its end.
     """
     far = end >= _FAR
-    if isinstance(size, int) or size.value is None or step == 0:
-        return None
     if step < 0:
-        return _backwards(size.value, start, -step) if end <= -_FAR else None
+        return _by(_backwards(size, start), -step) if end <= -_FAR else None
     if start >= 0 and (end in _KNOWN_FAR or -_FAR < end < 0):
         return None
-    stop = size.value if far else f"Min({size.value}, {end})"
-    if end < 0:
-        stop = f"Max(0, {size.value} - {-end})"
-    count = stop
+    # Where the cut ends, counted from the front, ...
+    stop = f"Min({size}, {end})"
+    if far:
+        stop = size
+    elif end < 0:
+        stop = f"Max(0, {size} - {-end})"
+    # ... and how much of that lies behind its start.
     if start > 0:
-        count = f"Max(0, {stop} - {start})"
-    elif start < 0 and far:
-        count = f"Min({size.value}, {-start})"
-    elif start < 0:
-        count = f"Max(0, {stop} - Max(0, {size.value} - {-start}))"
-    return ir.SymbolicDim(count if step == 1 else f"floor(({count} + {step - 1})/{step})")
-
-
-def _backwards(size: str, start: int, step: int) -> ir.SymbolicDim:
-    """How many positions there are from `start` down to the first, by `step`."""
-    count = f"Min({size}, {start + 1})"
+        return _by(f"Max(0, {stop} - {start})", step)
+    if start < 0 and far:
+        return _by(f"Min({size}, {-start})", step)
     if start < 0:
-        count = f"Max(1, {size} - {-start - 1})" if start < -1 else size
+        return _by(f"Max(0, {stop} - Max(0, {size} - {-start}))", step)
+    return _by(stop, step)
+
+
+def _backwards(size: str, start: int) -> str:
+    """How many positions there are from `start` down to the first."""
+    if start == -1:
+        return size
+    return f"Min({size}, {start + 1})" if start >= 0 else f"Max(1, {size} - {-start - 1})"
+
+
+def _by(count: str, step: int) -> ir.SymbolicDim:
+    """⌈count / step⌉: every `step`-th position of so many."""
     return ir.SymbolicDim(count if step == 1 else f"floor(({count} + {step - 1})/{step})")
+
+
+def _named(size: Size) -> str:
+    """A number, or what a dimension says; empty where it says nothing."""
+    return str(size) if isinstance(size, int) else size.value or ""
 
 
 def _pool(context: Context, node: ir.Node) -> None:
@@ -240,8 +262,7 @@ def _pool(context: Context, node: ir.Node) -> None:
 
     By its formula nothing is left; ONNX Runtime rounds to zero, to one position, or refuses.
     """
-    x = node.inputs[0]
-    sizes = () if x is None or x.shape is None else tuple(x.shape)[2:]
+    sizes = (shape_of(node.inputs[0]) or ())[2:]
     every = zip(sizes, windows(node), strict=False)
     _leave_open(context, node, [isinstance(n, int) and not pool.fits(n) for n, pool in every])
 
@@ -253,18 +274,14 @@ def _transposed(context: Context, node: ir.Node) -> None:
     """
     if node.attributes.get_string("auto_pad", "NOTSET") not in ("SAME_UPPER", "SAME_LOWER"):
         return
-    w, get = node.inputs[1], node.attributes.get_ints
-    kernel = get("kernel_shape", () if w is None or w.shape is None else tuple(w.shape)[2:])
+    get = node.attributes.get_ints
+    kernel = get("kernel_shape", (shape_of(node.inputs[1]) or ())[2:])
     ones = (1,) * len(kernel)
-    every = zip(
-        kernel,
-        get("strides", ones),
-        get("dilations", ones),
-        get("output_padding", (0,) * len(kernel)),
-        strict=False,
-    )
+    steps, dilations = get("strides", ones), get("dilations", ones)
+    every = zip(kernel, steps, dilations, get("output_padding", (0,) * len(kernel)), strict=False)
     short = [not isinstance(k, int) or (k - 1) * d + 1 + more < s for k, s, d, more in every]
-    _leave_open(context, node, [] if "output_shape" in node.attributes else short)
+    if "output_shape" not in node.attributes:
+        _leave_open(context, node, short)
 
 
 def _leave_open(context: Context, node: ir.Node, which: list[bool]) -> None:
@@ -276,9 +293,9 @@ def _leave_open(context: Context, node: ir.Node, which: list[bool]) -> None:
             value.shape = ir.Shape([free.get(axis, n) for axis, n in enumerate(value.shape)])
 
 
-def _elements(context: Context, node: ir.Node, index: int) -> list[Element] | None:
+def _elements(context: Context, node: ir.Node, index: int) -> list[Size] | None:
     """What is known of the elements of an input of `node`."""
-    value = node.inputs[index] if index < len(node.inputs) else None
+    value = input_at(node, index)
     return None if value is None else context.get_symbolic_value(value)
 
 
@@ -288,14 +305,15 @@ def _broadcast(context: Context, node: ir.Node) -> None:
     The library takes the first. For expressions that is right: they come from one image, and sizes
     that differ there are an error when the model runs. Unless one is 1: x[:, :1] + x.
     """
-    shape = node.outputs[0].shape
-    operands = [v.shape for v in node.inputs if v is not None and v.shape is not None]
-    if shape is None or len(operands) < len(node.inputs):
+    shape = shape_of(node.outputs[0])
+    operands = all_known(map(shape_of, node.inputs))
+    if shape is None or operands is None:
         return
-    rank, dims = len(shape), list(shape)
-    for axis in range(rank):
-        found = [s[axis - rank + len(s)] for s in operands if axis - rank + len(s) >= 0]
-        symbols = {d.value or "": d for d in found if isinstance(d, ir.SymbolicDim)}
+    dims = list(shape)
+    for axis in range(-len(dims), 0):
+        # Axes are counted from the end, where all operands have one.
+        sizes = [s[axis] for s in operands if -axis <= len(s)]
+        symbols = {d.value or "": d for d in sizes if isinstance(d, ir.SymbolicDim)}
         wide = [d for text, d in symbols.items() if not _is_one(text)]
         if wide and len(wide) < len(symbols) and not isinstance(dims[axis], int):
             dims[axis] = wide[0]
@@ -308,15 +326,16 @@ def _broadcast(context: Context, node: ir.Node) -> None:
 
 def _expand(context: Context, node: ir.Node) -> None:
     """A free size of the operand is kept, or it is 1 and the target's: which, nobody knows yet."""
-    shape, x = node.outputs[0].shape, node.inputs[0]
-    if shape is None or x is None or x.shape is None:
+    shape, operand = shape_of(node.outputs[0]), shape_of(node.inputs[0])
+    if shape is None or operand is None:
         return
     dims, target = list(shape), _elements(context, node, 1) or []
-    for back in range(1, min(len(dims), len(x.shape)) + 1):
-        size, wanted = x.shape[-back], target[-back] if back <= len(target) else None
-        told = str(wanted) in (str(size), "1") or isinstance(dims[-back], int)
+    for axis in range(-min(len(dims), len(operand)), 0):
+        size = operand[axis]
+        wanted = target[axis] if -axis <= len(target) else None
+        told = str(wanted) in (str(size), "1") or isinstance(dims[axis], int)
         if isinstance(size, ir.SymbolicDim) and not told:
-            dims[-back] = context.new_symbolic_dim()
+            dims[axis] = context.new_symbolic_dim()
     node.outputs[0].shape = ir.Shape(dims)
 
 

@@ -26,10 +26,9 @@ from onebyone.graph.dimensions import evaluated, names, plain, safe
 from onebyone.graph.fold import known_numbers
 from onebyone.graph.shape_rules import LONGEST, Context, complete, keeps_sizes
 from onebyone.graph.usual import usual_sizes
+from onebyone.graph.values import Size, all_known, has_subgraphs, rank_of
 
 __all__ = ["Sizes", "infer", "name_inputs", "shapes_of"]
-
-_GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
 def infer(model: ir.Model) -> None:
@@ -75,21 +74,26 @@ def name_inputs(graph: ir.Graph) -> frozenset[str]:
     for value in graph.inputs:
         if value.shape is None:
             continue
-        dims: list[int | ir.SymbolicDim] = []
+        dims: list[Size] = []
         for axis, dim in enumerate(value.shape):
-            if isinstance(dim, int) or (dim.value and plain(dim.value)):
-                dims.append(dim)
-                continue
-            old = dim.value or f"{value.name}_{axis}"
-            if old not in renamed or not dim.value:
-                renamed[old] = _fresh(old, taken)
-            dims.append(ir.SymbolicDim(renamed[old]))
+            if not isinstance(dim, int) and not plain(dim.value or ""):
+                old = dim.value or f"{value.name}_{axis}"
+                # Equal names stay equal; dimensions without one are each of their own.
+                if old not in renamed or not dim.value:
+                    renamed[old] = _fresh(old, taken)
+                dim = ir.SymbolicDim(renamed[old])
+            dims.append(dim)
         value.shape = ir.Shape(dims)
     return frozenset(taken)
 
 
-def _names(dim: int | ir.SymbolicDim) -> frozenset[str]:
-    return frozenset() if isinstance(dim, int) else names(dim.value or "")
+def _text(dim: Size) -> str:
+    """What a dimension says that is no number; empty for a number, and where it says nothing."""
+    return "" if isinstance(dim, int) else dim.value or ""
+
+
+def _names(dim: Size) -> frozenset[str]:
+    return names(_text(dim))
 
 
 def _fresh(text: str, taken: set[str]) -> str:
@@ -125,10 +129,10 @@ def _infer_node(context: Context, node: ir.Node, known: frozenset[str]) -> None:
         except Exception as error:  # an odd node costs its own shape and nothing else
             logging.getLogger(__name__).debug("no shape for %s: %s", node.name, error)
             context.made_up = 0
-    inner = any(attribute.type in _GRAPHS for attribute in node.attributes.values())
     for value, old in zip(node.outputs, declared, strict=True):
-        inferred = _usable(context, value.shape) if inner else value.shape
-        value.shape = _merged(context, inferred, _usable(context, old), known)
+        if has_subgraphs(node):  # of which inference repeats what they declare
+            value.shape = _usable(context, value.shape)
+        value.shape = _merged(context, value.shape, _usable(context, old), known)
     if _is_foreign_quantised(node):
         for value, kind in zip(node.outputs, types, strict=True):
             value.type = kind
@@ -164,12 +168,11 @@ def _usable(context: Context, shape: ir.Shape | None) -> ir.Shape | None:
     """A shape that a file declares, without the dimensions that nothing can be made of."""
     if shape is None:
         return None
-    return ir.Shape(
-        [
-            dim if isinstance(dim, int) or plain(dim.value or "") else context.new_symbolic_dim()
-            for dim in shape
-        ]
-    )
+    dims = list(shape)
+    for axis, dim in enumerate(dims):
+        if not isinstance(dim, int) and not plain(_text(dim)):
+            dims[axis] = context.new_symbolic_dim()
+    return ir.Shape(dims)
 
 
 def _merged(
@@ -183,7 +186,7 @@ def _merged(
         return declared
     if declared is None or len(declared) != len(inferred):
         declared = inferred
-    dims: list[int | ir.SymbolicDim] = []
+    dims: list[Size] = []
     for new, old in zip(inferred, declared, strict=True):
         made_up = any(context.is_generated_symbol(name) for name in _names(new))
         made_up = made_up and not _names(new) & context.unsure
@@ -196,11 +199,11 @@ def _merged(
     return ir.Shape(dims)
 
 
-def _bounded(dim: int | ir.SymbolicDim) -> bool:
+def _bounded(dim: Size) -> bool:
     """Can a file say this dimension, and anybody read it?"""
     if isinstance(dim, int):
         return 0 <= dim < 2**63
-    return 0 < len(dim.value or "") <= LONGEST
+    return 0 < len(_text(dim)) <= LONGEST
 
 
 _ENOUGH = 32
@@ -238,17 +241,15 @@ class Sizes:
         self._known: dict[str, int | None] = {}
         for name, shape in given.items():
             _bind(inputs[name], shape, self._bound)
-        found = {name: tuple(shape) for name, shape in (data or {}).items() if name in inputs}
-        for name, shape in found.items():
+        of_data = {name: tuple(shape) for name, shape in (data or {}).items() if name in inputs}
+        for name, shape in of_data.items():
             _bind_free(inputs[name], shape, self._bound)
         others = [value for name, value in inputs.items() if name not in given]
         self.assumed = tuple(usual_sizes(others, lambda dim: _open(dim, self._bound)))
         self._bound |= {each.name: each.size for each in self.assumed}
         self.inputs: dict[str, tuple[int, ...]] = dict(given)
-        for name, value in inputs.items():
-            self.inputs[name] = (
-                given[name] if name in given else self._of_input(value, found.get(name))
-            )
+        for value in others:
+            self.inputs[value.name or ""] = self._of_input(value, of_data.get(value.name or ""))
 
     @property
     def told(self) -> str:
@@ -285,23 +286,20 @@ class Sizes:
         """The shape of `value`; None where a dimension depends on data or could not be inferred."""
         if value.shape is None:
             return self.inputs.get(value.name or "") if value.is_graph_input() else None
-        sizes = [self.size(dim) for dim in value.shape]
-        return None if None in sizes else tuple(size for size in sizes if size is not None)
+        return all_known(map(self.size, value.shape))
 
-    def negative(self, dim: int | ir.SymbolicDim) -> bool:
+    def negative(self, dim: Size) -> bool:
         """Whether a dimension comes out below zero, which no tensor has."""
-        if isinstance(dim, int):
-            return False
-        size = evaluated(dim.value or "", self._bound)
-        return size is not None and size < 0
+        return (evaluated(_text(dim), self._bound) or 0) < 0
 
-    def size(self, dim: int | ir.SymbolicDim) -> int | None:
+    def size(self, dim: Size) -> int | None:
         """The size of one dimension; None where it is unknown."""
         if isinstance(dim, int):
             return dim
-        text = dim.value or ""
+        text = _text(dim)
         if text not in self._known:
             size = self._bound.get(text, evaluated(text, self._bound))
+            # A window that is larger than its map leaves less than nothing: no tensor has that.
             self._known[text] = None if size is None or size < 0 else size
         return self._known[text]
 
@@ -332,9 +330,10 @@ def _checked(
             raise UsageError(f"no input {one_line(name)} in the model; its inputs are: {known}")
         dims = inputs[name].shape
         fits = all(size >= 0 for size in shape) and (dims is None or len(dims) == len(shape))
-        for dim, size in zip(dims or (), shape, strict=False):
-            fits = fits and (not isinstance(dim, int) or dim == size)
-        if not fits:
+        fixed = (
+            (n, size) for n, size in zip(dims or (), shape, strict=False) if isinstance(n, int)
+        )
+        if not fits or any(dim != size for dim, size in fixed):
             raise UsageError(
                 f"shape {list(shape)} does not fit input {one_line(name)} of shape {one_line(dims)}"
             )
@@ -346,7 +345,7 @@ def _bind(value: ir.Value, shape: Sequence[int], bound: dict[str, int]) -> None:
     for dim, size in zip(value.shape or (), shape, strict=False):
         if isinstance(dim, int):
             continue
-        text = dim.value or ""
+        text = _text(dim)
         free = _free(text, bound)
         if len(free) == 1:
             bound[free[0]] = _solved(text, free[0], size, bound)
@@ -359,27 +358,29 @@ def _bind(value: ir.Value, shape: Sequence[int], bound: dict[str, int]) -> None:
 
 def _bind_free(value: ir.Value, shape: Sequence[int], bound: dict[str, int]) -> None:
     """Add to `bound` the names that have no size yet, where `value` is of these sizes."""
-    if value.shape is None or len(value.shape) != len(shape):
+    if rank_of(value) != len(shape):
         return
-    for dim, size in zip(value.shape, shape, strict=True):
+    for dim, size in zip(value.shape or (), shape, strict=True):
         free = _open(dim, bound)
-        if len(free) == 1 and not isinstance(dim, int):
-            bound[free[0]] = _solved(dim.value or "", free[0], size, bound)
+        if len(free) == 1:
+            bound[free[0]] = _solved(_text(dim), free[0], size, bound)
 
 
 def _free(text: str, bound: Mapping[str, int]) -> list[str]:
     """The names in a dimension that have no value yet; the whole text where it is no expression."""
-    found = names(text) if plain(text) else (text,)
-    return sorted(name for name in found if name not in bound)
+    if not plain(text):
+        return [text] * (text not in bound)
+    return sorted(names(text) - bound.keys())
 
 
 def _solved(text: str, name: str, size: int, bound: Mapping[str, int]) -> int:
     """What `name` is where `text`, linear in it, is `size`; some number where there is none."""
-    at = [evaluated(text, {**bound, name: x}) for x in (0, 1)]
-    if text == name or at[0] is None or at[1] is None or at[0] == at[1]:
+    # text(name) = a + (b - a)·name
+    a, b = (evaluated(text, {**bound, name: x}) for x in (0, 1))
+    if text == name or a is None or b is None or a == b:
         return size
-    return max(0, (size - at[0]) // (at[1] - at[0]))
+    return max(0, (size - a) // (b - a))
 
 
-def _open(dim: int | ir.SymbolicDim, bound: Mapping[str, int]) -> list[str]:
-    return [] if isinstance(dim, int) else _free(dim.value or "", bound)
+def _open(dim: Size, bound: Mapping[str, int]) -> list[str]:
+    return [] if isinstance(dim, int) else _free(_text(dim), bound)

@@ -14,10 +14,11 @@ from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import SourceMap
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import Spatial, operand, rank, size
+from onebyone.graph.axes import Spatial, operand
 from onebyone.graph.constants import is_float
 from onebyone.graph.ops import Role, operator_of, role
 from onebyone.graph.ops.pooling import windows
+from onebyone.graph.values import size
 
 __all__ = ["Spatial", "picked", "spatial", "windows"]
 
@@ -37,7 +38,7 @@ def spatial(node: ir.Node) -> Spatial | Refusal | None:
         return None
     if x.shape is None:
         return refused("commute", "rank", value="operand")
-    return reader(node) if rank(node) else None
+    return reader(node) if x.shape.rank() else None
 
 
 def picked(node: ir.Node) -> tuple[int, Array] | None:
@@ -45,12 +46,13 @@ def picked(node: ir.Node) -> tuple[int, Array] | None:
 
     None for another node, and where the axis vanishes or the sizes or the choice are not known.
     """
-    found = spatial(node) if role(node) is Role.SELECTION else None
-    x = node.inputs[0] if node.inputs else None
-    if not isinstance(found, Spatial) or x is None or len(found.maps) != 1 or found.vanished:
+    positions = spatial(node) if role(node) is Role.SELECTION else None
+    if not isinstance(positions, Spatial) or positions.vanished or positions.runtime:
         return None
-    (axis, how), *_ = found.maps.items()
-    before, after = size(x, axis), size(node.outputs[0], axis)
-    if before is None or after is None or not isinstance(how, SourceMap) or found.runtime:
+    if len(positions.maps) != 1:
         return None
-    return axis, np.asarray(how.sources(before, after))
+    ((axis, choice),) = positions.maps.items()
+    before, after = size(node.inputs[0], axis), size(node.outputs[0], axis)
+    if before is None or after is None or not isinstance(choice, SourceMap):
+        return None
+    return axis, np.asarray(choice.sources(before, after))

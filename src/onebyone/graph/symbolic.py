@@ -47,8 +47,8 @@ def _simplified(text: str) -> int | ir.SymbolicDim:
     expression = parsed(text)
     if expression is None:
         return ir.SymbolicDim(text)
-    found = _simplest(expression)
-    return int(found) if found.is_Integer else ir.SymbolicDim(str(found))
+    simplest = _simplest(expression)
+    return int(simplest) if simplest.is_Integer else ir.SymbolicDim(str(simplest))
 
 
 def _simplest(expression: Any) -> Any:

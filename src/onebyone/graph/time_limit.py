@@ -51,8 +51,8 @@ def time_limit(model: ir.Model | None = None) -> float:
     """
     given = os.environ.get(VARIABLE)
     if not given:
-        loops = model is not None and any(node.op_type == "Loop" for node in all_nodes(model))
-        return WITH_LOOP if loops else WITHOUT
+        nodes = () if model is None else all_nodes(model)
+        return WITH_LOOP if any(node.op_type == "Loop" for node in nodes) else WITHOUT
     try:
         seconds = float(given)
     except ValueError:

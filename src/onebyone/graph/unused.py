@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import onnx_ir as ir
+
+from onebyone.graph.values import subgraphs
 
 __all__ = ["remove_unused"]
 
@@ -19,19 +19,11 @@ def remove_unused(graph: ir.Graph) -> None:
     results = {*graph.outputs}
     for node in reversed(graph):
         if not any(value in results or value.uses() for value in node.outputs):
-            for inner in _nested(node):  # which read values of this graph, too
-                inner.resize_inputs(0)
+            for inner in subgraphs(node):
+                for reader in ir.traversal.RecursiveGraphIterator(inner):
+                    reader.resize_inputs(0)  # which may be a value of this graph
             graph.remove(node, safe=True)
     kept = {*results, *graph.inputs}
     for name, value in list(graph.initializers.items()):
         if value not in kept and not value.uses():
             del graph.initializers[name]
-
-
-def _nested(node: ir.Node) -> Iterator[ir.Node]:
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield from ir.traversal.RecursiveGraphIterator(attribute.as_graph())
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            for graph in attribute.as_graphs():
-                yield from ir.traversal.RecursiveGraphIterator(graph)

@@ -20,6 +20,7 @@ import onnx_ir as ir
 
 from onebyone.counting.assumed import Assumed
 from onebyone.graph.dimensions import safe
+from onebyone.graph.values import rank_of
 
 __all__ = ["USUAL", "usual_sizes"]
 
@@ -73,16 +74,18 @@ def _kind(name: str, value: ir.Value, axis: int) -> str:
     told = None if _nameless(name, value, axis) else _of_words(name)
     if told in ("batch", "channels"):
         return told
-    rank = 0 if value.shape is None else len(value.shape)
     if told is None and axis == 0:
         return "batch"
+    rank = rank_of(value) or 0
+    tokens = rank < _IMAGE or (rank < _VOLUME and value.dtype in _WHOLE)
+    if told is None and not tokens and _is_channels(value, axis):
+        return "channels"
+    # What a name calls a height is 64 in a volume, too.
     if rank >= _VOLUME:
-        return "channels" if told is None and _is_channels(value, axis) else "volume"
-    if told is not None:
-        return told
-    if rank < _IMAGE or value.dtype in _WHOLE:
-        return "sequence"
-    return "channels" if _is_channels(value, axis) else "image"
+        return "volume"
+    if told is None:
+        return "sequence" if tokens else "image"
+    return told
 
 
 def _nameless(name: str, value: ir.Value, axis: int) -> bool:

@@ -6,7 +6,7 @@ split into `h` and `w` is a reshape whatever the numbers will be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -26,11 +26,12 @@ from onebyone.algebra.layout import (
 from onebyone.algebra.weights import Array
 from onebyone.graph.axes import integers, permutation
 from onebyone.graph.dimensions import parsed
+from onebyone.graph.values import Size, all_known, rank_of, shape_of
 
 __all__ = ["dims_of", "headed", "merged", "monomial", "monomials", "view", "view_axis"]
 
 
-def monomial(size: int | ir.SymbolicDim) -> Dim | None:
+def monomial(size: Size) -> Dim | None:
     """A dimension as a monomial, None if it is unknown.
 
     >>> monomial(6), monomial(ir.SymbolicDim("h*w")), monomial(ir.SymbolicDim("2*h + 2"))
@@ -54,20 +55,26 @@ def _parse(text: str) -> Dim:
     symbols: list[str] = []
     for factor in factors:
         base, power = factor.as_base_exp()
-        symbols += [str(base)] * int(power) if power.is_Integer and power > 0 else [str(factor)]
+        # h² is h·h, so that it divides by h; what is no whole power is a symbol of its own.
+        if power.is_Integer and power > 0:
+            symbols += [str(base)] * int(power)
+        else:
+            symbols.append(str(factor))
     return dim(int(coefficient), *symbols)
 
 
 def dims_of(value: ir.Value | None) -> tuple[Dim, ...] | None:
     """The shape of a value as monomials; None if its rank or one dimension is unknown."""
-    return None if value is None or value.shape is None else monomials(value.shape)
+    shape = shape_of(value)
+    return None if shape is None else monomials(shape)
 
 
-def monomials(sizes: Iterable[int | ir.SymbolicDim]) -> tuple[Dim, ...] | None:
+def monomials(sizes: Iterable[Size]) -> tuple[Dim, ...] | None:
     """Dimensions as monomials; None if one is unknown, or nothing is left of a tensor of them."""
-    dims = [monomial(d) for d in sizes]
-    known = tuple(d for d in dims if d is not None and d[0] > 0)
-    return known if len(known) == len(dims) else None
+    dims = all_known(map(monomial, sizes))
+    if dims is None or any(d[0] <= 0 for d in dims):
+        return None
+    return dims
 
 
 def view(node: ir.Node) -> View | None:
@@ -81,65 +88,72 @@ def view(node: ir.Node) -> View | None:
 
 def view_axis(node: ir.Node, axis: int) -> int | None:
     """The axis of the operand that stands, whole, as axis `axis` of the view; None if none does."""
-    move = view(node)
+    move, before = view(node), dims_of(node.inputs[0])
     if isinstance(move, Transpose):
         return move.permutation[axis]
-    before = dims_of(node.inputs[0])
     if move is None or before is None:
         return None
     if node.op_type in ("Squeeze", "Unsqueeze"):
-        named = integers(node, 1, "axes")
-        # A Squeeze that names no axis would take one of channels too, where they become one.
-        return None if named is None else _named_axis(node, axis, named)
-    found = channel_axis_after(move.shape, before, axis)
-    return None if node.op_type == "Flatten" and not _flattens(node, found, axis) else found
+        return _named_axis(node, axis)
+    source = channel_axis_after(move.shape, before, axis)
+    if source is None or node.op_type != "Flatten":
+        return source
+    # Where sizes of 1 stand beside it, only the number tells on which side of the cut an axis is.
+    start = node.attributes.get_int("axis", 1)
+    if start < 0:
+        start += len(before)
+    if (source >= start) != (axis == 1):
+        return None
+    return source
 
 
-def _named_axis(node: ir.Node, axis: int, named: Sequence[int]) -> int | None:
+def _named_axis(node: ir.Node, axis: int) -> int | None:
     """By its number, which tells apart axes of one position that their sizes do not."""
-    longer = node.inputs[0] if node.op_type == "Squeeze" else node.outputs[0]
-    assert longer is not None
-    assert longer.shape is not None
-    rank = longer.shape.rank()
+    named = integers(node, 1, "axes")
+    squeezes = node.op_type == "Squeeze"
+    rank = rank_of(node.inputs[0] if squeezes else node.outputs[0])
+    # A Squeeze that names no axis would take one of channels too, where they become one.
+    if named is None or rank is None:
+        return None
     kept = [k for k in range(rank) if k not in {n % rank for n in named}]
-    if node.op_type == "Squeeze":
+    if squeezes:
         return kept[axis]
     return kept.index(axis) if axis in kept else None
 
 
-def _flattens(node: ir.Node, source: int | None, axis: int) -> bool:
-    """Whether an axis of the operand is among those that a Flatten merges into `axis`."""
-    x = node.inputs[0]
-    assert x is not None
-    assert x.shape is not None
-    start = node.attributes.get_int("axis", 1)
-    start += x.shape.rank() if start < 0 else 0
-    return source is not None and (source >= start) == (axis == 1)
-
-
 def merged(node: ir.Node, axis: int, before: int) -> tuple[Array, Array] | None:
-    """(outs, sources) where each channel becomes P·Q of the result."""
+    """(outs, sources) where a view merges axis `before` with others: P·C·Q become its `axis`.
+
+    Channel c of the operand is at all places p·C·Q + c·Q + q of the result.
+    """
     dims, after = dims_of(node.inputs[0]), dims_of(node.outputs[0])
     if dims is None or after is None:
         return None
-    outer = divide(product(dims[:before]), product(after[:axis]))
-    inner = None if outer is None else divide(after[axis], product([outer, dims[before]]))
-    if outer is None or inner is None or outer[1] or inner[1] or dims[before][1]:
+    p = divide(product(dims[:before]), product(after[:axis]))
+    q = p and divide(after[axis], product([p, dims[before]]))
+    if not p or not q or any(d[1] for d in (p, q, dims[before])):
         return None
-    p, c, q = outer[0], dims[before][0], inner[0]
-    return (np.arange(p * c * q), np.tile(np.repeat(np.arange(c), q), p)) if c > 1 else None
+    c = dims[before][0]
+    if c == 1:
+        return None
+    sources = np.tile(np.repeat(np.arange(c), q[0]), p[0])
+    return np.arange(len(sources)), sources
 
 
 def headed(node: ir.Node, axis: int, before: int) -> tuple[Array, Array] | None:
-    """(outs, sources) where each channel of the result is one of several, P times over."""
+    """(outs, sources) where a view cuts axis `before` into heads: P·C·Q, of which C is its `axis`.
+
+    Channel c of the result holds all places p·C·Q + c·Q + q of the operand.
+    """
     dims, after = dims_of(node.inputs[0]), dims_of(node.outputs[0])
     if dims is None or after is None or dims[before][1] or after[axis][1]:
         return None
-    outer = divide(product(after[:axis]), product(dims[:before]))
-    inner = None if outer is None else divide(dims[before], product([outer, after[axis]]))
-    if outer is None or inner is None or outer[1] or inner[1] or after[axis][0] == 1:
+    p = divide(product(after[:axis]), product(dims[:before]))
+    q = p and divide(dims[before], product([p, after[axis]]))
+    if not p or not q or p[1] or q[1]:
         return None
-    if inner[0] == 1:  # the last part is what a head consists of
+    c = after[axis][0]
+    # With Q = 1 the last part is what a head consists of, not the heads.
+    if c == 1 or q[0] == 1:
         return None
-    heads = np.repeat(np.arange(after[axis][0]), inner[0])
-    return np.tile(heads, outer[0]), np.arange(dims[before][0])
+    return np.tile(np.repeat(np.arange(c), q[0]), p[0]), np.arange(dims[before][0])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from copy import copy
 from dataclasses import dataclass
 
 import onnx
@@ -21,7 +22,9 @@ from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line, quiet
 from onebyone.graph.files import beside, publish
 
-__all__ = ["DESCRIBED", "INTERFACE", "SOURCE", "Source", "shell", "to_proto", "write"]
+__all__ = [
+    "DESCRIBED", "INTERFACE", "SOURCE", "Source", "cannot_write", "shell", "to_proto", "write",
+]  # fmt: skip
 
 # `graph.meta[INTERFACE]`: the dimensions of inputs and outputs as the source declared them, by
 # name. Shape inference refines them in place; what is written declares them as the source did.
@@ -85,10 +88,15 @@ def write(
             else:
                 _write_single(stack, model, target)
     except OSError as error:
-        reason = error.strerror or one_line(error)
-        raise UsageError(
-            f"cannot write {one_line(target)}: {reason}; choose another path or free space"
-        ) from error
+        raise cannot_write(target, error) from error
+
+
+def cannot_write(target: str, error: OSError) -> UsageError:
+    """What to tell somebody whose file could not be written."""
+    reason = error.strerror or one_line(error)
+    return UsageError(
+        f"cannot write {one_line(target)}: {reason}; choose another path or free space"
+    )
 
 
 def to_proto(model: ir.Model) -> onnx.ModelProto:
@@ -123,18 +131,9 @@ def shell(
         name=graph.name,
         metadata_props=graph.metadata_props,
     )
-    return ir.Model(
-        view,  # type: ignore[arg-type]  # serialising needs no more than a view
-        ir_version=model.ir_version,
-        producer_name=model.producer_name,
-        producer_version=model.producer_version,
-        domain=model.domain,
-        model_version=model.model_version,
-        doc_string=model.doc_string,
-        functions=tuple(model.functions.values()),
-        metadata_props=dict(model.metadata_props),
-        device_configurations=model.device_configurations,
-    )
+    part = copy(model)
+    part.graph = view  # type: ignore[assignment]  # serialising needs no more than a view
+    return part
 
 
 def _restore_interface(
@@ -144,7 +143,9 @@ def _restore_interface(
     for info in (*graph.input, *graph.output):
         dims = info.type.tensor_type.shape.dim
         wanted = declared.get(info.name, ())
-        for dim, want in zip(dims, wanted, strict=False) if len(dims) == len(wanted) else ():
+        if len(dims) != len(wanted):
+            continue  # inference found the rank, of which the source says nothing
+        for dim, want in zip(dims, wanted, strict=True):
             if not isinstance(want, int) and not dim.HasField("dim_value"):
                 dim.ClearField("dim_param")
                 if want.value is not None:
@@ -163,18 +164,18 @@ def _restore_silence(graph: onnx.GraphProto, described: frozenset[str] | None) -
 
 
 def _wants_external_data(model: ir.Model, largest: int) -> bool:
-    tensors = [v.const_value for v in _large(model)]
+    tensors = _large(model).values()
     external = any(isinstance(tensor, ir.ExternalTensor) for tensor in tensors)
     rest = to_proto(_without_large(model)).ByteSize()
     # 1 KiB for the header of each tensor: its name, shape and type.
-    return external or rest + sum(t.nbytes + 1024 for t in tensors if t) > largest
+    return external or rest + sum(tensor.nbytes + 1024 for tensor in tensors) > largest
 
 
 def _spare_sources(model: ir.Model, target: str, pair: bool) -> None:
     """No file of the source that stays is written over, whatever name it goes by."""
-    values = (value.const_value for value in _large(model))
+    tensors = _large(model).values()
     source = model.graph.meta.get(SOURCE, Source())
-    data = source.data | {os.fspath(t.path) for t in values if isinstance(t, ir.ExternalTensor)}
+    data = source.data | {os.fspath(t.path) for t in tensors if isinstance(t, ir.ExternalTensor)}
     written = [target]
     # With the model its data may be replaced; not with a hard link of it, whose other name stays.
     if pair and target != os.path.realpath(source.path):
@@ -200,16 +201,17 @@ def _same_file(one: str, other: str) -> bool:
         return False
 
 
-def _large(model: ir.Model) -> list[ir.Value]:
+def _large(model: ir.Model) -> dict[ir.Value, ir.TensorProtocol]:
     """The initialisers that are written one by one, behind the message or beside it."""
-    found = []
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if tensor is None or tensor.dtype == ir.DataType.STRING:
-            continue
-        if isinstance(tensor, ir.ExternalTensor) or tensor.nbytes >= _SMALL:
-            found.append(value)
-    return found
+    tensors = {value: value.const_value for value in model.graph.initializers.values()}
+    return {value: t for value, t in tensors.items() if t is not None and _is_large(t)}
+
+
+def _is_large(tensor: ir.TensorProtocol) -> bool:
+    if isinstance(tensor, ir.ExternalTensor):
+        return True
+    # Strings have no raw bytes, so they stay in the message.
+    return tensor.dtype != ir.DataType.STRING and tensor.nbytes >= _SMALL
 
 
 def _without_large(model: ir.Model) -> ir.Model:
@@ -220,10 +222,8 @@ def _without_large(model: ir.Model) -> ir.Model:
     return rest
 
 
-def _header(value: ir.Value) -> onnx.TensorProto:
+def _header(value: ir.Value, tensor: ir.TensorProtocol) -> onnx.TensorProto:
     """The tensor of `value` without its bytes."""
-    tensor = value.const_value
-    assert tensor is not None
     proto = onnx.TensorProto(
         name=value.name,
         data_type=tensor.dtype.value,
@@ -235,9 +235,8 @@ def _header(value: ir.Value) -> onnx.TensorProto:
     return proto
 
 
-def _payload(value: ir.Value) -> bytes:
-    assert value.const_value is not None
-    return value.const_value.tobytes()
+def _payload(tensor: ir.TensorProtocol) -> bytes:
+    return tensor.tobytes()
 
 
 def _write_single(stack: ExitStack, model: ir.Model, target: str) -> None:
@@ -245,12 +244,14 @@ def _write_single(stack: ExitStack, model: ir.Model, target: str) -> None:
     proto = to_proto(_without_large(model))
     graph = proto.graph.SerializeToString()
     proto.ClearField("graph")
-    heads = [_tensor_head(value) for value in _large(model)]
-    length = len(graph) + sum(len(head) + size for head, size in heads)
+    # A field is its number, its length, its bytes; so lengths are needed before any data is read.
+    large = _large(model)
+    heads = [_tensor_head(value, tensor) for value, tensor in large.items()]
+    length = len(graph) + sum(map(len, heads)) + sum(tensor.nbytes for tensor in large.values())
     file = stack.enter_context(beside(target))
     file.write(proto.SerializeToString() + _MODEL_GRAPH + _varint(length) + graph)
-    for value, (head, size) in zip(_large(model), heads, strict=True):
-        data = _payload(value)
+    for head, (value, tensor) in zip(heads, large.items(), strict=True):
+        data, size = _payload(tensor), tensor.nbytes
         if len(data) != size:
             raise OSError(f"tensor {one_line(value.name)} has {len(data)} bytes, not {size}")
         file.write(head)
@@ -258,12 +259,11 @@ def _write_single(stack: ExitStack, model: ir.Model, target: str) -> None:
     publish(file, target)
 
 
-def _tensor_head(value: ir.Value) -> tuple[bytes, int]:
-    """The bytes of the message before the data of `value`, and how long the data is."""
-    assert value.const_value is not None
-    size = value.const_value.nbytes
-    head = _header(value).SerializeToString() + _TENSOR_RAW_DATA + _varint(size)
-    return _GRAPH_INITIALIZER + _varint(len(head) + size) + head, size
+def _tensor_head(value: ir.Value, tensor: ir.TensorProtocol) -> bytes:
+    """The bytes of the message before the data of a tensor."""
+    size = tensor.nbytes
+    head: bytes = _header(value, tensor).SerializeToString() + _TENSOR_RAW_DATA + _varint(size)
+    return _GRAPH_INITIALIZER + _varint(len(head) + size) + head
 
 
 def _varint(number: int) -> bytes:
@@ -280,16 +280,16 @@ def _write_pair(stack: ExitStack, model: ir.Model, target: str) -> None:
     location = os.path.basename(target) + ".data"
     proto = to_proto(_without_large(model))
     data = stack.enter_context(beside(target + ".data"))
-    for value in _large(model):
+    for value, tensor in _large(model).items():
         data.write(bytes(-data.tell() % _ALIGNMENT))
-        tensor = _header(value)
-        start, payload = data.tell(), _payload(value)
+        header = _header(value, tensor)
+        start, payload = data.tell(), _payload(tensor)
         data.write(payload)
         where = {"location": location, "offset": start, "length": len(payload)}
         for key, entry in where.items():
-            tensor.external_data.add(key=key, value=str(entry))
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        proto.graph.initializer.append(tensor)
+            header.external_data.add(key=key, value=str(entry))
+        header.data_location = onnx.TensorProto.EXTERNAL
+        proto.graph.initializer.append(header)
     file = stack.enter_context(beside(target))
     file.write(proto.SerializeToString())
     publish(file, target, data, target + ".data")

@@ -22,7 +22,7 @@ from onebyone.graph.checks import all_nodes, keep_kinds, kinds, one_line
 from onebyone.graph.count import tally
 from onebyone.graph.evaluate import CannotEvaluate
 from onebyone.graph.form import unshared
-from onebyone.graph.memory_limit import NoRoom, check_room
+from onebyone.graph.memory_limit import ExceedsMemory, check_memory
 from onebyone.graph.opset import modernise
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, shapes_of
@@ -150,11 +150,11 @@ def optimize(
     return Optimized(model, replace(report, origin=origin))
 
 
-def _narrow(model: ir.Model, sizes: Sizes) -> NoRoom | None:
+def _narrow(model: ir.Model, sizes: Sizes) -> ExceedsMemory | None:
     """Why there is no room to run a model; None where there is."""
     try:
-        check_room((v for node in model.graph for v in node.outputs), sizes)
-    except NoRoom as error:
+        check_memory((v for node in model.graph for v in node.outputs), sizes)
+    except ExceedsMemory as error:
         return error
     return None
 
@@ -167,7 +167,7 @@ def _with_pieces(original: ir.Model, alone: Alone, whole: Callable[[], Certifica
     """
     try:
         return replace(whole(), alone=alone)
-    except (CannotEvaluate, NoRoom, TakesTooLong, MemoryError) as error:
+    except (CannotEvaluate, ExceedsMemory, TakesTooLong, MemoryError) as error:
         foreign = any(node.domain not in ("", "ai.onnx") for node in all_nodes(original))
         if isinstance(error, CannotEvaluate) and not foreign:
             raise

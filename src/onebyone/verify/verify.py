@@ -34,7 +34,7 @@ from onebyone.engines.unoptimised import Run
 from onebyone.errors import CheckFailed, UsageError
 from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate
-from onebyone.graph.memory_limit import check_room
+from onebyone.graph.memory_limit import check_memory
 from onebyone.graph.ops.call import is_floating
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, name_inputs, shapes_of
@@ -270,7 +270,7 @@ def _sizes(
     ):
         name_inputs(model.graph)
     sizes = Sizes(model, shapes, shapes_of(data))
-    check_room(fed(model.graph).values(), sizes)
+    check_memory(fed(model.graph).values(), sizes)
     return sizes
 
 

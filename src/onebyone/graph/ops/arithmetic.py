@@ -11,12 +11,13 @@ import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.refusal import Refusal
-from onebyone.graph.axes import size
+from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant, is_float, per_channel
-from onebyone.graph.ops.call import Array, Call, Kernel, is_floating, kernel_of
+from onebyone.graph.ops.call import Call, Kernel, is_floating, kernel_of
 from onebyone.graph.ops.channel_node import ChannelNode
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import keeps_shape
+from onebyone.graph.values import rank_of, size
 
 __all__ = ["ROWS", "has_one"]
 
@@ -24,19 +25,20 @@ __all__ = ["ROWS", "has_one"]
 def _divide(a: Array, b: Array) -> Array:
     if is_floating(a.dtype):
         return np.divide(a, b)
-    # Integers round towards zero, NumPy's // towards minus infinity.
+    # ONNX's integers round towards zero, NumPy's // towards minus infinity.
     quotient = np.abs(a) // np.abs(b) * np.sign(a) * np.sign(b)
     return quotient.astype(a.dtype)
 
 
 def _power(a: Array, b: Array) -> Array:
     if b.size == 1 and b == 2:
-        return np.square(a)
+        return np.square(a)  # several times as fast, and the same numbers
     return np.power(a, b).astype(a.dtype)
 
 
 def _mod(call: Call, a: Array, b: Array) -> Array:
-    return (np.fmod if call.get("fmod", 0) else np.mod)(a, b)
+    # With `fmod` the sign is the dividend's, as in C; without it the divisor's.
+    return np.fmod(a, b) if call.get("fmod", 0) else np.mod(a, b)
 
 
 def _mean(call: Call, *x: Array) -> Array:
@@ -49,24 +51,26 @@ def _many(function: Callable[[Any, Any], Any]) -> Kernel:
 
 def _arithmetic_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
     """Add, Sub, Mul or Div with one constant operand that is per-channel on `axis`."""
-    left, right = node.inputs
-    if left is None or right is None:
+    for at, x in enumerate(node.inputs):
+        array = constant(node.inputs[1 - at])
+        if x is not None and array is not None and constant(x) is None:
+            return _of_constant(node, axis, x, array, constant_first=at == 1)
+    return None
+
+
+def _of_constant(
+    node: ir.Node, axis: int, x: ir.Value, array: Array, *, constant_first: bool
+) -> ChannelNode | None:
+    rank, channels = rank_of(x), size(x, axis)
+    # A constant that widens the tensor, or its channels, is no map of what is there.
+    if rank is None or rank != rank_of(node.outputs[0]) or not is_float(x):
         return None
-    a, b = constant(left), constant(right)
-    if (a is None) == (b is None):
-        return None
-    x, array = (left, b) if a is None else (right, a)
-    if x.shape is None or array is None or node.outputs[0].shape is None:
-        return None
-    if x.shape.rank() != node.outputs[0].shape.rank() or not is_float(x):
-        return None
-    channels = size(x, axis)
     if channels is None or channels != size(node.outputs[0], axis):
         return None
-    vector = per_channel(array, x.shape.rank(), axis, channels)
+    vector = per_channel(array, rank, axis, channels)
     if vector is None:
         return None
-    f = _arithmetic_map(node.op_type, vector.astype(np.float64), constant_first=a is not None)
+    f = _arithmetic_map(node.op_type, vector.astype(np.float64), constant_first=constant_first)
     return None if f is None else ChannelNode(x, f)
 
 
@@ -74,16 +78,21 @@ def _arithmetic_map(op: str, c: Array, *, constant_first: bool) -> ChannelMap | 
     one = np.ones(len(c))
     if op == "Add":
         return ChannelMap.diagonal(one, c)
-    if op == "Sub":
-        return ChannelMap.diagonal(-one, c) if constant_first else ChannelMap.diagonal(one, -c)
     if op == "Mul":
         return ChannelMap.diagonal(c)
-    return None if constant_first or not c.all() else ChannelMap.diagonal(1 / c)
+    if op == "Sub" and constant_first:
+        return ChannelMap.diagonal(-one, c)
+    if op == "Sub":
+        return ChannelMap.diagonal(one, -c)
+    # c / x is not linear, and x / 0 is no number.
+    if constant_first or not c.all():
+        return None
+    return ChannelMap.diagonal(1 / c)
 
 
 def _negation_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
     x = node.inputs[0]
-    channels = None if x is None else size(x, axis)
+    channels = size(x, axis)
     if x is None or channels is None:
         return None
     return ChannelNode(x, ChannelMap.diagonal(-np.ones(channels)))
@@ -112,7 +121,7 @@ def _chosen(node: ir.Node) -> int | None:
     array = constant(node.inputs[0])
     if array is None or not array.size or array.all() != array.any():
         return None
-    at = 1 if array.all() else 2
+    at = 2 - bool(array.all())
     return at if keeps_shape(node, at) else None
 
 

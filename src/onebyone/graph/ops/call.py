@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-__all__ = ["FLOATS", "Array", "Call", "Kernel", "call_of", "is_floating", "kernel_of"]
+from onebyone.algebra.weights import Array
 
-Array = npt.NDArray[Any]
+__all__ = ["FLOATS", "Call", "Kernel", "call_of", "is_floating", "kernel_of"]
+
 Kernel = Callable[..., Any]
 
 # The names of the tensors that are evaluated in the wanted precision. The smaller floats (8 and

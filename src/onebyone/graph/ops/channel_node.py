@@ -11,6 +11,7 @@ from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
+from onebyone.graph.values import input_at
 
 __all__ = ["ChannelNode", "Weight", "bias_of", "not_constant"]
 
@@ -54,7 +55,7 @@ class Weight:
 
 def bias_of(node: ir.Node, index: int) -> Array | Refusal | None:
     """The constant array of an optional input; None if it is absent."""
-    value = node.inputs[index] if len(node.inputs) > index else None
+    value = input_at(node, index)
     if value is None:
         return None
     array = constant(value)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
 
-from onebyone.graph.ops.call import Array, Call, is_floating
+from onebyone.algebra.weights import Array
+from onebyone.graph.ops.call import Call, is_floating
 from onebyone.graph.ops.convolution import convolution_work
 from onebyone.graph.ops.product import matmul_work
 from onebyone.graph.ops.row import Effort, Operator, Product, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import Entries
 from onebyone.graph.ops.view import same_entries
+from onebyone.graph.values import input_at, made_by
 
 __all__ = ["ROWS", "is_of_int8_codes"]
 
@@ -24,7 +25,8 @@ def _cast(call: Call, x: Array, like: Array | None = None) -> Array | None:
         target = tensor_dtype_to_np_dtype(call.get("to"))
     else:
         target = like.dtype
-    target = call.dtype if is_floating(target) else target
+    if is_floating(target):
+        target = call.dtype
     if not all(kind.kind in "biuf" for kind in (x.dtype, target)):
         return None
     return x.astype(target)
@@ -37,8 +39,10 @@ def _dequantised(call: Call, codes: Array, scale: Array, zero: Array | None = No
     shape = [1] * codes.ndim
     if scale.size > 1:
         shape[call.get("axis", 1)] = scale.size
-    zeros = np.zeros_like(scale) if zero is None else zero.astype(scale.dtype)
-    return (codes.astype(scale.dtype) - zeros.reshape(shape)) * scale.reshape(shape)
+    numbers = codes.astype(scale.dtype)
+    if zero is not None:
+        numbers -= zero.astype(scale.dtype).reshape(shape)
+    return numbers * scale.reshape(shape)
 
 
 def _cast_entries(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
@@ -48,9 +52,12 @@ def _cast_entries(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | No
 
 def _casts_to_the_same(node: ir.Node) -> bool:
     x = node.inputs[0]
-    like = node.inputs[1] if node.op_type == "CastLike" else None
-    target = node.attributes.get_int("to", 0) if like is None else like.dtype
-    return x is not None and x.dtype is not None and x.dtype == target
+    return x is not None and x.dtype is not None and x.dtype == _target(node)
+
+
+def _target(node: ir.Node) -> int | None:
+    like = input_at(node, 1)
+    return node.attributes.get_int("to", 0) if like is None else like.dtype
 
 
 def is_of_int8_codes(value: ir.Value, opset: int) -> bool:
@@ -59,10 +66,11 @@ def is_of_int8_codes(value: ir.Value, opset: int) -> bool:
     ONNX Runtime (1.31) carries the codes past a Reshape or a Slice with a zero point of uint8, and
     then refuses that itself. It makes Reshapes of its own around a MatMul and an Add.
     """
-    node = value.producer()
-    if node is None or node.op_type != "DequantizeLinear" or node.inputs[0] is None:
+    node = made_by(value, "DequantizeLinear")
+    if node is None:
         return False
-    return opset >= 21 and node.inputs[0].dtype == ir.DataType.INT8
+    codes = node.inputs[0]
+    return opset >= 21 and codes is not None and codes.dtype == ir.DataType.INT8
 
 
 _SAME_TYPE = first_if(_casts_to_the_same)

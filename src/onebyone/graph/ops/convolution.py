@@ -18,12 +18,14 @@ from numpy.lib.stride_tricks import sliding_window_view
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.pool import AveragePool
 from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.weights import Array
 from onebyone.counting.formulas import Work, convolution, transposed_convolution
 from onebyone.graph.constants import constant
-from onebyone.graph.ops.call import Array, Call
+from onebyone.graph.ops.call import Call
 from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of, not_constant
 from onebyone.graph.ops.pooling import axis_windows, last_axes, padded
-from onebyone.graph.ops.row import Operator, Product, Role, Rounding, Site
+from onebyone.graph.ops.row import NodeShapes, Operator, Product, Role, Rounding
+from onebyone.graph.values import input_at, shape_of
 
 __all__ = ["ROWS", "convolution_work", "is_pointwise_convolution"]
 
@@ -61,6 +63,7 @@ def _pointwise(x: Array, w: Array, groups: int) -> Array:
 def _windows(x: Array, axes: Sequence[AveragePool]) -> Array:
     """The input under each tap, (N, C, *kernel, *out): a view."""
     rank = len(axes)
+    # A window from the first tap to the last; every `dilation`-th place in it is a tap.
     extents = [_reach(axis) + 1 for axis in axes]
     view = sliding_window_view(x, extents, axis=tuple(range(2, 2 + rank)))
     strides = (slice(None, None, axis.stride) for axis in axes)
@@ -111,6 +114,7 @@ def _shifts(x: Array, w: Array, axes: Sequence[AveragePool]) -> Array:
     """
     pitches = [math.prod(x.shape[1 + k :]) for k in range(1, x.ndim)]
     flat = x.reshape(len(x), -1)
+    # What a shift carries over the end of a row lies where no window fits, and is cut off below.
     reach = [_reach(axis) for axis in axes]
     length = flat.shape[1] - sum(r * pitch for r, pitch in zip(reach, pitches, strict=True))
     y = np.zeros(flat.shape, x.dtype)
@@ -154,11 +158,14 @@ def _transposed_pads(
         steps = call.get("strides") or [1] * rank
         wanted = [min(n * s, f) for n, s, f in zip(sizes, steps, full, strict=True)]
     if wanted is None:
-        pads = (call.get("pads") if auto == "NOTSET" else None) or [0] * (2 * rank)
+        pads = [0] * (2 * rank)
+        if auto == "NOTSET":
+            pads = call.get("pads") or pads
         return list(zip(pads[:rank], pads[rank:], strict=True))
+    # An odd total leaves one more for one end: for the last with SAME_UPPER, else for the first.
     totals = [f - n for f, n in zip(full, wanted, strict=True)]
-    less_first = auto == "SAME_UPPER"
-    return [(t // 2, t - t // 2) if less_first else (t - t // 2, t // 2) for t in totals]
+    first = [(total + (auto != "SAME_UPPER")) // 2 for total in totals]
+    return [(before, total - before) for before, total in zip(first, totals, strict=True)]
 
 
 def _scattered(
@@ -178,7 +185,7 @@ def _scattered(
     return y
 
 
-def convolution_work(site: Site) -> Work:
+def convolution_work(site: NodeShapes) -> Work:
     """Of an image and a weight (C_out, C_in / groups, *kernel)."""
     return convolution(
         site.shapes[1],
@@ -189,7 +196,7 @@ def convolution_work(site: Site) -> Work:
     )
 
 
-def _transposed_work(site: Site) -> Work:
+def _transposed_work(site: NodeShapes) -> Work:
     x, weight = site.shapes
     return transposed_convolution(
         weight,
@@ -203,10 +210,8 @@ def _transposed_work(site: Site) -> Work:
 
 def is_pointwise_convolution(node: ir.Node) -> bool:
     """Whether a Conv node has a kernel of 1 along every axis."""
-    weight = node.inputs[1] if len(node.inputs) > 1 else None
-    if node.op_type != "Conv" or weight is None or weight.shape is None:
-        return False
-    return all(n == 1 for n in weight.shape[2:])
+    shape = shape_of(input_at(node, 1))
+    return node.op_type == "Conv" and shape is not None and all(n == 1 for n in shape[2:])
 
 
 def _conv_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:

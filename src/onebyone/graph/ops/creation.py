@@ -5,16 +5,20 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from onebyone.graph.ops.call import Array, Call, is_floating
+from onebyone.algebra.weights import Array
+from onebyone.graph.ops.call import Call, is_floating
 from onebyone.graph.ops.row import Effort, Operator, Rounding
-from onebyone.graph.ops.sizes import Entries
+from onebyone.graph.ops.sizes import Entries, named_sizes, shape_span
+from onebyone.graph.values import shape_of
 
 __all__ = ["ROWS"]
 
 
 def _constant_of_shape(call: Call, shape: Array) -> Array:
     value = call.get("value")
-    fill = np.zeros(1, call.dtype) if value is None else value.numpy()
+    fill = np.zeros(1, call.dtype)
+    if value is not None:
+        fill = value.numpy()
     kind = call.dtype if is_floating(fill.dtype) else fill.dtype
     return np.full([int(n) for n in shape], fill.reshape(-1)[0], kind)
 
@@ -28,13 +32,8 @@ def _shape(call: Call, x: Array) -> Array:
 
 
 def _shape_entries(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
-    shape = None if node.inputs[0] is None else node.inputs[0].shape
-    if shape is None:
-        return None
-    end = node.attributes.get_int("end", shape.rank())
-    dims = list(shape)[slice(node.attributes.get_int("start", 0), end)]
-    names = [n if isinstance(n, int) else n.value for n in dims]
-    return None if None in names else tuple(n for n in names if n is not None)
+    shape = shape_of(node.inputs[0])
+    return named_sizes(shape[shape_span(node)]) if shape is not None else None
 
 
 _RANDOM = """

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onebyone.graph.ops.call import Array, Call, Kernel, kernel_of
+from onebyone.algebra.weights import Array
+from onebyone.graph.ops.call import Call, Kernel, kernel_of
 from onebyone.graph.ops.row import Operator, Role, Rounding, first_if
+from onebyone.graph.values import made_by
 
 __all__ = ["ROWS", "gelu", "sigmoid"]
 
@@ -20,6 +22,7 @@ _LARGEST = 3.4028234663852886e38
 
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), without overflow."""
+    # The exponent is never positive; for x < 0 it is exp(x) / (1 + exp(x)), the same number.
     y = np.exp(-np.abs(x))
     return np.asarray(np.where(x < 0, y, 1) / (1 + y))
 
@@ -39,6 +42,7 @@ def gelu(x: Array, approximate: str = "none") -> Array:
     if approximate == "tanh":
         inner = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
         return np.asarray(0.5 * x * (1 + np.tanh(inner)))
+    # In place: the tensors of an activation are a network's largest.
     y = _erf(x * np.sqrt(0.5))
     y += 1
     y *= x
@@ -63,7 +67,7 @@ def _hard_swish(x: Array) -> Array:
 
 
 def _selu(x: Array, alpha: float, gamma: float) -> Array:
-    return gamma * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+    return gamma * _elu(x, alpha)
 
 
 def _elu(x: Array, alpha: float) -> Array:
@@ -78,24 +82,23 @@ def _shrink(x: Array, bias: float, lambd: float) -> Array:
     return np.where(x < -lambd, x + bias, np.where(x > lambd, x - bias, 0)).astype(x.dtype)
 
 
-def _prelu(x: Array, slope: Array) -> Array:
-    return np.where(x > 0, x, x * slope)
-
-
 def _clip(call: Call, x: Array, low: Array | None = None, high: Array | None = None) -> Array:
     if call.version < 11:  # by default the ends of float32: infinities become the largest number
         return np.clip(x, call.get("min", -_LARGEST), call.get("max", _LARGEST)).astype(x.dtype)
-    below = x if low is None else np.maximum(x, low)
-    return below if high is None else np.minimum(below, high)
+    if low is not None:
+        x = np.maximum(x, low)
+    if high is not None:
+        x = np.minimum(x, high)
+    return x
 
 
 def _is_inf(call: Call, x: Array) -> Array:
-    found = np.isinf(x)
+    wanted = np.isinf(x)
     if not call.get("detect_negative", 1):
-        found &= x > 0
+        wanted &= x > 0
     if not call.get("detect_positive", 1):
-        found &= x < 0
-    return found
+        wanted &= x < 0
+    return wanted
 
 
 def _is_unlimited(node: ir.Node) -> bool:
@@ -105,13 +108,7 @@ def _is_unlimited(node: ir.Node) -> bool:
 
 def _is_repeated(node: ir.Node) -> bool:
     """Done twice, it does what it did once."""
-    x = node.inputs[0]
-    before = None if x is None else x.producer()
-    return before is not None and before.domain == "" and before.op_type == node.op_type
-
-
-def _leaky_relu(x: Array, alpha: float) -> Array:
-    return np.where(x < 0, alpha * x, x)
+    return made_by(node.inputs[0], node.op_type) is not None
 
 
 def _smooth(
@@ -150,8 +147,10 @@ ROWS = (
     _smooth("Elu", kernel_of(_elu, alpha=1.0), "ELU"),
     _smooth("Gelu", kernel_of(gelu, approximate="none"), "GELU"),
     _smooth("HardSigmoid", kernel_of(_hard_sigmoid, alpha=0.2, beta=0.5), "activation"),
-    _smooth("LeakyRelu", kernel_of(_leaky_relu, alpha=0.01), "LeakyReLU"),
-    _smooth("PRelu", kernel_of(_prelu), "PReLU", channel_axis=1),
+    _smooth("LeakyRelu", kernel_of(lambda x, alpha: np.where(x < 0, alpha * x, x), alpha=0.01),
+            "LeakyReLU"),
+    _smooth("PRelu", kernel_of(lambda x, slope: np.where(x > 0, x, x * slope)), "PReLU",
+            channel_axis=1),
     _smooth("Selu", kernel_of(_selu, alpha=_ALPHA, gamma=_GAMMA), "activation"),
     _smooth("Swish", kernel_of(lambda x, alpha: x * sigmoid(alpha * x), alpha=1.0), "SiLU"),
     *_plain(Rounding.ONCE, {"Reciprocal": lambda x: 1 / x}),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.weights import Array
 from onebyone.graph.ops.arithmetic import has_one
-from onebyone.graph.ops.call import Array, Call
+from onebyone.graph.ops.call import Call
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import Entries, entries_in
+from onebyone.graph.values import all_known
 
 __all__ = ["ROWS"]
 
@@ -21,6 +25,7 @@ def _split(call: Call, x: Array, given: Array | None = None) -> tuple[Array, ...
     axis = call.get("axis", 0)
     sizes = call.ints("split", given)
     if sizes is None:
+        # Equal parts, the last one smaller where they do not add up.
         each = -(-x.shape[axis] // call.outputs)
         cuts = [each * i for i in range(1, call.outputs)]
     else:
@@ -33,10 +38,8 @@ def _split(call: Call, x: Array, given: Array | None = None) -> tuple[Array, ...
 
 
 def _concat_entries(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
-    parts = [entries_in(value, known) for value in node.inputs]
-    if any(part is None for part in parts):
-        return None
-    return tuple(entry for part in parts if part is not None for entry in part)
+    parts = all_known(entries_in(value, known) for value in node.inputs)
+    return None if parts is None else tuple(chain.from_iterable(parts))
 
 
 _SEQUENCES = """

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from onebyone.counting.formulas import Work, attention, recurrence
-from onebyone.graph.ops.row import Effort, Operator, Product, Site
+from onebyone.graph.ops.row import Effort, NodeShapes, Operator, Product
 
 __all__ = ["ROWS"]
 
 
-def _recurrent_work(site: Site) -> Work:
+def _recurrent_work(site: NodeShapes) -> Work:
     x, w, r = site.shapes
     # W is (directions, gates·hidden, C_in); a gate has two biases, one beside W, one beside R.
-    biases = [(2, *w[:2])] if site.biased else []
-    return recurrence(x[0] * x[1], [w, r], biases)
+    return recurrence(x[0] * x[1], [w, r], [(2, *w[:2])] * site.biased)
 
 
-def _attention_work(site: Site) -> Work:
+def _attention_work(site: NodeShapes) -> Work:
     """Heads apart (N, h, L, d), or side by side (N, L, h·d); with the keys of earlier calls."""
     q, k, v, past = site.shapes
     keys = k[-2] + (past[-2] if past else 0)

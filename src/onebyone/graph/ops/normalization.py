@@ -11,10 +11,12 @@ import onnx_ir as ir
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
-from onebyone.graph.ops.call import Array, Call, Kernel
+from onebyone.graph.ops.call import Call, Kernel
 from onebyone.graph.ops.channel_node import ChannelNode, not_constant
 from onebyone.graph.ops.row import Operator, Role, Rounding
+from onebyone.graph.values import all_known
 
 __all__ = ["ROWS"]
 
@@ -33,6 +35,7 @@ def _batch_norm(
 
 def _scaled(call: Call, x: Array, scale: Array, bias: Array, mean: Array, var: Array) -> Array:
     """scale·(x + mean)/σ + bias; of sizes of terms that of the result, σ being what it is."""
+    # One product and one sum for each element, as engines fold it.
     factor = scale / np.sqrt(var + call.get("epsilon", 1e-5))
     y: Array = x * _along(factor, x.ndim)
     y += _along(bias + mean * factor, x.ndim)
@@ -43,6 +46,7 @@ def _standardised(x: Array, axes: tuple[int, ...], epsilon: float) -> tuple[Arra
     """(x - mean)/σ over the axes, the mean, and 1/σ."""
     mean = x.mean(axis=axes, keepdims=True)
     y = x - mean
+    # The mean square of what is centred; mean(x²) − mean² would cancel.
     inverse = 1 / np.sqrt(np.square(y).mean(axis=axes, keepdims=True) + epsilon)
     y *= inverse
     return y, mean, inverse
@@ -57,7 +61,8 @@ def _layer_norm(
     y *= scale
     if bias is not None:
         y += bias
-    return y if call.outputs == 1 else (y, mean, inverse)[: call.outputs]
+    # Whoever trains asks for the mean and 1/σ, too.
+    return (y, mean, inverse)[: call.outputs]
 
 
 def _rms_norm(call: Call, x: Array, scale: Array) -> Array:
@@ -112,6 +117,7 @@ def _over_axis(function: Callable[..., Any]) -> Kernel:
 
 
 def _softmax(x: Array, axis: int) -> Array:
+    # Without overflow: the largest exponent is 0.
     y: Array = x - x.max(axis=axis, keepdims=True)
     np.exp(y, out=y)
     y /= y.sum(axis=axis, keepdims=True)
@@ -135,8 +141,8 @@ def _batch_norm_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | No
         return None
     if node.attributes.get_int("training_mode", 0) or len(node.outputs) > 1:
         return refused("affine", "training")
-    parameters = [constant(v) for v in node.inputs[1:5]]
-    if any(p is None for p in parameters):
+    parameters = all_known(map(constant, node.inputs[1:5]))
+    if parameters is None:
         return not_constant("statistics")
     gain, shift, mean, variance = (np.asarray(p, np.float64) for p in parameters)
     scale = gain / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))

@@ -12,10 +12,12 @@ from onebyone.algebra.laws import refused
 from onebyone.algebra.pool import AveragePool, Mean
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.space import AxisMap, apply
-from onebyone.graph.axes import Spatial, rank, size
-from onebyone.graph.ops.call import Array, Call, Kernel, call_of, is_floating
+from onebyone.algebra.weights import Array
+from onebyone.graph.axes import Spatial, rank
+from onebyone.graph.ops.call import Call, Kernel, call_of, is_floating
 from onebyone.graph.ops.row import Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import keeps_shape
+from onebyone.graph.values import shape_of, size
 
 __all__ = ["ROWS", "axis_windows", "last_axes", "mapped", "padded", "windows"]
 
@@ -99,6 +101,7 @@ def _running_max(x: Array, window: AveragePool) -> Array:
     n_in, n_out = x.shape[-1], window.out_size(x.shape[-1])
     before, _ = window.pads(n_in)
     last = (n_out - 1) * window.stride + (window.kernel - 1) * window.dilation + 1
+    # Padding never wins.
     low = -np.inf if is_floating(x.dtype) else np.iinfo(x.dtype).min
     x = padded(x, [(before, max(last - before - n_in, 0))], low)
     reach = (n_out - 1) * window.stride + 1
@@ -115,18 +118,21 @@ def _average_pool(call: Call, x: Array) -> Array:
 
 
 def _global(reduce: np.ufunc) -> Kernel:
+    """A kernel that takes the mean (`np.add`) or the maximum of each channel."""
+
     def kernel(call: Call, x: Array) -> Array:
-        axes = tuple(range(2, x.ndim))
-        total = np.asarray(reduce.reduce(x, axis=axes, keepdims=True))
-        return total / np.prod(x.shape[2:]) if reduce is np.add else total
+        total = np.asarray(reduce.reduce(x, axis=tuple(range(2, x.ndim)), keepdims=True))
+        if reduce is np.add:
+            return total / np.prod(x.shape[2:])
+        return total
 
     return kernel
 
 
 def _average_pool_space(node: ir.Node) -> Spatial | Refusal:
     pools = dict(enumerate(windows(node), start=2))
-    sizes = {axis: size(node.inputs[0], axis) for axis in pools}
-    if any(n is not None and not pools[axis].fits(n) for axis, n in sizes.items()):
+    sizes = ((pool, size(node.inputs[0], axis)) for axis, pool in pools.items())
+    if any(n is not None and not pool.fits(n) for pool, n in sizes):
         return refused("commute", "window")
     return Spatial(dict(pools))
 
@@ -145,8 +151,8 @@ def _has_one_tap(node: ir.Node) -> bool:
 
 
 def _has_one_position(node: ir.Node) -> bool:
-    x = node.inputs[0]
-    return x is not None and x.shape is not None and all(n == 1 for n in x.shape[2:])
+    shape = shape_of(node.inputs[0])
+    return shape is not None and all(n == 1 for n in shape[2:])
 
 
 _ONE_TAP = first_if(_has_one_tap)

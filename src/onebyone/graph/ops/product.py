@@ -14,7 +14,8 @@ from onebyone.counting.formulas import Work, product
 from onebyone.graph.constants import constant, per_channel
 from onebyone.graph.ops.call import Call
 from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of, not_constant
-from onebyone.graph.ops.row import Effort, Operator, Product, Role, Rounding, Site
+from onebyone.graph.ops.row import Effort, NodeShapes, Operator, Product, Role, Rounding
+from onebyone.graph.values import rank_of
 
 __all__ = ["ROWS", "matmul_work"]
 
@@ -25,15 +26,20 @@ def _matmul(call: Call, a: Array, b: Array) -> Array:
 
 def _blas(x: Array) -> Array:
     """A matrix without a unit stride would be multiplied by a plain loop: copy it."""
-    unit = x.ndim < 2 or x.itemsize in x.strides[-2:]
-    return x if unit else np.ascontiguousarray(x)
+    if x.ndim < 2 or x.itemsize in x.strides[-2:]:
+        return x
+    return np.ascontiguousarray(x)
 
 
 def _gemm(call: Call, a: Array, b: Array, c: Array | None = None) -> Array:
-    a = a.T if call.get("transA", 0) else a
-    b = b.T if call.get("transB", 0) else b
+    if call.get("transA", 0):
+        a = a.T
+    if call.get("transB", 0):
+        b = b.T
     y = _scaled(call.get("alpha", 1.0), np.matmul(a, b))
-    return y if c is None else y + _scaled(call.get("beta", 1.0), c)
+    if c is not None:
+        y = y + _scaled(call.get("beta", 1.0), c)
+    return y
 
 
 def _scaled(factor: float, x: Array) -> Array:
@@ -44,33 +50,37 @@ def _einsum(call: Call, *inputs: Array) -> Array:
     return np.asarray(np.einsum(call.get("equation"), *inputs, optimize=True))
 
 
-def matmul_work(site: Site) -> Work:
+def matmul_work(site: NodeShapes) -> Work:
     """Of two tensors as NumPy multiplies them."""
     return _product(site, site.shapes[0][-1])
 
 
-def _gemm_work(site: Site) -> Work:
+def _gemm_work(site: NodeShapes) -> Work:
     rows, columns = site.shapes[0]
-    return _product(site, rows if site.node.attributes.get_int("transA", 0) else columns)
+    if site.node.attributes.get_int("transA", 0):
+        return _product(site, rows)
+    return _product(site, columns)
 
 
-def _product(site: Site, inner: int) -> Work:
+def _product(site: NodeShapes, inner: int) -> Work:
     return product(site.output, inner, constants=sum(site.fixed), biased=site.biased)
 
 
-def _einsum_work(site: Site) -> Work:
+def _einsum_work(site: NodeShapes) -> Work:
     equation = site.node.attributes.get_string("equation", "")
     return einsum_work(equation, site.shapes, site.fixed)
 
 
 def _matmul_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
     left, right = node.inputs
-    if left is None or right is None or left.shape is None or right.shape is None:
+    ranks = rank_of(left), rank_of(right)
+    if left is None or right is None or None in ranks:
         return None
     a, b = constant(left), constant(right)
-    if b is not None and b.ndim == 2 and axis == left.shape.rank() - 1 and axis > 0:
+    # x W maps what stands last, W x what stands last but one.
+    if b is not None and b.ndim == 2 and axis + 1 == ranks[0] and axis > 0:
         return ChannelNode(left, ChannelMap(b.T))
-    if a is not None and a.ndim == 2 and axis == right.shape.rank() - 2 and axis >= 0:
+    if a is not None and a.ndim == 2 and axis + 2 == ranks[1] and axis >= 0:
         return ChannelNode(right, ChannelMap(a))
     return None
 
@@ -80,10 +90,12 @@ def _gemm_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
     if axis != 1 or x is None or node.attributes.get_int("transA", 0) != 0:
         return None
     if weight is None:
+        # A constant times what is computed: no map of channels, which stand in the rows.
         return None if constant(x) is not None else not_constant("weight")
     if isinstance(bias, Refusal):
         return bias
-    weight = weight if node.attributes.get_int("transB", 0) else weight.T
+    if not node.attributes.get_int("transB", 0):
+        weight = weight.T
     if bias is not None:
         bias = per_channel(bias, 2, 1, weight.shape[0])
         if bias is None:
@@ -97,23 +109,24 @@ def _matmul_weight(node: ir.Node) -> Weight:
 
 
 def _gemm_weight(node: ir.Node) -> Weight:
-    factor = node.attributes.get_float("alpha", 1.0)
-    rows = 0 if node.attributes.get_int("transB", 0) else 1
-    return Weight(1, rows, 1 - rows, factor)
+    columns = int(node.attributes.get_int("transB", 0) != 0)
+    return Weight(1, 1 - columns, columns, node.attributes.get_float("alpha", 1.0))
 
 
 def _times(array: Array, factor: float) -> Array:
-    return array if factor == 1.0 else array.astype(np.float64) * factor
+    if factor == 1.0:
+        return array  # in the type that it is stored in
+    return array.astype(np.float64) * factor
 
 
 def _matmul_axis(node: ir.Node) -> int | None:
     """The rows of what a constant matrix stands before, the columns of what one stands behind."""
-    shape = node.outputs[0].shape
-    if shape is None or not shape.rank():
-        return None
-    if shape.rank() >= 2 and constant(node.inputs[0]) is not None:
-        return shape.rank() - 2
-    return shape.rank() - 1 if constant(node.inputs[1]) is not None else None
+    rank = rank_of(node.outputs[0]) or 0
+    if rank >= 2 and constant(node.inputs[0]) is not None:
+        return rank - 2
+    if rank >= 1 and constant(node.inputs[1]) is not None:
+        return rank - 1
+    return None
 
 
 ROWS = (

@@ -11,11 +11,13 @@ import onnx_ir as ir
 from onebyone.algebra.pool import Mean, Sum
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.space import AxisMap
+from onebyone.algebra.weights import Array
 from onebyone.counting.formulas import Shape
 from onebyone.counting.operators import averages
 from onebyone.graph.axes import Spatial, integers, late, rank
-from onebyone.graph.ops.call import Array, Call, Kernel
+from onebyone.graph.ops.call import Call, Kernel
 from onebyone.graph.ops.row import Operator, Role, Rounding, first_if
+from onebyone.graph.values import input_at, shape_of
 
 __all__ = ["ROWS"]
 
@@ -27,11 +29,9 @@ def _reduction(function: Callable[..., Any]) -> Kernel:
         if not x.size:
             return None
         axes = call.ints("axes", given)
-        if not axes:
-            if call.get("noop_with_empty_axes", 0):
-                return x
-            axes = list(range(x.ndim))
-        chosen = tuple(axis % x.ndim for axis in axes)
+        if not axes and call.get("noop_with_empty_axes", 0):
+            return x
+        chosen = tuple(axis % x.ndim for axis in axes or range(x.ndim))
         y = function(x, axis=chosen, keepdims=bool(call.get("keepdims", 1)))
         return np.asarray(y).astype(x.dtype, copy=False)
 
@@ -47,20 +47,22 @@ def _log_sum_exp(x: Array, **over: Any) -> Array:
 def _arg(best: Callable[..., Any]) -> Kernel:
     def kernel(call: Call, x: Array) -> Array:
         axis = call.get("axis", 0) % x.ndim
-        last = bool(call.get("select_last_index", 0))
-        index = best(np.flip(x, axis) if last else x, axis=axis)
-        index = x.shape[axis] - 1 - index if last else index
+        # NumPy gives the first of equal numbers: the last is the first from behind.
+        if call.get("select_last_index", 0):
+            index = x.shape[axis] - 1 - best(np.flip(x, axis), axis=axis, keepdims=True)
+        else:
+            index = best(x, axis=axis, keepdims=True)
         index = np.asarray(index, np.int64)
-        return np.expand_dims(index, axis) if call.get("keepdims", 1) else index
+        return index if call.get("keepdims", 1) else index.squeeze(axis)
 
     return kernel
 
 
 def _reduction_space(over: AxisMap) -> Callable[[ir.Node], Spatial | Refusal]:
     def read(node: ir.Node) -> Spatial | Refusal:
-        axes, kept = _reduced_axes(node), node.attributes.get_int("keepdims", 1)
-        found = Spatial(dict.fromkeys(axes, over), () if kept else tuple(axes))
-        return late(node, {"axes": 1}) or found
+        axes = _reduced_axes(node)
+        vanished = () if node.attributes.get_int("keepdims", 1) else tuple(axes)
+        return late(node, {"axes": 1}) or Spatial(dict.fromkeys(axes, over), vanished)
 
     return read
 
@@ -69,31 +71,25 @@ def _reduced_axes(node: ir.Node) -> list[int]:
     named = integers(node, 1, "axes")
     if named:
         return sorted({axis % rank(node) for axis in named})
-    nothing = node.attributes.get_int("noop_with_empty_axes", 0)
-    return [] if nothing else list(range(rank(node)))
+    if node.attributes.get_int("noop_with_empty_axes", 0):
+        return []
+    return list(range(rank(node)))
 
 
 def _reduces_nothing(node: ir.Node) -> bool:
     """Over axes of size 1, which stay; or over none, as asked."""
-    x = node.inputs[0]
-    if x is None or x.shape is None:
+    shape, axes = shape_of(node.inputs[0]), integers(node, 1, "axes")
+    unknown = axes is None and input_at(node, 1) is not None
+    if shape is None or unknown:
         return False
-    axes = integers(node, 1, "axes")
     if not axes and node.attributes.get_int("noop_with_empty_axes", 0) == 1:
-        return axes is not None or len(node.inputs) < 2 or node.inputs[1] is None
-    if axes is None and len(node.inputs) > 1 and node.inputs[1] is not None:
-        return False
-    chosen = axes or range(x.shape.rank())
-    ones = all(x.shape[int(axis)] == 1 for axis in chosen)
+        return True
+    ones = all(shape[axis] == 1 for axis in axes or range(len(shape)))
     return ones and node.attributes.get_int("keepdims", 1) == 1
 
 
 def _kind(node: ir.Node, read: Shape, written: Shape) -> str:
     return "adaptive average pool" if averages(read, written) else "other"
-
-
-_NOTHING = first_if(_reduces_nothing)
-_SMOOTHLY = Rounding.SMOOTHLY
 
 
 def _reduces(name: str, function: Callable[..., Any], **special: Any) -> Operator:

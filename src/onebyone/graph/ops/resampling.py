@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -17,13 +18,15 @@ from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.resize import COORDINATES, MODES, ROUNDINGS, Resize, fit
 from onebyone.algebra.space import AxisMap
+from onebyone.algebra.weights import Array
 from onebyone.counting.formulas import Shape
-from onebyone.graph.axes import Spatial, computed, entries, numbers, operand, rank, size
+from onebyone.graph.axes import Spatial, computed, entries, numbers, operand, rank
 from onebyone.graph.constants import constant
-from onebyone.graph.ops.call import Array, Call, call_of
+from onebyone.graph.ops.call import Call, call_of
 from onebyone.graph.ops.pooling import mapped
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import keeps_told_shape
+from onebyone.graph.values import input_at, size
 
 __all__ = ["ROWS"]
 
@@ -31,7 +34,7 @@ __all__ = ["ROWS"]
 
 
 def _upsample(call: Call, x: Array, scales: Array | None = None) -> Array:
-    factors = call.get("scales") if scales is None else scales
+    factors = call.get("scales", scales)
     mode = call.get("mode", "nearest").replace("bi", "")
     maps: dict[int, AxisMap] = {
         axis: Resize(mode, "asymmetric", float(scale), rounding="simple")
@@ -53,20 +56,23 @@ def _resize(
     if call.get("extrapolation_value", 0.0):
         return None
     axes = [axis % x.ndim for axis in call.ints("axes") or range(x.ndim)]
-    box = np.zeros(0) if roi is None else np.asarray(roi)
     if sizes is not None and sizes.size:
-        maps, lengths = _to_sizes(call, x, axes, sizes)
+        factors, lengths = _to_sizes(call, x, axes, sizes)
     else:
-        given = [] if scales is None else np.asarray(scales, np.float32).tolist()
-        lengths = {}
-        maps = dict(zip(axes, given, strict=True))
-    wanted, shared = {}, _shared(call)
-    for place, axis in enumerate(axes):
-        span = (float(box[place]), float(box[place + len(axes)])) if box.size else None
-        one = replace(shared, scale=maps[axis], size=lengths.get(axis), roi=span)
-        if not _is_identity(one, x.shape[axis]):
-            wanted[axis] = one
-    return mapped(wanted, x)
+        if scales is None:
+            scales = np.zeros(0)
+        given = np.asarray(scales, np.float32).tolist()
+        factors, lengths = dict(zip(axes, given, strict=True)), {}
+    shared, boxes = _shared(call), dict[int, tuple[float, float]]()
+    if roi is not None and roi.size:
+        # All starts, then all ends.
+        spans = ((float(start), float(end)) for start, end in np.reshape(roi, (2, -1)).T)
+        boxes = dict(zip(axes, spans, strict=True))
+    maps = {
+        axis: replace(shared, scale=factors[axis], size=lengths.get(axis), roi=boxes.get(axis))
+        for axis in axes
+    }
+    return mapped({k: m for k, m in maps.items() if not _is_identity(m, x.shape[k])}, x)
 
 
 def _to_sizes(
@@ -113,6 +119,7 @@ def _upsample_space(node: ir.Node) -> Spatial | Refusal:
     if mode not in ("nearest", "linear"):
         return refused("commute", "mode", kind="resize", mode=mode, standard="ONNX")
     plain = Resize(mode, "asymmetric", rounding="simple")
+    # Opset 7 has the scales as an attribute; from opset 9 on they are an operand.
     scales = node.attributes.get_floats("scales") or entries(operand(node, 1))
     maps = _by_scales(plain, list(range(rank(node))), scales)
     return Spatial(maps, (), computed(operand(node, 1)))
@@ -157,10 +164,11 @@ _NAMES = {
 
 
 def _by_scales(plain: Resize, axes: list[int], scales: Sequence[float | None] | None) -> _Axes:
-    known = scales if scales is not None and len(scales) == len(axes) else [None] * len(axes)
+    if scales is None or len(scales) != len(axes):
+        scales = [None] * len(axes)
     return {
         axis: replace(plain, scale=scale, unknown_scale=scale is None)
-        for axis, scale in zip(axes, known, strict=True)
+        for axis, scale in zip(axes, scales, strict=True)
         if scale != 1
     }
 
@@ -170,13 +178,14 @@ def _by_sizes(plain: Resize, axes: list[int], node: ir.Node) -> _Axes:
     if node.attributes.get_string("keep_aspect_ratio_policy", "stretch") != "stretch":
         return _kept_ratio(plain, axes, node)
     asked = entries(operand(node, 3)) or [None] * len(axes)
-    sizes = [
-        size(node.outputs[0], axis) if n is None else int(n)
-        for axis, n in zip(axes, asked, strict=False)
-    ]
-    lengths = [size(node.inputs[0], axis) for axis in axes]
-    every = zip(axes, lengths, sizes, strict=False)
-    return {axis: replace(plain, size=m) for axis, n, m in every if n is None or n != m}
+    maps = {}
+    for axis, entry in zip(axes, asked, strict=False):
+        before, after = size(node.inputs[0], axis), size(node.outputs[0], axis)
+        if entry is not None:
+            after = int(entry)
+        if before is None or before != after:
+            maps[axis] = replace(plain, size=after)
+    return maps
 
 
 def _kept_ratio(plain: Resize, axes: list[int], node: ir.Node) -> _Axes:
@@ -186,10 +195,11 @@ def _kept_ratio(plain: Resize, axes: list[int], node: ir.Node) -> _Axes:
     if asked is None or not len(lengths) == len(axes) == asked.size:
         return dict.fromkeys(axes, replace(plain, unknown_scale=True))
     larger = node.attributes.get_string("keep_aspect_ratio_policy") == "not_smaller"
-    wanted = [int(n) for n in asked.ravel()]
-    scale, sizes = fit(lengths, wanted, "not_smaller" if larger else "not_larger")
-    changed = zip(axes, sizes, strict=True) if scale != 1 else ()
-    return {axis: replace(plain, scale=scale, size=n) for axis, n in changed}
+    policy: Literal["not_smaller", "not_larger"] = "not_smaller" if larger else "not_larger"
+    scale, sizes = fit(lengths, [int(n) for n in asked.ravel()], policy)
+    if scale == 1:
+        return {}
+    return {axis: replace(plain, scale=scale, size=n) for axis, n in zip(axes, sizes, strict=True)}
 
 
 def _cropped(plain: Resize, maps: _Axes, axes: list[int], node: ir.Node) -> _Axes:
@@ -222,7 +232,8 @@ def _resizes_nothing(node: ir.Node) -> bool:
     scales = numbers(node, 1 if node.op_type == "Upsample" else 2, "scales")
     if scales is not None:
         return all(scale == 1 for scale in scales)
-    return len(node.inputs) > 3 and node.inputs[3] is not None and operand(node, 2) is None
+    # By sizes, which the shapes told.
+    return input_at(node, 3) is not None and operand(node, 2) is None
 
 
 def _kind(node: ir.Node, read: Shape, written: Shape) -> str:
@@ -231,8 +242,9 @@ def _kind(node: ir.Node, read: Shape, written: Shape) -> str:
 
 
 def _effort(node: ir.Node) -> Effort:
-    nearest = node.attributes.get_string("mode", "nearest") == "nearest"
-    return Effort.MOVES if nearest else Effort.COMPUTES
+    if node.attributes.get_string("mode", "nearest") == "nearest":
+        return Effort.MOVES
+    return Effort.COMPUTES
 
 
 # --- GridSample ----------------------------------------------------------------------------------
@@ -251,8 +263,9 @@ def _grid_sample(call: Call, x: Array, grid: Array) -> Array | None:
     if mode is None or padding not in ("zeros", "border"):
         return None
     sizes = np.array(x.shape[2:])
-    aligned = call.get("align_corners", 0)
-    at = (grid[..., ::-1] + 1) / 2 * (sizes - 1 if aligned else sizes) - (0 if aligned else 0.5)
+    # -1 and 1 are the centres of the first and last positions, or their outer edges.
+    edge = 0 if call.get("align_corners", 0) else 0.5
+    at = (grid[..., ::-1] + 1) / 2 * (sizes - 1 + 2 * edge) - edge
     if mode == "nearest":
         at = np.rint(at)
     if padding == "border":

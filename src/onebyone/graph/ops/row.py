@@ -20,7 +20,7 @@ from onebyone.graph.ops.call import Kernel
 from onebyone.graph.ops.channel_node import ChannelNode, Weight
 from onebyone.graph.ops.sizes import Entries
 
-__all__ = ["Effort", "Operator", "Product", "Role", "Rounding", "Site", "first_if"]
+__all__ = ["Effort", "NodeShapes", "Operator", "Product", "Role", "Rounding", "first_if"]
 
 
 class Role(Enum):
@@ -63,7 +63,7 @@ class Effort(Enum):
 
 
 @dataclass(frozen=True)
-class Site:
+class NodeShapes:
     """A node as a formula of its multiply-accumulates sees it.
 
     Args:
@@ -85,7 +85,7 @@ class Site:
 class Product:
     """The formula, the inputs whose shapes it reads (None: all), and the input that is a bias."""
 
-    formula: Callable[[Site], Work]
+    formula: Callable[[NodeShapes], Work]
     operands: tuple[int, ...] | None
     bias: int | None = None
 

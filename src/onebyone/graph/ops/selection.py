@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import Expand, Pad, PadMode, Select, Slice, Tile
+from onebyone.algebra.weights import Array
 from onebyone.graph.axes import (
     Spatial,
     computed,
@@ -20,12 +21,12 @@ from onebyone.graph.axes import (
     numbers,
     pairs,
     rank,
-    size,
 )
 from onebyone.graph.constants import constant
-from onebyone.graph.ops.call import Array, Call, kernel_of
+from onebyone.graph.ops.call import Call, kernel_of
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_shape, keeps_told_shape
+from onebyone.graph.values import input_at, size
 
 __all__ = ["ROWS", "cuts"]
 
@@ -46,7 +47,7 @@ def _slice(
     first = call.ints("starts", starts) or []
     last = call.ints("ends", ends) or []
     along = call.ints("axes", axes) or range(len(first))
-    by = [1] * len(first) if steps is None else [int(step) for step in steps]
+    by = call.ints("steps", steps) or [1] * len(first)
     index = [slice(None)] * x.ndim
     for axis, start, end, step in zip(along, first, last, by, strict=True):
         index[axis] = _range(start, end, step, x.shape[axis])
@@ -65,50 +66,53 @@ def _range(start: int, end: int, step: int, size: int) -> slice:
 
 def cuts(node: ir.Node) -> dict[int, tuple[int, int, int]] | None:
     """Of a Slice: its axis -> start, end and step; None if they are not all known."""
-    x = node.inputs[0]
     starts, ends = integers(node, 1, "starts"), integers(node, 2, "ends")
-    if x is None or x.shape is None or starts is None or ends is None:
+    if not rank(node) or starts is None or ends is None:
         return None
     lists = [starts, ends, list(range(len(starts))), [1] * len(starts)]
     for at, name in ((3, "axes"), (4, "steps")):
-        if name in node.attributes or (len(node.inputs) > at and node.inputs[at] is not None):
-            found = integers(node, at, name)
-            if found is None or len(found) != len(starts):
+        if name in node.attributes or input_at(node, at) is not None:
+            given = integers(node, at, name)
+            if given is None or len(given) != len(starts):
                 return None
-            lists[at - 1] = found
+            lists[at - 1] = given
     rows = zip(*lists, strict=True)
-    return {axis % x.shape.rank(): (start, end, step) for start, end, axis, step in rows}
+    return {axis % rank(node): (start, end, step) for start, end, axis, step in rows}
 
 
 def _slice_space(node: ir.Node) -> Spatial | Refusal:
-    found = cuts(node)
-    if found is None:
+    bounds = cuts(node)
+    if bounds is None:
         computed_late = late(node, {"starts": 1, "ends": 2, "axes": 3, "steps": 4})
         return computed_late or refused("commute", "lists", operator=node.op_type)
-    every = {axis: _bounds(*cut) for axis, cut in found.items()}
+    every = {axis: _bounds(*cut) for axis, cut in bounds.items()}
     return Spatial({axis: cut for axis, cut in every.items() if cut != Slice(0, None, 1)})
 
 
 def _bounds(start: int, stop: int, step: int) -> Slice:
-    beyond = stop >= _FAR if step > 0 else stop <= -_FAR
-    return Slice(start, None if beyond else stop, step)
+    # "To the end" is no number: a free axis may be longer than any.
+    if (step > 0 and stop >= _FAR) or (step < 0 and stop <= -_FAR):
+        return Slice(start, None, step)
+    return Slice(start, stop, step)
 
 
 def _slice_entries(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
     entries = entries_in(node.inputs[0], known)
     starts, ends = integers(node, 1, "starts"), integers(node, 2, "ends")
-    steps = integers(node, 4, "steps") if len(node.inputs) > 4 and node.inputs[4] else [1]
-    if entries is None or starts is None or ends is None or steps != [1]:
+    steps = integers(node, 4, "steps")
+    if input_at(node, 4) is not None and steps != [1]:
         return None
-    return entries[starts[0] : ends[0]] if len(starts) == len(ends) == 1 else None
+    if entries is None or starts is None or ends is None or not len(starts) == len(ends) == 1:
+        return None
+    return entries[starts[0] : ends[0]]
 
 
 def _takes_all(node: ir.Node) -> bool:
     """A Slice that goes forward and leaves nothing out."""
     steps = integers(node, 4, "steps")
-    ones = all(step == 1 for step in steps or ())
-    given = len(node.inputs) < 5 or node.inputs[4] is None or steps is not None
-    return given and ones and keeps_told_shape(node)
+    if steps is None and input_at(node, 4) is not None:
+        return False
+    return all(step == 1 for step in steps or ()) and keeps_told_shape(node)
 
 
 # --- Gather --------------------------------------------------------------------------------------
@@ -135,16 +139,13 @@ def _gather_entries(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | 
 
 
 def _gathers_all(node: ir.Node) -> bool:
-    x, indices = node.inputs[0], constant(node.inputs[1])
-    if x is None or indices is None or indices.ndim != 1 or not keeps_shape(node):
+    indices = constant(node.inputs[1])
+    if indices is None or indices.ndim != 1 or not keeps_shape(node):
         return False
     return bool((indices == np.arange(len(indices))).all())
 
 
 # --- Pad -----------------------------------------------------------------------------------------
-
-
-_PAD_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 
 def _pad(
@@ -157,17 +158,17 @@ def _pad(
     """A negative pad crops: crop first, then add what is positive."""
     amounts = call.ints("pads", given) or []
     half = len(amounts) // 2
-    along = range(x.ndim) if axes is None else [int(axis) % x.ndim for axis in axes]
     pads = [(0, 0)] * x.ndim
+    along = range(x.ndim) if axes is None else axes
     for axis, before, after in zip(along, amounts[:half], amounts[half:], strict=True):
-        pads[axis] = (before, after)
+        pads[int(axis)] = (before, after)
     x = x[tuple(slice(max(-a, 0), n - max(-b, 0)) for (a, b), n in zip(pads, x.shape, strict=True))]
-    room = [(max(a, 0), max(b, 0)) for a, b in pads]
+    added = [(max(a, 0), max(b, 0)) for a, b in pads]
     mode = call.get("mode", "constant")
     if mode != "constant":
-        return np.asarray(np.pad(x, room, mode=_PAD_MODES[mode]))  # type: ignore[call-overload]
-    fill = call.get("value", 0.0) if value is None else value
-    return np.pad(x, room, constant_values=np.asarray(fill).astype(x.dtype).item())
+        return np.asarray(np.pad(x, added, mode=mode))
+    fill = np.asarray(call.get("value", 0.0) if value is None else value)
+    return np.pad(x, added, constant_values=fill.astype(x.dtype).item())
 
 
 def _pad_space(node: ir.Node) -> Spatial | Refusal:
@@ -231,9 +232,12 @@ _ONE = (1, None)
 
 def _tile_space(node: ir.Node) -> Spatial | Refusal:
     repeats = entries(node.inputs[1]) or [None] * rank(node)
-    maps = {
-        axis: Tile(_whole(n)) for axis, n in enumerate(repeats) if n != 1 and not _stays(node, axis)
-    }
+    maps = {}
+    for axis, n in enumerate(repeats):
+        before, after = size(node.inputs[0], axis), size(node.outputs[0], axis)
+        # An axis of a fixed size that stays is not repeated, whatever the model computes.
+        if n != 1 and (before is None or before != after):
+            maps[axis] = Tile(_whole(n))
     return Spatial(maps, (), computed(node.inputs[1]))
 
 
@@ -241,17 +245,13 @@ def _whole(n: float | None) -> int | None:
     return None if n is None else int(n)
 
 
-def _stays(node: ir.Node, axis: int) -> bool:
-    before = size(node.inputs[0], axis)
-    return before is not None and before == size(node.outputs[0], axis)
-
-
 # --- Rows ----------------------------------------------------------------------------------------
 
 
 def _scatter_effort(node: ir.Node) -> Effort:
-    copies = node.attributes.get_string("reduction", "none") == "none"
-    return Effort.MOVES if copies else Effort.COMPUTES
+    if node.attributes.get_string("reduction", "none") == "none":
+        return Effort.MOVES
+    return Effort.COMPUTES
 
 
 def _moves(name: str, **special: Any) -> Operator:

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.weights import Array
 from onebyone.graph.axes import permutation
 from onebyone.graph.constants import constant
-from onebyone.graph.ops.call import Array, Call, Kernel
+from onebyone.graph.ops.call import Call, Kernel
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_told_shape
+from onebyone.graph.values import input_at, rank_of, shape_of
 
 __all__ = ["ROWS", "moves_no_number", "same_entries"]
 
@@ -26,13 +28,14 @@ def _reshape(call: Call, x: Array, shape: Array) -> Array:
 
 def _flatten(call: Call, x: Array) -> Array:
     axis = call.get("axis", 1)
-    axis = axis + x.ndim if axis < 0 else axis
+    if axis < 0:
+        axis += x.ndim
     return x.reshape(int(np.prod(x.shape[:axis])), int(np.prod(x.shape[axis:])))
 
 
 def _squeeze(call: Call, x: Array, given: Array | None = None) -> Array:
     axes = call.ints("axes", given)
-    return np.squeeze(x, tuple(axes) if axes is not None else None)
+    return np.squeeze(x) if axes is None else np.squeeze(x, tuple(axes))
 
 
 def _unsqueeze(call: Call, x: Array, given: Array | None = None) -> Array:
@@ -40,8 +43,8 @@ def _unsqueeze(call: Call, x: Array, given: Array | None = None) -> Array:
 
 
 def _dropout(call: Call, x: Array, *rest: Array | None) -> Array | tuple[Array, Array] | None:
-    training = rest[1] if len(rest) > 1 else None
-    if training is not None and bool(training):
+    # The ratio, and whether to drop at all: what is dropped in training is drawn at random.
+    if len(rest) > 1 and rest[1] is not None and bool(rest[1]):
         return None
     if call.outputs > 1 and call.version < 10:
         # Of this mask the standard says nothing; engines fill it with zeros, and few read it.
@@ -73,31 +76,34 @@ def _space_to_depth(call: Call, x: Array) -> Array | None:
 
 def same_entries(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
     """The operand's, where the result is a vector or a scalar too."""
-    shape = node.outputs[0].shape
-    return entries_in(node.inputs[0], known) if shape is not None and shape.rank() < 2 else None
+    if rank_of(node.outputs[0]) not in (0, 1):
+        return None
+    return entries_in(node.inputs[0], known)
 
 
 def _is_inference(node: ir.Node) -> bool:
-    training = node.inputs[2] if len(node.inputs) > 2 else None
+    training = input_at(node, 2)
+    if training is None:
+        return True
     array = constant(training)
-    return training is None or (array is not None and not array.any())
+    return array is not None and not array.any()
 
 
 def _stays_in_order(node: ir.Node) -> bool:
     """A Transpose that moves nothing but axes of size 1, and none of those in effect."""
-    x, order = node.inputs[0], permutation(node)
-    if x is None or x.shape is None or order is None:
+    shape, order = shape_of(node.inputs[0]), permutation(node)
+    if shape is None or order is None:
         return False
-    same = [x.shape[axis] for axis in order] == list(x.shape)
+    same = tuple(shape[axis] for axis in order) == shape
     return moves_no_number(node) and (same or list(order) == sorted(order))
 
 
 def moves_no_number(node: ir.Node) -> bool:
     """Whether a Transpose only moves axes of size 1."""
-    x, order = node.inputs[0], permutation(node)
-    if x is None or x.shape is None or order is None:
+    shape, order = shape_of(node.inputs[0]), permutation(node)
+    if shape is None or order is None:
         return False
-    long = [axis for axis in order if x.shape[axis] != 1]
+    long = [axis for axis in order if shape[axis] != 1]
     return long == sorted(long)
 
 

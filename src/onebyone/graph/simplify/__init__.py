@@ -48,15 +48,15 @@ def simplify(graph: ir.Graph, version: int) -> Counter[str]:
     gone: Counter[str] = Counter()
     remove_unused(graph)
     for _ in range(_ROUNDS):
-        found = fold_constants(graph, version)
-        found += drop_noops(graph)
-        found += Counter({"equal weights": merge_constants(graph)})
-        found += Counter({"computed targets": fix_targets(graph)})
-        found += merge_sizes(graph)
-        found += join_pairs(graph)
-        found += merge_nodes(graph)
+        in_round = fold_constants(graph, version)
+        in_round += drop_noops(graph)
+        in_round += Counter({"equal weights": merge_constants(graph)})
+        in_round += Counter({"computed targets": fix_targets(graph)})
+        in_round += merge_sizes(graph)
+        in_round += join_pairs(graph)
+        in_round += merge_nodes(graph)
         remove_unused(graph)
-        gone += found
-        if not found:
+        gone += in_round
+        if not in_round:
             break
     return gone

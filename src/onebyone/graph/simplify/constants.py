@@ -10,6 +10,7 @@ type stay nodes: their result is larger than the initialisers that would go.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.sizes import Entries, same_shape
 from onebyone.graph.simplify.known import Known, computed, stored
 from onebyone.graph.simplify.sizes import entries_of
+from onebyone.graph.values import fixed_shape, is_read, made_by, rank_of, subgraphs
 
 __all__ = ["fold_constants"]
 
@@ -75,7 +77,7 @@ class _Walk:
 
     def graph(self, graph: ir.Graph) -> None:
         for node in graph:
-            for inner in _subgraphs(node):
+            for inner in subgraphs(node):
                 self.graph(inner)
             results = self._results(node)
             if results is not None:
@@ -93,7 +95,9 @@ class _Walk:
         if self._only_grows(node):
             return None
         operands = [None if value is None else self._operand(value) for value in node.inputs]
-        return computed(node, operands, self.version) if _affordable(node, operands) else None
+        if not _affordable(node, operands):
+            return None
+        return computed(node, operands, self.version)
 
     def _size(self, node: ir.Node) -> Array | None:
         """The sizes that a node hands on; those that subgraphs declare may be wrong."""
@@ -103,15 +107,15 @@ class _Walk:
         if size is not None:
             self.sizes[node.outputs[0]] = size
             return size if size.dtype.kind in "iu" else None
-        value = node.outputs[0] if len(node.outputs) == 1 else None
-        entries = None if value is None else self.entries.get(value)
-        if value is None or entries is None or value.dtype is None or value.shape is None:
+        if len(node.outputs) != 1 or node.outputs[0] not in self.entries:
             return None
-        numbers = [n for n in entries if isinstance(n, int)]
-        if len(numbers) < len(entries) or value.shape.rank() > 1:
+        value = node.outputs[0]
+        entries, rank = self.entries[value], rank_of(value)
+        free = any(isinstance(entry, str) for entry in entries)
+        if free or rank is None or rank > 1 or value.dtype is None:
             return None
-        array = np.array(numbers, value.dtype.numpy())
-        return array if value.shape.rank() else array.reshape(())
+        # A scalar has one entry.
+        return np.array(entries, value.dtype.numpy()).reshape((-1,) * rank)
 
     def _is_known(self, value: ir.Value) -> bool:
         return value in self.known or _tensor(value) is not None
@@ -121,11 +125,10 @@ class _Walk:
 
         It would stay in the end: weights in half precision would all be widened for nothing.
         """
-        value = node.outputs[0]
-        sizes = [n for n in value.shape or () if isinstance(n, int)]
-        if value.dtype is None or value.shape is None or len(sizes) < value.shape.rank():
+        value, shape = node.outputs[0], fixed_shape(node.outputs[0])
+        if value.dtype is None or shape is None:
             return False
-        made = int(np.prod(sizes, dtype=object)) * value.dtype.bitwidth // 8
+        made = math.prod(shape) * value.dtype.bitwidth // 8
         given = sum(self._bytes(x) for x in node.inputs if x is not None)
         asked = not any(use.node in self.candidates for use in value.uses())
         return asked and made > max(_LARGE, given)
@@ -171,11 +174,11 @@ class _Walk:
             asked = (value for value in node.outputs if self._is_asked(value))
             part.asked |= {value: self._stored(value).array.nbytes for value in asked}
         for value in seen:
+            # An initialiser goes where only nodes that are replaced have read it.
             gone = all(use.node in self.nodes for use in value.uses())
-            if value not in self.known and gone and not value.is_graph_output():
-                freed = _bytes_of(value)
-                if freed > _ALWAYS:
-                    parts[labels.of(value)].freed += freed
+            freed = _bytes_of(value)
+            if value not in self.known and gone and not value.is_graph_output() and freed > _ALWAYS:
+                parts[labels.of(value)].freed += freed
         yield from parts.values()
 
     def _is_asked(self, value: ir.Value) -> bool:
@@ -186,10 +189,13 @@ class _Walk:
     def _stored(self, value: ir.Value) -> Known:
         """What is stored of it: once what repeats along an axis, where its readers widen it."""
         known = self.known[value]
+        # The caller gets a result in its own shape.
         if known.array.nbytes <= _ALWAYS or value.is_graph_output():
             return known
         readers = [use.node for use in value.uses() if use.node not in self.nodes]
-        return _once(known) if all(_widens(node, value) for node in readers) else known
+        if all(_widens(node, value) for node in readers):
+            return _once(known)
+        return known
 
     def store(self, graph: ir.Graph) -> Counter[str]:
         """Replace the nodes by what they compute."""
@@ -198,11 +204,12 @@ class _Walk:
         for value in asked:
             edit.freeze(value, _made(value, self._stored(value), edit.holds(value)))
         for node in reversed(self.nodes):
-            makers = [value.producer() for value in node.inputs if value is not None]
+            # Those of a subgraph are nodes, and go with their last reader.
+            constants = dict.fromkeys(made_by(value, "Constant") for value in node.inputs)
             _remove(node)
-            for maker in dict.fromkeys(makers):
-                if maker is not None and maker.op_type == "Constant" and not _is_read(maker):
-                    _remove(maker)
+            for constant in constants:
+                if constant is not None and not any(map(is_read, constant.outputs)):
+                    _remove(constant)
         return Counter(node.op_type for node in self.nodes)
 
 
@@ -251,12 +258,12 @@ class _Labels:
         self.parent: dict[object, object] = {}
 
     def of(self, one: object) -> object:
-        root = one
-        while (above := self.parent.setdefault(root, root)) is not root:
-            root = above
-        while (above := self.parent[one]) is not root:
-            self.parent[one], one = root, above
-        return root
+        above = self.parent.setdefault(one, one)
+        while above is not one:
+            # Hung below the next but one on the way, so that the next search is half as long.
+            self.parent[one] = one = self.parent[above]
+            above = self.parent[one]
+        return one
 
     def join(self, a: object, b: object) -> None:
         self.parent[self.of(a)] = self.of(b)
@@ -264,19 +271,19 @@ class _Labels:
 
 def _bytes_of(value: ir.Value) -> int:
     tensor = _tensor(value)
-    return 0 if tensor is None or tensor.dtype == ir.DataType.STRING else tensor.nbytes
+    if tensor is None or tensor.dtype == ir.DataType.STRING:
+        return 0
+    return tensor.nbytes
 
 
 def _tensor(value: ir.Value) -> ir.TensorProtocol | None:
     """Of an initialiser that nobody can override, or of a Constant node, as subgraphs have them."""
     if value.is_graph_input():
         return None
-    node = value.producer()
-    if node is None:
+    if value.producer() is None:
         return value.const_value
-    if node.op_type != "Constant" or node.domain != "":
-        return None
-    return constant_tensor(node)
+    node = made_by(value, "Constant")
+    return None if node is None else constant_tensor(node)
 
 
 def _affordable(node: ir.Node, operands: Iterable[Known | None]) -> bool:
@@ -284,32 +291,29 @@ def _affordable(node: ir.Node, operands: Iterable[Known | None]) -> bool:
     given = sum(known.array.size for known in operands if known is not None)
     made = 0
     for value in node.outputs:
-        sizes = [n for n in value.shape or () if isinstance(n, int)]
-        if value.shape is None or len(sizes) < value.shape.rank():
+        shape = fixed_shape(value)
+        if shape is None:
             return given < 4096 and not operator_of(node).grows
-        made += int(np.prod(sizes, dtype=object))
+        made += math.prod(shape)
     return made <= max(_ELEMENTS, 4 * given)
 
 
 def _candidates(graph: ir.Graph) -> set[ir.Node]:
     """Nodes whose operands could all be known: what reads anything else is read by nobody here."""
-    found: set[ir.Node] = set()
+    candidates: set[ir.Node] = set()
     for node in graph.all_nodes():
-        makers = [(x, None if x is None else x.producer()) for x in node.inputs]
-        known = all(x is None or m in found or _tensor(x) is not None for x, m in makers)
-        foldable = operator_of(node).rounding is not None
-        if foldable and (known or node.op_type == "Shape"):
-            found.add(node)
-    return found
+        if operator_of(node).rounding is None:
+            continue
+        operands = (value for value in node.inputs if value is not None)
+        known = (x.producer() in candidates or _tensor(x) is not None for x in operands)
+        if node.op_type == "Shape" or all(known):
+            candidates.add(node)
+    return candidates
 
 
 def _remove(node: ir.Node) -> None:
     if node.graph is not None:
         node.graph.remove(node, safe=True)
-
-
-def _is_read(node: ir.Node) -> bool:
-    return any(value.uses() or value.is_graph_output() for value in node.outputs)
 
 
 def _made(value: ir.Value, known: Known, exact: bool) -> ir.TensorProtocol:
@@ -318,11 +322,3 @@ def _made(value: ir.Value, known: Known, exact: bool) -> ir.TensorProtocol:
     if exact and known.exact is not None:
         return Exact(known.exact, ir.DataType.from_numpy(known.array.dtype), name)
     return ir.tensor(np.array(stored(known), order="C"), name=name)
-
-
-def _subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield attribute.as_graph()
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            yield from attribute.as_graphs()

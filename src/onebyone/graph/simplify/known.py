@@ -50,12 +50,14 @@ class Known:
         """In float64, if it is floating."""
         if self.exact is not None:
             return self.exact
-        return self.array.astype(np.float64) if is_floating(self.array.dtype) else self.array
+        return np.asarray(_floats_as(np.float64, self.array))
 
 
 def stored(known: Known) -> Array:
     """What a file holds of it: rounded once, to its own type."""
-    return known.array if known.exact is None else known.exact.astype(known.array.dtype)
+    if known.exact is None:
+        return known.array
+    return known.exact.astype(known.array.dtype)
 
 
 def computed(
@@ -95,6 +97,7 @@ def _results(
     own = _run(node, [None if k is None else k.array for k in operands], version, kind)
     if own is None or not all(map(_typed, own, node.outputs)):
         return None
+    # Sure of the operands' bits; of the result's too, where the operator adds no doubt.
     determined = all(known.determined for known in given)
     if not _needs_exact(node, given):
         return tuple(Known(array, None, determined) for array in own)
@@ -137,8 +140,8 @@ def _lowest(array: Array) -> bool:
 
 
 def _typed(array: Array, value: ir.Value) -> bool:
-    wanted = array.dtype if value.dtype is None else value.dtype.numpy()
-    return bool(array.dtype == wanted) and array.dtype.name in _TYPES
+    told = value.dtype is None or bool(array.dtype == value.dtype.numpy())
+    return told and array.dtype.name in _TYPES
 
 
 def _known(own: Array, wide: Array, determined: bool, stepped: bool) -> Known:
@@ -166,21 +169,22 @@ def _same(own: Array, wide: Array) -> bool:
 
 def _type(node: ir.Node, given: Sequence[Known]) -> np.dtype[Any]:
     """The floating type in which the node computes."""
+    kinds = [known.array.dtype for known in given]
     if node.op_type == "ConstantOfShape" and "value" in node.attributes:
-        fill = node.attributes["value"].as_tensor().dtype.numpy()
-        return fill if is_floating(fill) else np.dtype(np.float32)
-    floats = [known.array.dtype for known in given if is_floating(known.array.dtype)]
-    return floats[0] if floats else np.dtype(np.float32)
+        kinds = [node.attributes["value"].as_tensor().dtype.numpy()]
+    return next(filter(is_floating, kinds), np.dtype(np.float32))
 
 
 def _cast(node: ir.Node, operands: Sequence[Known | None]) -> tuple[Known, ...] | None:
     """To a floating type: rounded there, as the file asks. To an integer: where it is in range."""
-    x = operands[0]
-    like = operands[1] if node.op_type == "CastLike" else None
+    x, *others = operands
     if x is None:
         return None
-    kind = ir.DataType(node.attributes.get_int("to", 0))
-    target = like.array.dtype if like is not None else kind.numpy()
+    like = others[0] if others else None  # of a CastLike
+    if like is None:
+        target = ir.DataType(node.attributes.get_int("to", 0)).numpy()
+    else:
+        target = like.array.dtype
     if target.name not in _TYPES:
         return None
     if not is_floating(x.array.dtype):
@@ -190,7 +194,9 @@ def _cast(node: ir.Node, operands: Sequence[Known | None]) -> tuple[Known, ...] 
     if target.kind != "b" and not _in_range(x, target):
         return None
     own, wide = x.array.astype(target), x.wide.astype(target)
-    return (Known(own),) if x.determined or bool((own == wide).all()) else None
+    if x.determined or bool((own == wide).all()):
+        return (Known(own),)
+    return None
 
 
 def _cast_float(x: Known, target: np.dtype[Any]) -> tuple[Known, ...] | None:
@@ -203,8 +209,9 @@ def _cast_float(x: Known, target: np.dtype[Any]) -> tuple[Known, ...] | None:
 
 def _both(array: Array, wide: Array, determined: bool) -> Known:
     """A floating tensor in its own type and in float64, kept apart where they differ."""
-    same = bool((array.astype(np.float64) == wide).all())
-    return Known(array, None if same else np.asarray(wide, np.float64), determined)
+    if (array.astype(np.float64) == wide).all():
+        return Known(array, None, determined)
+    return Known(array, np.asarray(wide, np.float64), determined)
 
 
 def _in_range(x: Known, target: np.dtype[Any]) -> bool:
@@ -221,9 +228,9 @@ def _run(
     dtype, row = np.dtype(kind), operator_of(node)
     if dtype.itemsize < 4 and row.rounding is Rounding.SMOOTHLY:
         # NumPy has no fast products of halves.
-        found = _run(node, [_widened(array) for array in arrays], version, np.float32)
-        return None if found is None else tuple(_narrowed(array, dtype) for array in found)
-    result = None if row.value is None else row.value(call_of(node, version, dtype), *arrays)
+        wide = _run(node, [_floats_as(np.float32, array) for array in arrays], version, np.float32)
+        return wide and tuple(_floats_as(dtype, array) for array in wide)
+    result = row.value and row.value(call_of(node, version, dtype), *arrays)
     if result is None and node.op_type == "Dropout":  # in training
         return None
     if result is None:
@@ -234,10 +241,6 @@ def _run(
     return tuple(np.asarray(array) for array in results[: len(node.outputs)])
 
 
-def _widened(array: Array | None) -> Array | None:
-    floating = array is not None and is_floating(array.dtype)
-    return array.astype(np.float32) if array is not None and floating else array
-
-
-def _narrowed(array: Array, kind: np.dtype[Any]) -> Array:
-    return array.astype(kind) if is_floating(array.dtype) else array
+def _floats_as(kind: Any, array: Any) -> Any:
+    """An array in this floating type, if it is floating; one that is left out stays so."""
+    return array.astype(kind) if array is not None and is_floating(array.dtype) else array

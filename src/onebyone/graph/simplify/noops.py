@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from onebyone.graph.edit import Edit
 from onebyone.graph.ops import operator_of
+from onebyone.graph.values import input_at, is_read
 
 __all__ = ["drop_noops"]
 
@@ -38,6 +39,8 @@ def drop_noops(graph: ir.Graph) -> Counter[str]:
 def _source(node: ir.Node) -> ir.Value | None:
     """The operand that a node hands on unchanged."""
     unchanged = operator_of(node).unchanged
-    others = any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
-    at = None if unchanged is None or others else unchanged(node)
-    return None if at is None or at >= len(node.inputs) else node.inputs[at]
+    # What else a node gives (a mask, statistics) is no operand of its.
+    if unchanged is None or any(map(is_read, node.outputs[1:])):
+        return None
+    at = unchanged(node)
+    return None if at is None else input_at(node, at)

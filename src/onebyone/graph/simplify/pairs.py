@@ -8,7 +8,7 @@ stays, but for those that undo each other.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import onnx_ir as ir
 
@@ -19,6 +19,7 @@ from onebyone.graph.edit import Edit, respell
 from onebyone.graph.ops.selection import cuts
 from onebyone.graph.ops.view import moves_no_number
 from onebyone.graph.simplify.sizes import reshape_target
+from onebyone.graph.values import input_at, is_read, made_by, maker, rank_of
 
 __all__ = ["join_pairs"]
 
@@ -38,49 +39,49 @@ def join_pairs(graph: ir.Graph) -> Counter[str]:
     >>> join_pairs(graph), graph[1].attributes["perm"].value
     (Counter({'Transpose': 1}), (2, 0, 1))
     """
-    edit, found = Edit(graph), Counter[str]()
+    edit, joined = Edit(graph), Counter[str]()
     for node in graph:
-        row = ROWS.get(node.op_type) if node.domain == "" else None
-        before = None if row is None else _before(node)
-        if row is not None and before is not None and row(node, before, edit):
-            found[node.op_type] += 1
-        elif (
-            row is None and node.op_type == "Concat" and node.domain == "" and _concats(node, edit)
-        ):
-            found["Concat"] += 1
-    return found
+        if node.domain == "" and _join(node, edit):
+            joined[node.op_type] += 1
+    return joined
+
+
+def _join(node: ir.Node, edit: Edit) -> bool:
+    if node.op_type == "Concat":
+        return _pieces(node, edit) or _joins(node)
+    before = _before(node)
+    return before is not None and node.op_type in ROWS and ROWS[node.op_type](node, before, edit)
 
 
 def _before(node: ir.Node) -> ir.Node | None:
     """The node of this graph that makes the first operand."""
-    x = node.inputs[0] if node.inputs else None
-    before = None if x is None else x.producer()
+    before = maker(input_at(node, 0))
     if before is None or before.domain != "" or before.graph is not node.graph:
         return None
     return before
 
 
 def _is_read_once(node: ir.Node) -> bool:
-    value = node.outputs[0]
-    others = any(v.uses() or v.is_graph_output() for v in node.outputs[1:])
-    return len(value.uses()) == 1 and not value.is_graph_output() and not others
+    value, *others = node.outputs
+    alone = len(value.uses()) == 1 and not value.is_graph_output()
+    return alone and not any(map(is_read, others))
 
 
 def _transposes(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """Two permutations are one; one that moves axes of size 1 only is a new shape."""
     if before.op_type in _VIEWS and _is_view(node):
         return _views(node, before, edit)
-    if before.op_type != "Transpose" or before.inputs[0] is None:
+    if before.op_type != "Transpose":
         return False
-    first, second = permutation(before), permutation(node)
-    if first is None or second is None:
+    x, first, second = before.inputs[0], permutation(before), permutation(node)
+    if x is None or first is None or second is None:
         return False
     both = tuple(first[k] for k in second)
     if both == tuple(sorted(both)):
-        return edit.bypass(node.outputs[0], before.inputs[0])
+        return edit.bypass(node.outputs[0], x)
     if not _is_read_once(before):
         return False
-    node.replace_input_with(0, before.inputs[0])
+    node.replace_input_with(0, x)
     node.attributes.add(ir.AttrInt64s("perm", both))
     return True
 
@@ -90,9 +91,7 @@ _VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
 def _is_view(node: ir.Node) -> bool:
     """Whether a node gives the same numbers in the same order."""
-    if node.op_type in _VIEWS:
-        return True
-    return node.op_type == "Transpose" and moves_no_number(node)
+    return node.op_type in _VIEWS or (node.op_type == "Transpose" and moves_no_number(node))
 
 
 def _views(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
@@ -101,9 +100,11 @@ def _views(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     if not _is_view(before) or x is None or not _is_read_once(before):
         return False
     target = reshape_target(x, node.outputs[0])
-    given = constant(node.inputs[1]) if node.op_type == "Reshape" else None
-    if target is None and given is not None and given.all():
-        target = [int(n) for n in given]
+    if target is None and node.op_type == "Reshape":
+        # Sizes that shapes do not tell: the target stays, unless a 0 in it means "as before".
+        given = constant(node.inputs[1])
+        if given is not None and given.all():
+            target = [int(n) for n in given]
     if target is None:
         return False
     respell(node, "Reshape", [x, edit.integers(target)], {})
@@ -112,20 +113,20 @@ def _views(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
 
 def _casts(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """A cast to a type that holds every number of the first changes none of them."""
-    x = before.inputs[0]
-    if before.op_type != "Cast" or x is None or x.dtype is None:
+    x, middle = before.inputs[0], before.outputs[0].dtype
+    if before.op_type != "Cast" or x is None or x.dtype is None or middle is None:
         return False
-    middle = before.outputs[0].dtype
-    if middle is None or not _holds(middle, x.dtype):
+    if not _holds(middle, x.dtype):
         return False
     node.replace_input_with(0, x)
     return True
 
 
-_INTEGERS = (("INT8", "INT16", "INT32", "INT64"), ("UINT8", "UINT16", "UINT32", "UINT64"),
-             ("UINT8", "INT16", "INT32", "INT64"))  # fmt: skip
+# Each type of a chain holds all numbers of those before it: an int32 needs a double's 53 bits.
 _HELD = (
-    *_INTEGERS,
+    ("INT8", "INT16", "INT32", "INT64"),
+    ("UINT8", "UINT16", "UINT32", "UINT64"),
+    ("UINT8", "INT16", "INT32", "INT64"),
     ("FLOAT16", "FLOAT", "DOUBLE"),
     ("BFLOAT16", "FLOAT", "DOUBLE"),
     ("INT32", "DOUBLE"),
@@ -144,25 +145,27 @@ def _holds(wide: ir.DataType, narrow: ir.DataType) -> bool:
 
 def _slices(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """Cuts along different axes are one cut; where all that read the first are such cuts."""
-    if before.op_type != "Slice" or before.outputs[0].is_graph_output():
+    cut = before.outputs[0]
+    if before.op_type != "Slice" or cut.is_graph_output():
         return False
     inner, outer, x = cuts(before), cuts(node), before.inputs[0]
-    readers = [use.node for use in before.outputs[0].uses()]
     if inner is None or outer is None or x is None or len(node.inputs) < 3:
         return False
-    for reader in readers:
-        found = cuts(reader) if reader.op_type == "Slice" and reader.domain == "" else None
-        if (
-            found is None
-            or found.keys() & inner.keys()
-            or reader.inputs[0] is not before.outputs[0]
-        ):
-            return False
+    if not all(_cuts_elsewhere(use.node, cut, inner) for use in cut.uses()):
+        return False
     both = {**inner, **outer}
-    columns = [[cut[k] for cut in both.values()] for k in range(3)]
+    columns = [[bounds[k] for bounds in both.values()] for k in range(3)]
     lists = [columns[0], columns[1], list(both), columns[2]]
     respell(node, "Slice", [x, *map(edit.integers, lists)], {})
     return True
+
+
+def _cuts_elsewhere(reader: ir.Node, cut: ir.Value, axes: Container[int]) -> bool:
+    """Whether a reader of a cut value is a Slice of it along other axes."""
+    if reader.op_type != "Slice" or reader.domain != "" or reader.inputs[0] is not cut:
+        return False
+    its_axes = cuts(reader)
+    return its_axes is not None and not any(axis in axes for axis in its_axes)
 
 
 def _negations(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
@@ -171,29 +174,25 @@ def _negations(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     return before.op_type == node.op_type and x is not None and edit.bypass(node.outputs[0], x)
 
 
-def _concats(node: ir.Node, edit: Edit) -> bool:
-    return _pieces(node, edit) or _joins(node)
-
-
 def _pieces(node: ir.Node, edit: Edit) -> bool:
     """All pieces of a Split, in their order and along its axis, are what was split."""
     split = _before(node)
     if split is None or split.op_type != "Split" or tuple(node.inputs) != tuple(split.outputs):
         return False
-    x = split.inputs[0]
-    if x is None or x.shape is None:
-        return False
-    cut = split.attributes.get_int("axis", 0) % x.shape.rank()
-    return _axis(node) == cut and edit.bypass(node.outputs[0], x)
+    x, axis = split.inputs[0], _axis(split, split.inputs[0])
+    return x is not None and axis == _axis(node) is not None and edit.bypass(node.outputs[0], x)
 
 
 def _joins(node: ir.Node) -> bool:
     """A concatenation of concatenations along one axis, where all that read those are such."""
     axis, parts = _axis(node), list[ir.Value | None]()
     for x in node.inputs:
-        maker = None if x is None else x.producer()
-        joins = maker is not None and maker.graph is node.graph and _only_joined(maker)
-        parts += maker.inputs if maker is not None and joins else [x]
+        concat = made_by(x, "Concat")
+        # A Concat outside a subgraph stays, whoever reads it in there.
+        if concat is not None and concat.graph is node.graph and _only_joined(concat):
+            parts += concat.inputs
+        else:
+            parts.append(x)
     if len(parts) == len(node.inputs) or axis is None:
         return False
     respell(node, "Concat", parts, {"axis": axis})
@@ -202,16 +201,17 @@ def _joins(node: ir.Node) -> bool:
 
 def _only_joined(node: ir.Node) -> bool:
     """Whether a Concat is read by nothing but a Concat along the same axis."""
-    readers = [use.node for use in node.outputs[0].uses()]
-    alike = all(r.op_type == "Concat" and r.domain == "" for r in (node, *readers))
-    if not alike or node.outputs[0].is_graph_output():
+    axis, result = _axis(node), node.outputs[0]
+    if result.is_graph_output() or axis is None:
         return False
-    return _axis(node) is not None and all(_axis(r) == _axis(node) for r in readers)
+    readers = (use.node for use in result.uses())
+    return all(r.op_type == "Concat" and r.domain == "" and _axis(r) == axis for r in readers)
 
 
-def _axis(node: ir.Node) -> int | None:
-    shape = node.outputs[0].shape
-    return None if shape is None else node.attributes.get_int("axis", 0) % shape.rank()
+def _axis(node: ir.Node, like: ir.Value | None = None) -> int | None:
+    """A node's axis, counted from the front of its result, or of `like`; None: unknown rank."""
+    rank = rank_of(like or node.outputs[0])
+    return node.attributes.get_int("axis", 0) % rank if rank else None
 
 
 def _pads(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
@@ -219,18 +219,16 @@ def _pads(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
 
     Not a 1×1's: it would multiply with them, where it can go before the Pad and leave them alone.
     """
-    if before.op_type != "Pad" or not _is_read_once(before):
+    if before.op_type != "Pad" or not _is_read_once(before) or is_pointwise_convolution(node):
         return False
     x, pads = before.inputs[0], integers(before, 1, "pads")
-    if x is None or pads is None:
+    if x is None or pads is None or any(v is not None for v in before.inputs[3:]):
         return False
-    if is_pointwise_convolution(node):
-        return False
-    axes = [v for v in before.inputs[3:] if v is not None]
+    # Begins of all axes, then ends; the first two of each are the batch's and the channels'.
     half = len(pads) // 2
     inner = [*pads[2:half], *pads[half + 2 :]]
     edges = [*pads[:2], *pads[half : half + 2]]
-    if axes or not _fills_with_zeros(before) or any(edges) or any(n < 0 for n in inner):
+    if not _fills_with_zeros(before) or any(edges) or any(n < 0 for n in inner):
         return False
     if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         return False
@@ -242,19 +240,20 @@ def _pads(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
 
 
 def _fills_with_zeros(node: ir.Node) -> bool:
-    fill = node.inputs[2] if len(node.inputs) > 2 else None
-    array = constant(fill)
-    zero = fill is None or (array is not None and not array.any())
+    fill = input_at(node, 2)
+    if fill is not None:
+        array = constant(fill)
+        if array is None or array.any():
+            return False
     constant_mode = node.attributes.get_string("mode", "constant") == "constant"
-    return zero and constant_mode and not node.attributes.get_float("value", 0.0)
+    return constant_mode and not node.attributes.get_float("value", 0.0)
 
 
 def _transposed(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """A Gemm takes its first operand either way round."""
-    x = before.inputs[0]
     if before.op_type != "Transpose" or permutation(before) != (1, 0) or not _is_read_once(before):
         return False
-    node.replace_input_with(0, x)
+    node.replace_input_with(0, before.inputs[0])
     node.attributes.add(ir.AttrInt64("transA", 1 - node.attributes.get_int("transA", 0)))
     return True
 
@@ -265,8 +264,8 @@ def _reduced(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     has = before.attributes.get_int("keepdims", 1) == 1
     if not before.op_type.startswith("Reduce") or has == stays:
         return _views(node, before, edit)
-    x, axes, named = before.inputs[0], integers(before, 1, "axes"), integers(node, 1, "axes")
-    rank = None if x is None or x.shape is None else x.shape.rank()
+    axes, named = integers(before, 1, "axes"), integers(node, 1, "axes")
+    rank = rank_of(before.inputs[0])
     if not axes or not named or rank is None or not _is_read_once(before):
         return False
     if {axis % rank for axis in axes} != {axis % rank for axis in named}:

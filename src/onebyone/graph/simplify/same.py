@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Exact, numbers
 from onebyone.graph.ops import operator_of
+from onebyone.graph.values import has_subgraphs, is_read
 
 __all__ = ["merge_constants", "merge_nodes"]
 
@@ -33,7 +34,9 @@ def merge_constants(graph: ir.Graph) -> int:
     edit, first = Edit(graph), dict[Hashable, ir.Value]()
     gone = 0
     for group in _alike(graph).values():
-        for value in group if len(group) > 1 else ():
+        if len(group) < 2:
+            continue
+        for value in group:
             kept = first.setdefault(_contents(value), value)
             if kept is not value:
                 edit.replace(value, kept)
@@ -44,24 +47,24 @@ def merge_constants(graph: ir.Graph) -> int:
 
 def _alike(graph: ir.Graph) -> dict[Hashable, list[ir.Value]]:
     """The initialisers that are nobody else's, by type, shape and first numbers."""
-    found: dict[Hashable, list[ir.Value]] = {}
+    alike: dict[Hashable, list[ir.Value]] = {}
     for value in graph.initializers.values():
         tensor = value.const_value
         if tensor is None or tensor.dtype == ir.DataType.STRING:
             continue
         if not (value.is_graph_input() or value.is_graph_output()):
             shape, start = tuple(tensor.shape.numpy()), numbers(tensor).reshape(-1)[:_FIRST]
-            found.setdefault((tensor.dtype, shape, start.tobytes()), []).append(value)
-    return found
+            alike.setdefault((tensor.dtype, shape, start.tobytes()), []).append(value)
+    return alike
 
 
 def _contents(value: ir.Value) -> Hashable:
     """Equal for initialisers that stand for equal numbers of one type, and for no others."""
     tensor = value.const_value
     assert tensor is not None
+    # A computed weight is told by its float64: two that round to the same may still differ.
     data = numbers(tensor).tobytes() if isinstance(tensor, Exact) else tensor.tobytes()
-    short = data if len(data) <= 64 else sha256(data).digest()
-    return tensor.dtype, tuple(tensor.shape.numpy()), short
+    return tensor.dtype, tuple(tensor.shape.numpy()), sha256(data).digest()
 
 
 def merge_nodes(graph: ir.Graph) -> Counter[str]:
@@ -82,7 +85,9 @@ def merge_nodes(graph: ir.Graph) -> Counter[str]:
     gone: Counter[str] = Counter()
     for node in graph:
         key = _key(node)
-        kept = node if key is None else first.setdefault(key, node)
+        if key is None:
+            continue
+        kept = first.setdefault(key, node)
         if kept is not node and _merge(node, kept, edit):
             gone[node.op_type] += 1
     return gone
@@ -90,28 +95,28 @@ def merge_nodes(graph: ir.Graph) -> Counter[str]:
 
 def _merge(node: ir.Node, kept: ir.Node, edit: Edit) -> bool:
     pairs = zip(node.outputs, kept.outputs, strict=True)
-    read = [(value, same) for value, same in pairs if value.uses() or value.is_graph_output()]
-    merged = [edit.bypass(value, same) for value, same in read]
+    merged = [edit.bypass(value, same) for value, same in pairs if is_read(value)]
     return bool(merged) and all(merged)
 
 
 def _key(node: ir.Node) -> Hashable | None:
     """Equal for nodes that compute the same; None for those that may not be merged."""
     row = operator_of(node)
-    if node.domain != "" or row.is_random or node.op_type == "Dropout":
+    if node.domain != "" or row.is_random or node.op_type == "Dropout" or has_subgraphs(node):
         return None
     attributes = [_attribute(node.attributes[name]) for name in sorted(node.attributes)]
     if None in attributes:
         return None
-    operands = [None if value is None else id(value) for value in node.inputs]
+    operands = [id(value) for value in node.inputs]  # that of None too, for one that is left out
     if row.commutes:
-        operands.sort(key=str)
+        operands.sort()
+    # A result without a name is not computed, so it cannot stand for one that is.
     present = tuple(bool(value.name) for value in node.outputs)
     return node.op_type, tuple(operands), tuple(attributes), present
 
 
 def _attribute(attribute: ir.Attr) -> Hashable | None:
-    if attribute.is_ref() or attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
+    if attribute.is_ref():
         return None
     value = attribute.value
     if attribute.type == ir.AttributeType.TENSOR:

@@ -8,14 +8,15 @@ compute the same sizes one is enough.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 
 import onnx_ir as ir
 
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
 from onebyone.graph.ops import operator_of
-from onebyone.graph.ops.sizes import LONGEST, Entries, of_shapes
+from onebyone.graph.ops.sizes import LONGEST, Entries, named_sizes, of_shapes
+from onebyone.graph.values import rank_of, shape_of
 
 __all__ = ["entries_of", "fix_targets", "merge_sizes", "reshape_target"]
 
@@ -29,10 +30,10 @@ def merge_sizes(graph: ir.Graph) -> Counter[str]:
     edit, first = Edit(graph), dict[Hashable, ir.Value]()
     gone: Counter[str] = Counter()
     for value, entries in entries_of(graph).items():
-        node = value.producer()
-        if node is None or value.shape is None:
+        node, rank = value.producer(), rank_of(value)
+        if node is None or rank is None:
             continue
-        kept = first.setdefault((value.dtype, value.shape.rank(), entries), value)
+        kept = first.setdefault((value.dtype, rank, entries), value)
         if kept is not value and value.uses() and edit.bypass(value, kept):
             gone[node.op_type] += 1
     return gone
@@ -43,9 +44,11 @@ def entries_of(graph: ir.Graph) -> dict[ir.Value, Entries]:
     known: dict[ir.Value, Entries] = {}
     for node in graph:
         read = operator_of(node).entries
-        found = None if read is None or len(node.outputs) != 1 else read(node, known)
-        if found is not None and len(found) <= LONGEST:
-            known[node.outputs[0]] = found
+        if read is None or len(node.outputs) != 1:
+            continue
+        entries = read(node, known)
+        if entries is not None and len(entries) <= LONGEST:
+            known[node.outputs[0]] = entries
     return known
 
 
@@ -71,13 +74,6 @@ def _fix(node: ir.Node, edit: Edit) -> bool:
     return True
 
 
-def _dims(value: ir.Value | None) -> list[int | str] | None:
-    if value is None or value.shape is None:
-        return None
-    names = [n if isinstance(n, int) else n.value for n in value.shape]
-    return None if None in names else [n for n in names if n is not None]
-
-
 def reshape_target(x: ir.Value | None, y: ir.Value) -> list[int] | None:
     """What to reshape x to for the shape of y: 0 for an axis that stays, -1 for one that is free.
 
@@ -85,32 +81,34 @@ def reshape_target(x: ir.Value | None, y: ir.Value) -> list[int] | None:
     >>> reshape_target(x, y), reshape_target(y, ir.val("z", None, [6, "h*n"]))
     ([0, 0, 2, 3], [6, -1])
     """
-    before, after = _dims(x), _dims(y)
+    before, after = named_sizes(shape_of(x)), named_sizes(shape_of(y))
     if after is None or 0 in after:
         return None
-    free = [k for k, size in enumerate(after) if isinstance(size, str)]
-    if len(free) < 2:
-        return [size if isinstance(size, int) else -1 for size in after]
-    target = [_kept(size, k, before or []) for k, size in enumerate(after)]
-    return target if target.count(-1) < 2 else None
+    # One free size can be left to the engine; of several, all but one have to stay as they are.
+    if before is None or sum(isinstance(size, str) for size in after) < 2:
+        before = ()
+    target = [_kept(size, before[k : k + 1]) for k, size in enumerate(after)]
+    if target.count(-1) > 1:
+        return None
+    return target
 
 
-def _kept(size: int | str, axis: int, before: Sequence[int | str]) -> int:
+def _kept(size: int | str, before: Entries) -> int:
     if isinstance(size, int):
         return size
-    return 0 if axis < len(before) and before[axis] == size else -1
+    return 0 if before == (size,) else -1
 
 
 def _expand_target(node: ir.Node) -> list[int] | None:
     """Numbers, and 1 for an axis that has its size already."""
-    before, after = _dims(node.inputs[0]), _dims(node.outputs[0])
+    before, after = named_sizes(shape_of(node.inputs[0])), named_sizes(shape_of(node.outputs[0]))
     if before is None or after is None:
         return None
     padded = [1] * (len(after) - len(before)) + list(before)
-    if any(isinstance(b, str) and a != b for a, b in zip(after, padded, strict=True)):
+    # A free size on either side that the other does not have may turn out to be 1, or not.
+    if any(a != b and str in (type(a), type(b)) for a, b in zip(after, padded, strict=True)):
         return None
-    free = [isinstance(a, str) and a != b for a, b in zip(after, padded, strict=True)]
-    return None if any(free) else [a if isinstance(a, int) else 1 for a in after]
+    return [a if isinstance(a, int) else 1 for a in after]
 
 
 _PLANS: dict[str, Callable[[ir.Node], list[int] | None]] = {

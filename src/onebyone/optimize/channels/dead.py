@@ -16,12 +16,13 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import Spatial, input_at
+from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import constant
 from onebyone.graph.ops import Role, operator_of, role
 from onebyone.graph.ops.call import call_of
 from onebyone.graph.shape_reads import entries_used
 from onebyone.graph.spatial import spatial
+from onebyone.graph.values import input_at
 from onebyone.optimize.channels.flow import flow, varies_at_borders
 from onebyone.optimize.channels.kept_channels import kept_channels
 from onebyone.optimize.channels.links import Flow, Mix, channels_of

@@ -9,11 +9,12 @@ import onnx_ir as ir
 
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import Spatial, are_read, input_at, pads, rank_of
+from onebyone.graph.axes import Spatial, pads
 from onebyone.graph.channels import ChannelNode, bias_of, channel_map
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.ops import Role, role
 from onebyone.graph.spatial import spatial
+from onebyone.graph.values import are_read, input_at, rank_of
 from onebyone.graph.views import view_axis
 from onebyone.optimize.channels.groups import by_rows
 from onebyone.optimize.channels.links import Flow, Link, Mix, channels_of, straight

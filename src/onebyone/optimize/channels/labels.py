@@ -13,8 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import rank_of
 from onebyone.graph.ops import Role, role
+from onebyone.graph.values import rank_of
 from onebyone.optimize.channels.flow import flow
 from onebyone.optimize.channels.links import Flow, channels_of
 from onebyone.optimize.channels.moves import Move, moves

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import size
+from onebyone.graph.values import size
 from onebyone.optimize.channels.groups import block_diagonal
 
 __all__ = ["Flow", "Link", "Mix", "channels_of", "straight"]

@@ -16,11 +16,11 @@ import onnx_ir as ir
 
 from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
-from onebyone.graph.axes import maker
 from onebyone.graph.constants import is_float
 from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import picked
+from onebyone.graph.values import maker
 from onebyone.optimize.channels.links import Link
 from onebyone.optimize.channels.regroup import joined, split
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from onebyone.graph.axes import entries, input_at, integers, rank_of
+from onebyone.graph.axes import entries, integers
 from onebyone.graph.constants import constant
 from onebyone.graph.spatial import picked
+from onebyone.graph.values import input_at, rank_of
 from onebyone.graph.views import headed, merged
 from onebyone.optimize.channels.links import Flow, Link, channels_of
 

@@ -30,13 +30,13 @@ from onebyone.algebra.rank import threshold
 from onebyone.algebra.weights import Array
 from onebyone.cost.price import Load, Manner, detour, time
 from onebyone.cost.profile import Cost, Profile
-from onebyone.graph.axes import input_at
 from onebyone.graph.channels import is_pointwise_convolution, weight_of
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.shapes import Sizes
+from onebyone.graph.values import input_at
 from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.optimize.sharing import readers
 

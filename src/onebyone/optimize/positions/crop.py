@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 import onnx_ir as ir
 
 from onebyone.cost.profile import pays
-from onebyone.graph.axes import maker
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
+from onebyone.graph.values import maker
 from onebyone.optimize.joined import Joined
 from onebyone.optimize.positions.crop_edit import CropEdit
 from onebyone.optimize.positions.demand import Demand

@@ -11,10 +11,10 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.selection import Slice
-from onebyone.graph.axes import rank_of
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
 from onebyone.graph.shape_reads import ShapeReads, entries_used
+from onebyone.graph.values import rank_of
 from onebyone.optimize.positions.picks import (
     Asked,
     Order,

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from onebyone.graph.axes import maker
 from onebyone.graph.shape_reads import ShapeReads, entries_used
+from onebyone.graph.values import maker
 from onebyone.optimize.positions.picks import (
     Asked,
     Order,

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onebyone.algebra.selection import Pad, Select, Slice
-from onebyone.graph.axes import Spatial, are_read, input_at, integers
+from onebyone.graph.axes import Spatial, integers
 from onebyone.graph.spatial import spatial
+from onebyone.graph.values import are_read, input_at
 from onebyone.optimize.positions.picks import MAX_JOINED, Order, Size
 from onebyone.optimize.positions.windows import WINDOWS, windows_of
 

@@ -11,10 +11,10 @@ from onebyone.algebra.laws import refused
 from onebyone.algebra.layout import divide, product
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import Slice
-from onebyone.graph.axes import input_at, maker
 from onebyone.graph.constants import is_float
 from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
+from onebyone.graph.values import input_at, maker
 from onebyone.graph.views import dims_of, view_axis
 from onebyone.optimize.positions.demand import Demand
 from onebyone.optimize.positions.picks import Picks

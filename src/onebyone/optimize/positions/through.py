@@ -13,9 +13,10 @@ from collections.abc import Callable, Collection, Sequence
 
 import onnx_ir as ir
 
-from onebyone.graph.axes import are_read, input_at, integers
+from onebyone.graph.axes import integers
 from onebyone.graph.constants import constant
 from onebyone.graph.ops import Role, role
+from onebyone.graph.values import are_read, input_at
 from onebyone.graph.views import view_axis
 from onebyone.optimize.positions.merged import Rows, axis_of_rows, rows
 from onebyone.optimize.positions.picks import Asked, Picks, Size, sizes_left

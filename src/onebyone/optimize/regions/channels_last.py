@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onebyone.graph.axes import maker, rank_of
 from onebyone.graph.ops import Role, role
+from onebyone.graph.values import maker, rank_of
 from onebyone.optimize.joined import Joined
 
 __all__ = ["Islands"]

@@ -22,10 +22,10 @@ from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Node,
 from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import maker
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
 from onebyone.graph.constants import constant
 from onebyone.graph.ops import Role, role
+from onebyone.graph.values import maker
 from onebyone.optimize.regions.rescaled import is_rescaled
 from onebyone.optimize.regions.steps import KernelNode
 

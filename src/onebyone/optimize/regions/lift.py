@@ -20,7 +20,7 @@ from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Sum, Term, collect
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.word import Word
-from onebyone.graph.axes import are_read, input_at, pads, rank_of, size
+from onebyone.graph.axes import pads
 from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.channels import ChannelNode, channel_map, is_pointwise_convolution, weight_of
 from onebyone.graph.constants import constant, is_float
@@ -30,6 +30,7 @@ from onebyone.graph.ops import Role, role
 from onebyone.graph.shape_reads import ShapeReads, consumers
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
+from onebyone.graph.values import are_read, input_at, rank_of, size
 from onebyone.graph.views import view, view_axis
 from onebyone.optimize.regions.channels_last import Islands
 from onebyone.optimize.regions.exact import Digits

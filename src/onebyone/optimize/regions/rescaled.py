@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from onebyone.graph.axes import maker
 from onebyone.graph.constants import constant
 from onebyone.graph.ops import Role, role
+from onebyone.graph.values import maker
 
 __all__ = ["is_rescaled"]
 

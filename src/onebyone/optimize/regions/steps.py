@@ -18,8 +18,9 @@ from onebyone.algebra.kernel import Kernel
 from onebyone.algebra.layout import CHANNEL, Dim, Reshape, Transpose, View
 from onebyone.algebra.transposed import TransposedKernel
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import Spatial, input_at, rank_of, size
+from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import constant
+from onebyone.graph.values import input_at, rank_of, size
 from onebyone.graph.views import monomials
 
 __all__ = ["KernelNode", "Layout", "Meaning", "Size", "Step", "Stored", "Striding"]
