@@ -11,9 +11,9 @@ Both factors are rounded to the number format of W. With u its unit roundoff tha
 most u‖W‖_F + u√r·σ₁, which is what rounding W itself does, times 1 + √r at most.
 
 Most weights have full rank, and a decomposition of each would take longer than all else. So a
-square part P of W is looked at first, of rows and columns that are not zero: σᵣ₊₁(W) is at least
-the smallest singular value of any part of r + 1 rows and columns, and that is above τ where
-PPᵀ − τ² is positive definite, so that it has a Cholesky factor.
+part P of W is looked at first, of r + 1 rows and some more columns that are not zero: σᵣ₊₁(W) is at
+least the smallest singular value of P, and that is above τ where PPᵀ − τ² is positive definite, so
+that it has a Cholesky factor.
 """
 
 from __future__ import annotations
@@ -177,12 +177,16 @@ def _may_be_low(weight: Array) -> bool:
     size = _largest(weight) + 1
     if size < _LEAST:
         return False
-    rows, columns = (np.flatnonzero(weight.any(axis=k))[:size] for k in (1, 0))
+    if len(weight) > weight.shape[1]:
+        weight = weight.T
+    # A square may be nearly singular by chance, a part of a quarter more columns hardly ever is.
+    rows = np.flatnonzero(weight.any(axis=1))[:size]
+    columns = np.flatnonzero(weight.any(axis=0))[: size + size // 4]
     if min(len(rows), len(columns)) < size:
         return True
     part = weight[np.ix_(rows, columns)].astype(np.float64)
     # ‖W‖_F stands for σ₁, which it bounds. The product and the factor are those of a matrix within
-    # (p + 1)ε‖P‖_F² of this one (Higham 2002, theorem 10.3); four times that is left out.
+    # 2(p + 1)ε‖P‖_F² of this one (Higham 2002, theorem 10.3); twice that is left out.
     norm = float(np.linalg.norm(weight.astype(np.float64)))
     slack = threshold(weight, np.array([norm])) ** 2 + 4 * (size + 1) * 2.0**-52 * norm**2
     try:
