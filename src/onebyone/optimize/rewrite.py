@@ -91,6 +91,8 @@ def rewrite(
             settled([])
         idle.clear()
         task = replace(task)
+    if ledger.proves:
+        settled([])  # a pass that changed something and did not say so is found here
     settle(model.graph)
     return done, [*refused.items(), *_kept_for_digits(model.graph, context, profile)]
 
