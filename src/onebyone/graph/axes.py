@@ -12,7 +12,7 @@ from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.space import AxisMap
 from onebyone.graph.constants import constant
-from onebyone.graph.values import all_known, input_at, made_by, rank_of, size
+from onebyone.graph.values import all_known, made_by, rank_of, size
 
 __all__ = [
     "Spatial", "computed", "entries", "integers", "late", "numbers", "operand", "pads", "pairs",
@@ -71,7 +71,7 @@ class Spatial:
 
 def operand(node: ir.Node, index: int) -> ir.Value | None:
     """Input `index`; None where it is left out, by position, by name, or as an empty constant."""
-    value = input_at(node, index)
+    value = node.inputs[index] if index < len(node.inputs) else None
     array = constant(value)
     # Exporters that need `sizes` of a Resize give an empty constant for its `scales`.
     if array is not None and not array.size:
@@ -143,7 +143,8 @@ def computed(*values: ir.Value | None) -> tuple[ir.Value, ...]:
 
 def rank(node: ir.Node) -> int:
     """The rank of the first input; readers are only asked where it is known."""
-    return rank_of(node.inputs[0]) or 0
+    value = node.inputs[0]
+    return 0 if value is None or value.shape is None else value.shape.rank()
 
 
 def permutation(node: ir.Node) -> tuple[int, ...] | None:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onebyone.graph.channels import channel_axis
 from onebyone.graph.ops import Role, role
 from onebyone.graph.spatial import Spatial, picked, spatial
-from onebyone.graph.values import input_at, rank_of, size
+from onebyone.graph.values import rank_of, size
 from onebyone.graph.views import headed, merged, view_axis
 
 __all__ = ["channel_axes"]
@@ -29,7 +29,7 @@ def channel_axes(graph: ir.Graph) -> dict[ir.Value, int]:
 
 def _carried(node: ir.Node, axes: Mapping[ir.Value, int]) -> Iterator[tuple[ir.Value, int]]:
     """The results of a node that have channels, and their axes."""
-    x = input_at(node, 0)
+    x = node.inputs[0] if node.inputs else None
     before = None if x is None else axes.get(x)
     if before is not None and (node.op_type == "Split" or picked(node) is not None):
         yield from ((value, before) for value in node.outputs)
@@ -42,9 +42,10 @@ def _carried(node: ir.Node, axes: Mapping[ir.Value, int]) -> Iterator[tuple[ir.V
 
 def _of_first(node: ir.Node, before: int | None, axes: Mapping[ir.Value, int]) -> int | None:
     """The channel axis of a node's first result; `before`: that of its first operand."""
-    rank, axis = rank_of(node.outputs[0]), channel_axis(node)
-    if rank is None or axis is not None:
+    shape, axis = node.outputs[0].shape, channel_axis(node)
+    if shape is None or axis is not None:
         return axis
+    rank = shape.rank()
     if role(node) is Role.VIEW:
         if before is not None:
             return _viewed(node, before, rank)

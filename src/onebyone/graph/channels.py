@@ -13,7 +13,6 @@ from onebyone.graph.constants import is_float
 from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of
 from onebyone.graph.ops.convolution import is_pointwise_convolution
-from onebyone.graph.values import rank_of
 
 __all__ = [
     "ChannelNode", "Weight", "bias_of", "channel_axis", "channel_map",
@@ -40,10 +39,10 @@ def weight_of(node: ir.Node) -> Weight | None:
 
 def channel_axis(node: ir.Node) -> int | None:
     """The axis of its output that the node's operator itself defines as channels, if it does."""
-    axis, rank = operator_of(node).channel_axis, rank_of(node.outputs[0])
-    if axis is None or rank is None:
+    axis, shape = operator_of(node).channel_axis, node.outputs[0].shape
+    if axis is None or shape is None:
         return None
     if callable(axis):
         return axis(node)
     # A PRelu takes a vector, too.
-    return axis % rank if axis < rank else None
+    return axis % shape.rank() if axis < shape.rank() else None

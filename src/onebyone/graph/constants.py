@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.exact import numbers
-from onebyone.graph.values import fixed_shape, input_at, made_by
+from onebyone.graph.values import fixed_shape, input_at
 
 __all__ = ["constant", "is_float", "is_set_aside", "per_channel", "set_aside"]
 
@@ -35,8 +35,10 @@ def constant(value: ir.Value | None) -> Array | None:
         return None
     if value.const_value is not None:
         return numbers(value.const_value)
-    node = made_by(value, *_VIEWS)
-    return None if node is None else _VIEWS[node.op_type](node)
+    node = value.producer()
+    if node is None or node.domain != "" or node.op_type not in _VIEWS:
+        return None
+    return _VIEWS[node.op_type](node)
 
 
 def _identity(node: ir.Node) -> Array | None:

@@ -28,7 +28,7 @@ from onebyone.counting.peak import Touched
 from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.row import Effort
 from onebyone.graph.shapes import Sizes
-from onebyone.graph.values import all_known, has_subgraphs
+from onebyone.graph.values import has_subgraphs
 
 __all__ = [
     "Reading", "Walk", "bytes_of", "name_of", "operator", "readings", "scope_of", "tensors",
@@ -165,9 +165,8 @@ def traffic(node: ir.Node, walk: Walk) -> int | None:
     """The bytes that a node reads and writes, without constants; None if they are unknown."""
     if walk.fixed(node) or operator_of(node).effort is Effort.FREE:
         return 0
-    moved = (value for value in tensors(node) if value not in walk.weights)
-    sizes = all_known(bytes_of(value, walk) for value in moved)
-    return None if sizes is None else sum(sizes)
+    sizes = [bytes_of(value, walk) for value in tensors(node) if value not in walk.weights]
+    return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
 def touched(walk: Walk) -> Iterator[Touched[ir.Value]]:

@@ -26,7 +26,7 @@ from onebyone.graph.dimensions import evaluated, names, plain, safe
 from onebyone.graph.fold import known_numbers
 from onebyone.graph.shape_rules import LONGEST, Context, complete, keeps_sizes
 from onebyone.graph.usual import usual_sizes
-from onebyone.graph.values import Size, all_known, has_subgraphs, rank_of
+from onebyone.graph.values import Size, has_subgraphs, rank_of
 
 __all__ = ["Sizes", "infer", "name_inputs", "shapes_of"]
 
@@ -286,7 +286,8 @@ class Sizes:
         """The shape of `value`; None where a dimension depends on data or could not be inferred."""
         if value.shape is None:
             return self.inputs.get(value.name or "") if value.is_graph_input() else None
-        return all_known(map(self.size, value.shape))
+        sizes = [self.size(dim) for dim in value.shape]
+        return None if None in sizes else tuple(size for size in sizes if size is not None)
 
     def negative(self, dim: Size) -> bool:
         """Whether a dimension comes out below zero, which no tensor has."""

@@ -132,8 +132,8 @@ def _resize_space(node: ir.Node) -> Spatial | Refusal:
     plain = _attributes(node)
     if isinstance(plain, Refusal):
         return plain
-    named = node.attributes.get_ints("axes", range(rank(node)))
-    axes = [int(axis) % rank(node) for axis in named]
+    n = rank(node)
+    axes = [int(axis) % n for axis in node.attributes.get_ints("axes", range(n))]
     if operand(node, 3) is None:
         maps = _by_scales(plain, axes, entries(operand(node, 2)))
     else:
