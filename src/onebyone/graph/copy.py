@@ -11,8 +11,8 @@ from contextlib import suppress
 
 import onnx_ir as ir
 
-from onebyone.graph.files import beside, publish
-from onebyone.graph.write import SOURCE, Source, cannot_write
+from onebyone.graph.files import beside, cannot_write, publish
+from onebyone.graph.write import SOURCE, Source
 
 __all__ = ["copy"]
 

@@ -20,10 +20,10 @@ import onnx_ir as ir
 
 from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line, quiet
-from onebyone.graph.files import beside, publish
+from onebyone.graph.files import beside, cannot_write, publish
 
 __all__ = [
-    "DESCRIBED", "INTERFACE", "SOURCE", "Source", "cannot_write", "shell", "to_proto", "write",
+    "DESCRIBED", "INTERFACE", "SOURCE", "Source", "shell", "to_proto", "write",
 ]  # fmt: skip
 
 # `graph.meta[INTERFACE]`: the dimensions of inputs and outputs as the source declared them, by
@@ -89,14 +89,6 @@ def write(
                 _write_single(stack, model, target)
     except OSError as error:
         raise cannot_write(target, error) from error
-
-
-def cannot_write(target: str, error: OSError) -> UsageError:
-    """What to tell somebody whose file could not be written."""
-    reason = error.strerror or one_line(error)
-    return UsageError(
-        f"cannot write {one_line(target)}: {reason}; choose another path or free space"
-    )
 
 
 def to_proto(model: ir.Model) -> onnx.ModelProto:

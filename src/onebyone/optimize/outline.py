@@ -19,7 +19,7 @@ from onebyone.graph.count_walk import Walk
 from onebyone.graph.shapes import Sizes
 from onebyone.verify.pieces.snapshot import Record, Snapshot
 
-__all__ = ["NOTHING", "Edge", "Operator", "Outline", "outline", "outlines"]
+__all__ = ["NOTHING", "Edge", "Operator", "Outline", "outlines"]
 
 Shape = tuple[int, ...]
 
@@ -106,11 +106,6 @@ def outlines(
         _outline(reached, {*reached} - {*old}, before, sizes),
         _outline(grown, {*grown} - {*new}, after, sizes),
     )
-
-
-def outline(graph: Snapshot, names: Collection[str], sizes: Sizes) -> Outline:
-    """The nodes of these names as they stood, with what goes in, between and out of them."""
-    return _outline(_named(graph, names), (), graph, sizes)
 
 
 def _named(graph: Snapshot, names: Collection[str]) -> list[Record]:

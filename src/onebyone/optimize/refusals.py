@@ -24,6 +24,7 @@ from onebyone.graph.count_walk import name_of
 from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import spatial
+from onebyone.graph.values import input_at, maker, rank_of
 from onebyone.optimize.passes import NEAR_MISSES
 from onebyone.optimize.regions.lift import Context, is_shared, pads
 from onebyone.optimize.report import RefusedLaw
@@ -65,26 +66,33 @@ def _of_node(node: ir.Node, context: Context) -> Iterator[Refusal]:
         yield from _after_a_channel_map(node, context)
     if part not in _MIXES:
         return
-    axis = channel_axis(node)
-    read = channel_map(node, 1 if axis is None else axis)
+    read = channel_map(node, _axis(node))
     if isinstance(read, Refusal):
         yield read
     yield from _with_the_node_before(node, read, context)
 
 
+def _axis(node: ir.Node) -> int:
+    """Where the operator itself has its channels; the second axis where it does not say."""
+    axis = channel_axis(node)
+    return 1 if axis is None else axis
+
+
 def _after_a_channel_map(node: ir.Node, context: Context) -> Iterator[Refusal]:
     """Why the channel map before a space map was not moved behind it, onto fewer positions."""
-    before = None if node.inputs[0] is None else node.inputs[0].producer()
-    axis = None if before is None else channel_axis(before)
-    inner = None if before is None or axis is None else channel_map(before, axis)
+    before = maker(node.inputs[0])
+    if before is None or channel_axis(before) is None:
+        return
+    inner = channel_map(before, _axis(before))
+    # Moved onto more positions it would cost more, and nobody asks why it was not.
     if not isinstance(inner, ChannelNode) or _least_growth(node, context) >= 0:
         return
-    found = spatial(node)
-    if isinstance(found, Refusal):
-        yield found
-    elif (
-        isinstance(found, Spatial) and not found.preserves_constants and inner.map.bias is not None
-    ):
+    positions = spatial(node)
+    if isinstance(positions, Refusal):
+        yield positions
+    elif positions is None or positions.preserves_constants:
+        return
+    elif inner.map.bias is not None:
         yield _keeps_no_constants(node)
 
 
@@ -103,8 +111,10 @@ def _least_growth(node: ir.Node, context: Context) -> int:
 
 def _growth(node: ir.Node, context: Context) -> int:
     """By how much a space map makes its operand larger, of as many channels before as behind."""
-    ends = (node.inputs[0], node.outputs[0])
-    before, after = (prod(context.sizes.shape(v) or ()) if v is not None else 0 for v in ends)
+    x = node.inputs[0]
+    if x is None:
+        return 0
+    before, after = (prod(context.sizes.shape(v) or ()) for v in (x, node.outputs[0]))
     return after - before
 
 
@@ -115,17 +125,20 @@ def _keeps_no_constants(node: ir.Node) -> Refusal:
 def _with_the_node_before(
     node: ir.Node, read: ChannelNode | Refusal | None, context: Context
 ) -> Iterator[Refusal]:
-    operand = read.operand if isinstance(read, ChannelNode) else node.inputs[0]
-    before = None if operand is None else operand.producer()
-    if operand is None or before is None or isinstance(read, Refusal):
+    if isinstance(read, Refusal):
         return
-    axis = channel_axis(node)
-    inner = channel_map(before, 1 if axis is None else axis)
-    pair = _Pair(node, before, read, inner if isinstance(inner, ChannelNode) else None, context)
+    before = maker(node.inputs[0] if read is None else read.operand)
+    if before is None:
+        return
+    axis = _axis(node)
+    inner = channel_map(before, axis)
+    if not isinstance(inner, ChannelNode):
+        inner = None
+    pair = _Pair(node, before, read, inner, context)
     if node in context.fused or before in context.fused:
         yield from pair.fused()
     elif read is not None or role(node) is Role.CONVOLUTION:
-        yield from pair.apart(1 if axis is None else axis)
+        yield from pair.apart(axis)
 
 
 @dataclass(frozen=True)
@@ -172,8 +185,7 @@ class _Pair:
             yield self._concat(axis)
 
     def _concat(self, axis: int) -> Refusal:
-        shape = self.before.outputs[0].shape
-        rank = 1 if shape is None else shape.rank()
+        rank = rank_of(self.before.outputs[0]) or 1
         if self.before.attributes.get_int("axis", 0) % rank != axis:
             return refused("commute", "joins", operator=self.before.op_type)
         return refused("split", "price")
@@ -233,23 +245,32 @@ class _Pair:
             channels = first.in_channels, first.out_channels, second.out_channels
             groups = join_structure(first.groups, second.groups, channels)
             return channels[0] * channels[2] // groups > first.macs + second.macs
-        other = self.inner if self.outer is None else self.outer
-        if other is None:
-            return False
-        kernel = self.before if self.inner is None else self.node
-        return _composed(kernel, other.map, self.context, outside=self.inner is None)
+        if self.inner is not None:  # a map in front of a K×K
+            return _composed(self.node, self.inner.map, self.context, outside=False)
+        if self.outer is not None:  # a map behind it
+            return _composed(self.before, self.outer.map, self.context, outside=True)
+        return False
 
     def _copied(self) -> Refusal | None:
         """That a diagonal stays beside a weight that others read, for which it would be copied."""
-        maps = self.inner, self.outer
-        scales = [f is not None and f.map.is_diagonal and not f.map.is_shift for f in maps]
-        node = self.before if scales[1] else self.node if scales[0] else None
-        weight = None if node is None or len(node.inputs) < 2 else node.inputs[1]
-        if node is None or all(scales) or weight is None or constant(weight) is None:
+        # A scale goes into the weight of the other node; two scales are one, and copy nothing.
+        inner, outer = _scales(self.inner), _scales(self.outer)
+        if inner == outer:
+            return None
+        node = self.node
+        if outer:
+            node = self.before
+        weight = input_at(node, 1)
+        if weight is None or constant(weight) is None:
             return None
         if self.is_shared or not is_kept(weight, [node]):
             return None
         return refused("affine", "copy")
+
+
+def _scales(f: ChannelNode | None) -> bool:
+    """Whether a map multiplies each channel by a number."""
+    return f is not None and f.map.is_diagonal and not f.map.is_shift
 
 
 def _composed(kernel: ir.Node, f: ChannelMap, context: Context, *, outside: bool) -> bool:
@@ -257,14 +278,19 @@ def _composed(kernel: ir.Node, f: ChannelMap, context: Context, *, outside: bool
     weight, (x, y) = constant(kernel.inputs[1]), (kernel.inputs[0], kernel.outputs[0])
     if weight is None or x is None:
         return False
-    groups, transposed = kernel.attributes.get_int("group", 1), kernel.op_type == "ConvTranspose"
-    first, second = weight.shape[0], weight.shape[1] * groups
-    into, out = (first, second) if transposed else (second, first)
+    out, into = weight.shape[0], weight.shape[1] * kernel.attributes.get_int("group", 1)
+    transposed = kernel.op_type == "ConvTranspose"
+    if transposed:
+        into, out = out, into
+    # Positions of both ends: a convolution works at those of its result, a transposed one at those
+    # of its operand; the map beside it works where it stands.
     at_x, at_y = (prod(context.sizes.shape(v) or ()) // n for v, n in ((x, into), (y, out)))
-    at = at_x if transposed else at_y
-    ends = (into, f.out_channels) if outside else (f.in_channels, out)
-    apart = weight.size * at + f.macs * (at_y if outside else at_x)
-    return bool(prod(ends) * prod(weight.shape[2:]) * at > apart)
+    at, beside, ends = at_y, at_x, f.in_channels * out
+    if transposed:
+        at = at_x
+    if outside:
+        beside, ends = at_y, into * f.out_channels
+    return bool(ends * prod(weight.shape[2:]) * at > weight.size * at + f.macs * beside)
 
 
 def _stops_shift(law: str, node: ir.Node) -> Iterator[Refusal]:
