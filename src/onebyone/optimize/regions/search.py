@@ -348,7 +348,9 @@ class Planner:
         if not plan.layout.takes_product(run.groups):
             return None
         # A convolution strides on its own.
-        after = plan.layout if window is None else window.after
+        after = plan.layout
+        if window is not None:
+            after = window.after
         channels = plan.channels, run.channels
         # As the graph stands (no laws), what others keep is read as it is.
         kept = run.is_shared and (not self.laws or run.serves(plan.layout))
@@ -375,7 +377,10 @@ class Planner:
 def absorbing(maps: Iterable[ChannelMap]) -> Iterator[str]:
     """The laws by which maps are multiplied into a kernel, or into another map."""
     for f in maps:
-        yield "affine" if f.is_diagonal else "compose"
+        if f.is_diagonal:
+            yield "affine"
+        else:
+            yield "compose"
 
 
 def cancels(run: list[Step]) -> bool:

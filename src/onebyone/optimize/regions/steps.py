@@ -167,7 +167,9 @@ class Step:
 
     @property
     def window(self) -> Striding | None:
-        return self.meaning if isinstance(self.meaning, Striding) else None
+        if isinstance(self.meaning, Striding):
+            return self.meaning
+        return None
 
     @property
     def selects(self) -> bool:
@@ -208,7 +210,9 @@ class Step:
         # Counted from the end: an Expand may name less axes than there are.
         length = size(sizes, 0)
         entry = axis - rank + (rank if length is None else length)
-        return (at, entry) if entry >= 0 else None
+        if entry < 0:
+            return None
+        return at, entry
 
     def keeps_sizes(self, channels: int) -> bool:
         """Whether the node's sizes serve for `channels` channels as they are."""
@@ -224,7 +228,9 @@ class Step:
 
     @property
     def op_type(self) -> str:
-        return "Broadcast" if self.node is None else self.node.op_type
+        if self.node is None:
+            return "Broadcast"
+        return self.node.op_type
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,7 +295,9 @@ class KernelNode:
     @property
     def positions(self) -> int:
         """Where the kernel is applied: at outputs, or at inputs if transposed."""
-        return (self.before if self.transposed else self.after).positions
+        if self.transposed:  # each position of the operand is stamped into the result
+            return self.before.positions
+        return self.after.positions
 
 
 def _names(layout: Layout) -> tuple[object, ...]:
