@@ -16,7 +16,7 @@
     conversion     casts and quantisation
     layers         LSTM, GRU, RNN, Attention
 
-Readers of nodes ask the row and name no operator: `operator_of(node).space`, say.
+Readers of nodes ask the row: `operator_of(node).space`, say.
 """
 
 from __future__ import annotations

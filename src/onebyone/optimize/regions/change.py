@@ -111,6 +111,8 @@ def _saved(region: Region, now: Plan, best: Plan, price: Pricer) -> dict[str, in
     """MACs saved, law by law: what each adds to those before it, from the last row to the first."""
     saved: dict[str, int] = {}
     used = [law for law in reversed(LAWS) if law in best.laws]
+    if not used:  # fewer operators for the same sums, by no law's doing
+        return saved
     # What a law saves depends on those before it, so they are let in one by one.
     parts = [Planner(price, frozenset(used[:k])).best(region.term) for k in range(1, len(used))]
     macs = now.cost.macs
