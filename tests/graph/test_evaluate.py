@@ -50,7 +50,9 @@ def node_tests() -> dict[str, list[Any]]:
         cases = collect_testcases(None)
     for case in cases:
         operators = {node.op_type for node in case.model.graph.node}
-        plain = all(isinstance(x, np.ndarray | np.generic) for inputs, _ in case.data_sets for x in inputs)
+        plain = all(
+            isinstance(x, np.ndarray | np.generic) for inputs, _ in case.data_sets for x in inputs
+        )
         if operators <= KERNELS.keys() and plain and case.name not in DISPUTED | BROKEN:
             for operator in operators:
                 found[operator].append(case)
