@@ -119,3 +119,16 @@ def test_sizes_that_become_known_on_the_way_are_folded() -> None:
     assert done
     assert operators(found).count("Slice") == 0
     assert operators(rewritten(to_proto(found))[0]) == operators(found)
+
+
+def test_what_the_first_pass_leaves_is_simplified_though_no_other_finds_anything() -> None:
+    """A dead channel goes, and with it what the Slice was for: a second run finds nothing."""
+    body = (
+        "a = Conv(x, w) r = Relu(a) s = Slice(r, one, four, one) y = Conv<pads = [1,1,1,1]>(s, v)"
+    )
+    weight = np.ones((4, 3, 1, 1), np.float32)
+    constants = {"w": weight, "v": (2, 3, 3, 3), "one": np.array([1]), "four": np.array([4])}
+    proto = model(body, "float[1,3,4,5] x", constants=constants)
+    found, _, _ = rewritten(proto)
+    assert operators(rewritten(to_proto(found))[0]) == operators(found)
+    assert "Slice" not in operators(found)

@@ -419,6 +419,27 @@ def test_codes_are_not_cut_where_onnx_runtime_would_move_them(code: type) -> Non
     _assert_equal(proto, after)
 
 
+@pytest.mark.parametrize("code", [np.int8, np.uint8])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "t = MatMul(q, w) p = Transpose<perm = [0, 3, 1, 2]>(t) y = Conv(p, v)",
+        "p = Transpose<perm = [0, 3, 1, 2]>(q) a = Conv(p, v) y = Conv<strides = [2, 1]>(a, u)",
+    ],
+)
+def test_codes_are_not_moved_about_either(body: str, code: type) -> None:
+    proto = model(
+        f"c = QuantizeLinear(x, s, z) q = DequantizeLinear(c, s, z) {body}",
+        "float[2,5,3,4] x",
+        constants={"s": np.array(0.5, np.float32), "z": np.array(0, code),
+                   "w": (4, 4), "v": (9, 4, 1, 1), "u": (2, 9, 1, 1)},
+        opset=25,
+    )  # fmt: skip
+    after = to_proto(optimize(proto, verify=False).model)
+    assert refused(proto, after) == []
+    _assert_equal(proto, after)
+
+
 @pytest.mark.parametrize("size", ["M", "mask.2"])
 @pytest.mark.parametrize(
     "body",

@@ -71,6 +71,8 @@ def rewrite(
     for law, run in FIRST:
         if law in laws and (changed := list(run(task))):
             done += settled(changed)
+            if _simplified(model, gone):  # a Slice of channels that is whole now
+                settled([])
             idle.clear()
             task = replace(task)
         else:

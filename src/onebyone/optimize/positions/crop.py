@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onebyone.cost.profile import pays
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
+from onebyone.graph.ops.conversion import is_of_int8_codes
 from onebyone.graph.values import maker
 from onebyone.optimize.joined import Joined
 from onebyone.optimize.positions.crop_edit import CropEdit
@@ -33,7 +34,9 @@ def crop(task: Task) -> Iterator[Rewrite]:
     chosen = [
         (part, before, after)
         for part, before, after in parts
-        if pays(before, after, profile) and any(works(node, sizes) for node in part)
+        if pays(before, after, profile)
+        and any(works(node, sizes) for node in part)
+        and not any(is_of_int8_codes(x, demand.version) for x in prices.selected(part))
     ]
     if not chosen:
         return

@@ -77,6 +77,10 @@ class Prices:
         inside = {*part}
         return [n for n in dict.fromkeys(users) if n in self.demand.selectors and n not in inside]
 
+    def selected(self, part: Sequence[ir.Node]) -> set[ir.Value]:
+        """The values of which a selection would have to be made for a part."""
+        return {x for x, _ in self._borders([*part, *self.readers(part)])}
+
     def _borders(self, nodes: Iterable[ir.Node]) -> dict[tuple[ir.Value, Key], Asked]:
         """What has to be selected of values: one selection serves all that ask for the same."""
         found: dict[tuple[ir.Value, Key], Asked] = {}

@@ -136,10 +136,7 @@ class _Placer:
             return self._node("Gemm", operands, m.after, f.out_channels, attributes)
         operands = [x, weight] if from_right else [weight, x]
         # Before the node is made, so that a refusal leaves nothing behind.
-        if is_of_int8_codes(x, self.edit.graph.opset_imports.get("", 0)):
-            raise Unrepresentable(
-                refused("compose", "codes", numbers="int8", engine="ONNX Runtime")
-            )
+        self._check_codes(x)
         product = self._node("MatMul", operands, m.after, f.out_channels)
         return self._shifted(product, m)
 
@@ -222,6 +219,13 @@ class _Placer:
         operands = [self.value(c.operand), weight, *self._bias(c.bias)]
         return self._node(node.op_type, operands, c.kernel.after, c.channels, node.attributes)
 
+    def _check_codes(self, x: ir.Value) -> None:
+        """Raises `Unrepresentable` where ONNX Runtime would stumble over an operator behind `x`."""
+        if is_of_int8_codes(x, self.edit.graph.opset_imports.get("", 0)):
+            raise Unrepresentable(
+                refused("compose", "codes", numbers="int8", engine="ONNX Runtime")
+            )
+
     def _moved(self, m: Moved) -> ir.Value:
         x, step = self.value(m.operand), m.step
         node = step.node
@@ -231,10 +235,12 @@ class _Placer:
         # The graph has this very value: nothing new to be made.
         if x is node.inputs[0] and node.outputs[0] is not self.root:
             return node.outputs[0]
+        self._check_codes(x)
         operands = [x, *self._shape_operands(step, m.channels)]
         return self._node(node.op_type, operands, step.after, m.channels, node.attributes)
 
     def _sliced(self, x: ir.Value, m: Moved, strides: Sequence[int]) -> ir.Value:
+        self._check_codes(x)
         axes = list(range(2, 2 + len(strides)))
         bounds = [[0] * len(axes), [2**31 - 1] * len(axes), axes, list(strides)]
         operands = map(self.edit.integers, bounds)
