@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
+from onebyone.cost.profile import DEFAULT
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.write import to_proto
@@ -323,3 +324,14 @@ def test_the_pass_alone_leaves_what_is_cut(cut: str) -> None:
     list(relabel(Task(made, Sizes(made), COUNTING)))
     (before,), (now,) = run(proto, feed(proto)), run(to_proto(made), feed(proto))
     assert differences(before, now) == []
+
+
+def test_what_has_no_known_size_is_left_in_its_order() -> None:
+    """Of nothing every order costs the same: a concat was put in another one, fifty times."""
+    body = "t = Add(x, z) c = Concat<axis = 1>(t, x, t) y = Conv(c, w)"
+    proto = model(body, "float[N,1,A,B] x, float[N,1,C,D] z", constants={"w": (2, 3, 1, 1)})
+    found = read(proto)
+    infer(found)
+    sizes = Sizes(found)
+    assert sizes.shape(found.graph[1].outputs[0]) is None
+    assert list(relabel(Task(found, sizes, DEFAULT))) == []

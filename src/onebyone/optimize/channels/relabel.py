@@ -56,6 +56,8 @@ def relabel(task: Task) -> Iterator[Rewrite]:
     edit, fixed = Edit(graph), _fixed(graph, labels)
     # Each by itself: one that does not pay must not keep another from paying.
     for component in _components(labels):
+        if not _is_sized(component, sizes):
+            continue
         plan = _plan(component, labels, fixed)
         before, after = _moving(component, sizes, profile), _placing(plan, labels, sizes, profile)
         touched = _touched(plan, labels)
@@ -241,6 +243,11 @@ def _runs(source: Array, stored: Array) -> list[tuple[int, int, int]]:
 
 
 # What it costs ------------------------------------------------------------------------------------
+
+
+def _is_sized(component: Sequence[Move], sizes: Sizes) -> bool:
+    """Whether what is moved has known sizes: of nothing, one order is as cheap as any other."""
+    return all(sizes.shape(move.value) is not None for move in component)
 
 
 def _moving(component: Sequence[Move], sizes: Sizes, profile: Profile) -> Cost:
