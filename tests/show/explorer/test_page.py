@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import median
 from typing import Any
 
 import pytest
@@ -147,8 +146,9 @@ def test_a_panel_answers_a_drag_within_a_frame(panel: str, selector: str, opened
     page = opened(f"#at={panel}")
     if not page.locator(f"#{panel} {selector}").count():
         pytest.skip(f"{panel} has no {selector}")
-    times = page.evaluate(_DRAG, [panel, selector, 40])
-    assert median(times[5:]) < 16
+    times = page.evaluate(_DRAG, [panel, selector, 50])
+    # At each of ten places, the least: others use this machine, too.
+    assert max(min(times[place::10]) for place in range(10)) < 16
 
 
 # The least time that each switch and button of a panel takes to draw anew, in ms.
