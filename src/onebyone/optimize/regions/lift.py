@@ -331,12 +331,12 @@ class _Lifter:
             node, self.digits.of_sum(known, shared=self.looked_through > 0)
         ):
             return None
-        return self._sum(known)
+        return self._sum(known, at_once=node.op_type == "Sum")
 
-    def _sum(self, terms: tuple[Term, ...]) -> Term:
+    def _sum(self, terms: tuple[Term, ...], *, at_once: bool) -> Term:
         if len(terms) == 1:
             return terms[0]
-        whole = Term(Word(), Sum(terms))
+        whole = Term(Word(), Sum(terms, at_once))
         if "sum" not in self.context.laws:
             return whole
         # xA + xB = x(A + B): one product for two; which is cheaper the search finds out.
