@@ -22,6 +22,7 @@ from onebyone.graph.ops.channel_node import ChannelNode, Weight
 from onebyone.graph.ops.needs import Reader, Spelling
 from onebyone.graph.ops.selector import Selector
 from onebyone.graph.ops.sizes import Entries
+from onebyone.graph.ops.turned import Turned
 from onebyone.graph.picks import Asked
 
 __all__ = ["Effort", "NodeShapes", "Operator", "Product", "Role", "Rounding", "first_if"]
@@ -144,6 +145,10 @@ class Operator:
     channel_axis: int | Callable[[ir.Node], int | None] | None = None
     # The node as a map of the positions of its first input.
     space: Callable[[ir.Node], Spatial | Refusal | None] | None = None
+
+    # How it is told its axes, once those of its first operand (of all, for a concat) stand in
+    # another order. What is elementwise need not be told; None: the axes are not free.
+    turned: Turned | None = None
 
     # --- Which positions it needs for some of its result -----------------------------------------
     # Each number is made of those at the same position of the operands, aligned at the last axes.

@@ -59,9 +59,6 @@ class Pricer:
         # A MatMul takes any rank as it is; only a convolution over other than images is turned.
         if before.channels_first:
             picoseconds += detour("Conv", before.rank, self.profile)
-        if before.in_island:  # the transposes around it do not cancel any more
-            ends = sum(self._transpose(n * before.positions) for n in channels)
-            picoseconds += round(self.profile.beside_product * ends)
         cost = Cost(picoseconds, macs)
         return cost + self.weight(weights, is_kept)
 
@@ -100,16 +97,11 @@ class Pricer:
     def _step(self, step: Step, channels: int) -> Cost:
         load = Load(0, step.before.positions * channels, step.after.positions * channels)
         picoseconds = time(_manner(step), load, self.profile)
-        if step.cancelled:  # what engines leave of it
-            picoseconds = round(self.profile.channels_last * picoseconds)
         return Cost(picoseconds)
 
     def _pass(self, layout: Layout, channels: int) -> int:
         numbers = layout.positions * channels
         return time(Manner.PASS, Load(0, numbers, numbers), self.profile)
-
-    def _transpose(self, elements: int) -> int:
-        return time(Manner.SCATTER, Load(written=elements), self.profile)
 
 
 def _manner(step: Step) -> Manner:
