@@ -168,6 +168,21 @@ LAWS: dict[str, Law] = {
             "the views leave the channel axis whole",
         ),
         Law(
+            "pool",
+            "A(Kx) = (AK)x",
+            "an average pool behind a K×K, as one larger kernel of a larger stride",
+            "no window of the pool leaves the map, by padding, by rounding up or where the map is "
+            "small; one kernel costs less",
+            {
+                "outside": "{operator} averages over what is no output of the K×K: its windows "
+                "leave the map, or may",
+                "shared": "{operator} is not the only one that reads what the K×K gives",
+                "free": "the padding of the K×K hangs on a size that is free",
+                "small": "a size is free, and may leave no room for a window of {operator}",
+                "price": "one larger kernel takes more multiply-accumulates than the K×K",
+            },
+        ),
+        Law(
             "rank",
             "W = BA,  A: (r, C_in), B: (C_out, r)",
             "1×1s and linear layers whose outputs are combinations of r of them",

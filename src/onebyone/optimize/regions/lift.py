@@ -436,7 +436,11 @@ class _Lifter:
             return None
         cancelled = node in self.context.islands.transposes
         step = Step(node, before, after, meaning, preserves, cancelled)
-        if not step.movable or (term := self.term(operand, source)) is None:
+        if not step.movable:
+            return None
+        with self.digits.moved(step):
+            term = self.term(operand, source)
+        if term is None:
             return None
         return term.then(Word((step,)))
 
