@@ -74,6 +74,8 @@ class Planner:
     # What each kind of node offers -------------------------------------------------------------
 
     def _table(self, node: Node, word: Word) -> Table:
+        if isinstance(node, Convolution) and isinstance(node.term.node, Choice):
+            node = _outside(node, node.term.node)
         if isinstance(node, Choice):
             return self._choice(node, word)
         table: Table = {}
@@ -402,6 +404,15 @@ def cancels(run: list[Step]) -> bool:
         return False
     followed = trace(shape, known)
     return followed is not None and followed.is_identity
+
+
+def _outside(node: Convolution, choice: Choice) -> Node:
+    """K(a or b) = Ka or Kb, so that the maps of each may enter K: of what a law makes equal."""
+    if not choice.law:
+        return node
+    below = node.term.word
+    terms = (Term(Word(), replace(node, term=term.then(below))) for term in choice.terms)
+    return Choice(tuple(terms), choice.law)
 
 
 def _cut(word: Word, sizes: list[int], diagonal: int) -> list[Word]:
