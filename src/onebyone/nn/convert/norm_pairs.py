@@ -112,5 +112,5 @@ def graphs(root: nn.Module) -> list[tuple[nn.Module, fx.Graph]]:
         raise UsageError(
             f"got {type(root).__name__}, whose forward cannot be traced "
             f"({' '.join(str(error).split())}), wanted no control flow that depends on the input: "
-            "fuse its parts one by one"
+            "convert its parts one by one"
         ) from error
