@@ -16,7 +16,7 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.values import size
 from onebyone.optimize.channels.groups import block_diagonal
 
-__all__ = ["Flow", "Link", "Mix", "channels_of", "straight"]
+__all__ = ["Flow", "Link", "Mix", "channels_of", "is_joined", "straight"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +114,13 @@ class Flow:
         """The values that channels come from, with their channel axes."""
         parts = [self.mix, *self.links]
         return {part.operand: part.axis for part in parts if part is not None}
+
+
+def is_joined(node: ir.Node, found: Flow) -> bool:
+    """Whether a node is a Concat of channels, each of whose operands has some of the result's."""
+    return node.op_type == "Concat" and any(
+        link.outs.size and link.outs[0] > 0 for link in found.links
+    )
 
 
 def channels_of(value: ir.Value | None, axis: int) -> int | None:

@@ -15,7 +15,7 @@ from onebyone.graph.channels import weight_of
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit, respell
 from onebyone.optimize.channels.groups import by_rows, narrowed
-from onebyone.optimize.channels.links import Flow, Link, Mix
+from onebyone.optimize.channels.links import Flow, Link, Mix, is_joined
 
 __all__ = ["Orders", "narrow", "reindex"]
 
@@ -40,6 +40,9 @@ def reindex(node: ir.Node, found: Flow, orders: Orders, edit: Edit, bias: Array 
         return _pick(node, found.links, orders, edit)
     if out is None:
         return False
+    if is_joined(node, found):
+        left = [v for v in node.inputs if v is not None and len(orders.get(v, [0]))]
+        respell(node, "Concat", left, node.attributes)
     for operand, axis in found.constants.items():
         array = constant(operand)
         assert array is not None
