@@ -17,9 +17,11 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.window import Window
 from onebyone.counting.formulas import Shape, Work
 from onebyone.graph.axes import Spatial
+from onebyone.graph.edit import Spelling
 from onebyone.graph.ops.call import Kernel
 from onebyone.graph.ops.channel_node import ChannelNode, Weight
-from onebyone.graph.ops.needs import Reader, Spelling
+from onebyone.graph.ops.flow import Reader as FlowReader
+from onebyone.graph.ops.needs import Reader
 from onebyone.graph.ops.selector import Selector
 from onebyone.graph.ops.sizes import Entries
 from onebyone.graph.picks import Asked
@@ -144,6 +146,13 @@ class Operator:
     channel_axis: int | Callable[[ir.Node], int | None] | None = None
     # The node as a map of the positions of its first input.
     space: Callable[[ir.Node], Spatial | Refusal | None] | None = None
+
+    # How channels of its operands become those of its result, on an axis; for what is elementwise,
+    # or maps positions, the rest of the row says it.
+    flow: FlowReader | None = None
+    # Whether it has values that it is not defined, or too large, for: then what nobody needs has to
+    # stay a number.
+    is_partial: bool | Callable[[ir.Node], bool] = False
 
     # --- Which positions it needs for some of its result -----------------------------------------
     # Each number is made of those at the same position of the operands, aligned at the last axes.
