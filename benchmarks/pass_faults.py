@@ -209,5 +209,22 @@ PASS_FAULTS: tuple[Mutant, ...] = (
     Mutant("demand", "CropEdit.read_elsewhere", "the size of a part is read for that of the whole",
            "optimize/positions/crop",
            "self.edit.replace(node.outputs[0], reads.rebuild(node, self.edit))", ""),
+
+    # f(Tx) = T f(x)
+    Mutant("layout", "_then", "orders are joined the other way round", "optimize/views/turn",
+           "(first[axis] for axis in second)", "(second[axis] for axis in first)"),
+    Mutant("layout", "_back", "an order is taken for its inverse", "optimize/views/turn",
+           "np.argsort(order)", "order"),
+    Mutant("layout", "_operand", "constants keep their order", "optimize/views/turn",
+           "whole.transpose(order)", "whole"),
+    Mutant("layout", "_meets", "a concat turns only what it reads first", "optimize/views/turn",
+           "row.elementwise or row.role is Role.CONCAT", "row.elementwise"),
+    Mutant("layout", "along_axis.told", "an axis keeps its number", "optimize/views/turn",
+           "order.index(axis)", "axis"),
+    Mutant("layout", "with_pads", "what is padded behind is padded in front",
+           "optimize/views/turn",
+           "(0, len(order))", "(len(order), 0)"),
+    Mutant("layout", "_Island.cost", "who reads it in place needs nothing", "optimize/views/turn",
+           "self._transposing(x, back) * self.is_read_in_place(x)", "0"),
 )
 # fmt: on

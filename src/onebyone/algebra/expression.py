@@ -51,9 +51,15 @@ class Leaf:
 
 @dataclass(frozen=True, eq=False)
 class Sum:
-    """The elementwise sum of terms with equal channels and positions (up to broadcasting)."""
+    """The elementwise sum of terms with equal channels and positions (up to broadcasting).
+
+    Args:
+        terms: what is added.
+        at_once: whether it is done in one pass over all of them, or two at a time.
+    """
 
     terms: tuple[Term, ...]
+    at_once: bool = False
 
     @property
     def channels(self) -> int:

@@ -34,6 +34,7 @@ class Law:
             the pass that carries it out, as "module:function" inside `optimize/`.
         near_misses: in the same form, what reads off a graph where the pass was refused; empty
             where there is nothing to tell, or `optimize/refusals.py` does.
+        first: whether the pass runs once before regions are planned, too: it makes them smaller.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Law:
     refusals: Mapping[str, str] = field(default_factory=dict)
     realised: str = ""
     near_misses: str = ""
+    first: bool = False
 
     @property
     def section(self) -> str:
@@ -195,6 +197,7 @@ LAWS: dict[str, Law] = {
                 "what they meet",
             },
             realised="channels.prune:prune",
+            first=True,
             near_misses="channels.prune:near_misses",
         ),
         Law(
@@ -212,6 +215,14 @@ LAWS: dict[str, Law] = {
             },
             realised="positions.crop:crop",
             near_misses="positions.stops:near_misses",
+        ),
+        Law(
+            "layout",
+            "f(Tx) = T f(x)",
+            "activations, sums, softmaxes between transposes: networks that keep channels last",
+            "T reorders axes; f is elementwise, or along an axis that it is told",
+            realised="views.turn:turn",
+            first=True,
         ),
     )
 }

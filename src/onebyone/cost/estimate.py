@@ -60,7 +60,11 @@ def _manner(node: ir.Node) -> Manner:
         return Manner.PASS
     interpolates = node.attributes.get_string("mode", "nearest") != "nearest"
     picks_channels = node.op_type == "Slice" and not _selects_positions(node)
-    return manner(node.op_type, of_positions=not picks_channels, interpolates=interpolates)
+    rank = rank_of(node.outputs[0]) or 0
+    afar = 0 <= node.attributes.get_int("axis", -1) < rank - 2
+    return manner(
+        node.op_type, of_positions=not picks_channels, interpolates=interpolates, afar=afar
+    )
 
 
 def _selects_positions(node: ir.Node) -> bool:

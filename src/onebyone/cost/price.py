@@ -8,6 +8,7 @@
     stretch         2·written                      none
     split           2·written · `split`            none
     scatter         2·written · `transpose`        none
+    lines           2·written · `softmax`          none
     interpolation   read + written                 `resize` MACs for each number written
 
 The report adds the same prices up over a whole graph (`cost.estimate`), so what pays here cannot
@@ -33,6 +34,7 @@ class Manner(Enum):
     STRETCH = "whole stretches are copied, and the rest is not read"
     SPLIT = "a result is cut up in stretches"
     SCATTER = "numbers go one by one to other places"
+    LINES = "each line of numbers that stand far apart is taken by itself"
     INTERPOLATION = "each number is a weighted sum of its neighbours"
 
 
@@ -53,9 +55,12 @@ _MANNERS = {
 }
 _SLICES = {True: Manner.SCATTER, False: Manner.STRETCH}
 _RESIZES = frozenset({"Resize", "Upsample"})
+_ALONG_LINES = frozenset({"Hardmax", "LogSoftmax", "Softmax"})
 
 
-def manner(op_type: str, *, of_positions: bool = True, interpolates: bool = False) -> Manner:
+def manner(
+    op_type: str, *, of_positions: bool = True, interpolates: bool = False, afar: bool = False
+) -> Manner:
     """How an operator of the standard domain goes about its numbers.
 
     Args:
@@ -63,6 +68,7 @@ def manner(op_type: str, *, of_positions: bool = True, interpolates: bool = Fals
         of_positions: of a Slice, whether of positions or of whole channels, which stand in one
             stretch each.
         interpolates: of one that resizes, whether it does more than copy the nearest.
+        afar: of one along an axis, whether that is none of the last two.
 
     >>> manner("Slice"), manner("Slice", of_positions=False)
     (<Manner.SCATTER: ...>, <Manner.STRETCH: ...>)
@@ -71,6 +77,8 @@ def manner(op_type: str, *, of_positions: bool = True, interpolates: bool = Fals
         return _SLICES[of_positions]
     if op_type in _RESIZES and interpolates:
         return Manner.INTERPOLATION
+    if op_type in _ALONG_LINES and afar:
+        return Manner.LINES
     return _MANNERS.get(op_type, Manner.PASS)
 
 
@@ -93,6 +101,7 @@ _COPIES: dict[Manner, Callable[[Profile], float]] = {
     Manner.STRETCH: lambda _: 1,
     Manner.SPLIT: lambda profile: profile.split,
     Manner.SCATTER: lambda profile: profile.transpose,
+    Manner.LINES: lambda profile: profile.softmax,
 }
 
 

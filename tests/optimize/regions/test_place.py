@@ -32,6 +32,7 @@ DENSE = ChannelMap(np.array([[1, 2, 3, 4], [0, -1, 1, 2]]))
 BLOCKS = ChannelMap(np.array([[1, 2], [3, -1], [0, 2], [1, 1]]), groups=2)
 SCALE = ChannelMap.diagonal(np.array([1, 2, 3, -4]))
 UNIT = ChannelMap.diagonal(np.ones(4))
+MINUS = ChannelMap.diagonal(-np.ones(4))
 
 
 def graph_of(layout: Layout, channels: int, dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Model:
@@ -63,6 +64,9 @@ def placed(operation: Operation, model: ir.Model) -> list[ir.Node]:
         (SCALE, [5, 6, 7, 8], IMAGE, ["BatchNormalization"]),
         (SCALE, [5, 6, 7, 8], TOKENS, ["Mul", "Add"]),
         (UNIT, [5, 6, 7, 8], IMAGE, ["Add"]),
+        (MINUS, None, IMAGE, ["Neg"]),
+        (MINUS, [5, 6, 7, 8], IMAGE, ["Sub"]),
+        (MINUS, [5, 6, 7, 8], TOKENS, ["Sub"]),
     ],
 )
 def test_a_map_becomes_the_operator_of_its_layout(
@@ -130,7 +134,6 @@ def test_sums_put_convolutions_last_and_share_what_they_share() -> None:
 
 
 def test_what_is_negated_is_subtracted_unless_all_is() -> None:
-    minus = ChannelMap.diagonal(-np.ones(4))
     array = integers("x", (2, 4, 5, 3))
     for signs, nodes in (
         ("-+", ["Mul", "Sub"]),
@@ -140,7 +143,7 @@ def test_what_is_negated_is_subtracted_unless_all_is() -> None:
         model = graph_of(IMAGE, 4)
         x = Source(model.graph.inputs[0])
         parts: list[Operation] = [x, Mapped(x, SCALE, IMAGE, IMAGE)]
-        parts = [Mapped(p, minus, IMAGE, IMAGE) if s == "-" else p
+        parts = [Mapped(p, MINUS, IMAGE, IMAGE) if s == "-" else p
                  for p, s in zip(parts, signs, strict=True)]  # fmt: skip
         made = placed(Total(parts, IMAGE, 4), model)
         assert sorted(node.op_type for node in made) == sorted(nodes)

@@ -18,6 +18,7 @@ from onebyone.graph.ops.call import Call, Kernel
 from onebyone.graph.ops.channel_node import ChannelNode, not_constant
 from onebyone.graph.ops.flow import Axes, Flow, straight_flow
 from onebyone.graph.ops.row import Operator, Role, Rounding
+from onebyone.graph.ops.turned import along_axis
 from onebyone.graph.values import all_known, rank_of
 
 __all__ = ["ROWS"]
@@ -209,6 +210,7 @@ def _normalises(
 
 
 _SMOOTHLY = Rounding.SMOOTHLY
+_VECTORS: dict[str, Any] = {"mixes": _axes_of_softmax, "turned": along_axis(-1, since=13)}
 
 ROWS = (
     Operator("BatchNormalization", Role.CHANNEL_MAP, _batch_norm, _SMOOTHLY,
@@ -225,8 +227,7 @@ ROWS = (
     _normalises("MeanVarianceNormalization", _mean_variance, _SMOOTHLY),
     _normalises("LpNormalization", rounding=_SMOOTHLY),
     _normalises("LRN", _lrn),
-    _normalises("Softmax", _over_axis(_softmax), _SMOOTHLY, mixes=_axes_of_softmax, kind="softmax"),
-    _normalises("LogSoftmax", _over_axis(_log_softmax), _SMOOTHLY, mixes=_axes_of_softmax,
-                kind="softmax"),
-    _normalises("Hardmax", _over_axis(_hardmax), mixes=_axes_of_softmax),
+    _normalises("Softmax", _over_axis(_softmax), _SMOOTHLY, kind="softmax", **_VECTORS),
+    _normalises("LogSoftmax", _over_axis(_log_softmax), _SMOOTHLY, kind="softmax", **_VECTORS),
+    _normalises("Hardmax", _over_axis(_hardmax), **_VECTORS),
 )  # fmt: skip

@@ -24,6 +24,7 @@ from onebyone.graph.ops.flow import Reader as FlowReader
 from onebyone.graph.ops.needs import Reader
 from onebyone.graph.ops.selector import Selector
 from onebyone.graph.ops.sizes import Entries
+from onebyone.graph.ops.turned import Turned
 from onebyone.graph.picks import Asked
 
 __all__ = ["Effort", "NodeShapes", "Operator", "Product", "Role", "Rounding", "first_if"]
@@ -147,6 +148,9 @@ class Operator:
     # The node as a map of the positions of its first input.
     space: Callable[[ir.Node], Spatial | Refusal | None] | None = None
 
+    # How it is told its axes, once those of its first operand (of all, for a concat) stand in
+    # another order. What is elementwise need not be told; None: the axes are not free.
+    turned: Turned | None = None
     # How channels of its operands become those of its result, on an axis; for what is elementwise,
     # or maps positions, the rest of the row says it.
     flow: FlowReader | None = None

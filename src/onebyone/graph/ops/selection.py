@@ -30,6 +30,7 @@ from onebyone.graph.ops.flow import Axes, Flow, Link, spaced
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.selector import picked, selects
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_shape, keeps_told_shape
+from onebyone.graph.ops.turned import with_axes, with_pads
 from onebyone.graph.values import input_at, size
 
 __all__ = ["ROWS", "cuts"]
@@ -305,12 +306,13 @@ def _moves(name: str, **special: Any) -> Operator:
 ROWS = (
     _moves("Slice", role=Role.SELECTION, value=_slice, magnitude="Slice", on_sizes="whole",
            entries=_slice_entries, unchanged=first_if(_takes_all), flow=_flow,
-           **selects(_slice_space)),
+           turned=with_axes(3, default=False), **selects(_slice_space)),
     _moves("Gather", role=Role.SELECTION, value=kernel_of(np.take, axis=0), magnitude="Gather",
            on_sizes="whole", entries=_gather_entries, unchanged=first_if(_gathers_all),
            flow=_flow, **selects(_gather_space)),
     _moves("Pad", role=Role.SPACE_MAP, value=_pad, magnitude="Pad", grows=True,
-           unchanged=first_if(_pads_nothing), **selects(_pad_space), settings=(2,)),
+           unchanged=first_if(_pads_nothing), turned=with_pads, **selects(_pad_space),
+           settings=(2,)),
     _moves("Expand", role=Role.SPACE_MAP, value=_expand, magnitude="Expand", grows=True,
            unchanged=first_if(keeps_told_shape), space=_expand_space, flow=_unknown_flow),
     _moves("Tile", role=Role.SPACE_MAP, value=_tile, magnitude="Tile", grows=True,

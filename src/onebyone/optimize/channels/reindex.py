@@ -99,7 +99,7 @@ def _mix(
             if order is not None:
                 weight = np.take(weight, order, axis)
     _replace(node, node.inputs[layout.slot], weight, edit)
-    if bias is None:
+    if bias is None and out is not None:  # else it stays, whoever has changed it meanwhile
         bias = mix.bias
     if bias is not None:
         every = np.arange(len(bias))

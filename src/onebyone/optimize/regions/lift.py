@@ -32,7 +32,6 @@ from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
 from onebyone.graph.values import are_read, input_at, rank_of, size
 from onebyone.graph.views import view, view_axis
-from onebyone.optimize.regions.channels_last import Islands
 from onebyone.optimize.regions.exact import Digits
 from onebyone.optimize.regions.parallel import sum_kernels
 from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Stored, Striding
@@ -96,7 +95,6 @@ class Context:
         axes: the channel axis of each value that has one.
         reads: where shapes can be read, so that reading one does not make a value shared.
         fused: nodes that engines fuse, so that they are left alone.
-        islands: the transposes that engines cancel, and what lies between them.
         lost_bits: the digits that folding a region may lose.
         cancelling: the nodes that were left apart because folding them would lose more, and why.
     """
@@ -106,7 +104,6 @@ class Context:
     axes: Mapping[ir.Value, int]
     reads: ShapeReads
     fused: frozenset[ir.Node]
-    islands: Islands
     lost_bits: float = LOST_BITS
     cancelling: dict[ir.Node, Refusal] = field(default_factory=dict)
 
@@ -120,9 +117,9 @@ class Context:
         axes: Mapping[ir.Value, int] | None = None,
     ) -> Context:
         """The context of a graph as it stands."""
-        fused, islands = fused_by_engines(graph), Islands.of(graph)
+        fused = fused_by_engines(graph)
         axes = channel_axes(graph) if axes is None else axes
-        return cls(sizes, laws, axes, ShapeReads.of(graph), fused, islands, lost_bits)
+        return cls(sizes, laws, axes, ShapeReads.of(graph), fused, lost_bits)
 
 
 def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
@@ -176,8 +173,7 @@ class _Lifter:
             return None
         # Priced by the sizes that were asked for, placed by those that are in the graph.
         shown = tuple(1 if k == axis else n for k, n in enumerate(sizes))
-        inland = axis == len(sizes) - 1 and value in self.context.islands.values
-        return Layout(tuple(value.shape), shown, axis, inland)
+        return Layout(tuple(value.shape), shown, axis)
 
     def term(self, value: ir.Value, axis: int) -> Term | None:
         """`value` as a term: expanded where it is linear, else a leaf; None if it has no layout."""
@@ -331,12 +327,12 @@ class _Lifter:
             node, self.digits.of_sum(known, shared=self.looked_through > 0)
         ):
             return None
-        return self._sum(known)
+        return self._sum(known, at_once=node.op_type == "Sum")
 
-    def _sum(self, terms: tuple[Term, ...]) -> Term:
+    def _sum(self, terms: tuple[Term, ...], *, at_once: bool) -> Term:
         if len(terms) == 1:
             return terms[0]
-        whole = Term(Word(), Sum(terms))
+        whole = Term(Word(), Sum(terms, at_once))
         if "sum" not in self.context.laws:
             return whole
         # xA + xB = x(A + B): one product for two; which is cheaper the search finds out.
@@ -434,8 +430,7 @@ class _Lifter:
         before, after = self.layout(operand, source), self.layout(node.outputs[0], axis)
         if before is None or after is None:
             return None
-        cancelled = node in self.context.islands.transposes
-        step = Step(node, before, after, meaning, preserves, cancelled)
+        step = Step(node, before, after, meaning, preserves)
         if not step.movable or (term := self.term(operand, source)) is None:
             return None
         return term.then(Word((step,)))

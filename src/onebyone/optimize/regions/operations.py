@@ -93,11 +93,12 @@ class Convolved:
 
 @dataclass(eq=False)
 class Total:
-    """A sum."""
+    """A sum: of two at a time, or of all of them at once."""
 
     operands: list[Operation]
     layout: Layout
     channels: int
+    at_once: bool = False
 
 
 @dataclass(eq=False)
@@ -206,7 +207,7 @@ def _joined(how: Add | Stack, plan: Plan) -> Built:
             pending = summed(pending, part.pending)
         # A sum's bias may be that of any of its operands.
         carrier = next((p.carrier for p in parts if p.carrier is not None), None)
-        return Built(Total(operations, plan.layout, plan.channels), pending, carrier)
+        return Built(Total(operations, plan.layout, plan.channels, how.at_once), pending, carrier)
     if how.flushed:
         for part, term in zip(parts, how.terms, strict=True):
             _flush(part, term)

@@ -99,7 +99,12 @@ class _Placer:
         return self._node("Concat", operands, operation.layout, operation.channels, axis)
 
     def _total(self, operation: Total) -> ir.Value:
-        """Two at a time; convolutions last, where engines add into their result."""
+        """Two at a time, if not at once; convolutions last: engines add into their result."""
+        if operation.at_once:
+            operands = [self.value(part) for part in operation.operands]
+            total = self._node("Sum", operands, operation.layout, operation.channels)
+            total.shape = _broadcast(operands) or total.shape
+            return total
         order = sorted(operation.operands, key=lambda part: isinstance(part, Mapped | Convolved))
         order.sort(key=_is_negation)
         total = self.value(order[0])
@@ -183,12 +188,18 @@ class _Placer:
         # A mere shift.
         if (scale == 1).all():
             return self._shifted(x, m)
+        if (scale == -1).all():
+            return self._negated(m, x)
         if m.bias is not None and m.before.axis == 1:
             return self._normalised(m, x, scale)
-        if (scale == -1).all():
-            return self._shifted(self._node("Neg", [x], m.before, channels), m)
         operands = [x, self._constant(_along(scale, m.before), "scale")]
         return self._shifted(self._node("Mul", operands, m.before, channels), m)
+
+    def _negated(self, m: Mapped, x: ir.Value) -> ir.Value:
+        if m.bias is None:
+            return self._node("Neg", [x], m.before, m.linear.out_channels)
+        bias = self._constant(_along(m.bias, m.after), "bias")
+        return self._node("Sub", [bias, x], m.after, m.linear.out_channels)
 
     def _normalised(self, m: Mapped, x: ir.Value, scale: Array) -> ir.Value:
         """Scale and shift in one operator: a batch normalisation with mean 0 and variance 1."""

@@ -71,10 +71,11 @@ class Cancel:
 
 @dataclass(frozen=True, eq=False)
 class Add:
-    """The sum of plans; `split`: of the pieces that a concat was split into."""
+    """The sum of plans, two at a time if not at once; `split`: of a concat's pieces."""
 
     terms: tuple[Plan, ...]
     split: bool
+    at_once: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +139,7 @@ class Run:
         groups: of the product.
         laws: by which its maps become one.
         only_shifts: whether it does not scale.
-        biased: whether one of its maps has a bias.
+        only_signs: whether it scales by no other factors than one and minus one.
         stored: how the weight is stored, if it is that of one map.
     """
 
@@ -147,7 +148,7 @@ class Run:
     groups: int
     laws: frozenset[str]
     only_shifts: bool
-    biased: bool
+    only_signs: bool
     stored: Stored | None
 
     @property
@@ -168,7 +169,7 @@ def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
     """
     groups = between = channels
     mixing = diagonal = factored = 0
-    only_shifts, biased = True, False
+    only_shifts = only_signs = True
     # Without multiplying anything out: of a product, sizes and groups are enough for its price.
     for to, f in enumerate(word.maps[j:], j + 1):
         groups = join_structure(groups, f.groups, (channels, between, f.out_channels))
@@ -176,7 +177,7 @@ def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
         mixing += not f.is_diagonal
         diagonal += f.is_diagonal
         only_shifts = only_shifts and f.is_shift
-        biased = biased or f.bias is not None
+        only_signs = only_signs and (f.is_shift or f.linear.is_negation)
         factored += f.macs
         # Further on, a product may be smaller than its factors again.
         if mixing > 1 and channels * between // groups > factored:
@@ -184,7 +185,7 @@ def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
         laws = _NAMES[mixing > 1, diagonal > 0 and to > j + 1]
         # A product of two is nobody's weight yet.
         stored = f.stored if to == j + 1 else None
-        yield Run(to, between, groups, laws, only_shifts, biased, stored)
+        yield Run(to, between, groups, laws, only_shifts, only_signs, stored)
 
 
 _NAMES = {

@@ -32,7 +32,6 @@ from onebyone.optimize.regions.plan import (
     Cancel,
     Convolve,
     Flush,
-    How,
     Input,
     Move,
     Plan,
@@ -70,6 +69,15 @@ class Planner:
         cost = plan.cost + self.price.elementwise(plan.layout, plan.channels)
         return replace(plan, cost=cost, how=Flush(plan), carrier=True, pending=False)
 
+    def _keep(self, table: Table, state: State, plan: Plan) -> None:
+        """Enter a plan if it is the cheapest; what a carrier can take is given to it at once."""
+        if plan.pending and plan.carrier:
+            cost = plan.cost + self.price.bias(plan.channels)
+            plan = replace(plan, cost=cost, how=Flush(plan), pending=False)
+        plans, standing = table.setdefault(state, {}), _standing(plan)
+        if standing not in plans or plan.cost < plans[standing].cost:
+            plans[standing] = plan
+
     # What each kind of node offers -------------------------------------------------------------
 
     def _table(self, node: Node, word: Word) -> Table:
@@ -77,7 +85,7 @@ class Planner:
             return self._choice(node, word)
         table: Table = {}
         for state, plan in self._sources(node, word):
-            _keep(table, state, plan)
+            self._keep(table, state, plan)
         self._walk(table, word)
         return table
 
@@ -99,7 +107,7 @@ class Planner:
             for (i, j), plan in ((state, p) for state in inner for p in inner[state].values()):
                 if i >= spaces and j >= maps:
                     chosen = replace(plan, laws=_laws([plan], node.law)) if k and node.law else plan
-                    _keep(table, (i - spaces, j - maps), chosen)
+                    self._keep(table, (i - spaces, j - maps), chosen)
         return table
 
     def _offered(self, node: Choice) -> tuple[Term, ...]:
@@ -115,7 +123,8 @@ class Planner:
         last = len(word.spaces), len(word.maps)
         for i in _joints(word, last[0]):
             for j in range(last[1] + 1):
-                yield from self._added(tables, i, j, is_split=False)
+                law = "sum" if i + j else ""
+                yield from self._added(tables, (i, j), law, at_once=node.at_once)
 
     def _concat(self, node: Concat, word: Word) -> Iterator[tuple[State, Plan]]:
         if "split" not in self.laws:
@@ -129,7 +138,7 @@ class Planner:
                 if j <= diagonal:
                     yield from self._stacked(tables, i, j)
                 else:
-                    yield from self._added(tables, i, j, is_split=True)
+                    yield from self._added(tables, (i, j), "split")
 
     def _operands(self, terms: tuple[Term, ...], words: list[Word]) -> list[Table]:
         """The operands' tables, in the states of the word above them."""
@@ -138,43 +147,44 @@ class Planner:
         ]
 
     def _added(
-        self, tables: list[Table], i: int, j: int, *, is_split: bool
+        self, tables: list[Table], state: State, law: str, *, at_once: bool = False
     ) -> Iterator[tuple[State, Plan]]:
-        """The sum at state (i, j): cheapest, and cheapest with some operand as a carrier."""
-        cheapest = [_cheapest(table, i, j) for table in tables]
+        """The sum at a state, by a law: cheapest, and cheapest with some operand as a carrier."""
+        cheapest = [_cheapest(table, *state) for table in tables]
         plans = [plan for plan in cheapest if plan is not None]
         if len(plans) < len(tables):
             return
-        carriers = [table.get((i, j), {}).get("carrier") for table in tables]
-        yield self._sum_of(plans, i, j, is_split)
-        for k, plan in enumerate(carriers):
-            if plan is not None and not any(p.carrier for p in plans):
-                yield self._sum_of([*plans[:k], plan, *plans[k + 1 :]], i, j, is_split)
+        choices = [plans]
+        if not any(plan.carrier for plan in plans):
+            carriers = [table.get(state, {}).get("carrier") for table in tables]
+            choices += [
+                [*plans[:k], plan, *plans[k + 1 :]] for k, plan in enumerate(carriers) if plan
+            ]
+        for chosen in choices:
+            yield state, self._sum_of(chosen, law, at_once)
 
-    def _sum_of(self, plans: list[Plan], i: int, j: int, is_split: bool) -> tuple[State, Plan]:
-        plans = self._subtracted(plans)
+    def _sum_of(self, plans: list[Plan], law: str, at_once: bool) -> Plan:
+        if not at_once:
+            plans = self._subtracted(plans)
         widest = max(plans, key=lambda plan: plan.layout.positions)
         cost = sum((plan.cost for plan in plans), Cost())
-        cost += self.price.addition(widest.layout, widest.channels, len(plans))
+        cost += self.price.addition(widest.layout, widest.channels, len(plans), at_once=at_once)
         carrier = any(plan.carrier for plan in plans)
         pending = any(plan.pending for plan in plans)
-        how = Add(tuple(plans), is_split)
-        laws = _laws(plans, "split") if is_split else _laws(plans, *["sum"] * bool(i + j))
-        plan = Plan(cost, widest.layout, widest.channels, how, carrier, pending, laws)
-        return (i, j), plan
+        how = Add(tuple(plans), law == "split", at_once)
+        laws = _laws(plans, *[law] * bool(law))
+        return Plan(cost, widest.layout, widest.channels, how, carrier, pending, laws)
 
     def _subtracted(self, plans: list[Plan]) -> list[Plan]:
         """Operands of a sum: what was only negated, beside one that was not, is subtracted.
 
         That costs nothing, and takes up no bias.
         """
-        negated = [k for k, plan in enumerate(plans) if _is_negation(plan.how)]
+        negated = {k: positive for k, plan in enumerate(plans) if (positive := _positive(plan))}
         kept = plans[:]
-        for k in negated[len(negated) == len(plans) :]:
-            how = plans[k].how
-            assert isinstance(how, Apply)
+        for k in list(negated)[len(negated) == len(plans) :]:
             carrier = plans[k].carrier and "affine" not in self.laws
-            kept[k] = replace(plans[k], cost=how.before.cost, carrier=carrier)
+            kept[k] = replace(plans[k], cost=negated[k].cost, carrier=carrier)
         return kept
 
     def _stacked(self, tables: list[Table], i: int, j: int) -> Iterator[tuple[State, Plan]]:
@@ -260,10 +270,10 @@ class Planner:
                     if plan is None or not _may_go_on(plan, word, i):
                         continue
                     if plan.pending:
-                        _keep(table, (i, j), self._flushed(plan))
+                        self._keep(table, (i, j), self._flushed(plan))
                     for state, further in self._onward(plan, word, i, j):
                         if self._allows(word, state[0], state[1]):
-                            _keep(table, state, further)
+                            self._keep(table, state, further)
 
     def _allows(self, word: Word, i: int, j: int) -> bool:
         if not word.allows(i, j):
@@ -354,7 +364,7 @@ class Planner:
         channels = plan.channels, run.channels
         # As the graph stands (no laws), what others keep is read as it is.
         kept = run.is_shared and (not self.laws or run.serves(plan.layout))
-        price = self.price.linear(plan.layout, after, channels, run.groups, run.biased, kept)
+        price = self.price.linear(plan.layout, after, channels, run.groups, kept)
         carrier = plan.layout.carries_bias
         return Plan(plan.cost + price, after, run.channels, how, carrier, pending, laws)
 
@@ -369,7 +379,9 @@ class Planner:
             if plan.carrier:
                 return replace(plan, laws=plan.laws | {"affine"})
             return plan
-        cost = plan.cost + self.price.elementwise(plan.layout, plan.channels)
+        # A shift becomes a bias that is pending, and is counted where something takes it up.
+        vectors = int(not run.only_signs)
+        cost = plan.cost + self.price.elementwise(plan.layout, plan.channels, vectors)
         carrier = plan.layout.axis == 1 or "affine" not in self.laws
         return replace(plan, cost=cost, carrier=carrier)
 
@@ -424,15 +436,6 @@ def steps(word: Word) -> tuple[Step, ...]:
     return cast(tuple[Step, ...], word.spaces)
 
 
-def _keep(table: Table, state: State, plan: Plan) -> None:
-    """Enter a plan if it is the cheapest; what a carrier can take is given to it at once."""
-    if plan.pending and plan.carrier:
-        plan = replace(plan, how=Flush(plan), pending=False)
-    plans, standing = table.setdefault(state, {}), _standing(plan)
-    if standing not in plans or plan.cost < plans[standing].cost:
-        plans[standing] = plan
-
-
 def _standing(plan: Plan) -> str:
     """Whether a plan owes a bias, could take one for free, or neither."""
     if plan.pending:
@@ -446,10 +449,14 @@ def _at(table: Table, i: int, j: int) -> list[Plan]:
     return list(table.get((i, j), {}).values())
 
 
-def _is_negation(how: How) -> bool:
+def _positive(plan: Plan) -> Plan | None:
+    """What a plan negates, if it does nothing else; what broadcasts is the Add above."""
+    while _is_broadcast(plan):
+        plan = cast(Move, plan.how).before
+    how = plan.how
     if not isinstance(how, Apply) or how.window is not None or how.to > how.j + 1:
-        return False
-    return how.word.maps[how.j].is_negation
+        return None
+    return how.before if how.word.maps[how.j].is_negation else None
 
 
 def _cheapest(table: Table, i: int, j: int) -> Plan | None:

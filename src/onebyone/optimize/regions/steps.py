@@ -36,13 +36,11 @@ class Layout:
         dims: the dimensions, symbolic where dynamic; the entry at `axis` means nothing.
         sizes: the sizes that costs are computed for; 1 at `axis`.
         axis: the channel axis.
-        in_island: whether engines keep it channels first, though it is last (`channels_last`).
     """
 
     dims: tuple[Size, ...]
     sizes: tuple[int, ...]
     axis: int
-    in_island: bool = False
 
     @property
     def rank(self) -> int:
@@ -124,7 +122,6 @@ class Step:
         before, after: the layouts of its operand and of its result.
         meaning: what it does.
         preserves_constants: whether S 1 = 1.
-        cancelled: whether it is a transpose that engines cancel against others.
     """
 
     node: ir.Node | None
@@ -132,7 +129,6 @@ class Step:
     after: Layout
     meaning: Meaning
     preserves_constants: bool = True
-    cancelled: bool = False
 
     @cached_property
     def _key(self) -> tuple[object, ...]:
