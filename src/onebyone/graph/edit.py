@@ -26,7 +26,10 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.exact import tensor_of
 from onebyone.graph.values import Size
 
-__all__ = ["Edit", "content", "respell"]
+__all__ = ["Edit", "Spelling", "content", "respell"]
+
+Spelling = Mapping[int | str, Sequence[int] | int | None]
+"""Operand or attribute of a node -> the integers that it is told from now on; None: none."""
 
 # From this opset on the sizes of a Split's results are an operand.
 _SPLIT_BY_OPERAND = 13
@@ -187,6 +190,17 @@ class Edit:
         if self.graph.opset_imports[""] < _SPLIT_BY_OPERAND:
             return [x], {"axis": axis, "split": counts}
         return [x, self.integers(counts)], {"axis": axis}
+
+    def spell(self, node: ir.Node, spelling: Spelling) -> None:
+        """Tell a node other numbers: in the place of its operands, or as its attributes."""
+        for place, told in spelling.items():
+            if isinstance(place, int):
+                assert not isinstance(told, int | None)
+                node.replace_input_with(place, self.integers(told, like=node.inputs[place]))
+            elif told is None:
+                node.attributes.pop(place, None)
+            else:
+                node.attributes[place] = ir.convenience.convert_attribute(place, told)
 
     @contextmanager
     def attempt(self) -> Iterator[list[ir.Node]]:

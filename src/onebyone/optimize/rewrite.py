@@ -125,7 +125,7 @@ def _settled(graph: ir.Graph, ledger: Ledger, rewrites: Iterable[Rewrite]) -> li
     before = ledger.last
     moved = {value for rewrite in rewrites for value in rewrite.moved}
     left = max((rewrite.left for rewrite in rewrites), default=0.0)
-    small = not any("demand" in rewrite.laws for rewrite in rewrites)
+    small = all(rewrite.small for rewrite in rewrites)
     pieces = ledger.step(moved, left, small, rounds=not rewrites)
     proofs = ledger.proofs(pieces, [{*r.nodes, *r.made} for r in rewrites])
     sides = [outlines(before, ledger.last, r.nodes, r.made, ledger.sizes) for r in rewrites]

@@ -133,9 +133,14 @@ _ALPHA, _GAMMA = 1.6732631921768188, 1.0507010221481323  # Selu's (Klambauer et 
 ROWS = (
     *_plain(
         Rounding.SMOOTHLY,
-        {"Acos": np.arccos, "Acosh": np.arccosh, "Asin": np.arcsin, "Asinh": np.arcsinh,
-         "Atan": np.arctan, "Atanh": np.arctanh, "Cos": np.cos, "Cosh": np.cosh, "Erf": _erf,
-         "Exp": np.exp, "Log": np.log, "Sin": np.sin, "Sinh": np.sinh, "Tan": np.tan},
+        {"Asinh": np.arcsinh, "Atan": np.arctan, "Cos": np.cos, "Erf": _erf, "Sin": np.sin,
+         "Tan": np.tan},
+    ),
+    *_plain(
+        Rounding.SMOOTHLY,
+        {"Acos": np.arccos, "Acosh": np.arccosh, "Asin": np.arcsin, "Atanh": np.arctanh,
+         "Cosh": np.cosh, "Exp": np.exp, "Log": np.log, "Sinh": np.sinh},
+        is_partial=True,
     ),
     *_plain(
         Rounding.SMOOTHLY,
@@ -153,8 +158,8 @@ ROWS = (
             channel_axis=1),
     _smooth("Selu", kernel_of(_selu, alpha=_ALPHA, gamma=_GAMMA), "activation"),
     _smooth("Swish", kernel_of(lambda x, alpha: x * sigmoid(alpha * x), alpha=1.0), "SiLU"),
-    *_plain(Rounding.ONCE, {"Reciprocal": lambda x: 1 / x}),
-    *_plain(Rounding.ONCE, {"Sqrt": np.sqrt}, on_sizes="any"),
+    *_plain(Rounding.ONCE, {"Reciprocal": lambda x: 1 / x}, is_partial=True),
+    *_plain(Rounding.ONCE, {"Sqrt": np.sqrt}, on_sizes="any", is_partial=True),
     *_plain(Rounding.NEVER, {"Abs": np.abs}, magnitude="Identity", unchanged=_AGAIN),
     *_plain(Rounding.STEPS, {"Round": np.rint, "Sign": np.sign}, unchanged=_AGAIN),
     *_plain(Rounding.STEPS, {"Ceil": np.ceil, "Floor": np.floor}, unchanged=_AGAIN, on_sizes="any"),

@@ -16,6 +16,7 @@ from onebyone.algebra.weights import Array
 from onebyone.algebra.window import Window
 from onebyone.graph.axes import Spatial, rank
 from onebyone.graph.ops.call import Call, Kernel, call_of, is_floating
+from onebyone.graph.ops.flow import Axes, Flow, same, unknown
 from onebyone.graph.ops.row import Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import keeps_shape
 from onebyone.graph.ops.windows import of_pool, windowed
@@ -180,6 +181,14 @@ def _global_average_pool_space(node: ir.Node) -> Spatial:
     return Spatial(dict.fromkeys(range(2, rank(node)), Mean()))
 
 
+def _flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
+    return same(node, 1) if axis == 1 else None
+
+
+def _power_flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
+    return same(node, 1, held=unknown) if axis == 1 else None
+
+
 def _has_one_tap(node: ir.Node) -> bool:
     """A pool of kernel 1 and stride 1."""
     kernel = node.attributes.get_ints("kernel_shape", ())
@@ -202,12 +211,12 @@ ROWS = (
              magnitude="AveragePool", unchanged=_ONE_TAP, channel_axis=1, space=_average_pool_space,
              **windowed(of_pool, copies=True), kind="average pool"),
     Operator("MaxPool", value=_max_pool, rounding=Rounding.SMOOTHLY, magnitude="MaxPool",
-             unchanged=_ONE_TAP, channel_axis=1, **windowed(of_pool, copies=True),
+             unchanged=_ONE_TAP, channel_axis=1, flow=_flow, **windowed(of_pool, copies=True),
              kind="max pool"),
-    Operator("LpPool", **windowed(of_pool)),
+    Operator("LpPool", flow=_power_flow, **windowed(of_pool)),
     Operator("GlobalAveragePool", Role.SPACE_MAP, _global(np.add), Rounding.SMOOTHLY,
              magnitude="GlobalAveragePool", unchanged=_ONE_POSITION, channel_axis=1,
              space=_global_average_pool_space, kind="adaptive average pool"),
     Operator("GlobalMaxPool", value=_global(np.maximum), rounding=Rounding.SMOOTHLY,
-             magnitude="GlobalMaxPool", unchanged=_ONE_POSITION),
+             magnitude="GlobalMaxPool", unchanged=_ONE_POSITION, flow=_flow),
 )  # fmt: skip

@@ -17,9 +17,11 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.window import Window
 from onebyone.counting.formulas import Shape, Work
 from onebyone.graph.axes import Spatial
+from onebyone.graph.edit import Spelling
 from onebyone.graph.ops.call import Kernel
 from onebyone.graph.ops.channel_node import ChannelNode, Weight
-from onebyone.graph.ops.needs import Reader, Spelling
+from onebyone.graph.ops.flow import Reader as FlowReader
+from onebyone.graph.ops.needs import Reader
 from onebyone.graph.ops.selector import Selector
 from onebyone.graph.ops.sizes import Entries
 from onebyone.graph.ops.turned import Turned
@@ -149,6 +151,12 @@ class Operator:
     # How it is told its axes, once those of its first operand (of all, for a concat) stand in
     # another order. What is elementwise need not be told; None: the axes are not free.
     turned: Turned | None = None
+    # How channels of its operands become those of its result, on an axis; for what is elementwise,
+    # or maps positions, the rest of the row says it.
+    flow: FlowReader | None = None
+    # Whether it has values that it is not defined, or too large, for: then what nobody needs has to
+    # stay a number.
+    is_partial: bool | Callable[[ir.Node], bool] = False
 
     # --- Which positions it needs for some of its result -----------------------------------------
     # Each number is made of those at the same position of the operands, aligned at the last axes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -23,9 +24,11 @@ from onebyone.graph.axes import (
     rank,
 )
 from onebyone.graph.constants import constant
+from onebyone.graph.edit import Spelling
 from onebyone.graph.ops.call import Call, kernel_of
+from onebyone.graph.ops.flow import Axes, Flow, Link, spaced
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
-from onebyone.graph.ops.selector import selects
+from onebyone.graph.ops.selector import picked, selects
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_shape, keeps_told_shape
 from onebyone.graph.ops.turned import with_axes, with_pads
 from onebyone.graph.values import input_at, size
@@ -147,6 +150,44 @@ def _gathers_all(node: ir.Node) -> bool:
     return bool((indices == np.arange(len(indices))).all())
 
 
+def _flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
+    """Of a Slice or a Gather."""
+    found = _slice_space(node) if node.op_type == "Slice" else _gather_space(node)
+    if isinstance(found, Spatial) and found.reads(axis) in found.maps:
+        return _picked(node, axis, found)
+    return spaced(node, axis, found)
+
+
+def _picked(node: ir.Node, axis: int, found: Spatial) -> Flow | None:
+    """A stretch of channels, or any of a Gather, that can be written for others."""
+    taken, x, out = picked(node, found), node.inputs[0], node.outputs[0]
+    if taken is None or x is None or not taken[1].size:
+        return None
+    sources = taken[1]
+    if any(constant(v) is None for v in node.inputs[1:]):
+        return None
+    if node.op_type == "Slice":
+        start = constant(input_at(node, 1))
+        attributes_only = len(node.inputs) < 3  # as before opset 10
+        if attributes_only or start is None or start.size != 1 or (np.diff(sources) != 1).any():
+            return None
+    link = Link(x, axis, out, np.arange(len(sources)), sources)
+    return Flow(axis, (link,), moves=True, picks=True, spelled=partial(_spelled, node))
+
+
+def _spelled(node: ir.Node, channels: Array) -> Spelling:
+    if node.op_type == "Gather":
+        return {1: channels.tolist()}
+    bounds: dict[int | str, list[int]] = {1: [channels[0]], 2: [channels[-1] + 1]}
+    if len(node.inputs) > 4:  # one channel may have been picked with any step
+        bounds[4] = [1]
+    return {**bounds}
+
+
+def _unknown_flow(_node: ir.Node, _axis: int, _axes: Axes) -> None:
+    """Where an operand may hold the number of channels."""
+
+
 # --- Pad -----------------------------------------------------------------------------------------
 
 
@@ -264,16 +305,16 @@ def _moves(name: str, **special: Any) -> Operator:
 
 ROWS = (
     _moves("Slice", role=Role.SELECTION, value=_slice, magnitude="Slice", on_sizes="whole",
-           entries=_slice_entries, unchanged=first_if(_takes_all),
+           entries=_slice_entries, unchanged=first_if(_takes_all), flow=_flow,
            turned=with_axes(3, default=False), **selects(_slice_space)),
     _moves("Gather", role=Role.SELECTION, value=kernel_of(np.take, axis=0), magnitude="Gather",
            on_sizes="whole", entries=_gather_entries, unchanged=first_if(_gathers_all),
-           **selects(_gather_space)),
+           flow=_flow, **selects(_gather_space)),
     _moves("Pad", role=Role.SPACE_MAP, value=_pad, magnitude="Pad", grows=True,
            unchanged=first_if(_pads_nothing), turned=with_pads, **selects(_pad_space),
            settings=(2,)),
     _moves("Expand", role=Role.SPACE_MAP, value=_expand, magnitude="Expand", grows=True,
-           unchanged=first_if(keeps_told_shape), space=_expand_space),
+           unchanged=first_if(keeps_told_shape), space=_expand_space, flow=_unknown_flow),
     _moves("Tile", role=Role.SPACE_MAP, value=_tile, magnitude="Tile", grows=True,
            unchanged=first_if(keeps_told_shape), space=_tile_space),
     _moves("GatherElements", value=kernel_of(np.take_along_axis, axis=0),

@@ -5,26 +5,24 @@ An order lists axes: axis k of what is turned is axis order[k] of what was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
 from onebyone.graph.axes import integers, rank
+from onebyone.graph.edit import Spelling
 from onebyone.graph.values import input_at
 
-__all__ = ["Told", "Turned", "along_axis", "with_axes", "with_pads"]
+__all__ = ["Turned", "along_axis", "with_axes", "with_pads"]
 
-Told = Mapping[int | str, int | Sequence[int]]
-"""Index of an operand, or name of an attribute -> what it says from then on."""
-
-Turned = Callable[[ir.Node, Sequence[int], int], Told | None]
+Turned = Callable[[ir.Node, Sequence[int], int], Spelling | None]
 """Of a node, an order and the opset; None: the axes hang together, or are not known before."""
 
 
 def along_axis(default: int, since: int = 1) -> Turned:
     """Of an operator with one axis, `default` if it is not named; in opsets from `since` on."""
 
-    def told(node: ir.Node, order: Sequence[int], version: int) -> Told | None:
+    def told(node: ir.Node, order: Sequence[int], version: int) -> Spelling | None:
         if version < since:
             return None
         axis = node.attributes.get_int("axis", default) % rank(node)
@@ -39,7 +37,7 @@ def with_axes(index: int, default: bool) -> Turned:
     Where it need not, and does not, it has all of them, if that is the `default`; else it stays.
     """
 
-    def told(node: ir.Node, order: Sequence[int], _version: int) -> Told | None:
+    def told(node: ir.Node, order: Sequence[int], _version: int) -> Spelling | None:
         operand = input_at(node, index)
         place: int | str = "axes" if operand is None else index
         axes = integers(node, index, "axes")
@@ -52,7 +50,7 @@ def with_axes(index: int, default: bool) -> Turned:
     return told
 
 
-def with_pads(node: ir.Node, order: Sequence[int], _version: int) -> Told | None:
+def with_pads(node: ir.Node, order: Sequence[int], _version: int) -> Spelling | None:
     """Of padding: one number for each end of every axis."""
     pads = integers(node, 1, "pads")
     if pads is None or len(pads) != 2 * len(order):

@@ -20,7 +20,8 @@ import onnx_ir as ir
 from onebyone.algebra.selection import Slice
 from onebyone.algebra.window import Window
 from onebyone.graph.axes import rank
-from onebyone.graph.ops.needs import Needs, Spelling
+from onebyone.graph.edit import Spelling
+from onebyone.graph.ops.needs import Needs
 from onebyone.graph.ops.selector import Selector, every
 from onebyone.graph.picks import Asked, Picks, Size, picked
 from onebyone.graph.values import are_read, input_at
@@ -111,7 +112,7 @@ def windowed(windows: Callable[[ir.Node], Windows], *, copies: bool = False) -> 
         if not any(found.values()):
             return {}
         pads = [*(w.before for w in laid.values()), *(w.after for w in laid.values())]
-        spelling: dict[int | str, list[int]] = {
+        spelling: dict[int | str, Sequence[int]] = {
             "strides": [window.stride for window in laid.values()]
         }
         if any(pads) or "pads" in node.attributes:

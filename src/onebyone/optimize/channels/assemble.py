@@ -11,8 +11,8 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.edit import Edit
+from onebyone.graph.ops.flow import channels_of
 from onebyone.optimize.channels.labels import Labels
-from onebyone.optimize.channels.links import channels_of
 
 __all__ = ["Builder", "Piece"]
 

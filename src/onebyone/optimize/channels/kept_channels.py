@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.groups import missing
 from onebyone.algebra.weights import Array
-from onebyone.optimize.channels.groups import missing
-from onebyone.optimize.channels.links import Flow, is_joined
+from onebyone.graph.ops.flow import Flow, is_joined
 
 __all__ = ["Stays", "kept_channels"]
 

@@ -15,18 +15,18 @@ from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
 from onebyone.cost.profile import Cost
+from onebyone.graph.channels import flow
 from onebyone.graph.constants import is_float
 from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable, rounded
 from onebyone.graph.ops import Role, role
+from onebyone.graph.ops.flow import Mix
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.unused import remove_unused
 from onebyone.optimize.channels.copies import copies
 from onebyone.optimize.channels.dead import Dead, find
-from onebyone.optimize.channels.flow import flow
-from onebyone.optimize.channels.links import Mix
 from onebyone.optimize.channels.reindex import narrow, reindex
 from onebyone.optimize.channels.whole import freeze_wholes
 from onebyone.optimize.rewritten import Rewrite, Task

@@ -27,11 +27,11 @@ from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
 from onebyone.graph.ops.conversion import is_of_int8_codes
+from onebyone.graph.ops.flow import channels_of
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.channels.assemble import Builder, Piece
 from onebyone.optimize.channels.copies import copies
 from onebyone.optimize.channels.labels import Labels, labels_of, with_flows
-from onebyone.optimize.channels.links import channels_of
 from onebyone.optimize.channels.moves import Move
 from onebyone.optimize.channels.reindex import narrow, reindex
 from onebyone.optimize.joined import Joined

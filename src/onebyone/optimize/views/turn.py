@@ -25,7 +25,7 @@ from onebyone.cost.profile import Cost
 from onebyone.graph.axes import permutation
 from onebyone.graph.constants import constant
 from onebyone.graph.count_walk import name_of
-from onebyone.graph.edit import Edit
+from onebyone.graph.edit import Edit, Spelling
 from onebyone.graph.fused import fused_by_engines
 from onebyone.graph.ops import Role, operator_of
 from onebyone.graph.values import fixed_shape, has_subgraphs, made_by, rank_of
@@ -221,7 +221,7 @@ class _Island:
         told = self.told(node, order)
         return {**node.attributes, **{k: n for k, n in told.items() if isinstance(k, str)}}
 
-    def told(self, node: ir.Node, order: Order) -> Mapping[int | str, int | Sequence[int]]:
+    def told(self, node: ir.Node, order: Order) -> Spelling:
         """What tells a node its axes, turned."""
         row = operator_of(node)
         if row.turned is None:
@@ -242,7 +242,7 @@ def _turned(island: _Island, order: Order, edit: Edit) -> None:
         ]
         for place, numbers in island.told(node, order).items():
             if isinstance(place, int):
-                assert not isinstance(numbers, int)
+                assert not isinstance(numbers, int | None)
                 operands[place] = edit.integers(numbers, like=node.inputs[place])
         y, attributes = node.outputs[0], island.attributes(node, order)
         new = edit.node(
