@@ -9,8 +9,8 @@ claimed for it.
 Weights are random (fixed seed); normalisations get statistics and affines that are not trivial, so
 that a rewrite which forgot one of them would be seen.
 
-The networks themselves are in `networks.py` and `branches.py`. Needs `torch`, `transformers` and
-`pytorchcv`.
+The networks themselves are in `networks.py`, `branches.py` and `decoders.py`. Needs `torch`,
+`transformers` and `pytorchcv`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,13 @@ from typing import Any
 import torch
 from branches import mobileone_s0, prune_filters, repvgg_a0
 from claims import CLAIMS
+from decoders import (
+    EsrganTail,
+    VaeDecoder,
+    unet_mobilenetv2,
+    unet_resnet50,
+    unetplusplus_resnet50,
+)
 from networks import (
     HRNetConcat,
     YoloNeck,
@@ -87,6 +94,7 @@ _POOL_NOTE = (
     "torchscript has no adaptive pool of an unknown height and width; "
     "dynamo writes the windows of the exported size, so its file is the network only there"
 )
+_UNET_NOTE = "height and width have to be multiples of 32"
 _B2_WIDTHS = (64, 128, 320, 512)
 
 _ROWS = (
@@ -147,6 +155,11 @@ _ROWS = (
         _image(224),
         finish=lambda network: prune_filters(network, 0.3),
     ),
+    Architecture("unet-mobilenetv2", unet_mobilenetv2, _image(256), note=_UNET_NOTE),
+    Architecture("unet-resnet50", unet_resnet50, _image(256), note=_UNET_NOTE),
+    Architecture("unet++-resnet50", unetplusplus_resnet50, _image(256), note=_UNET_NOTE),
+    Architecture("vae-decoder", VaeDecoder, {"latent": (1, 4, 32, 32)}),
+    Architecture("esrgan-tail", EsrganTail, {"features": (1, 64, 64, 64)}),
 )
 ARCHITECTURES = {row.name: row for row in _ROWS}
 
@@ -177,11 +190,14 @@ def export(name: str, exporter: str, dynamic: bool, folder: str | os.PathLike[st
     return path
 
 
+_SOURCES = ("models.py", "networks.py", "branches.py", "decoders.py")
+
+
 @functools.cache
 def _fingerprint() -> str:
     """Of the sources that make the networks: what was exported from others is not used again."""
     here = Path(__file__).parent
-    sources = (here / name for name in ("models.py", "networks.py", "branches.py"))
+    sources = (here / name for name in _SOURCES)
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 

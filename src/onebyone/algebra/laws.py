@@ -192,6 +192,31 @@ LAWS: dict[str, Law] = {
             realised="maps.factor:factor_maps",
         ),
         Law(
+            "phases",
+            "K U x = D [K₀; K₁; …] x",
+            "a K×K behind a nearest upsampling, also through a concat: in U-Nets, decoders of "
+            "autoencoders, super-resolution",
+            "U copies each position a whole number of times, computed at every position; K's "
+            "stride and that number divide each other",
+            {
+                "index": "{operator} copies each position, but not a whole number of times in turn",
+                "stride": "a stride of {stride} and an upsampling by {factor} have no phases in "
+                "common",
+                "sizes": "its outputs are no multiple of its {factor} phases",
+                "blocks": "it strides, and its phases are no square blocks of an image",
+                "border": "what it pads, {pads}, is more than its kernel reaches over",
+                "groups": "its {groups} groups do not end where what is concatenated does",
+                "reflected": "it reflects {pads} positions of an upsampling by {factors}: more "
+                "than copies of the border",
+                "twice": "it pads by zeros what was padded by other numbers",
+                "price": "it does not pay: the phases and their interleaving would cost more",
+                "digits": "its taps cancel exactly, and sums of them would round: {lost:.1f} bits "
+                "could be lost",
+            },
+            realised="maps.phases:split_phases",
+            near_misses="maps.phases:near_misses",
+        ),
+        Law(
             "permute",
             "W(Px) = (WP)x,  P(Wx) = (PW)x,  f(Px) = P f(x)",
             "shuffles, cuts and picks of channels, into the weights around them",

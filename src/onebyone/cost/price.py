@@ -50,7 +50,8 @@ class Load:
 _VIEWS = ("Dropout", "Flatten", "Identity", "Reshape", "Shape", "Squeeze", "Unsqueeze")
 _MANNERS = {
     **dict.fromkeys(_VIEWS, Manner.VIEW),
-    **dict.fromkeys(("Gather", "Transpose"), Manner.SCATTER),
+    # Measured behind a convolution: 5 GB/s for blocks of 2×2, as for transposes.
+    **dict.fromkeys(("DepthToSpace", "Gather", "SpaceToDepth", "Transpose"), Manner.SCATTER),
     "Split": Manner.SPLIT,
 }
 _SLICES = {True: Manner.SCATTER, False: Manner.STRETCH}

@@ -58,10 +58,13 @@ def _simplest(expression: Any) -> Any:
     rebuilt = expression.func(*(_simplest(part) for part in expression.args))
     if isinstance(rebuilt, sympy.floor):
         return _floor(sympy.factor_terms(rebuilt.args[0]))
-    whole, rest = rebuilt.as_coeff_Add()
+    factored = sympy.factor_terms(rebuilt)
+    # Also 2⌊a⌋ + 2 is twice what ⌊a⌋ + 1 is: a map that is doubled has twice the size it had.
+    factor, term = factored.as_coeff_Mul()
+    whole, rest = term.as_coeff_Add()
     if whole.is_Integer and whole and isinstance(rest, sympy.floor):
-        return _floor(sympy.factor_terms(rest.args[0] + whole))
-    return sympy.factor_terms(rebuilt)
+        return sympy.factor_terms(factor * _floor(sympy.factor_terms(rest.args[0] + whole)))
+    return factored
 
 
 def _floor(inner: Any) -> Any:
