@@ -184,3 +184,14 @@ def test_no_vector_of_twos_is_stored_for_a_sum(body: str) -> None:
     result = optimize(proto, verify=False)
     assert result.report.laws == ()
     assert result.report.after.parameters == 0
+
+
+def test_weights_are_shared_around_what_changes_too() -> None:
+    """Regions that share weights are decided together, and read what was replaced meanwhile."""
+    body = (
+        "a = Mul(x, d) b = Conv(a, w) r = Relu(b) c = Conv(r, e) g = Conv(c, p) z = Relu(g) "
+        "h = Mul(g, d) l = Conv(h, w) y = Relu(l)"
+    )
+    known = {"d": (6, 1, 1), "w": (6, 6, 1, 1), "e": (40, 6, 1, 1), "p": (6, 40, 1, 1)}
+    after, _ = changed(model(body, "float[2,6,5,7] x", "y, z", known))
+    assert [node.op_type for node in after.graph.node].count("Conv") == 3

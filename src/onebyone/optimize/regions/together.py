@@ -1,0 +1,114 @@
+"""Together: a value goes if all who read it do without, where each by itself would gain nothing.
+
+For the readers of a shared value v it is there, at no cost, as long as one of them reads it; so a
+reader that could do without v at the same price does not, and v stays. Here the two wholes are
+compared,
+
+    cost(v) + Σ cost(reader, v free)        as the graph stands
+              Σ cost(reader, v gone)        each computes what it needs from behind v
+
+and where the second pays, all readers change at once. It is asked of each value that has linear
+readers only, where no region by itself has anything to gain; of those that share a region the one
+that gains most goes first, and the others are asked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from onebyone.cost.profile import Cost, pays
+from onebyone.graph.shape_reads import consumers
+from onebyone.optimize.regions.change import Change, apart, saved_by_law
+from onebyone.optimize.regions.lift import Context, Region, region_of
+from onebyone.optimize.regions.plan import Plan
+from onebyone.optimize.regions.price import Pricer
+from onebyone.optimize.regions.search import Planner
+
+__all__ = ["together"]
+
+
+def together(found: Sequence[Region], context: Context, price: Pricer) -> list[Change]:
+    """What to do with all readers of a value at once, where then nobody needs the value.
+
+    Args:
+        found: the regions of a graph, none of which has anything to gain by itself.
+        context: of the graph.
+        price: of operators.
+    """
+    offers = [_without(shared, context, price) for shared in _shared(found, context)]
+    known = [offer for offer in offers if offer is not None]
+    # By names, not by the order in which nodes are listed.
+    return apart(sorted(known, key=lambda c: (-_gain(c), c.gone[0].root.name or "")))
+
+
+def _gain(change: Change) -> int:
+    return change.now.picoseconds - change.best.picoseconds
+
+
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """A shared value as the region that computes it, and the regions that read it."""
+
+    region: Region
+    readers: tuple[Region, ...]
+
+    def best(self, laws: frozenset[str], price: Pricer) -> list[Plan] | None:
+        """The readers' plans without it and all that is inside of its region."""
+        planner = Planner(price, laws, self.region.inside | {self.region.root})
+        return _plans(planner, self.readers)
+
+    def as_it_stands(self, laws: frozenset[str], price: Pricer) -> list[Plan] | None:
+        """The plans of all with it."""
+        return _plans(Planner(price, laws), (self.region, *self.readers))
+
+
+def _shared(found: Sequence[Region], context: Context) -> Iterator[_Shared]:
+    """The values that all of their readers can do without."""
+    place = {region: k for k, region in enumerate(found)}
+    home = {value: region for region in found for value in (*region.inside, region.root)}
+    for value in dict.fromkeys(v for region in found for v in region.looked_through):
+        # A reader that is in no region needs the value as it is.
+        users = {home.get(node.outputs[0]) for node in consumers(value, context.reads)}
+        readers = {region for region in users if region and value in region.looked_through}
+        if value.is_graph_output() or readers != users:
+            continue
+        own = home.get(value) or region_of(value, context)
+        if own is not None and not any(region.weights for region in (own, *readers)):
+            yield _Shared(own, tuple(sorted(readers, key=place.__getitem__)))
+
+
+def _without(shared: _Shared, context: Context, price: Pricer) -> Change | None:
+    """The readers of a value without it; None where it is cheaper to have it."""
+    plans, stands = (
+        shared.best(frozenset(context.laws), price),
+        shared.as_it_stands(frozenset(), price),
+    )
+    if plans is None or stands is None:
+        return None
+    now, best = _sum(stands), _sum(plans)
+    if not pays(now, best, price.profile):
+        return None
+
+    def least(used: frozenset[str]) -> Cost | None:
+        ways = shared.best(used, price), shared.as_it_stands(used, price)
+        return min((_sum(plans) for plans in ways if plans is not None), default=None)
+
+    laws = frozenset[str]().union(*(plan.laws for plan in plans))
+    saved = saved_by_law(now, best, laws, least)
+    return Change(dict(zip(shared.readers, plans, strict=True)), now, best, saved, (shared.region,))
+
+
+def _plans(planner: Planner, regions: Iterable[Region]) -> list[Plan] | None:
+    """The best plan of each; None if one has none."""
+    plans = []
+    for region in regions:
+        plan = planner.best(region.term)
+        if plan is None:
+            return None
+        plans.append(plan)
+    return plans
+
+
+def _sum(plans: Iterable[Plan]) -> Cost:
+    return sum((plan.cost for plan in plans), Cost())
