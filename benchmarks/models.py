@@ -45,6 +45,7 @@ from networks import (
     randomise,
     segformer,
 )
+from repvit import repvit_m1
 from torch import nn
 
 SEED = 20261121
@@ -137,6 +138,7 @@ _ROWS = (
     Architecture("resnet50-v1", lambda: classifier("resnet", "resnet50"), _image(224)),
     Architecture("mobileone-s0", mobileone_s0, _image(224)),
     Architecture("repvgg-a0", repvgg_a0, _image(224)),
+    Architecture("repvit-m1", repvit_m1, _image(224)),
     Architecture(
         "shufflenetv2", lambda: classifier("shufflenetv2", "shufflenetv2_w1"), _image(224)
     ),
@@ -181,7 +183,7 @@ def export(name: str, exporter: str, dynamic: bool, folder: str | os.PathLike[st
 def _fingerprint() -> str:
     """Of the sources that make the networks: what was exported from others is not used again."""
     here = Path(__file__).parent
-    sources = (here / name for name in ("models.py", "networks.py", "branches.py"))
+    sources = (here / name for name in ("models.py", "networks.py", "branches.py", "repvit.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 

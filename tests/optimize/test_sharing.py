@@ -193,5 +193,6 @@ def test_weights_are_shared_around_what_changes_too() -> None:
         "h = Mul(g, d) l = Conv(h, w) y = Relu(l)"
     )
     known = {"d": (6, 1, 1), "w": (6, 6, 1, 1), "e": (40, 6, 1, 1), "p": (6, 40, 1, 1)}
-    after, _ = changed(model(body, "float[2,6,5,7] x", "y, z", known))
+    after, report = changed(model(body, "float[2,6,5,7] x", "y, z", known))
     assert [node.op_type for node in after.graph.node].count("Conv") == 3
+    assert sorted(law.root for law in report.laws) == ["b", "g", "l"]  # each once
