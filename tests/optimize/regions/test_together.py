@@ -143,6 +143,16 @@ def test_what_is_behind_a_pool_goes_with_it() -> None:
     assert after.ops.count("Conv") == 2
 
 
+def test_what_the_readers_still_need_of_its_region_is_kept() -> None:
+    """A scale behind padding goes into both maps, and the map before it is computed once."""
+    body = "e = Conv(x, p, c) q = Conv<group = 2, pads = [1, 0, 1, 0]>(e, s, d) " + TWO
+    sizes = {"p": (2, 8, 1, 1), "c": (2,), "s": (2, 1, 1, 1), "d": (2,),
+             "a1": (3, 2, 1, 1), "b1": (6, 2, 1, 1)}  # fmt: skip
+    after = whole(model(body, "float[2,8,5,7] x", "y, z", sizes))
+    assert after.saved == 2 * (2 * 7 * 7)
+    assert after.ops.count("Conv") == 3
+
+
 def test_a_value_goes_though_its_sizes_are_read() -> None:
     body = f"q = Conv(x, p) {TWO} s = Shape(q)"
     proto = model(body, "float[N,4,H,W] x", "float y, float z, int64[4] s", SQUARE)

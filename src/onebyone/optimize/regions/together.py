@@ -4,12 +4,13 @@ For the readers of a shared value v it is there, at no cost, as long as one of t
 reader that could do without v at the same price does not, and v stays. Here the two wholes are
 compared,
 
-    cost(v) + Σ cost(reader, v free)        as the graph stands
-              Σ cost(reader, v gone)        each computes what it needs from behind v
+    cost(v)    + Σ cost(reader, v free)     as the graph stands
+    cost(kept) + Σ cost(reader, v gone)     each computes what it needs from behind v
 
-and where the second pays, all readers change at once. It is asked of each value that has linear
-readers only, where no region by itself has anything to gain; of those that share a region the one
-that gains most goes first, and the others are asked again.
+where `kept` are values inside of v's region that are still read, or none. Where the second pays,
+all readers change at once. It is asked of each value that has linear readers only, where no region
+by itself has anything to gain; of those that share a region the one that gains most goes first, and
+the others are asked again.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def together(found: Sequence[Region], context: Context, price: Pricer) -> list[C
         context: of the graph.
         price: of operators.
     """
-    offers = [_without(shared, context, price) for shared in _shared(found, context)]
+    laws = frozenset(context.laws)
+    offers = [_change(shared, laws) for shared in _shared(found, context, price)]
     known = [offer for offer in offers if offer is not None]
     # By names, not by the order in which nodes are listed.
     return apart(sorted(known, key=lambda c: (-_gain(c), c.gone[0].root.name or "")))
@@ -52,18 +54,32 @@ class _Shared:
 
     region: Region
     readers: tuple[Region, ...]
+    context: Context
+    price: Pricer
 
-    def best(self, laws: frozenset[str], price: Pricer) -> list[Plan] | None:
-        """The readers' plans without it and all that is inside of its region."""
-        planner = Planner(price, laws, self.region.inside | {self.region.root})
-        return _plans(planner, self.readers)
+    def stands(self, laws: frozenset[str]) -> Cost | None:
+        """What all of them cost with it."""
+        plans = _plans(Planner(self.price, laws), (self.region, *self.readers))
+        return None if plans is None else _sum(plans)
 
-    def as_it_stands(self, laws: frozenset[str], price: Pricer) -> list[Plan] | None:
-        """The plans of all with it."""
-        return _plans(Planner(price, laws), (self.region, *self.readers))
+    def without(self, laws: frozenset[str]) -> tuple[Cost, list[Plan]] | None:
+        """The readers' plans without it, and what they and the values that they keep cost."""
+        whole = self.region.inside | {self.region.root}
+        # What is inside of its region stays for the readers, or each computes it anew.
+        ways = dict.fromkeys((frozenset({self.region.root}), whole))
+        found = [(gone, _plans(Planner(self.price, laws, gone), self.readers)) for gone in ways]
+        known = [(_sum(plans) + self._kept(plans), plans) for _, plans in found if plans]
+        return min(known, key=lambda way: way[0], default=None)
+
+    def _kept(self, plans: Sequence[Plan]) -> Cost:
+        """What it costs to have the values inside of its region that are read."""
+        read = {leaf.value[0] for plan in plans for leaf in plan.leaves()} & self.region.inside
+        regions = [region_of(value, self.context) for value in read]
+        kept = _plans(Planner(self.price, frozenset()), filter(None, regions))
+        return _sum(kept or ())
 
 
-def _shared(found: Sequence[Region], context: Context) -> Iterator[_Shared]:
+def _shared(found: Sequence[Region], context: Context, price: Pricer) -> Iterator[_Shared]:
     """The values that all of their readers can do without."""
     place = {region: k for k, region in enumerate(found)}
     home = {value: region for region in found for value in (*region.inside, region.root)}
@@ -75,27 +91,22 @@ def _shared(found: Sequence[Region], context: Context) -> Iterator[_Shared]:
             continue
         own = home.get(value) or region_of(value, context)
         if own is not None and not any(region.weights for region in (own, *readers)):
-            yield _Shared(own, tuple(sorted(readers, key=place.__getitem__)))
+            yield _Shared(own, tuple(sorted(readers, key=place.__getitem__)), context, price)
 
 
-def _without(shared: _Shared, context: Context, price: Pricer) -> Change | None:
+def _change(shared: _Shared, laws: frozenset[str]) -> Change | None:
     """The readers of a value without it; None where it is cheaper to have it."""
-    plans, stands = (
-        shared.best(frozenset(context.laws), price),
-        shared.as_it_stands(frozenset(), price),
-    )
-    if plans is None or stands is None:
+    now, found = shared.stands(frozenset()), shared.without(laws)
+    if now is None or found is None or not pays(now, found[0], shared.price.profile):
         return None
-    now, best = _sum(stands), _sum(plans)
-    if not pays(now, best, price.profile):
-        return None
+    best, plans = found
 
     def least(used: frozenset[str]) -> Cost | None:
-        ways = shared.best(used, price), shared.as_it_stands(used, price)
-        return min((_sum(plans) for plans in ways if plans is not None), default=None)
+        way, stands = shared.without(used), shared.stands(used)
+        return min(filter(None, (stands, way and way[0])), default=None)
 
-    laws = frozenset[str]().union(*(plan.laws for plan in plans))
-    saved = saved_by_law(now, best, laws, least)
+    used = frozenset[str]().union(*(plan.laws for plan in plans))
+    saved = saved_by_law(now, best, used, least)
     return Change(dict(zip(shared.readers, plans, strict=True)), now, best, saved, (shared.region,))
 
 
