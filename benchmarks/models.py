@@ -52,6 +52,7 @@ from networks import (
     randomise,
     segformer,
 )
+from repvit import repvit_m1
 from torch import nn
 
 SEED = 20261121
@@ -145,6 +146,7 @@ _ROWS = (
     Architecture("resnet50-v1", lambda: classifier("resnet", "resnet50"), _image(224)),
     Architecture("mobileone-s0", mobileone_s0, _image(224)),
     Architecture("repvgg-a0", repvgg_a0, _image(224)),
+    Architecture("repvit-m1", repvit_m1, _image(224)),
     Architecture(
         "shufflenetv2", lambda: classifier("shufflenetv2", "shufflenetv2_w1"), _image(224)
     ),
@@ -190,7 +192,7 @@ def export(name: str, exporter: str, dynamic: bool, folder: str | os.PathLike[st
     return path
 
 
-_SOURCES = ("models.py", "networks.py", "branches.py", "decoders.py")
+_SOURCES = ("models.py", "networks.py", "branches.py", "decoders.py", "repvit.py")
 
 
 @functools.cache

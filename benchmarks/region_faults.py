@@ -53,6 +53,18 @@ REGION_FAULTS: tuple[Mutant, ...] = (
     Mutant("compose", "is_shared", "a shared value is taken for the reader's own",
            "optimize/regions/lift",
            "value.is_graph_output() or len(users) != 1", "value.is_graph_output()"),
+    Mutant("compose", "_Lifter._passing", "what is behind a shared value is computed again",
+           "optimize/regions/together", "leaf is None", "True"),
+    Mutant("compose", "Planner._sources", "a value that goes is read", "optimize/regions/together",
+           "node.value[0] in self.without", "False"),
+    Mutant("compose", "_shared", "a reader that is in no region is forgotten",
+           "optimize/regions/together", "readers != users", "False"),
+    Mutant("compose", "_Shared._kept", "what is inside of a region that goes costs nothing",
+           "optimize/regions/together", "_sum(kept or ())", "Cost()"),
+    Mutant("compose", "apart", "what goes is read by another", "optimize/regions/together",
+           "going.isdisjoint(change.read)", "True"),
+    Mutant("compose", "Edit.current", "what was replaced meanwhile is read", "optimize/sharing",
+           "value in self.replaced", "False"),
 
     # W(diag(s)x + t) = (W diag(s))x + Wt,  diag(s)(Wx + b) = (diag(s)W)x + s∘b
     Mutant("affine", "Kernel.compose_right", "padding is taken for none", "algebra/kernel",

@@ -100,9 +100,7 @@ def signature(proto: ModelProto) -> tuple[str, ...]:
 
 def _regions(graph: ir.Graph, sizes: Sizes) -> Iterator[tuple[str, set[ir.Node]]]:
     for region in regions(graph, Context.of(graph, sizes, list(LAWS))):
-        makers = {value.producer() for value in region.inside | {region.root}}
-        nodes = {node for node in makers if node is not None}
-        yield f"region {region.root.name}", nodes | set(_readers(region.root))
+        yield f"region {region.root.name}", region.makers | set(_readers(region.root))
 
 
 def _readers(value: ir.Value) -> list[ir.Node]:

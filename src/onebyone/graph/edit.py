@@ -44,6 +44,7 @@ class Edit:
         stored: the constants that were added, by what they hold.
         nodes: the nodes that were added since the last `attempt` began, in this order.
         minted: the names that were given since `fresh` was asked last.
+        replaced: what stands for the values that were replaced.
 
     >>> x, y = ir.val("x"), ir.val("y")
     >>> old = ir.Node("", "Relu", [x], outputs=[y])
@@ -59,6 +60,7 @@ class Edit:
     nodes: list[ir.Node] = field(default_factory=list)
     minted: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)  # the last number of each stem
+    replaced: dict[ir.Value, ir.Value] = field(default_factory=dict)
 
     # Names -------------------------------------------------------------------------------------
 
@@ -235,6 +237,13 @@ class Edit:
                 new.shape = old.shape
             new.name = old.name
         old.replace_all_uses_with(new, replace_graph_outputs=True)
+        self.replaced[old] = new
+
+    def current(self, value: ir.Value) -> ir.Value:
+        """What stands for a value now, if it was replaced since somebody looked at the graph."""
+        while value in self.replaced:
+            value = self.replaced[value]
+        return value
 
     def bypass(self, old: ir.Value, new: ir.Value) -> bool:
         """`replace`, if both are of one type and no copy is needed for it; whether that was so.

@@ -9,6 +9,7 @@ import pytest
 from onebyone.algebra.channel import ChannelMap
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable
+from onebyone.graph.unused import remove_unused
 from onebyone.graph.write import to_proto
 from onebyone.optimize.regions.operations import (
     Concatenate,
@@ -46,8 +47,9 @@ def graph_of(layout: Layout, channels: int, dtype: ir.DataType = ir.DataType.FLO
 
 
 def placed(operation: Operation, model: ir.Model) -> list[ir.Node]:
-    root = model.graph.outputs[0]
-    return place(root, operation, Edit(model.graph))
+    made = place({model.graph.outputs[0]: operation}, Edit(model.graph))
+    remove_unused(model.graph)
+    return made
 
 
 @pytest.mark.parametrize(
@@ -203,7 +205,7 @@ def test_a_weight_that_overflows_changes_nothing() -> None:
     sliced = Moved(Source(model.graph.inputs[0]), step, 4)
     edit = Edit(model.graph)
     with pytest.raises(Unrepresentable, match="float16"):
-        place(model.graph.outputs[0], Mapped(sliced, huge, half, half), edit)
+        place({model.graph.outputs[0]: Mapped(sliced, huge, half, half)}, edit)
     assert [node.op_type for node in model.graph] == ["Relu"]
     assert not model.graph.initializers
     assert not edit.stored  # the bounds of the slice are not in the graph: not to be shared
@@ -213,16 +215,16 @@ def test_a_weight_that_overflows_changes_nothing() -> None:
 def test_there_is_no_convolution_of_float64(linear: ChannelMap) -> None:
     """Of ONNX Runtime's: over one axis a product will do, over two nothing."""
     model = graph_of(LEFT, 4, ir.DataType.DOUBLE)
-    place(model.graph.outputs[0], Mapped(Source(model.graph.inputs[0]), linear, LEFT, LEFT),
-          Edit(model.graph))  # fmt: skip
-    assert [node.op_type for node in model.graph if node.name != "old"] == ["MatMul"]
+    product = Mapped(Source(model.graph.inputs[0]), linear, LEFT, LEFT)
+    placed(product, model)
+    assert [node.op_type for node in model.graph] == ["MatMul"]
     x = integers("x", (2, 4, 6)).astype(np.float64)
     (found,) = run(to_proto(model), {"x": x})
     assert (found["y"] == np.einsum("oc,ncp->nop", linear.dense(), x)).all()
     image = graph_of(IMAGE, 4, ir.DataType.DOUBLE)
     operation = Mapped(Source(image.graph.inputs[0]), linear, IMAGE, IMAGE)
     with pytest.raises(Unrepresentable, match="float64, which ONNX Runtime has not"):
-        place(image.graph.outputs[0], operation, Edit(image.graph))
+        place({image.graph.outputs[0]: operation}, Edit(image.graph))
 
 
 def test_where_there_are_convolutions_of_float64_there_may_be_one_more() -> None:
@@ -231,5 +233,5 @@ def test_where_there_are_convolutions_of_float64_there_may_be_one_more() -> None
     model.graph.register_initializer(weight)
     model.graph.append(ir.node("Conv", [model.graph.inputs[0], weight]))
     operation = Mapped(Source(model.graph.inputs[0]), DENSE, IMAGE, IMAGE)
-    made = place(model.graph.outputs[0], operation, Edit(model.graph))
+    made = place({model.graph.outputs[0]: operation}, Edit(model.graph))
     assert [node.op_type for node in made] == ["Conv"]

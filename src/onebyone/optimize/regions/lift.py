@@ -3,7 +3,8 @@
 A region grows backwards from its *root*, a linear value that something nonlinear (or several nodes,
 or the caller) consumes, through every node that is linear in it, to its leaves. Values with several
 consumers end a region, as leaves that cost nothing; it may also look through them, at the price of
-computing them again, so a shared value becomes a `Choice`.
+computing them again, so a shared value becomes a `Choice`. What lies behind it is there, too, as
+long as others read it: below a shared value every value is a `Choice`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from onebyone.optimize.regions.parallel import sum_kernels
 from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Stored, Striding
 from onebyone.optimize.sharing import is_kept, origin
 
-__all__ = ["Context", "Region", "is_shared", "pads", "regions"]
+__all__ = ["Context", "Region", "is_shared", "pads", "region_of", "regions"]
 
 MAX_NODES = 96
 """Nodes in one region: a longer chain is cut, and optimised piece by piece over several rounds."""
@@ -61,22 +62,30 @@ MAX_LOOKS_THROUGH = 3
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A linear value as a term over leaves `(ir.Value, Layout)`, and the values between the two.
+    """A linear value as a term over leaves `(ir.Value, Layout)`.
 
-    `weights` are the initialisers among its weights that others read too; `lost_bits`: the digits
-    that folding it can lose (`algebra.digits`), at most.
+    Args:
+        root: the value.
+        term: what it is.
+        inside: the values between the root and the leaves that only the root needs.
+        beneath: those behind shared values that were looked through. They are there for others.
+        looked_through: the shared values that the term can do without.
+        weights: the initialisers among its weights that others read too.
+        lost_bits: the digits that folding it can lose (`algebra.digits`), at most.
     """
 
     root: ir.Value
     term: Term
     inside: frozenset[ir.Value]
+    beneath: frozenset[ir.Value] = frozenset()
+    looked_through: frozenset[ir.Value] = frozenset()
     weights: frozenset[ir.Value] = frozenset()
     lost_bits: float = 0.0
 
     @property
     def makers(self) -> frozenset[ir.Node]:
         """The nodes that compute it."""
-        found = (value.producer() for value in self.inside | {self.root})
+        found = (value.producer() for value in self.inside | self.beneath | {self.root})
         return frozenset(node for node in found if node is not None)
 
     @property
@@ -146,15 +155,17 @@ def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
         if value in inside:
             continue
         lifter = _Lifter(context, value)
-        term = None
-        if value in context.axes:
-            term = lifter.root(value, context.axes[value])
-        if term is None:  # what was tried may still be lifted from further down
+        region = lifter.region()
+        if region is None:  # what was tried may still be lifted from further down
             continue
-        inside |= lifter.inside
+        inside |= region.inside
         if lifter.nodes > 1:
-            inner, weights = frozenset(lifter.inside), frozenset(lifter.weights)
-            yield Region(value, term, inner, weights, lifter.digits.lost)
+            yield region
+
+
+def region_of(value: ir.Value, context: Context) -> Region | None:
+    """The region below a value, of one node at least; None where it is not linear in anything."""
+    return _Lifter(context, value).region()
 
 
 class _Lifter:
@@ -166,13 +177,32 @@ class _Lifter:
         self.depth = 0
         self.looked_through = 0
         self.inside: set[ir.Value] = set()
+        self.beneath: set[ir.Value] = set()
         self.weights: set[ir.Value] = set()
         self.shared: dict[tuple[ir.Value, int], Term | None] = {}
-        self.digits = Digits.of(context.lost_bits, root)
+        self.root, self.digits = root, Digits.of(context.lost_bits, root)
 
-    def root(self, value: ir.Value, axis: int) -> Term | None:
-        """The region below `value`; None where `value` itself is not linear in anything."""
-        return self._expand(value, axis)
+    def region(self) -> Region | None:
+        """The region below the root; None where the root itself is not linear in anything."""
+        axis = self.context.axes.get(self.root)
+        term = None if axis is None else self._expand(self.root, axis)
+        if term is None:
+            return None
+        return Region(
+            self.root,
+            term,
+            frozenset(self.inside),
+            frozenset(self.beneath),
+            frozenset(self._passed()),
+            frozenset(self.weights),
+            self.digits.lost,
+        )
+
+    def _passed(self) -> Iterator[ir.Value]:
+        """The shared values that may be looked through."""
+        for (value, _), term in self.shared.items():
+            if term is not None and isinstance(term.node, Choice):
+                yield value
 
     def layout(self, value: ir.Value, axis: int) -> Layout | None:
         """The layout of a value with channels on `axis`; None if its rank or sizes are unknown."""
@@ -190,12 +220,20 @@ class _Lifter:
         if self.nodes < MAX_NODES and not is_shared(value, self.context.reads):
             expanded = self._expand(value, axis)
             if expanded is not None:
-                self.inside.add(value)
-                return expanded
+                return self._passing(value, axis, expanded)
         key = value, axis
         if key not in self.shared:
             self.shared[key] = self._shared(value, axis)
         return self.shared[key]
+
+    def _passing(self, value: ir.Value, axis: int, expanded: Term) -> Term:
+        """A value with one reader; behind a shared value it is there to be read, too."""
+        if not self.looked_through:
+            self.inside.add(value)
+            return expanded
+        self.beneath.add(value)
+        leaf = self._leaf(value, axis)
+        return expanded if leaf is None else Term(Word(), Choice((leaf, expanded)))
 
     def _shared(self, value: ir.Value, axis: int) -> Term | None:
         """A value that exists anyway; one object, so that equal operands are seen to be equal."""
@@ -228,13 +266,13 @@ class _Lifter:
         if expander is None or self.depth >= MAX_DEPTH:
             return None
         # What fails is undone: other ways from the root may use the same nodes.
-        nodes, inside = self.nodes, set(self.inside)
+        nodes, inside, beneath = self.nodes, set(self.inside), set(self.beneath)
         self.nodes += 1
         self.depth += 1
         term = expander(self, node, axis)
         self.depth -= 1
         if term is None:
-            self.nodes, self.inside = nodes, inside
+            self.nodes, self.inside, self.beneath = nodes, inside, beneath
         return term
 
     def _cancels(self, node: ir.Node, refusal: Refusal | None) -> bool:

@@ -33,33 +33,42 @@ __all__ = ["place"]
 
 
 def place(
-    root: ir.Value,
-    operation: Operation,
+    operations: Mapping[ir.Value, Operation],
     edit: Edit,
     inside: Collection[ir.Value] = (),
     reads: ShapeReads | None = None,
 ) -> list[ir.Node]:
-    """Replace `root` by `operation`; returns the new nodes. The old ones are left to be collected.
+    """Replace values by operations; returns the new nodes.
 
-    Shapes that were read off the values `inside`, which go, are read elsewhere.
+    The old ones are left to be collected. Shapes that were read off the values `inside`, which go,
+    are read elsewhere.
 
     Raises:
         Unrepresentable: a weight is too large for the graph's type; nothing is changed.
     """
-    old = root.producer()
-    assert old is not None
     with edit.attempt() as made:
-        value = _Placer(root, old, edit).value(operation)
+        placed = [(root, _value(root, operation, edit)) for root, operation in operations.items()]
         for gone in sorted(inside, key=lambda value: value.name or ""):  # a set has no order
             for node in [use.node for use in gone.uses()]:
                 if reads is not None and reads.serves(node):
                     edit.replace(node.outputs[0], reads.rebuild(node, edit))
-        name, shape, kind = root.name, root.shape, root.type
-        edit.replace(root, value)
-        edit.graph.remove(old, safe=True)
-        if value.producer() in made:
-            value.name, value.shape, value.type = name, shape, kind
+        for root, value in placed:
+            name, shape, kind = root.name, root.shape, root.type
+            value = edit.current(value)
+            edit.replace(root, value)
+            if value.producer() in made:
+                value.name, value.shape, value.type = name, shape, kind
     return made
+
+
+def _value(root: ir.Value, operation: Operation, edit: Edit) -> ir.Value:
+    return _Placer(root, _maker(root), edit).value(operation)
+
+
+def _maker(root: ir.Value) -> ir.Node:
+    node = root.producer()
+    assert node is not None
+    return node
 
 
 @dataclass
@@ -79,7 +88,7 @@ class _Placer:
     def value(self, operation: Operation) -> ir.Value:
         """The graph value of an operation, made once."""
         if isinstance(operation, Source):
-            return operation.value
+            return self.edit.current(operation.value)
         if id(operation) not in self.done:
             self.done[id(operation)] = self._make(operation)
         return self.done[id(operation)]
@@ -247,7 +256,7 @@ class _Placer:
             return self._sliced(x, m, step.window.strides)
         # The graph has this very value: nothing new to be made.
         if x is node.inputs[0] and node.outputs[0] is not self.root:
-            return node.outputs[0]
+            return self.edit.current(node.outputs[0])
         self._check_codes(x)
         operands = [x, *self._shape_operands(step, m.channels)]
         return self._node(node.op_type, operands, step.after, m.channels, node.attributes)

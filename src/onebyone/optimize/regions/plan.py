@@ -132,6 +132,15 @@ class Plan:
     pending: bool = False
     laws: frozenset[str] = frozenset()
 
+    def leaves(self) -> Iterator[Leaf]:
+        """What it reads, as often as it does."""
+        if isinstance(self.how, Input):
+            yield self.how.leaf
+            return
+        below = self.how.terms if isinstance(self.how, Add | Stack) else (self.how.before,)
+        for plan in below:
+            yield from plan.leaves()
+
 
 @dataclass(frozen=True)
 class Run:

@@ -22,6 +22,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import cast
 
+import onnx_ir as ir
+
 from onebyone.algebra.channel import ChannelMap, split
 from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Node, Sum, Term
 from onebyone.algebra.layout import trace
@@ -52,10 +54,14 @@ Table = dict[State, dict[str, Plan]]
 
 @dataclass(frozen=True)
 class Planner:
-    """Search under a set of laws; with none of them the plan is the graph as it stands."""
+    """Search under a set of laws; with none of them the plan is the graph as it stands.
+
+    What is computed from a value `without` which it shall do is computed from what is behind it.
+    """
 
     price: Pricer
     laws: frozenset[str]
+    without: frozenset[ir.Value] = frozenset()
 
     def best(self, term: Term) -> Plan | None:
         """The cheapest plan for a term; None where no operator applies one of its factors."""
@@ -94,6 +100,8 @@ class Planner:
 
     def _sources(self, node: Node, word: Word) -> Iterator[tuple[State, Plan]]:
         if isinstance(node, Leaf):
+            if node.value[0] in self.without:
+                return
             yield (0, 0), Plan(Cost(), node.value[1], node.channels, Input(node))
         elif isinstance(node, Sum):
             yield from self._sum(node, word)
