@@ -193,6 +193,20 @@ def test_a_nested_choice_counts_as_the_sum_it_offers_first() -> None:
     assert len(flatten(Sum((Term(Word(), inner), y)))) == 3
 
 
+def test_constants_of_a_concat_are_a_shift() -> None:
+    x, y, k = Term(Word(), X), Term(Word(), Y), Term(Word(), Leaf("k", 2))
+    numbers = np.array([3.0, -1.0])
+    once = distinct(Concat((k, x, y, k, x)), {0: numbers, 3: numbers})
+    assert once is not None
+    here = VALUES["x"], VALUES["y"]
+    constant = np.broadcast_to(numbers.reshape(1, 2, 1, 1), here[0].shape)
+    assert (value(once) == np.concatenate([constant, *here, constant, here[0]], axis=1)).all()
+    zeros = distinct(Concat((x, k)), {1: np.zeros(2)})
+    assert zeros is not None
+    assert zeros.word.maps[0].bias is None
+    assert distinct(Concat((k, k)), {0: numbers, 1: numbers}) is None
+
+
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=5))
 def test_a_concat_is_a_copy_of_what_is_different_in_it(order: list[int]) -> None:
     # The last two are of as many channels, and two terms though one leaf.

@@ -85,7 +85,7 @@ MOVES: tuple[tuple[Move, int, str], ...] = (
     (taken.taken, 4, "image tokens nhwc sequence"),
     (taken.attended, 4, "tokens"),
     (layout.passes, 1, "image tokens vector"),
-    (space.pooled_kernel, 1, "image sequence"),
+    (space.pooled_kernel, 2, "image sequence"),
     (opaque.elementwise, 2, "image tokens nhwc vector sequence"),
     (opaque.clip, 1, "image tokens vector"),
     (opaque.maximum, 1, "image"),

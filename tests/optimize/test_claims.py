@@ -183,7 +183,7 @@ CLAIMS = {
         "a = Conv(x, wide) y = ReduceSum<keepdims = 1>(a, two)",
         inputs="float[1,6,4,400] x",
     ),
-    "channels padded": Claim(
+    "channels padded, and positions": Claim(
         "commute",
         "Pad acts on channels, not on positions",
         "p = Pad(x, p44) y = Conv(p, w8)",
@@ -259,7 +259,8 @@ CLAIMS = {
     ),
 }
 MORE = {"m40": (40, 4, 1, 1), "n4": (2, 4, 1, 1), "n6": (3, 6, 1, 1), "n38": (6, 38, 1, 1)}
-MORE |= {"big": np.array([2, 6, 20, 24]), "p44": np.array([0, 2] + [0] * 6), "w8": (3, 8, 1, 1)}
+MORE |= {"p44": np.array([0, 2, 1, 0, 0, 0, 0, 0]), "w8": (3, 8, 1, 1)}
+MORE |= {"big": np.array([2, 6, 20, 24])}
 
 
 def report(body: str, inputs: str, outputs: str) -> Report:

@@ -74,13 +74,13 @@ class ChannelMap:
         return cls(scale.reshape(-1, 1), bias, len(scale))
 
     @classmethod
-    def copying(cls, channels: Sequence[int], of: int) -> ChannelMap:
-        """P: the given ones `of` so many channels, some of them several times or not at all.
+    def copying(cls, channels: Sequence[int], of: int, bias: Array | None = None) -> ChannelMap:
+        """P: the given ones `of` so many channels, in any order and number; -1 is a zero.
 
         >>> ChannelMap.copying([0, 1, 0], of=2).weight.tolist()
         [[1, 0], [0, 1], [1, 0]]
         """
-        return cls(np.equal.outer(np.asarray(channels), np.arange(of)).astype(np.int64))
+        return cls(np.equal.outer(np.asarray(channels), np.arange(of)).astype(np.int64), bias)
 
     @property
     def out_channels(self) -> int:

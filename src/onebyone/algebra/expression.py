@@ -217,27 +217,43 @@ def collect(node: Sum, *, commute: bool = True) -> Term | None:
     return Term(Word(), Sum(collected))
 
 
-def distinct(node: Concat) -> Term | None:
-    """What a concat is made of, once each, and a map that copies: [x; y; x] = P[x; y].
+def distinct(node: Concat, constants: Mapping[int, Array] | None = None) -> Term | None:
+    """What a concat is made of, once each, and a map that copies: [x; y; x; k] = P[x; y] + (0; k).
 
-    None if no term stands in it twice.
+    Args:
+        node: the concat.
+        constants: the places of terms that are (C,) constants at every position.
+
+    Returns:
+        None if all terms are different, or all are constants.
 
     >>> x, y = (Term(Word(), Leaf(name, 1)) for name in "xy")
     >>> once = distinct(Concat((x, y, x)))
     >>> once.word.maps[0].weight.tolist(), len(once.node.terms)
     ([[1, 0], [0, 1], [1, 0]], 2)
     """
+    held = constants or {}
     # By identity: equal terms of different inputs are not the same x.
-    once = {id(term): term for term in node.terms}
-    if len(once) == len(node.terms):
+    once = {id(term): term for at, term in enumerate(node.terms) if at not in held}
+    if not once or len(once) == len(node.terms):
         return None
-    starts = dict(zip(once, accumulate(t.channels for t in once.values()), strict=True))
-    channels = [starts[id(t)] - t.channels + k for t in node.terms for k in range(t.channels)]
+    ends = accumulate(term.channels for term in once.values())
+    starts = {key: end - once[key].channels for key, end in zip(once, ends, strict=True)}
+    channels: list[int] = []
+    bias = np.zeros(node.channels)
+    for at, term in enumerate(node.terms):
+        here = slice(len(channels), len(channels) + term.channels)
+        if at in held:
+            channels += [-1] * term.channels
+            bias[here] = held[at]
+        else:
+            channels += range(starts[id(term)], starts[id(term)] + term.channels)
     first, *others = once.values()
     inner = first
     if others:
         inner = Term(Word(), Concat((first, *others)))
-    return inner.then(Word.of([ChannelMap.copying(channels, inner.channels)]))
+    shift = bias if bias.any() else None
+    return inner.then(Word.of([ChannelMap.copying(channels, inner.channels, shift)]))
 
 
 def _place(term: Term) -> int:

@@ -80,7 +80,7 @@ LAWS: dict[str, Law] = {
             "compose",
             "W₂(W₁x + b₁) + b₂ = (W₂W₁)x + (W₂b₁ + b₂)",
             "chains of 1×1s and linear layers, factored where that is cheaper; a 1×1 before or "
-            "behind a K×K; copies of channels in front of either",
+            "behind a K×K; copies of channels, and constants beside them, in front of either",
             "nothing nonlinear between; r(a + b) < ab stays factored",
             {
                 **_INTO_KERNELS,

@@ -125,12 +125,13 @@ def test_what_varies_stays(body: str, constants: dict[str, Any]) -> None:
 def test_what_gives_the_result_its_size_stays() -> None:
     """x has one position: without the branch the sum would have one, too."""
     proto = _model(
-        "b = Conv(z, v, c) y = Add(x, b)",
-        "float[2,3,1,1] x, float[2,4,5,7] z",
+        "e = Conv(x, s) q = Relu(e) b = Conv(z, v, c) y = Add(q, b)",
+        "float[2,2,1,1] x, float[2,4,5,7] z",
+        s=(3, 2, 1, 1),
         v=_off(3, 4, 1, 1),
         c=(3,),
     )
-    assert "Conv" in optimized(proto, "prune").ops
+    assert optimized(proto, "prune").weights() == [[3, 2, 1, 1], [3, 4, 1, 1]]
 
 
 def test_what_the_caller_reads_stays() -> None:

@@ -1,4 +1,4 @@
-"""What holds some channels several times: [x; y; x] = P[x; y], and W(Px) = (WP)x."""
+"""What holds channels several times, or constants: [x; y; x; k] = P[x; y] + (0; k)."""
 
 from __future__ import annotations
 
@@ -138,6 +138,49 @@ def test_several_channels_tiled() -> None:
         "j = Tile(x, r) y = Conv(j, w)", X, constants={"w": (4, 10, 1, 1), "r": ints(1, 2, 1, 1)}
     )
     assert _alone(proto).weights() == [[4, 5, 1, 1]]
+
+
+K = np.broadcast_to(np.array([2, 0, -1], np.float32).reshape(1, 3, 1, 1), (2, 3, 6, 9)).copy()
+ZEROS = np.zeros((2, 3, 6, 9), np.float32)
+
+
+@pytest.mark.parametrize("parts", ["x, k", "k, x, z", "x, k, x"])
+def test_constants_beside_it_enter_the_bias(parts: str) -> None:
+    width = sum({"x": 5, "z": 3, "k": 3}[part] for part in parts.split(", "))
+    after = _alone(_joined(parts, "Conv(j, w, b)", k=K, w=(4, width, 1, 1), b=(4,)))
+    left = 8 if "z" in parts else 5
+    assert after.weights() == [[4, left, 1, 1]]
+    inside = _alone(_joined(parts, "Conv(j, w)", k=K, w=(4, width, 3, 2)))
+    assert inside.weights() == [[4, left, 3, 2]]
+
+
+@pytest.mark.parametrize("padding", ["c = Concat<axis = 1>(x, k)", "c = Pad(x, p)"])
+def test_zeros_beside_it_are_not_read(padding: str) -> None:
+    """Also where zeros are padded around them."""
+    constants = {"k": ZEROS, "p": ints(0, 0, 0, 0, 0, 3, 0, 0)}
+    used = {name: array for name, array in constants.items() if f"{name})" in padding}
+    proto = model(f"{padding} y = Conv<pads = [1, 1, 0, 1]>(c, w)", X, "y",
+                  {**used, "w": (4, 8, 3, 3)})  # fmt: skip
+    after = _alone(proto)
+    assert (after.ops, after.weights()) == (["Conv"], [[4, 5, 3, 3]])
+
+
+def test_a_constant_that_differs_from_place_to_place_stays() -> None:
+    grid = K.copy()
+    grid[0, 1, 2, 3] = 7
+    proto = _joined("x, k", "Conv(j, w)", X, k=grid, w=(4, 8, 1, 1))
+    assert _alone(proto).laws == set()
+
+
+def test_a_constant_before_padding_stays() -> None:
+    proto = _joined("x, k", "Conv<pads = [1, 1, 1, 1]>(j, w)", X, k=K, w=(4, 8, 3, 3))
+    assert _alone(proto).laws == set()
+
+
+def test_positions_that_are_padded_with_the_channels_stay() -> None:
+    proto = model("c = Pad(x, p) y = Conv(c, w)", X,
+                  constants={"p": ints(0, 0, 1, 0, 0, 3, 0, 0), "w": (4, 8, 1, 1)})  # fmt: skip
+    assert _alone(proto).laws == set()
 
 
 def test_it_is_proved() -> None:

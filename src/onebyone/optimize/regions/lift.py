@@ -18,18 +18,8 @@ import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.digits import LOST_BITS
-from onebyone.algebra.expression import (
-    Choice,
-    Concat,
-    Convolution,
-    Leaf,
-    Sum,
-    Term,
-    collect,
-    distinct,
-)
+from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Sum, Term, collect
 from onebyone.algebra.refusal import Refusal
-from onebyone.algebra.selection import Expand, Tile
 from onebyone.algebra.word import Word
 from onebyone.graph.axes import pads
 from onebyone.graph.channel_axes import channel_axes
@@ -43,6 +33,7 @@ from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
 from onebyone.graph.values import are_read, input_at, rank_of, size
 from onebyone.graph.views import view, view_axis
+from onebyone.optimize.regions.copies import copied_by, copied_in
 from onebyone.optimize.regions.exact import Digits
 from onebyone.optimize.regions.parallel import sum_kernels
 from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Stored, Striding
@@ -426,7 +417,8 @@ class _Lifter:
             return None
         if len(known) == 1:
             return known[0]
-        return self._or_copied(Term(Word(), Concat(known)), distinct(Concat(known)))
+        whole = Concat(known)
+        return self._or_copied(Term(Word(), whole), copied_in(whole, node.inputs, axis))
 
     def _or_copied(self, whole: Term, copied: Term | None) -> Term:
         """A value that holds some channels several times, also as a map of those that it copies."""
@@ -476,22 +468,21 @@ class _Lifter:
         return self._space(node, source, axis, found, found.preserves_constants)
 
     def _repeated(self, node: ir.Node, found: Spatial, axis: int) -> Term | None:
-        """Channels that an Expand or a Tile repeats; what it repeats begins a region of its own."""
+        """Channels that a node repeats, or pads; what it does it to begins a region of its own."""
         x, y = node.inputs[0], node.outputs[0]
-        repeat = found.maps.get(axis)
-        if x is None or not isinstance(repeat, Expand | Tile) or rank_of(x) != rank_of(y):
+        before = None if x is None else self.layout(x, axis)
+        after = self.layout(y, axis)
+        if x is None or before is None or after is None:
             return None
+        if before.monomials is None or before.monomials != after.monomials:
+            return None  # positions are repeated, too
         whole, alone = self._leaf(y, axis), self._leaf(x, axis)
         if whole is None or alone is None:
             return None
-        before, after = self.layout(x, axis), self.layout(y, axis)
-        if before is None or after is None or before.monomials is None:
+        copies = copied_by(found.maps.get(axis), alone.channels, whole.channels)
+        if copies is None:
             return None
-        if before.monomials != after.monomials:  # positions are repeated too
-            return None
-        channels = [int(c) for c in repeat.sources(alone.channels, whole.channels)]
-        copies = Word.of([ChannelMap.copying(channels, alone.channels)])
-        return self._or_copied(whole, alone.then(copies))
+        return self._or_copied(whole, alone.then(Word.of([copies])))
 
     def _space(
         self, node: ir.Node, source: int, axis: int, meaning: Meaning, preserves: bool = True
