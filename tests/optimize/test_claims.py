@@ -196,6 +196,51 @@ CLAIMS = {
         "p = Expand(x1, big) y = Conv(p, w)",
         inputs=X + ", float[2,6,1,1] x1",
     ),
+    "a pool that pads": Claim(
+        "pool",
+        "AveragePool averages over what is no output of the K×K: its windows leave the map, or may",
+        "a = Conv(x, k) "
+        "y = AveragePool<kernel_shape = [2, 2], strides = [2, 2], pads = [0, 0, 0, 1]>(a)",
+        "a = Conv<pads = [0, 0, 0, 1]>(x, k) "
+        "y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(a)",
+    ),
+    "a pool that rounds up": Claim(
+        "pool",
+        "AveragePool averages over what is no output of the K×K: its windows leave the map, or may",
+        "a = Conv(x, k) y = AveragePool<kernel_shape = [4, 2], strides = [4, 2], ceil_mode = 1>(a)",
+        "a = Conv(x, k) y = AveragePool<kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1>(a)",
+    ),
+    "a pool that skips nothing": Claim(
+        "pool",
+        "one larger kernel takes more multiply-accumulates than the K×K",
+        "a = Conv(x, k) y = AveragePool<kernel_shape = [2, 2]>(a)",
+        "a = Conv(x, k) y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(a)",
+    ),
+    "a K×K that is pooled for one reader": Claim(
+        "pool",
+        "AveragePool is not the only one that reads what the K×K gives",
+        "a = Conv(x, k) y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(a) z = Relu(a)",
+        "a = Conv(x, k) y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(a) z = Relu(x)",
+        outputs="y, z",
+    ),
+    "a map that may be small": Claim(
+        "pool",
+        "a size is free, and may leave no room for a window of AveragePool",
+        "a = Conv<pads = [1, 1, 1, 1]>(f, k) "
+        "y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(a)",
+        "a = Conv<pads = [2, 1, 1, 1]>(f, k) "
+        "y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(a)",
+        inputs="float[2,6,H,24] f",
+    ),
+    "a padding that hangs on a free size": Claim(
+        "pool",
+        "the padding of the K×K hangs on a size that is free",
+        'a = Conv<auto_pad = "SAME_UPPER">(f, k) '
+        "y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(a)",
+        "a = Conv<pads = [2, 1, 1, 1]>(f, k) "
+        "y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(a)",
+        inputs="float[2,6,H,24] f",
+    ),
     "a spelling that is fused": Claim(
         "affine",
         "engines fuse this GELU or normalisation as it is written",

@@ -184,3 +184,16 @@ def test_no_vector_of_twos_is_stored_for_a_sum(body: str) -> None:
     result = optimize(proto, verify=False)
     assert result.report.laws == ()
     assert result.report.after.parameters == 0
+
+
+def test_what_lies_between_two_readers_of_a_weight_is_rewritten_too() -> None:
+    """The last root first, also where the first region goes together with the last."""
+    body = (
+        "a = Conv(x, w) t = Conv(a, v) r = Relu(t) m = Mul(r, c) n = Add(m, d) "
+        "p = Conv(n, w) q = Conv(n, u) y = Add(p, q)"
+    )
+    vectors = dict.fromkeys("cd", (6, 1, 1))
+    known = {"w": (4, 6, 1, 1), "v": (6, 4, 1, 1), "u": (4, 6, 1, 1), **vectors}
+    after, report = changed(model(body, "float[2,6,5,7] x", constants=known))
+    assert {"compose", "sum", "affine"} <= {row.law for row in report.laws}
+    assert [node.op_type for node in after.graph.node][-1] == "Conv"

@@ -24,8 +24,8 @@ from onebyone.verify.pieces.ledger import Ledger
 from ..graphs.drawn import Drawn, drawn_models
 from ..graphs.text import integers, model
 
-LAWS = ("affine", "commute", "compose", "demand", "linear", "permute", "prune", "rank", "split",
-        "sum")  # fmt: skip
+LAWS = ("affine", "commute", "compose", "demand", "linear", "permute", "pool", "prune", "rank",
+        "split", "sum")  # fmt: skip
 
 
 def drawn(name: str, *shape: int) -> np.ndarray:

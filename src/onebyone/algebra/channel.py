@@ -73,6 +73,15 @@ class ChannelMap:
         """
         return cls(scale.reshape(-1, 1), bias, len(scale))
 
+    @classmethod
+    def copying(cls, channels: Sequence[int], of: int) -> ChannelMap:
+        """P: the given ones `of` so many channels, some of them several times or not at all.
+
+        >>> ChannelMap.copying([0, 1, 0], of=2).weight.tolist()
+        [[1, 0], [0, 1], [1, 0]]
+        """
+        return cls(np.equal.outer(np.asarray(channels), np.arange(of)).astype(np.int64))
+
     @property
     def out_channels(self) -> int:
         return int(self.weight.shape[0])

@@ -136,6 +136,7 @@ class Behind:
         mix: the map behind them, or None.
         since: the largest scale since the value was added to others, or None if it is not.
         mixes: the maps from here on and `since` at each: by how much they enlarge what is added.
+        averaged: whether an average is taken on the way, which a K×K could be folded into.
         bare: whether nothing is added on the way: where a normalisation follows, which divides by
             the size of what it gets, no scale says how large a difference is.
     """
@@ -144,12 +145,14 @@ class Behind:
     mix: _Mix | None = None
     since: float | None = None
     mixes: tuple[tuple[_Mix, float], ...] = ()
+    averaged: bool = False
     bare: bool = True
 
     @property
     def reads(self) -> bool:
         """Whether anything is behind the value that could be folded into it."""
-        return self.scale is not None or self.mix is not None or self.since is not None
+        met = self.scale is not None or self.mix is not None or self.since is not None
+        return met or self.averaged
 
     def scaled(self, scale: Array) -> Behind:
         """What the operand of a per-channel scale meets."""
@@ -162,7 +165,7 @@ class Behind:
         # A scale behind the mix scales whole rows: no row's κ depends on it.
         mix = _Mix(weight, groups)
         since = 1.0 if self.since is None else self.since
-        return Behind(None, mix, None, ((mix, since), *self.mixes), self.bare)
+        return Behind(None, mix, None, ((mix, since), *self.mixes), self.averaged, self.bare)
 
     def added(self) -> Behind:
         """What a summand meets."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ __all__ = [
     "Sum",
     "Term",
     "collect",
+    "distinct",
     "evaluate",
     "flatten",
 ]
@@ -213,6 +215,29 @@ def collect(node: Sum, *, commute: bool = True) -> Term | None:
     if len(collected) == 1:
         return collected[0]
     return Term(Word(), Sum(collected))
+
+
+def distinct(node: Concat) -> Term | None:
+    """What a concat is made of, once each, and a map that copies: [x; y; x] = P[x; y].
+
+    None if no term stands in it twice.
+
+    >>> x, y = (Term(Word(), Leaf(name, 1)) for name in "xy")
+    >>> once = distinct(Concat((x, y, x)))
+    >>> once.word.maps[0].weight.tolist(), len(once.node.terms)
+    ([[1, 0], [0, 1], [1, 0]], 2)
+    """
+    # By identity: equal terms of different inputs are not the same x.
+    once = {id(term): term for term in node.terms}
+    if len(once) == len(node.terms):
+        return None
+    starts = dict(zip(once, accumulate(t.channels for t in once.values()), strict=True))
+    channels = [starts[id(t)] - t.channels + k for t in node.terms for k in range(t.channels)]
+    first, *others = once.values()
+    inner = first
+    if others:
+        inner = Term(Word(), Concat((first, *others)))
+    return inner.then(Word.of([ChannelMap.copying(channels, inner.channels)]))
 
 
 def _place(term: Term) -> int:

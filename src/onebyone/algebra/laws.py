@@ -80,7 +80,7 @@ LAWS: dict[str, Law] = {
             "compose",
             "W₂(W₁x + b₁) + b₂ = (W₂W₁)x + (W₂b₁ + b₂)",
             "chains of 1×1s and linear layers, factored where that is cheaper; a 1×1 before or "
-            "behind a K×K",
+            "behind a K×K; copies of channels in front of either",
             "nothing nonlinear between; r(a + b) < ab stays factored",
             {
                 **_INTO_KERNELS,
@@ -168,6 +168,21 @@ LAWS: dict[str, Law] = {
             "x ↦ Wx on tokens = 1×1 on maps,  V⁻¹V = 1",
             "linear layers in any layout; views that cancel",
             "the views leave the channel axis whole",
+        ),
+        Law(
+            "pool",
+            "A(Kx) = (AK)x",
+            "an average pool behind a K×K, as one larger kernel of a larger stride",
+            "no window of the pool leaves the map, by padding, by rounding up or where the map is "
+            "small; one kernel costs less",
+            {
+                "outside": "{operator} averages over what is no output of the K×K: its windows "
+                "leave the map, or may",
+                "shared": "{operator} is not the only one that reads what the K×K gives",
+                "free": "the padding of the K×K hangs on a size that is free",
+                "small": "a size is free, and may leave no room for a window of {operator}",
+                "price": "one larger kernel takes more multiply-accumulates than the K×K",
+            },
         ),
         Law(
             "rank",

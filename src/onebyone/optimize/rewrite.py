@@ -69,14 +69,12 @@ def rewrite(
     settled([])
     idle = set[str]()  # the laws that find nothing in the graph as it stands
     for law, run in FIRST:
-        if law in laws and (changed := list(run(task))):
+        while law in laws and (changed := list(run(task))):
             done += settled(changed)
             if _simplified(model, gone):  # a Slice of channels that is whole now
                 settled([])
-            idle.clear()
             task = replace(task)
-        else:
-            idle.add(law)
+        idle.add(law)
     for round_number in range(MAX_ROUNDS):
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)

@@ -135,6 +135,11 @@ class Flow:
     spelled: Callable[[Array], Spelling] = lambda channels: {}
 
     @property
+    def joins(self) -> bool:
+        """Whether it stacks the channels of several operands."""
+        return self.moves and not self.picks and len(self.links) > 1
+
+    @property
     def operands(self) -> dict[ir.Value, int]:
         """The values that channels come from, with their channel axes."""
         parts = [self.mix, *self.links]

@@ -38,6 +38,7 @@ class Dead:
         known: value -> (C,) the constants, NaN where there is none.
         kept: value -> (C,) which channels stay.
         spare: value -> (C,) which of them could go, but fill up what a convolution reads.
+        gone: values of which no channel stays: what computes them goes with them.
         idle: values with channels that stay though nobody needs them: what they hold may change.
     """
 
@@ -46,6 +47,7 @@ class Dead:
     known: Mapping[ir.Value, Array]
     kept: Mapping[ir.Value, Array]
     spare: Mapping[ir.Value, Array]
+    gone: frozenset[ir.Value]
     idle: frozenset[ir.Value]
 
 
@@ -89,7 +91,8 @@ def find(
     stays = kept_channels({v: _must_stay(v, a) for v in a.axes}, a.flows, multiple)
     # A channel that stays only because another, tied to it, does may hold anything.
     idle = frozenset(v for v, kept in stays.kept.items() if (kept & ~a.needed[v]).any())
-    return Dead(a.axes, a.flows, a.known, stays.kept, stays.spare, idle)
+    gone = frozenset(v for v, kept in stays.kept.items() if not kept.any())
+    return Dead(a.axes, a.flows, a.known, stays.kept, stays.spare, gone, idle)
 
 
 def _admit(nodes: Sequence[ir.Node], a: _Analysis) -> None:

@@ -63,14 +63,17 @@ class Change:
 
 
 def changes(found: Sequence[Region], laws: Collection[str], price: Pricer) -> Iterator[Change]:
-    """What to do with regions, where something is cheaper than what stands."""
+    """What to do with regions, where something is cheaper than what stands, in their order."""
     alone = replace(price, stored=max(1, price.profile.reading(1)))
+    chosen: dict[Region, Change] = {}
     for group in _sharing(found):
         # As if each weight were nobody else's: right if all of its readers change alike.
         made = [change_of(region, laws, price) for region in group]
         if group[0].weights and not _stay_shared(group, made):
             made = [_by_itself(region, laws, alone) for region in group]
-        yield from filter(None, made)
+        chosen.update((change.region, change) for change in made if change is not None)
+    # The last root first, whatever shares weights: what one reads another one may replace.
+    yield from (chosen[region] for region in found if region in chosen)
 
 
 def _sharing(found: Sequence[Region]) -> list[list[Region]]:

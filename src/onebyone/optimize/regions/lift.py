@@ -17,8 +17,18 @@ import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.digits import LOST_BITS
-from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Sum, Term, collect
+from onebyone.algebra.expression import (
+    Choice,
+    Concat,
+    Convolution,
+    Leaf,
+    Sum,
+    Term,
+    collect,
+    distinct,
+)
 from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.selection import Expand, Tile
 from onebyone.algebra.word import Word
 from onebyone.graph.axes import pads
 from onebyone.graph.channel_axes import channel_axes
@@ -378,7 +388,13 @@ class _Lifter:
             return None
         if len(known) == 1:
             return known[0]
-        return Term(Word(), Concat(known))
+        return self._or_copied(Term(Word(), Concat(known)), distinct(Concat(known)))
+
+    def _or_copied(self, whole: Term, copied: Term | None) -> Term:
+        """A value that holds some channels several times, also as a map of those that it copies."""
+        if copied is None or "compose" not in self.context.laws:
+            return whole
+        return Term(Word(), Choice((whole, copied), "compose"))
 
     def _stacked(self, values: list[ir.Value], axis: int) -> Iterator[Term | None]:
         """The operands of a concat, each meeting its own channels of what is behind."""
@@ -418,8 +434,26 @@ class _Lifter:
             return None
         source = _axis_before(found, axis, node.outputs[0].shape.rank())
         if source is None:
-            return None
+            return self._repeated(node, found, axis)
         return self._space(node, source, axis, found, found.preserves_constants)
+
+    def _repeated(self, node: ir.Node, found: Spatial, axis: int) -> Term | None:
+        """Channels that an Expand or a Tile repeats; what it repeats begins a region of its own."""
+        x, y = node.inputs[0], node.outputs[0]
+        repeat = found.maps.get(axis)
+        if x is None or not isinstance(repeat, Expand | Tile) or rank_of(x) != rank_of(y):
+            return None
+        whole, alone = self._leaf(y, axis), self._leaf(x, axis)
+        if whole is None or alone is None:
+            return None
+        before, after = self.layout(x, axis), self.layout(y, axis)
+        if before is None or after is None or before.monomials is None:
+            return None
+        if before.monomials != after.monomials:  # positions are repeated too
+            return None
+        channels = [int(c) for c in repeat.sources(alone.channels, whole.channels)]
+        copies = Word.of([ChannelMap.copying(channels, alone.channels)])
+        return self._or_copied(whole, alone.then(copies))
 
     def _space(
         self, node: ir.Node, source: int, axis: int, meaning: Meaning, preserves: bool = True
@@ -431,7 +465,11 @@ class _Lifter:
         if before is None or after is None:
             return None
         step = Step(node, before, after, meaning, preserves)
-        if not step.movable or (term := self.term(operand, source)) is None:
+        if not step.movable:
+            return None
+        with self.digits.moved(step):
+            term = self.term(operand, source)
+        if term is None:
             return None
         return term.then(Word((step,)))
 

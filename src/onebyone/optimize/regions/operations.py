@@ -255,10 +255,10 @@ def _convolved(how: Convolve, plan: Plan) -> Built:
     bias, outer = kernel.bias, how.word.maps[: how.to]
     if outer:
         kernel = _composed(kernel.compose_left(as_factor(product([f.linear for f in outer]))))
-    unchanged = node.weights is None and all(f.is_shift for f in (*how.inner, *outer))
+    unchanged = node.is_own and all(f.is_shift for f in (*how.inner, *outer))
     convolution = Convolved(built.operation, node, kernel.weight, plan.channels, unchanged)
     # The maps behind move the bias along, as they moved the weight.
-    bias = how.word.advance(bias, 0, 0, how.to)
+    bias = how.word.advance(bias, how.i, 0, how.to)
     return Built(convolution, bias, _carry(convolution))
 
 

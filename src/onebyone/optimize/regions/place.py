@@ -27,7 +27,7 @@ from onebyone.optimize.regions.operations import (
     Source,
     Total,
 )
-from onebyone.optimize.regions.steps import Layout, Step, Stored
+from onebyone.optimize.regions.steps import KernelNode, Layout, Step, Stored
 
 __all__ = ["place"]
 
@@ -224,11 +224,13 @@ class _Placer:
 
     def _convolution(self, c: Convolved) -> ir.Value:
         node = c.kernel.node
-        weight = node.inputs[1]
+        weight, attributes = node.inputs[1], dict[str, Any](node.attributes)
         if not c.unchanged:
             weight = self._constant(c.weight, "weight")
+        if c.kernel.pools:
+            attributes |= _geometry(c.kernel)
         operands = [self.value(c.operand), weight, *self._bias(c.bias)]
-        return self._node(node.op_type, operands, c.kernel.after, c.channels, node.attributes)
+        return self._node(node.op_type, operands, c.kernel.after, c.channels, attributes)
 
     def _check_codes(self, x: ir.Value) -> None:
         """Raises `Unrepresentable` where ONNX Runtime would stumble over an operator behind `x`."""
@@ -311,6 +313,20 @@ class _Placer:
             dtype=self.dtype,
             shape=layout.shape(channels),
         )
+
+
+def _geometry(kernel: KernelNode) -> dict[str, Any]:
+    """The attributes of a convolution that say where its windows lie."""
+    placed = kernel.placed()
+    assert placed is not None
+    befores, afters = zip(*placed.pads, strict=True)
+    return {
+        "auto_pad": "NOTSET",
+        "kernel_shape": placed.weight.shape[2:],
+        "strides": placed.stride,
+        "dilations": placed.dilation,
+        "pads": (*befores, *afters),
+    }
 
 
 def _is_negation(operation: Operation) -> bool:

@@ -88,12 +88,16 @@ class Stack:
 
 @dataclass(frozen=True, eq=False)
 class Convolve:
-    """A kernel with channel maps multiplied into it: `inner` before it, `outer` after it."""
+    """A kernel with channel maps multiplied into it: `inner` before it, maps[:to] after it.
+
+    With an average pool, which is spaces[:i] of the word.
+    """
 
     before: Plan
     kernel: KernelNode
     inner: tuple[ChannelMap, ...]
     word: Word
+    i: int
     to: int
 
 

@@ -8,7 +8,8 @@ table begins with what the node offers by itself,
     Sum           (i, j): every summand brought to (i, j), then added
     Concat        (i, j): every operand brought to (i, j) and stacked, while W₁…W_j are diagonal;
                   with a dense one among them, cut into columns and added: W[x₁; x₂] = W₁x₁ + W₂x₂
-    Convolution   (0, j): W₁…W_j multiplied into the kernel, and channel maps below it too
+    Convolution   (0, j): W₁…W_j multiplied into the kernel, and channel maps below it too;
+                  (1, j): S₁ as well, where it is an average pool
     Choice        the better of its terms, state by state
 
 and is filled by walking on: multiply a run of maps into one and apply it, apply a space map, or
@@ -81,6 +82,8 @@ class Planner:
     # What each kind of node offers -------------------------------------------------------------
 
     def _table(self, node: Node, word: Word) -> Table:
+        if isinstance(node, Convolution) and isinstance(node.term.node, Choice):
+            node = _outside(node, node.term.node)
         if isinstance(node, Choice):
             return self._choice(node, word)
         table: Table = {}
@@ -223,9 +226,19 @@ class Planner:
                 continue
             if kernel.padded:  # a bias in front of zeros is not the same bias behind
                 plan = self._flushed(plan)
-            for to in range(len(word.maps) + 1):
-                if self._multiplies(kernel, word.maps[:to]) and self._allows(word, 0, to):
-                    yield (0, to), self._convolved(plan, kernel, below.maps[kept:], word, to)
+            for i, whole in enumerate(self._averaged(kernel, word)):
+                for to in range(len(word.maps) + 1):
+                    if self._multiplies(kernel, word.maps[:to]) and self._allows(word, i, to):
+                        how = Convolve(plan, whole, below.maps[kept:], word, i, to)
+                        yield (i, to), self._convolved(how)
+
+    def _averaged(self, kernel: KernelNode, word: Word) -> Iterator[KernelNode]:
+        """The kernel, and what it is with an average pool that comes first behind it."""
+        yield kernel
+        if word.spaces and "pool" in self.laws:
+            averaged = kernel.averaged(steps(word)[0])
+            if averaged is not None:
+                yield averaged
 
     def _absorbs_inner(self, kernel: KernelNode, below: Word, kept: int) -> bool:
         """Whether maps[kept:] below a kernel may be multiplied into it."""
@@ -243,19 +256,17 @@ class Planner:
         mixing = [f for f in maps if not f.is_diagonal]
         return not mixing or ("compose" in self.laws and kernel.groups == 1)
 
-    def _convolved(
-        self, plan: Plan, kernel: KernelNode, inner: tuple[ChannelMap, ...], word: Word, to: int
-    ) -> Plan:
+    def _convolved(self, how: Convolve) -> Plan:
+        plan, kernel, inner, word, to = how.before, how.kernel, how.inner, how.word, how.to
         # The last map that is multiplied in says how many channels come out.
         c_out = word.maps[to - 1].out_channels if to else kernel.out_channels
-        unchanged = kernel.weights is None and all(f.is_shift for f in (*inner, *word.maps[:to]))
+        unchanged = kernel.is_own and all(f.is_shift for f in (*inner, *word.maps[:to]))
         kept = kernel.shared and unchanged
         cost = plan.cost + self.price.convolution(kernel, (plan.channels, c_out), kept)
-        how = Convolve(plan, kernel, inner, word, to)
         pending = kernel.biased or plan.pending or any(f.bias is not None for f in inner)
         pending = pending or word.biased(0, 0, to)
-        absorbed = absorbing((*inner, *word.maps[:to]))
-        laws = _laws([plan], *absorbed, *self._crossed(word, 0, to), *self._taken(plan))
+        absorbed = [*absorbing((*inner, *word.maps[:to])), *["pool"] * how.i]
+        laws = _laws([plan], *absorbed, *self._crossed(word, how.i, to), *self._taken(plan))
         return Plan(cost, kernel.after, c_out, how, carrier=True, pending=pending, laws=laws)
 
     # Walking a word ----------------------------------------------------------------------------
@@ -405,6 +416,15 @@ def cancels(run: list[Step]) -> bool:
         return False
     followed = trace(shape, known)
     return followed is not None and followed.is_identity
+
+
+def _outside(node: Convolution, choice: Choice) -> Node:
+    """K(a or b) = Ka or Kb, so that the maps of each may enter K: of what a law makes equal."""
+    if not choice.law:
+        return node
+    below = node.term.word
+    terms = (Term(Word(), replace(node, term=term.then(below))) for term in choice.terms)
+    return Choice(tuple(terms), choice.law)
 
 
 def _cut(word: Word, sizes: list[int], diagonal: int) -> list[Word]:
