@@ -163,7 +163,7 @@ PASS_FAULTS: tuple[Mutant, ...] = (
            "    return"),
     Mutant("demand", "_concat_needs", "a concat of positions is taken for one of channels",
            "optimize/positions/demand optimize/positions/through",
-           "needs if len(needs) == len(node.inputs) else None", "needs"),
+           "len(needs) < len(node.inputs)", "False"),
     Mutant("demand", "step_of", "a crop is taken for a stride", "graph/picks "
            "optimize/positions/demand optimize/positions/crop",
            "isinstance(size, int) and order[-1] + cut.step >= size", "isinstance(size, int)"),

@@ -167,7 +167,9 @@ Reader = Callable[[ir.Node, int, Axes], Flow | None]
 def straight_flow(node: ir.Node, before: int, axis: int, **special: Any) -> Flow | None:
     """Channels of the first operand, on axis `before`, that go on by their numbers."""
     link = straight(node.inputs[0], node.outputs[0], before, axis)
-    return None if link is None else Flow(axis, (link,), **special)
+    if link is None:
+        return None
+    return Flow(axis, (link,), **special)
 
 
 def same(node: ir.Node, axis: int, **special: Any) -> Flow | None:
@@ -189,7 +191,9 @@ def same(node: ir.Node, axis: int, **special: Any) -> Flow | None:
         if link is None:
             return None
         links.append(link)
-    return Flow(axis, tuple(links), constants=constants, **special) if links else None
+    if not links:
+        return None
+    return Flow(axis, tuple(links), constants=constants, **special)
 
 
 def mixed(
