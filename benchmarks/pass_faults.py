@@ -204,7 +204,7 @@ PASS_FAULTS: tuple[Mutant, ...] = (
            "    return"),
     Mutant("demand", "_concat_needs", "a concat of positions is taken for one of channels",
            "optimize/positions/demand optimize/positions/through",
-           "needs if len(needs) == len(node.inputs) else None", "needs"),
+           "len(needs) < len(node.inputs)", "False"),
     Mutant("demand", "step_of", "a crop is taken for a stride", "graph/picks "
            "optimize/positions/demand optimize/positions/crop",
            "isinstance(size, int) and order[-1] + cut.step >= size", "isinstance(size, int)"),
@@ -235,7 +235,7 @@ PASS_FAULTS: tuple[Mutant, ...] = (
            "maker is None or not gone.issuperset(maker.outputs)", "maker is None"),
     Mutant("prune", "_goes", "what is read goes whole",
            "optimize/channels/whole optimize/channels/kept_channels",
-           "n in flows and (is_joined(n, flows[n]) or gone.issuperset(n.outputs))", "n in flows"),
+           "n in flows and (flows[n].joins or gone.issuperset(n.outputs))", "n in flows"),
     Mutant("prune", "_of_wholes", "a branch is computed to fill up a width",
            "optimize/channels/whole", "whole[groups] = True", "pass"),
     Mutant("demand", "_axes_of_softmax", "a softmax is cropped along its axis",

@@ -13,6 +13,7 @@ from onebyone.cost.profile import Profile
 from onebyone.counting.value import Count
 from onebyone.graph.constants import is_float
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
 from onebyone.graph.values import rank_of
@@ -59,7 +60,7 @@ def _manner(node: ir.Node) -> Manner:
     if node.domain != "":
         return Manner.PASS
     interpolates = node.attributes.get_string("mode", "nearest") != "nearest"
-    picks_channels = node.op_type == "Slice" and not _selects_positions(node)
+    picks_channels = role(node) is Role.SELECTION and not _selects_positions(node)
     rank = rank_of(node.outputs[0]) or 0
     afar = 0 <= node.attributes.get_int("axis", -1) < rank - 2
     return manner(
@@ -68,6 +69,6 @@ def _manner(node: ir.Node) -> Manner:
 
 
 def _selects_positions(node: ir.Node) -> bool:
-    """Whether a Slice picks along more than its first two axes: batch and channels."""
+    """Whether a Slice or Gather picks along more than its first two axes: batch and channels."""
     found = spatial(node)
     return not isinstance(found, Spatial) or any(axis > 1 for axis in found.maps)

@@ -47,7 +47,9 @@ def picked(node: ir.Node) -> tuple[int, Array] | None:
 
     None for another node, and where the axis vanishes or the sizes or the choice are not known.
     """
-    return selected(node, spatial(node)) if role(node) is Role.SELECTION else None
+    if role(node) is not Role.SELECTION:
+        return None
+    return selected(node, spatial(node))
 
 
 def selector(node: ir.Node) -> Selector | None:
@@ -60,7 +62,9 @@ def selector(node: ir.Node) -> Selector | None:
     ({1: (6,)}, 1)
     """
     takes, x = operator_of(node).takes, input_at(node, 0)
-    return None if takes is None or x is None or x.shape is None else takes(node, x.shape)
+    if takes is None or x is None or x.shape is None:
+        return None
+    return takes(node, x.shape)
 
 
 def windows_of(node: ir.Node) -> dict[int, Window]:

@@ -135,17 +135,15 @@ class Flow:
     spelled: Callable[[Array], Spelling] = lambda channels: {}
 
     @property
+    def joins(self) -> bool:
+        """Whether it stacks the channels of several operands."""
+        return self.moves and not self.picks and len(self.links) > 1
+
+    @property
     def operands(self) -> dict[ir.Value, int]:
         """The values that channels come from, with their channel axes."""
         parts = [self.mix, *self.links]
         return {part.operand: part.axis for part in parts if part is not None}
-
-
-def is_joined(node: ir.Node, found: Flow) -> bool:
-    """Whether a node is a Concat of channels, each of whose operands has some of the result's."""
-    return node.op_type == "Concat" and any(
-        link.outs.size and link.outs[0] > 0 for link in found.links
-    )
 
 
 def channels_of(value: ir.Value | None, axis: int) -> int | None:
@@ -169,7 +167,9 @@ Reader = Callable[[ir.Node, int, Axes], Flow | None]
 def straight_flow(node: ir.Node, before: int, axis: int, **special: Any) -> Flow | None:
     """Channels of the first operand, on axis `before`, that go on by their numbers."""
     link = straight(node.inputs[0], node.outputs[0], before, axis)
-    return None if link is None else Flow(axis, (link,), **special)
+    if link is None:
+        return None
+    return Flow(axis, (link,), **special)
 
 
 def same(node: ir.Node, axis: int, **special: Any) -> Flow | None:
@@ -191,7 +191,9 @@ def same(node: ir.Node, axis: int, **special: Any) -> Flow | None:
         if link is None:
             return None
         links.append(link)
-    return Flow(axis, tuple(links), constants=constants, **special) if links else None
+    if not links:
+        return None
+    return Flow(axis, tuple(links), constants=constants, **special)
 
 
 def mixed(

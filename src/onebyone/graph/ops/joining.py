@@ -85,7 +85,9 @@ def _split_flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
 def _concat_needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
     """Where every operand is as long as the result; of those that it joins none is."""
     needs = aligned(node, axis, picks, range(len(node.inputs))) or {}
-    return needs if len(needs) == len(node.inputs) else None
+    if len(needs) < len(node.inputs):
+        return None
+    return needs
 
 
 def _split_axis(node: ir.Node, _version: int) -> Collection[int]:
@@ -101,7 +103,9 @@ def _piece(node: ir.Node, shape: ir.Shape) -> Selector | None:
         return None
     start = sum(sizes[: read[0]])
     taken = range(start, start + sizes[read[0]])
-    return Selector(node.outputs[read[0]], {axis: taken}) if taken else None
+    if not taken:
+        return None
+    return Selector(node.outputs[read[0]], {axis: taken})
 
 
 def _pieces(node: ir.Node, size: Size) -> list[int] | None:

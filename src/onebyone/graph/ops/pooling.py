@@ -182,11 +182,15 @@ def _global_average_pool_space(node: ir.Node) -> Spatial:
 
 
 def _flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
-    return same(node, 1) if axis == 1 else None
+    if axis != 1:
+        return None
+    return same(node, 1)
 
 
 def _power_flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
-    return same(node, 1, held=unknown) if axis == 1 else None
+    if axis != 1:
+        return None
+    return same(node, 1, held=unknown)
 
 
 def _has_one_tap(node: ir.Node) -> bool:

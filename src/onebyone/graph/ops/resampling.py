@@ -224,7 +224,9 @@ def _cropped(plain: Resize, maps: _Axes, axes: list[int], node: ir.Node) -> _Axe
 
 def _flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
     """By scales: sizes tell the number of channels too."""
-    return None if input_at(node, 3) is not None else spaced(node, axis, _resize_space(node))
+    if input_at(node, 3) is not None:
+        return None
+    return spaced(node, axis, _resize_space(node))
 
 
 # --- For some positions --------------------------------------------------------------------------
@@ -248,7 +250,9 @@ def _needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | Non
         taken = picks
     elif isinstance(how, Resize):
         taken = _blocks(how, x.shape[axis], picks)
-    return None if taken is None else {0: (axis, taken)}
+    if taken is None:
+        return None
+    return {0: (axis, taken)}
 
 
 def _is_respelled(node: ir.Node, picks: Picks) -> bool:

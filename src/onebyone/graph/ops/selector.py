@@ -59,7 +59,9 @@ def selects(space: Callable[[ir.Node], Spatial | Refusal]) -> dict[str, Any]:
     """The fields of a row that follow from its map of positions, where that selects."""
 
     def takes(node: ir.Node, shape: ir.Shape) -> Selector | None:
-        return _selector(node, shape, space(node)) if is_float(node.inputs[0]) else None
+        if not is_float(node.inputs[0]):
+            return None
+        return _selector(node, shape, space(node))
 
     def needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
         """Along the axes of which it takes all."""

@@ -133,8 +133,10 @@ def _flow(node: ir.Node, axis: int, axes: Axes) -> Flow | None:
     if before is not None:
         return straight_flow(node, before, axis, spelled=spelled)
     # Where it merges them with others, or cuts them apart, the result does not tell from where.
-    own = axes.get(x, -1)
-    found = merged(node, axis, own) or headed(node, axis, own) if own >= 0 else None
+    own = axes.get(x)
+    if own is None:
+        return None
+    found = merged(node, axis, own) or headed(node, axis, own)
     return found and Flow(axis, (Link(x, own, node.outputs[0], *found),), spelled=spelled)
 
 
@@ -156,8 +158,8 @@ def _is_sized_freely(node: ir.Node, axis: int, before: int | None) -> bool:
 def _spelled_channels(node: ir.Node, axis: int, channels: Array) -> Spelling:
     """Of a Reshape the number in a constant shape."""
     # A zero copies a size of the operand, which may be that of another axis.
-    shape = constant(node.inputs[1]) if node.op_type == "Reshape" else None
-    if shape is None or shape[axis] < 0:
+    shape = constant(input_at(node, 1))
+    if node.op_type != "Reshape" or shape is None or shape[axis] < 0:
         return {}
     return {1: [*shape[:axis], len(channels), *shape[axis + 1 :]]}
 
@@ -180,7 +182,9 @@ def _depth_to_space_flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
 def _needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
     """The axis that stands whole in the result."""
     own = view_axis(node, axis)
-    return None if own is None else of_first(node, own, axis, picks)
+    if own is None:
+        return None
+    return of_first(node, own, axis, picks)
 
 
 def _reshape_needs(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | None:
@@ -199,7 +203,9 @@ def _regrouped(node: ir.Node, axis: int, picks: Picks) -> Needs | None:
         found = rows(node, axis, picks)
         return None if found is None else {0: (0, found)}
     own = axis_of_rows(node, picks)
-    return {0: (own, picks.inner)} if axis == 0 and own is not None else None
+    if axis != 0 or own is None:
+        return None
+    return {0: (own, picks.inner)}
 
 
 def _target(node: ir.Node, after: Asked, before: Asked) -> tuple[int, ...] | None:

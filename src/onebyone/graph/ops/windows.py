@@ -48,7 +48,9 @@ def of_kernel(node: ir.Node) -> Windows:
     if weight is None or weight.shape is None:
         return {}
     known = [size for size in weight.shape[2:] if isinstance(size, int)]
-    return _laid(node, known) if len(known) + 2 == weight.shape.rank() else {}
+    if len(known) + 2 < weight.shape.rank():
+        return {}
+    return _laid(node, known)
 
 
 def _laid(node: ir.Node, kernel: Sequence[int]) -> Windows:
@@ -90,7 +92,9 @@ def windowed(windows: Callable[[ir.Node], Windows], *, copies: bool = False) -> 
         if not found:
             return None
         _, reads = found
-        return {} if reads is None else {0: (axis, reads)}  # else all of its operand
+        if reads is None:  # all of its operand
+            return {}
+        return {0: (axis, reads)}
 
     def takes(node: ir.Node, shape: ir.Shape) -> Selector | None:
         """Along the axes where a stride skips what no window sees."""

@@ -97,9 +97,7 @@ def _goes(value: ir.Value, gone: set[ir.Value], flows: Flows) -> bool:
     if maker is None or not gone.issuperset(maker.outputs):
         return False
     readers = [use.node for use in value.uses()]
-    return all(
-        n in flows and (is_joined(n, flows[n]) or gone.issuperset(n.outputs)) for n in readers
-    )
+    return all(n in flows and (flows[n].joins or gone.issuperset(n.outputs)) for n in readers)
 
 
 def _unequal(own: Mapping[ir.Value, Array], stays: Array, flows: Flows) -> list[Array]:

@@ -91,8 +91,11 @@ def _links(node: ir.Node, axes: Mapping[ir.Value, int]) -> tuple[Link, ...]:
         return (Link(x, 1, node.outputs[0], np.arange(len(found[1])), found[1]),)
     if part is Role.CONCAT and axes.get(node.outputs[0]) != 1:
         return ()
-    stacked = flow(node, 1) if part is Role.CONCAT or operator_of(node).splits else None
-    return stacked.links if stacked is not None and stacked.moves else ()
+    stacks = part is Role.CONCAT or operator_of(node).splits
+    stacked = stacks and flow(node, 1)
+    if not stacked or not stacked.moves:
+        return ()
+    return stacked.links
 
 
 def _shuffled(node: ir.Node, axes: Mapping[ir.Value, int]) -> Iterator[Move]:

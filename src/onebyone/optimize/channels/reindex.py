@@ -41,9 +41,9 @@ def reindex(node: ir.Node, found: Flow, orders: Orders, edit: Edit, bias: Array 
         return _pick(node, found, orders, edit)
     if out is None:
         return False
-    if is_joined(node, found):
+    if found.joins:
         left = [v for v in node.inputs if v is not None and len(orders.get(v, [0]))]
-        respell(node, "Concat", left, node.attributes)
+        respell(node, node.op_type, left, node.attributes)
     for operand, axis in found.constants.items():
         array = constant(operand)
         assert array is not None

@@ -16,20 +16,19 @@ import onnx_ir as ir
 from onebyone.algebra.weights import Array
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable
+from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.sizes import same_shape
 from onebyone.graph.values import rank_of
 from onebyone.optimize.channels.dead import Dead
 
 __all__ = ["freeze_wholes"]
 
-_BROADCASTS = frozenset({"Add", "Div", "Max", "Min", "Mul", "Sub", "Sum"})
-
 
 def freeze_wholes(graph: ir.Graph, dead: Dead) -> Iterator[tuple[ir.Node, ir.Node]]:
     """Let nodes read constants; each that did not, and the one in its place."""
     edit = Edit(graph)
     for node in list(graph):
-        if node.op_type not in _BROADCASTS or node not in dead.flows:
+        if not operator_of(node).elementwise or node not in dead.flows:
             continue
         held = {v: k for v in dead.flows[node].operands if (k := _whole(v, dead)) is not None}
         out = node.outputs[0]

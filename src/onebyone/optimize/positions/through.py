@@ -41,8 +41,9 @@ def through(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | Non
     if row.elementwise:
         return aligned(node, axis, picks, range(len(node.inputs))) or None
     if row.mixes is not None:
-        mixed = axis in row.mixes(node, version)
-        return None if mixed else aligned(node, axis, picks, [0]) or None
+        if axis in row.mixes(node, version):
+            return None
+        return aligned(node, axis, picks, [0]) or None
     needs = row.needs and row.needs(node, axis, picks, version)
     (_, taken), *_ = needs.values() if needs else [(0, None)]
     if isinstance(taken, Rows) and taken is not picks and not _merges(node, taken, version):
