@@ -24,7 +24,7 @@ from onebyone.graph.edit import Spelling
 from onebyone.graph.values import rank_of, size
 
 __all__ = [
-    "Axes", "Flow", "Link", "Mix", "Reader", "channels_of", "is_joined", "mixed", "same", "spaced",
+    "Axes", "Flow", "Link", "Mix", "Reader", "channels_of", "mixed", "same", "spaced",
     "straight", "straight_flow", "unknown",
 ]  # fmt: skip
 

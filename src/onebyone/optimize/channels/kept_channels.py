@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.groups import missing
 from onebyone.algebra.weights import Array
-from onebyone.graph.ops.flow import Flow, is_joined
+from onebyone.graph.ops.flow import Flow
 
 __all__ = ["Stays", "kept_channels"]
 

@@ -16,7 +16,7 @@ from onebyone.graph.channels import weight_of
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit, respell
 from onebyone.graph.ops import operator_of
-from onebyone.graph.ops.flow import Flow, Link, Mix, is_joined
+from onebyone.graph.ops.flow import Flow, Link, Mix
 
 __all__ = ["Orders", "narrow", "reindex"]
 
