@@ -16,7 +16,7 @@ import onnx_ir as ir
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
 
-__all__ = ["choices", "parted"]
+__all__ = ["choices", "given_places", "parted"]
 
 
 def choices(a: ir.Model, b: ir.Model) -> list[str]:
@@ -69,12 +69,18 @@ def parted(model: ir.Model, names: Collection[str]) -> ir.Model:
     return copy
 
 
+def given_places(name: str) -> str:
+    """The input of a parted model that stands for picked places of this name."""
+    return f"places picked as {name}"
+
+
 def _part(places: ir.Value, edit: Edit) -> None:
-    node, name = places.producer(), places.name
+    node, name = places.producer(), str(places.name)
     assert node is not None
-    searched, values = node.inputs[0], node.outputs[0]
+    searched, count, values = node.inputs[0], node.inputs[1], node.outputs[0]
     assert searched is not None
-    given = ir.val(f"places picked as {name}", ir.DataType.INT64, places.shape)
+    assert count is not None
+    given = ir.val(given_places(name), ir.DataType.INT64, places.shape)
     axis = {"axis": node.attributes.get_int("axis", -1)}
     picked = edit.node("GatherElements", [searched, given], axis, before=node, stem="picked",
                        dtype=values.dtype, shape=values.shape)  # fmt: skip
@@ -82,6 +88,9 @@ def _part(places: ir.Value, edit: Edit) -> None:
                       dtype=searched.dtype)  # fmt: skip
     edit.graph.inputs.append(given)
     edit.graph.outputs.append(shown)
+    if constant(count) is None:  # the places given would hide it
+        edit.graph.outputs.append(edit.node("Identity", [count], before=node, dtype=count.dtype,
+                                            stem=f"how many {name} are"))  # fmt: skip
     edit.replace(values, picked)
     edit.replace(places, given)
     edit.graph.remove(node, safe=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -126,7 +127,8 @@ def _chosen(node: ir.Node) -> int | None:
 
 
 def _compared(name: str, function: Callable[..., Any], **special: Any) -> Operator:
-    return Operator(name, value=kernel_of(function), rounding=Rounding.STEPS, **special)
+    rounding = Rounding.STEPS
+    return Operator(name, value=kernel_of(function), rounding=rounding, compares=True, **special)
 
 
 def _logical(name: str, function: Callable[..., Any], neutral: bool) -> Operator:
@@ -140,10 +142,11 @@ _ALONE = first_if(has_one)
 # Engines and NumPy agree to the last bit, on integers too.
 _SURE: dict[str, Any] = {"rounding": Rounding.ONCE, "is_sure_of_integers": True, "on_sizes": "any"}
 _EXTREME: dict[str, Any] = {"rounding": Rounding.NEVER, "is_unsure_of_nan": True, "commutes": True,
-                          "magnitude": "Max", "on_sizes": "whole", "unchanged": _ALONE}  # fmt: skip
+                            "compares": True, "magnitude": "Max", "on_sizes": "whole",
+                            "unchanged": _ALONE}  # fmt: skip
 _BITWISE = ("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
 
-ROWS = (
+_AT_ONE_POSITION = (
     Operator("Add", Role.SUM, kernel_of(np.add), **_SURE, commutes=True, magnitude="Add",
              unchanged=_neutral(0, 1, 0), channels=_arithmetic_channels),
     Operator("Sub", Role.SUM, kernel_of(np.subtract), **_SURE, magnitude="Add",
@@ -175,6 +178,10 @@ ROWS = (
     _logical("And", np.logical_and, neutral=True),
     _logical("Or", np.logical_or, neutral=False),
     _logical("Xor", np.logical_xor, neutral=False),
+)  # fmt: skip
+
+ROWS = (
+    *(replace(row, broadcasts=True) for row in _AT_ONE_POSITION),
     Operator("Not", Role.ELEMENTWISE, kernel_of(np.logical_not), Rounding.NEVER),
     *(Operator(name, rounding=Rounding.NEVER) for name in _BITWISE),
 )  # fmt: skip

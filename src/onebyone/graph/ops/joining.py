@@ -49,8 +49,10 @@ _SEQUENCES = """
 
 ROWS = (
     Operator("Concat", Role.CONCAT, _concat, Rounding.NEVER, magnitude="Concat", on_sizes="whole",
-             entries=_concat_entries, unchanged=first_if(has_one), effort=Effort.MOVES),
+             entries=_concat_entries, unchanged=first_if(has_one), effort=Effort.MOVES,
+             relays=True),
     Operator("Split", value=_split, rounding=Rounding.NEVER, magnitude="Split",
-             unchanged=first_if(lambda node: len(node.outputs) == 1), effort=Effort.MOVES),
+             unchanged=first_if(lambda node: len(node.outputs) == 1), effort=Effort.MOVES,
+             relays=True),
     *(Operator(name, effort=Effort.MOVES) for name in _SEQUENCES.split()),
 )  # fmt: skip

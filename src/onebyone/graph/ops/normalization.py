@@ -152,7 +152,7 @@ def _batch_norm_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | No
 def _normalises(
     name: str, value: Kernel | None = None, rounding: Rounding | None = None, **special: Any
 ) -> Operator:
-    return Operator(name, Role.NORMALIZATION, value, rounding, **special)
+    return Operator(name, Role.NORMALIZATION, value, rounding, weighs=True, **special)
 
 
 _SMOOTHLY = Rounding.SMOOTHLY
@@ -160,7 +160,7 @@ _SMOOTHLY = Rounding.SMOOTHLY
 ROWS = (
     Operator("BatchNormalization", Role.CHANNEL_MAP, _batch_norm, _SMOOTHLY,
              magnitude=_scaled, channels=_batch_norm_channels, channel_axis=1,
-             kind="batch normalisation", buffers=(3, 4)),
+             kind="batch normalisation", buffers=(3, 4), weighs=True),
     _normalises("LayerNormalization", _layer_norm, _SMOOTHLY, channel_axis=-1,
                 kind="layer normalisation"),
     _normalises("RMSNormalization", _rms_norm, _SMOOTHLY, kind="layer normalisation"),

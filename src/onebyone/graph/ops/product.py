@@ -132,9 +132,10 @@ def _matmul_axis(node: ir.Node) -> int | None:
 ROWS = (
     Operator("MatMul", Role.CHANNEL_MAP, _matmul, Rounding.SMOOTHLY, is_sure_of_integers=True,
              magnitude="MatMul", channels=_matmul_channels, weight=_matmul_weight,
-             channel_axis=_matmul_axis, work=Product(matmul_work, (0, 1)), kind="product"),
+             channel_axis=_matmul_axis, weighs=True, work=Product(matmul_work, (0, 1)),
+             kind="product"),
     Operator("Gemm", Role.CHANNEL_MAP, _gemm, Rounding.SMOOTHLY, magnitude="Gemm",
-             channels=_gemm_channels, weight=_gemm_weight, channel_axis=1,
+             channels=_gemm_channels, weight=_gemm_weight, channel_axis=1, weighs=True,
              work=Product(_gemm_work, (0, 1), 2), kind="product"),
     Operator("Einsum", value=_einsum, rounding=Rounding.SMOOTHLY, magnitude="Einsum",
              work=Product(_einsum_work, None), kind="product"),

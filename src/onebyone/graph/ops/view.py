@@ -111,7 +111,7 @@ def _view(name: str, value: Kernel, **special: Any) -> Operator:
     """A view that an engine runs without touching the data."""
     return Operator(
         name, Role.VIEW, value, Rounding.NEVER, magnitude=name,
-        unchanged=first_if(keeps_told_shape), effort=Effort.FREE, **special,
+        unchanged=first_if(keeps_told_shape), effort=Effort.FREE, relays=True, **special,
     )  # fmt: skip
 
 
@@ -119,20 +119,20 @@ def _blocked(name: str, value: Kernel, **special: Any) -> Operator:
     one = first_if(lambda node: node.attributes.get_int("blocksize", 0) == 1)
     return Operator(
         name, value=value, rounding=Rounding.NEVER, magnitude=name, unchanged=one,
-        effort=Effort.MOVES, **special,
+        effort=Effort.MOVES, rescales=True, relays=True, **special,
     )  # fmt: skip
 
 
 ROWS = (
-    _view("Reshape", _reshape, on_sizes="whole", entries=same_entries),
+    _view("Reshape", _reshape, on_sizes="whole", entries=same_entries, target=1),
     _view("Squeeze", _squeeze, on_sizes="whole", entries=same_entries),
     _view("Unsqueeze", _unsqueeze, on_sizes="whole", entries=same_entries),
     _view("Flatten", _flatten),
     Operator("Transpose", Role.VIEW, lambda call, x: np.transpose(x, call.get("perm")),
              Rounding.NEVER, magnitude="Transpose", on_sizes="whole",
-             unchanged=first_if(_stays_in_order), effort=Effort.MOVES),
+             unchanged=first_if(_stays_in_order), effort=Effort.MOVES, relays=True),
     Operator("Identity", Role.IDENTITY, lambda call, x: x, Rounding.NEVER, magnitude="Identity",
-             entries=same_entries, unchanged=lambda node: 0, effort=Effort.FREE),
+             entries=same_entries, unchanged=lambda node: 0, effort=Effort.FREE, relays=True),
     Operator("Dropout", Role.IDENTITY, _dropout, Rounding.NEVER, magnitude="Identity",
              unchanged=first_if(_is_inference), effort=Effort.FREE, settings=(1,)),
     _blocked("DepthToSpace", _depth_to_space, channel_axis=1),
