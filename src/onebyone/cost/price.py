@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from onebyone.cost.profile import Profile
+from onebyone.graph.ops import OPERATORS
+from onebyone.graph.ops.row import Effort
 
 __all__ = ["Load", "Manner", "detour", "manner", "time"]
 
@@ -45,9 +47,8 @@ class Load:
     written: float = 0
 
 
-_VIEWS = ("Dropout", "Flatten", "Identity", "Reshape", "Shape", "Squeeze", "Unsqueeze")
 _MANNERS = {
-    **dict.fromkeys(_VIEWS, Manner.VIEW),
+    **{name: Manner.VIEW for name, row in OPERATORS.items() if row.effort is Effort.FREE},
     **dict.fromkeys(("Gather", "Transpose"), Manner.SCATTER),
     "Split": Manner.SPLIT,
 }

@@ -248,7 +248,9 @@ def _others(
     if not any(is_floating(x.dtype) for x in feed.inputs.values()):
         return
     floats = {name: x for name, x in outputs.items() if is_floating(x.dtype)}
-    wanted = [_wanted(x) for name, x in floats.items() if {name, name.partition("[")[0]} & {*declared}]
+    wanted = [
+        _wanted(x) for name, x in floats.items() if {name, name.partition("[")[0]} & {*declared}
+    ]
     for _ in range(min(max([2, *wanted]), _MOST_RUNS) - 1):
         try:
             other = run(nudged(feed.inputs, rng))
@@ -309,16 +311,16 @@ def _near(x: Array, target: Array, unit: float, floor: float) -> bool:
 def noise(model: ir.Model, answer: Answer, against: Reference, name: str) -> Noise:
     """What rounding does to one output of A: its error, and what moving its inputs does."""
     x = answer.outputs[name]
-    given = (other.get(name, np.empty(0)) for other in answer.others)
-    others = [other.astype(np.float64) for other in given if other.shape == x.shape]
+    others = [other.get(name, np.empty(0)) for other in answer.others]
+    others = [other for other in others if other.shape == x.shape]
     if against.independent:
         others.append(against.outputs[name])
     size = np.zeros(x.shape)
     for other in others:
         known = np.isfinite(x) & np.isfinite(other)
-        np.maximum(
-            size, np.abs(np.subtract(x, other, where=known, out=np.zeros(x.shape))), out=size
-        )
+        apart = np.zeros(x.shape)
+        np.subtract(x, other, where=known, out=apart, dtype=np.float64)
+        np.maximum(size, np.abs(apart, out=apart), out=size)
     unit, floor = _unit(model, name, x), _floor(model, name, x)
     # The number of nodes stands for the roundings that follow one another.
     return Noise(size, len(others), len(model.graph), unit, floor)

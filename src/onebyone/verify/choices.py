@@ -77,9 +77,8 @@ def given_places(name: str) -> str:
 def _part(places: ir.Value, edit: Edit) -> None:
     node, name = places.producer(), str(places.name)
     assert node is not None
-    searched, count, values = node.inputs[0], node.inputs[1], node.outputs[0]
+    searched, values = node.inputs[0], node.outputs[0]
     assert searched is not None
-    assert count is not None
     given = ir.val(given_places(name), ir.DataType.INT64, places.shape)
     axis = {"axis": node.attributes.get_int("axis", -1)}
     picked = edit.node("GatherElements", [searched, given], axis, before=node, stem="picked",
@@ -88,9 +87,6 @@ def _part(places: ir.Value, edit: Edit) -> None:
                       dtype=searched.dtype)  # fmt: skip
     edit.graph.inputs.append(given)
     edit.graph.outputs.append(shown)
-    if constant(count) is None:  # the places given would hide it
-        edit.graph.outputs.append(edit.node("Identity", [count], before=node, dtype=count.dtype,
-                                            stem=f"how many {name} are"))  # fmt: skip
     edit.replace(values, picked)
     edit.replace(places, given)
     edit.graph.remove(node, safe=True)
