@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 
@@ -69,9 +69,9 @@ def answered(feeds: Iterable[Feed], run: Run) -> Asked:
     return found, unproved
 
 
-def _base(smaller: Feed | None, ordinary: Sequence[Feed], run: Run) -> Feed:
-    """The smallest that A runs on; integers may be indices into something small."""
-    for tried in (smaller, smaller.modest()) if smaller else ():
+def _base(smaller: Iterator[Feed], ordinary: Sequence[Feed], run: Run) -> Feed:
+    """The smallest that A runs on."""
+    for tried in smaller:
         try:
             run(tried.inputs)
         except _FAILS:

@@ -35,12 +35,13 @@ _TINY = 2.0**-100
 _CHEAP = 2e9
 
 
-def small(model: ir.Model, sizes: Sizes, seed: int) -> Feed | None:
-    """Ordinary numbers of small sizes, to make others of; None where the sizes are fixed."""
+def small(model: ir.Model, sizes: Sizes, seed: int) -> Iterator[Feed]:
+    """Ordinary numbers of small sizes, to make others of; none where the sizes are fixed."""
     shapes = chosen_shapes(model, sizes, _EDGE)
-    if shapes is None:
-        return None
-    return Feed("small", random_inputs(model, shapes, np.random.default_rng([seed, 1])))
+    if shapes is not None:
+        feed = Feed("small", random_inputs(model, shapes, np.random.default_rng([seed, 1])))
+        # Integers may be indices into something small.
+        yield from (feed, feed.modest())
 
 
 def smallest(model: ir.Model, sizes: Sizes, seed: int) -> Iterator[Feed]:

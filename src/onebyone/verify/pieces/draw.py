@@ -124,7 +124,7 @@ def _smaller(free: list[int], least: int, strided: bool, narrowed: bool) -> dict
             small[n] = n // whole[-1] * small[whole[-1]]
         else:
             # What eight divides is halved up to three times where positions get fewer: it stays so.
-            step = gcd(n, 8) if narrowed else 1
+            step = gcd(n, 8**narrowed)
             # Each another size, so that an axis in the place of another one shows.
             small[n] = min(n, (-(-least // step) + k) * step)
     return small
