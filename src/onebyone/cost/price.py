@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from onebyone.cost.profile import Profile
+from onebyone.graph.ops import OPERATORS
+from onebyone.graph.ops.row import Effort
 
 __all__ = ["Load", "Manner", "detour", "manner", "time"]
 
@@ -47,9 +49,8 @@ class Load:
     written: float = 0
 
 
-_VIEWS = ("Dropout", "Flatten", "Identity", "Reshape", "Shape", "Squeeze", "Unsqueeze")
 _MANNERS = {
-    **dict.fromkeys(_VIEWS, Manner.VIEW),
+    **{name: Manner.VIEW for name, row in OPERATORS.items() if row.effort is Effort.FREE},
     # Measured behind a convolution: 5 GB/s for blocks of 2×2, as for transposes.
     **dict.fromkeys(("DepthToSpace", "Gather", "SpaceToDepth", "Transpose"), Manner.SCATTER),
     "Split": Manner.SPLIT,

@@ -44,7 +44,7 @@ from onebyone.graph.ops import (
 )
 from onebyone.graph.ops.row import Operator, Role
 
-__all__ = ["OPERATORS", "Operator", "Role", "operator_of", "role"]
+__all__ = ["OPERATORS", "Operator", "Role", "operator_called", "operator_of", "role"]
 
 _FAMILIES = (
     arithmetic, conversion, convolution, creation, elementwise, joining, layers, normalization,
@@ -63,6 +63,11 @@ def operator_of(node: ir.Node) -> Operator:
     ('ReLU', 'other')
     """
     return OPERATORS.get(node.op_type, _UNKNOWN) if node.domain == "" else _UNKNOWN
+
+
+def operator_called(domain: str, op_type: str) -> Operator:
+    """The row of an operator by its domain and name, as `operator_of` gives it of a node."""
+    return OPERATORS.get(op_type, _UNKNOWN) if domain == "" else _UNKNOWN
 
 
 def role(node: ir.Node) -> Role:

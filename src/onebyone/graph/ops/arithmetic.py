@@ -136,7 +136,7 @@ def _each(name: str, role: Role = Role.OPAQUE, value: Kernel | None = None,
 
 
 def _compared(name: str, function: Callable[..., Any], **special: Any) -> Operator:
-    return _each(name, value=kernel_of(function), rounding=Rounding.STEPS, **special)
+    return _each(name, value=kernel_of(function), rounding=Rounding.STEPS, compares=True, **special)
 
 
 def _logical(name: str, function: Callable[..., Any], neutral: bool) -> Operator:
@@ -147,8 +147,10 @@ def _logical(name: str, function: Callable[..., Any], neutral: bool) -> Operator
 _ALONE = first_if(has_one)
 # Engines and NumPy agree to the last bit, on integers too.
 _SURE: dict[str, Any] = {"rounding": Rounding.ONCE, "is_sure_of_integers": True, "on_sizes": "any"}
-_EXTREME: dict[str, Any] = {"is_unsure_of_nan": True, "commutes": True,
-                          "magnitude": "Max", "on_sizes": "whole", "unchanged": _ALONE}  # fmt: skip
+_EXTREME: dict[str, Any] = {
+    "is_unsure_of_nan": True, "commutes": True, "compares": True, "magnitude": "Max",
+    "on_sizes": "whole", "unchanged": _ALONE,
+}  # fmt: skip
 _BITWISE = ("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
 
 ROWS = (

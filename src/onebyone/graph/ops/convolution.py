@@ -277,11 +277,12 @@ def _depthwise_held(taps: Array, shift: Array, varies: bool, known: Sequence[Arr
 ROWS = (
     Operator("Conv", Role.CONVOLUTION, _conv, Rounding.SMOOTHLY, magnitude="Conv",
              channels=_conv_channels, weight=lambda node: Weight(1, 0, 1), channel_axis=1,
-             flow=_flow, **windowed(of_kernel),
+             flow=_flow, **windowed(of_kernel), weighs=True, has_windows=True,
              work=Product(convolution_work, (0, 1), 2), kind="convolution"),
     Operator("ConvTranspose", Role.CONVOLUTION, _conv_transpose, Rounding.SMOOTHLY,
              magnitude="ConvTranspose", weight=lambda node: Weight(1, 1, 0), channel_axis=1,
-             flow=_flow, work=Product(_transposed_work, (0, 1), 2), kind="transposed convolution"),
+             flow=_flow, weighs=True, has_windows=True,
+             work=Product(_transposed_work, (0, 1), 2), kind="transposed convolution"),
     Operator("CausalConvWithState", work=Product(convolution_work, (0, 1), 2), kind="convolution"),
     # Its interpolated reads are arithmetic too, and not counted.
     Operator("DeformConv", work=Product(convolution_work, (0, 1), 3), kind="convolution"),

@@ -165,7 +165,7 @@ ROWS = (
     *_plain(Rounding.STEPS, {"Ceil": np.ceil, "Floor": np.floor}, unchanged=_AGAIN, on_sizes="any"),
     _of_each("Relu", kernel_of(lambda x: np.maximum(x, 0)), Rounding.NEVER,
              is_unsure_of_nan=True, magnitude="Identity", unchanged=_AGAIN, kind="ReLU"),
-    _of_each("Clip", _clip, Rounding.NEVER, is_unsure_of_nan=True,
+    _of_each("Clip", _clip, Rounding.NEVER, is_unsure_of_nan=True, compares=True,
              unchanged=first_if(_is_unlimited), kind="ReLU6", settings=(1, 2)),
     _of_each("Shrink", kernel_of(_shrink, bias=0.0, lambd=0.5), Rounding.STEPS),
     _of_each("ThresholdedRelu",

@@ -130,9 +130,9 @@ _SEQUENCES = """
 ROWS = (
     Operator("Concat", Role.CONCAT, _concat, Rounding.NEVER, magnitude="Concat", on_sizes="whole",
              entries=_concat_entries, unchanged=first_if(has_one), flow=_concat_flow,
-             needs=_concat_needs, turned=along_axis(0), effort=Effort.MOVES),
+             needs=_concat_needs, turned=along_axis(0), effort=Effort.MOVES, relays=True),
     Operator("Split", value=_split, rounding=Rounding.NEVER, magnitude="Split",
              unchanged=first_if(lambda node: len(node.outputs) == 1), flow=_split_flow,
-             mixes=_split_axis, splits=True, takes=_piece, effort=Effort.MOVES),
+             mixes=_split_axis, splits=True, takes=_piece, effort=Effort.MOVES, relays=True),
     *(Operator(name, effort=Effort.MOVES) for name in _SEQUENCES.split()),
 )  # fmt: skip

@@ -206,7 +206,7 @@ def _axes_of_batch(node: ir.Node, _version: int) -> Collection[int]:
 def _normalises(
     name: str, value: Kernel | None = None, rounding: Rounding | None = None, **special: Any
 ) -> Operator:
-    return Operator(name, Role.NORMALIZATION, value, rounding, **special)
+    return Operator(name, Role.NORMALIZATION, value, rounding, weighs=True, **special)
 
 
 _SMOOTHLY = Rounding.SMOOTHLY
@@ -215,7 +215,8 @@ _VECTORS: dict[str, Any] = {"mixes": _axes_of_softmax, "turned": along_axis(-1, 
 ROWS = (
     Operator("BatchNormalization", Role.CHANNEL_MAP, _batch_norm, _SMOOTHLY,
              magnitude=_scaled, channels=_batch_norm_channels, channel_axis=1,
-             flow=_flow, mixes=_axes_of_batch, kind="batch normalisation", buffers=(3, 4)),
+             flow=_flow, mixes=_axes_of_batch, kind="batch normalisation", buffers=(3, 4),
+             weighs=True),
     _normalises("LayerNormalization", _layer_norm, _SMOOTHLY, channel_axis=-1,
                 mixes=_axes_of_layer, kind="layer normalisation"),
     _normalises("RMSNormalization", _rms_norm, _SMOOTHLY, mixes=_axes_of_layer,

@@ -180,11 +180,11 @@ def _gemm_needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs 
 ROWS = (
     Operator("MatMul", Role.CHANNEL_MAP, _matmul, Rounding.SMOOTHLY, is_sure_of_integers=True,
              magnitude="MatMul", channels=_matmul_channels, weight=_matmul_weight,
-             channel_axis=_matmul_axis, flow=_matmul_flow, needs=_matmul_needs,
+             channel_axis=_matmul_axis, flow=_matmul_flow, needs=_matmul_needs, weighs=True,
              work=Product(matmul_work, (0, 1)), kind="product"),
     Operator("Gemm", Role.CHANNEL_MAP, _gemm, Rounding.SMOOTHLY, magnitude="Gemm",
              channels=_gemm_channels, weight=_gemm_weight, channel_axis=1, flow=_gemm_flow,
-             needs=_gemm_needs, work=Product(_gemm_work, (0, 1), 2), kind="product"),
+             needs=_gemm_needs, weighs=True, work=Product(_gemm_work, (0, 1), 2), kind="product"),
     Operator("Einsum", value=_einsum, rounding=Rounding.SMOOTHLY, magnitude="Einsum",
              work=Product(_einsum_work, None), kind="product"),
     Operator("Det", rounding=Rounding.SMOOTHLY, effort=Effort.PRODUCTS),

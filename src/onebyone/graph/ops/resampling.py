@@ -367,11 +367,11 @@ def _grid_sample(call: Call, x: Array, grid: Array) -> Array | None:
 ROWS = (
     Operator("Resize", Role.SPACE_MAP, _resize, Rounding.SMOOTHLY, grows=True,
              unchanged=first_if(_resizes_nothing), space=_resize_space, flow=_flow, needs=_needs,
-             spelled=_spelled, effort=_effort, kind=_kind,
-             settings=(1, 2)),
+             spelled=_spelled, effort=_effort, kind=_kind, settings=(1, 2), target=3, weighs=True,
+             rescales=True),
     Operator("Upsample", Role.SPACE_MAP, _upsample, Rounding.SMOOTHLY, grows=True,
              unchanged=first_if(_resizes_nothing), space=_resize_space, flow=_flow, needs=_needs,
-             effort=_effort, kind=_kind, settings=(1,)),
+             effort=_effort, kind=_kind, settings=(1,), rescales=True),
     Operator("GridSample", value=_grid_sample),
     Operator("AffineGrid", effort=Effort.PRODUCTS),
 )  # fmt: skip

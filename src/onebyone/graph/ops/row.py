@@ -124,6 +124,10 @@ class Operator:
     is_random: bool = False
     # Its operands may change places.
     commutes: bool = False
+    # It asks which of its operands is the larger, or whether they are equal.
+    compares: bool = False
+    # What it gives are numbers of its operands in other places, or of another type.
+    relays: bool = False
     # How large the terms are that the result sums up, of the sizes of the operands' terms: by the
     # operator of this name, or by a kernel. None: to first order, by moving the operands.
     magnitude: str | Kernel | None = None
@@ -132,6 +136,8 @@ class Operator:
     # Followed where sizes are computed from sizes: "whole" on integers, "any" on floating-point
     # numbers too, because IEEE 754 determines the result to the last bit.
     on_sizes: Literal["", "whole", "any"] = ""
+    # Slot of the operand that lists the sizes of the result.
+    target: int | None = None
     # The entries of its result where it hands sizes on, of the entries known so far.
     entries: Callable[[ir.Node, dict[ir.Value, Entries]], Entries | None] | None = None
     # The index of the operand that the first result equals, in value, type and shape; None: it
@@ -145,6 +151,14 @@ class Operator:
     weight: Callable[[ir.Node], Weight] | None = None
     # The axis of the output that the operator itself defines as channels.
     channel_axis: int | Callable[[ir.Node], int | None] | None = None
+    # Its constants have the sizes of channels and kernels, and none of positions.
+    weighs: bool = False
+    # Windows slide over its positions: kernel_shape, strides, dilations.
+    has_windows: bool = False
+    # It gives more or fewer positions than it reads, by a factor that they have in common.
+    rescales: bool = False
+    # Its operands or its results say which positions, or how many: others at other sizes.
+    names_positions: bool = False
     # The node as a map of the positions of its first input.
     space: Callable[[ir.Node], Spatial | Refusal | None] | None = None
 

@@ -303,26 +303,31 @@ def _moves(name: str, **special: Any) -> Operator:
     return Operator(name, **row)
 
 
+# Which of its operand's numbers it gives, operands say.
+_PICKS: dict[str, Any] = {"names_positions": True, "relays": True}
+
 ROWS = (
     _moves("Slice", role=Role.SELECTION, value=_slice, magnitude="Slice", on_sizes="whole",
            entries=_slice_entries, unchanged=first_if(_takes_all), flow=_flow,
-           turned=with_axes(3, default=False), **selects(_slice_space)),
+           turned=with_axes(3, default=False), **selects(_slice_space), **_PICKS),
     _moves("Gather", role=Role.SELECTION, value=kernel_of(np.take, axis=0), magnitude="Gather",
            on_sizes="whole", entries=_gather_entries, unchanged=first_if(_gathers_all),
-           flow=_flow, **selects(_gather_space)),
+           flow=_flow, **selects(_gather_space), **_PICKS),
     _moves("Pad", role=Role.SPACE_MAP, value=_pad, magnitude="Pad", grows=True,
            unchanged=first_if(_pads_nothing), turned=with_pads, **selects(_pad_space),
            settings=(2,)),
     _moves("Expand", role=Role.SPACE_MAP, value=_expand, magnitude="Expand", grows=True,
-           unchanged=first_if(keeps_told_shape), space=_expand_space, flow=_unknown_flow),
+           unchanged=first_if(keeps_told_shape), space=_expand_space, flow=_unknown_flow, target=1,
+           **_PICKS),
     _moves("Tile", role=Role.SPACE_MAP, value=_tile, magnitude="Tile", grows=True,
-           unchanged=first_if(keeps_told_shape), space=_tile_space),
+           unchanged=first_if(keeps_told_shape), space=_tile_space, **_PICKS),
     _moves("GatherElements", value=kernel_of(np.take_along_axis, axis=0),
-           magnitude="GatherElements"),
-    _moves("GatherND", magnitude="GatherND"),
-    _moves("ScatterElements", effort=_scatter_effort),
-    _moves("ScatterND", effort=_scatter_effort),
-    _moves("OneHot", grows=True, settings=(1, 2)),
+           magnitude="GatherElements", **_PICKS),
+    _moves("GatherND", magnitude="GatherND", **_PICKS),
+    _moves("ScatterElements", effort=_scatter_effort, names_positions=True),
+    _moves("ScatterND", effort=_scatter_effort, names_positions=True),
+    _moves("OneHot", grows=True, settings=(1, 2), names_positions=True),
+    Operator("TopK", names_positions=True),
     *(_moves(name) for name in ("Compress", "ReverseSequence", "Trilu")),
     *(_moves(name, rounding=None) for name in ("CenterCropPad", "TensorScatter")),
     # Of older opsets than are read here, but counted.

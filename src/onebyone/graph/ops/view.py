@@ -248,7 +248,7 @@ def _view(name: str, value: Kernel, **special: Any) -> Operator:
     row: dict[str, Any] = {"flow": _flow, "needs": _needs, "effort": Effort.FREE, **special}
     return Operator(
         name, Role.VIEW, value, Rounding.NEVER, magnitude=name,
-        unchanged=first_if(keeps_told_shape), **row,
+        unchanged=first_if(keeps_told_shape), relays=True, **row,
     )  # fmt: skip
 
 
@@ -256,22 +256,23 @@ def _blocked(name: str, value: Kernel, **special: Any) -> Operator:
     one = first_if(lambda node: node.attributes.get_int("blocksize", 0) == 1)
     return Operator(
         name, value=value, rounding=Rounding.NEVER, magnitude=name, unchanged=one,
-        effort=Effort.MOVES, **special,
+        effort=Effort.MOVES, rescales=True, relays=True, **special,
     )  # fmt: skip
 
 
 ROWS = (
     _view("Reshape", _reshape, on_sizes="whole", entries=same_entries, needs=_reshape_needs,
-          spelled=_spelled),
+          spelled=_spelled, target=1),
     _view("Squeeze", _squeeze, on_sizes="whole", entries=same_entries),
     _view("Unsqueeze", _unsqueeze, on_sizes="whole", entries=same_entries),
     _view("Flatten", _flatten),
     Operator("Transpose", Role.VIEW, lambda call, x: np.transpose(x, call.get("perm")),
              Rounding.NEVER, magnitude="Transpose", on_sizes="whole",
-             unchanged=first_if(_stays_in_order), flow=_flow, needs=_needs, effort=Effort.MOVES),
+             unchanged=first_if(_stays_in_order), flow=_flow, needs=_needs, effort=Effort.MOVES,
+             relays=True),
     Operator("Identity", Role.IDENTITY, lambda call, x: x, Rounding.NEVER, magnitude="Identity",
              entries=same_entries, unchanged=lambda node: 0, flow=_identity_flow,
-             elementwise=True, effort=Effort.FREE),
+             elementwise=True, effort=Effort.FREE, relays=True),
     Operator("Dropout", Role.IDENTITY, _dropout, Rounding.NEVER, magnitude="Identity",
              unchanged=first_if(_is_inference), flow=_identity_flow, mixes=_drops,
              effort=Effort.FREE, settings=(1,)),

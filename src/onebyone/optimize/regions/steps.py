@@ -22,9 +22,10 @@ from onebyone.algebra.transposed import TransposedKernel
 from onebyone.algebra.weights import Array
 from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import constant
+from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.pooling import always_fit, laid_windows
+from onebyone.graph.symbolic import monomials
 from onebyone.graph.values import input_at, rank_of, size
-from onebyone.graph.views import monomials
 
 __all__ = ["KernelNode", "Layout", "Meaning", "Size", "Step", "Stored", "Striding"]
 
@@ -195,8 +196,9 @@ class Step:
     def _sizes(self) -> tuple[int, ir.Value] | None:
         """The input of the node, if it has one, that gives the sizes of its result."""
         # Other operators have their sizes in attributes, or take them from scales.
-        at = {"Reshape": 1, "Expand": 1, "Resize": 3}.get(self.op_type)
-        if at is None or self.node is None or (sizes := input_at(self.node, at)) is None:
+        if self.node is None or (at := operator_of(self.node).target) is None:
+            return None
+        if (sizes := input_at(self.node, at)) is None:
             return None
         return at, sizes
 
