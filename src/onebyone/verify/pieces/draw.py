@@ -42,8 +42,8 @@ class Shapes:
 MOST_ENTRIES = 64
 """A longer list of integers holds no sizes."""
 
-LARGEST = 40_000_000
-"""Numbers that a piece may compute at its own sizes, products counted as 64 each: a second."""
+LARGEST = 60_000_000
+"""Numbers that a piece may compute at its own sizes, products counted as 64 each: seconds."""
 
 _FEWEST = 4
 
