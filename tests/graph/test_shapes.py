@@ -299,3 +299,18 @@ def test_smaller_sizes_stay_apart_and_divisible_as_they_were():
     smaller = Sizes(model, {"x": (2, 3, 96, 112), "z": (197, 3)}).smaller
     assert smaller.shape(model.graph.outputs[0]) == (2, 3, 32, 48)
     assert smaller.size(model.graph.inputs[1].shape[0]) == 49
+
+
+def test_pieces_of_computed_sizes_are_of_no_known_size():
+    """They are equal only where a Split is told no sizes."""
+    shapes = {}
+    for told in (["x", "s"], ["x"]):
+        node = helper.make_node("Split", told, ["a", "b"], axis=1)
+        ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2, None]) for n in "ab"]
+        x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 5])
+        s = helper.make_tensor_value_info("s", TensorProto.INT64, [2])
+        graph = helper.make_graph([node], "g", [x, s], ends)
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        pieces = next(iter(inferred(made).graph)).outputs
+        shapes[len(told)] = [[type(n) is int for n in value.shape] for value in pieces]
+    assert shapes == {2: [[True, False]] * 2, 1: [[True, True]] * 2}

@@ -285,6 +285,18 @@ def _transposed(context: Context, node: ir.Node) -> None:
         _leave_open(context, node, short)
 
 
+def _pieces(context: Context, node: ir.Node) -> None:
+    """Leave open where a Split cuts by sizes that are computed: not into equal parts."""
+    x = shape_of(node.inputs[0])
+    if x is None or input_at(node, 1) is None or _elements(context, node, 1) is not None:
+        return
+    axis = node.attributes.get_int("axis", 0) % len(x)
+    for value in node.outputs:
+        dims = list(x)
+        dims[axis] = context.new_symbolic_dim()
+        context.set_shape(value, ir.Shape(dims))
+
+
 def _leave_open(context: Context, node: ir.Node, which: list[bool]) -> None:
     """Let those of the axes behind the channels have sizes that nothing is known of."""
     free = {axis: context.new_symbolic_dim() for axis, is_open in enumerate(which, 2) if is_open}
@@ -353,5 +365,6 @@ _RULES = {
     "Equal": _equal,
     "Expand": _expand,
     "Slice": _crop,
+    "Split": _pieces,
     "Where": _where,
 }

@@ -7,8 +7,9 @@ import pytest
 from onnx import numpy_helper
 
 from ...graphs.laws.case import batch_norm, norm
-from ...graphs.text import integers, model
-from ..exact import Outcome, killed, optimized
+from ...graphs.run import differences, run
+from ...graphs.text import feed, integers, model
+from ..exact import Outcome, killed, optimized, rewritten
 
 X = "float[2,3,5,7] x"
 V = {"v": (4, 6, 1, 1)}
@@ -284,3 +285,20 @@ def test_channels_may_go_where_a_shape_is_read_for_its_batch_only(rest: int) -> 
     proto = model(f"t = Conv(x, w) {nodes} f = Reshape(g, d) y = Gemm<transB = 1>(f, v)",
                   "float[N,3,5,4] x", "y", {"w": DEAD, "v": (4, 6), **sizes})  # fmt: skip
     assert optimized(proto, "prune", {"N": 2}).weights()[0] == [4, 3, 1, 1]
+
+
+def test_a_product_takes_no_bias() -> None:
+    """Of constants behind constants nobody reads what a MatMul makes of them."""
+    body = (
+        "t = Conv(x, w, h) s = Abs(t) l = Transpose<perm = [0, 2, 1]>(s) a = MatMul(l, v) "
+        "b = Add(a, p) c = MatMul(b, z) d = Add(c, q) e = MatMul(d, u) f = Add(e, r) "
+        "g = MatMul(f, z) y = Add(g, p)"
+    )
+    ones = {name: np.float32([[k]]) for name, k in (("z", 0), ("u", -2))}
+    shifts = {name: np.float32([k]) for name, k in (("p", -1), ("q", 1), ("r", -1))}
+    given = {"w": killed("w", (4, 2, 1), rows=(2,)), "h": (4,), "v": (4, 1), **ones, **shifts}
+    proto = model(body, "float[2,2,4] x", constants=given)
+    after, _ = rewritten(proto)
+    assert {len(node.input) for node in after.graph.node if node.op_type == "MatMul"} <= {2}
+    (a,), (b,) = run(proto, feed(proto)), run(after, feed(proto))
+    assert differences(a, b) == []

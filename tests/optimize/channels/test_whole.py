@@ -213,3 +213,12 @@ def test_a_piece_of_a_split_stays_beside_the_others() -> None:
         h=killed("h", (4, 9, 1, 1), columns=(5, 6, 7, 8)),
     )
     assert optimized(proto, "prune").weights() == [[6, 3, 1, 1], [4, 6, 1, 1]]
+
+
+def test_a_part_that_goes_is_drawn_for_no_proof() -> None:
+    """It is zero in the original, whatever a proof would put in its place."""
+    body = "m = MatMul(x, w) a = Slice(m, from, to, at) j = Concat<axis = 1>(a, x) y = MatMul(j, v)"
+    bounds = {"from": np.array([2]), "to": np.array([4]), "at": np.array([1])}
+    constants = {"w": np.zeros((2, 4), np.float32), "v": (4, 5), **bounds}
+    report = optimize(model(body, "float[1,2] x", constants=constants)).report
+    assert [(row.law, row.proved) for row in report.laws] == [("prune", True)]

@@ -72,7 +72,7 @@ def prune(task: Task) -> Iterator[Rewrite]:
         Cost(0, after),
         note,
         made=nodes,
-        moved=tuple(sorted(dead.idle, key=lambda value: value.name or "")),
+        moved=tuple(sorted({*dead.idle, *dead.gone}, key=lambda value: value.name or "")),
     )
 
 

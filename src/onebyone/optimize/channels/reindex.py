@@ -104,7 +104,8 @@ def _mix(
     _replace(node, node.inputs[layout.slot], weight, edit)
     if bias is None and out is not None:  # else it stays, whoever has changed it meanwhile
         bias = mix.bias
-    if bias is not None:
+    # A MatMul has none: where its constants are not zero, nobody reads what it makes of them.
+    if bias is not None and node.op_type != "MatMul":
         every = np.arange(len(bias))
         _set_bias(node, bias[every if out is None else out], edit)
     return True
