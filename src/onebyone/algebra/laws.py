@@ -120,7 +120,7 @@ LAWS: dict[str, Law] = {
                 "extrapolated": "the resize extrapolates with a value that is not zero",
                 "window": "its window is larger than the padded input",
                 "lists": "the lists of the {operator} do not fit each other",
-                "indices": "indices of rank {rank} add axes",
+                "differ": "the indices of the {operator} are not known to be equal in all channels",
                 "axes": "it adds axes",
                 "cropped": "padding by copies that also crops the other end",
                 "filled": "padding with a value that is not zero",

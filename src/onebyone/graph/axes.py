@@ -30,15 +30,18 @@ class Spatial:
     Args:
         maps: the axis of the node's first input (not negative) -> its map; all others stay.
         vanished: those axes of `maps` that the output drops (keepdims=0, a scalar Gather).
+        added: for each axis that the output has more, the axis of `maps` behind which it stands (a
+            Gather by a table of indices).
         runtime: operands that are computed when the model runs and that the maps depend on.
     """
 
     maps: Mapping[int, AxisMap]
     vanished: tuple[int, ...] = ()
     runtime: tuple[ir.Value, ...] = field(default=())
+    added: tuple[int, ...] = ()
 
     def __hash__(self) -> int:
-        return hash((frozenset(self.maps.items()), self.vanished, self.runtime))
+        return hash((frozenset(self.maps.items()), self.vanished, self.runtime, self.added))
 
     @property
     def preserves_constants(self) -> bool:
@@ -57,16 +60,21 @@ class Spatial:
         >>> Spatial({1: Mean()}, vanished=(1,)).reads(1)
         2
         """
-        # From the first vanished axis on: each one before `axis` moves it one to the right.
-        for gone in sorted(self.vanished):
-            axis += gone <= axis
-        return axis
+        # Each axis of the input is none, one or several of the output.
+        source = 0
+        while axis >= (wide := self._width(source)):
+            axis, source = axis - wide, source + 1
+        return source
+
+    def _width(self, axis: int) -> int:
+        """How many axes of the output an axis of the input becomes."""
+        return (axis not in self.vanished) + self.added.count(axis)
 
     def after(self, axis: int) -> int | None:
         """The axis of the output that axis `axis` of the input becomes; None if it is mapped."""
         if axis in self.maps:
             return None
-        return axis - sum(k < axis for k in self.vanished)
+        return sum(map(self._width, range(axis)))
 
 
 def operand(node: ir.Node, index: int) -> ir.Value | None:

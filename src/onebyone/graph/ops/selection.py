@@ -1,4 +1,4 @@
-"""What picks, repeats and pads positions: the result holds numbers of the operand, and zeros."""
+"""What cuts, repeats and pads positions: the result holds numbers of the operand, and zeros."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
-from onebyone.algebra.selection import Expand, Pad, PadMode, Select, Slice, Tile
+from onebyone.algebra.selection import Expand, Pad, PadMode, Slice, Tile
 from onebyone.algebra.weights import Array
 from onebyone.graph.axes import (
     Spatial,
@@ -22,13 +22,12 @@ from onebyone.graph.axes import (
     pairs,
     rank,
 )
-from onebyone.graph.constants import constant
-from onebyone.graph.ops.call import Call, kernel_of
+from onebyone.graph.ops.call import Call
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
-from onebyone.graph.ops.sizes import Entries, entries_in, keeps_shape, keeps_told_shape
+from onebyone.graph.ops.sizes import Entries, entries_in, keeps_told_shape
 from onebyone.graph.values import input_at, size
 
-__all__ = ["ROWS", "cuts"]
+__all__ = ["ROWS", "cuts", "moving"]
 
 _FAR = 2**31 - 1
 """Exporters write "to the end" as a stop of at least this."""
@@ -113,36 +112,6 @@ def _takes_all(node: ir.Node) -> bool:
     if steps is None and input_at(node, 4) is not None:
         return False
     return all(step == 1 for step in steps or ()) and keeps_told_shape(node)
-
-
-# --- Gather --------------------------------------------------------------------------------------
-
-
-def _gather_space(node: ir.Node) -> Spatial | Refusal:
-    indices = constant(node.inputs[1])
-    if indices is None:
-        return refused("commute", "late", operand="indices", operator=node.op_type)
-    if indices.ndim > 1:
-        return refused("commute", "indices", rank=indices.ndim)
-    axis = node.attributes.get_int("axis", 0) % rank(node)
-    picked = Select(tuple(int(i) for i in indices.ravel()))
-    return Spatial({axis: picked}, () if indices.ndim else (axis,))
-
-
-def _gather_entries(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
-    entries, indices = entries_in(node.inputs[0], known), constant(node.inputs[1])
-    if entries is None or indices is None or indices.ndim > 1:
-        return None
-    if not all(-len(entries) <= k < len(entries) for k in indices.reshape(-1)):
-        return None
-    return tuple(entries[int(k)] for k in indices.reshape(-1))
-
-
-def _gathers_all(node: ir.Node) -> bool:
-    indices = constant(node.inputs[1])
-    if indices is None or indices.ndim != 1 or not keeps_shape(node):
-        return False
-    return bool((indices == np.arange(len(indices))).all())
 
 
 # --- Pad -----------------------------------------------------------------------------------------
@@ -254,34 +223,28 @@ def _scatter_effort(node: ir.Node) -> Effort:
     return Effort.COMPUTES
 
 
-def _moves(name: str, **special: Any) -> Operator:
+def moving(name: str, **special: Any) -> Operator:
     """An operator whose result holds numbers of its operands, rounded nowhere."""
     row: dict[str, Any] = {"rounding": Rounding.NEVER, "effort": Effort.MOVES, **special}
     return Operator(name, **row)
 
 
 ROWS = (
-    _moves("Slice", role=Role.SELECTION, value=_slice, magnitude="Slice", on_sizes="whole",
+    moving("Slice", role=Role.SELECTION, value=_slice, magnitude="Slice", on_sizes="whole",
            entries=_slice_entries, unchanged=first_if(_takes_all), space=_slice_space),
-    _moves("Gather", role=Role.SELECTION, value=kernel_of(np.take, axis=0), magnitude="Gather",
-           on_sizes="whole", entries=_gather_entries, unchanged=first_if(_gathers_all),
-           space=_gather_space),
-    _moves("Pad", role=Role.SPACE_MAP, value=_pad, magnitude="Pad", grows=True,
+    moving("Pad", role=Role.SPACE_MAP, value=_pad, magnitude="Pad", grows=True,
            unchanged=first_if(_pads_nothing), space=_pad_space, settings=(2,)),
-    _moves("Expand", role=Role.SPACE_MAP, value=_expand, magnitude="Expand", grows=True,
+    moving("Expand", role=Role.SPACE_MAP, value=_expand, magnitude="Expand", grows=True,
            unchanged=first_if(keeps_told_shape), space=_expand_space),
-    _moves("Tile", role=Role.SPACE_MAP, value=_tile, magnitude="Tile", grows=True,
+    moving("Tile", role=Role.SPACE_MAP, value=_tile, magnitude="Tile", grows=True,
            unchanged=first_if(keeps_told_shape), space=_tile_space),
-    _moves("GatherElements", value=kernel_of(np.take_along_axis, axis=0),
-           magnitude="GatherElements"),
-    _moves("GatherND", magnitude="GatherND"),
-    _moves("ScatterElements", effort=_scatter_effort),
-    _moves("ScatterND", effort=_scatter_effort),
-    _moves("OneHot", grows=True, settings=(1, 2)),
-    *(_moves(name) for name in ("Compress", "ReverseSequence", "Trilu")),
-    *(_moves(name, rounding=None) for name in ("CenterCropPad", "TensorScatter")),
+    moving("ScatterElements", effort=_scatter_effort),
+    moving("ScatterND", effort=_scatter_effort),
+    moving("OneHot", grows=True, settings=(1, 2)),
+    *(moving(name) for name in ("Compress", "ReverseSequence", "Trilu")),
+    *(moving(name, rounding=None) for name in ("CenterCropPad", "TensorScatter")),
     # Of older opsets than are read here, but counted.
-    _moves("Scatter", rounding=None),
+    moving("Scatter", rounding=None),
     Operator("NonZero", rounding=Rounding.STEPS),
     Operator("NonMaxSuppression", settings=(2, 3, 4)),
 )  # fmt: skip

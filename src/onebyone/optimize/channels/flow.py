@@ -187,17 +187,17 @@ def _viewed(node: ir.Node, axis: int) -> Flow | None:
 def _spaced(node: ir.Node, axis: int) -> Flow | None:
     """A space map, or a selection of positions or channels."""
     found, x = spatial(node), node.inputs[0]
-    # It selects channels, not positions.
-    if isinstance(found, Spatial) and axis in found.maps and role(node) is Role.SELECTION:
-        return selected(node, axis)
-    if not isinstance(found, Spatial) or x is None or x.shape is None:
+    if not isinstance(found, Spatial) or x is None:
         return None
+    before = found.reads(axis)
+    # It selects channels, not positions.
+    if before in found.maps and role(node) is Role.SELECTION:
+        return selected(node, axis)
     if node.op_type in ("Expand", "Tile", "Resize", "Upsample") and _names_channels(node):
         return None
-    kept = [k for k in range(x.shape.rank()) if k not in found.vanished]
-    if axis >= len(kept) or kept[axis] in found.maps:
+    if before in found.maps or node.op_type == "GatherElements":  # its indices have channels too
         return None
-    return _straight(node, kept[axis], axis)
+    return _straight(node, before, axis)
 
 
 def _names_channels(node: ir.Node) -> bool:

@@ -420,8 +420,8 @@ class _Lifter:
             or node.outputs[0].shape is None
         ):
             return None
-        source = _axis_before(found, axis, node.outputs[0].shape.rank())
-        if source is None:
+        source = found.reads(axis)
+        if source in found.maps:
             return None
         return self._space(node, source, axis, found, found.preserves_constants)
 
@@ -447,14 +447,6 @@ def _is_kernel(value: ir.Value) -> bool:
     if node is None or role(node) is not Role.CONVOLUTION:
         return False
     return not is_pointwise_convolution(node)
-
-
-def _axis_before(found: Spatial, axis: int, rank: int) -> int | None:
-    """The operand's axis that the space map leaves as axis `axis` of its result of rank `rank`."""
-    kept = [k for k in range(rank + len(found.vanished)) if k not in found.vanished]
-    if axis >= len(kept) or kept[axis] in found.maps:
-        return None
-    return kept[axis]
 
 
 Expander = Callable[[_Lifter, ir.Node, int], Term | None]

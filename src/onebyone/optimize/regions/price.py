@@ -86,6 +86,8 @@ class Pricer:
         """A space map on `channels` channels."""
         if step.broadcasts:
             return Cost()
+        if step.is_spread(channels):
+            return self._step(step, channels) + Cost(self.profile.time())
         if step.sized_at_run_time(channels):
             return self._step(step, channels) + Cost(_SIZE_NODES * self.profile.time())
         return self._step(step, channels)

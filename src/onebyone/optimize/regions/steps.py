@@ -226,6 +226,12 @@ class Step:
             return False
         return constant(self.node.inputs[self.sized[0]]) is None
 
+    def is_spread(self, channels: int) -> bool:
+        """Whether indices, which are expanded to the channels, have to be expanded to others."""
+        if self.node is None or self.op_type != "GatherElements":
+            return False
+        return size(self.node.outputs[0], self.after.axis) != channels
+
     @property
     def op_type(self) -> str:
         if self.node is None:
