@@ -16,9 +16,10 @@ and collects terms with the same S and x: W₁Sx + W₂Sx = (W₁ + W₂)Sx, whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import reduce
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,11 @@ __all__ = [
     "collect",
     "evaluate",
     "flatten",
+    "linear_part",
+    "origins",
+    "path",
+    "repeats",
+    "unstacked",
 ]
 
 
@@ -51,9 +57,14 @@ class Leaf:
 
 @dataclass(frozen=True, eq=False)
 class Sum:
-    """The elementwise sum of terms with equal channels and positions (up to broadcasting)."""
+    """The elementwise sum of terms with equal channels and positions (up to broadcasting).
+
+    One that is `closed` is computed as it stands, for what cancels in it (`algebra.difference`):
+    no map behind it goes to its terms.
+    """
 
     terms: tuple[Term, ...]
+    closed: bool = False
 
     @property
     def channels(self) -> int:
@@ -153,21 +164,28 @@ def _evaluate_node(
     return values[0]  # of a choice, whose terms are equal
 
 
-def flatten(node: Sum) -> list[Term]:
+def flatten(node: Sum, *, opens: bool = False) -> list[Term]:
     """The terms of nested sums, each with its whole word: (A + B)W + C = AW + BW + C.
 
-    A bias on the way belongs to the sum once: the first summand keeps it.
+    A bias on the way belongs to the sum once: the first summand keeps it. Those that are closed
+    stay whole, unless it `opens` them.
     """
-    terms: list[Term] = []
+    return [term for term, _ in origins(node, opens=opens)]
+
+
+def origins(node: Sum, *, opens: bool) -> list[tuple[Term, Sum | None]]:
+    """The terms as `flatten` gives them, each with the closed sum that it comes from."""
+    terms: list[tuple[Term, Sum | None]] = []
     for term in node.terms:
         nested = _as_sum(term.node)
-        if nested is not None:
-            inner = flatten(nested)
-            # W(A + B) + b: the word's bias enters once, whatever the number of summands.
-            terms.append(inner[0].then(term.word))
-            terms += [t.then(term.word.linear) for t in inner[1:]]
-        else:
-            terms.append(term)
+        if nested is None or (nested.closed and not opens):
+            terms.append((term, None))
+            continue
+        # W(A + B) + b: the word's bias enters once, whatever the number of summands.
+        word = term.word
+        for inner, origin in origins(nested, opens=opens):
+            terms.append((inner.then(word), origin or (nested if nested.closed else None)))
+            word = term.word.linear
     return terms
 
 
@@ -180,10 +198,42 @@ def _as_sum(node: Node) -> Sum | None:
     return None
 
 
-def collect(node: Sum, *, commute: bool = True) -> Term | None:
+def path(term: Term) -> Hashable:
+    """Equal for terms of the same x at the same positions."""
+    # By identity: equal terms of different inputs are not the same x.
+    return id(term.node), term.word.spaces
+
+
+def repeats(terms: tuple[Term, ...]) -> bool:
+    """Whether terms, or sums among them, read one x at the same positions more than once.
+
+    >>> x = Term(Word(), Leaf("x", 1))
+    >>> repeats((x, x)), repeats((x, Term(Word(), Leaf("y", 1))))
+    (True, False)
+    """
+    paths = [path(term) for term in flatten(Sum(terms), opens=True)]
+    return len(set(paths)) < len(paths)
+
+
+def unstacked(node: Concat) -> Sum:
+    """[x₁; x₂] as E₁x₁ + E₂x₂, where E_k puts the channels of x_k into their places.
+
+    >>> x = Leaf("x", 1)
+    >>> both = unstacked(Concat((Term(Word(), x), Term(Word(), x))))
+    >>> [term.word.maps[0].weight.tolist() for term in both.terms]
+    [[[1], [0]], [[0], [1]]]
+    """
+    ends = [0, *accumulate(term.channels for term in node.terms)]
+    places = np.eye(ends[-1], dtype=np.int64)
+    parts = zip(node.terms, ends, ends[1:], strict=False)
+    return Sum(tuple(t.then(Word.of([ChannelMap(places[:, i:j])])) for t, i, j in parts))
+
+
+def collect(node: Sum, *, commute: bool = True, opens: bool = False) -> Term | None:
     """The sum with equal paths collected, W₁Sx + W₂Sx = (W₁ + W₂)Sx; None if there are none.
 
-    Without `commute`, only paths whose maps all stand in one place among the spaces.
+    Without `commute`, only paths whose maps all stand in one place among the spaces. Closed sums
+    stay whole, unless it `opens` them.
 
     >>> x = Leaf("x", 2)
     >>> w = Word.of([ChannelMap(np.array([[0, 1], [1, 0]]))])
@@ -192,7 +242,7 @@ def collect(node: Sum, *, commute: bool = True) -> Term | None:
     [[1, 1], [1, 1]]
     """
     groups: dict[tuple[int, tuple[Space, ...], int | None], list[Word]] = {}
-    terms = flatten(node)
+    terms = flatten(node, opens=opens)
     # By identity: equal terms of different inputs are not the same x.
     nodes: Mapping[int, Node] = {id(t.node): t.node for t in terms}
     for term in terms:
@@ -221,7 +271,7 @@ def _merge(words: list[Word], channels: int) -> Word:
     """Σ of words with equal spaces: one linear map, then each bias, in its slot, as a shift."""
     if len(words) == 1:
         return words[0]
-    linear = reduce(add, (_linear_part(word, channels) for word in words))
+    linear = reduce(add, (linear_part(word, channels) for word in words))
     shifts: list[tuple[int, Array]] = []
     for word in words:
         for k, f in enumerate(word.maps):
@@ -240,7 +290,8 @@ def _merge(words: list[Word], channels: int) -> Word:
     return Word(words[0].spaces, maps, (first, *(slot for slot, _ in shifts)))
 
 
-def _linear_part(word: Word, channels: int) -> ChannelMap:
+def linear_part(word: Word, channels: int) -> ChannelMap:
+    """The product of the maps of a word on so many channels, without biases."""
     if word.maps:
         return product([f.linear for f in word.maps])
     return ChannelMap.diagonal(np.ones(channels, np.int64))

@@ -59,11 +59,16 @@ def _manner(node: ir.Node) -> Manner:
     if node.domain != "":
         return Manner.PASS
     interpolates = node.attributes.get_string("mode", "nearest") != "nearest"
-    picks_channels = node.op_type == "Slice" and not _selects_positions(node)
-    return manner(node.op_type, of_positions=not picks_channels, interpolates=interpolates)
+    return manner(node.op_type, of_positions=not _in_stretches(node), interpolates=interpolates)
 
 
-def _selects_positions(node: ir.Node) -> bool:
-    """Whether a Slice picks along more than its first two axes: batch and channels."""
+def _in_stretches(node: ir.Node) -> bool:
+    """Whether a node picks what stands in stretches: channels of an image, or rows."""
+    if node.op_type not in ("Gather", "GatherND", "Slice"):
+        return False
     found = spatial(node)
-    return not isinstance(found, Spatial) or any(axis > 1 for axis in found.maps)
+    if not isinstance(found, Spatial):
+        return False
+    if node.op_type == "Slice":  # along no more than its first two axes: batch and channels
+        return all(axis < 2 for axis in found.maps)
+    return found.picks_rows(rank_of(node.inputs[0]))

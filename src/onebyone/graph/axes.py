@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.selection import Gathered
 from onebyone.algebra.space import AxisMap
 from onebyone.graph.constants import constant
 from onebyone.graph.values import all_known, made_by, rank_of, size
@@ -52,6 +53,11 @@ class Spatial:
     def is_selection(self) -> bool:
         """Whether every output position copies one input position, for every size."""
         return all(axis_map.is_selection for axis_map in self.maps.values())
+
+    def picks_rows(self, rank: int | None) -> bool:
+        """Whether it gathers, by any indices, what stands side by side on an input's last axis."""
+        gathers = any(isinstance(axis_map, Gathered) for axis_map in self.maps.values())
+        return gathers and rank is not None and rank - 1 not in self.maps
 
     def reads(self, axis: int) -> int:
         """The axis of the input that axis `axis` of the output comes from.

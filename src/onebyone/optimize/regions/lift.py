@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.digits import LOST_BITS
-from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Sum, Term, collect
+from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Term
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.word import Word
 from onebyone.graph.axes import pads
@@ -33,8 +33,9 @@ from onebyone.graph.spatial import Spatial, spatial
 from onebyone.graph.values import are_read, input_at, rank_of, size
 from onebyone.graph.views import view, view_axis
 from onebyone.optimize.regions.channels_last import Islands
+from onebyone.optimize.regions.differences import Differences
 from onebyone.optimize.regions.exact import Digits
-from onebyone.optimize.regions.parallel import sum_kernels
+from onebyone.optimize.regions.offers import concat_of, sum_of
 from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Stored, Striding
 from onebyone.optimize.sharing import is_kept, origin
 
@@ -162,6 +163,7 @@ class _Lifter:
         self.weights: set[ir.Value] = set()
         self.shared: dict[tuple[ir.Value, int], Term | None] = {}
         self.digits = Digits.of(context.lost_bits, root)
+        self.differences = Differences(self.digits, self._cancels)
 
     def root(self, value: ir.Value, axis: int) -> Term | None:
         """The region below `value`; None where `value` itself is not linear in anything."""
@@ -321,33 +323,19 @@ class _Lifter:
         layout = self.layout(node.outputs[0], axis)
         if layout is None:
             return None
-        with self.digits.added():
+        with self.digits.added(), self.differences.joining():
             terms = [
                 self._summand(v, node, layout, minus=k == 1 and node.op_type == "Sub")
                 for k, v in enumerate(node.inputs)
             ]
         known = tuple(t for t in terms if t is not None)
-        if len(known) < len(terms) or self._cancels(
-            node, self.digits.of_sum(known, shared=self.looked_through > 0)
-        ):
+        if len(known) < len(terms):
             return None
-        return self._sum(known)
-
-    def _sum(self, terms: tuple[Term, ...]) -> Term:
-        if len(terms) == 1:
-            return terms[0]
-        whole = Term(Word(), Sum(terms))
-        if "sum" not in self.context.laws:
-            return whole
-        # xA + xB = x(A + B): one product for two; which is cheaper the search finds out.
-        collected = collect(Sum(terms), commute="commute" in self.context.laws)
-        last, merged = (collected or whole).node, None
-        if isinstance(last, Sum):
-            merged = sum_kernels(last, self.context.laws)
-        offers = [offer for offer in (whole, collected, merged) if offer is not None]
-        if len(offers) == 1:
-            return whole
-        return Term(Word(), Choice(tuple(offers), "sum"))
+        stays = self.digits.of_sum(known, shared=self.looked_through > 0)
+        closed = self.differences.closed(node, known, stays)
+        if closed is not None or self._cancels(node, stays):
+            return closed
+        return sum_of(known, self.context.laws, self.differences)
 
     def _summand(
         self, value: ir.Value | None, node: ir.Node, layout: Layout, *, minus: bool
@@ -382,7 +370,8 @@ class _Lifter:
             return None
         if len(known) == 1:
             return known[0]
-        return Term(Word(), Concat(known))
+        behind = self.digits.behind.reader
+        return concat_of(Concat(known), behind, self.context.laws, self.differences)
 
     def _stacked(self, values: list[ir.Value], axis: int) -> Iterator[Term | None]:
         """The operands of a concat, each meeting its own channels of what is behind."""
@@ -391,7 +380,7 @@ class _Lifter:
             return
         ends = list(accumulate(known, initial=0))
         for value, start, end in zip(values, ends, ends[1:], strict=False):
-            with self.digits.stacked(start, end):
+            with self.digits.stacked(start, end), self.differences.joining():
                 yield self.term(value, axis)
 
     def identity(self, node: ir.Node, axis: int) -> Term | None:

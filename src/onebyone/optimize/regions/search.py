@@ -108,7 +108,7 @@ class Planner:
         return node.terms if free else node.terms[:1]
 
     def _sum(self, node: Sum, word: Word) -> Iterator[tuple[State, Plan]]:
-        if "sum" not in self.laws:
+        if "sum" not in self.laws or node.closed:
             word = Word()  # of the tables no other state is looked at
         words = [word] + [word.linear] * (len(node.terms) - 1)
         tables = self._operands(node.terms, words)
