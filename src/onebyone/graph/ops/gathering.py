@@ -11,6 +11,8 @@ axes J may hang depends on the operator, and all others are left alone:
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import onnx_ir as ir
 
@@ -26,7 +28,41 @@ from onebyone.graph.ops.selection import moving
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_shape
 from onebyone.graph.values import made_by, rank_of, shape_of, size
 
-__all__ = ["ROWS", "indices_before"]
+__all__ = ["GATHERS", "PASSES_INDICES", "ROWS", "indices_before", "picked_axes", "picked_from"]
+
+GATHERS = frozenset({"Gather", "GatherElements", "GatherND"})
+"""Operators that read indices as their second operand."""
+
+PASSES_INDICES = frozenset(
+    {"Expand", "Flatten", "Identity", "Reshape", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
+)
+"""Operators whose result holds the integers of their first operand, and no others."""
+
+
+def picked_axes(node: ir.Node, rank: int) -> Sequence[int]:
+    """The axes of its first operand, of a rank, along which a gather picks by its indices."""
+    if node.op_type != "GatherND":
+        return [node.attributes.get_int("axis", 0) % rank]
+    first, axes = node.attributes.get_int("batch_dims", 0), rank_of(node.inputs[1])
+    named = None if not axes else size(node.inputs[1], axes - 1)
+    return range(first, rank if named is None else first + named)
+
+
+def picked_from(indices: ir.Value) -> Iterator[tuple[ir.Value, int]]:
+    """The values and axes of which gathers pick by `indices`, as they are or in another shape.
+
+    >>> x, i = ir.val("x", ir.DataType.FLOAT, (7, 3)), ir.val("i", ir.DataType.INT64, (2,))
+    >>> several = ir.node("Gather", [x, i])
+    >>> [(value.name, axis) for value, axis in picked_from(i)]
+    [('x', 0)]
+    """
+    for node, slot in indices.uses():
+        if node.op_type in PASSES_INDICES and slot == 0:
+            yield from picked_from(node.outputs[0])
+        x = node.inputs[0]
+        if node.op_type in GATHERS and slot == 1 and x is not None and x.shape is not None:
+            yield from ((x, axis) for axis in picked_axes(node, len(x.shape)))
+
 
 # --- Gather --------------------------------------------------------------------------------------
 
