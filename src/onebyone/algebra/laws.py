@@ -104,7 +104,7 @@ LAWS: dict[str, Law] = {
         Law(
             "commute",
             "W S x = S W x",
-            "a 1×1 around averages, resizes, strides, crops, flips, padding and repeats",
+            "a 1×1 around averages, resizes, strides, crops, flips, gathers, padding and repeats",
             "a bias passes S only where S 1 = 1: not zero padding, not counted padding, not "
             "extrapolation",
             {
@@ -137,7 +137,8 @@ LAWS: dict[str, Law] = {
         Law(
             "sum",
             "W₁x + W₂x = (W₁ + W₂)x",
-            "parallel branches, LoRA (W + BA), the identity branch (W = I)",
+            "parallel branches, LoRA (W + BA), the identity branch (W = I), copies in a concat, "
+            "EdgeConv",
             "the branches see the same positions of the same x",
             {
                 "channels": "{large} and {small} differ in channels or groups",

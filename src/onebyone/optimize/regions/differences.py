@@ -6,7 +6,7 @@ W[x − y; y], it may be opened: what that loses is told by `algebra.difference`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -28,13 +28,13 @@ class Differences:
 
     Args:
         digits: of the region.
-        cancels: notes why a node stays apart from what is behind it, if it does; whether it does.
+        told: why the nodes that cancel stay apart from what is behind them.
         makers: the nodes that compute them.
         depth: the sums and concats around what is lifted now.
     """
 
     digits: Digits
-    cancels: Callable[[ir.Node, Refusal | None], bool]
+    told: dict[ir.Node, Refusal]
     makers: dict[Sum, ir.Node] = field(default_factory=dict)
     depth: int = 0
 
@@ -47,9 +47,11 @@ class Differences:
 
     def closed(self, node: ir.Node, terms: tuple[Term, ...], stays: Refusal | None) -> Term | None:
         """A sum that `stays` as it is, for what it may be joined with; None of any other."""
-        if stays is None or not self.depth or not is_difference(terms):
+        # A shift by a constant is told by another law, and read by no other map.
+        if stays is None or stays.law != "sum" or not self.depth or not is_difference(terms):
             return None
-        self.cancels(node, stays)
+        if self.digits.behind.reads:  # else nothing would be folded
+            self.told[node] = stays
         difference = Sum(terms, closed=True)
         self.makers[difference] = node
         return Term(Word(), difference)
@@ -60,6 +62,7 @@ class Differences:
         if not closed:
             return False
         stays = self.digits.of_difference(condition(node, behind))
-        for difference in closed:
-            self.cancels(self.makers[difference], stays)
-        return stays is None
+        if stays is None:
+            return True
+        self.told.update((self.makers[difference], stays) for difference in closed)
+        return False

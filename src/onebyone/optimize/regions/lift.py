@@ -163,7 +163,7 @@ class _Lifter:
         self.weights: set[ir.Value] = set()
         self.shared: dict[tuple[ir.Value, int], Term | None] = {}
         self.digits = Digits.of(context.lost_bits, root)
-        self.differences = Differences(self.digits, self._cancels)
+        self.differences = Differences(self.digits, context.cancelling)
 
     def root(self, value: ir.Value, axis: int) -> Term | None:
         """The region below `value`; None where `value` itself is not linear in anything."""

@@ -136,7 +136,9 @@ class Step:
 
     @cached_property
     def _key(self) -> tuple[object, ...]:
-        return (self.meaning, _names(self.before), _names(self.after))
+        # What a Reshape does hangs on the sizes around the channels, and not on their number.
+        meaning = Reshape if isinstance(self.meaning, Reshape) else self.meaning
+        return (meaning, _names(self.before), _names(self.after))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Step) and self._key == other._key

@@ -59,6 +59,7 @@ LARGEST = 10_000_000
 """Numbers that a piece may compute at its own sizes, products counted as 64 each."""
 
 _FEWEST = 4
+_NONE = -1  # the channel axis of indices, which have none: all of their sizes are of positions
 _PICKING = frozenset(
     {
         *("ConstantOfShape", "Expand", "OneHot", "Range", "ScatterElements", "ScatterND", "Shape"),
@@ -139,6 +140,8 @@ def _picks(record: Record) -> bool:
 
 def _axis(side: Side, value: ir.Value) -> int | None:
     """The channel axis of a value; of one that no node makes, that on which it meets weights."""
+    if value in side.picked:
+        return _NONE
     if value in side.graph.axes:
         return side.graph.axes[value]
     readers = (r for r in side.records if value in r.inputs and r.outputs[0] in side.graph.axes)
