@@ -13,6 +13,7 @@ from onnx_shape_inference import ShapeInferenceContext
 
 from onebyone.algebra.selection import Slice
 from onebyone.graph.dimensions import evaluated, names
+from onebyone.graph.ops import OPERATORS
 from onebyone.graph.spatial import windows
 from onebyone.graph.values import Size, all_known, input_at, shape_of
 
@@ -107,7 +108,7 @@ def complete(context: Context, node: ir.Node) -> None:
     """
     if node.domain not in ("", "ai.onnx"):
         return
-    if node.op_type in _BROADCASTS:
+    if node.op_type in OPERATORS and OPERATORS[node.op_type].elementwise:
         _broadcast(context, node)
     rule = _RULES.get(node.op_type)
     if rule is not None:
@@ -343,13 +344,6 @@ def _is_one(text: str) -> bool:
     """Whether an expression is 1 for images of any size but the smallest: `Min(floor(n/2), 1)`."""
     return all(evaluated(text, dict.fromkeys(names(text), n)) == 1 for n in (5040, 10080))
 
-
-_BROADCASTS = frozenset(
-    {
-        *("Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max"),
-        *("Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor"),
-    }
-)
 
 _RULES = {
     **dict.fromkeys(("AveragePool", "LpPool", "MaxPool"), _pool),

@@ -14,13 +14,15 @@ from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import SourceMap
 from onebyone.algebra.weights import Array
+from onebyone.algebra.window import Window
 from onebyone.graph.axes import Spatial, operand
 from onebyone.graph.constants import is_float
 from onebyone.graph.ops import Role, operator_of, role
 from onebyone.graph.ops.pooling import windows
-from onebyone.graph.values import size
+from onebyone.graph.ops.selector import Selector
+from onebyone.graph.values import input_at, size
 
-__all__ = ["Spatial", "picked", "spatial", "windows"]
+__all__ = ["Spatial", "picked", "selector", "spatial", "windows", "windows_of"]
 
 
 def spatial(node: ir.Node) -> Spatial | Refusal | None:
@@ -56,3 +58,22 @@ def picked(node: ir.Node) -> tuple[int, Array] | None:
     if before is None or after is None or not isinstance(choice, SourceMap):
         return None
     return axis, np.asarray(choice.sources(before, after))
+
+
+def selector(node: ir.Node) -> Selector | None:
+    """Read a node as a selector; None where it is none, or takes what is known only at run time.
+
+    >>> x = ir.val("x", ir.DataType.FLOAT, (2, 7, 3))
+    >>> index = ir.val("i", const_value=ir.tensor(np.array(-1)))
+    >>> taken = selector(ir.node("Gather", [x, index], {"axis": 1}))
+    >>> taken.orders, taken.dropped
+    ({1: (6,)}, 1)
+    """
+    takes, x = operator_of(node).takes, input_at(node, 0)
+    return None if takes is None or x is None or x.shape is None else takes(node, x.shape)
+
+
+def windows_of(node: ir.Node) -> dict[int, Window]:
+    """Axis -> the window there; empty where a node has none, or sizes are not rounded down."""
+    windows = operator_of(node).windows
+    return {} if windows is None else windows(node)

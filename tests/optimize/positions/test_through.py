@@ -6,9 +6,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onebyone.graph.picks import picked
 from onebyone.graph.read import read
 from onebyone.graph.shapes import infer
-from onebyone.optimize.positions.picks import picked
 from onebyone.optimize.positions.through import through
 
 from ...graphs.text import model

@@ -125,47 +125,50 @@ def _chosen(node: ir.Node) -> int | None:
     return at if keeps_shape(node, at) else None
 
 
+def _each(name: str, role: Role = Role.OPAQUE, value: Kernel | None = None,
+          rounding: Rounding = Rounding.NEVER, **special: Any) -> Operator:  # fmt: skip
+    return Operator(name, role, value, rounding, elementwise=True, **special)
+
+
 def _compared(name: str, function: Callable[..., Any], **special: Any) -> Operator:
-    return Operator(name, value=kernel_of(function), rounding=Rounding.STEPS, **special)
+    return _each(name, value=kernel_of(function), rounding=Rounding.STEPS, **special)
 
 
 def _logical(name: str, function: Callable[..., Any], neutral: bool) -> Operator:
-    return Operator(
-        name, value=kernel_of(function), rounding=Rounding.NEVER, commutes=True,
-        unchanged=_neutral(neutral, 1, 0),
-    )  # fmt: skip
+    both = _neutral(neutral, 1, 0)
+    return _each(name, value=kernel_of(function), commutes=True, unchanged=both)
 
 
 _ALONE = first_if(has_one)
 # Engines and NumPy agree to the last bit, on integers too.
 _SURE: dict[str, Any] = {"rounding": Rounding.ONCE, "is_sure_of_integers": True, "on_sizes": "any"}
-_EXTREME: dict[str, Any] = {"rounding": Rounding.NEVER, "is_unsure_of_nan": True, "commutes": True,
+_EXTREME: dict[str, Any] = {"is_unsure_of_nan": True, "commutes": True,
                           "magnitude": "Max", "on_sizes": "whole", "unchanged": _ALONE}  # fmt: skip
 _BITWISE = ("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
 
 ROWS = (
-    Operator("Add", Role.SUM, kernel_of(np.add), **_SURE, commutes=True, magnitude="Add",
+    _each("Add", Role.SUM, kernel_of(np.add), **_SURE, commutes=True, magnitude="Add",
              unchanged=_neutral(0, 1, 0), channels=_arithmetic_channels),
-    Operator("Sub", Role.SUM, kernel_of(np.subtract), **_SURE, magnitude="Add",
+    _each("Sub", Role.SUM, kernel_of(np.subtract), **_SURE, magnitude="Add",
              unchanged=_neutral(0, 1), channels=_arithmetic_channels),
-    Operator("Sum", Role.SUM, _many(np.add), Rounding.SMOOTHLY, is_sure_of_integers=True,
+    _each("Sum", Role.SUM, _many(np.add), Rounding.SMOOTHLY, is_sure_of_integers=True,
              commutes=True, magnitude="Sum", unchanged=_ALONE),
-    Operator("Mul", Role.CHANNEL_MAP, kernel_of(np.multiply), **_SURE, commutes=True,
+    _each("Mul", Role.CHANNEL_MAP, kernel_of(np.multiply), **_SURE, commutes=True,
              magnitude="Mul", unchanged=_neutral(1, 1, 0), channels=_arithmetic_channels),
-    Operator("Div", Role.CHANNEL_MAP, kernel_of(_divide), **_SURE, unchanged=_neutral(1, 1),
+    _each("Div", Role.CHANNEL_MAP, kernel_of(_divide), **_SURE, unchanged=_neutral(1, 1),
              channels=_arithmetic_channels),
-    Operator("Neg", Role.CHANNEL_MAP, kernel_of(np.negative), Rounding.NEVER, magnitude="Identity",
+    _each("Neg", Role.CHANNEL_MAP, kernel_of(np.negative), magnitude="Identity",
              on_sizes="whole", channels=_negation_channels),
     # The square root of 64 tokens by Pow is 8 in any library; of 65 it may be one bit off.
-    Operator("Pow", Role.ELEMENTWISE, kernel_of(_power), Rounding.SMOOTHLY,
+    _each("Pow", Role.ELEMENTWISE, kernel_of(_power), Rounding.SMOOTHLY,
              is_sure_of_integers=True, on_sizes="any", unchanged=_neutral(1, 1), settings=(1,)),
-    Operator("Mod", value=_mod, rounding=Rounding.STEPS, is_sure_of_integers=True,
+    _each("Mod", value=_mod, rounding=Rounding.STEPS, is_sure_of_integers=True,
              on_sizes="whole"),
-    Operator("Max", value=_many(np.maximum), **_EXTREME),
-    Operator("Min", value=_many(np.minimum), **_EXTREME),
-    Operator("Mean", value=_mean, rounding=Rounding.SMOOTHLY, commutes=True, magnitude="Mean",
+    _each("Max", value=_many(np.maximum), **_EXTREME),
+    _each("Min", value=_many(np.minimum), **_EXTREME),
+    _each("Mean", value=_mean, rounding=Rounding.SMOOTHLY, commutes=True, magnitude="Mean",
              unchanged=_ALONE),
-    Operator("Where", value=kernel_of(np.where), rounding=Rounding.NEVER, magnitude="Where",
+    _each("Where", value=kernel_of(np.where), magnitude="Where",
              unchanged=_chosen, effort=Effort.MOVES),
     _compared("Equal", np.equal, commutes=True),
     _compared("Greater", np.greater),
@@ -175,6 +178,6 @@ ROWS = (
     _logical("And", np.logical_and, neutral=True),
     _logical("Or", np.logical_or, neutral=False),
     _logical("Xor", np.logical_xor, neutral=False),
-    Operator("Not", Role.ELEMENTWISE, kernel_of(np.logical_not), Rounding.NEVER),
-    *(Operator(name, rounding=Rounding.NEVER) for name in _BITWISE),
+    _each("Not", Role.ELEMENTWISE, kernel_of(np.logical_not)),
+    *(_each(name) for name in _BITWISE),
 )  # fmt: skip

@@ -79,7 +79,7 @@ _SCALES = (1, 2, 4, 5, 6, 7)
 
 ROWS = (
     Operator("Cast", value=_cast, rounding=Rounding.ONCE, magnitude="Cast", on_sizes="any",
-             entries=_cast_entries, unchanged=_SAME_TYPE, effort=Effort.MOVES),
+             elementwise=True, entries=_cast_entries, unchanged=_SAME_TYPE, effort=Effort.MOVES),
     Operator("CastLike", value=_cast, rounding=Rounding.ONCE, unchanged=_SAME_TYPE,
              effort=Effort.MOVES, unread=(1,)),
     Operator("BitCast", effort=Effort.MOVES),

@@ -25,6 +25,7 @@ from onebyone.graph.ops.call import Call
 from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of, not_constant
 from onebyone.graph.ops.pooling import axis_windows, last_axes, padded
 from onebyone.graph.ops.row import NodeShapes, Operator, Product, Role, Rounding
+from onebyone.graph.ops.windows import of_kernel, windowed
 from onebyone.graph.values import input_at, shape_of
 
 __all__ = ["ROWS", "convolution_work", "is_pointwise_convolution"]
@@ -234,7 +235,7 @@ def _conv_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
 ROWS = (
     Operator("Conv", Role.CONVOLUTION, _conv, Rounding.SMOOTHLY, magnitude="Conv",
              channels=_conv_channels, weight=lambda node: Weight(1, 0, 1), channel_axis=1,
-             work=Product(convolution_work, (0, 1), 2), kind="convolution"),
+             **windowed(of_kernel), work=Product(convolution_work, (0, 1), 2), kind="convolution"),
     Operator("ConvTranspose", Role.CONVOLUTION, _conv_transpose, Rounding.SMOOTHLY,
              magnitude="ConvTranspose", weight=lambda node: Weight(1, 1, 0), channel_axis=1,
              work=Product(_transposed_work, (0, 1), 2), kind="transposed convolution"),

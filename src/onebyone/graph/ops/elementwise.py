@@ -111,20 +111,20 @@ def _is_repeated(node: ir.Node) -> bool:
     return made_by(node.inputs[0], node.op_type) is not None
 
 
-def _smooth(
-    name: str, value: Kernel | Callable[..., Any], kind: str = "other", **special: Any
-) -> Operator:
+def _of_each(name: str, value: Kernel | None, rounding: Rounding, **special: Any) -> Operator:
+    return Operator(name, Role.ELEMENTWISE, value, rounding, elementwise=True, **special)
+
+
+def _smooth(name: str, value: Kernel, kind: str = "other", **special: Any) -> Operator:
     """A continuous function, which calculations in another order change by rounding alone."""
-    return Operator(name, Role.ELEMENTWISE, value, rounding=Rounding.SMOOTHLY, kind=kind, **special)
+    return _of_each(name, value, Rounding.SMOOTHLY, kind=kind, **special)
 
 
 def _plain(
     rounding: Rounding, functions: dict[str, Callable[..., Any]], **special: Any
 ) -> tuple[Operator, ...]:
-    return tuple(
-        Operator(name, Role.ELEMENTWISE, kernel_of(function), rounding, **special)
-        for name, function in functions.items()
-    )
+    each = functions.items()
+    return tuple(_of_each(name, kernel_of(f), rounding, **special) for name, f in each)
 
 
 _AGAIN = first_if(_is_repeated)
@@ -158,15 +158,15 @@ ROWS = (
     *_plain(Rounding.NEVER, {"Abs": np.abs}, magnitude="Identity", unchanged=_AGAIN),
     *_plain(Rounding.STEPS, {"Round": np.rint, "Sign": np.sign}, unchanged=_AGAIN),
     *_plain(Rounding.STEPS, {"Ceil": np.ceil, "Floor": np.floor}, unchanged=_AGAIN, on_sizes="any"),
-    Operator("Relu", Role.ELEMENTWISE, kernel_of(lambda x: np.maximum(x, 0)), Rounding.NEVER,
+    _of_each("Relu", kernel_of(lambda x: np.maximum(x, 0)), Rounding.NEVER,
              is_unsure_of_nan=True, magnitude="Identity", unchanged=_AGAIN, kind="ReLU"),
-    Operator("Clip", Role.ELEMENTWISE, _clip, Rounding.NEVER, is_unsure_of_nan=True,
+    _of_each("Clip", _clip, Rounding.NEVER, is_unsure_of_nan=True,
              unchanged=first_if(_is_unlimited), kind="ReLU6", settings=(1, 2)),
-    Operator("Shrink", Role.ELEMENTWISE, kernel_of(_shrink, bias=0.0, lambd=0.5), Rounding.STEPS),
-    Operator("ThresholdedRelu", Role.ELEMENTWISE,
+    _of_each("Shrink", kernel_of(_shrink, bias=0.0, lambd=0.5), Rounding.STEPS),
+    _of_each("ThresholdedRelu",
              kernel_of(lambda x, alpha: np.where(x > alpha, x, 0.0), alpha=1.0), Rounding.STEPS,
              kind="activation"),
-    Operator("IsInf", value=_is_inf, rounding=Rounding.STEPS),
-    Operator("IsNaN", value=kernel_of(np.isnan), rounding=Rounding.STEPS),
-    Operator("BitwiseNot", rounding=Rounding.NEVER),
+    Operator("IsInf", elementwise=True, value=_is_inf, rounding=Rounding.STEPS),
+    Operator("IsNaN", elementwise=True, value=kernel_of(np.isnan), rounding=Rounding.STEPS),
+    Operator("BitwiseNot", elementwise=True, rounding=Rounding.NEVER),
 )  # fmt: skip

@@ -25,6 +25,7 @@ from onebyone.graph.constants import constant
 from onebyone.graph.ops.call import kernel_of
 from onebyone.graph.ops.row import Role, first_if
 from onebyone.graph.ops.selection import moving
+from onebyone.graph.ops.selector import selects
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_shape
 from onebyone.graph.values import made_by, rank_of, shape_of, size
 
@@ -166,7 +167,7 @@ def _gather_nd_space(node: ir.Node) -> Spatial | Refusal:
 ROWS = (
     moving("Gather", role=Role.SELECTION, value=kernel_of(np.take, axis=0), magnitude="Gather",
            on_sizes="whole", entries=_gather_entries, unchanged=first_if(_gathers_all),
-           space=_gather_space),
+           **selects(_gather_space)),
     moving("GatherElements", role=Role.SELECTION, value=kernel_of(np.take_along_axis, axis=0),
            magnitude="GatherElements", space=_gather_elements_space),
     moving("GatherND", role=Role.SELECTION, magnitude="GatherND", space=_gather_nd_space),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import chain
 
 import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.axes import integers, rank
 from onebyone.graph.ops.arithmetic import has_one
 from onebyone.graph.ops.call import Call
+from onebyone.graph.ops.needs import Needs, aligned
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
+from onebyone.graph.ops.selector import Selector
 from onebyone.graph.ops.sizes import Entries, entries_in
-from onebyone.graph.values import all_known
+from onebyone.graph.picks import Picks, Size
+from onebyone.graph.values import all_known, are_read, input_at
 
 __all__ = ["ROWS"]
 
@@ -42,6 +47,42 @@ def _concat_entries(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | 
     return None if parts is None else tuple(chain.from_iterable(parts))
 
 
+def _concat_needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
+    """Where every operand is as long as the result; of those that it joins none is."""
+    needs = aligned(node, axis, picks, range(len(node.inputs))) or {}
+    return needs if len(needs) == len(node.inputs) else None
+
+
+def _split_axis(node: ir.Node, _version: int) -> Collection[int]:
+    return {node.attributes.get_int("axis", 0) % rank(node)}
+
+
+def _piece(node: ir.Node, shape: ir.Shape) -> Selector | None:
+    """Of a Split of which one piece is read: of two, each leaves what the other takes."""
+    read = [k for k, value in enumerate(node.outputs) if are_read([value])]
+    axis = node.attributes.get_int("axis", 0) % shape.rank()
+    sizes = _pieces(node, shape[axis])
+    if sizes is None or len(read) != 1:
+        return None
+    start = sum(sizes[: read[0]])
+    taken = range(start, start + sizes[read[0]])
+    return Selector(node.outputs[read[0]], {axis: taken}) if taken else None
+
+
+def _pieces(node: ir.Node, size: Size) -> list[int] | None:
+    if not isinstance(size, int):
+        return None
+    told = integers(node, 1, "split")
+    if told is None and input_at(node, 1) is not None:  # computed when the model runs
+        return None
+    # Without sizes the pieces are equal, rounded up.
+    each = -(-size // len(node.outputs))  # the last piece is what is left
+    sizes = told or [min(each, size - each * k) for k in range(len(node.outputs))]
+    if sum(sizes) != size or min(sizes) < 0:
+        return None
+    return sizes
+
+
 _SEQUENCES = """
     ConcatFromSequence Optional OptionalGetElement OptionalHasElement SequenceAt SequenceConstruct
     SequenceEmpty SequenceErase SequenceInsert SequenceLength SplitToSequence
@@ -49,8 +90,10 @@ _SEQUENCES = """
 
 ROWS = (
     Operator("Concat", Role.CONCAT, _concat, Rounding.NEVER, magnitude="Concat", on_sizes="whole",
-             entries=_concat_entries, unchanged=first_if(has_one), effort=Effort.MOVES),
+             entries=_concat_entries, unchanged=first_if(has_one), needs=_concat_needs,
+             effort=Effort.MOVES),
     Operator("Split", value=_split, rounding=Rounding.NEVER, magnitude="Split",
-             unchanged=first_if(lambda node: len(node.outputs) == 1), effort=Effort.MOVES),
+             unchanged=first_if(lambda node: len(node.outputs) == 1), mixes=_split_axis,
+             splits=True, takes=_piece, effort=Effort.MOVES),
     *(Operator(name, effort=Effort.MOVES) for name in _SEQUENCES.split()),
 )  # fmt: skip

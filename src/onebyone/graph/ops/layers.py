@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import onnx_ir as ir
+
 from onebyone.counting.formulas import Work, attention, recurrence
+from onebyone.graph.ops.needs import Needs, aligned
 from onebyone.graph.ops.row import Effort, NodeShapes, Operator, Product
+from onebyone.graph.picks import Picks
+from onebyone.graph.values import rank_of
 
 __all__ = ["ROWS"]
 
@@ -25,6 +30,16 @@ def _attention_work(site: NodeShapes) -> Work:
     return attention((q[0], queries, q[1], q[2] // queries), keys, values)
 
 
+def _attention_needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
+    """The rows of the queries, and those of a mask."""
+    mask, past = aligned(node, axis, picks, [3]), any(v is not None for v in node.inputs[4:])
+    causal = node.attributes.get_int("is_causal", 0) != 0  # it counts from the first query
+    rows = axis + 2 == rank_of(node.outputs[0])
+    if not rows or causal or past or mask is None:
+        return None
+    return {0: (axis, picks), **mask}
+
+
 _RECURRENCE = Product(_recurrent_work, (0, 1, 2), 3)
 _ATTENTION = Product(_attention_work, (0, 1, 2, 4))
 
@@ -33,6 +48,7 @@ ROWS = (
     Operator("LSTM", work=_RECURRENCE, kind="recurrence", settings=(5, 6)),
     Operator("GRU", work=_RECURRENCE, kind="recurrence", settings=(5,)),
     Operator("RNN", work=_RECURRENCE, kind="recurrence", settings=(5,)),
-    Operator("Attention", work=_ATTENTION, kind="fused attention", settings=(3,)),
+    Operator("Attention", needs=_attention_needs, work=_ATTENTION, kind="fused attention",
+             settings=(3,)),
     Operator("LinearAttention", effort=Effort.PRODUCTS),
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from onebyone.graph.constants import constant
 from onebyone.graph.ops.call import Call, Kernel
 from onebyone.graph.ops.channel_node import ChannelNode, not_constant
 from onebyone.graph.ops.row import Operator, Role, Rounding
-from onebyone.graph.values import all_known
+from onebyone.graph.values import all_known, rank_of
 
 __all__ = ["ROWS"]
 
@@ -149,6 +149,31 @@ def _batch_norm_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | No
     return ChannelNode(node.inputs[0], ChannelMap.diagonal(scale, shift - mean * scale))
 
 
+def _axes_of_softmax(node: ir.Node, version: int) -> Collection[int]:
+    """Before opset 13 everything from its axis on is one vector."""
+    rank = rank_of(node.outputs[0]) or 0
+    if version >= 13:
+        return {node.attributes.get_int("axis", -1) % rank}
+    return range(node.attributes.get_int("axis", 1) % rank, rank)
+
+
+def _axes_of_layer(node: ir.Node, _version: int) -> Collection[int]:
+    rank = rank_of(node.outputs[0]) or 0
+    first = node.attributes.get_int("axis", -1) % rank
+    affine = [rank_of(v) for v in node.inputs[1:] if v is not None]
+    # A scale with more axes than are normalised would have to be cut as well.
+    if any(axes is None or axes > rank - first for axes in affine):
+        first = 0
+    return range(first, rank)
+
+
+def _axes_of_batch(node: ir.Node, _version: int) -> Collection[int]:
+    """Statistics of a batch are taken over all positions; a trained scale stands along axis 1."""
+    if node.attributes.get_int("training_mode", 0):
+        return range(rank_of(node.outputs[0]) or 0)
+    return {1}
+
+
 def _normalises(
     name: str, value: Kernel | None = None, rounding: Rounding | None = None, **special: Any
 ) -> Operator:
@@ -160,10 +185,11 @@ _SMOOTHLY = Rounding.SMOOTHLY
 ROWS = (
     Operator("BatchNormalization", Role.CHANNEL_MAP, _batch_norm, _SMOOTHLY,
              magnitude=_scaled, channels=_batch_norm_channels, channel_axis=1,
-             kind="batch normalisation", buffers=(3, 4)),
+             mixes=_axes_of_batch, kind="batch normalisation", buffers=(3, 4)),
     _normalises("LayerNormalization", _layer_norm, _SMOOTHLY, channel_axis=-1,
+                mixes=_axes_of_layer, kind="layer normalisation"),
+    _normalises("RMSNormalization", _rms_norm, _SMOOTHLY, mixes=_axes_of_layer,
                 kind="layer normalisation"),
-    _normalises("RMSNormalization", _rms_norm, _SMOOTHLY, kind="layer normalisation"),
     _normalises("InstanceNormalization", _instance_norm, _SMOOTHLY, channel_axis=1,
                 kind="instance normalisation"),
     _normalises("GroupNormalization", _group_norm, _SMOOTHLY, channel_axis=1,
@@ -171,7 +197,8 @@ ROWS = (
     _normalises("MeanVarianceNormalization", _mean_variance, _SMOOTHLY),
     _normalises("LpNormalization", rounding=_SMOOTHLY),
     _normalises("LRN", _lrn),
-    _normalises("Softmax", _over_axis(_softmax), _SMOOTHLY, kind="softmax"),
-    _normalises("LogSoftmax", _over_axis(_log_softmax), _SMOOTHLY, kind="softmax"),
-    _normalises("Hardmax", _over_axis(_hardmax)),
+    _normalises("Softmax", _over_axis(_softmax), _SMOOTHLY, mixes=_axes_of_softmax, kind="softmax"),
+    _normalises("LogSoftmax", _over_axis(_log_softmax), _SMOOTHLY, mixes=_axes_of_softmax,
+                kind="softmax"),
+    _normalises("Hardmax", _over_axis(_hardmax), mixes=_axes_of_softmax),
 )  # fmt: skip

@@ -17,6 +17,7 @@ from onebyone.graph.axes import Spatial, rank
 from onebyone.graph.ops.call import Call, Kernel, call_of, is_floating
 from onebyone.graph.ops.row import Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import keeps_shape
+from onebyone.graph.ops.windows import of_pool, windowed
 from onebyone.graph.values import shape_of, size
 
 __all__ = ["ROWS", "axis_windows", "last_axes", "mapped", "padded", "windows"]
@@ -161,9 +162,11 @@ _ONE_POSITION = first_if(_has_one_position)
 ROWS = (
     Operator("AveragePool", Role.SPACE_MAP, _average_pool, Rounding.SMOOTHLY,
              magnitude="AveragePool", unchanged=_ONE_TAP, channel_axis=1, space=_average_pool_space,
-             kind="average pool"),
+             **windowed(of_pool, copies=True), kind="average pool"),
     Operator("MaxPool", value=_max_pool, rounding=Rounding.SMOOTHLY, magnitude="MaxPool",
-             unchanged=_ONE_TAP, channel_axis=1, kind="max pool"),
+             unchanged=_ONE_TAP, channel_axis=1, **windowed(of_pool, copies=True),
+             kind="max pool"),
+    Operator("LpPool", **windowed(of_pool)),
     Operator("GlobalAveragePool", Role.SPACE_MAP, _global(np.add), Rounding.SMOOTHLY,
              magnitude="GlobalAveragePool", unchanged=_ONE_POSITION, channel_axis=1,
              space=_global_average_pool_space, kind="adaptive average pool"),

@@ -14,7 +14,9 @@ from onebyone.counting.formulas import Work, product
 from onebyone.graph.constants import constant, per_channel
 from onebyone.graph.ops.call import Call
 from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of, not_constant
+from onebyone.graph.ops.needs import Needs, aligned
 from onebyone.graph.ops.row import Effort, NodeShapes, Operator, Product, Role, Rounding
+from onebyone.graph.picks import Picks
 from onebyone.graph.values import rank_of
 
 __all__ = ["ROWS", "matmul_work"]
@@ -129,12 +131,34 @@ def _matmul_axis(node: ir.Node) -> int | None:
     return None
 
 
+def _matmul_needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
+    """Rows of the left operand, columns of the right one, or products side by side."""
+    ranks, rank = [rank_of(x) or 0 for x in node.inputs], rank_of(node.outputs[0]) or 0
+    if min(ranks) < 2:
+        return None
+    at = axis - rank + 2  # rows are the left operand's, columns the right one's
+    if at < 0:
+        return aligned(node, axis, picks, [0, 1]) or None
+    if constant(node.inputs[at]) is not None:  # the channels of a weight are no positions
+        return None
+    return aligned(node, axis, picks, [at]) or None
+
+
+def _gemm_needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
+    """The rows of its first operand, and those of a bias that has as many."""
+    bias = aligned(node, axis, picks, [2])
+    if axis != 0 or constant(node.inputs[0]) is not None or bias is None:
+        return None
+    return {0: (node.attributes.get_int("transA", 0), picks), **bias}
+
+
 ROWS = (
     Operator("MatMul", Role.CHANNEL_MAP, _matmul, Rounding.SMOOTHLY, is_sure_of_integers=True,
              magnitude="MatMul", channels=_matmul_channels, weight=_matmul_weight,
-             channel_axis=_matmul_axis, work=Product(matmul_work, (0, 1)), kind="product"),
+             channel_axis=_matmul_axis, needs=_matmul_needs, work=Product(matmul_work, (0, 1)),
+             kind="product"),
     Operator("Gemm", Role.CHANNEL_MAP, _gemm, Rounding.SMOOTHLY, magnitude="Gemm",
-             channels=_gemm_channels, weight=_gemm_weight, channel_axis=1,
+             channels=_gemm_channels, weight=_gemm_weight, channel_axis=1, needs=_gemm_needs,
              work=Product(_gemm_work, (0, 1), 2), kind="product"),
     Operator("Einsum", value=_einsum, rounding=Rounding.SMOOTHLY, magnitude="Einsum",
              work=Product(_einsum_work, None), kind="product"),

@@ -16,7 +16,9 @@ from onebyone.counting.formulas import Shape
 from onebyone.counting.operators import averages
 from onebyone.graph.axes import Spatial, integers, late, rank
 from onebyone.graph.ops.call import Call, Kernel
+from onebyone.graph.ops.needs import Needs, of_first
 from onebyone.graph.ops.row import Operator, Role, Rounding, first_if
+from onebyone.graph.picks import Picks
 from onebyone.graph.values import input_at, rank_of, shape_of
 
 __all__ = ["ROWS", "axis_left"]
@@ -67,6 +69,14 @@ def _reduction_space(over: AxisMap) -> Callable[[ir.Node], Spatial | Refusal]:
     return read
 
 
+def _needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
+    """Along the axes that are not reduced, wherever the result has them."""
+    found = _reduction_space(Sum())(node)
+    if isinstance(found, Refusal) or found.reads(axis) in found.maps:
+        return None
+    return of_first(node, found.reads(axis), axis, picks)
+
+
 def _reduced_axes(node: ir.Node) -> list[int]:
     named = integers(node, 1, "axes")
     if named:
@@ -109,7 +119,8 @@ def _kind(node: ir.Node, read: Shape, written: Shape) -> str:
 
 
 def _reduces(name: str, function: Callable[..., Any], **special: Any) -> Operator:
-    row: dict[str, Any] = {"value": _reduction(function), "rounding": Rounding.SMOOTHLY, **special}
+    row: dict[str, Any] = {"value": _reduction(function), "rounding": Rounding.SMOOTHLY,
+                           "needs": _needs, **special}  # fmt: skip
     return Operator(name, **row)
 
 

@@ -23,9 +23,11 @@ from onebyone.counting.formulas import Shape
 from onebyone.graph.axes import Spatial, computed, entries, numbers, operand, rank
 from onebyone.graph.constants import constant
 from onebyone.graph.ops.call import Call, call_of
+from onebyone.graph.ops.needs import Needs, Spelling
 from onebyone.graph.ops.pooling import mapped
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import keeps_told_shape
+from onebyone.graph.picks import Asked, Picks, Size, picked
 from onebyone.graph.values import input_at, size
 
 __all__ = ["ROWS"]
@@ -127,18 +129,19 @@ def _upsample_space(node: ir.Node) -> Spatial | Refusal:
 
 def _resize_space(node: ir.Node) -> Spatial | Refusal:
     """Resize of any opset; sizes or scales, constant or computed at run time."""
-    if len(node.inputs) == 2 and "coordinate_transformation_mode" not in node.attributes:
+    plain = len(node.inputs) == 2 and "coordinate_transformation_mode" not in node.attributes
+    if plain or node.op_type == "Upsample":
         return _upsample_space(node)
-    plain = _attributes(node)
-    if isinstance(plain, Refusal):
-        return plain
+    shared = _attributes(node)
+    if isinstance(shared, Refusal):
+        return shared
     n = rank(node)
     axes = [int(axis) % n for axis in node.attributes.get_ints("axes", range(n))]
     if operand(node, 3) is None:
-        maps = _by_scales(plain, axes, entries(operand(node, 2)))
+        maps = _by_scales(shared, axes, entries(operand(node, 2)))
     else:
-        maps = _by_sizes(plain, axes, node)
-    return Spatial(_cropped(plain, maps, axes, node), (), computed(*node.inputs[1:]))
+        maps = _by_sizes(shared, axes, node)
+    return Spatial(_cropped(shared, maps, axes, node), (), computed(*node.inputs[1:]))
 
 
 def _attributes(node: ir.Node) -> Resize | Refusal:
@@ -217,6 +220,73 @@ def _cropped(plain: Resize, maps: _Axes, axes: list[int], node: ir.Node) -> _Axe
     }
 
 
+# --- For some positions --------------------------------------------------------------------------
+#
+# S R x = R (C x)         R: nearest, by a whole factor f; S takes whole blocks of f positions,
+#                         C the positions that those are copies of
+
+MAX_CHECKED = 1 << 22
+"""Positions before times positions after, up to which a crop is compared row by row."""
+
+
+def _needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
+    """Positions of axes that it leaves alone, or of which a smaller one computes the same."""
+    x, out, found = node.inputs[0], node.outputs[0], _resize_space(node)
+    if not isinstance(found, Spatial) or found.runtime or x is None or x.shape is None:
+        return None
+    if out.shape is None or not _is_respelled(node, picks):
+        return None
+    how, taken = found.maps.get(axis), None
+    if how is None and x.shape[axis] == out.shape[axis]:
+        taken = picks
+    elif isinstance(how, Resize):
+        taken = _blocks(how, x.shape[axis], picks)
+    return None if taken is None else {0: (axis, taken)}
+
+
+def _is_respelled(node: ir.Node, picks: Picks) -> bool:
+    """Whether other sizes can be written down, and mean nothing for the other axes."""
+    a = node.attributes
+    if a.get_string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
+        return False
+    if a.get_string("keep_aspect_ratio_policy", "stretch") != "stretch":
+        return False
+    return operand(node, 3) is None or isinstance(picks.size, int)
+
+
+def _blocks(how: Resize, before: Size, picks: Picks) -> Picks | None:
+    taken, whole = picks.taken, picks.whole
+    if not (isinstance(taken, range) and isinstance(before, int) and isinstance(whole, int)):
+        return None
+    factor = whole // before
+    if whole != factor * before or whole * before > MAX_CHECKED or how.mode != "nearest":
+        return None
+    # Part of a block would need half of a position.
+    if taken.step != 1 or taken.start % factor or taken.stop % factor:
+        return None
+    first, end = taken.start // factor, taken.stop // factor
+    smaller = replace(how, size=how.size and len(taken))
+    # By scales, rounding may give another number of positions.
+    if smaller.out_size(end - first) != len(taken):
+        return None
+    # Formulas of nearest are many, and round in their own ways: so compare what they pick.
+    rows = how.rows(before, whole)[taken.start : taken.stop]
+    if not np.array_equal(rows[:, first:end], smaller.rows(end - first, len(taken))):
+        return None
+    return picked(range(first, end), before)
+
+
+def _spelled(node: ir.Node, results: Asked, _operands: object) -> Spelling:
+    """The sizes that it names, with fewer along some axes; nothing where it names scales."""
+    named = constant(operand(node, 3))
+    if named is None:
+        return {}
+    axes = node.attributes.get_ints("axes", range(rank(node)))
+    told = {axis: picks.size for axis, picks in results.items() if isinstance(picks.size, int)}
+    listed = zip(axes, named.ravel(), strict=True)
+    return {3: [told.get(axis % rank(node), int(size)) for axis, size in listed]}
+
+
 # --- Its row -------------------------------------------------------------------------------------
 
 
@@ -285,11 +355,12 @@ def _grid_sample(call: Call, x: Array, grid: Array) -> Array | None:
 
 ROWS = (
     Operator("Resize", Role.SPACE_MAP, _resize, Rounding.SMOOTHLY, grows=True,
-             unchanged=first_if(_resizes_nothing), space=_resize_space, effort=_effort, kind=_kind,
+             unchanged=first_if(_resizes_nothing), space=_resize_space, needs=_needs,
+             spelled=_spelled, effort=_effort, kind=_kind,
              settings=(1, 2)),
     Operator("Upsample", Role.SPACE_MAP, _upsample, Rounding.SMOOTHLY, grows=True,
-             unchanged=first_if(_resizes_nothing), space=_upsample_space, effort=_effort,
-             kind=_kind, settings=(1,)),
+             unchanged=first_if(_resizes_nothing), space=_resize_space, needs=_needs,
+             effort=_effort, kind=_kind, settings=(1,)),
     Operator("GridSample", value=_grid_sample),
     Operator("AffineGrid", effort=Effort.PRODUCTS),
 )  # fmt: skip

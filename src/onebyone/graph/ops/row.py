@@ -6,7 +6,7 @@ has no row is opaque: it is run by the reference implementation, and no law look
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
@@ -14,11 +14,15 @@ from typing import Literal
 import onnx_ir as ir
 
 from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.window import Window
 from onebyone.counting.formulas import Shape, Work
 from onebyone.graph.axes import Spatial
 from onebyone.graph.ops.call import Kernel
 from onebyone.graph.ops.channel_node import ChannelNode, Weight
+from onebyone.graph.ops.needs import Reader, Spelling
+from onebyone.graph.ops.selector import Selector
 from onebyone.graph.ops.sizes import Entries
+from onebyone.graph.picks import Asked
 
 __all__ = ["Effort", "NodeShapes", "Operator", "Product", "Role", "Rounding", "first_if"]
 
@@ -140,6 +144,23 @@ class Operator:
     channel_axis: int | Callable[[ir.Node], int | None] | None = None
     # The node as a map of the positions of its first input.
     space: Callable[[ir.Node], Spatial | Refusal | None] | None = None
+
+    # --- Which positions it needs for some of its result -----------------------------------------
+    # Each number is made of those at the same position of the operands, aligned at the last axes.
+    elementwise: bool = False
+    # The axes along which it mixes the positions of its first operand, by the opset; along all
+    # others each position of the result is made of the same one, and of all other operands.
+    mixes: Callable[[ir.Node, int], Collection[int]] | None = None
+    # Of all others. None: all positions of all operands.
+    needs: Reader | None = None
+    # All its results are pieces of its first operand, whole or cut alike.
+    splits: bool = False
+    # What it takes of its first operand, of which the shape is given; None: no fixed positions.
+    takes: Callable[[ir.Node, ir.Shape], Selector | None] | None = None
+    # Axis -> the window there; empty where there is none, or sizes are not rounded down.
+    windows: Callable[[ir.Node], dict[int, Window]] | None = None
+    # What tells it its sizes, for some positions of the result and of each operand.
+    spelled: Callable[[ir.Node, Asked, Mapping[int, Asked]], Spelling] | None = None
 
     # --- What it costs, and which of its inputs are weights --------------------------------------
     work: Product | None = None

@@ -24,6 +24,7 @@ from onebyone.graph.axes import (
 )
 from onebyone.graph.ops.call import Call
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
+from onebyone.graph.ops.selector import selects
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_told_shape
 from onebyone.graph.values import input_at, size
 
@@ -231,9 +232,9 @@ def moving(name: str, **special: Any) -> Operator:
 
 ROWS = (
     moving("Slice", role=Role.SELECTION, value=_slice, magnitude="Slice", on_sizes="whole",
-           entries=_slice_entries, unchanged=first_if(_takes_all), space=_slice_space),
+           entries=_slice_entries, unchanged=first_if(_takes_all), **selects(_slice_space)),
     moving("Pad", role=Role.SPACE_MAP, value=_pad, magnitude="Pad", grows=True,
-           unchanged=first_if(_pads_nothing), space=_pad_space, settings=(2,)),
+           unchanged=first_if(_pads_nothing), **selects(_pad_space), settings=(2,)),
     moving("Expand", role=Role.SPACE_MAP, value=_expand, magnitude="Expand", grows=True,
            unchanged=first_if(keeps_told_shape), space=_expand_space),
     moving("Tile", role=Role.SPACE_MAP, value=_tile, magnitude="Tile", grows=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,13 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.axes import permutation
 from onebyone.graph.constants import constant
 from onebyone.graph.ops.call import Call, Kernel
+from onebyone.graph.ops.merged import Rows, axis_of_rows, rows
+from onebyone.graph.ops.needs import Needs, Spelling, of_first
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_told_shape
+from onebyone.graph.picks import Asked, Picks, Size, sizes_left
 from onebyone.graph.values import input_at, rank_of, shape_of
+from onebyone.graph.views import view_axis
 
 __all__ = ["ROWS", "moves_no_number", "same_entries"]
 
@@ -81,6 +85,11 @@ def same_entries(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | Non
     return entries_in(node.inputs[0], known)
 
 
+def _drops(node: ir.Node, _version: int) -> range:
+    """What draws at random draws for every position."""
+    return range(0 if _is_inference(node) else rank_of(node.outputs[0]) or 0)
+
+
 def _is_inference(node: ir.Node) -> bool:
     training = input_at(node, 2)
     if training is None:
@@ -107,11 +116,75 @@ def moves_no_number(node: ir.Node) -> bool:
     return long == sorted(long)
 
 
+# --- For some positions --------------------------------------------------------------------------
+
+
+def _needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
+    """The axis that stands whole in the result."""
+    own = view_axis(node, axis)
+    return None if own is None else of_first(node, own, axis, picks)
+
+
+def _reshape_needs(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | None:
+    """Also rows of several axes that are told apart, or axes that are merged into rows."""
+    needs = _needs(node, axis, picks, version)
+    if view_axis(node, axis) is None:
+        needs = _regrouped(node, axis, picks)
+    # Its target must be told for the sizes that are left.
+    if needs is None or _target(node, {axis: picks}, dict(needs.values())) is None:
+        return None
+    return needs
+
+
+def _regrouped(node: ir.Node, axis: int, picks: Picks) -> Needs | None:
+    if not isinstance(picks, Rows):
+        found = rows(node, axis, picks)
+        return None if found is None else {0: (0, found)}
+    own = axis_of_rows(node, picks)
+    return {0: (own, picks.inner)} if axis == 0 and own is not None else None
+
+
+def _target(node: ir.Node, after: Asked, before: Asked) -> tuple[int, ...] | None:
+    """The target of a Reshape of some positions; None where no constant says it for all sizes.
+
+    Args:
+        node: the Reshape, with the shapes of all positions.
+        after, before: axis -> what is taken there of its result, and of its operand.
+    """
+    x, out = node.inputs[0], node.outputs[0]
+    assert x is not None
+    assert x.shape is not None
+    assert out.shape is not None
+    sizes, left = [*x.shape], sizes_left(out.shape, after)
+
+    def entry(axis: int, whole: Size) -> int:
+        size = left[axis]
+        if isinstance(size, int):
+            return size
+        stays = sizes[axis : axis + 1] == [whole] and after.get(axis) == before.get(axis)
+        return stays - 1  # a 0 copies the operand's size, one -1 is what is left
+
+    target = tuple(entry(axis, whole) for axis, whole in enumerate(out.shape))
+    known = [size for size in (*sizes, *out.shape) if isinstance(size, int)]
+    if target.count(-1) > 1 or 0 in known:
+        return None
+    return target
+
+
+def _spelled(node: ir.Node, results: Asked, operands: Mapping[int, Asked]) -> Spelling:
+    # A 0 of the new target copies a size.
+    return {1: _target(node, results, operands[0]), "allowzero": None}
+
+
+# --- Rows ----------------------------------------------------------------------------------------
+
+
 def _view(name: str, value: Kernel, **special: Any) -> Operator:
     """A view that an engine runs without touching the data."""
+    row: dict[str, Any] = {"needs": _needs, "effort": Effort.FREE, **special}
     return Operator(
         name, Role.VIEW, value, Rounding.NEVER, magnitude=name,
-        unchanged=first_if(keeps_told_shape), effort=Effort.FREE, **special,
+        unchanged=first_if(keeps_told_shape), **row,
     )  # fmt: skip
 
 
@@ -124,17 +197,19 @@ def _blocked(name: str, value: Kernel, **special: Any) -> Operator:
 
 
 ROWS = (
-    _view("Reshape", _reshape, on_sizes="whole", entries=same_entries),
+    _view("Reshape", _reshape, on_sizes="whole", entries=same_entries, needs=_reshape_needs,
+          spelled=_spelled),
     _view("Squeeze", _squeeze, on_sizes="whole", entries=same_entries),
     _view("Unsqueeze", _unsqueeze, on_sizes="whole", entries=same_entries),
     _view("Flatten", _flatten),
     Operator("Transpose", Role.VIEW, lambda call, x: np.transpose(x, call.get("perm")),
              Rounding.NEVER, magnitude="Transpose", on_sizes="whole",
-             unchanged=first_if(_stays_in_order), effort=Effort.MOVES),
+             unchanged=first_if(_stays_in_order), needs=_needs, effort=Effort.MOVES),
     Operator("Identity", Role.IDENTITY, lambda call, x: x, Rounding.NEVER, magnitude="Identity",
-             entries=same_entries, unchanged=lambda node: 0, effort=Effort.FREE),
+             entries=same_entries, unchanged=lambda node: 0, elementwise=True,
+             effort=Effort.FREE),
     Operator("Dropout", Role.IDENTITY, _dropout, Rounding.NEVER, magnitude="Identity",
-             unchanged=first_if(_is_inference), effort=Effort.FREE, settings=(1,)),
+             unchanged=first_if(_is_inference), mixes=_drops, effort=Effort.FREE, settings=(1,)),
     _blocked("DepthToSpace", _depth_to_space, channel_axis=1),
     _blocked("SpaceToDepth", _space_to_depth),
 )  # fmt: skip

@@ -13,22 +13,19 @@ import onnx_ir as ir
 from onebyone.algebra.selection import Slice
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
-from onebyone.graph.shape_reads import ShapeReads, entries_used
-from onebyone.graph.values import rank_of
-from onebyone.optimize.positions.picks import (
+from onebyone.graph.ops import operator_of
+from onebyone.graph.ops.selector import Selector
+from onebyone.graph.picks import (
     Asked,
     Order,
-    Picks,
     Size,
     even,
     sizes_left,
     step_of,
     within,
 )
-from onebyone.optimize.positions.resized import sizes_of
-from onebyone.optimize.positions.selectors import Selector
-from onebyone.optimize.positions.through import reshaped
-from onebyone.optimize.positions.windows import narrowed
+from onebyone.graph.shape_reads import ShapeReads, entries_used
+from onebyone.graph.values import rank_of
 
 __all__ = ["CropEdit", "Key", "key", "selecting"]
 
@@ -66,32 +63,18 @@ class CropEdit:
 
     def rewrite(self, node: ir.Node, results: Asked, operands: Mapping[int, Asked]) -> None:
         """Let a node compute `results` from these parts of its operands."""
-        if node.op_type == "Reshape":
-            target = reshaped(node, results, operands[0])
-            assert target is not None
-            node.replace_input_with(1, self.edit.integers(target))
-            node.attributes.pop("allowzero", None)  # a 0 of the new target copies a size
-        sizes = sizes_of(node, results)
-        if sizes is not None:
-            node.replace_input_with(3, self.edit.integers(sizes))
-        for axis, picks in results.items():
-            self._narrow(node, axis, picks)
+        spelled = operator_of(node).spelled
+        spelling = spelled(node, results, operands) if spelled else {}
+        for place, numbers in spelling.items():
+            if isinstance(place, int):
+                node.replace_input_with(place, self.edit.integers(numbers or ()))
+            elif numbers is None:
+                node.attributes.pop(place, None)
+            else:
+                node.attributes[place] = ir.AttrInt64s(place, numbers)
         for value in node.outputs:
             if value.shape is not None:
                 value.shape = ir.Shape(sizes_left(value.shape, results))
-
-    def _narrow(self, node: ir.Node, axis: int, picks: Picks) -> None:
-        """Along an axis where a convolution or pool has windows."""
-        found, x = narrowed(node, axis, picks), node.inputs[0]
-        if found is None or x is None or x.shape is None:
-            return
-        window, _ = found
-        spatial, at = x.shape.rank() - 2, axis - 2
-        pads = list(node.attributes.get_ints("pads", (0,) * 2 * spatial))
-        pads[at], pads[at + spatial] = window.before, window.after
-        if any(pads) or "pads" in node.attributes:
-            node.attributes["pads"] = ir.AttrInt64s("pads", pads)
-        self.stride(node, axis, window.stride)
 
     def stride(self, node: ir.Node, axis: int, stride: int) -> None:
         """Let the windows of a convolution or pool move by another stride."""

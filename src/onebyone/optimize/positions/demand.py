@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from onebyone.graph.shape_reads import ShapeReads, entries_used
-from onebyone.graph.values import maker
-from onebyone.optimize.positions.picks import (
+from onebyone.graph.ops.needs import Needs
+from onebyone.graph.ops.selector import Selector
+from onebyone.graph.picks import (
     Asked,
     Order,
     Picks,
@@ -28,9 +28,10 @@ from onebyone.optimize.positions.picks import (
     step_of,
     within,
 )
-from onebyone.optimize.positions.selectors import Selector, selector
-from onebyone.optimize.positions.through import Needs, through
-from onebyone.optimize.positions.windows import windows_of
+from onebyone.graph.shape_reads import ShapeReads, entries_used
+from onebyone.graph.spatial import selector, windows_of
+from onebyone.graph.values import maker
+from onebyone.optimize.positions.through import through
 
 __all__ = ["Demand"]
 

@@ -18,12 +18,12 @@ from onebyone.cost.price import Load, manner, time
 from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count import macs
+from onebyone.graph.ops.merged import Rows
+from onebyone.graph.picks import Asked, Order, Picks, count, sizes_left, within
 from onebyone.graph.shapes import Sizes
+from onebyone.graph.spatial import windows_of
 from onebyone.optimize.positions.crop_edit import Key, key, selecting
 from onebyone.optimize.positions.demand import Demand
-from onebyone.optimize.positions.merged import Rows
-from onebyone.optimize.positions.picks import Asked, Order, Picks, count, sizes_left, within
-from onebyone.optimize.positions.windows import windows_of
 
 __all__ = ["Prices", "works"]
 

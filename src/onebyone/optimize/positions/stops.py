@@ -12,15 +12,15 @@ from onebyone.algebra.layout import divide, product
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import Slice
 from onebyone.graph.constants import is_float
-from onebyone.graph.ops import Role, role
+from onebyone.graph.ops import Role, operator_of, role
+from onebyone.graph.ops.windows import rounds_down
+from onebyone.graph.picks import Picks
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.values import input_at, maker
 from onebyone.graph.views import dims_of, view_axis
 from onebyone.optimize.positions.demand import Demand
-from onebyone.optimize.positions.picks import Picks
 from onebyone.optimize.positions.prices import works
 from onebyone.optimize.positions.through import through
-from onebyone.optimize.positions.windows import WINDOWS, rounds_down
 
 __all__ = ["Stops", "near_misses"]
 
@@ -106,9 +106,9 @@ class Stops:
         what = node.op_type
         if value.is_graph_output() or (self.demand.readers_ask(node) or {}).get(axis) != picks:
             yield refused("demand", "read", operator=what)
-        elif what == "Concat":
+        elif role(node) is Role.CONCAT:
             yield refused("demand", "joins", operator=what)
-        elif what in WINDOWS and not rounds_down(node):
+        elif _has_windows(node) and not rounds_down(node):
             yield refused("demand", "rounds", operator=what)
         elif isinstance(picks.taken, Slice) and self._hangs_on_sizes(node):
             yield refused("demand", "free", operator=what)
@@ -117,7 +117,7 @@ class Stops:
 
     def _hangs_on_sizes(self, node: ir.Node) -> bool:
         """Whether a node could take a part of an axis if only its size were known."""
-        return node.op_type in WINDOWS or _is_view(node) or node in self.demand.selectors
+        return _has_windows(node) or _is_view(node) or node in self.demand.selectors
 
     def _is_shared_out(self, value: ir.Value) -> bool:
         """Whether several crops take what there is: the windows of a shift, every second token."""
@@ -154,3 +154,7 @@ class Stops:
 
 def _is_view(node: ir.Node) -> bool:
     return role(node) is Role.VIEW
+
+
+def _has_windows(node: ir.Node) -> bool:
+    return operator_of(node).windows is not None

@@ -10,10 +10,19 @@ from hypothesis import strategies as st
 
 from onebyone.algebra.selection import Slice
 from onebyone.algebra.window import Window
-from onebyone.optimize.positions.picks import Picks, picked
-from onebyone.optimize.positions.windows import narrowed, windows_of
+from onebyone.graph.ops.windows import narrowed
+from onebyone.graph.picks import Picks, picked
+from onebyone.graph.spatial import windows_of
 
-from .test_through import last
+from ...optimize.positions.test_through import last
+
+
+def along(node: ir.Node, asked: Picks) -> tuple[Window, Picks | None] | None:
+    """By which window a node computes some positions of axis 2, and what it reads."""
+    x = node.inputs[0]
+    assert x is not None
+    assert x.shape is not None
+    return narrowed(windows_of(node)[2], asked, x.shape[2])
 
 
 @pytest.mark.parametrize(
@@ -38,7 +47,7 @@ def test_what_a_kernel_sees(
     assert isinstance(whole, int)
     asked = picked(taken, whole)
     assert asked is not None
-    found = narrowed(node, 2, asked)
+    found = along(node, asked)
     assert found is not None
     window, picks = found
     reads = range(11) if picks is None else picks.taken
@@ -50,14 +59,14 @@ def test_a_kernel_does_not_see_what_is_unevenly_spaced() -> None:
     node = last("y = Conv(x, w)", "float[1,2,11] x", w=(1, 2, 3))
     asked = picked([0, 1, 4], 9)
     assert asked is not None
-    assert narrowed(node, 2, asked) is None
+    assert along(node, asked) is None
 
 
 def test_windows_of_nothing_but_padding_stay() -> None:
     node = last("y = Conv<pads = [4,0]>(x, w)", "float[1,2,11] x", w=(1, 2, 3))
     asked = picked([0, 1], 13)
     assert asked is not None
-    assert narrowed(node, 2, asked) is None
+    assert along(node, asked) is None
 
 
 def sums(window: Window, row: np.ndarray) -> np.ndarray:
@@ -82,7 +91,7 @@ def test_the_part_makes_what_the_whole_makes_there(
     whole = sums(window, row) if window.out_size(size) > 0 else np.array([])
     taken = range(len(whole))[first : first + count * step : step]
     asked = picked(taken, len(whole))
-    found = None if asked is None else narrowed(node, 2, asked)
+    found = None if asked is None else along(node, asked)
     assume(found is not None)
     assert found is not None
     part, reads = found
@@ -100,14 +109,14 @@ def test_padding_stays_as_it_was_where_that_changes_nothing() -> None:
     node = last("y = Conv<pads = [1,1]>(x, w)", "float[1,2,8] x", w=(1, 2, 3))
     asked = picked(range(0, 8, 2), 8)
     assert asked is not None
-    assert narrowed(node, 2, asked) == (Window(3, 2, 1, 1), None)
+    assert along(node, asked) == (Window(3, 2, 1, 1), None)
 
 
 def test_a_window_of_one_position_reads_what_is_asked_of_it() -> None:
     node = last("y = Conv(x, w)", "float[1,2,11] x", w=(1, 2, 1))
     asked = picked([0, 1, 4], 11)
     assert asked is not None
-    assert narrowed(node, 2, asked) == (Window(), asked)
+    assert along(node, asked) == (Window(), asked)
 
 
 @pytest.mark.parametrize("how", ['auto_pad = "SAME_LOWER"', "ceil_mode = 1"])

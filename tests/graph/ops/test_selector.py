@@ -7,9 +7,9 @@ import onnx_ir as ir
 import pytest
 
 from onebyone.algebra.selection import Slice
-from onebyone.optimize.positions.selectors import selector
+from onebyone.graph.spatial import selector
 
-from .test_through import last
+from ...optimize.positions.test_through import last
 
 T = "float[2,7,3] x"
 FREE = "float[N,L,3] x"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onebyone.algebra.selection import Slice
-from onebyone.optimize.positions.picks import (
+from onebyone.graph.picks import (
     MAX_JOINED,
     Picks,
     chosen,

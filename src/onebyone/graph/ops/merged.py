@@ -15,9 +15,9 @@ import onnx_ir as ir
 
 from onebyone.algebra.layout import Dim, channel_axis_after, product
 from onebyone.algebra.selection import Slice
+from onebyone.graph.picks import Picks, Size, sizes_left
 from onebyone.graph.symbolic import simplified
 from onebyone.graph.views import dims_of
-from onebyone.optimize.positions.picks import Picks, Size, sizes_left
 
 __all__ = ["Rows", "axis_of_rows", "rows"]
 

@@ -1,0 +1,121 @@
+"""Nodes that take some positions of their operand: slices, gathers, crops, pieces, and strides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+
+from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.selection import Pad, Select, Slice
+from onebyone.graph.axes import Spatial
+from onebyone.graph.constants import is_float
+from onebyone.graph.ops.needs import Needs, of_first
+from onebyone.graph.picks import MAX_JOINED, Order, Picks, Size
+
+__all__ = ["Selector", "every", "selects"]
+
+
+@dataclass(frozen=True, eq=False)
+class Selector:
+    """What a node takes of its first operand.
+
+    Args:
+        result: the output that is read.
+        orders: axis of the operand -> the positions that are taken; of all other axes, all.
+        dropped: the axis that the result no longer has (a Gather of one position).
+        copies: whether to take them is all that it does; a convolution computes with them.
+    """
+
+    result: ir.Value
+    orders: Mapping[int, Order]
+    dropped: int | None = None
+    copies: bool = True
+
+    def axis_after(self, axis: int) -> int | None:
+        """Where an axis of the operand stands in the result; None where it is dropped."""
+        if axis == self.dropped:
+            return None
+        return axis - (self.dropped is not None and axis > self.dropped)
+
+    def axis_before(self, axis: int) -> int:
+        """Which axis of the operand stands at `axis` of the result."""
+        return axis + (self.dropped is not None and axis >= self.dropped)
+
+
+def every(step: int, size: Size) -> Order:
+    """Every so many-th position from the first on."""
+    if isinstance(size, int):
+        return range(0, size, step)
+    return Slice(0, None, step)
+
+
+def selects(space: Callable[[ir.Node], Spatial | Refusal]) -> dict[str, Any]:
+    """The fields of a row that follow from its map of positions, where that selects."""
+
+    def takes(node: ir.Node, shape: ir.Shape) -> Selector | None:
+        return _selector(node, shape, space(node)) if is_float(node.inputs[0]) else None
+
+    def needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
+        """Along the axes of which it takes all."""
+        x = node.inputs[0]
+        found = None if x is None or x.shape is None else takes(node, x.shape)
+        if found is None or found.axis_before(axis) in found.orders:
+            return None
+        return of_first(node, found.axis_before(axis), axis, picks)
+
+    return {"space": space, "takes": takes, "needs": needs}
+
+
+def _selector(node: ir.Node, shape: ir.Shape, found: Spatial | Refusal) -> Selector | None:
+    if not isinstance(found, Spatial) or not found.maps or found.runtime:
+        return None
+    orders = {axis: _order(axis_map, shape[axis]) for axis, axis_map in found.maps.items()}
+    known = {axis: order for axis, order in orders.items() if order is not None}
+    if len(known) < len(orders):
+        return None
+    taken = {
+        axis: order
+        for axis, order in known.items()
+        if axis in found.vanished or order != every(1, shape[axis])
+    }
+    return Selector(node.outputs[0], taken, next(iter(found.vanished), None))
+
+
+def _order(axis_map: object, size: Size) -> Order | None:
+    """The positions that a map of one axis copies; None where it does more than that."""
+    if not isinstance(axis_map, Slice | Select | Pad) or not axis_map.is_selection:
+        return None
+    if isinstance(axis_map, Pad) and max(axis_map.before, axis_map.after) > 0:
+        return None
+    if isinstance(size, int):
+        return _counted(axis_map, size)
+    return _free(axis_map)
+
+
+def _counted(axis_map: Slice | Select | Pad, size: int) -> Order | None:
+    """Of an axis of known size, which may be too large to list its positions."""
+    if isinstance(axis_map, Slice):
+        cut = slice(axis_map.start, axis_map.stop, axis_map.step)
+        return range(*cut.indices(size)) or None
+    if isinstance(axis_map, Pad):  # by less than nothing, which cuts off
+        return range(-axis_map.before, size + axis_map.after) or None
+    listed = axis_map.indices
+    if len(listed) > MAX_JOINED or any(not -size <= k < size for k in listed):
+        return None
+    return tuple(k % size for k in listed) or None
+
+
+def _free(axis_map: Slice | Select | Pad) -> Order | None:
+    """On an axis of any size: what one slice says, as long as the model can run at all."""
+    if isinstance(axis_map, Pad):
+        return Slice(-axis_map.before, axis_map.after or None)
+    if isinstance(axis_map, Slice) and axis_map.step > 0:
+        return axis_map
+    if isinstance(axis_map, Slice) or len(axis_map.indices) > 1:
+        return None
+    # The last position is -1:, since -1:0 would be nothing.
+    (index,) = axis_map.indices
+    return Slice(index, index + 1 or None)
