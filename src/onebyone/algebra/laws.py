@@ -201,7 +201,8 @@ LAWS: dict[str, Law] = {
         Law(
             "demand",
             "S f(x, y) = f(Sx, Sy),  S Kₛx = K₍gs₎x",
-            "what computes the positions that strided 1×1s, crops and picks (a class token) skip",
+            "what computes the positions that strided 1×1s, crops and picks (a class token, the "
+            "best boxes of a detector) skip",
             "no reader needs them; f position by position; strides: sizes rounded down",
             {
                 "price": "to select on the way costs more than is saved",

@@ -11,7 +11,8 @@ axes J may hang depends on the operator, and all others are left alone:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -21,11 +22,11 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import Beside, Gathered, Select
 from onebyone.algebra.space import AxisMap
 from onebyone.graph.axes import Spatial, rank
-from onebyone.graph.constants import constant
+from onebyone.graph.constants import constant, is_float
 from onebyone.graph.ops.call import kernel_of
 from onebyone.graph.ops.row import Role, first_if
 from onebyone.graph.ops.selection import moving
-from onebyone.graph.ops.selector import selects
+from onebyone.graph.ops.selector import Selector, by_indices, selects
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_shape
 from onebyone.graph.values import made_by, rank_of, shape_of, size
 
@@ -164,11 +165,20 @@ def _gather_nd_space(node: ir.Node) -> Spatial | Refusal:
     return Spatial(maps, ends[places:], (indices,), ends[-1:] * (places - named))
 
 
+def _picks(space: Callable[[ir.Node], Spatial | Refusal]) -> dict[str, Any]:
+    """The fields of a row of what picks; to need less, it would need less of its indices."""
+
+    def takes(node: ir.Node, shape: ir.Shape) -> Selector | None:
+        return by_indices(node, shape, space(node)) if is_float(node.inputs[0]) else None
+
+    return {"space": space, "takes": takes}
+
+
 ROWS = (
     moving("Gather", role=Role.SELECTION, value=kernel_of(np.take, axis=0), magnitude="Gather",
            on_sizes="whole", entries=_gather_entries, unchanged=first_if(_gathers_all),
            **selects(_gather_space)),
     moving("GatherElements", role=Role.SELECTION, value=kernel_of(np.take_along_axis, axis=0),
-           magnitude="GatherElements", space=_gather_elements_space),
-    moving("GatherND", role=Role.SELECTION, magnitude="GatherND", space=_gather_nd_space),
+           magnitude="GatherElements", **_picks(_gather_elements_space)),
+    moving("GatherND", role=Role.SELECTION, magnitude="GatherND", **_picks(_gather_nd_space)),
 )  # fmt: skip

@@ -9,13 +9,14 @@ from typing import Any
 import onnx_ir as ir
 
 from onebyone.algebra.refusal import Refusal
-from onebyone.algebra.selection import Pad, Select, Slice
+from onebyone.algebra.selection import Beside, Gathered, Pad, Select, Slice
 from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import is_float
 from onebyone.graph.ops.needs import Needs, of_first
-from onebyone.graph.picks import MAX_JOINED, Order, Picks, Size
+from onebyone.graph.picks import MAX_JOINED, Late, Order, Picks, Size
+from onebyone.graph.values import shape_of
 
-__all__ = ["Selector", "every", "selects"]
+__all__ = ["Selector", "by_indices", "every", "selects"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +71,10 @@ def selects(space: Callable[[ir.Node], Spatial | Refusal]) -> dict[str, Any]:
 
 
 def _selector(node: ir.Node, shape: ir.Shape, found: Spatial | Refusal) -> Selector | None:
-    if not isinstance(found, Spatial) or not found.maps or found.runtime:
+    if not isinstance(found, Spatial) or not found.maps:
         return None
+    if found.runtime:
+        return by_indices(node, shape, found)
     orders = {axis: _order(axis_map, shape[axis]) for axis, axis_map in found.maps.items()}
     known = {axis: order for axis, order in orders.items() if order is not None}
     if len(known) < len(orders):
@@ -82,6 +85,32 @@ def _selector(node: ir.Node, shape: ir.Shape, found: Spatial | Refusal) -> Selec
         if axis in found.vanished or order != every(1, shape[axis])
     }
     return Selector(node.outputs[0], taken, next(iter(found.vanished), None))
+
+
+def by_indices(node: ir.Node, shape: ir.Shape, found: Spatial | Refusal) -> Selector | None:
+    """What a node picks of one axis by indices that are known only when the model runs."""
+    out = node.outputs[0].shape
+    if not isinstance(found, Spatial) or out is None or found.added or found.vanished:
+        return None
+    # Where there is one position, there are no others with picks of their own.
+    beside = [k for k, each in found.maps.items() if isinstance(each, Beside) and shape[k] != 1]
+    axes = [k for k, each in found.maps.items() if isinstance(each, Gathered)]
+    (indices,), (axis, *more) = found.runtime, axes
+    size, batch = out[axis], len(beside)
+    others = [k for k in range(len(shape)) if k != axis]
+    if more or not isinstance(size, int) or any(shape[k] != out[k] for k in others):
+        return None
+    # The picks of each batch are along the axis behind it.
+    if batch and beside != list(range(axis)):
+        return None
+    order = Late(indices, batch, size)
+    return Selector(node.outputs[0], {axis: order}) if _holds(indices, order) else None
+
+
+def _holds(indices: ir.Value, order: Late) -> bool:
+    """Whether indices have as many numbers as are picked, for each of the batch."""
+    sizes = shape_of(indices) or ()
+    return [n for n in sizes[order.batch :] if n != 1] in ([order.size], [])
 
 
 def _order(axis_map: object, size: Size) -> Order | None:
