@@ -4,6 +4,7 @@
     node   = Leaf                        an input of the region
            | Sum(term, …)                Σ_k term_k
            | Concat(term, …)             [term_1; term_2; …] along the channels
+           | Joined(term, …)             [term_1 ∥ term_2 ∥ …] along positions
            | Convolution(kernel, term)   a K×K kernel, between whose two sides nothing commutes
            | Choice(term, …)             terms known to be equal: take any
 
@@ -32,6 +33,7 @@ __all__ = [
     "Choice",
     "Concat",
     "Convolution",
+    "Joined",
     "Leaf",
     "Node",
     "Sum",
@@ -83,6 +85,25 @@ class Concat:
 
 
 @dataclass(frozen=True, eq=False)
+class Joined:
+    """The terms, of equal channels, one behind the other along an axis of positions.
+
+    Args:
+        terms: in their order.
+        layout: whatever the caller knows the form of the result by.
+        along: the axis.
+    """
+
+    terms: tuple[Term, ...]
+    layout: Any
+    along: int
+
+    @property
+    def channels(self) -> int:
+        return self.terms[0].channels
+
+
+@dataclass(frozen=True, eq=False)
 class Convolution:
     """A K×K (also depthwise or transposed) convolution of a term.
 
@@ -109,7 +130,7 @@ class Choice:
         return self.terms[0].channels
 
 
-Node = Leaf | Sum | Concat | Convolution | Choice
+Node = Leaf | Sum | Concat | Joined | Convolution | Choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +182,8 @@ def _evaluate_node(
         return sum(values[1:], values[0])
     if isinstance(node, Concat):
         return np.concatenate(values, axis=1)
+    if isinstance(node, Joined):
+        return np.concatenate(values, axis=node.along)
     return values[0]  # of a choice, whose terms are equal
 
 

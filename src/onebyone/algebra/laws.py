@@ -103,14 +103,14 @@ LAWS: dict[str, Law] = {
         ),
         Law(
             "commute",
-            "W S x = S W x",
-            "a 1×1 around averages, resizes, strides, crops, flips, gathers, padding and repeats",
+            "W S x = S W x,  W[x₁ ∥ x₂] = [Wx₁ ∥ Wx₂]",
+            "a 1×1 around averages, resizes, strides, crops, flips, gathers, padding, "
+            "repeats and concats of positions",
             "a bias passes S only where S 1 = 1: not zero padding, not counted padding, not "
             "extrapolation",
             {
                 "constants": "{operator} does not keep constants, so no bias passes it",
                 "maximum": "{operator} is not linear: the largest of sums is no sum of largest",
-                "joins": "{operator} joins positions and ends the region",
                 "channels": "{operator} acts on channels, not on positions",
                 "price": "it does not pay to move a channel map past {operator}",
                 # Of an operator that is no space map with these attributes or operands.

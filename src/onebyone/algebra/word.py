@@ -79,6 +79,12 @@ class Word:
         """The word of the linear parts: no map has a bias."""
         return Word(self.spaces, tuple(f.linear for f in self.maps), self.slots)
 
+    @property
+    def inner(self) -> Word:
+        """The maps alone, before all spaces, each with the bias that may enter there."""
+        maps = (f if self.segment_of(k) == 0 else f.linear for k, f in enumerate(self.maps))
+        return Word((), tuple(maps), (0,) * len(self.maps))
+
     def with_map(self, f: ChannelMap, at: int) -> Word:
         """This word with f in the place of maps[at]."""
         return Word(self.spaces, (*self.maps[:at], f, *self.maps[at + 1 :]), self.slots)

@@ -187,7 +187,7 @@ class _Pair:
     def _concat(self, axis: int) -> Refusal:
         rank = rank_of(self.before.outputs[0]) or 1
         if self.before.attributes.get_int("axis", 0) % rank != axis:
-            return refused("commute", "joins", operator=self.before.op_type)
+            return refused("commute", "price", operator=self.before.op_type)
         return refused("split", "price")
 
     def _space(self, axis: int) -> Iterator[Refusal]:

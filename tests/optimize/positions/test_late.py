@@ -123,6 +123,18 @@ def test_what_mixes_the_batch_or_the_positions_stops_them(name: str) -> None:
     assert after.told["after"]["macs"] == n * n * IN * WIDE + n * WIDE * OUT
 
 
+def test_picks_of_a_batch_do_not_follow_it_to_another_axis() -> None:
+    """Before the transpose the channels stand between: no operator picks like that there."""
+    body = """
+        h = MatMul(wt, x) r = Relu(h) d = Transpose<perm = [0, 2, 1]>(r) q = Sigmoid(d)
+        y = GatherND<batch_dims = 1>(q, i)
+    """
+    constants = {"wt": (WIDE, IN)}
+    proto = model(body, f"float[2,{IN},{N}] x, int64[2,{K},1] i", constants=constants)
+    after = optimized(proto, "demand", profile=COUNTING)
+    assert after.saved == 0
+
+
 def test_picks_of_one_batch_pass_whatever_keeps_the_positions() -> None:
     body = """
         h = MatMul(x, w) g = Transpose<perm = [0, 2, 1]>(h) a = Add(g, t) r = Relu(a)

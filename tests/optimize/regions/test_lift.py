@@ -12,7 +12,7 @@ import pytest
 from onnx import ModelProto
 
 from onebyone.algebra.channel import ChannelMap
-from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Node, Sum, Term
+from onebyone.algebra.expression import Choice, Concat, Convolution, Joined, Leaf, Node, Sum, Term
 from onebyone.algebra.laws import LAWS
 from onebyone.algebra.layout import Reshape, Transpose
 from onebyone.algebra.space import apply
@@ -108,9 +108,9 @@ def of_node(node: Node, values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, i
     if isinstance(node, Choice):
         assert all(np.array_equal(part, known[0]) for part in known)
         return known[0], axis
-    return (
-        sum(known[1:], known[0]) if isinstance(node, Sum) else np.concatenate(known, axis)
-    ), axis
+    if isinstance(node, Sum):
+        return sum(known[1:], known[0]), axis
+    return np.concatenate(known, node.along if isinstance(node, Joined) else axis), axis
 
 
 def axis_of(term: Term) -> int:
@@ -220,14 +220,15 @@ def test_a_constant_summand_is_a_shift() -> None:
     assert f.bias is not None
 
 
-def test_concats_along_positions_end_a_region() -> None:
+def test_concats_along_positions_are_told_from_those_of_channels() -> None:
     along = "a = Conv(x, w) b = Conv(x, v) c = Concat<axis = {}>(a, b) y = Conv(c, u)"
     stacked = term_of(along.format(1), w=(2, 3, 1, 1), v=(2, 3, 1, 1), u=(3, 4, 1, 1))
     # Both read x: the concat, or [w; v]x.
     assert isinstance(stacked.node, Choice)
     assert isinstance(stacked.node.terms[0].node, Concat)
-    beside = model(along.format(2), X, constants=dict.fromkeys("wvu", (3, 3, 1, 1)))
-    assert lifted(beside) == {}
+    beside = term_of(along.format(2), **dict.fromkeys("wvu", (3, 3, 1, 1)))
+    assert isinstance(beside.node, Joined)
+    assert (beside.node.along, beside.channels) == (2, 3)
 
 
 def test_equal_branches_are_offered_collected() -> None:

@@ -208,6 +208,10 @@ class CropEdit:
         what = order.indices, shape
         if what not in self.indices:
             self.indices[what] = self._reshaped(order.indices, shape)
+            known = tuple(order.indices.shape or ())
+            sizes = {-1: order.size, 1: 1}
+            dims = [sizes.get(n) or known[k] for k, n in enumerate(shape)]
+            self.indices[what].shape = ir.Shape(dims)
         return self.indices[what]
 
     def _reshaped(self, indices: ir.Value, shape: tuple[int, ...]) -> ir.Value:

@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.digits import LOST_BITS
-from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Term
+from onebyone.algebra.expression import Choice, Concat, Convolution, Joined, Leaf, Term
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.word import Word
 from onebyone.graph.axes import pads
@@ -30,7 +30,7 @@ from onebyone.graph.ops import Role, role
 from onebyone.graph.shape_reads import ShapeReads, consumers
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
-from onebyone.graph.values import are_read, input_at, rank_of, size
+from onebyone.graph.values import all_known, are_read, input_at, rank_of, size
 from onebyone.graph.views import view, view_axis
 from onebyone.optimize.regions.channels_last import Islands
 from onebyone.optimize.regions.differences import Differences
@@ -360,10 +360,13 @@ class _Lifter:
         return term.then(Word((Step(None, before, layout, None),)))
 
     def concat(self, node: ir.Node, axis: int) -> Term | None:
-        """Concat along the channels; along positions it ends the region."""
+        """Concat along the channels, or along positions."""
         rank = rank_of(node.outputs[0])
-        if not rank or node.attributes.get_int("axis", 1) % rank != axis:
+        if not rank:
             return None
+        along = node.attributes.get_int("axis", 1) % rank
+        if along != axis:
+            return self._joined(node, axis, along)
         terms = list(self._stacked([v for v in node.inputs if v is not None], axis))
         known = tuple(t for t in terms if t is not None)
         if len(known) < len(node.inputs):
@@ -372,6 +375,16 @@ class _Lifter:
             return known[0]
         behind = self.digits.behind.reader
         return concat_of(Concat(known), behind, self.context.laws, self.differences)
+
+    def _joined(self, node: ir.Node, axis: int, along: int) -> Term | None:
+        """Operands one behind the other, each of which meets all that is behind them."""
+        layout, operands = self.layout(node.outputs[0], axis), [v for v in node.inputs if v]
+        if layout is None or len(operands) < 2:
+            return None
+        terms = all_known(self.term(value, axis) for value in operands)
+        if terms is None or len({term.channels for term in terms}) > 1:
+            return None
+        return Term(Word(), Joined(terms, layout, along))
 
     def _stacked(self, values: list[ir.Value], axis: int) -> Iterator[Term | None]:
         """The operands of a concat, each meeting its own channels of what is behind."""

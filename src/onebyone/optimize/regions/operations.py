@@ -26,6 +26,7 @@ from onebyone.optimize.regions.plan import (
     Convolve,
     Flush,
     Input,
+    Join,
     Move,
     Plan,
     Stack,
@@ -102,11 +103,12 @@ class Total:
 
 @dataclass(eq=False)
 class Concatenate:
-    """A concat along the channels."""
+    """A concat along the channels, or along another axis."""
 
     operands: list[Operation]
     layout: Layout
     channels: int
+    axis: int
 
 
 Operation = Source | Mapped | Moved | Convolved | Total | Concatenate
@@ -141,6 +143,8 @@ def _build(plan: Plan) -> Built:
         return built
     if isinstance(how, Add | Stack):
         return _joined(how, plan)
+    if isinstance(how, Join):
+        return _one_behind_the_other(how, plan)
     if isinstance(how, Convolve):
         return _convolved(how, plan)
     if isinstance(how, Apply):
@@ -211,9 +215,26 @@ def _joined(how: Add | Stack, plan: Plan) -> Built:
         for part, term in zip(parts, how.terms, strict=True):
             _flush(part, term)
         operations = [part.operation for part in parts]
-    stacked = Concatenate(operations, plan.layout, plan.channels)
+    stacked = Concatenate(operations, plan.layout, plan.channels, plan.layout.axis)
     widths = [term.channels for term in how.terms]
     return Built(stacked, _stack([p.pending for p in parts], widths), _divide(parts, widths))
+
+
+def _one_behind_the_other(how: Join, plan: Plan) -> Built:
+    parts = [_build(term) for term in how.terms]
+    for part, term in zip(parts, how.terms, strict=True):
+        _flush(part, term)
+    operations = [part.operation for part in parts]
+    carriers = [part.carrier for part in parts if part.carrier is not None]
+
+    def take(bias: Array) -> None:
+        """What is added everywhere is added to each."""
+        for carrier in carriers:
+            carrier(bias)
+
+    joined = Concatenate(operations, plan.layout, plan.channels, how.along)
+    pending = None if how.flushed else how.word.advance(None, 0, 0, how.to)
+    return Built(joined, pending, take if plan.carrier else None)
 
 
 def _stack(pendings: Sequence[Pending], widths: Sequence[int]) -> Pending:

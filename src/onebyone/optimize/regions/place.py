@@ -96,7 +96,7 @@ class _Placer:
         if isinstance(operation, Total):
             return self._total(operation)
         operands = [self.value(part) for part in operation.operands]
-        axis = {"axis": operation.layout.axis}
+        axis = {"axis": operation.axis}
         return self._node("Concat", operands, operation.layout, operation.channels, axis)
 
     def _total(self, operation: Total) -> ir.Value:

@@ -24,6 +24,7 @@ __all__ = [
     "Flush",
     "How",
     "Input",
+    "Join",
     "Move",
     "Plan",
     "Run",
@@ -86,6 +87,20 @@ class Stack:
 
 
 @dataclass(frozen=True, eq=False)
+class Join:
+    """The plans' values one behind the other along an axis of positions.
+
+    maps[:to] of the word were applied to each; `flushed`: with the biases that enter there.
+    """
+
+    terms: tuple[Plan, ...]
+    along: int
+    word: Word
+    to: int
+    flushed: bool
+
+
+@dataclass(frozen=True, eq=False)
 class Convolve:
     """A kernel with channel maps multiplied into it: `inner` before it, `outer` after it."""
 
@@ -103,7 +118,7 @@ class Flush:
     before: Plan
 
 
-How = Input | Apply | Move | Cancel | Add | Stack | Convolve | Flush
+How = Input | Apply | Move | Cancel | Add | Stack | Join | Convolve | Flush
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ table begins with what the node offers by itself,
     Sum           (i, j): every summand brought to (i, j), then added
     Concat        (i, j): every operand brought to (i, j) and stacked, while W₁…W_j are diagonal;
                   with a dense one among them, cut into columns and added: W[x₁; x₂] = W₁x₁ + W₂x₂
+    Joined        (0, j): W₁…W_j applied to every operand: W[x₁ ∥ x₂] = [Wx₁ ∥ Wx₂]
     Convolution   (0, j): W₁…W_j multiplied into the kernel, and channel maps below it too
     Choice        the better of its terms, state by state
 
@@ -22,7 +23,16 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from onebyone.algebra.channel import ChannelMap, split
-from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Node, Sum, Term
+from onebyone.algebra.expression import (
+    Choice,
+    Concat,
+    Convolution,
+    Joined,
+    Leaf,
+    Node,
+    Sum,
+    Term,
+)
 from onebyone.algebra.layout import trace
 from onebyone.algebra.word import Word
 from onebyone.cost.profile import Cost
@@ -34,6 +44,7 @@ from onebyone.optimize.regions.plan import (
     Flush,
     How,
     Input,
+    Join,
     Move,
     Plan,
     Run,
@@ -88,6 +99,8 @@ class Planner:
             yield from self._sum(node, word)
         elif isinstance(node, Concat):
             yield from self._concat(node, word)
+        elif isinstance(node, Joined):
+            yield from self._joined(node, word)
         elif isinstance(node, Convolution):
             yield from self._convolution(node, word)
 
@@ -130,6 +143,27 @@ class Planner:
                     yield from self._stacked(tables, i, j)
                 else:
                     yield from self._added(tables, i, j, is_split=True)
+
+    def _joined(self, node: Joined, word: Word) -> Iterator[tuple[State, Plan]]:
+        """Maps go to every operand; a bias goes with them, or is added to the whole."""
+        commutes, inner = "commute" in self.laws, word.inner
+        offers = [(True, inner), (False, inner.linear)] if commutes else [(True, Word())]
+        for flushed, each in offers:
+            tables = self._operands(node.terms, [each] * len(node.terms))
+            for j in range(len(each.maps) + 1):
+                found = [self._operand(table, 0, j, flushed=True) for table in tables]
+                plans = tuple(plan for plan in found if plan is not None)
+                pending = not flushed and word.biased(0, 0, j)
+                if len(plans) < len(tables) or not (flushed or pending):
+                    continue
+                how = Join(plans, node.along, word, j, flushed)
+                cost = sum(
+                    (p.cost for p in plans), self.price.concat(node.layout, plans[0].channels)
+                )
+                laws = _laws(plans, *["commute"] * bool(j), *self._crossed(word, 0, j))
+                carrier = all(plan.carrier for plan in plans)
+                width = plans[0].channels
+                yield (0, j), Plan(cost, node.layout, width, how, carrier, pending, laws)
 
     def _operands(self, terms: tuple[Term, ...], words: list[Word]) -> list[Table]:
         """The operands' tables, in the states of the word above them."""
