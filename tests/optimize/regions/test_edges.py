@@ -145,3 +145,17 @@ def test_copies_beside_others_are_read_once() -> None:
     after = optimized(proto, "sum", only=[*LAWS, "affine"], profile=COUNTING)
     assert after.told["after"]["macs"] == 2 * 5 * 7 * 11 * 5
     assert inf > after.saved > 0
+
+
+def test_what_an_addition_repeats_by_itself_is_not_repeated() -> None:
+    after = optimized(edge(), "sum", only=LAWS, profile=COUNTING)
+    assert "Tile" not in after.ops
+    # Both operands are repeated, and the sum is not: one of them has to be.
+    body = "a = MatMul(x, w) s = Tile(a, k) c = MatMul(z, v) t = Tile(c, k) y = Add(s, t)"
+    constants = {"w": (3, 11), "v": (4, 11), "k": np.array([1, 5, 1])}
+    proto = model(body, "float[2,1,3] x, float[2,1,4] z", constants=constants)
+    assert optimized(proto, "sum", only=LAWS, profile=COUNTING).saved == 0
+    # Of several positions, each is repeated: no Add does that.
+    body = "a = MatMul(x, w) s = Tile(a, k) y = Add(s, z)"
+    proto = model(body, "float[2,2,3] x, float[2,10,11] z", constants=constants)
+    assert "Tile" in optimized(proto, "sum", only=LAWS, profile=COUNTING).ops

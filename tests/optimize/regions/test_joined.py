@@ -43,6 +43,12 @@ CASES: dict[str, tuple[str, str, Constants, int]] = {
         "float[2,7,3] x, float[2,4,9] z",
         {"u": (3, 9), "w": (9, 4), "b": (4,), "pads": np.array([0, 2, 0, 0, 1, 0])},
         2 * (7 * 3 + 4 * 9) * 4),
+    "padded behind, with a bias that borders see": (
+        "a = Conv(x, u) j = Concat<axis = 2>(a, z) g = Pad(j, pads) y = Conv(g, k, b)",
+        "float[2,3,5,2] x, float[2,9,1,2] z",
+        {"u": (9, 3, 1, 1), "k": (4, 9, 1, 1), "b": (4,),
+         "pads": np.array([0, 0, 1, 0, 0, 0, 0, 2])},
+        2 * 2 * (5 * 3 + 9) * 4),
     "rolled": (
         "a = MatMul(x, u) h = Slice(a, two, far, one) t = Slice(a, zero, two, one) "
         "j = Concat<axis = 1>(h, t) y = MatMul(j, w)",

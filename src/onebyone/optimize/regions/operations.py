@@ -30,6 +30,7 @@ from onebyone.optimize.regions.plan import (
     Move,
     Plan,
     Stack,
+    unrepeated,
 )
 from onebyone.optimize.regions.search import steps
 from onebyone.optimize.regions.steps import KernelNode, Layout, Step
@@ -205,6 +206,10 @@ def _joined(how: Add | Stack, plan: Plan) -> Built:
     parts = [_build(term) for term in how.terms]
     operations = [part.operation for part in parts]
     if isinstance(how, Add):
+        for k in unrepeated(how.terms):
+            moved = parts[k].operation
+            assert isinstance(moved, Moved)
+            operations[k] = moved.operand
         pending: Pending = None
         for part in parts:
             pending = summed(pending, part.pending)

@@ -7,7 +7,7 @@ been applied since the bias may be added."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from onebyone.algebra.channel import ChannelMap, join_structure
@@ -30,6 +30,7 @@ __all__ = [
     "Run",
     "Stack",
     "runs",
+    "unrepeated",
 ]
 
 
@@ -141,6 +142,20 @@ class Plan:
     carrier: bool = False
     pending: bool = False
     laws: frozenset[str] = frozenset()
+
+
+def unrepeated(plans: Sequence[Plan]) -> list[int]:
+    """The operands of a sum that it may read before they are repeated, beside one that is not."""
+    repeated = {k: step for k, plan in enumerate(plans) if (step := _repeat(plan)) is not None}
+    others = [plan for k, plan in enumerate(plans) if k not in repeated]
+    return [k for k, step in repeated.items() if any(step.serves_beside(p.layout) for p in others)]
+
+
+def _repeat(plan: Plan) -> Step | None:
+    if not isinstance(plan.how, Move):
+        return None
+    step = plan.how.word.spaces[plan.how.i]
+    return step if isinstance(step, Step) and step.repeats else None
 
 
 @dataclass(frozen=True)

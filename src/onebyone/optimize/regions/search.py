@@ -50,6 +50,7 @@ from onebyone.optimize.regions.plan import (
     Run,
     Stack,
     runs,
+    unrepeated,
 )
 from onebyone.optimize.regions.price import Pricer
 from onebyone.optimize.regions.steps import KernelNode, Step
@@ -209,6 +210,11 @@ class Planner:
             assert isinstance(how, Apply)
             carrier = plans[k].carrier and "affine" not in self.laws
             kept[k] = replace(plans[k], cost=how.before.cost, carrier=carrier)
+        # What single positions are repeated for, the sum does as well.
+        for k in unrepeated(plans) if self.laws else ():
+            how = plans[k].how
+            assert isinstance(how, Move)
+            kept[k] = replace(plans[k], cost=how.before.cost)
         return kept
 
     def _stacked(self, tables: list[Table], i: int, j: int) -> Iterator[tuple[State, Plan]]:

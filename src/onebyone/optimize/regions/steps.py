@@ -16,6 +16,7 @@ import onnx_ir as ir
 from onebyone.algebra.digits import exact_rows
 from onebyone.algebra.kernel import Kernel
 from onebyone.algebra.layout import CHANNEL, Dim, Reshape, Transpose, View
+from onebyone.algebra.selection import Expand, Tile
 from onebyone.algebra.transposed import TransposedKernel
 from onebyone.algebra.weights import Array
 from onebyone.graph.axes import Spatial
@@ -138,6 +139,8 @@ class Step:
     def _key(self) -> tuple[object, ...]:
         # What a Reshape does hangs on the sizes around the channels, and not on their number.
         meaning = Reshape if isinstance(self.meaning, Reshape) else self.meaning
+        if self.repeats:  # as an Add does by itself, whatever the operator
+            meaning = None
         return (meaning, _names(self.before), _names(self.after))
 
     def __eq__(self, other: object) -> bool:
@@ -177,6 +180,18 @@ class Step:
     def selects(self) -> bool:
         """Whether every position of the result copies one of the operand."""
         return isinstance(self.meaning, Spatial) and self.meaning.is_selection
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it repeats single positions, as an Add beside something longer does by itself."""
+        if not isinstance(self.meaning, Spatial) or self.before.rank != self.after.rank:
+            return False
+        maps = self.meaning.maps.items()
+        return all(isinstance(m, Expand | Tile) and self.before.dims[k] == 1 for k, m in maps)
+
+    def serves_beside(self, layout: Layout) -> bool:
+        """Whether a sum with a tensor of this layout is the same with what is not repeated yet."""
+        return self.repeats and _names(self.after) == _names(layout)
 
     @property
     def broadcasts(self) -> bool:
