@@ -161,6 +161,7 @@ CLAIMS = {
     "shufflenetv2": replace(_FASTER, text="no shuffle left", operators=_NO_SHUFFLE, either=True),
     # An unchanged file against itself measures 0.98 to 1.02.
     "googlenet": _NOTHING,
+    "dgcnn": Claim("60%", 0.6, onnxruntime=1.6, openvino=1.2),
     "resnet50-pruned": Claim(
         "all that the zeroes allow, widths in fours", remaining=_pruned, proportion=0.75
     ),

@@ -9,8 +9,8 @@ claimed for it.
 Weights are random (fixed seed); normalisations get statistics and affines that are not trivial, so
 that a rewrite which forgot one of them would be seen.
 
-The networks themselves are in `networks.py` and `branches.py`. Needs `torch`, `transformers` and
-`pytorchcv`.
+The networks themselves are in `networks.py`, `branches.py` and `points.py`. Needs `torch`,
+`transformers` and `pytorchcv`.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from networks import (
     randomise,
     segformer,
 )
+from points import DGCNN
 from torch import nn
 
 SEED = 20261121
@@ -142,6 +143,13 @@ _ROWS = (
     ),
     Architecture("googlenet", googlenet, _image(224)),
     Architecture(
+        "dgcnn",
+        DGCNN,
+        {"points": (1, 3, 1024)},
+        free=("batch", "height"),
+        note="its second axis of positions are the points",
+    ),
+    Architecture(
         "resnet50-pruned",
         lambda: classifier("resnet", "resnet50b"),
         _image(224),
@@ -181,7 +189,7 @@ def export(name: str, exporter: str, dynamic: bool, folder: str | os.PathLike[st
 def _fingerprint() -> str:
     """Of the sources that make the networks: what was exported from others is not used again."""
     here = Path(__file__).parent
-    sources = (here / name for name in ("models.py", "networks.py", "branches.py"))
+    sources = (here / name for name in ("models.py", "networks.py", "branches.py", "points.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 

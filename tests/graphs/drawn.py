@@ -82,6 +82,7 @@ MOVES: tuple[tuple[Move, int, str], ...] = (
     (taken.pick, 1, "image tokens nhwc sequence"),
     (taken.taken, 4, "image tokens nhwc sequence"),
     (taken.attended, 3, "tokens"),
+    (taken.gathered, 3, "tokens"),
     (layout.passes, 1, "image tokens vector"),
     (opaque.elementwise, 2, "image tokens nhwc vector sequence"),
     (opaque.clip, 1, "image tokens vector"),

@@ -59,16 +59,10 @@ def _manner(node: ir.Node) -> Manner:
     if node.domain != "":
         return Manner.PASS
     interpolates = node.attributes.get_string("mode", "nearest") != "nearest"
-    return manner(node.op_type, of_positions=not _in_stretches(node), interpolates=interpolates)
-
-
-def _in_stretches(node: ir.Node) -> bool:
-    """Whether a node picks what stands in stretches: channels of an image, or rows."""
-    if node.op_type not in ("Gather", "GatherND", "Slice"):
-        return False
-    found = spatial(node)
+    found = spatial(node) if node.op_type in ("Gather", "GatherND", "Slice") else None
     if not isinstance(found, Spatial):
-        return False
-    if node.op_type == "Slice":  # along no more than its first two axes: batch and channels
-        return all(axis < 2 for axis in found.maps)
-    return found.picks_rows(rank_of(node.inputs[0]))
+        return manner(node.op_type, interpolates=interpolates)
+    # Along no more than its first two axes a Slice picks of the batch and whole channels.
+    of_positions = any(axis > 1 for axis in found.maps)
+    of_rows = found.picks_rows(rank_of(node.inputs[0]))
+    return manner(node.op_type, of_positions=of_positions, of_rows=of_rows)

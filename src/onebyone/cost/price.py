@@ -48,29 +48,34 @@ class Load:
 _VIEWS = ("Dropout", "Flatten", "Identity", "Reshape", "Shape", "Squeeze", "Unsqueeze")
 _MANNERS = {
     **dict.fromkeys(_VIEWS, Manner.VIEW),
-    **dict.fromkeys(("GatherElements", "Transpose"), Manner.SCATTER),
+    **dict.fromkeys(("Gather", "GatherElements", "GatherND", "Transpose"), Manner.SCATTER),
     "Split": Manner.SPLIT,
 }
-_PICKS = ("Gather", "GatherND", "Slice")
-_PICKED = {True: Manner.SCATTER, False: Manner.STRETCH}
+_SLICES = {True: Manner.SCATTER, False: Manner.STRETCH}
+_ROWS = frozenset({"Gather", "GatherND"})
 _RESIZES = frozenset({"Resize", "Upsample"})
 
 
-def manner(op_type: str, *, of_positions: bool = True, interpolates: bool = False) -> Manner:
+def manner(
+    op_type: str, *, of_positions: bool = True, of_rows: bool = False, interpolates: bool = False
+) -> Manner:
     """How an operator of the standard domain goes about its numbers.
 
     Args:
         op_type: its name.
-        of_positions: of what picks, whether single positions or what stands in one stretch each:
-            whole channels, or positions whose channels stand side by side. (Gathers of rows of 64
-            numbers took 0.1 ns for each, along the last axis 2.5 ns, GatherElements 0.4 to 0.9.)
+        of_positions: of a Slice, whether of positions or of whole channels, which stand in one
+            stretch each.
+        of_rows: of a gather by indices, whether what it picks stands in one stretch each. (Rows of
+            64 numbers took 0.1 ns a number, single numbers 2.5 ns, GatherElements 0.4 to 0.9.)
         interpolates: of one that resizes, whether it does more than copy the nearest.
 
     >>> manner("Slice"), manner("Slice", of_positions=False)
     (<Manner.SCATTER: ...>, <Manner.STRETCH: ...>)
     """
-    if op_type in _PICKS:
-        return _PICKED[of_positions]
+    if op_type == "Slice":
+        return _SLICES[of_positions]
+    if of_rows and op_type in _ROWS:
+        return Manner.STRETCH
     if op_type in _RESIZES and interpolates:
         return Manner.INTERPOLATION
     return _MANNERS.get(op_type, Manner.PASS)

@@ -116,4 +116,4 @@ def _manner(step: Step) -> Manner:
     if step.is_view and not step.stays:
         return Manner.VIEW
     rows = isinstance(step.meaning, Spatial) and step.meaning.picks_rows(step.before.rank)
-    return manner(step.op_type, of_positions=not rows, interpolates=not step.selects)
+    return manner(step.op_type, of_rows=rows, interpolates=not step.selects)
