@@ -158,7 +158,14 @@ CLAIMS = {
     "resnet50-v1": Claim("9.7%", 0.097, onnxruntime=1.05),
     "mobileone-s0": Claim("73%", 0.73, onnxruntime=2.0),
     "repvgg-a0": Claim("10%, 22 Convs left", 0.1, operators={"Conv": 22}, onnxruntime=1.2),
+    # Depthwise branches become one each; where a block strides, its first 1×1 is read past a 1×1.
+    "repvit-m1": replace(_FASTER, text="4%", share=0.04),
     "shufflenetv2": replace(_FASTER, text="no shuffle left", operators=_NO_SHUFFLE, either=True),
+    "unet-mobilenetv2": Claim("32%", 0.32, onnxruntime=1.2, openvino=1.2),
+    "unet-resnet50": Claim("12.5%", 0.125, onnxruntime=1.07, openvino=1.07),
+    "unet++-resnet50": Claim("23%", 0.23, onnxruntime=1.12, openvino=1.12),
+    "vae-decoder": Claim("15%", 0.15, onnxruntime=1.1, openvino=1.1),
+    "esrgan-tail": Claim("25%", 0.25, onnxruntime=1.1, openvino=1.1),
     # An unchanged file against itself measures 0.98 to 1.02.
     "googlenet": _NOTHING,
     "dgcnn": Claim("60%", 0.6, onnxruntime=1.6, openvino=1.2),

@@ -9,8 +9,8 @@ claimed for it.
 Weights are random (fixed seed); normalisations get statistics and affines that are not trivial, so
 that a rewrite which forgot one of them would be seen.
 
-The networks themselves are in `networks.py`, `branches.py` and `points.py`. Needs `torch`,
-`transformers` and `pytorchcv`.
+The networks themselves are in `networks.py`, `branches.py`, `decoders.py` and `points.py`. Needs
+`torch`, `transformers` and `pytorchcv`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,13 @@ from typing import Any
 import torch
 from branches import mobileone_s0, prune_filters, repvgg_a0
 from claims import CLAIMS
+from decoders import (
+    EsrganTail,
+    VaeDecoder,
+    unet_mobilenetv2,
+    unet_resnet50,
+    unetplusplus_resnet50,
+)
 from networks import (
     HRNetConcat,
     YoloNeck,
@@ -46,6 +53,7 @@ from networks import (
     segformer,
 )
 from points import DGCNN
+from repvit import repvit_m1
 from torch import nn
 
 SEED = 20261121
@@ -88,6 +96,7 @@ _POOL_NOTE = (
     "torchscript has no adaptive pool of an unknown height and width; "
     "dynamo writes the windows of the exported size, so its file is the network only there"
 )
+_UNET_NOTE = "height and width have to be multiples of 32"
 _B2_WIDTHS = (64, 128, 320, 512)
 
 _ROWS = (
@@ -138,6 +147,7 @@ _ROWS = (
     Architecture("resnet50-v1", lambda: classifier("resnet", "resnet50"), _image(224)),
     Architecture("mobileone-s0", mobileone_s0, _image(224)),
     Architecture("repvgg-a0", repvgg_a0, _image(224)),
+    Architecture("repvit-m1", repvit_m1, _image(224)),
     Architecture(
         "shufflenetv2", lambda: classifier("shufflenetv2", "shufflenetv2_w1"), _image(224)
     ),
@@ -155,6 +165,11 @@ _ROWS = (
         _image(224),
         finish=lambda network: prune_filters(network, 0.3),
     ),
+    Architecture("unet-mobilenetv2", unet_mobilenetv2, _image(256), note=_UNET_NOTE),
+    Architecture("unet-resnet50", unet_resnet50, _image(256), note=_UNET_NOTE),
+    Architecture("unet++-resnet50", unetplusplus_resnet50, _image(256), note=_UNET_NOTE),
+    Architecture("vae-decoder", VaeDecoder, {"latent": (1, 4, 32, 32)}),
+    Architecture("esrgan-tail", EsrganTail, {"features": (1, 64, 64, 64)}),
 )
 ARCHITECTURES = {row.name: row for row in _ROWS}
 
@@ -185,11 +200,14 @@ def export(name: str, exporter: str, dynamic: bool, folder: str | os.PathLike[st
     return path
 
 
+_SOURCES = ("models.py", "networks.py", "branches.py", "decoders.py", "points.py", "repvit.py")
+
+
 @functools.cache
 def _fingerprint() -> str:
     """Of the sources that make the networks: what was exported from others is not used again."""
     here = Path(__file__).parent
-    sources = (here / name for name in ("models.py", "networks.py", "branches.py", "points.py"))
+    sources = (here / name for name in _SOURCES)
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 

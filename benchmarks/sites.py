@@ -22,7 +22,8 @@ from onebyone.graph.constants import constant
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.write import to_proto
-from onebyone.optimize.regions.lift import Context, regions
+from onebyone.optimize.regions.lift import regions
+from onebyone.optimize.regions.region import Context
 from onebyone.optimize.rewrite import rewrite
 
 __all__ = ["Site", "chosen", "forms", "sites"]
@@ -100,9 +101,7 @@ def signature(proto: ModelProto) -> tuple[str, ...]:
 
 def _regions(graph: ir.Graph, sizes: Sizes) -> Iterator[tuple[str, set[ir.Node]]]:
     for region in regions(graph, Context.of(graph, sizes, list(LAWS))):
-        makers = {value.producer() for value in region.inside | {region.root}}
-        nodes = {node for node in makers if node is not None}
-        yield f"region {region.root.name}", nodes | set(_readers(region.root))
+        yield f"region {region.root.name}", region.makers | set(_readers(region.root))
 
 
 def _readers(value: ir.Value) -> list[ir.Node]:

@@ -66,6 +66,7 @@ STAGES = {
     "positions": {"regions"},
     "channels": {"regions"},
     "maps": {"regions"},
+    "views": {"regions"},
 }
 SHARED = {"joined", "rewritten", "sharing"}
 # What makes a node or a constant of a graph, or gives a value other readers: for the editor alone.

@@ -7,7 +7,7 @@ from math import inf
 import numpy as np
 import pytest
 
-from onebyone.algebra.digits import Behind, bits, exact_rows, few_bits, stencil
+from onebyone.algebra.digits import Behind, bits, exact_rows, few_bits, refolded, stencil
 
 
 def test_bits_of_a_condition_number() -> None:
@@ -127,3 +127,25 @@ def test_what_float32_loses_is_what_the_condition_says(mean: float, std: float) 
     condition = Behind().mixed(w, 1).scaled(np.full(n, 1 / std)).condition(np.full(n, mean))
     assert lost <= n * max(condition, 1)
     assert lost >= max(condition, 1) / n
+
+
+@pytest.mark.parametrize(
+    ("row", "sums", "condition"),
+    [
+        ([1, -2, 1], [[-1, 1], [1, -1]], 0.0),  # as exact as before
+        ([5, 5, 5, 5], [[15, 5]], 1.0),  # rounds, and nothing cancels
+        ([5, 5, 5], [[15]], 0.0),  # one weight only scales
+        ([5, 6, -7, -3], [[11, -10]], 21.0),  # 11 has four bits
+        ([7, 4, 0, -10], [[11, -10]], 21.0),
+        ([5.1, 5, 6, -7], [[5.1, 11, -7]], 0.0),  # rounded before
+        ([1, -1], [[0]], 0.0),  # nothing is left that could round
+    ],
+)
+def test_sums_of_taps_lose_where_their_bits_are_more(
+    row: list[float], sums: list[list[float]], condition: float
+) -> None:
+    folded = [np.array([each]) for each in sums]
+    assert refolded(np.array([row]), folded) == pytest.approx(condition)
+    if condition:
+        signs = len({np.sign(w) for w in row} - {0}) > 1
+        assert refolded(np.array([row]), folded, padded=True) == (inf if signs else 1.0)

@@ -17,6 +17,7 @@ from onebyone.algebra.expression import (
     Sum,
     Term,
     collect,
+    distinct,
     evaluate,
     flatten,
 )
@@ -190,3 +191,33 @@ def test_a_nested_choice_counts_as_the_sum_it_offers_first() -> None:
     y = Term(Word(), Y)
     inner = Choice((Term(Word(), Sum((y, y))), y), "sum")
     assert len(flatten(Sum((Term(Word(), inner), y)))) == 3
+
+
+def test_constants_of_a_concat_are_a_shift() -> None:
+    x, y, k = Term(Word(), X), Term(Word(), Y), Term(Word(), Leaf("k", 2))
+    numbers = np.array([3.0, -1.0])
+    once = distinct(Concat((k, x, y, k, x)), {0: numbers, 3: numbers})
+    assert once is not None
+    here = VALUES["x"], VALUES["y"]
+    constant = np.broadcast_to(numbers.reshape(1, 2, 1, 1), here[0].shape)
+    assert (value(once) == np.concatenate([constant, *here, constant, here[0]], axis=1)).all()
+    zeros = distinct(Concat((x, k)), {1: np.zeros(2)})
+    assert zeros is not None
+    assert zeros.word.maps[0].bias is None
+    assert distinct(Concat((k, k)), {0: numbers, 1: numbers}) is None
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=5))
+def test_a_concat_is_a_copy_of_what_is_different_in_it(order: list[int]) -> None:
+    # The last two are of as many channels, and two terms though one leaf.
+    known = Term(Word(), X), Term(Word(), Y), Term(Word(), Y)
+    terms = tuple(known[k] for k in order)
+    once = distinct(Concat(terms))
+    assert (once is None) == (len(set(order)) == len(order))
+    if once is not None:
+        whole = Term(Word(), Concat(terms))
+        assert (value(once) == value(whole)).all()
+        made_of = [once.node] if len(set(order)) == 1 else [t.node for t in once.node.terms]
+        assert [leaf.value for leaf in made_of] == [
+            known[k].node.value for k in dict.fromkeys(order)
+        ]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from onebyone.algebra.kernel import Kernel
+from onebyone.algebra.pool import AveragePool
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.space import apply
 from onebyone.errors import UsageError
@@ -143,6 +144,60 @@ def test_a_bias_before_padding_is_refused_and_would_be_wrong() -> None:
     assert str(k.compose_right(np.eye(6), b)).startswith("compose: zero padding")
     one_sided = kernel(((1, 1), (1, 1), ((0, 0), (0, 1))))
     assert isinstance(one_sided.compose_right(s, b), Refusal)
+
+
+POOLS = (AveragePool(2, 2), AveragePool(4, 1)), (AveragePool(1, 2), AveragePool(2, 1, dilation=2))
+LARGE = RNG.integers(-4, 5, (2, 6, 17, 12))
+
+
+@pytest.mark.parametrize("pools", POOLS, ids=["windows", "dilated"])
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+@pytest.mark.parametrize(("groups", "c_out"), GROUPS)
+def test_an_average_behind_it_is_one_kernel(
+    pools: tuple, geometry: tuple, groups: int, c_out: int
+) -> None:
+    k = kernel(geometry, groups, c_out)
+    pooled = result(k.averaged(pools))
+    y = apply(dict(enumerate(pools, 2)), k.apply(LARGE))
+    assert (pooled.apply(LARGE) == y).all()
+    assert pooled.channels == k.channels
+    assert pooled.out_sizes(LARGE.shape[2:]) == y.shape[2:]
+
+
+@pytest.mark.parametrize("n", range(5, 12))
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_it_has_as_many_outputs_as_the_average_on_axes_of_any_size(n: int, stride: int) -> None:
+    k = Kernel(RNG.integers(-3, 4, (2, 1, 3)), None, (stride,), (1,), ((1, 2),))
+    pool, x = AveragePool(2, 3), RNG.integers(-4, 5, (1, 1, n))
+    y = apply({2: pool}, k.apply(x))
+    pooled = result(k.averaged([pool]))
+    assert pooled.stride == (3 * stride,)
+    assert np.array_equal(pooled.apply(x), y)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        AveragePool(2, 2, before=1),
+        AveragePool(2, 2, before=1, count_include_pad=True),
+        AveragePool(2, 2, ceil_mode=True),
+        AveragePool(2, 2, ceil_mode=True, count_include_pad=True),
+        AveragePool(2, 2, auto_pad="SAME_UPPER"),
+    ],
+    ids=str,
+)
+def test_an_average_of_what_is_no_output_is_refused_and_would_be_wrong(pool: AveragePool) -> None:
+    k = Kernel(np.array([[[1, 2, 3]]]), np.array([1]), (1,), (1,), ((1, 1),))
+    assert str(k.averaged([pool])).startswith("pool: ")
+    x = np.arange(1, 6).reshape(1, 1, 5)
+    y = apply({2: pool}, k.apply(x))
+    window = pool.window(5)
+    (before, after), (size,) = (window.before, window.after), y.shape[2:]
+    # The kernel with the pool's padding, or what rounding up adds, as its own.
+    inside = result(k.averaged([AveragePool(2, 2)]))
+    pads = ((1 + before, 1 + after + 2),)
+    padded = Kernel(inside.weight, k.bias, (2,), (1,), pads).apply(x)[..., :size]
+    assert (padded != y).any()
 
 
 def test_a_dense_map_and_groups_are_refused() -> None:

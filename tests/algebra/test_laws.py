@@ -24,10 +24,10 @@ EITHER = ("affine", "compose")
 
 
 def test_the_laws_of_the_command_line() -> None:
-    regions = {"compose", "affine", "split", "commute", "sum", "linear"}
+    regions = {"compose", "affine", "split", "commute", "sum", "linear", "pool"}
     passes = {law.name for law in LAWS.values() if law.realised}
     assert set(LAWS) - passes == regions
-    assert passes >= {"rank", "permute", "prune", "demand"}
+    assert passes >= {"rank", "permute", "prune", "demand", "layout"}
     assert all(named(name).name == name for name in LAWS)
 
 

@@ -52,6 +52,24 @@ def test_a_window_that_does_not_fit() -> None:
     assert pool.matrix(3).tolist() == [[1 / 3] * 3]
 
 
+@given(pools, st.sampled_from(SIZES))
+def test_what_makes_no_difference_is_left_out(pool: AveragePool, n: int) -> None:
+    assume(max(pool.before, pool.after) < pool.kernel and pool.fits(n))
+    plain = pool.plain(n)
+    assert np.array_equal(plain.matrix(n), pool.matrix(n))
+    inside = pool.pads(n) == (0, 0) and pool.out_size(n) == AveragePool(
+        pool.kernel, pool.stride, dilation=pool.dilation
+    ).out_size(n)
+    assert plain.stays_inside == inside
+    assert pool.plain(None) in (pool, plain)
+
+
+def test_on_an_axis_of_any_size_less_is_left_out() -> None:
+    assert AveragePool(3, 1, ceil_mode=True, auto_pad="VALID").plain(None) == AveragePool(3)
+    for pool in (AveragePool(2, 2, ceil_mode=True), AveragePool(2, auto_pad="SAME_LOWER")):
+        assert pool.plain(None) == pool
+
+
 def test_a_pool_of_one_is_a_subsample() -> None:
     assert AveragePool(1, 2).is_selection
     assert (AveragePool(1, 2).matrix(5) == np.eye(5)[::2]).all()

@@ -125,3 +125,37 @@ def test_fit_rounds_halves_up(policy: str, wanted: tuple[float, tuple[int, ...]]
     # 0.75 · (3, 5) = (2.25, 3.75); and 0.5 · 3 = 1.5 -> 2.
     assert fit((3, 5), (6, 4), policy) == ((0.8, (2, 4)) if policy == "not_larger" else wanted)
     assert fit((3, 4), (9, 2), "not_larger") == (0.5, (2, 2))
+
+
+ROUNDINGS = ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil", "simple"]
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("coordinates", sorted(set(COORDINATES) - {"tf_crop_and_resize"}))
+def test_copies_of_each_position_are_what_the_matrix_says(coordinates: str, rounding: str) -> None:
+    for factor in (1, 2, 3, 4, 5):
+        by_scale = Resize("nearest", coordinates, float(factor), rounding=rounding)
+        told = []
+        for n in range(1, 9):
+            repeats = np.repeat(np.eye(n), factor, axis=0)
+            by_size = Resize("nearest", coordinates, size=factor * n, rounding=rounding)
+            for resize in (by_scale, by_size):
+                told.append(resize.copies(factor, n))
+                assert told[-1] == np.array_equal(resize.matrix(n), repeats)
+        assert by_scale.copies(factor, None) == (all(told) and coordinates != "align_corners")
+
+
+def test_copies_of_another_factor_mode_or_unknown_scale() -> None:
+    twice = Resize("nearest", "asymmetric", 2.0, rounding="floor")
+    assert twice.copies(2, None)
+    others = [
+        Resize("linear", "asymmetric", 2.0),
+        Resize("nearest", "asymmetric", 2.5, size=4, rounding="floor"),
+        Resize("nearest", "tf_crop_and_resize", 2.0, rounding="floor", roi=(0, 1)),
+        Resize("nearest", "asymmetric", rounding="floor", unknown_scale=True),
+    ]
+    assert not any(other.copies(2, n) for other in others for n in (None, 2))
+    assert not twice.copies(3, 2)
+    # An axis of free size that stays.
+    assert Resize("nearest", "asymmetric").copies(1, None)
+    assert not Resize("nearest", "tf_half_pixel_for_nn", rounding="ceil").copies(1, None)

@@ -10,7 +10,6 @@ from math import prod
 from pathlib import Path
 
 import onnx
-import onnx_ir as ir
 import pytest
 
 from onebyone.cost.profile import DEFAULT, Profile, load_profile
@@ -30,8 +29,7 @@ KNOWN = Profile(
     transpose=4.0,
     resize=50.0,
     split=2.0,
-    channels_last=0.25,
-    beside_product=0.5,
+    softmax=8.0,
 )
 assert KNOWN.channels == 4
 
@@ -59,24 +57,11 @@ def seconds(data: bytes) -> float:
             work *= 1.3
         if node.op_type == "GlobalAveragePool":
             continue
-        share = transposes(node) if node.op_type == "Transpose" else 1
+        if node.op_type == "Softmax":
+            elements = 2 * out * KNOWN.softmax
         time = KNOWN.overhead + max(work / KNOWN.peak, 4 * elements / KNOWN.bandwidth)
-        total += share * time
+        total += time
     return total
-
-
-def transposes(node: ir.Node) -> float:
-    """The share of its price that a transpose takes there, by what is beyond the ReLU."""
-    behind = [use.node for use in node.outputs[0].uses()]
-    before = node.inputs[0].producer()
-    if not behind or (before is None and behind[0].op_type != "Conv"):
-        return 1
-    if before is not None and before.op_type == "Conv":
-        beyond = [use.node.op_type for use in behind[0].outputs[0].uses()]
-    else:
-        maker = None if before is None else before.inputs[0].producer()
-        beyond = [] if maker is None else [maker.op_type]
-    return KNOWN.channels_last if beyond == ["Transpose"] else KNOWN.beside_product
 
 
 def test_known_prices_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,8 +83,7 @@ def test_known_prices_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
         "transpose",
         "resize",
         "split",
-        "channels_last",
-        "beside_product",
+        "softmax",
     ):
         assert getattr(found.profile, name) == pytest.approx(getattr(KNOWN, name), rel=0.03)
     assert {each.field for each in found.measured} == {field.name for field in fields(Profile)}

@@ -21,11 +21,10 @@ MODELS = {
     "add": (single_operators.add(SHAPE), 0),
     "concat": (single_operators.concat(SHAPE), 0),
     "transpose": (single_operators.transpose(SHAPE), 0),
+    "softmax": (single_operators.softmax(SHAPE), 0),
     "subsample": (single_operators.subsample(SHAPE), 0),
     "between": (single_operators.between(SHAPE, False), 2 * 35 * 36),
     "between, resized": (single_operators.between(SHAPE, True), 35 * 36 + 4 * 35 * 36),
-    "channels last": (single_operators.channels_last(SHAPE, 2, True), 2 * 35 * 36),
-    "channels first": (single_operators.channels_last(SHAPE, 2, False), 2 * 35 * 36),
     "apart": (single_operators.siblings(SHAPE, 4, 3, 1, False), 3 * 35 * (6 * 4 + 4 * 4)),
     "stacked": (single_operators.siblings(SHAPE, 4, 3, 1, True), 3 * 35 * (6 * 4 + 4 * 4)),
 }
@@ -37,8 +36,7 @@ SHAPES = {
     "transpose": [(1, 5, 7, 6)],
     "subsample": [(1, 6, 3, 4)],
     "between, resized": [(1, 6, 1, 1)],
-    "channels last": [(1, 5, 7, 6)],
-    "channels first": [SHAPE],
+    "softmax": [SHAPE],
     "stacked": [(1, 4, 5, 7)] * 3,
 }
 

@@ -6,7 +6,8 @@ import onnx_ir as ir
 import pytest
 
 from onebyone.algebra.layout import Reshape, Transpose, dim
-from onebyone.graph.views import dims_of, monomial, view, view_axis
+from onebyone.graph.symbolic import monomial
+from onebyone.graph.views import dims_of, view, view_axis
 
 H, W = dim(1, "h"), dim(1, "w")
 

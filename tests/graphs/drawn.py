@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, printer
 
-from . import channel, joins, layout, moved, opaque, pruned, resize, space, taken
+from . import channel, joins, layout, moved, opaque, pruned, resize, space, taken, upsampled
 from .sketch import CHANNEL_AXIS, Sketch, Value
 from .versions import Unwritable
 
@@ -57,6 +57,7 @@ MOVES: tuple[tuple[Move, int, str], ...] = (
     (space.slice_space, 2, "image tokens nhwc sequence"),
     (space.expand, 4, "image"),
     (resize.resize, 5, "image"),
+    (upsampled.upsampled_kernel, 5, "image"),
     (joins.concat, 4, "image tokens nhwc vector sequence"),
     (joins.concat_space, 1, "image tokens nhwc"),
     (joins.fuse, 2, "image"),
@@ -79,11 +80,13 @@ MOVES: tuple[tuple[Move, int, str], ...] = (
     (pruned.zeroed, 4, "image"),
     (pruned.heads, 2, "tokens"),
     (pruned.depth_to_space, 1, "image"),
+    (pruned.whole, 1, "image sequence"),
     (taken.pick, 1, "image tokens nhwc sequence"),
     (taken.taken, 4, "image tokens nhwc sequence"),
-    (taken.attended, 3, "tokens"),
+    (taken.attended, 4, "tokens"),
     (taken.gathered, 3, "tokens"),
     (layout.passes, 1, "image tokens vector"),
+    (space.pooled_kernel, 3, "image sequence"),
     (opaque.elementwise, 2, "image tokens nhwc vector sequence"),
     (opaque.clip, 1, "image tokens vector"),
     (opaque.maximum, 1, "image"),

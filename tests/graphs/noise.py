@@ -4,8 +4,10 @@ Independent of the certificate. Truth r is the model in float64. A sample of its
 evaluation, node by node, where each result is rounded to the working precision, up or down at
 random ("random rounding", D. S. Parker, *Monte Carlo Arithmetic*, 1997); what is exact stays so,
 so x - c of neighbours has no noise, as in the engine. In sums of products each weight whose
-products are not exact is moved by up to a unit in its last place. The largest of many samples
-stands for the model's error bound, in its own order of operations.
+products are not exact is moved by up to a unit in its last place, and the sum is made of two parts
+that are rounded themselves: an engine sums in an order of its own, and another one for another
+stride. The mean that a layer normalisation subtracts is rounded, too. The largest of many samples
+stands for the model's error bound.
 
 An element of B is wrong where it is further from r than `FACTOR` times the noise around it: the
 largest of its line along every axis, the smallest of these. FACTOR is 16, since a fold may lose
@@ -95,11 +97,39 @@ def _rounded(node: ir.Node, run: Run, rng: np.random.Generator, bits: int) -> li
     moved = _moved(node, run, rng, bits)
     before = {value: run.known[value] for value in moved if value in run.known}
     run.known.update(moved)
-    results = computed(node, run)
+    results = _summed(node, run, rng, bits) if node.op_type in CONTRACTIONS else computed(node, run)
+    if node.op_type == "LayerNormalization":
+        results[0] = results[0] + _of_the_mean(node, run, rng, bits)
     for value in moved:
         del run.known[value]
     run.known.update(before)
     return results
+
+
+def _summed(node: ir.Node, run: Run, rng: np.random.Generator, bits: int) -> list[np.ndarray]:
+    """A sum of products in two parts, each rounded: the first has some weights, no bias."""
+    whole = computed(node, run)
+    w = node.inputs[1] if len(node.inputs) > 1 else None
+    if w is None or node.inputs.count(w) > 1 or not _is_float(whole[0]):
+        return whole
+    known = {v: run.known[v] for v in node.inputs[1:] if v is not None and v in run.known}
+    some = rng.random(np.shape(run.value(w))) < 0.5
+    run.known.update({v: np.zeros_like(run.value(v)) for v in node.inputs[2:] if v is not None})
+    run.known[w] = np.asarray(run.value(w)) * some
+    part = computed(node, run)[0]
+    for value in node.inputs[1:]:
+        run.known.pop(value, None)
+    run.known.update(known)
+    return [_either_way(part, rng, bits) + _either_way(whole[0] - part, rng, bits)]
+
+
+def _of_the_mean(node: ir.Node, run: Run, rng: np.random.Generator, bits: int) -> np.ndarray:
+    """What becomes of the mean's rounding, which is subtracted from all that are normalised."""
+    x, gain = (np.asarray(run.value(value)) for value in node.inputs[:2])
+    axes = tuple(range(node.attributes.get_int("axis", -1) % x.ndim, x.ndim))
+    mean = x.mean(axes, keepdims=True)
+    deviation = np.sqrt(x.var(axes, keepdims=True) + node.attributes.get_float("epsilon", 1e-5))
+    return 2.0**-bits * rng.uniform(-1, 1, mean.shape) * mean / deviation * gain
 
 
 def _kept(rng: np.random.Generator, bits: int, value: ir.Value, array: np.ndarray) -> np.ndarray:

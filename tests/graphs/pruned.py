@@ -11,7 +11,7 @@ from .moved import gather
 from .opaque import elementwise
 from .sketch import Sketch, Value
 
-__all__ = ["depth_to_space", "heads", "zeroed"]
+__all__ = ["depth_to_space", "heads", "whole", "zeroed"]
 
 
 def _killed(g: Sketch, shape: tuple[int, ...], dead: np.ndarray, axis: int) -> np.ndarray:
@@ -39,6 +39,23 @@ def zeroed(g: Sketch, x: Value) -> Value | None:
         return None
     g.mark("filters of zeros")
     return linear(g, behind) if behind.layout == "vector" else pointwise(g, behind)
+
+
+def whole(g: Sketch, x: Value) -> Value | None:
+    """A branch that ends in zeros and a bias: added to x, a gate of it, or beside it."""
+    inner = pointwise(g, x)
+    if inner is None or [s[2:] for s in inner.shapes] != [s[2:] for s in x.shapes]:
+        return inner
+    zeros = np.zeros((x.channels, inner.channels, *[1] * (x.rank - 2)), np.float32)
+    bias = g.rng.integers(-1, 2, x.channels).astype(np.float32)
+    node = g.node("Conv", [inner.name, g.constant(zeros), g.constant(bias)])
+    op = g.pick(["Add", "Sub", "Mul", "Concat"])
+    parts = [x.name, node] if g.chance(2) else [node, x.name]
+    g.mark("a branch of zeros")
+    if op != "Concat":
+        return x.becomes(g.node(op, parts), bound=x.bound + 1, grid=None)
+    y = x.sized(1, [2 * x.channels] * len(x.shapes))
+    return pointwise(g, y.becomes(g.node(op, parts, axis=1), bound=max(x.bound, 1.0), grid=None))
 
 
 def depth_to_space(g: Sketch, x: Value) -> Value | None:

@@ -7,6 +7,7 @@ from math import ceil
 
 import numpy as np
 
+from .channel import convolution
 from .sketch import Sizes, Sketch, Value
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "global_pool",
     "max_pool",
     "pad",
+    "pooled_kernel",
     "reduce",
     "slice_space",
     "sum_positions",
@@ -62,6 +64,20 @@ def average_pool(g: Sketch, x: Value) -> Value | None:
     g.mark("average pool", *(["pool counts padding"] if include and max(pads) else []))
     g.mark(*(["pool ceil"] if up else []))
     return y.becomes(node, bits=x.bits + sum(k.bit_length() - 1 for k in kernel), grid=None)
+
+
+def pooled_kernel(g: Sketch, x: Value) -> Value | None:
+    """A K×K, then an average pool, mostly of stride two and inside the map."""
+    y = convolution(g, x)
+    if y is None or not _fits(y, [2] * (y.rank - 2), [0] * 2 * (y.rank - 2)):
+        return y
+    if g.chance(4):
+        return average_pool(g, y)
+    twos = [2] * (y.rank - 2)
+    node = g.node("AveragePool", [y.name], kernel_shape=twos, strides=twos)
+    g.mark("pooled kernel")
+    after = _pooled(y, twos, twos, [0] * 2 * len(twos), False)
+    return after.becomes(node, bits=y.bits + len(twos), grid=None)
 
 
 def max_pool(g: Sketch, x: Value) -> Value | None:

@@ -13,7 +13,7 @@ from onebyone.graph.read import read
 from .noise import Model, excess
 from .run import run
 from .text import model
-from .trial import Subject, Verdict, _again, _in_openvino, _larger, trial
+from .trial import Subject, Verdict, _again, _compared, _in_openvino, _larger, trial
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -87,6 +87,45 @@ def test_one_wrong_weight_is_seen() -> None:
     )
     x = _f32(RNG.standard_normal((6, 8)))
     assert _excess(before, after, {"x": x})["y"] > 10
+
+
+def _noise(proto: ModelProto, x: np.ndarray) -> float:
+    """The largest error of many samples, where the engine's own may be none by luck."""
+    played, rng = Model(read(proto), "float32"), np.random.default_rng(0)
+    truth = played.truth({"x": x})["y"]
+    return max(np.abs(played.sample({"x": x}, rng)["y"] - truth).max() for _ in range(48))
+
+
+@pytest.mark.parametrize(("far", "step", "rounded"), [(1e9, 64, True), (4, 1, False)])
+def test_another_order_of_the_same_sum(far: float, step: float, rounded: bool) -> None:
+    """Far from zero a difference is exact in one order of its terms, and rounded in another."""
+    signs = _f32([1, -2, 1, 0, 2, -1, -1, 0])[:, None]
+    proto = model("y = MatMul(x, w)", "float[6,8] x", constants={"w": signs})
+    noise = _noise(proto, _f32(far + step * RNG.integers(-1, 2, (6, 8))))
+    assert step / 2 <= noise <= 8 * step if rounded else noise == 0
+
+
+def test_the_mean_that_a_layer_normalisation_subtracts() -> None:
+    """Of two numbers near -10 the sum is rounded to 2^-20, and the mean to 2^-21."""
+    proto = model("y = LayerNormalization(x, g)", "float[9,2] x", constants={"g": _f32([1, 1])})
+    for size in (1, 2**10):
+        near = _f32(-9.7 + 0.1 * RNG.standard_normal((9, 1)))
+        x = np.concatenate([near, near + _f32(0.25)], 1) * _f32(size)
+        assert 2**-21 < 0.125 * _noise(proto, x) < 2**-19
+
+
+def test_nothing_is_asked_where_the_original_overflows() -> None:
+    x = np.array([[3e38, 3e38], [3, 4]], np.float32)
+    body = "s = ReduceSum<keepdims = 1>(x, i) y = Mul(s, o)"
+    for o, wrong in ((0, False), (1, True)):
+        constants = {"i": np.array([1]), "o": _f32([[0, o]])}
+        before = model(body, "float[2,2] x", constants=constants)
+        [a] = run(before, {"x": x})
+        assert not np.isfinite(a["y"]).all()
+        b = {"y": np.zeros((2, 2), np.float32)}
+        subject = Subject(before, (("far", {"x": x}),), True)
+        found = [*_compared(subject, [a], [b], np.random.default_rng(0))]
+        assert bool(found) == wrong
 
 
 def test_a_second_engine_is_asked() -> None:

@@ -16,7 +16,7 @@ from .valid import faults
 from .wild import Wild, wild
 
 COUNT = 60
-SEEN = 400
+SEEN = 500
 
 
 @pytest.fixture(scope="module")

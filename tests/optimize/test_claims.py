@@ -158,10 +158,9 @@ CLAIMS = {
     ),
     "a concat of positions": Claim(
         "commute",
-        "Concat joins positions and ends the region",
+        "it does not pay to move a channel map past Concat",
+        "a = Relu(x) c = Concat<axis = 2>(a, a) y = Conv(c, narrow)",
         "a = Conv(x, wide) c = Concat<axis = 2>(a, a) y = Conv(c, narrow)",
-        "a = Conv(x, wide) y = Conv(a, narrow)",
-        "compose",
     ),
     "a concat whose pieces are not cheaper": Claim(
         "split",
@@ -183,7 +182,7 @@ CLAIMS = {
         "a = Conv(x, wide) y = ReduceSum<keepdims = 1>(a, two)",
         inputs="float[1,6,4,400] x",
     ),
-    "channels padded": Claim(
+    "channels padded, and positions": Claim(
         "commute",
         "Pad acts on channels, not on positions",
         "p = Pad(x, p44) y = Conv(p, w8)",
@@ -195,6 +194,51 @@ CLAIMS = {
         "p = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(x) y = Conv(p, w)",
         "p = Expand(x1, big) y = Conv(p, w)",
         inputs=X + ", float[2,6,1,1] x1",
+    ),
+    "a pool that pads": Claim(
+        "pool",
+        "AveragePool averages over what is no output of the K×K: its windows leave the map, or may",
+        "a = Conv(x, k) "
+        "y = AveragePool<kernel_shape = [2, 2], strides = [2, 2], pads = [0, 0, 0, 1]>(a)",
+        "a = Conv<pads = [0, 0, 0, 1]>(x, k) "
+        "y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(a)",
+    ),
+    "a pool that rounds up": Claim(
+        "pool",
+        "AveragePool averages over what is no output of the K×K: its windows leave the map, or may",
+        "a = Conv(x, k) y = AveragePool<kernel_shape = [4, 2], strides = [4, 2], ceil_mode = 1>(a)",
+        "a = Conv(x, k) y = AveragePool<kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1>(a)",
+    ),
+    "a pool that skips nothing": Claim(
+        "pool",
+        "one larger kernel takes more multiply-accumulates than the K×K",
+        "a = Conv(x, k) y = AveragePool<kernel_shape = [2, 2]>(a)",
+        "a = Conv(x, k) y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(a)",
+    ),
+    "a K×K that is pooled for one reader": Claim(
+        "pool",
+        "AveragePool is not the only one that reads what the K×K gives",
+        "a = Conv(x, k) y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(a) z = Relu(a)",
+        "a = Conv(x, k) y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(a) z = Relu(x)",
+        outputs="y, z",
+    ),
+    "a map that may be small": Claim(
+        "pool",
+        "a size is free, and may leave no room for a window of AveragePool",
+        "a = Conv<pads = [1, 1, 1, 1]>(f, k) "
+        "y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(a)",
+        "a = Conv<pads = [2, 1, 1, 1]>(f, k) "
+        "y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(a)",
+        inputs="float[2,6,H,24] f",
+    ),
+    "a padding that hangs on a free size": Claim(
+        "pool",
+        "the padding of the K×K hangs on a size that is free",
+        'a = Conv<auto_pad = "SAME_UPPER">(f, k) '
+        "y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(a)",
+        "a = Conv<pads = [2, 1, 1, 1]>(f, k) "
+        "y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(a)",
+        inputs="float[2,6,H,24] f",
     ),
     "a spelling that is fused": Claim(
         "affine",
@@ -214,7 +258,8 @@ CLAIMS = {
     ),
 }
 MORE = {"m40": (40, 4, 1, 1), "n4": (2, 4, 1, 1), "n6": (3, 6, 1, 1), "n38": (6, 38, 1, 1)}
-MORE |= {"big": np.array([2, 6, 20, 24]), "p44": np.array([0, 2] + [0] * 6), "w8": (3, 8, 1, 1)}
+MORE |= {"p44": np.array([0, 2, 1, 0, 0, 0, 0, 0]), "w8": (3, 8, 1, 1)}
+MORE |= {"big": np.array([2, 6, 20, 24])}
 
 
 def report(body: str, inputs: str, outputs: str) -> Report:

@@ -184,3 +184,28 @@ def test_no_vector_of_twos_is_stored_for_a_sum(body: str) -> None:
     result = optimize(proto, verify=False)
     assert result.report.laws == ()
     assert result.report.after.parameters == 0
+
+
+def test_what_lies_between_two_readers_of_a_weight_is_rewritten_too() -> None:
+    """The last root first, also where the first region goes together with the last."""
+    body = (
+        "a = Conv(x, w) t = Conv(a, v) r = Relu(t) m = Mul(r, c) n = Add(m, d) "
+        "p = Conv(n, w) q = Conv(n, u) y = Add(p, q)"
+    )
+    vectors = dict.fromkeys("cd", (6, 1, 1))
+    known = {"w": (4, 6, 1, 1), "v": (6, 4, 1, 1), "u": (4, 6, 1, 1), **vectors}
+    after, report = changed(model(body, "float[2,6,5,7] x", constants=known))
+    assert {"compose", "sum", "affine"} <= {row.law for row in report.laws}
+    assert [node.op_type for node in after.graph.node][-1] == "Conv"
+
+
+def test_weights_are_shared_around_what_changes_too() -> None:
+    """Regions that share weights are decided together, and read what was replaced meanwhile."""
+    body = (
+        "a = Mul(x, d) b = Conv(a, w) r = Relu(b) c = Conv(r, e) g = Conv(c, p) z = Relu(g) "
+        "h = Mul(g, d) l = Conv(h, w) y = Relu(l)"
+    )
+    known = {"d": (6, 1, 1), "w": (6, 6, 1, 1), "e": (40, 6, 1, 1), "p": (6, 40, 1, 1)}
+    after, report = changed(model(body, "float[2,6,5,7] x", "y, z", known))
+    assert [node.op_type for node in after.graph.node].count("Conv") == 3
+    assert sorted(law.root for law in report.laws) == ["b", "g", "l"]  # each once

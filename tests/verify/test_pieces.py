@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -12,6 +14,7 @@ from tests.optimize.exact import COUNTING
 from onebyone.algebra.channel import ChannelMap
 from onebyone.errors import UnreadableModel
 from onebyone.graph.constants import set_aside
+from onebyone.graph.edit import Edit
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.time_limit import VARIABLE
@@ -19,13 +22,16 @@ from onebyone.optimize import optimize
 from onebyone.optimize.regions import operations
 from onebyone.optimize.rewrite import rewrite
 from onebyone.optimize.rewritten import Rewrite
+from onebyone.verify.pieces import prove
 from onebyone.verify.pieces.ledger import Ledger
+from onebyone.verify.pieces.piece import Piece
+from onebyone.verify.pieces.prove import Proof
 
 from ..graphs.drawn import Drawn, drawn_models
 from ..graphs.text import integers, model
 
-LAWS = ("affine", "commute", "compose", "demand", "linear", "permute", "prune", "rank", "split",
-        "sum")  # fmt: skip
+LAWS = ("affine", "commute", "compose", "demand", "linear", "permute", "pool", "prune", "rank",
+        "split", "sum")  # fmt: skip
 
 
 def drawn(name: str, *shape: int) -> np.ndarray:
@@ -275,3 +281,62 @@ def test_what_is_too_large_at_its_sizes_is_proved_at_smaller_ones() -> None:
     done, _ = rewrite(changed, sizes, LAWS, COUNTING, ledger=ledger)
     assert {law for r in done for law in r.laws} >= {"commute", "compose"}
     assert all(r.proof is not None and r.proof.holds for r in done)
+
+
+# --- what a piece is evaluated on ---------------------------------------------------------------
+
+
+@pytest.fixture
+def given_shapes(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[int, ...]]]:
+    """The shapes of what each piece is given from now on."""
+    shapes: list[list[tuple[int, ...]]] = []
+    plain = prove._compared
+
+    def noted(piece: Piece, given: dict[int, np.ndarray], *rest: Any) -> Proof | None:
+        shapes.append(sorted(array.shape for array in given.values()))
+        return plain(piece, given, *rest)
+
+    monkeypatch.setattr(prove, "_compared", noted)
+    return shapes
+
+
+def sizes_of_the_proof(proto: ModelProto, shapes: list[list[tuple[int, ...]]]) -> list[Any]:
+    """What the only rewrite of a model is evaluated on; it is proved."""
+    done, _, _ = proved(proto, "commute", "split", "sum")
+    assert [step.proof is not None and step.proof.holds for step in done] == [True]
+    return shapes[-1]
+
+
+def test_multiples_stay_multiples_and_are_no_larger_than_that(
+    given_shapes: list[list[tuple[int, ...]]],
+) -> None:
+    body = "f = Relu(x) u = Resize(z, , , s) c = Concat<axis = 1>(f, u) y = Conv(c, w)"
+    constants = {"w": [5, 5, 1, 1], "s": np.array([1, 2, 48, 80])}
+    proto = model(body, "float[1,3,48,80] x, float[1,2,12,20] z", constants=constants)
+    # 12 and 48, 20 and 80: four times as many, the smaller ones as few as there may be.
+    assert sizes_of_the_proof(proto, given_shapes) == [(1, 2, 4, 5), (1, 3, 16, 20)]
+
+
+def test_where_positions_get_fewer_what_can_be_halved_stays_so(
+    given_shapes: list[list[tuple[int, ...]]],
+) -> None:
+    body = "a = Conv(x, w) y = AveragePool<kernel_shape = [2,2], strides = [2,2]>(a)"
+    proto = model(body, "float[1,3,24,40] x", constants={"w": [5, 3, 1, 1]})
+    assert sizes_of_the_proof(proto, given_shapes) == [(1, 3, 8, 16)]
+
+
+@pytest.mark.parametrize(("number", "holds"), [(0, True), (1, False)])
+def test_what_is_computed_from_constants_is_no_number_that_may_be_any(
+    number: int, holds: bool, given_shapes: list[list[tuple[int, ...]]]
+) -> None:
+    """x + c is x where c is 0, which a piece that is given any c does not see."""
+    body = "n = Identity(c) m = Neg(n) a = Add(x, m) b = Mul(x, m) y = Concat<axis = 1>(a, b)"
+    found = read(model(body, "float[2,3] x", constants={"c": np.full(3, number, np.float32)}))
+    infer(found)
+    ledger = Ledger(found.graph, Sizes(found))
+    addition = next(node for node in found.graph if node.op_type == "Add")
+    Edit(found.graph).replace(addition.outputs[0], found.graph.inputs[0])
+    found.graph.remove(addition, safe=True)
+    (piece,) = ledger.step(rounds=True)
+    assert piece.proof.holds is holds
+    assert set(map(tuple, given_shapes)) == {((2, 3),)}

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from onebyone.algebra.digits import exact_rows
+from onebyone.algebra.groups import block_diagonal
 from onebyone.algebra.weights import Array, biased, summed, wide
 from onebyone.errors import UsageError
 
@@ -72,6 +73,15 @@ class ChannelMap:
         """
         return cls(scale.reshape(-1, 1), bias, len(scale))
 
+    @classmethod
+    def copying(cls, channels: Sequence[int], of: int, bias: Array | None = None) -> ChannelMap:
+        """P: the given ones `of` so many channels, in any order and number; -1 is a zero.
+
+        >>> ChannelMap.copying([0, 1, 0], of=2).weight.tolist()
+        [[1, 0], [0, 1], [1, 0]]
+        """
+        return cls(np.equal.outer(np.asarray(channels), np.arange(of)).astype(np.int64), bias)
+
     @property
     def out_channels(self) -> int:
         return int(self.weight.shape[0])
@@ -114,14 +124,7 @@ class ChannelMap:
 
     def dense(self) -> Array:
         """W written out, (C_out, C_in), zeros outside the blocks."""
-        if self.groups == 1:
-            return self.weight
-        rows, cols = self.out_channels // self.groups, self.weight.shape[1]
-        full = np.zeros((self.out_channels, self.in_channels), self.weight.dtype)
-        for g in range(self.groups):
-            block = slice(g * rows, (g + 1) * rows)
-            full[block, g * cols : (g + 1) * cols] = self.weight[block]
-        return full
+        return block_diagonal(self.weight, self.groups)
 
     def blocks(self) -> Array:
         """W as (groups, C_out / groups, C_in / groups)."""

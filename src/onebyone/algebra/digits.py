@@ -22,6 +22,7 @@ computed by products that round is not told: their noise, u|W||x|, is there befo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -30,7 +31,7 @@ import numpy as np
 
 from onebyone.algebra.weights import Array
 
-__all__ = ["LOST_BITS", "Behind", "bits", "exact_rows", "few_bits", "stencil"]
+__all__ = ["LOST_BITS", "Behind", "bits", "exact_rows", "few_bits", "refolded", "stencil"]
 
 LOST_BITS = 4.0
 """A rewrite may lose so many bits. The certificate allows sixteen times the noise of the original,
@@ -99,6 +100,26 @@ def stencil(weight: Array, padded: bool = False) -> float:
         return float(np.max(sizes / np.abs(rows.sum(axis=1)), initial=0.0))
 
 
+def refolded(weight: Array, folded: Iterable[Array], padded: bool = False) -> float:
+    """The largest κ among rows that compute exactly and would not once taps are summed; 0 of none.
+
+    All of W, (C_out, …), and what becomes of it, each (C_out, …). A sum of taps that read one
+    position rounds once, and no more than the products did: |Σw||x| ≤ Σ|w||x|. It can lose digits
+    only where these did not round at all, and the sum has more bits than they.
+
+    >>> laplace, ones = np.array([[1, -2, 1]]), np.array([[1, 1, 1]])
+    >>> refolded(laplace, [np.array([[-1, 1]])]), refolded(4 * ones + ones, [np.array([[10, 5]])])
+    (0.0, 0.0)
+    >>> refolded(np.array([[8, 1, -9]]), [np.array([[9, -9]])]), refolded(ones, [9 * ones])
+    (0.0, 1.0)
+    """
+    rows = exact_rows(weight)
+    rounds = np.zeros(len(rows), bool)
+    for each in folded:
+        rounds |= ~exact_rows(each) & each.reshape(len(rows), -1).any(axis=1)
+    return stencil(weight[rows & rounds], padded)
+
+
 @dataclass(frozen=True, eq=False)
 class _Mix:
     """A map (C_out, C_in / groups, taps…), of which few are ever looked at."""
@@ -136,6 +157,7 @@ class Behind:
         mix: the map behind them, or None.
         since: the largest scale since the value was added to others, or None if it is not.
         mixes: the maps from here on and `since` at each: by how much they enlarge what is added.
+        averaged: whether an average is taken on the way, which a K×K could be folded into.
         bare: whether nothing is added on the way: where a normalisation follows, which divides by
             the size of what it gets, no scale says how large a difference is.
     """
@@ -144,12 +166,14 @@ class Behind:
     mix: _Mix | None = None
     since: float | None = None
     mixes: tuple[tuple[_Mix, float], ...] = ()
+    averaged: bool = False
     bare: bool = True
 
     @property
     def reads(self) -> bool:
         """Whether anything is behind the value that could be folded into it."""
-        return self.scale is not None or self.mix is not None or self.since is not None
+        met = self.scale is not None or self.mix is not None or self.since is not None
+        return met or self.averaged
 
     def scaled(self, scale: Array) -> Behind:
         """What the operand of a per-channel scale meets."""
@@ -162,7 +186,7 @@ class Behind:
         # A scale behind the mix scales whole rows: no row's κ depends on it.
         mix = _Mix(weight, groups)
         since = 1.0 if self.since is None else self.since
-        return Behind(None, mix, None, ((mix, since), *self.mixes), self.bare)
+        return Behind(None, mix, None, ((mix, since), *self.mixes), self.averaged, self.bare)
 
     def added(self) -> Behind:
         """What a summand meets."""

@@ -39,6 +39,7 @@ __all__ = [
     "Sum",
     "Term",
     "collect",
+    "distinct",
     "evaluate",
     "flatten",
     "linear_part",
@@ -61,11 +62,15 @@ class Leaf:
 class Sum:
     """The elementwise sum of terms with equal channels and positions (up to broadcasting).
 
-    One that is `closed` is computed as it stands, for what cancels in it (`algebra.difference`):
-    no map behind it goes to its terms.
+    Args:
+        terms: what is added.
+        at_once: whether it is done in one pass over all of them, or two at a time.
+        closed: whether it is computed as it stands, for what cancels in it (`algebra.difference`):
+            no map behind it goes to its terms.
     """
 
     terms: tuple[Term, ...]
+    at_once: bool = False
     closed: bool = False
 
     @property
@@ -228,13 +233,14 @@ def path(term: Term) -> Hashable:
 
 
 def repeats(terms: tuple[Term, ...]) -> bool:
-    """Whether terms, or sums among them, read one x at the same positions more than once.
+    """Whether different terms, or sums among them, read one x at the same positions.
 
-    >>> x = Term(Word(), Leaf("x", 1))
-    >>> repeats((x, x)), repeats((x, Term(Word(), Leaf("y", 1))))
+    >>> x, y = (Term(Word(), Leaf(name, 1)) for name in "xy")
+    >>> repeats((x, Term(Word(), Sum((x, y))))), repeats((x, x, y))
     (True, False)
     """
-    paths = [path(term) for term in flatten(Sum(terms), opens=True)]
+    once = {id(term): term for term in terms}
+    paths = [path(term) for term in flatten(Sum((*once.values(),)), opens=True)]
     return len(set(paths)) < len(paths)
 
 
@@ -282,6 +288,45 @@ def collect(node: Sum, *, commute: bool = True, opens: bool = False) -> Term | N
     return Term(Word(), Sum(collected))
 
 
+def distinct(node: Concat, constants: Mapping[int, Array] | None = None) -> Term | None:
+    """What a concat is made of, once each, and a map that copies: [x; y; x; k] = P[x; y] + (0; k).
+
+    Args:
+        node: the concat.
+        constants: the places of terms that are (C,) constants at every position.
+
+    Returns:
+        None if all terms are different, or all are constants.
+
+    >>> x, y = (Term(Word(), Leaf(name, 1)) for name in "xy")
+    >>> once = distinct(Concat((x, y, x)))
+    >>> once.word.maps[0].weight.tolist(), len(once.node.terms)
+    ([[1, 0], [0, 1], [1, 0]], 2)
+    """
+    held = constants or {}
+    # By identity: equal terms of different inputs are not the same x.
+    once = {id(term): term for at, term in enumerate(node.terms) if at not in held}
+    if not once or len(once) == len(node.terms):
+        return None
+    ends = accumulate(term.channels for term in once.values())
+    starts = {key: end - once[key].channels for key, end in zip(once, ends, strict=True)}
+    channels: list[int] = []
+    bias = np.zeros(node.channels)
+    for at, term in enumerate(node.terms):
+        here = slice(len(channels), len(channels) + term.channels)
+        if at in held:
+            channels += [-1] * term.channels
+            bias[here] = held[at]
+        else:
+            channels += range(starts[id(term)], starts[id(term)] + term.channels)
+    first, *others = once.values()
+    inner = first
+    if others:
+        inner = Term(Word(), Concat((first, *others)))
+    shift = bias if bias.any() else None
+    return inner.then(Word.of([ChannelMap.copying(channels, inner.channels, shift)]))
+
+
 def _place(term: Term) -> int:
     """The one place among the spaces where a word's maps stand, or a number of its own."""
     places = set(term.word.slots)
@@ -310,7 +355,13 @@ def _merge(words: list[Word], channels: int) -> Word:
     # Where all maps stand in one place the sum may stand there too, and no order is changed.
     places = {slot for word in words for slot in word.slots}
     first = places.pop() if len(places) == 1 else 0
-    return Word(words[0].spaces, maps, (first, *(slot for slot, _ in shifts)))
+    return Word(_standing(words), maps, (first, *(slot for slot, _ in shifts)))
+
+
+def _standing(words: list[Word]) -> tuple[Space, ...]:
+    """The spaces that words share, those first that stand without a longer term beside them."""
+    each = zip(*(word.spaces for word in words), strict=True)
+    return tuple(min(equal, key=lambda space: space.broadcasts) for equal in each)
 
 
 def linear_part(word: Word, channels: int) -> ChannelMap:

@@ -7,18 +7,22 @@ Symbols. x: (N, C_in, *space); K taps k, each a matrix W_k and a zero-filled, st
 Laws.  (M, c) ∘ K = Σ_k (M W_k) ⊗ T_k + (M b + c)                      always
        K ∘ (M, c) = Σ_k (W_k M) ⊗ T_k + (b + Σ_k W_k c)                where no T_k reads padding
        K + L      = Σ_k (W_k + V_k) ⊗ T_k + (b + d)                    where the T_k can be aligned
+       A ∘ K      = Σ_k Σ_j (W_k / n) ⊗ T_{k + s·j} + b                where A averages n outputs j
 Side conditions. Groups make each W_k block-diagonal: only a diagonal M keeps that shape. Padding
 is added after (M, c), so the border sees 0 and not c: with c ≠ 0 the second law needs no padding.
+A may average nothing but outputs of K: what a pool pads is no output. K's own padding may be any.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
 from onebyone.algebra.laws import refused
+from onebyone.algebra.pool import AveragePool
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import Shift
 from onebyone.algebra.weights import (
@@ -178,6 +182,41 @@ class Kernel:
         weight = wide(large.weight).copy()
         weight[np.ix_(*map(range, weight.shape[:2]), *places)] += wide(small.weight)
         return replace(large, weight=weight, bias=summed(large.bias, small.bias))
+
+    def averaged(self, pools: Sequence[AveragePool]) -> Kernel | Refusal:
+        """A ∘ K: one average pool per spatial axis over the outputs, in float64.
+
+        One larger kernel of stride s·t, where t is the pool's; refused where a pool pads or rounds
+        up.
+
+        >>> k = Kernel(np.array([[[1, 2, 3]]]), None, (1,), (1,), ((1, 1),))
+        >>> pooled = k.averaged([AveragePool(2, stride=2)])
+        >>> pooled.weight.tolist(), pooled.stride
+        ([[[0.5, 1.5, 2.5, 1.5]]], (2,))
+        """
+        if not all(pool.stays_inside for pool in pools):
+            return refused("pool", "outside", operator="the pool")
+        weight = np.asarray(self.weight, np.float64)
+        every = list(zip(self.windows, (pool.window(0) for pool in pools), strict=True))
+        for axis, (own, pool) in enumerate(every, start=2):
+            weight = np.moveaxis(_summed(np.moveaxis(weight, axis, -1), own, pool), -1, axis)
+        both = [own.then(pool) for own, pool in every]
+        return replace(
+            self,
+            weight=weight / prod(pool.kernel for pool in pools),
+            stride=tuple(window.stride for window in both),
+            dilation=(1,) * len(both),
+            pads=tuple((window.before, window.after) for window in both),
+        )
+
+
+def _summed(weight: Array, own: Window, pool: Window) -> Array:
+    """Taps on the last axis: those of all outputs that one window of a pool sees, added up."""
+    total = np.zeros((*weight.shape[:-1], own.then(pool).kernel))
+    for j in range(pool.kernel):
+        start = j * pool.dilation * own.stride
+        total[..., start : start + own.extent : own.dilation] += weight
+    return total
 
 
 def _placed(large: Window, small: Window) -> list[int]:

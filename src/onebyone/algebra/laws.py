@@ -34,6 +34,7 @@ class Law:
             the pass that carries it out, as "module:function" inside `optimize/`.
         near_misses: in the same form, what reads off a graph where the pass was refused; empty
             where there is nothing to tell, or `optimize/refusals.py` does.
+        first: whether the pass runs once before regions are planned, too: it makes them smaller.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Law:
     refusals: Mapping[str, str] = field(default_factory=dict)
     realised: str = ""
     near_misses: str = ""
+    first: bool = False
 
     @property
     def section(self) -> str:
@@ -78,7 +80,7 @@ LAWS: dict[str, Law] = {
             "compose",
             "W₂(W₁x + b₁) + b₂ = (W₂W₁)x + (W₂b₁ + b₂)",
             "chains of 1×1s and linear layers, factored where that is cheaper; a 1×1 before or "
-            "behind a K×K",
+            "behind a K×K; copies of channels, and constants beside them, in front of either",
             "nothing nonlinear between; r(a + b) < ab stays factored",
             {
                 **_INTO_KERNELS,
@@ -137,7 +139,7 @@ LAWS: dict[str, Law] = {
         Law(
             "sum",
             "W₁x + W₂x = (W₁ + W₂)x",
-            "parallel branches, LoRA (W + BA), the identity branch (W = I), copies in a concat, "
+            "parallel branches, added or in a concat, LoRA (W + BA), the identity branch (W = I), "
             "EdgeConv",
             "the branches see the same positions of the same x",
             {
@@ -169,11 +171,51 @@ LAWS: dict[str, Law] = {
             "the views leave the channel axis whole",
         ),
         Law(
+            "pool",
+            "A(Kx) = (AK)x",
+            "an average pool behind a K×K, as one larger kernel of a larger stride",
+            "no window of the pool leaves the map, by padding, by rounding up or where the map is "
+            "small; one kernel costs less",
+            {
+                "outside": "{operator} averages over what is no output of the K×K: its windows "
+                "leave the map, or may",
+                "shared": "{operator} is not the only one that reads what the K×K gives",
+                "free": "the padding of the K×K hangs on a size that is free",
+                "small": "a size is free, and may leave no room for a window of {operator}",
+                "price": "one larger kernel takes more multiply-accumulates than the K×K",
+            },
+        ),
+        Law(
             "rank",
             "W = BA,  A: (r, C_in), B: (C_out, r)",
             "1×1s and linear layers whose outputs are combinations of r of them",
             "W is numerically of rank r, at rounding level; r(a + b) < ab",
             realised="maps.factor:factor_maps",
+        ),
+        Law(
+            "phases",
+            "K U x = D [K₀; K₁; …] x",
+            "a K×K behind a nearest upsampling, also through a concat: in U-Nets, decoders of "
+            "autoencoders, super-resolution",
+            "U copies each position a whole number of times, computed at every position; K's "
+            "stride and that number divide each other",
+            {
+                "index": "{operator} copies each position, but not a whole number of times in turn",
+                "stride": "a stride of {stride} and an upsampling by {factor} have no phases in "
+                "common",
+                "sizes": "its outputs are no multiple of its {factor} phases",
+                "blocks": "it strides, and its phases are no square blocks of an image",
+                "border": "what it pads, {pads}, is more than its kernel reaches over",
+                "groups": "its {groups} groups do not end where what is concatenated does",
+                "reflected": "it reflects {pads} positions of an upsampling by {factors}: more "
+                "than copies of the border",
+                "twice": "it pads by zeros what was padded by other numbers",
+                "price": "it does not pay: the phases and their interleaving would cost more",
+                "digits": "its taps cancel exactly, and sums of them would round: {lost:.1f} bits "
+                "could be lost",
+            },
+            realised="maps.phases:split_phases",
+            near_misses="maps.phases:near_misses",
         ),
         Law(
             "permute",
@@ -196,6 +238,7 @@ LAWS: dict[str, Law] = {
                 "what they meet",
             },
             realised="channels.prune:prune",
+            first=True,
             near_misses="channels.prune:near_misses",
         ),
         Law(
@@ -214,6 +257,14 @@ LAWS: dict[str, Law] = {
             },
             realised="positions.crop:crop",
             near_misses="positions.stops:near_misses",
+        ),
+        Law(
+            "layout",
+            "f(Tx) = T f(x)",
+            "activations, sums, softmaxes between transposes: networks that keep channels last",
+            "T reorders axes; f is elementwise, or along an axis that it is told",
+            realised="views.turn:turn",
+            first=True,
         ),
     )
 }

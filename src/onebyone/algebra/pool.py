@@ -100,6 +100,26 @@ class AveragePool(AxisMap):
     def is_selection(self) -> bool:
         return self.kernel == 1 and self.preserves_constants
 
+    @property
+    def stays_inside(self) -> bool:
+        """Whether no window leaves the axis, where there is room for one."""
+        return not self._padded and not self.ceil_mode
+
+    def plain(self, n_in: int | None) -> AveragePool:
+        """The same map on an axis of n_in, None for any, without what makes no difference there.
+
+        >>> AveragePool(2, stride=2, ceil_mode=True).plain(4) == AveragePool(2, stride=2)
+        True
+        """
+        alone = AveragePool(self.kernel, self.stride, dilation=self.dilation)
+        if n_in is None:
+            same = not self._padded and (not self.ceil_mode or self.stride == 1)
+        else:
+            same = self.pads(n_in) == (0, 0) and self.out_size(n_in) == alone.out_size(n_in)
+        if same:
+            return alone
+        return self
+
     def window(self, n_in: int) -> Window:
         """The window on an axis of n_in, with `auto_pad` worked out; sizes not yet rounded up."""
         window = Window(self.kernel, self.stride, self.before, self.after, self.dilation)

@@ -98,6 +98,12 @@ COORDINATES: Mapping[str, Callable[[_Frame], Floats]] = {
     "tf_crop_and_resize": _tf_crop_and_resize,
 }
 
+# Those in which x(i + scale) = x(i) + 1 for a whole scale, and which ask no size otherwise.
+_PERIODIC = frozenset(
+    {"asymmetric", "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel",
+     "tf_half_pixel_for_nn"}
+)  # fmt: skip
+
 # "simple" is what engines do where a file does not say: floor where the axis grows.
 ROUNDINGS: Mapping[str, Callable[[Floats, _Frame], Floats]] = {
     "round_prefer_floor": lambda x, f: np.ceil(x - 0.5),
@@ -200,9 +206,35 @@ class Resize(AxisMap):
         return np.where(outside[:, None], 0.0, matrix)
 
     def _nearest(self, x: Floats, frame: _Frame) -> Matrix:
+        return one_hot(self._sources(x, frame), frame.n_in)
+
+    def _sources(self, x: Floats, frame: _Frame) -> NDArray[np.int64]:
         # A coordinate outside takes the border: the clamp of `_weighted`, with one neighbour.
         near = ROUNDINGS[self.rounding](x, frame)
-        return one_hot(near.clip(0, frame.n_in - 1).astype(np.int64), frame.n_in)
+        return near.clip(0, frame.n_in - 1).astype(np.int64)
+
+    def copies(self, factor: int, n_in: int | None) -> bool:
+        """Whether output i is input ⌊i / factor⌋, for all i of `factor` · n_in outputs.
+
+        Formulas of nearest are many, and round in their own ways: so what they pick is computed.
+        With n_in None, whether it holds for every size (conservative).
+
+        >>> Resize("nearest", "asymmetric", 2.0).copies(2, None)
+        True
+        >>> [Resize("nearest", "asymmetric", 3.0).copies(3, n) for n in (1, 2)]
+        [True, False]
+        """
+        stretched = self.scale in (None, factor) and not self.unknown_scale
+        if not (self.is_selection and stretched):
+            return False
+        if n_in is None:
+            if self.coordinates not in _PERIODIC:
+                return False
+            # x(i + factor) = x(i) + 1: the one in the middle, which no border bends, tells of all.
+            n_in = 3
+        frame = self._frame(n_in, n_in * factor)
+        found = self._sources(COORDINATES[self.coordinates](frame), frame)
+        return np.array_equal(found, np.arange(n_in * factor) // factor)
 
     def _weighted(self, x: Floats, frame: _Frame) -> Matrix:
         kernel, radius = MODES[self.mode]

@@ -37,6 +37,10 @@ class Space(Protocol):
     def preserves_constants(self) -> bool:
         """Whether S 1 = 1, for every size."""
 
+    @property
+    def broadcasts(self) -> bool:
+        """Whether it is what a sum does to a shorter term, and is nothing without the longer."""
+
 
 def product(maps: Sequence[ChannelMap]) -> ChannelMap:
     """maps[-1] ∘ … ∘ maps[0], multiplied out."""

@@ -13,6 +13,7 @@ from onebyone.cost.profile import Profile
 from onebyone.counting.value import Count
 from onebyone.graph.constants import is_float
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
 from onebyone.graph.values import rank_of
@@ -59,10 +60,18 @@ def _manner(node: ir.Node) -> Manner:
     if node.domain != "":
         return Manner.PASS
     interpolates = node.attributes.get_string("mode", "nearest") != "nearest"
-    found = spatial(node) if node.op_type in ("Gather", "GatherND", "Slice") else None
-    if not isinstance(found, Spatial):
-        return manner(node.op_type, interpolates=interpolates)
-    # Along no more than its first two axes a Slice picks of the batch and whole channels.
-    of_positions = any(axis > 1 for axis in found.maps)
-    of_rows = found.picks_rows(rank_of(node.inputs[0]))
-    return manner(node.op_type, of_positions=of_positions, of_rows=of_rows)
+    rank = rank_of(node.outputs[0]) or 0
+    afar = 0 <= node.attributes.get_int("axis", -1) < rank - 2
+    found = spatial(node) if role(node) is Role.SELECTION else None
+    of_positions, of_rows = True, False
+    if isinstance(found, Spatial):
+        # Along no more than its first two axes a Slice picks of the batch and whole channels.
+        of_positions = any(axis > 1 for axis in found.maps)
+        of_rows = found.picks_rows(rank_of(node.inputs[0]))
+    return manner(
+        node.op_type,
+        of_positions=of_positions,
+        of_rows=of_rows,
+        interpolates=interpolates,
+        afar=afar,
+    )

@@ -29,14 +29,12 @@ class Profile:
         overhead: seconds to start one operator.
         transpose: how many times dearer than a copy it is to move elements to other places
             (transposes, strided slices).
+        softmax: how many times dearer than a copy a softmax along an axis is that is none of the
+            last two (some engines take its lines one by one).
         resize: multiply-accumulates that interpolating one element is worth, behind a map (at a
             model's border, in the file's own layout, engines take several times as long).
         split: how many times dearer than a copy it is to cut the result of a channel map up
             (a Split before other maps: some engines leave their own layout for it).
-        channels_last: the share of a transpose's price that is left between two convolutions of a
-            network that keeps its channels last (some engines cancel such transposes).
-        beside_product: the share that a matrix product there costs for each of its ends, since no
-            transpose passes it.
         channels: convolutions that read a multiple of so many channels are fast (engines keep
             them in blocks; others they compute in a slower way). A whole number.
 
@@ -48,10 +46,9 @@ class Profile:
     bandwidth: float = 30e9
     overhead: float = 4e-6
     transpose: float = 5.0
+    softmax: float = 20.0
     resize: float = 30.0
     split: float = 1.0
-    channels_last: float = 0.02
-    beside_product: float = 0.3
     channels: int = 4
 
     def time(self, macs: float = 0, elements: float = 0) -> int:
@@ -80,11 +77,10 @@ ORIGIN = "the default: ONNX Runtime 1.31 on two AVX2 cores"
 DEFAULT = Profile()
 """ONNX Runtime 1.31 on two AVX2 cores, rounded from single operators at 270 × 128 × 128.
 
-Measured there: 1×1 convolutions 43–57 GMAC/s, additions 35 GB/s, transposes 6 GB/s, bilinear
-resizing 1.8 ns an element, nearest 0.1 ns. OpenVINO: 80–150 GMAC/s, bilinear 1.1 ns. 3×3s of 45
-channels took 17% longer than of 48, depthwise ones of 58 70% longer than of 60. Of transposes
-between convolutions 1–3% is left, and a product brings back 25–40%; in OpenVINO 33–49% is left,
-and a product brings back nothing.
+Measured there: 1×1 convolutions 43–57 GMAC/s, additions 35 GB/s, transposes 6 GB/s, softmax along
+channels 5–40 ns an element and along rows 0.2–3 ns, bilinear resizing 1.8 ns, nearest 0.1 ns.
+OpenVINO: 80–150 GMAC/s, bilinear 1.1 ns. 3×3s of 45 channels took 17% longer than of 48, depthwise
+ones of 58 70% longer than of 60.
 """
 
 

@@ -4,9 +4,8 @@
     peak       MACs / ((t(n) − t(1)) / (n − 1))     chains of convolutions and products
     bandwidth  Δbytes / Δt                          an operator on a large and on a small tensor
     transpose  Δt · bandwidth / Δbytes              of moving elements to other places
+    softmax    the same                             of softmaxes along the channels of images
     resize     Δt · peak / elements                 of bilinear interpolation between two maps
-    channels_last  (Δt of layers with transposes − Δt without) / their price by themselves
-    beside_product  (Δt of every second layer a product − Δt of either kind) / the same
     split      (Δt + overhead of the nodes saved) · bandwidth / bytes      stacked less apart
     channels   the least multiple at which more channels gain no more      convolutions of 45 … 48
 
@@ -73,7 +72,7 @@ _GAIN = 1.05
 _SMALL, _LARGE = (1, 64, 28, 28), (1, 64, 112, 112)
 
 
-_DIFFERENCES = 57
+_DIFFERENCES = 46
 """How many are measured for the whole profile."""
 
 
@@ -216,8 +215,8 @@ def _measured(stand: _Stand) -> tuple[Measured, ...]:
     """All fields, those first that others are measured in."""
     found = [*_overhead(stand), *_peak(stand), *_bandwidth(stand)]
     base = _fitted(found)
-    found += [*_transpose(stand, base), *_resize(stand, base), *_split(stand, base)]
-    return (*found, *_channels_last(stand, _fitted(found)), *_channels(stand))
+    found += [*_places(stand, base), *_resize(stand, base), *_split(stand, base)]
+    return (*found, *_channels(stand))
 
 
 def _fitted(measured: Sequence[Measured]) -> Profile:
@@ -262,14 +261,15 @@ def _bandwidth(stand: _Stand) -> Iterator[Measured]:
         yield Measured("bandwidth", f"{name} of {_grown()}", 4 * elements / seconds)
 
 
-def _transpose(stand: _Stand, base: Profile) -> Iterator[Measured]:
-    for name, build, share in (
-        ("Transpose to channels last", operators.transpose, 1.0),
-        ("Slice of every second row and column", operators.subsample, 0.25),
+def _places(stand: _Stand, base: Profile) -> Iterator[Measured]:
+    for field, name, build, share in (
+        ("transpose", "Transpose to channels last", operators.transpose, 1.0),
+        ("transpose", "Slice of every second row and column", operators.subsample, 0.25),
+        ("softmax", "Softmax along the channels", operators.softmax, 1.0),
     ):
         copied = 2 * 4 * share * (prod(_LARGE) - prod(_SMALL)) / base.bandwidth
         seconds = stand.step(build(_SMALL), build(_LARGE))
-        yield Measured("transpose", f"{name}, {_grown()}", seconds / copied)
+        yield Measured(field, f"{name}, {_grown()}", seconds / copied)
 
 
 def _resize(stand: _Stand, base: Profile) -> Iterator[Measured]:
@@ -281,25 +281,6 @@ def _resize(stand: _Stand, base: Profile) -> Iterator[Measured]:
         worth = max(1.0, seconds * base.peak / prod(large))
         name = f"bilinear, {_of(small)} to {_of(large)} between 1 × 1s"
         yield Measured("resize", name, worth)
-
-
-def _channels_last(stand: _Stand, base: Profile) -> Iterator[Measured]:
-    for shape, _ in _TWICE:
-        first, last = (_layers(stand, shape, is_last) for is_last in (False, True))
-        mixed, products = (_layers(stand, shape, True, some) for some in (1, 2))
-        alone = base.time(elements=2 * prod(shape) * base.transpose) / 1e12
-        # A hundredth at least: where all of them cancel, what is left is noise.
-        left, brought = last - first, 2 * mixed - first - products
-        share, product = (max(0.01, extra / (2 * alone)) for extra in (left, brought))
-        of = _of(shape)
-        yield Measured("channels_last", f"1 × 1s between transposes, {of}", share)
-        yield Measured("beside_product", f"products and 1 × 1s between transposes, {of}", product)
-
-
-def _layers(stand: _Stand, shape: Shape, is_last: bool, products: int = 0) -> float:
-    """The seconds of a layer; of the chain of one, which is taken off, each has its own kind."""
-    chains = [operators.channels_last(shape, n, is_last, products) for n in (1, _DEEP)]
-    return stand.step(*chains) / (_DEEP - 1)
 
 
 def _split(stand: _Stand, base: Profile) -> Iterator[Measured]:

@@ -17,11 +17,11 @@ from onebyone.algebra.weights import Array
 __all__ = [
     "add",
     "between",
-    "channels_last",
     "concat",
     "conv",
     "matmul",
     "siblings",
+    "softmax",
     "subsample",
     "transpose",
 ]
@@ -71,40 +71,16 @@ def transpose(shape: Shape) -> bytes:
     return _chain([helper.make_node("Transpose", ["h0"], ["h1"], perm=[0, 2, 3, 1])], [shape])
 
 
+def softmax(shape: Shape) -> bytes:
+    """Along the channels, which come before two other axes."""
+    return _chain([helper.make_node("Softmax", ["h0"], ["h1"], axis=1)], [shape])
+
+
 def subsample(shape: Shape) -> bytes:
     """Every second row and column."""
     bounds = {"from": [0, 0], "to": [shape[2], shape[3]], "axes": [2, 3], "by": [2, 2]}
     node = helper.make_node("Slice", ["h0", *bounds], ["h1"])
     return _chain([node], [shape], {n: np.array(v, np.int64) for n, v in bounds.items()})
-
-
-def channels_last(shape: Shape, depth: int, is_last: bool, products: int = 0) -> bytes:
-    """`depth` 1×1s with a ReLU behind each, between two transposes each where channels are last.
-
-    So Keras exports its networks. `shape` is (N, C, H, W) either way. Of every two layers the
-    second is a MatMul where `products` is 1; all are where it is 2.
-    """
-    random = np.random.default_rng(0)
-    n, c, h, w = shape
-    weights = {f"W{k}": _small(random, (c, c, 1, 1)) for k in range(depth)}
-    nodes: list[NodeProto] = []
-    for k in range(depth):
-        if products > 1 or (products and k % 2):
-            weights[f"W{k}"] = weights[f"W{k}"].reshape(c, c)
-            nodes.append(helper.make_node("MatMul", [f"h{k}", f"W{k}"], [f"c{k}"]))
-            nodes.append(helper.make_node("Relu", [f"c{k}"], [f"h{k + 1}"]))
-            continue
-        x, y = f"h{k}", f"c{k}"
-        if is_last:  # a Conv takes channels first: to there, and back
-            x, y = f"a{k}", f"b{k}"
-            nodes.append(helper.make_node("Transpose", [f"h{k}"], [x], perm=[0, 3, 1, 2]))
-        nodes.append(helper.make_node("Conv", [x, f"W{k}"], [y]))
-        if is_last:
-            nodes.append(helper.make_node("Transpose", [y], [f"c{k}"], perm=[0, 2, 3, 1]))
-        nodes.append(helper.make_node("Relu", [f"c{k}"], [f"h{k + 1}"]))
-    if is_last:
-        shape = (n, h, w, c)
-    return _chain(nodes, [shape], weights, depth)
 
 
 def between(shape: Shape, is_resized: bool) -> bytes:

@@ -26,7 +26,10 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.exact import tensor_of
 from onebyone.graph.values import Size
 
-__all__ = ["Edit", "content", "respell"]
+__all__ = ["Edit", "Spelling", "content", "respell"]
+
+Spelling = Mapping[int | str, Sequence[int] | int | None]
+"""Operand or attribute of a node -> the integers that it is told from now on; None: none."""
 
 # From this opset on the sizes of a Split's results are an operand.
 _SPLIT_BY_OPERAND = 13
@@ -41,6 +44,7 @@ class Edit:
         stored: the constants that were added, by what they hold.
         nodes: the nodes that were added since the last `attempt` began, in this order.
         minted: the names that were given since `fresh` was asked last.
+        replaced: what stands for the values that were replaced.
 
     >>> x, y = ir.val("x"), ir.val("y")
     >>> old = ir.Node("", "Relu", [x], outputs=[y])
@@ -56,6 +60,7 @@ class Edit:
     nodes: list[ir.Node] = field(default_factory=list)
     minted: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)  # the last number of each stem
+    replaced: dict[ir.Value, ir.Value] = field(default_factory=dict)
 
     # Names -------------------------------------------------------------------------------------
 
@@ -188,6 +193,17 @@ class Edit:
             return [x], {"axis": axis, "split": counts}
         return [x, self.integers(counts)], {"axis": axis}
 
+    def spell(self, node: ir.Node, spelling: Spelling) -> None:
+        """Tell a node other numbers: in the place of its operands, or as its attributes."""
+        for place, told in spelling.items():
+            if isinstance(place, int):
+                assert not isinstance(told, int | None)
+                node.replace_input_with(place, self.integers(told, like=node.inputs[place]))
+            elif told is None:
+                node.attributes.pop(place, None)
+            else:
+                node.attributes[place] = ir.convenience.convert_attribute(place, told)
+
     @contextmanager
     def attempt(self) -> Iterator[list[ir.Node]]:
         """Gives the list of the nodes that are made inside; where that fails, they are taken out.
@@ -221,6 +237,13 @@ class Edit:
                 new.shape = old.shape
             new.name = old.name
         old.replace_all_uses_with(new, replace_graph_outputs=True)
+        self.replaced[old] = new
+
+    def current(self, value: ir.Value) -> ir.Value:
+        """What stands for a value now, if it was replaced since somebody looked at the graph."""
+        while value in self.replaced:
+            value = self.replaced[value]
+        return value
 
     def bypass(self, old: ir.Value, new: ir.Value) -> bool:
         """`replace`, if both are of one type and no copy is needed for it; whether that was so.

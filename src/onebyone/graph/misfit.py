@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from onebyone.counting.formulas import Shape
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.ops import operator_of
 from onebyone.graph.shapes import Sizes
 
 __all__ = ["misfit"]
@@ -40,13 +41,20 @@ def misfit(graph: ir.Graph, sizes: Sizes) -> str:
     for node in graph:
         operands = (value for value in node.inputs if value is not None)
         known = [shape for value in operands if (shape := sizes.shape(value)) is not None]
+        rule = _rule(node)
         # A rule needs the shapes of all operands.
-        has_rule = node.domain == "" and node.op_type in _RULES and len(known) == len(node.inputs)
-        wrong = has_rule and not _RULES[node.op_type](node, known)
+        wrong = rule is not None and len(known) == len(node.inputs) and not rule(node, known)
         if wrong or any(sizes.negative(dim) for out in node.outputs for dim in out.shape or ()):
             told = " and ".join("×".join(map(str, shape)) or "a scalar" for shape in known[:_SHOWN])
             return f"{node.op_type} {name_of(node)} gets {told}"
     return ""
+
+
+def _rule(node: ir.Node) -> Rule | None:
+    """By what it is seen whether the operands of a node fit together."""
+    if operator_of(node).elementwise:
+        return _broadcasts
+    return _RULES.get(node.op_type) if node.domain == "" else None
 
 
 _SHOWN = 3
@@ -91,7 +99,6 @@ def _convolves(node: ir.Node, shapes: Sequence[Shape]) -> bool:
 
 
 _RULES: Mapping[str, Rule] = {
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow", "Where", "Max", "Min", "Sum"), _broadcasts),
     "Concat": _concatenates,
     "MatMul": _multiplies,
     "Gemm": _is_gemm,

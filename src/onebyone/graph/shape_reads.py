@@ -110,7 +110,7 @@ def entries_used(node: ir.Node, rank: int) -> set[int]:
 
 def _picked(node: ir.Node, length: int) -> set[int] | None:
     """The entries of a vector that a Gather or Slice with constant indices takes; None: unknown."""
-    if node.domain != "" or node.op_type not in ("Gather", "Slice"):
+    if role(node) is not Role.SELECTION:
         return None
     arrays = all_known(map(constant, node.inputs[1:]))
     if arrays is None:

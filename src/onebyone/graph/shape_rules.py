@@ -13,7 +13,7 @@ from onnx_shape_inference import ShapeInferenceContext
 
 from onebyone.algebra.selection import Slice
 from onebyone.graph.dimensions import evaluated, names
-from onebyone.graph.ops import OPERATORS
+from onebyone.graph.ops import operator_of
 from onebyone.graph.spatial import windows
 from onebyone.graph.values import Size, all_known, input_at, shape_of
 
@@ -108,7 +108,7 @@ def complete(context: Context, node: ir.Node) -> None:
     """
     if node.domain not in ("", "ai.onnx"):
         return
-    if node.op_type in OPERATORS and OPERATORS[node.op_type].elementwise:
+    if operator_of(node).elementwise:
         _broadcast(context, node)
     rule = _RULES.get(node.op_type)
     if rule is not None:

@@ -7,12 +7,10 @@ caller to see.
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
-from onebyone.algebra.selection import SourceMap
 from onebyone.algebra.weights import Array
 from onebyone.algebra.window import Window
 from onebyone.graph.axes import Spatial, operand
@@ -20,7 +18,8 @@ from onebyone.graph.constants import is_float
 from onebyone.graph.ops import Role, operator_of, role
 from onebyone.graph.ops.pooling import windows
 from onebyone.graph.ops.selector import Selector
-from onebyone.graph.values import input_at, size
+from onebyone.graph.ops.selector import picked as selected
+from onebyone.graph.values import input_at
 
 __all__ = ["Spatial", "picked", "selector", "spatial", "windows", "windows_of"]
 
@@ -48,29 +47,24 @@ def picked(node: ir.Node) -> tuple[int, Array] | None:
 
     None for another node, and where the axis vanishes or the sizes or the choice are not known.
     """
-    positions = spatial(node) if role(node) is Role.SELECTION else None
-    if not isinstance(positions, Spatial) or positions.vanished or positions.runtime:
+    if role(node) is not Role.SELECTION:
         return None
-    if len(positions.maps) != 1:
-        return None
-    ((axis, choice),) = positions.maps.items()
-    before, after = size(node.inputs[0], axis), size(node.outputs[0], axis)
-    if before is None or after is None or not isinstance(choice, SourceMap):
-        return None
-    return axis, np.asarray(choice.sources(before, after))
+    return selected(node, spatial(node))
 
 
 def selector(node: ir.Node) -> Selector | None:
     """Read a node as a selector; None where it is none, or takes what is known only at run time.
 
     >>> x = ir.val("x", ir.DataType.FLOAT, (2, 7, 3))
-    >>> index = ir.val("i", const_value=ir.tensor(np.array(-1)))
+    >>> index = ir.val("i", const_value=ir.tensor(-1))
     >>> taken = selector(ir.node("Gather", [x, index], {"axis": 1}))
     >>> taken.orders, taken.dropped
     ({1: (6,)}, 1)
     """
     takes, x = operator_of(node).takes, input_at(node, 0)
-    return None if takes is None or x is None or x.shape is None else takes(node, x.shape)
+    if takes is None or x is None or x.shape is None:
+        return None
+    return takes(node, x.shape)
 
 
 def windows_of(node: ir.Node) -> dict[int, Window]:

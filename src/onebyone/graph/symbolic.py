@@ -1,4 +1,4 @@
-"""Dimensions in one form, so that equal expressions are equal texts.
+"""Dimensions in one form: as text, so that equal ones are equal texts, and as monomials, to divide.
 
 Inference leaves quotients of products, floor((h + 1)·(4w + 4)/4), where arithmetic knows better.
 The floor of something whole is dropped, common factors are taken out, numbers become numbers.
@@ -6,15 +6,18 @@ The floor of something whole is dropped, common factors are taken out, numbers b
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
 import onnx_ir as ir
 import sympy
 
+from onebyone.algebra.layout import Dim, dim
 from onebyone.graph.dimensions import parsed
+from onebyone.graph.values import Size, all_known
 
-__all__ = ["simplified", "simplify_shapes"]
+__all__ = ["monomial", "monomials", "simplified", "simplify_shapes"]
 
 
 def simplify_shapes(graph: ir.Graph) -> None:
@@ -58,10 +61,13 @@ def _simplest(expression: Any) -> Any:
     rebuilt = expression.func(*(_simplest(part) for part in expression.args))
     if isinstance(rebuilt, sympy.floor):
         return _floor(sympy.factor_terms(rebuilt.args[0]))
-    whole, rest = rebuilt.as_coeff_Add()
+    factored = sympy.factor_terms(rebuilt)
+    # Also 2⌊a⌋ + 2 is twice what ⌊a⌋ + 1 is: a map that is doubled has twice the size it had.
+    factor, term = factored.as_coeff_Mul()
+    whole, rest = term.as_coeff_Add()
     if whole.is_Integer and whole and isinstance(rest, sympy.floor):
-        return _floor(sympy.factor_terms(rest.args[0] + whole))
-    return sympy.factor_terms(rebuilt)
+        return sympy.factor_terms(factor * _floor(sympy.factor_terms(rest.args[0] + whole)))
+    return factored
 
 
 def _floor(inner: Any) -> Any:
@@ -92,3 +98,43 @@ def _fraction(quotient: Any) -> tuple[Any, int]:
     """
     factor, rest = quotient.as_coeff_Mul()
     return factor.p * rest, int(factor.q)
+
+
+def monomial(size: Size) -> Dim | None:
+    """A dimension as a monomial, None if it is unknown.
+
+    >>> monomial(6), monomial(ir.SymbolicDim("h*w")), monomial(ir.SymbolicDim("2*h + 2"))
+    ((6, ()), (1, ('h', 'w')), (2, ('h + 1',)))
+    """
+    if isinstance(size, int):
+        return dim(size)
+    return None if size.value is None else _parse(size.value)
+
+
+@lru_cache(maxsize=65536)
+def _parse(text: str) -> Dim:
+    if text.isidentifier():
+        return dim(1, text)
+    expression = parsed(text)
+    if expression is None:
+        return dim(1, text)
+    coefficient, factors = sympy.factor_terms(expression).as_coeff_mul()
+    if not coefficient.is_Integer:
+        return dim(1, text)
+    symbols: list[str] = []
+    for factor in factors:
+        base, power = factor.as_base_exp()
+        # h² is h·h, so that it divides by h; what is no whole power is a symbol of its own.
+        if power.is_Integer and power > 0:
+            symbols += [str(base)] * int(power)
+        else:
+            symbols.append(str(factor))
+    return dim(int(coefficient), *symbols)
+
+
+def monomials(sizes: Iterable[Size]) -> tuple[Dim, ...] | None:
+    """Dimensions as monomials; None if one is unknown, or nothing is left of a tensor of them."""
+    dims = all_known(map(monomial, sizes))
+    if dims is None or any(d[0] <= 0 for d in dims):
+        return None
+    return dims

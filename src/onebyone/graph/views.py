@@ -6,12 +6,8 @@ split into `h` and `w` is a reshape whatever the numbers will be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import lru_cache
-
 import numpy as np
 import onnx_ir as ir
-import sympy
 
 from onebyone.algebra.layout import (
     Dim,
@@ -19,62 +15,21 @@ from onebyone.algebra.layout import (
     Transpose,
     View,
     channel_axis_after,
-    dim,
     divide,
     product,
 )
 from onebyone.algebra.weights import Array
 from onebyone.graph.axes import integers, permutation
-from onebyone.graph.dimensions import parsed
-from onebyone.graph.values import Size, all_known, rank_of, shape_of
+from onebyone.graph.symbolic import monomials
+from onebyone.graph.values import rank_of, shape_of
 
-__all__ = ["dims_of", "headed", "merged", "monomial", "monomials", "view", "view_axis"]
-
-
-def monomial(size: Size) -> Dim | None:
-    """A dimension as a monomial, None if it is unknown.
-
-    >>> monomial(6), monomial(ir.SymbolicDim("h*w")), monomial(ir.SymbolicDim("2*h + 2"))
-    ((6, ()), (1, ('h', 'w')), (2, ('h + 1',)))
-    """
-    if isinstance(size, int):
-        return dim(size)
-    return None if size.value is None else _parse(size.value)
-
-
-@lru_cache(maxsize=65536)
-def _parse(text: str) -> Dim:
-    if text.isidentifier():
-        return dim(1, text)
-    expression = parsed(text)
-    if expression is None:
-        return dim(1, text)
-    coefficient, factors = sympy.factor_terms(expression).as_coeff_mul()
-    if not coefficient.is_Integer:
-        return dim(1, text)
-    symbols: list[str] = []
-    for factor in factors:
-        base, power = factor.as_base_exp()
-        # h² is h·h, so that it divides by h; what is no whole power is a symbol of its own.
-        if power.is_Integer and power > 0:
-            symbols += [str(base)] * int(power)
-        else:
-            symbols.append(str(factor))
-    return dim(int(coefficient), *symbols)
+__all__ = ["dims_of", "headed", "merged", "view", "view_axis"]
 
 
 def dims_of(value: ir.Value | None) -> tuple[Dim, ...] | None:
     """The shape of a value as monomials; None if its rank or one dimension is unknown."""
     shape = shape_of(value)
     return None if shape is None else monomials(shape)
-
-
-def monomials(sizes: Iterable[Size]) -> tuple[Dim, ...] | None:
-    """Dimensions as monomials; None if one is unknown, or nothing is left of a tensor of them."""
-    dims = all_known(map(monomial, sizes))
-    if dims is None or any(d[0] <= 0 for d in dims):
-        return None
-    return dims
 
 
 def view(node: ir.Node) -> View | None:

@@ -30,8 +30,8 @@ PASSES: tuple[Pass, ...] = tuple(
 )
 """Run in this order, each where all before it have nothing left to do."""
 
-FIRST: tuple[Pass, ...] = tuple(row for row in PASSES if row[0] == "prune")
-"""Run once, before the regions: what they leave makes regions smaller."""
+FIRST: tuple[Pass, ...] = tuple(row for row in PASSES if LAWS[row[0]].first)
+"""Run once, before the regions."""
 
 NearMisses = Callable[[ir.Graph, Sizes, Mapping[ir.Value, int]], Iterator[tuple[ir.Node, Refusal]]]
 """Of a graph, the sizes of its dimensions and the channel axes of its values."""

@@ -16,17 +16,19 @@ import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap, join_structure
 from onebyone.algebra.laws import refused
+from onebyone.algebra.pool import AveragePool
 from onebyone.algebra.refusal import Refusal
-from onebyone.graph.axes import Spatial
+from onebyone.graph.axes import Spatial, pads
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.ops import Role, role
+from onebyone.graph.ops.pooling import always_fit, laid_windows
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import spatial
-from onebyone.graph.values import input_at, maker, rank_of
+from onebyone.graph.values import input_at, maker, rank_of, shape_of
 from onebyone.optimize.passes import NEAR_MISSES
-from onebyone.optimize.regions.lift import Context, is_shared, pads
+from onebyone.optimize.regions.region import Context, is_shared
 from onebyone.optimize.report import RefusedLaw
 from onebyone.optimize.sharing import is_kept
 
@@ -64,6 +66,7 @@ def _of_node(node: ir.Node, context: Context) -> Iterator[Refusal]:
         return
     if part in (Role.SPACE_MAP, Role.SELECTION):
         yield from _after_a_channel_map(node, context)
+        yield from _after_a_kernel(node, context)
     if part not in _MIXES:
         return
     read = channel_map(node, _axis(node))
@@ -94,6 +97,35 @@ def _after_a_channel_map(node: ir.Node, context: Context) -> Iterator[Refusal]:
         return
     elif inner.map.bias is not None:
         yield _keeps_no_constants(node)
+
+
+def _after_a_kernel(node: ir.Node, context: Context) -> Iterator[Refusal]:
+    """Why an average pool and the K×K before it are not one kernel."""
+    before, found = maker(node.inputs[0]), spatial(node)
+    if before is None or before.op_type != "Conv" or not isinstance(found, Spatial):
+        return
+    pools = [m for m in found.maps.values() if isinstance(m, AveragePool)]
+    weight, sizes = constant(before.inputs[1]), shape_of(before.inputs[0])
+    # What sees one position at a time is for other laws.
+    if weight is None or sizes is None or prod(weight.shape[2:]) == 1:
+        return
+    if all(pool.kernel == 1 for pool in pools):
+        return
+    windows = laid_windows(before, weight.shape[2:], sizes[2:])
+    if not all(pool.stays_inside for pool in pools):
+        yield refused("pool", "outside", operator=node.op_type)
+    elif is_shared(before.outputs[0], context.reads):
+        yield refused("pool", "shared", operator=node.op_type)
+    elif windows is None:
+        yield refused("pool", "free")
+    elif not always_fit(pools, windows, sizes[2:]):
+        yield refused("pool", "small", operator=node.op_type)
+    else:
+        both = [own.then(pool.window(0)) for own, pool in zip(windows, pools, strict=True)]
+        at_kernel, at_pool = (prod(context.sizes.shape(n.outputs[0]) or ()) for n in (before, node))
+        taps = prod(weight.shape[2:]), prod(window.kernel for window in both)
+        if taps[1] * at_pool >= taps[0] * at_kernel:
+            yield refused("pool", "price")
 
 
 def _least_growth(node: ir.Node, context: Context) -> int:

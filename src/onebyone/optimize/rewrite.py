@@ -7,7 +7,7 @@ on the order in which nodes are listed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -27,10 +27,12 @@ from onebyone.graph.symbolic import simplify_shapes
 from onebyone.graph.unused import remove_unused
 from onebyone.optimize.outline import outlines
 from onebyone.optimize.passes import FIRST, PASSES
-from onebyone.optimize.regions.change import change_of, changes
-from onebyone.optimize.regions.lift import Context, regions
+from onebyone.optimize.regions.change import Change, change_of, changes
+from onebyone.optimize.regions.lift import regions
 from onebyone.optimize.regions.place import place
 from onebyone.optimize.regions.price import Pricer
+from onebyone.optimize.regions.region import Context
+from onebyone.optimize.regions.together import together
 from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.verify.pieces.ledger import Ledger
 
@@ -69,20 +71,18 @@ def rewrite(
     settled([])
     idle = set[str]()  # the laws that find nothing in the graph as it stands
     for law, run in FIRST:
-        if law in laws and (changed := list(run(task))):
+        while law in laws and (changed := list(run(task))):
             done += settled(changed)
             if _simplified(model, gone):  # a Slice of channels that is whole now
                 settled([])
-            idle.clear()
             task = replace(task)
-        else:
-            idle.add(law)
+        idle.add(law)
     for round_number in range(MAX_ROUNDS):
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)
         context = Context.of(model.graph, sizes, laws, lost_bits, task.axes)
         refused.clear()  # what was unrepresentable may have become another region since
-        changed = list(_round(model, context, Pricer(profile), refused))
+        changed = _round(model, context, Pricer(profile), refused)
         for law, run in PASSES:
             if not changed and law in laws and law not in idle:
                 changed = list(run(task))
@@ -110,7 +110,7 @@ def _kept_for_digits(
         return
     folding = replace(context, lost_bits=inf, cancelling={})
     for region in regions(graph, folding):
-        makers = {value.producer() for value in region.inside}
+        makers = {value.producer() for value in region.inside | region.beneath}
         met = [node for node in context.cancelling if node in makers]
         if met and change_of(region, context.laws, Pricer(profile)) is not None:
             yield from ((name_of(node), context.cancelling[node]) for node in met)
@@ -127,7 +127,7 @@ def _settled(graph: ir.Graph, ledger: Ledger, rewrites: Iterable[Rewrite]) -> li
     before = ledger.last
     moved = {value for rewrite in rewrites for value in rewrite.moved}
     left = max((rewrite.left for rewrite in rewrites), default=0.0)
-    small = not any("demand" in rewrite.laws for rewrite in rewrites)
+    small = all(rewrite.small for rewrite in rewrites)
     pieces = ledger.step(moved, left, small, rounds=not rewrites)
     proofs = ledger.proofs(pieces, [{*r.nodes, *r.made} for r in rewrites])
     sides = [outlines(before, ledger.last, r.nodes, r.made, ledger.sizes) for r in rewrites]
@@ -147,25 +147,30 @@ def _simplified(model: ir.Model, gone: Counter[str]) -> bool:
 
 def _round(
     model: ir.Model, context: Context, price: Pricer, refused: dict[str, Refusal]
+) -> list[Rewrite]:
+    found, edit = list(regions(model.graph, context)), Edit(model.graph)
+    placed = [*_placed(changes(found, context.laws, price), edit, context, refused)]
+    if placed:
+        return placed
+    return [*_placed(together(found, context, price), edit, context, refused)]
+
+
+def _placed(
+    chosen: Sequence[Change], edit: Edit, context: Context, refused: dict[str, Refusal]
 ) -> Iterator[Rewrite]:
-    found = list(regions(model.graph, context))
-    chosen = [
-        c for c in changes(found, context.laws, price) if (c.region.root.name or "") not in refused
-    ]
-    edit = Edit(model.graph)
     for change in chosen:
-        region, name = change.region, change.region.root.name or ""
+        operations, name = change.operations, next(iter(change.plans)).root.name or ""
         try:
-            made = place(region.root, change.operation, edit, region.inside, context.reads)
+            made = place(operations, edit, change.going | change.beneath, context.reads)
         except Unrepresentable as error:
             refused[name] = error.refusal
             continue
         yield Rewrite(
             name,
-            region.nodes,
+            change.nodes,
             change.saved,
-            change.now.cost,
-            change.best.cost,
-            lost_bits=region.lost_bits,
+            change.now,
+            change.best,
+            lost_bits=change.lost_bits,
             made=tuple(map(name_of, made)),
         )

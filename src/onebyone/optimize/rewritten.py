@@ -60,6 +60,7 @@ class Rewrite:
         made: the names of the nodes that stand in their place, changed ones included; before the
             step is settled, names of other new things too.
         moved: values that are still there, with another meaning that their shapes do not tell.
+        small: whether what it did can be proved at smaller sizes; not where it chose positions.
         left: what the law itself leaves out, as the largest factor ‖y‖/‖x‖ of it.
         proof: what was found of it by itself; None where nobody looked.
         sides: both graphs as they stood, before the step and behind it.
@@ -74,6 +75,7 @@ class Rewrite:
     lost_bits: float = 0.0
     made: tuple[str, ...] = ()
     moved: tuple[ir.Value, ...] = ()
+    small: bool = True
     left: float = 0.0
     proof: Proof | None = None
     sides: tuple[Outline, Outline] = (NOTHING, NOTHING)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from onebyone.engines.unoptimised import ENGINE, Run, flat, opened
 from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate, evaluate
+from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.call import is_floating
 from onebyone.graph.time_limit import TakesTooLong, time_limit
 from onebyone.verify.bound import UNITS, Noise, half_of_the_digits, samples
@@ -44,8 +45,8 @@ Outputs = Mapping[str, Array]
 _MOST_RUNS = 18
 # What the engine brought to an end in time may take so much longer in NumPy, node by node.
 _SLOWER = 10
-# Other inputs that an output has to be the same on before it counts as a constant: a class or a
-# flag is often the same on two of them by chance.
+# Other inputs that an output has to be the same on before it counts as a constant, if it holds no
+# floats: a class or a flag is often the same on two of them by chance.
 _OTHER_INPUTS = 4
 # The Python interface of the engine has no NumPy type for them.
 _FOREIGN = frozenset(
@@ -104,6 +105,7 @@ class Reference:
 def original(
     model: ir.Model,
     feeds: Sequence[Feed],
+    declared: Collection[str],
     seed: int,
     step: Callable[[], None],
     question: Question,
@@ -112,7 +114,8 @@ def original(
     asked beside.
 
     ONNX Runtime runs it, or where that cannot, NumPy. `question` is put while A is in there, so
-    that no model is loaded twice.
+    that no model is loaded twice. Of the outputs that the file itself has, `declared`, enough noise
+    is seen for a bound on each slice; of others one on the tensor will do.
 
     Raises:
         UsageError: A fails on the caller's inputs, or on all random ones.
@@ -123,7 +126,7 @@ def original(
     with ExitStack() as stack:
         run, runtime = _chosen(model, stack)
         try:
-            answers, skipped = _answers(model, run, feeds, seed, step)
+            answers, skipped = _answers(model, run, feeds, declared, seed, step)
             return answers, skipped, runtime, question(run, answers, runtime)
         except UsageError as error:
             blame(model, error)
@@ -158,12 +161,18 @@ def _evaluated(model: ir.Model, inputs: Mapping[str, Array], longest: float) -> 
 
 
 def _answers(
-    model: ir.Model, run: Run, feeds: Sequence[Feed], seed: int, step: Callable[[], None]
+    model: ir.Model,
+    run: Run,
+    feeds: Sequence[Feed],
+    declared: Collection[str],
+    seed: int,
+    step: Callable[[], None],
 ) -> tuple[list[Answer], list[str]]:
     found, skipped, errors = [], [], []
     for number, feed in enumerate(feeds):
         try:
-            found.append(_answer(model, run, feed, np.random.default_rng([seed, number])))
+            rng = np.random.default_rng([seed, number])
+            found.append(_answer(model, run, feed, declared, rng))
         # Only sizes that we drew ourselves may be too much for A: what the caller asks for has to
         # run, and an operator that we lack is told at once.
         except (EngineRefuses, CannotEvaluate, MemoryError, TakesTooLong) as error:
@@ -183,14 +192,16 @@ def _answers(
     return found, skipped
 
 
-def _answer(model: ir.Model, run: Run, feed: Feed, rng: np.random.Generator) -> Answer:
+def _answer(
+    model: ir.Model, run: Run, feed: Feed, declared: Collection[str], rng: np.random.Generator
+) -> Answer:
     try:
         outputs = run(feed.inputs)
     except (EngineRefuses, CannotEvaluate):
         # Integers may be indices into something small: 0 and 1 are the most modest.
         feed = feed.modest()
         outputs = run(feed.inputs)
-    others = tuple(_others(run, feed, outputs, rng))
+    others = tuple(_others(run, feed, outputs, declared, rng))
     still = _same(outputs, outputs, *others)
     elsewhere = tuple(_elsewhere(model, run, feed, outputs, still, rng))
     return Answer(feed, outputs, others, elsewhere)
@@ -226,14 +237,20 @@ def _elsewhere(
         except (UsageError, EngineRefuses, CannotEvaluate, MemoryError, TakesTooLong):
             return
         yield {name: other[name] for name in still if name in other}
-        still = still & _same(outputs, other)
+        # Floats are not the same by chance.
+        still = {n for n in still & _same(outputs, other) if not is_floating(outputs[n].dtype)}
 
 
-def _others(run: Run, feed: Feed, outputs: Outputs, rng: np.random.Generator) -> Iterator[Outputs]:
-    """As many runs on moved inputs as it takes to see each slice of each output often enough."""
+def _others(
+    run: Run, feed: Feed, outputs: Outputs, declared: Collection[str], rng: np.random.Generator
+) -> Iterator[Outputs]:
+    """As many runs on moved inputs as it takes to see each slice of the outputs often enough."""
     if not any(is_floating(x.dtype) for x in feed.inputs.values()):
         return
-    wanted = [_wanted(x) for x in outputs.values() if is_floating(x.dtype)]
+    floats = {name: x for name, x in outputs.items() if is_floating(x.dtype)}
+    wanted = [
+        _wanted(x) for name, x in floats.items() if {name, name.partition("[")[0]} & {*declared}
+    ]
     for _ in range(min(max([2, *wanted]), _MOST_RUNS) - 1):
         try:
             other = run(nudged(feed.inputs, rng))
@@ -294,16 +311,16 @@ def _near(x: Array, target: Array, unit: float, floor: float) -> bool:
 def noise(model: ir.Model, answer: Answer, against: Reference, name: str) -> Noise:
     """What rounding does to one output of A: its error, and what moving its inputs does."""
     x = answer.outputs[name]
-    given = (other.get(name, np.empty(0)) for other in answer.others)
-    others = [other.astype(np.float64) for other in given if other.shape == x.shape]
+    others = [other.get(name, np.empty(0)) for other in answer.others]
+    others = [other for other in others if other.shape == x.shape]
     if against.independent:
         others.append(against.outputs[name])
     size = np.zeros(x.shape)
     for other in others:
         known = np.isfinite(x) & np.isfinite(other)
-        np.maximum(
-            size, np.abs(np.subtract(x, other, where=known, out=np.zeros(x.shape))), out=size
-        )
+        apart = np.zeros(x.shape)
+        np.subtract(x, other, where=known, out=apart, dtype=np.float64)
+        np.maximum(size, np.abs(apart, out=apart), out=size)
     unit, floor = _unit(model, name, x), _floor(model, name, x)
     # The number of nodes stands for the roundings that follow one another.
     return Noise(size, len(others), len(model.graph), unit, floor)
@@ -324,7 +341,8 @@ def _coarsest(model: ir.Model, name: str, x: Array) -> float:
     A model in float16 may take and give float32, one in float32 float64: what it rounds to on the
     way is seen in the output, and nothing of a rounding of the inputs is left behind a Cast.
     """
-    way = _way_to(model, name, lambda node: node.op_type not in _SIZES)
+    # What reads the sizes of a tensor rounds none of its numbers.
+    way = _way_to(model, name, lambda node: 0 not in operator_of(node).unread)
     kinds = [ir.DataType.from_numpy(x.dtype), *(_declared(value) for value in way)]
     return max(UNITS.get(kind, 0.0) for kind in kinds)
 
@@ -353,23 +371,16 @@ def _way_to(model: ir.Model, name: str, goes_on: Callable[[ir.Node], bool]) -> I
             waiting += read
 
 
-# What reads the sizes of a tensor rounds none of its numbers.
-_SIZES = frozenset({"Shape", "Size"})
-
 # ONNX Runtime's Sigmoid, a quotient of polynomials plus 0.5, is off by up to 1.5 of these wherever
 # it is small (measured): its results below 2^-25 are 0 or noise.
 _SIGMOID_FLOOR = 2.0**-24
-_LAYOUT = frozenset(
-    {"Cast", "Concat", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose",
-     "Unsqueeze"}
-)  # fmt: skip
 
 
 def _floor(model: ir.Model, name: str, x: Array) -> float:
     """What the engine loses in an output at values of any size; float64 is done precisely."""
     if x.dtype == np.float64:
         return 0.0
-    parts = _way_to(model, name, lambda node: node.op_type in _LAYOUT)
+    parts = _way_to(model, name, lambda node: operator_of(node).relays)
     makers = (value.producer() for value in parts)
     if any(node is not None and node.op_type == "Sigmoid" for node in makers):
         return _SIGMOID_FLOOR

@@ -20,7 +20,7 @@ from onebyone.graph.shapes import Sizes
 from onebyone.verify.answers import Answer, Asked, Runtime
 from onebyone.verify.certificate import OutputCheck, Trial
 from onebyone.verify.strict import Finding, Known, strict
-from onebyone.verify.trouble import affordable, bases, general, pointed, smallest
+from onebyone.verify.trouble import affordable, elements, general, pointed, small, smallest
 
 __all__ = ["answered", "ask", "compared"]
 
@@ -33,14 +33,12 @@ _FAILS = (OnebyoneError, MemoryError)
 def ask(
     model: ir.Model, sizes: Sizes, run: Run, answers: Sequence[Answer], runtime: Runtime, seed: int
 ) -> Asked:
-    """What A gives on troublesome inputs, and why not on others; nothing if it runs on no base."""
+    """What A gives on troublesome inputs, and why not on others."""
     ordinary = [answer.feed for answer in answers]
     # Where inputs cannot be drawn at random, no kinds of them can be made either.
     if not any(feed.kind == "random" for feed in ordinary):
         return [], []
-    base = _base(bases(model, sizes, ordinary, seed), run)
-    if base is None:
-        return [], []
+    base = _base(small(model, sizes, seed), ordinary, run)
     most = affordable(model, base, ordinary)
     if runtime.in_numpy:
         most = min(most, _MOST_IN_NUMPY)
@@ -71,16 +69,16 @@ def answered(feeds: Iterable[Feed], run: Run) -> Asked:
     return found, unproved
 
 
-def _base(candidates: Iterator[Feed], run: Run) -> Feed | None:
-    """The first that A runs on; integers may be indices into something small."""
-    for feed in candidates:
-        for tried in (feed, feed.modest()):
-            try:
-                run(tried.inputs)
-            except _FAILS:
-                continue
-            return tried
-    return None
+def _base(smaller: Iterator[Feed], ordinary: Sequence[Feed], run: Run) -> Feed:
+    """The smallest that A runs on."""
+    for tried in smaller:
+        try:
+            run(tried.inputs)
+        except _FAILS:
+            continue
+        return tried
+    # A ran on all of these.
+    return min((feed for feed in ordinary if feed.kind != "given"), key=elements)
 
 
 def compared(

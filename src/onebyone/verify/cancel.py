@@ -20,21 +20,11 @@ import onnx_ir as ir
 from onebyone.algebra.weights import Array
 from onebyone.errors import OnebyoneError
 from onebyone.graph.evaluate import evaluate
+from onebyone.graph.ops import Operator, Role, operator_of
 from onebyone.graph.unused import remove_unused
 
 __all__ = ["Cancellation", "added_inputs", "cancellations"]
 
-_LAYOUT = frozenset(
-    {"Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split",
-     "Squeeze", "Tile", "Transpose", "Unsqueeze"}
-)  # fmt: skip
-_SCALES = frozenset({"Mul", "Div", "Neg", "BatchNormalization"})
-_SUMS = frozenset({"Add", "Sub", "Sum"})
-_BENDS = frozenset(
-    {"Clip", "Min", "Max", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"}
-)
-_EITHER_SIDE = frozenset({"Add", "Concat", "Mul", "Sub", "Sum"})
-_SIZES = frozenset({"Shape", "Size"})
 # Operators that are looked behind for the scale of what is left.
 _FAR = 16
 
@@ -110,7 +100,7 @@ def added_inputs(graph: ir.Graph) -> frozenset[str]:
     found = set()
     for node in graph:
         read = [value for value in node.inputs if value in varying]
-        if node.op_type == "Add" and len(read) == 2:
+        if _adds(node) and len(read) == 2:
             found |= {affine[v] for v in read if v in affine and v is not None}
     return frozenset(found)
 
@@ -124,9 +114,11 @@ def _followed(graph: ir.Graph) -> tuple[dict[ir.Value, str], set[ir.Value]]:
     affine = {value: str(value.name) for value in fed}
     varying = set(fed)
     for node in graph:
-        read = [value for value in node.inputs if value is not None and value in varying]
+        unread = operator_of(node).unread
+        operands = [value for k, value in enumerate(node.inputs) if k not in unread]
+        read = [value for value in operands if value is not None and value in varying]
         inner = any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values())
-        if not (read or inner) or node.op_type in _SIZES:
+        if not (read or inner):
             continue
         varying.update(node.outputs)
         if not inner and len(read) == 1 and read[0] in affine and _keeps(node, read[0]):
@@ -136,34 +128,49 @@ def _followed(graph: ir.Graph) -> tuple[dict[ir.Value, str], set[ir.Value]]:
 
 def _keeps(node: ir.Node, operand: ir.Value) -> bool:
     """Whether the node's result is an affine function of the operand, element by element."""
-    if node.domain != "" or node.op_type not in _LAYOUT | _SCALES | _SUMS:
-        return False
-    return node.op_type in _EITHER_SIDE or node.inputs[0] is operand
+    row = operator_of(node)
+    if row.role in (Role.SUM, Role.CONCAT):
+        return True
+    first = node.inputs[0] is operand
+    return (row.relays and first) or (_scales(row) and (first or row.commutes))
+
+
+def _adds(node: ir.Node) -> bool:
+    row = operator_of(node)
+    return row.role is Role.SUM and row.commutes
+
+
+def _scales(row: Operator) -> bool:
+    """Whether an operator multiplies each number by itself, and mixes none."""
+    return row.role is Role.CHANNEL_MAP and row.weight is None
 
 
 def _meetings(graph: ir.Graph) -> Iterator[_Meeting]:
     affine, varying = _followed(graph)
     for node in graph:
-        if node.domain != "" or node.op_type not in _SUMS | _BENDS | {"BatchNormalization"}:
+        row = operator_of(node)
+        if not (row.role is Role.SUM or row.compares or row.buffers):
             continue
         read = [value for value in node.inputs if value is not None and value in varying]
         if len(read) != 1 or read[0] not in affine:
             continue
-        constants = tuple(v for v in node.inputs if v is not None and v not in varying)
-        if node.op_type == "BatchNormalization":
-            constants = constants[2:3]
-        end = read[0] if node.op_type in _BENDS else _end(node.outputs[0], affine)
+        # Of running statistics the first, the mean, is what is taken away.
+        slots = row.buffers[:1] or range(len(node.inputs))
+        constants = tuple(v for k in slots if (v := node.inputs[k]) and v not in varying)
+        end = read[0] if row.compares else _end(node.outputs[0], affine)
         yield _Meeting(affine[read[0]], node, read[0], constants, end)
 
 
 def _end(value: ir.Value, affine: Mapping[ir.Value, str]) -> ir.Value:
     """The last of what scales, and nothing else, make of a value."""
     for _ in range(_FAR):
-        readers = [node for node in value.consumers() if node.op_type in _LAYOUT | _SCALES]
-        readers = [node for node in readers if node.outputs[0] in affine]
+        readers = [node for node in value.consumers() if node.outputs[0] in affine]
+        readers = [
+            node for node in readers if operator_of(node).relays or _scales(operator_of(node))
+        ]
         if not readers:
             break
-        value = min(readers, key=lambda node: node.op_type in _LAYOUT).outputs[0]
+        value = min(readers, key=lambda node: operator_of(node).relays).outputs[0]
     return value
 
 
@@ -201,7 +208,7 @@ def _solved(meeting: _Meeting, probes: _Probes, shape: tuple[int, ...]) -> Itera
         target = _fitted(probes[0][str(constant.name)], zero.shape, meeting.node)
         if target is None or not where.any():
             continue
-        sign = -1 if meeting.node.op_type in ("Add", "Sum") else 1
+        sign = -1 if _adds(meeting.node) else 1
         centre, spread = np.full(shape, np.nan).reshape(-1), np.ones(shape).reshape(-1)
         index, known = where[where >= 0], where >= 0
         centre[index] = (sign * target - zero)[known] / slope[known]
@@ -226,7 +233,7 @@ def _fitted(constant: Array, shape: tuple[int, ...], node: ir.Node) -> Array | N
     constant = np.asarray(constant)
     if constant.dtype.kind not in "iuf" or not constant.size:
         return None
-    if node.op_type == "BatchNormalization":
+    if operator_of(node).buffers:  # of channels
         constant = constant.reshape(-1, *(1,) * (len(shape) - 2))
     try:
         return np.broadcast_to(constant.astype(np.float64), shape)

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
 
-__all__ = ["choices", "parted"]
+__all__ = ["choices", "given_places", "parted"]
 
 
 def choices(a: ir.Model, b: ir.Model) -> list[str]:
@@ -69,12 +69,17 @@ def parted(model: ir.Model, names: Collection[str]) -> ir.Model:
     return copy
 
 
+def given_places(name: str) -> str:
+    """The input of a parted model that stands for picked places of this name."""
+    return f"places picked as {name}"
+
+
 def _part(places: ir.Value, edit: Edit) -> None:
-    node, name = places.producer(), places.name
+    node, name = places.producer(), str(places.name)
     assert node is not None
     searched, values = node.inputs[0], node.outputs[0]
     assert searched is not None
-    given = ir.val(f"places picked as {name}", ir.DataType.INT64, places.shape)
+    given = ir.val(given_places(name), ir.DataType.INT64, places.shape)
     axis = {"axis": node.attributes.get_int("axis", -1)}
     picked = edit.node("GatherElements", [searched, given], axis, before=node, stem="picked",
                        dtype=values.dtype, shape=values.shape)  # fmt: skip

@@ -20,17 +20,12 @@ import onnx_ir as ir
 from onebyone.algebra.weights import Array
 from onebyone.engines.unoptimised import flat
 from onebyone.graph.evaluate import evaluate
+from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.call import is_floating
+from onebyone.graph.ops.row import Rounding
 from onebyone.verify.bound import UNITS, unit_roundoff
 
 __all__ = ["disturbed"]
-
-# What these give is one of their operands' numbers.
-_CHOOSE = frozenset(
-    {"Abs", "Clip", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "Identity", "Max",
-     "MaxPool", "Min", "Neg", "Pad", "ReduceMax", "ReduceMin", "Relu", "Reshape", "Slice", "Split",
-     "Squeeze", "Tile", "Transpose", "Unsqueeze", "Where"}
-)  # fmt: skip
 
 
 def disturbed(
@@ -95,13 +90,12 @@ def _moved(
     rng: np.random.Generator,
     lucky: bool,
 ) -> Array:
-    operator = node.op_type if node is not None else ""
-    if operator in _CHOOSE:
+    if node is not None and operator_of(node).rounding is Rounding.NEVER:
         return array
     moved = array * (1 + unit_roundoff(kind) * rng.uniform(-1, 1, array.shape))
     stays = ~np.isfinite(array)
     # A Cast of an integer is exact by no luck: there is no other order of it.
-    if not lucky or operator == "Cast":
+    if not lucky or (node is not None and node.op_type == "Cast"):
         stays |= _held(array, kind)
     return np.asarray(np.where(stays, array, moved))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -96,11 +96,30 @@ def _first(differ: Array, a: Array, b: Array) -> str:
 
 def _floats(name: str, a: Array, b: Array, reference: Array, noise: Noise) -> OutputCheck:
     finite, equal = np.isfinite(a), same(a, b)
-    target = np.where(finite, reference, 0).astype(np.float64)
-    bound = np.broadcast_to(limits(target, noise), a.shape)
-    a, b = np.where(finite, a, 0), np.where(finite, b, 0)
-    check = within(name, a, b, target, bound, excused=equal)
+    if finite.all():
+        target = reference.astype(np.float64, copy=False)
+    else:
+        target = np.where(finite, reference, 0).astype(np.float64)
+        a, b = np.where(finite, a, 0), np.where(finite, b, 0)
+    check = within(name, a, b, target, limits(target, noise), excused=equal)
     return replace(check, reason=_reason(check, bool(equal.all()), target, noise))
+
+
+@dataclass(frozen=True)
+class _Band:
+    """What is found of some of the elements of an output.
+
+    Args:
+        error, error_of_a: the largest finite distances from the target.
+        used: the largest share of a bound, and where in the band it is.
+        counts: how many elements use how much; see `shares`.
+    """
+
+    error: float
+    error_of_a: float
+    used: float
+    place: int
+    counts: tuple[int, ...]
 
 
 def within(
@@ -108,28 +127,54 @@ def within(
 ) -> OutputCheck:
     """How far B's values are from a target, in shares of a bound; there is no reason in it yet.
 
-    `excused` elements use at most all of their bound: what is the very same in both models is
-    right, however far from the reference.
+    `bound` broadcasts to the shape of the output. `excused` elements use at most all of their
+    bound: what is the very same in both models is right, however far from the reference. Band by
+    band, for an output can be as large as the rest of a network.
     """
-    kind = a.dtype.name
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    error = np.where(np.isfinite(b), np.abs(b - target), np.inf)
+    free = np.zeros((1,) * a.ndim, bool) if excused is None else excused
+    every = (a, b, target, np.broadcast_to(bound, a.shape), np.broadcast_to(free, a.shape))
+    starts = range(0, max(a.size, 1), _BAND)
+    bands = [_band(*(x.flat[start : start + _BAND] for x in every)) for start in starts]
+    most = max(range(len(bands)), key=lambda k: bands[k].used)
+    check = OutputCheck(
+        name,
+        a.dtype.name,
+        a.shape,
+        max_abs_error=max(band.error for band in bands),
+        error_of_a=max(band.error_of_a for band in bands),
+        bound=float(bound.max(initial=0)),
+        used=bands[most].used,
+        shares=tuple(map(int, np.sum([band.counts for band in bands], axis=0))),
+    )
+    if not (check.max_abs_error or check.used):
+        return check
+    where = np.unravel_index(starts[most] + bands[most].place, a.shape)
+    return replace(check, element=_described(where, *every[:4]))
+
+
+_BAND = 1 << 20
+"""Elements that are compared at once."""
+
+
+def _band(a: Array, b: Array, target: Array, bound: Array, excused: Array) -> _Band:
+    error = _distance(b, target)
     used = np.zeros(a.shape)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         np.divide(error, bound, out=used, where=error > 0)
-    if excused is not None:
-        used[excused] = np.minimum(used[excused], 1)
-    return OutputCheck(
-        name,
-        kind,
-        a.shape,
-        max_abs_error=float(error.max(where=np.isfinite(error), initial=0)),
-        error_of_a=float(np.abs(a - target).max(initial=0)),
-        bound=float(bound.max(initial=0)),
-        used=float(used.max(initial=0)),
-        element=_described(error, used, a, b, target, bound),
-        shares=shares(used),
+    used[excused] = np.minimum(used[excused], 1)
+    return _Band(
+        float(error.max(where=np.isfinite(error), initial=0)),
+        float(np.abs(a.astype(np.float64) - target).max(initial=0)),
+        float(used.max(initial=0)),
+        int(used.argmax()) if used.size else 0,
+        shares(used),
     )
+
+
+def _distance(b: Array, target: Array) -> Array:
+    """From the target; infinite where B is no number."""
+    b = b.astype(np.float64)
+    return np.where(np.isfinite(b), np.abs(b - target), np.inf)
 
 
 def shares(used: Array) -> tuple[int, ...]:
@@ -153,12 +198,10 @@ def _reason(check: OutputCheck, equal: bool, target: Array, noise: Noise) -> str
     return ""
 
 
-def _described(error: Array, used: Array, a: Array, b: Array, target: Array, bound: Array) -> str:
+def _described(where: tuple[np.intp, ...], a: Array, b: Array, target: Array, bound: Array) -> str:
     """The element that uses most of its bound, in words."""
-    if not error.any():
-        return ""
-    where = np.unravel_index(int(np.argmax(used)), used.shape)
+    error = float(_distance(b[where], target[where]))
     return (
-        f"at {[int(i) for i in where]} A has {a[where]:.9g}, B {b[where]:.9g}, the reference "
-        f"{target[where]:.12g}: error {error[where]:.2g}, bound {bound[where]:.2g}"
+        f"at {[int(i) for i in where]} A has {float(a[where]):.9g}, B {float(b[where]):.9g}, "
+        f"the reference {target[where]:.12g}: error {error:.2g}, bound {bound[where]:.2g}"
     )

@@ -20,7 +20,7 @@ from onebyone.graph.shapes import Sizes
 from onebyone.verify.bound import UNITS
 from onebyone.verify.cancel import Cancellation, added_inputs, cancellations
 
-__all__ = ["VARIED", "affordable", "bases", "general", "pointed", "smallest"]
+__all__ = ["VARIED", "affordable", "elements", "general", "pointed", "small", "smallest"]
 
 # Kinds whose outputs are of their usual size: constants alone may give 0 where A is exact.
 VARIED = ("near", "offset")
@@ -35,13 +35,13 @@ _TINY = 2.0**-100
 _CHEAP = 2e9
 
 
-def bases(model: ir.Model, sizes: Sizes, drawn: Sequence[Feed], seed: int) -> Iterator[Feed]:
-    """Ordinary inputs to make others of: of the smallest sizes first, none that are given."""
-    rng = np.random.default_rng([seed, 1])
-    small = chosen_shapes(model, sizes, _EDGE)
-    if small is not None:
-        yield Feed("small", random_inputs(model, small, rng))
-    yield from sorted((feed for feed in drawn if feed.kind != "given"), key=_elements)
+def small(model: ir.Model, sizes: Sizes, seed: int) -> Iterator[Feed]:
+    """Ordinary numbers of small sizes, to make others of; none where the sizes are fixed."""
+    shapes = chosen_shapes(model, sizes, _EDGE)
+    if shapes is not None:
+        feed = Feed("small", random_inputs(model, shapes, np.random.default_rng([seed, 1])))
+        # Integers may be indices into something small.
+        yield from (feed, feed.modest())
 
 
 def smallest(model: ir.Model, sizes: Sizes, seed: int) -> Iterator[Feed]:
@@ -61,7 +61,7 @@ def affordable(model: ir.Model, base: Feed, ordinary: Sequence[Feed]) -> int:
     largest = max((x.size for x in base.inputs.values()), default=1)
     if weights * largest <= _CHEAP:
         return _MOST
-    return min(_MOST, sum(map(_elements, ordinary)) * 6 // (5 * 2 * max(_elements(base), 1)))
+    return min(_MOST, sum(map(elements, ordinary)) * 6 // (5 * 2 * max(elements(base), 1)))
 
 
 _MOST = 32
@@ -87,7 +87,8 @@ def general(model: ir.Model, base: Feed, seed: int) -> Iterator[Feed]:
             yield Feed(kind, {**base.inputs, **changed})
 
 
-def _elements(feed: Feed) -> int:
+def elements(feed: Feed) -> int:
+    """How many numbers an input holds."""
     return sum(x.size for x in feed.inputs.values())
 
 

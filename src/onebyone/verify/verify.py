@@ -12,7 +12,7 @@ One model is in the engine at a time. docs/numerics.md says why each step is as 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
@@ -30,8 +30,8 @@ from onebyone.engines.inputs import (
     given_inputs,
     random_inputs,
 )
-from onebyone.engines.unoptimised import Run
-from onebyone.errors import CheckFailed, UsageError
+from onebyone.engines.unoptimised import ENGINE, Run, opened
+from onebyone.errors import CheckFailed, OnebyoneError, UsageError
 from onebyone.graph.checks import one_line
 from onebyone.graph.evaluate import CannotEvaluate
 from onebyone.graph.memory_limit import check_memory
@@ -55,8 +55,8 @@ from onebyone.verify.certificate import (
     OutputCheck,
     Trial,
 )
-from onebyone.verify.choices import choices, parted
-from onebyone.verify.judge import judge, judge_exact
+from onebyone.verify.choices import choices, given_places, parted
+from onebyone.verify.judge import judge, judge_exact, same, unlike
 from onebyone.verify.strict import Known, draws, measured, strict
 from onebyone.verify.ties import Tie, exposed, settled, ties
 
@@ -110,50 +110,65 @@ def verify(
     def question(run: Run, answers: Sequence[Answer], runtime: Runtime) -> Asked:
         return ask(first, sizes, run, answers, runtime, seed)
 
-    certificate, fed_to_a, runtime = _compared(first, second, feeds, question, seed, progress)
-    certificate = replace(certificate, told=sizes.told)
-    if certificate.passed or not (picked := choices(first, second)):
-        return certificate
-    # Two TopKs may order what ties in two ways: the models get a second chance with the same order.
-    try:
-        shared = _of_same_choices(first, second, picked, fed_to_a, runtime, seed, progress)
-    except (EngineRefuses, CannotEvaluate, CheckFailed, UsageError):
-        return certificate
-    if not shared.passed:
-        return certificate
-    return replace(certificate, trials=shared.trials, trouble=shared.trouble)
+    declared = {str(value.name) for value in first.graph.outputs}
+    # Two TopKs may order what ties in two ways, and then all that follows differs.
+    if picked := choices(first, second):
+        try:
+            shared = _of_same_choices(first, second, declared, picked, sizes, feeds, seed, progress)
+        except (OnebyoneError, MemoryError):
+            shared = None
+        if shared is not None and shared.passed:
+            return replace(shared, told=sizes.told)
+    certificate = _compared(first, second, declared, feeds, question, seed, progress)
+    return replace(certificate, told=sizes.told)
 
 
 def _of_same_choices(
     first: ir.Model,
     second: ir.Model,
+    declared: Collection[str],
     picked: Sequence[str],
-    feeds: tuple[list[Feed], list[Feed]],
-    runtime: Runtime,
+    sizes: Sizes,
+    feeds: Sequence[Feed],
     seed: int,
     progress: Progress | None,
-) -> Certificate:
-    """The comparison with the places that A's TopKs pick given to both models."""
-    given = {name: f"places picked as {name}" for name in picked}
+) -> Certificate | None:
+    """The comparison with the places that A's TopKs pick given to both; None where B is unlike A.
+
+    Raises where one of the models does not run on an input.
+    """
+    runtime = Runtime(opened, ENGINE)
     with runtime.opened(exposed(first, picked)) as run:
-        ordinary, trouble = ([_with_places(feed, run, given) for feed in some] for some in feeds)
+        answers = [Answer(feed, run(feed.inputs)) for feed in feeds]
+        trouble, unproved = ask(first, sizes, run, answers, runtime, seed)
+    with runtime.opened(exposed(second, picked)) as run:
+        others = [run(answer.feed.inputs) for answer in answers]
+    # B itself runs, and gives tensors of the same kind; of what it picks the parted models tell.
+    pairs = [(a.outputs, b) for a, b in zip(answers, others, strict=True)]
+    if any(unlike(a[name], b[name]) for a, b in pairs for name in a):
+        return None
+    same_places = all(same(a[name], b[name]).all() for a, b in pairs for name in picked)
 
     def question(run: Run, answers: Sequence[Answer], runtime: Runtime) -> Asked:
-        return answered(trouble, run)
+        found, failed = answered([_with_places(answer, picked) for answer in trouble], run)
+        return found, [*unproved, *failed]
 
     one, other = parted(first, picked), parted(second, picked)
-    shared, _, _ = _compared(one, other, ordinary, question, seed, progress)
+    placed = [_with_places(answer, picked) for answer in answers]
+    certificate = _compared(one, other, declared, placed, question, seed, progress)
+    if same_places:
+        return certificate
     trials, troubled = (
         tuple(replace(trial, reference=f"{trial.reference}; {_SHARED}") for trial in some)
-        for some in (shared.trials, shared.trouble)
+        for some in (certificate.trials, certificate.trouble)
     )
-    return replace(shared, trials=trials, trouble=troubled)
+    return replace(certificate, trials=trials, trouble=troubled)
 
 
-def _with_places(feed: Feed, run: Run, given: Mapping[str, str]) -> Feed:
+def _with_places(answer: Answer, picked: Sequence[str]) -> Feed:
     """The input with what A picks on it."""
-    places = run(feed.inputs)
-    return Feed(feed.kind, {**feed.inputs, **{to: places[name] for name, to in given.items()}})
+    places = {given_places(name): answer.outputs[name] for name in picked}
+    return Feed(answer.feed.kind, {**answer.feed.inputs, **places})
 
 
 _SHARED = "TopK picks among ties, so both models were given the places that A picks"
@@ -162,23 +177,22 @@ _SHARED = "TopK picks among ties, so both models were given the places that A pi
 def _compared(
     first: ir.Model,
     second: ir.Model,
+    declared: Collection[str],
     feeds: Sequence[Feed],
     question: Question,
     seed: int,
     progress: Progress | None,
-) -> tuple[Certificate, tuple[list[Feed], list[Feed]], Runtime]:
-    """The certificate, the inputs that A takes, ordinary ones and others, and what runs them.
-
-    `question` asks A, in the engine, on the others.
-    """
+) -> Certificate:
+    """The certificate; `question` asks A, in the engine, on troublesome inputs."""
     # What an ArgMax is searched in becomes an output of both, and is judged where places differ.
     pairs = ties(first, second)
-    declared = {str(value.name) for value in first.graph.outputs}
-    hidden = {pair.in_a for pair in pairs.values()} - declared
+    hidden = {pair.in_a for pair in pairs.values()} - {str(v.name) for v in first.graph.outputs}
     first = exposed(first, (pair.in_a for pair in pairs.values()))
     second = exposed(second, (pair.in_b for pair in pairs.values()))
     step = _steps(progress, 3 * len(feeds))
-    answers, skipped, runtime, (asked, unproved) = original(first, feeds, seed, step, question)
+    answers, skipped, runtime, (asked, unproved) = original(
+        first, feeds, declared, seed, step, question
+    )
     references = []
     for answer in answers:
         references.append(reference(first, answer, runtime))
@@ -195,7 +209,7 @@ def _compared(
             step()
         trouble, unknown = compared(run, first, hidden, asked, answers, known)
     trials, outside = _in_the_domain(trials)
-    certificate = Certificate(
+    return Certificate(
         tuple(trials),
         runtime.name,
         seed,
@@ -203,8 +217,6 @@ def _compared(
         trouble=tuple(trouble),
         unproved=(*unproved, *unknown),
     )
-    taken = [answer.feed for answer in answers], [answer.feed for answer in asked]
-    return certificate, taken, runtime
 
 
 def _in_the_domain(trials: Sequence[Trial]) -> tuple[list[Trial], list[str]]:

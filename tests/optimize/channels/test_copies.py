@@ -6,10 +6,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onebyone.graph.channels import flow
 from onebyone.graph.read import read
 from onebyone.graph.shapes import infer
 from onebyone.optimize.channels.copies import copies
-from onebyone.optimize.channels.flow import flow
 
 from ...graphs.text import model
 

@@ -42,6 +42,8 @@ CONSTANTS_PASS = {
     "unpadded depthwise": ("r = Conv<group = 6>(t, k)", {"k": (6, 1, 2, 3)}),
     "a depthwise 1×1": ("r = Conv<group = 6>(t, k, b)", {"k": (6, 1, 1, 1)}),
     "GlobalMaxPool": ("r = GlobalMaxPool(t)", {}),
+    "Mean": ("r = Mean(t, s)", {"s": (6, 1, 1)}),
+    "Where": ("r = Where(m, t, s)", {"m": np.arange(6).reshape(6, 1, 1) % 3 > 0, "s": (6, 1, 1)}),
     "Identity and Cast": ("i = Identity(t) r = Cast<to = 1>(i)", {}),
 }
 
@@ -231,11 +233,18 @@ def test_a_bias_that_overflows_keeps_its_channels_and_no_others() -> None:
     assert after.weights() == [[6, 3, 1, 1], [3, 6, 1, 1], [2, 3, 1, 1]]
 
 
-def test_partial_functions_keep_numbers_that_they_are_defined_for() -> None:
+def test_what_is_chosen_by_a_computed_mask_is_not_known() -> None:
+    body = "t = Conv(x, w) h = Conv(x, g) m = Greater(h, o) r = Where(m, t, s) y = Conv(r, v)"
+    constants = {"w": DEAD, "g": (6, 3, 1, 1), "o": np.array(0, np.float32), "s": (6, 1, 1), **V}
+    assert optimized(model(body, X, "y", constants), "prune").laws == set()
+
+
+@pytest.mark.parametrize("partial", ["Log", "Acosh", "Reciprocal"])
+def test_partial_functions_keep_numbers_that_they_are_defined_for(partial: str) -> None:
     """Nobody reads channel 2 of l, but it is tied to one of t that is read: it is computed, and
     the logarithm of what is left of it would be infinite, times a weight of zero no number."""
     body = (
-        "c = Conv(x, w) r = Clip(c, o, o) p = Conv(r, i) l = Log(p) t = Conv(x, w) "
+        f"c = Conv(x, w) r = Clip(c, o, o) p = Conv(r, i) l = {partial}(p) t = Conv(x, w) "
         "s = Add(l, t) y = Conv(s, k) z = Conv(t, v)"
     )
     constants = {"w": (6, 3, 1, 1), "o": np.array(1, np.float32), **V}

@@ -170,6 +170,18 @@ def test_two_readers_of_interleaved_channels_get_stretches() -> None:
     assert sorted(after.ops) == ["Conv", "Conv", "Conv", "Relu", "Relu", "Split"]
 
 
+def test_a_bias_between_two_changes_is_that_of_both() -> None:
+    """Of one convolution the operand is put in another order, and of its result one half goes."""
+    body = (
+        f"{IN} p = Gather<axis = 1>(r, some) y = Conv(p, u) "
+        "c = Conv(r, k, d) e, f = Split<axis = 1>(c, ones) z = Relu(e)"
+    )
+    more = {"some": ints(5, 3, 1), "u": (4, 3, 1, 1), "k": (2, 6, 1, 1), "d": (2,)}
+    after = optimized(_model(body, "y, z", ones=ints(1, 1), **more), "permute")
+    assert after.weights() == [[6, 3, 1, 1], [4, 3, 1, 1], [1, 6, 1, 1]]
+    assert not {"Gather", "Split"} & {*after.ops}
+
+
 @pytest.mark.parametrize("opset", [11, 12, 13, 18, 22])
 def test_units_of_shufflenet_keep_no_shuffle(opset: int) -> None:
     """Two units: half goes on as it is, half through a branch; joined, shuffled, cut again."""

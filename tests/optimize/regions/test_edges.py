@@ -159,3 +159,23 @@ def test_what_an_addition_repeats_by_itself_is_not_repeated() -> None:
     body = "a = MatMul(x, w) s = Tile(a, k) y = Add(s, z)"
     proto = model(body, "float[2,2,3] x, float[2,10,11] z", constants=constants)
     assert "Tile" in optimized(proto, "sum", only=LAWS, profile=COUNTING).ops
+
+
+@pytest.mark.parametrize(
+    "sums",
+    [
+        "y = Add(a, r)",
+        "y = Add(r, a)",
+        "y = Sub(r, a)",
+        "b = MatMul(x, w) y = Sum(a, b, r)",
+        "s = Add(a, r) y = MatMul(s, u)",
+        "b = MatMul(x, w) s = Tile(b, k) t = Add(a, s) y = Add(t, r)",
+    ],
+)
+@pytest.mark.parametrize(("shared", "outputs"), [("", "y"), ("other = Relu(a)", "y, other")])
+def test_a_repeat_stays_where_nothing_else_is_as_long(sums: str, shared: str, outputs: str) -> None:
+    body = f"a = MatMul(x, v) r = Tile(a, k) {sums} {shared}"
+    constants = {"w": (3, 11), "v": (3, 11), "u": (11, 2), "k": np.array([1, 5, 1])}
+    proto = model(body, "float[2,1,3] x", outputs, constants=constants)
+    after = optimized(proto, "sum", only=[*LAWS, "affine"], profile=COUNTING)
+    assert "Tile" in after.ops

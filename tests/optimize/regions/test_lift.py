@@ -15,8 +15,10 @@ from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.expression import Choice, Concat, Convolution, Joined, Leaf, Node, Sum, Term
 from onebyone.algebra.laws import LAWS
 from onebyone.algebra.layout import Reshape, Transpose
+from onebyone.algebra.selection import Gathered
 from onebyone.algebra.space import apply
 from onebyone.graph.axes import Spatial
+from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.evaluate import evaluate
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
@@ -25,12 +27,9 @@ from onebyone.optimize.regions.lift import (
     MAX_DEPTH,
     MAX_LOOKS_THROUGH,
     MAX_NODES,
-    Context,
-    Region,
-    channel_axes,
-    is_shared,
     regions,
 )
+from onebyone.optimize.regions.region import Context, Region, is_shared
 from onebyone.optimize.regions.steps import Step, Striding
 from onebyone.verify.ties import exposed
 
@@ -80,9 +79,12 @@ def _of_step(step: Step) -> str:
 
 
 def value(term: Term, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """What a term computes from the values of its leaves; None if it holds a K×K convolution."""
+    """What a term computes from the values of its leaves.
+
+    None if it holds a K×K convolution, or a gather, of which only the graph knows the indices.
+    """
     found = of_node(term.node, values)
-    if found is None:
+    if found is None or any(gathers(step) for step in term.word.spaces):
         return None
     x, axis = found
     done = 0
@@ -93,6 +95,12 @@ def value(term: Term, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
     for step in term.word.spaces[done:]:
         x = stepped(step, x)
     return x
+
+
+def gathers(step: Step) -> bool:
+    if not isinstance(step.meaning, Spatial):
+        return False
+    return any(isinstance(axis_map, Gathered) for axis_map in step.meaning.maps.values())
 
 
 def of_node(node: Node, values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, int] | None:

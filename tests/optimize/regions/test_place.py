@@ -9,6 +9,7 @@ import pytest
 from onebyone.algebra.channel import ChannelMap
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable
+from onebyone.graph.unused import remove_unused
 from onebyone.graph.write import to_proto
 from onebyone.optimize.regions.operations import (
     Concatenate,
@@ -32,6 +33,7 @@ DENSE = ChannelMap(np.array([[1, 2, 3, 4], [0, -1, 1, 2]]))
 BLOCKS = ChannelMap(np.array([[1, 2], [3, -1], [0, 2], [1, 1]]), groups=2)
 SCALE = ChannelMap.diagonal(np.array([1, 2, 3, -4]))
 UNIT = ChannelMap.diagonal(np.ones(4))
+MINUS = ChannelMap.diagonal(-np.ones(4))
 
 
 def graph_of(layout: Layout, channels: int, dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Model:
@@ -45,8 +47,9 @@ def graph_of(layout: Layout, channels: int, dtype: ir.DataType = ir.DataType.FLO
 
 
 def placed(operation: Operation, model: ir.Model) -> list[ir.Node]:
-    root = model.graph.outputs[0]
-    return place(root, operation, Edit(model.graph))
+    made = place({model.graph.outputs[0]: operation}, Edit(model.graph))
+    remove_unused(model.graph)
+    return made
 
 
 @pytest.mark.parametrize(
@@ -63,6 +66,9 @@ def placed(operation: Operation, model: ir.Model) -> list[ir.Node]:
         (SCALE, [5, 6, 7, 8], IMAGE, ["BatchNormalization"]),
         (SCALE, [5, 6, 7, 8], TOKENS, ["Mul", "Add"]),
         (UNIT, [5, 6, 7, 8], IMAGE, ["Add"]),
+        (MINUS, None, IMAGE, ["Neg"]),
+        (MINUS, [5, 6, 7, 8], IMAGE, ["Sub"]),
+        (MINUS, [5, 6, 7, 8], TOKENS, ["Sub"]),
     ],
 )
 def test_a_map_becomes_the_operator_of_its_layout(
@@ -130,7 +136,6 @@ def test_sums_put_convolutions_last_and_share_what_they_share() -> None:
 
 
 def test_what_is_negated_is_subtracted_unless_all_is() -> None:
-    minus = ChannelMap.diagonal(-np.ones(4))
     array = integers("x", (2, 4, 5, 3))
     for signs, nodes in (
         ("-+", ["Mul", "Sub"]),
@@ -140,7 +145,7 @@ def test_what_is_negated_is_subtracted_unless_all_is() -> None:
         model = graph_of(IMAGE, 4)
         x = Source(model.graph.inputs[0])
         parts: list[Operation] = [x, Mapped(x, SCALE, IMAGE, IMAGE)]
-        parts = [Mapped(p, minus, IMAGE, IMAGE) if s == "-" else p
+        parts = [Mapped(p, MINUS, IMAGE, IMAGE) if s == "-" else p
                  for p, s in zip(parts, signs, strict=True)]  # fmt: skip
         made = placed(Total(parts, IMAGE, 4), model)
         assert sorted(node.op_type for node in made) == sorted(nodes)
@@ -200,7 +205,7 @@ def test_a_weight_that_overflows_changes_nothing() -> None:
     sliced = Moved(Source(model.graph.inputs[0]), step, 4)
     edit = Edit(model.graph)
     with pytest.raises(Unrepresentable, match="float16"):
-        place(model.graph.outputs[0], Mapped(sliced, huge, half, half), edit)
+        place({model.graph.outputs[0]: Mapped(sliced, huge, half, half)}, edit)
     assert [node.op_type for node in model.graph] == ["Relu"]
     assert not model.graph.initializers
     assert not edit.stored  # the bounds of the slice are not in the graph: not to be shared
@@ -210,16 +215,16 @@ def test_a_weight_that_overflows_changes_nothing() -> None:
 def test_there_is_no_convolution_of_float64(linear: ChannelMap) -> None:
     """Of ONNX Runtime's: over one axis a product will do, over two nothing."""
     model = graph_of(LEFT, 4, ir.DataType.DOUBLE)
-    place(model.graph.outputs[0], Mapped(Source(model.graph.inputs[0]), linear, LEFT, LEFT),
-          Edit(model.graph))  # fmt: skip
-    assert [node.op_type for node in model.graph if node.name != "old"] == ["MatMul"]
+    product = Mapped(Source(model.graph.inputs[0]), linear, LEFT, LEFT)
+    placed(product, model)
+    assert [node.op_type for node in model.graph] == ["MatMul"]
     x = integers("x", (2, 4, 6)).astype(np.float64)
     (found,) = run(to_proto(model), {"x": x})
     assert (found["y"] == np.einsum("oc,ncp->nop", linear.dense(), x)).all()
     image = graph_of(IMAGE, 4, ir.DataType.DOUBLE)
     operation = Mapped(Source(image.graph.inputs[0]), linear, IMAGE, IMAGE)
     with pytest.raises(Unrepresentable, match="float64, which ONNX Runtime has not"):
-        place(image.graph.outputs[0], operation, Edit(image.graph))
+        place({image.graph.outputs[0]: operation}, Edit(image.graph))
 
 
 def test_where_there_are_convolutions_of_float64_there_may_be_one_more() -> None:
@@ -228,5 +233,5 @@ def test_where_there_are_convolutions_of_float64_there_may_be_one_more() -> None
     model.graph.register_initializer(weight)
     model.graph.append(ir.node("Conv", [model.graph.inputs[0], weight]))
     operation = Mapped(Source(model.graph.inputs[0]), DENSE, IMAGE, IMAGE)
-    made = place(model.graph.outputs[0], operation, Edit(model.graph))
+    made = place({model.graph.outputs[0]: operation}, Edit(model.graph))
     assert [node.op_type for node in made] == ["Conv"]

@@ -27,15 +27,16 @@ def step(op: str, meaning: Meaning, before: Layout = BIG, after: Layout = SMALL)
 
 def test_channel_maps() -> None:
     assert PRICE.elementwise(BIG, 5) == Cost(1000 + 2 * 24 * 5, 0, 5)
+    assert PRICE.elementwise(BIG, 5, 0) == Cost(1000 + 2 * 24 * 5, 0, 0)
     # 24 positions times 5·7 weights, which are more than the 24·5 + 24·7 + 35 numbers moved.
-    assert PRICE.linear(BIG, BIG, (5, 7), 1, shift=False) == Cost(1840, 840, 35)
-    assert PRICE.linear(BIG, BIG, (5, 7), 1, shift=True) == Cost(1840, 840, 42)
-    assert PRICE.linear(TOKENS, TOKENS, (5, 7), 1, shift=False) == Cost(1840, 840, 35)
+    assert PRICE.linear(BIG, BIG, (5, 7), 1) == Cost(1840, 840, 35)
+    assert PRICE.bias(7) == Cost(0, 0, 7)
+    assert PRICE.linear(TOKENS, TOKENS, (5, 7), 1) == Cost(1840, 840, 35)
 
 
 def test_strides_read_everything_and_compute_where_they_land() -> None:
     moved = 24 * 4 + 12 * 2 + 4
-    assert PRICE.linear(BIG, SMALL, (4, 2), 2, shift=False) == Cost(1000 + moved, 12 * 4, 4)
+    assert PRICE.linear(BIG, SMALL, (4, 2), 2) == Cost(1000 + moved, 12 * 4, 4)
 
 
 @pytest.mark.parametrize(("op", "positions"), [("Conv", 12), ("ConvTranspose", 24)])
@@ -48,6 +49,7 @@ def test_kernels_work_at_outputs_or_at_inputs_if_transposed(op: str, positions: 
 
 def test_sums_go_two_at_a_time_and_concats_copy() -> None:
     assert PRICE.addition(BIG, 5, 3) == Cost(2 * (1000 + 3 * 24 * 5))
+    assert PRICE.addition(BIG, 5, 3, at_once=True) == Cost(1000 + 4 * 24 * 5)
     assert PRICE.concat(BIG, 5) == Cost(1000 + 2 * 24 * 5)
 
 

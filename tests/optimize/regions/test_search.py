@@ -301,12 +301,16 @@ def priced(term: Term, price: Pricer) -> Cost:
         elif isinstance(factor, Step):
             cost, layout = cost + price.step(factor, channels), factor.after
         elif factor.is_diagonal and window is None:
-            cost += price.elementwise(layout, channels)
+            cost += price.elementwise(
+                layout, channels, int(not (factor.is_shift or factor.linear.is_negation))
+            )
         else:
             after, ends = layout if window is None else window.after, factor.out_channels
-            biased, window = factor.bias is not None, None
-            cost += price.linear(layout, after, (channels, ends), factor.groups, biased)
+            window = None
+            cost += price.linear(layout, after, (channels, ends), factor.groups)
             layout, channels = after, ends
+        if isinstance(factor, ChannelMap) and factor.bias is not None:
+            cost += price.bias(channels)
     return cost
 
 
@@ -404,10 +408,10 @@ def test_runs_say_what_a_product_will_be() -> None:
     blocks = ChannelMap(np.ones((6, 2)), np.ones(6), 2)
     dense = ChannelMap(np.ones((1, 6)))
     found = list(runs(Word.of([scale, blocks, dense]), 0, 4))
-    assert [(r.to, r.channels, r.groups, r.only_shifts, r.biased) for r in found] == [
-        (1, 4, 4, False, False),
-        (2, 6, 2, False, True),
-        (3, 1, 1, False, True),
+    assert [(r.to, r.channels, r.groups, r.only_shifts) for r in found] == [
+        (1, 4, 4, False),
+        (2, 6, 2, False),
+        (3, 1, 1, False),
     ]
     assert [set(r.laws) for r in found] == [set(), {"affine"}, {"affine", "compose"}]
 

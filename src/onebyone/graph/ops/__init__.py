@@ -17,6 +17,9 @@
     conversion     casts and quantisation
     layers         LSTM, GRU, RNN, Attention
 
+and what rows of several families say alike: of channels (`flow`), of positions (`needs`,
+`selector`, `windows`, `merged`), of axes in another order (`turned`).
+
 Readers of nodes ask the row: `operator_of(node).space`, say.
 """
 
@@ -43,7 +46,7 @@ from onebyone.graph.ops import (
 )
 from onebyone.graph.ops.row import Operator, Role
 
-__all__ = ["OPERATORS", "Operator", "Role", "operator_of", "role"]
+__all__ = ["OPERATORS", "Operator", "Role", "operator_called", "operator_of", "role"]
 
 _FAMILIES = (
     arithmetic, conversion, convolution, creation, elementwise, gathering, joining, layers,
@@ -62,6 +65,11 @@ def operator_of(node: ir.Node) -> Operator:
     ('ReLU', 'other')
     """
     return OPERATORS.get(node.op_type, _UNKNOWN) if node.domain == "" else _UNKNOWN
+
+
+def operator_called(domain: str, op_type: str) -> Operator:
+    """The row of an operator by its domain and name, as `operator_of` gives it of a node."""
+    return OPERATORS.get(op_type, _UNKNOWN) if domain == "" else _UNKNOWN
 
 
 def role(node: ir.Node) -> Role:

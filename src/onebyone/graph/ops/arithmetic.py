@@ -98,6 +98,11 @@ def _negation_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None
     return ChannelNode(x, ChannelMap.diagonal(-np.ones(channels)))
 
 
+def _divides(node: ir.Node) -> bool:
+    """Whether the divisor is computed, and may be zero."""
+    return constant(node.inputs[1]) is None
+
+
 def has_one(node: ir.Node) -> bool:
     """Whether an operator of any number of operands has one, which it gives back."""
     return len(node.inputs) == 1
@@ -131,7 +136,7 @@ def _each(name: str, role: Role = Role.OPAQUE, value: Kernel | None = None,
 
 
 def _compared(name: str, function: Callable[..., Any], **special: Any) -> Operator:
-    return _each(name, value=kernel_of(function), rounding=Rounding.STEPS, **special)
+    return _each(name, value=kernel_of(function), rounding=Rounding.STEPS, compares=True, **special)
 
 
 def _logical(name: str, function: Callable[..., Any], neutral: bool) -> Operator:
@@ -142,8 +147,10 @@ def _logical(name: str, function: Callable[..., Any], neutral: bool) -> Operator
 _ALONE = first_if(has_one)
 # Engines and NumPy agree to the last bit, on integers too.
 _SURE: dict[str, Any] = {"rounding": Rounding.ONCE, "is_sure_of_integers": True, "on_sizes": "any"}
-_EXTREME: dict[str, Any] = {"is_unsure_of_nan": True, "commutes": True,
-                          "magnitude": "Max", "on_sizes": "whole", "unchanged": _ALONE}  # fmt: skip
+_EXTREME: dict[str, Any] = {
+    "is_unsure_of_nan": True, "commutes": True, "compares": True, "magnitude": "Max",
+    "on_sizes": "whole", "unchanged": _ALONE,
+}  # fmt: skip
 _BITWISE = ("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
 
 ROWS = (
@@ -156,14 +163,15 @@ ROWS = (
     _each("Mul", Role.CHANNEL_MAP, kernel_of(np.multiply), **_SURE, commutes=True,
              magnitude="Mul", unchanged=_neutral(1, 1, 0), channels=_arithmetic_channels),
     _each("Div", Role.CHANNEL_MAP, kernel_of(_divide), **_SURE, unchanged=_neutral(1, 1),
-             channels=_arithmetic_channels),
+             channels=_arithmetic_channels, is_partial=_divides),
     _each("Neg", Role.CHANNEL_MAP, kernel_of(np.negative), magnitude="Identity",
              on_sizes="whole", channels=_negation_channels),
     # The square root of 64 tokens by Pow is 8 in any library; of 65 it may be one bit off.
     _each("Pow", Role.ELEMENTWISE, kernel_of(_power), Rounding.SMOOTHLY,
-             is_sure_of_integers=True, on_sizes="any", unchanged=_neutral(1, 1), settings=(1,)),
+             is_sure_of_integers=True, on_sizes="any", unchanged=_neutral(1, 1), is_partial=True,
+             settings=(1,)),
     _each("Mod", value=_mod, rounding=Rounding.STEPS, is_sure_of_integers=True,
-             on_sizes="whole"),
+             on_sizes="whole", is_partial=_divides),
     _each("Max", value=_many(np.maximum), **_EXTREME),
     _each("Min", value=_many(np.minimum), **_EXTREME),
     _each("Mean", value=_mean, rounding=Rounding.SMOOTHLY, commutes=True, magnitude="Mean",

@@ -79,9 +79,10 @@ _SCALES = (1, 2, 4, 5, 6, 7)
 
 ROWS = (
     Operator("Cast", value=_cast, rounding=Rounding.ONCE, magnitude="Cast", on_sizes="any",
-             elementwise=True, entries=_cast_entries, unchanged=_SAME_TYPE, effort=Effort.MOVES),
+             elementwise=True, entries=_cast_entries, unchanged=_SAME_TYPE, effort=Effort.MOVES,
+             relays=True),
     Operator("CastLike", value=_cast, rounding=Rounding.ONCE, unchanged=_SAME_TYPE,
-             effort=Effort.MOVES, unread=(1,)),
+             effort=Effort.MOVES, unread=(1,), relays=True),
     Operator("BitCast", effort=Effort.MOVES),
     Operator("QuantizeLinear", Role.QUANTIZATION, settings=(1, 2)),
     Operator("DequantizeLinear", Role.QUANTIZATION, _dequantised, settings=(1, 2), codes=(0,)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -16,13 +17,16 @@ import onnx_ir as ir
 from numpy.lib.stride_tricks import sliding_window_view
 
 from onebyone.algebra.channel import ChannelMap
+from onebyone.algebra.groups import by_rows
 from onebyone.algebra.pool import AveragePool
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
 from onebyone.counting.formulas import Work, convolution, transposed_convolution
+from onebyone.graph.axes import pads
 from onebyone.graph.constants import constant
 from onebyone.graph.ops.call import Call
 from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of, not_constant
+from onebyone.graph.ops.flow import Axes, Flow, channels_of, mixed, straight_flow
 from onebyone.graph.ops.pooling import axis_windows, last_axes, padded
 from onebyone.graph.ops.row import NodeShapes, Operator, Product, Role, Rounding
 from onebyone.graph.ops.windows import of_kernel, windowed
@@ -232,12 +236,52 @@ def _conv_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
     )
 
 
+MAX_BLOCKS = 1 << 26
+"""Entries of the largest matrix that a convolution's channels are laid out in, as 0.5 GB."""
+
+
+def _flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
+    weight, bias, x = constant(node.inputs[1]), bias_of(node, 2), node.inputs[0]
+    if axis != 1 or weight is None or x is None or isinstance(bias, Refusal):
+        return None
+    groups, channels = node.attributes.get_int("group", 1), channels_of(x, 1)
+    varies = _varies_at_borders(node)
+    # Depthwise: the weight has one row for each channel, and nothing is mixed.
+    if groups == channels == channels_of(node.outputs[0], 1):
+        constants = {v: 0 for v in node.inputs[1:] if v is not None}
+        shift = np.zeros(1) if bias is None else bias
+        held = partial(_depthwise_held, weight.reshape(len(weight), -1), shift, varies)
+        return straight_flow(
+            node, 1, 1, constants=constants, held=held, spelled=lambda left: {"group": len(left)}
+        )
+    # Of grouped ones the matrix is far larger than the weight.
+    if channels is None or channels * (channels_of(node.outputs[0], 1) or 0) > MAX_BLOCKS:
+        return None
+    if node.op_type == "ConvTranspose":
+        weight = by_rows(weight, groups)
+    return mixed(x, 1, weight, bias, zeros_only=varies, groups=groups)
+
+
+def _varies_at_borders(node: ir.Node) -> bool:
+    """Whether it may make several numbers of a constant: it pads, or is transposed."""
+    return node.op_type == "ConvTranspose" or pads(node)
+
+
+def _depthwise_held(taps: Array, shift: Array, varies: bool, known: Sequence[Array]) -> Array:
+    """(C,) what a kernel (C, taps) makes of constants, zeros around them where it varies."""
+    k, taps = known[0], taps.astype(np.float64)
+    hidden = (np.isnan(k) | ((k != 0) & varies)) & (taps != 0).any(axis=1)
+    return np.where(hidden, np.nan, taps.sum(axis=1) * np.where(np.isnan(k), 0, k) + shift)
+
+
 ROWS = (
     Operator("Conv", Role.CONVOLUTION, _conv, Rounding.SMOOTHLY, magnitude="Conv",
              channels=_conv_channels, weight=lambda node: Weight(1, 0, 1), channel_axis=1,
-             **windowed(of_kernel), work=Product(convolution_work, (0, 1), 2), kind="convolution"),
+             flow=_flow, **windowed(of_kernel), weighs=True, has_windows=True,
+             work=Product(convolution_work, (0, 1), 2), kind="convolution"),
     Operator("ConvTranspose", Role.CONVOLUTION, _conv_transpose, Rounding.SMOOTHLY,
              magnitude="ConvTranspose", weight=lambda node: Weight(1, 1, 0), channel_axis=1,
+             flow=_flow, weighs=True, has_windows=True,
              work=Product(_transposed_work, (0, 1), 2), kind="transposed convolution"),
     Operator("CausalConvWithState", work=Product(convolution_work, (0, 1), 2), kind="convolution"),
     # Its interpolated reads are arithmetic too, and not counted.

@@ -42,14 +42,14 @@ _RANDOM = """
 
 ROWS = (
     Operator("Shape", value=_shape, rounding=Rounding.NEVER, entries=_shape_entries,
-             effort=Effort.FREE, unread=(0,)),
+             effort=Effort.FREE, unread=(0,), names_positions=True),
     Operator("Size", value=lambda call, x: np.array(x.size, np.int64), rounding=Rounding.NEVER,
-             effort=Effort.FREE, unread=(0,)),
+             effort=Effort.FREE, unread=(0,), names_positions=True),
     Operator("Constant", effort=Effort.MOVES),
     Operator("ConstantOfShape", value=_constant_of_shape, rounding=Rounding.NEVER, grows=True,
-             on_sizes="whole", effort=Effort.MOVES),
+             on_sizes="whole", effort=Effort.MOVES, names_positions=True),
     Operator("EyeLike", rounding=Rounding.NEVER, grows=True, effort=Effort.MOVES, unread=(0,)),
     Operator("Range", value=_arange, rounding=Rounding.SMOOTHLY, is_sure_of_integers=True,
-             grows=True, settings=(0, 1, 2)),
+             grows=True, settings=(0, 1, 2), names_positions=True),
     *(Operator(name, is_random=True) for name in _RANDOM.split()),
 )  # fmt: skip

@@ -21,11 +21,14 @@ from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import Beside, Gathered, Select
 from onebyone.algebra.space import AxisMap
+from onebyone.algebra.weights import Array
 from onebyone.graph.axes import Spatial, rank
 from onebyone.graph.constants import constant, is_float
+from onebyone.graph.edit import Spelling
 from onebyone.graph.ops.call import kernel_of
-from onebyone.graph.ops.row import Role, first_if
-from onebyone.graph.ops.selection import moving
+from onebyone.graph.ops.flow import Axes, Flow
+from onebyone.graph.ops.row import Operands, Role, first_if
+from onebyone.graph.ops.selection import moving, picking, unknown_flow
 from onebyone.graph.ops.selector import Selector, by_indices, selects
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_shape
 from onebyone.graph.values import made_by, rank_of, shape_of, size
@@ -80,6 +83,15 @@ def _gather_space(node: ir.Node) -> Spatial | Refusal:
         return refused("commute", "rank", value="indices")
     vanished = () if axes else (axis,)
     return Spatial({axis: Gathered()}, vanished, (indices,), (axis,) * (axes - 1))
+
+
+def _gather_flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
+    """Any channels, which can be written for others."""
+    return picking(node, axis, _gather_space(node), _spelled)
+
+
+def _spelled(channels: Array) -> Spelling:
+    return {1: channels.tolist()}
 
 
 def _gather_entries(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
@@ -174,11 +186,22 @@ def _picks(space: Callable[[ir.Node], Spatial | Refusal]) -> dict[str, Any]:
     return {"space": space, "takes": takes}
 
 
+def _by_listed_indices(operands: Operands) -> bool:
+    """Whether the indices are constant: others are any of the positions that are there."""
+    return constant(operands[1]) is not None
+
+
+_GATHERS: dict[str, Any] = {
+    "role": Role.SELECTION, "relays": True, "names_positions": _by_listed_indices
+}  # fmt: skip
+
 ROWS = (
-    moving("Gather", role=Role.SELECTION, value=kernel_of(np.take, axis=0), magnitude="Gather",
+    moving("Gather", value=kernel_of(np.take, axis=0), magnitude="Gather",
            on_sizes="whole", entries=_gather_entries, unchanged=first_if(_gathers_all),
-           **selects(_gather_space)),
-    moving("GatherElements", role=Role.SELECTION, value=kernel_of(np.take_along_axis, axis=0),
-           magnitude="GatherElements", **_picks(_gather_elements_space)),
-    moving("GatherND", role=Role.SELECTION, magnitude="GatherND", **_picks(_gather_nd_space)),
+           flow=_gather_flow, **selects(_gather_space), **_GATHERS),
+    # Its indices have channels, too.
+    moving("GatherElements", value=kernel_of(np.take_along_axis, axis=0),
+           magnitude="GatherElements", flow=unknown_flow, **_picks(_gather_elements_space),
+           **_GATHERS),
+    moving("GatherND", magnitude="GatherND", **_picks(_gather_nd_space), **_GATHERS),
 )  # fmt: skip

@@ -9,23 +9,20 @@ S K x   = K' (C x)                 K: a convolution or pool; C cuts out what its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
 from onebyone.graph.picks import Picks
 from onebyone.graph.values import input_at
 
-__all__ = ["Needs", "Reader", "Spelling", "aligned", "of_first"]
+__all__ = ["Needs", "Reader", "aligned", "of_first"]
 
 Needs = dict[int, tuple[int, Picks]]
 """Index of an operand -> one of its axes, and the positions there; of all other operands, all."""
 
 Reader = Callable[[ir.Node, int, Picks, int], Needs | None]
 """Of a node, an axis of its result, the positions there and the opset; None: it mixes these."""
-
-Spelling = Mapping[int | str, Sequence[int] | None]
-"""Operand or attribute of a node -> the integers that it is told from now on; None: none."""
 
 
 def aligned(node: ir.Node, axis: int, picks: Picks, operands: Sequence[int]) -> Needs | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
 from onebyone.graph.ops.call import Call, Kernel
 from onebyone.graph.ops.channel_node import ChannelNode, not_constant
+from onebyone.graph.ops.flow import Axes, Flow, straight_flow
 from onebyone.graph.ops.row import Operator, Role, Rounding
+from onebyone.graph.ops.turned import along_axis
 from onebyone.graph.values import all_known, rank_of
 
 __all__ = ["ROWS"]
@@ -149,6 +152,32 @@ def _batch_norm_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | No
     return ChannelNode(node.inputs[0], ChannelMap.diagonal(scale, shift - mean * scale))
 
 
+def _flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
+    """A normalisation of each channel by itself, of a batch or of an instance."""
+    parameters = dict.fromkeys((v for v in node.inputs[1:] if v is not None), 0)
+    if axis != 1 or any(constant(v) is None for v in parameters):
+        return None
+    if node.attributes.get_int("training_mode", 0):  # then they change with what goes through
+        return None
+    return straight_flow(node, 1, 1, constants=parameters, held=partial(_HELD[node.op_type], node))
+
+
+def _batch_held(node: ir.Node, known: Sequence[Array]) -> Array:
+    found = _batch_norm_channels(node, 1)
+    assert isinstance(found, ChannelNode)
+    return found.map.weight[:, 0] * known[0] + found.map.bias
+
+
+def _instance_held(node: ir.Node, known: Sequence[Array]) -> Array:
+    """A scale of zero leaves the shift alone, and so does a mean of zeros."""
+    scale, shift = (np.asarray(constant(v)) for v in node.inputs[1:])
+    positive = node.attributes.get_float("epsilon", 1e-5) > 0
+    return np.where(((scale == 0) | (known[0] == 0)) & positive, shift, np.nan)
+
+
+_HELD = {"BatchNormalization": _batch_held, "InstanceNormalization": _instance_held}
+
+
 def _axes_of_softmax(node: ir.Node, version: int) -> Collection[int]:
     """Before opset 13 everything from its axis on is one vector."""
     rank = rank_of(node.outputs[0]) or 0
@@ -177,28 +206,29 @@ def _axes_of_batch(node: ir.Node, _version: int) -> Collection[int]:
 def _normalises(
     name: str, value: Kernel | None = None, rounding: Rounding | None = None, **special: Any
 ) -> Operator:
-    return Operator(name, Role.NORMALIZATION, value, rounding, **special)
+    return Operator(name, Role.NORMALIZATION, value, rounding, weighs=True, **special)
 
 
 _SMOOTHLY = Rounding.SMOOTHLY
+_VECTORS: dict[str, Any] = {"mixes": _axes_of_softmax, "turned": along_axis(-1, since=13)}
 
 ROWS = (
     Operator("BatchNormalization", Role.CHANNEL_MAP, _batch_norm, _SMOOTHLY,
              magnitude=_scaled, channels=_batch_norm_channels, channel_axis=1,
-             mixes=_axes_of_batch, kind="batch normalisation", buffers=(3, 4)),
+             flow=_flow, mixes=_axes_of_batch, kind="batch normalisation", buffers=(3, 4),
+             weighs=True),
     _normalises("LayerNormalization", _layer_norm, _SMOOTHLY, channel_axis=-1,
                 mixes=_axes_of_layer, kind="layer normalisation"),
     _normalises("RMSNormalization", _rms_norm, _SMOOTHLY, mixes=_axes_of_layer,
                 kind="layer normalisation"),
-    _normalises("InstanceNormalization", _instance_norm, _SMOOTHLY, channel_axis=1,
+    _normalises("InstanceNormalization", _instance_norm, _SMOOTHLY, channel_axis=1, flow=_flow,
                 kind="instance normalisation"),
     _normalises("GroupNormalization", _group_norm, _SMOOTHLY, channel_axis=1,
                 kind="group normalisation"),
     _normalises("MeanVarianceNormalization", _mean_variance, _SMOOTHLY),
     _normalises("LpNormalization", rounding=_SMOOTHLY),
     _normalises("LRN", _lrn),
-    _normalises("Softmax", _over_axis(_softmax), _SMOOTHLY, mixes=_axes_of_softmax, kind="softmax"),
-    _normalises("LogSoftmax", _over_axis(_log_softmax), _SMOOTHLY, mixes=_axes_of_softmax,
-                kind="softmax"),
-    _normalises("Hardmax", _over_axis(_hardmax), mixes=_axes_of_softmax),
+    _normalises("Softmax", _over_axis(_softmax), _SMOOTHLY, kind="softmax", **_VECTORS),
+    _normalises("LogSoftmax", _over_axis(_log_softmax), _SMOOTHLY, kind="softmax", **_VECTORS),
+    _normalises("Hardmax", _over_axis(_hardmax), **_VECTORS),
 )  # fmt: skip

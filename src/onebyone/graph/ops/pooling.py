@@ -13,14 +13,19 @@ from onebyone.algebra.pool import AveragePool, Mean
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.space import AxisMap, apply
 from onebyone.algebra.weights import Array
+from onebyone.algebra.window import Window
 from onebyone.graph.axes import Spatial, rank
 from onebyone.graph.ops.call import Call, Kernel, call_of, is_floating
+from onebyone.graph.ops.flow import Axes, Flow, same, unknown
 from onebyone.graph.ops.row import Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import keeps_shape
 from onebyone.graph.ops.windows import of_pool, windowed
 from onebyone.graph.values import shape_of, size
 
-__all__ = ["ROWS", "axis_windows", "last_axes", "mapped", "padded", "windows"]
+__all__ = [
+    "ROWS", "always_fit", "axis_windows", "laid_windows", "last_axes", "mapped", "padded",
+    "windows",
+]  # fmt: skip
 
 
 def axis_windows(call: Call, kernel: Sequence[int]) -> list[AveragePool]:
@@ -51,6 +56,41 @@ def windows(node: ir.Node) -> list[AveragePool]:
     [(3, 2), (2, 1)]
     """
     return axis_windows(call_of(node, version=1), node.attributes.get_ints("kernel_shape", ()))
+
+
+def laid_windows(
+    node: ir.Node, kernel: Sequence[int], sizes: Sequence[object]
+) -> list[Window] | None:
+    """Where the windows of a convolution lie on axes of these sizes.
+
+    None where that hangs on a size that is not known.
+
+    >>> node = ir.node("Conv", [ir.val("x")], {"auto_pad": "SAME_UPPER", "strides": [2]})
+    >>> laid_windows(node, (3,), [4])
+    [Window(kernel=3, stride=2, before=0, after=1, dilation=1)]
+    >>> print(laid_windows(node, (3,), ["n"]))
+    None
+    """
+    axes = axis_windows(call_of(node, version=1), kernel)
+    known = [n if isinstance(n, int) else None for n in sizes]
+    if None in known and any(axis.auto_pad not in ("NOTSET", "VALID") for axis in axes):
+        return None
+    return [axis.window(n or 0) for axis, n in zip(axes, known, strict=True)]
+
+
+def always_fit(
+    pools: Sequence[AveragePool], windows: Sequence[Window], sizes: Sequence[object]
+) -> bool:
+    """Whether what windows give on axes of these sizes has room for a window of pools behind them.
+
+    Also on the smallest axis, if its size is free.
+
+    >>> two, three = AveragePool(2), Window(3, before=1, after=1)
+    >>> always_fit([two], [three], [2]), always_fit([two], [three], ["n"])
+    (True, False)
+    """
+    every = zip(pools, windows, sizes, strict=True)
+    return all(p.fits(w.out_size(n if isinstance(n, int) else 1)) for p, w, n in every)
 
 
 def padded(x: Array, pads: Sequence[tuple[int, int]], fill: float = 0) -> Array:
@@ -131,15 +171,26 @@ def _global(reduce: np.ufunc) -> Kernel:
 
 
 def _average_pool_space(node: ir.Node) -> Spatial | Refusal:
-    pools = dict(enumerate(windows(node), start=2))
-    sizes = ((pool, size(node.inputs[0], axis)) for axis, pool in pools.items())
-    if any(n is not None and not pool.fits(n) for pool, n in sizes):
+    pools = [(axis, pool, size(node.inputs[0], axis)) for axis, pool in enumerate(windows(node), 2)]
+    if any(n is not None and not pool.fits(n) for _, pool, n in pools):
         return refused("commute", "window")
-    return Spatial(dict(pools))
+    return Spatial({axis: pool.plain(n) for axis, pool, n in pools})
 
 
 def _global_average_pool_space(node: ir.Node) -> Spatial:
     return Spatial(dict.fromkeys(range(2, rank(node)), Mean()))
+
+
+def _flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
+    if axis != 1:
+        return None
+    return same(node, 1)
+
+
+def _power_flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
+    if axis != 1:
+        return None
+    return same(node, 1, held=unknown)
 
 
 def _has_one_tap(node: ir.Node) -> bool:
@@ -162,14 +213,15 @@ _ONE_POSITION = first_if(_has_one_position)
 ROWS = (
     Operator("AveragePool", Role.SPACE_MAP, _average_pool, Rounding.SMOOTHLY,
              magnitude="AveragePool", unchanged=_ONE_TAP, channel_axis=1, space=_average_pool_space,
-             **windowed(of_pool, copies=True), kind="average pool"),
-    Operator("MaxPool", value=_max_pool, rounding=Rounding.SMOOTHLY, magnitude="MaxPool",
-             unchanged=_ONE_TAP, channel_axis=1, **windowed(of_pool, copies=True),
-             kind="max pool"),
-    Operator("LpPool", **windowed(of_pool)),
+             **windowed(of_pool, copies=True), has_windows=True, kind="average pool"),
+    Operator("MaxPool", value=_max_pool, rounding=Rounding.NEVER, is_unsure_of_nan=True,
+             magnitude="MaxPool", unchanged=_ONE_TAP, channel_axis=1, flow=_flow,
+             **windowed(of_pool, copies=True), has_windows=True, kind="max pool"),
+    Operator("LpPool", flow=_power_flow, **windowed(of_pool), has_windows=True),
     Operator("GlobalAveragePool", Role.SPACE_MAP, _global(np.add), Rounding.SMOOTHLY,
              magnitude="GlobalAveragePool", unchanged=_ONE_POSITION, channel_axis=1,
              space=_global_average_pool_space, kind="adaptive average pool"),
-    Operator("GlobalMaxPool", value=_global(np.maximum), rounding=Rounding.SMOOTHLY,
-             magnitude="GlobalMaxPool", unchanged=_ONE_POSITION),
+    Operator("GlobalMaxPool", value=_global(np.maximum), rounding=Rounding.NEVER,
+             is_unsure_of_nan=True, magnitude="GlobalMaxPool", unchanged=_ONE_POSITION,
+             flow=_flow),
 )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
@@ -14,6 +16,7 @@ from onebyone.counting.formulas import Work, product
 from onebyone.graph.constants import constant, per_channel
 from onebyone.graph.ops.call import Call
 from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of, not_constant
+from onebyone.graph.ops.flow import Axes, Flow, mixed, same
 from onebyone.graph.ops.needs import Needs, aligned
 from onebyone.graph.ops.row import Effort, NodeShapes, Operator, Product, Role, Rounding
 from onebyone.graph.picks import Picks
@@ -131,6 +134,28 @@ def _matmul_axis(node: ir.Node) -> int | None:
     return None
 
 
+def _matmul_flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
+    found = _matmul_channels(node, axis)
+    if isinstance(found, ChannelNode):
+        return mixed(found.operand, axis, found.map.weight, None, zeros_only=True)  # has no bias
+    # A product of matrices for each channel, the heads of an attention say.
+    if axis < (rank_of(node.outputs[0]) or 0) - 2:
+        return same(node, axis, held=_zero_factor)
+    return None
+
+
+def _zero_factor(known: Sequence[Array]) -> Array:
+    """A product for each channel is zero where one of its factors is."""
+    return np.where(np.any([k == 0 for k in known], axis=0), 0, np.nan)
+
+
+def _gemm_flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
+    found = _gemm_channels(node, axis)
+    if not isinstance(found, ChannelNode):
+        return None
+    return mixed(found.operand, axis, found.map.weight, found.map.bias)
+
+
 def _matmul_needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
     """Rows of the left operand, columns of the right one, or products side by side."""
     ranks, rank = [rank_of(x) or 0 for x in node.inputs], rank_of(node.outputs[0]) or 0
@@ -155,11 +180,11 @@ def _gemm_needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs 
 ROWS = (
     Operator("MatMul", Role.CHANNEL_MAP, _matmul, Rounding.SMOOTHLY, is_sure_of_integers=True,
              magnitude="MatMul", channels=_matmul_channels, weight=_matmul_weight,
-             channel_axis=_matmul_axis, needs=_matmul_needs, work=Product(matmul_work, (0, 1)),
-             kind="product"),
+             channel_axis=_matmul_axis, flow=_matmul_flow, needs=_matmul_needs, weighs=True,
+             work=Product(matmul_work, (0, 1)), kind="product"),
     Operator("Gemm", Role.CHANNEL_MAP, _gemm, Rounding.SMOOTHLY, magnitude="Gemm",
-             channels=_gemm_channels, weight=_gemm_weight, channel_axis=1, needs=_gemm_needs,
-             work=Product(_gemm_work, (0, 1), 2), kind="product"),
+             channels=_gemm_channels, weight=_gemm_weight, channel_axis=1, flow=_gemm_flow,
+             needs=_gemm_needs, weighs=True, work=Product(_gemm_work, (0, 1), 2), kind="product"),
     Operator("Einsum", value=_einsum, rounding=Rounding.SMOOTHLY, magnitude="Einsum",
              work=Product(_einsum_work, None), kind="product"),
     Operator("Det", rounding=Rounding.SMOOTHLY, effort=Effort.PRODUCTS),

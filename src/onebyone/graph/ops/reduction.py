@@ -18,6 +18,7 @@ from onebyone.graph.axes import Spatial, integers, late, rank
 from onebyone.graph.ops.call import Call, Kernel
 from onebyone.graph.ops.needs import Needs, of_first
 from onebyone.graph.ops.row import Operator, Role, Rounding, first_if
+from onebyone.graph.ops.turned import with_axes
 from onebyone.graph.picks import Picks
 from onebyone.graph.values import input_at, rank_of, shape_of
 
@@ -118,9 +119,12 @@ def _kind(node: ir.Node, read: Shape, written: Shape) -> str:
     return "adaptive average pool" if averages(read, written) else "other"
 
 
+_TURNED = with_axes(1, default=True)
+
+
 def _reduces(name: str, function: Callable[..., Any], **special: Any) -> Operator:
     row: dict[str, Any] = {"value": _reduction(function), "rounding": Rounding.SMOOTHLY,
-                           "needs": _needs, **special}  # fmt: skip
+                           "needs": _needs, "turned": _TURNED, **special}  # fmt: skip
     return Operator(name, **row)
 
 

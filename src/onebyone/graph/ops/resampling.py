@@ -22,8 +22,10 @@ from onebyone.algebra.weights import Array
 from onebyone.counting.formulas import Shape
 from onebyone.graph.axes import Spatial, computed, entries, numbers, operand, rank
 from onebyone.graph.constants import constant
+from onebyone.graph.edit import Spelling
 from onebyone.graph.ops.call import Call, call_of
-from onebyone.graph.ops.needs import Needs, Spelling
+from onebyone.graph.ops.flow import Axes, Flow, spaced
+from onebyone.graph.ops.needs import Needs
 from onebyone.graph.ops.pooling import mapped
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import keeps_told_shape
@@ -220,6 +222,13 @@ def _cropped(plain: Resize, maps: _Axes, axes: list[int], node: ir.Node) -> _Axe
     }
 
 
+def _flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
+    """By scales: sizes tell the number of channels too."""
+    if input_at(node, 3) is not None:
+        return None
+    return spaced(node, axis, _resize_space(node))
+
+
 # --- For some positions --------------------------------------------------------------------------
 #
 # S R x = R (C x)         R: nearest, by a whole factor f; S takes whole blocks of f positions,
@@ -241,7 +250,9 @@ def _needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | Non
         taken = picks
     elif isinstance(how, Resize):
         taken = _blocks(how, x.shape[axis], picks)
-    return None if taken is None else {0: (axis, taken)}
+    if taken is None:
+        return None
+    return {0: (axis, taken)}
 
 
 def _is_respelled(node: ir.Node, picks: Picks) -> bool:
@@ -355,12 +366,12 @@ def _grid_sample(call: Call, x: Array, grid: Array) -> Array | None:
 
 ROWS = (
     Operator("Resize", Role.SPACE_MAP, _resize, Rounding.SMOOTHLY, grows=True,
-             unchanged=first_if(_resizes_nothing), space=_resize_space, needs=_needs,
-             spelled=_spelled, effort=_effort, kind=_kind,
-             settings=(1, 2)),
+             unchanged=first_if(_resizes_nothing), space=_resize_space, flow=_flow, needs=_needs,
+             spelled=_spelled, effort=_effort, kind=_kind, settings=(1, 2), target=3, weighs=True,
+             rescales=True),
     Operator("Upsample", Role.SPACE_MAP, _upsample, Rounding.SMOOTHLY, grows=True,
-             unchanged=first_if(_resizes_nothing), space=_resize_space, needs=_needs,
-             effort=_effort, kind=_kind, settings=(1,)),
+             unchanged=first_if(_resizes_nothing), space=_resize_space, flow=_flow, needs=_needs,
+             effort=_effort, kind=_kind, settings=(1,), rescales=True),
     Operator("GridSample", value=_grid_sample),
     Operator("AffineGrid", effort=Effort.PRODUCTS),
 )  # fmt: skip

@@ -6,7 +6,7 @@ has no row is opaque: it is run by the reference implementation, and no law look
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
@@ -17,14 +17,30 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.window import Window
 from onebyone.counting.formulas import Shape, Work
 from onebyone.graph.axes import Spatial
+from onebyone.graph.edit import Spelling
 from onebyone.graph.ops.call import Kernel
 from onebyone.graph.ops.channel_node import ChannelNode, Weight
-from onebyone.graph.ops.needs import Reader, Spelling
+from onebyone.graph.ops.flow import Reader as FlowReader
+from onebyone.graph.ops.needs import Reader
 from onebyone.graph.ops.selector import Selector
 from onebyone.graph.ops.sizes import Entries
+from onebyone.graph.ops.turned import Turned
 from onebyone.graph.picks import Asked
 
-__all__ = ["Effort", "NodeShapes", "Operator", "Product", "Role", "Rounding", "first_if"]
+__all__ = [
+    "Effort",
+    "NodeShapes",
+    "Operands",
+    "Operator",
+    "Product",
+    "Role",
+    "Rounding",
+    "first_if",
+]
+
+
+Operands = Sequence[ir.Value | None]
+"""The inputs of a node, None where one is left out."""
 
 
 class Role(Enum):
@@ -121,6 +137,10 @@ class Operator:
     is_random: bool = False
     # Its operands may change places.
     commutes: bool = False
+    # It asks which of its operands is the larger, or whether they are equal.
+    compares: bool = False
+    # What it gives are numbers of its operands in other places, or of another type.
+    relays: bool = False
     # How large the terms are that the result sums up, of the sizes of the operands' terms: by the
     # operator of this name, or by a kernel. None: to first order, by moving the operands.
     magnitude: str | Kernel | None = None
@@ -129,6 +149,8 @@ class Operator:
     # Followed where sizes are computed from sizes: "whole" on integers, "any" on floating-point
     # numbers too, because IEEE 754 determines the result to the last bit.
     on_sizes: Literal["", "whole", "any"] = ""
+    # Slot of the operand that lists the sizes of the result.
+    target: int | None = None
     # The entries of its result where it hands sizes on, of the entries known so far.
     entries: Callable[[ir.Node, dict[ir.Value, Entries]], Entries | None] | None = None
     # The index of the operand that the first result equals, in value, type and shape; None: it
@@ -142,8 +164,26 @@ class Operator:
     weight: Callable[[ir.Node], Weight] | None = None
     # The axis of the output that the operator itself defines as channels.
     channel_axis: int | Callable[[ir.Node], int | None] | None = None
+    # Its constants have the sizes of channels and kernels, and none of positions.
+    weighs: bool = False
+    # Windows slide over its positions: kernel_shape, strides, dilations.
+    has_windows: bool = False
+    # It gives more or fewer positions than it reads, by a factor that they have in common.
+    rescales: bool = False
+    # Its operands or its results say which positions, or how many: others at other sizes.
+    names_positions: bool | Callable[[Operands], bool] = False
     # The node as a map of the positions of its first input.
     space: Callable[[ir.Node], Spatial | Refusal | None] | None = None
+
+    # How it is told its axes, once those of its first operand (of all, for a concat) stand in
+    # another order. What is elementwise need not be told; None: the axes are not free.
+    turned: Turned | None = None
+    # How channels of its operands become those of its result, on an axis; for what is elementwise,
+    # or maps positions, the rest of the row says it.
+    flow: FlowReader | None = None
+    # Whether it has values that it is not defined, or too large, for: then what nobody needs has to
+    # stay a number.
+    is_partial: bool | Callable[[ir.Node], bool] = False
 
     # --- Which positions it needs for some of its result -----------------------------------------
     # Each number is made of those at the same position of the operands, aligned at the last axes.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -22,13 +23,17 @@ from onebyone.graph.axes import (
     pairs,
     rank,
 )
+from onebyone.graph.constants import constant
+from onebyone.graph.edit import Spelling
 from onebyone.graph.ops.call import Call
-from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
-from onebyone.graph.ops.selector import selects
+from onebyone.graph.ops.flow import Axes, Flow, Link, spaced
+from onebyone.graph.ops.row import Effort, Operands, Operator, Role, Rounding, first_if
+from onebyone.graph.ops.selector import picked, selects
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_told_shape
+from onebyone.graph.ops.turned import with_axes, with_pads
 from onebyone.graph.values import input_at, size
 
-__all__ = ["ROWS", "cuts", "moving"]
+__all__ = ["ROWS", "cuts", "moving", "picking", "unknown_flow"]
 
 _FAR = 2**31 - 1
 """Exporters write "to the end" as a stop of at least this."""
@@ -113,6 +118,47 @@ def _takes_all(node: ir.Node) -> bool:
     if steps is None and input_at(node, 4) is not None:
         return False
     return all(step == 1 for step in steps or ()) and keeps_told_shape(node)
+
+
+def _flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
+    """A stretch of channels that can be written for others."""
+    flow = picking(node, axis, _slice_space(node), partial(_spelled, node))
+    if flow is None or not flow.picks:
+        return flow
+    (link,), start = flow.links, constant(input_at(node, 1))
+    attributes_only = len(node.inputs) < 3  # as before opset 10
+    if attributes_only or start is None or start.size != 1 or (np.diff(link.sources) != 1).any():
+        return None
+    return flow
+
+
+def _spelled(node: ir.Node, channels: Array) -> Spelling:
+    bounds: dict[int | str, list[int]] = {1: [channels[0]], 2: [channels[-1] + 1]}
+    if len(node.inputs) > 4:  # one channel may have been picked with any step
+        bounds[4] = [1]
+    return {**bounds}
+
+
+def picking(
+    node: ir.Node,
+    axis: int,
+    found: Spatial | Refusal,
+    spelled: Callable[[Array], Spelling],
+) -> Flow | None:
+    """The flow of what picks, by constants: of channels by their numbers, or of positions."""
+    if not isinstance(found, Spatial) or found.reads(axis) not in found.maps:
+        return spaced(node, axis, found)
+    taken, x = picked(node, found), node.inputs[0]
+    if taken is None or x is None or not taken[1].size:
+        return None
+    if any(constant(v) is None for v in node.inputs[1:]):
+        return None
+    link = Link(x, axis, node.outputs[0], np.arange(len(taken[1])), taken[1])
+    return Flow(axis, (link,), moves=True, picks=True, spelled=spelled)
+
+
+def unknown_flow(_node: ir.Node, _axis: int, _axes: Axes) -> None:
+    """Where an operand may hold the number of channels."""
 
 
 # --- Pad -----------------------------------------------------------------------------------------
@@ -211,6 +257,11 @@ def _tile_space(node: ir.Node) -> Spatial | Refusal:
     return Spatial(maps, (), computed(node.inputs[1]))
 
 
+def _by_late_repeats(operands: Operands) -> bool:
+    """Whether a Tile repeats as often as the model computes."""
+    return constant(operands[1]) is None
+
+
 def _whole(n: float | None) -> int | None:
     return None if n is None else int(n)
 
@@ -230,18 +281,26 @@ def moving(name: str, **special: Any) -> Operator:
     return Operator(name, **row)
 
 
+# Which of its operand's numbers it gives, operands say.
+_PICKS: dict[str, Any] = {"names_positions": True, "relays": True}
+
 ROWS = (
     moving("Slice", role=Role.SELECTION, value=_slice, magnitude="Slice", on_sizes="whole",
-           entries=_slice_entries, unchanged=first_if(_takes_all), **selects(_slice_space)),
+           entries=_slice_entries, unchanged=first_if(_takes_all), flow=_flow,
+           turned=with_axes(3, default=False), **selects(_slice_space), **_PICKS),
     moving("Pad", role=Role.SPACE_MAP, value=_pad, magnitude="Pad", grows=True,
-           unchanged=first_if(_pads_nothing), **selects(_pad_space), settings=(2,)),
+           unchanged=first_if(_pads_nothing), turned=with_pads, **selects(_pad_space),
+           settings=(2,)),
     moving("Expand", role=Role.SPACE_MAP, value=_expand, magnitude="Expand", grows=True,
-           unchanged=first_if(keeps_told_shape), space=_expand_space),
+           unchanged=first_if(keeps_told_shape), space=_expand_space, flow=unknown_flow, target=1,
+           **_PICKS),
     moving("Tile", role=Role.SPACE_MAP, value=_tile, magnitude="Tile", grows=True,
-           unchanged=first_if(keeps_told_shape), space=_tile_space),
-    moving("ScatterElements", effort=_scatter_effort),
-    moving("ScatterND", effort=_scatter_effort),
-    moving("OneHot", grows=True, settings=(1, 2)),
+           unchanged=first_if(keeps_told_shape), space=_tile_space, relays=True,
+           names_positions=_by_late_repeats),
+    moving("ScatterElements", effort=_scatter_effort, names_positions=True),
+    moving("ScatterND", effort=_scatter_effort, names_positions=True),
+    moving("OneHot", grows=True, settings=(1, 2), names_positions=True),
+    Operator("TopK", names_positions=True),
     *(moving(name) for name in ("Compress", "ReverseSequence", "Trilu")),
     *(moving(name, rounding=None) for name in ("CenterCropPad", "TensorScatter")),
     # Of older opsets than are read here, but counted.

@@ -6,17 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.refusal import Refusal
-from onebyone.algebra.selection import Beside, Gathered, Pad, Select, Slice
+from onebyone.algebra.selection import Beside, Gathered, Pad, Select, Slice, SourceMap
+from onebyone.algebra.weights import Array
 from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import is_float
 from onebyone.graph.ops.needs import Needs, of_first
 from onebyone.graph.picks import MAX_JOINED, Late, Order, Picks, Size
-from onebyone.graph.values import shape_of
+from onebyone.graph.values import shape_of, size
 
-__all__ = ["Selector", "by_indices", "every", "selects"]
+__all__ = ["Selector", "by_indices", "every", "picked", "selects"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +48,10 @@ class Selector:
         return axis + (self.dropped is not None and axis >= self.dropped)
 
 
-def every(step: int, size: Size) -> Order:
+def every(step: int, length: Size) -> Order:
     """Every so many-th position from the first on."""
-    if isinstance(size, int):
-        return range(0, size, step)
+    if isinstance(length, int):
+        return range(0, length, step)
     return Slice(0, None, step)
 
 
@@ -57,7 +59,9 @@ def selects(space: Callable[[ir.Node], Spatial | Refusal]) -> dict[str, Any]:
     """The fields of a row that follow from its map of positions, where that selects."""
 
     def takes(node: ir.Node, shape: ir.Shape) -> Selector | None:
-        return _selector(node, shape, space(node)) if is_float(node.inputs[0]) else None
+        if not is_float(node.inputs[0]):
+            return None
+        return _selector(node, shape, space(node))
 
     def needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
         """Along the axes of which it takes all."""
@@ -68,6 +72,20 @@ def selects(space: Callable[[ir.Node], Spatial | Refusal]) -> dict[str, Any]:
         return of_first(node, found.axis_before(axis), axis, picks)
 
     return {"space": space, "takes": takes, "needs": needs}
+
+
+def picked(node: ir.Node, found: Spatial | Refusal | None) -> tuple[int, Array] | None:
+    """The one axis along which a node selects, and what it picks there of its operand.
+
+    None where the axis vanishes, or the sizes or the choice are not known.
+    """
+    if not isinstance(found, Spatial) or found.vanished or found.runtime or len(found.maps) != 1:
+        return None
+    ((axis, choice),) = found.maps.items()
+    before, after = size(node.inputs[0], axis), size(node.outputs[0], axis)
+    if before is None or after is None or not isinstance(choice, SourceMap):
+        return None
+    return axis, np.asarray(choice.sources(before, after))
 
 
 def _selector(node: ir.Node, shape: ir.Shape, found: Spatial | Refusal) -> Selector | None:
@@ -96,14 +114,14 @@ def by_indices(node: ir.Node, shape: ir.Shape, found: Spatial | Refusal) -> Sele
     beside = [k for k, each in found.maps.items() if isinstance(each, Beside) and shape[k] != 1]
     axes = [k for k, each in found.maps.items() if isinstance(each, Gathered)]
     (indices,), (axis, *more) = found.runtime, axes
-    size, batch = out[axis], len(beside)
+    length, batch = out[axis], len(beside)
     others = [k for k in range(len(shape)) if k != axis]
-    if more or not isinstance(size, int) or any(shape[k] != out[k] for k in others):
+    if more or not isinstance(length, int) or any(shape[k] != out[k] for k in others):
         return None
     # The picks of each batch are along the axis behind it.
     if batch and beside != list(range(axis)):
         return None
-    order = Late(indices, batch, size)
+    order = Late(indices, batch, length)
     return Selector(node.outputs[0], {axis: order}) if _holds(indices, order) else None
 
 
@@ -113,28 +131,28 @@ def _holds(indices: ir.Value, order: Late) -> bool:
     return [n for n in sizes[order.batch :] if n != 1] in ([order.size], [])
 
 
-def _order(axis_map: object, size: Size) -> Order | None:
+def _order(axis_map: object, length: Size) -> Order | None:
     """The positions that a map of one axis copies; None where it does more than that."""
     if not isinstance(axis_map, Slice | Select | Pad) or not axis_map.is_selection:
         return None
     if isinstance(axis_map, Pad) and max(axis_map.before, axis_map.after) > 0:
         return None
-    if isinstance(size, int):
-        return _counted(axis_map, size)
+    if isinstance(length, int):
+        return _counted(axis_map, length)
     return _free(axis_map)
 
 
-def _counted(axis_map: Slice | Select | Pad, size: int) -> Order | None:
+def _counted(axis_map: Slice | Select | Pad, length: int) -> Order | None:
     """Of an axis of known size, which may be too large to list its positions."""
     if isinstance(axis_map, Slice):
         cut = slice(axis_map.start, axis_map.stop, axis_map.step)
-        return range(*cut.indices(size)) or None
+        return range(*cut.indices(length)) or None
     if isinstance(axis_map, Pad):  # by less than nothing, which cuts off
-        return range(-axis_map.before, size + axis_map.after) or None
+        return range(-axis_map.before, length + axis_map.after) or None
     listed = axis_map.indices
-    if len(listed) > MAX_JOINED or any(not -size <= k < size for k in listed):
+    if len(listed) > MAX_JOINED or any(not -length <= k < length for k in listed):
         return None
-    return tuple(k % size for k in listed) or None
+    return tuple(k % length for k in listed) or None
 
 
 def _free(axis_map: Slice | Select | Pad) -> Order | None:

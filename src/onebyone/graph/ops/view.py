@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import permutation
+from onebyone.graph.axes import entries, integers, permutation
 from onebyone.graph.constants import constant
+from onebyone.graph.edit import Spelling
 from onebyone.graph.ops.call import Call, Kernel
+from onebyone.graph.ops.flow import Axes, Flow, Link, channels_of, straight_flow
 from onebyone.graph.ops.merged import Rows, axis_of_rows, rows
-from onebyone.graph.ops.needs import Needs, Spelling, of_first
+from onebyone.graph.ops.needs import Needs, of_first
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_told_shape
 from onebyone.graph.picks import Asked, Picks, Size, sizes_left
 from onebyone.graph.values import input_at, rank_of, shape_of
-from onebyone.graph.views import view_axis
+from onebyone.graph.views import headed, merged, view_axis
 
 __all__ = ["ROWS", "moves_no_number", "same_entries"]
 
@@ -116,13 +119,72 @@ def moves_no_number(node: ir.Node) -> bool:
     return long == sorted(long)
 
 
+# --- Channels ------------------------------------------------------------------------------------
+#
+# Flattened, a channel is P·Q of the result's, which lie in P stretches of Q: o = (p·C + c)·Q + q.
+# Cut into H heads of D, a channel is one of D of its head: o = c // D.
+
+
+def _flow(node: ir.Node, axis: int, axes: Axes) -> Flow | None:
+    x, before = node.inputs[0], view_axis(node, axis)
+    if x is None or not _is_sized_freely(node, axis, before):
+        return None
+    spelled = partial(_spelled_channels, node, axis)
+    if before is not None:
+        return straight_flow(node, before, axis, spelled=spelled)
+    # Where it merges them with others, or cuts them apart, the result does not tell from where.
+    own = axes.get(x)
+    if own is None:
+        return None
+    found = merged(node, axis, own) or headed(node, axis, own)
+    return found and Flow(axis, (Link(x, own, node.outputs[0], *found),), spelled=spelled)
+
+
+def _identity_flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
+    return straight_flow(node, axis, axis)
+
+
+def _is_sized_freely(node: ir.Node, axis: int, before: int | None) -> bool:
+    """Whether the number of channels, on `axis`, can change: it is written in a constant, or what
+    is left, or copied from the same axis `before`."""
+    if node.op_type == "Squeeze" and integers(node, 1, "axes") is None:
+        return False  # it would take an axis of one channel, too
+    if node.op_type != "Reshape" or constant(node.inputs[1]) is not None:
+        return True
+    asked = entries(node.inputs[1])
+    return asked is not None and (asked[axis] == -1 or (asked[axis] == 0 and before == axis))
+
+
+def _spelled_channels(node: ir.Node, axis: int, channels: Array) -> Spelling:
+    """Of a Reshape the number in a constant shape."""
+    # A zero copies a size of the operand, which may be that of another axis.
+    shape = constant(input_at(node, 1))
+    if node.op_type != "Reshape" or shape is None or shape[axis] < 0:
+        return {}
+    return {1: [*shape[:axis], len(channels), *shape[axis + 1 :]]}
+
+
+def _depth_to_space_flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
+    """r² channels are one of the result."""
+    x, out, r = node.inputs[0], node.outputs[0], node.attributes.get_int("blocksize", 1)
+    channels = channels_of(x, 1)
+    if x is None or axis != 1 or channels is None:
+        return None
+    every, outs = np.arange(channels), np.arange(channels) % (channels // (r * r))
+    if node.attributes.get_string("mode", "DCR") == "CRD":  # the channels of a position are apart
+        outs = every // (r * r)
+    return Flow(1, (Link(x, 1, out, outs, every),))
+
+
 # --- For some positions --------------------------------------------------------------------------
 
 
 def _needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
     """The axis that stands whole in the result."""
     own = view_axis(node, axis)
-    return None if own is None else of_first(node, own, axis, picks)
+    if own is None:
+        return None
+    return of_first(node, own, axis, picks)
 
 
 def _reshape_needs(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | None:
@@ -141,7 +203,9 @@ def _regrouped(node: ir.Node, axis: int, picks: Picks) -> Needs | None:
         found = rows(node, axis, picks)
         return None if found is None else {0: (0, found)}
     own = axis_of_rows(node, picks)
-    return {0: (own, picks.inner)} if axis == 0 and own is not None else None
+    if axis != 0 or own is None:
+        return None
+    return {0: (own, picks.inner)}
 
 
 def _target(node: ir.Node, after: Asked, before: Asked) -> tuple[int, ...] | None:
@@ -181,10 +245,10 @@ def _spelled(node: ir.Node, results: Asked, operands: Mapping[int, Asked]) -> Sp
 
 def _view(name: str, value: Kernel, **special: Any) -> Operator:
     """A view that an engine runs without touching the data."""
-    row: dict[str, Any] = {"needs": _needs, "effort": Effort.FREE, **special}
+    row: dict[str, Any] = {"flow": _flow, "needs": _needs, "effort": Effort.FREE, **special}
     return Operator(
         name, Role.VIEW, value, Rounding.NEVER, magnitude=name,
-        unchanged=first_if(keeps_told_shape), **row,
+        unchanged=first_if(keeps_told_shape), relays=True, **row,
     )  # fmt: skip
 
 
@@ -192,24 +256,26 @@ def _blocked(name: str, value: Kernel, **special: Any) -> Operator:
     one = first_if(lambda node: node.attributes.get_int("blocksize", 0) == 1)
     return Operator(
         name, value=value, rounding=Rounding.NEVER, magnitude=name, unchanged=one,
-        effort=Effort.MOVES, **special,
+        effort=Effort.MOVES, rescales=True, relays=True, **special,
     )  # fmt: skip
 
 
 ROWS = (
     _view("Reshape", _reshape, on_sizes="whole", entries=same_entries, needs=_reshape_needs,
-          spelled=_spelled),
+          spelled=_spelled, target=1),
     _view("Squeeze", _squeeze, on_sizes="whole", entries=same_entries),
     _view("Unsqueeze", _unsqueeze, on_sizes="whole", entries=same_entries),
     _view("Flatten", _flatten),
     Operator("Transpose", Role.VIEW, lambda call, x: np.transpose(x, call.get("perm")),
              Rounding.NEVER, magnitude="Transpose", on_sizes="whole",
-             unchanged=first_if(_stays_in_order), needs=_needs, effort=Effort.MOVES),
+             unchanged=first_if(_stays_in_order), flow=_flow, needs=_needs, effort=Effort.MOVES,
+             relays=True),
     Operator("Identity", Role.IDENTITY, lambda call, x: x, Rounding.NEVER, magnitude="Identity",
-             entries=same_entries, unchanged=lambda node: 0, elementwise=True,
-             effort=Effort.FREE),
+             entries=same_entries, unchanged=lambda node: 0, flow=_identity_flow,
+             elementwise=True, effort=Effort.FREE, relays=True),
     Operator("Dropout", Role.IDENTITY, _dropout, Rounding.NEVER, magnitude="Identity",
-             unchanged=first_if(_is_inference), mixes=_drops, effort=Effort.FREE, settings=(1,)),
-    _blocked("DepthToSpace", _depth_to_space, channel_axis=1),
+             unchanged=first_if(_is_inference), flow=_identity_flow, mixes=_drops,
+             effort=Effort.FREE, settings=(1,)),
+    _blocked("DepthToSpace", _depth_to_space, channel_axis=1, flow=_depth_to_space_flow),
     _blocked("SpaceToDepth", _space_to_depth),
 )  # fmt: skip

@@ -20,7 +20,8 @@ import onnx_ir as ir
 from onebyone.algebra.selection import Slice
 from onebyone.algebra.window import Window
 from onebyone.graph.axes import rank
-from onebyone.graph.ops.needs import Needs, Spelling
+from onebyone.graph.edit import Spelling
+from onebyone.graph.ops.needs import Needs
 from onebyone.graph.ops.selector import Selector, every
 from onebyone.graph.picks import Asked, Picks, Size, picked
 from onebyone.graph.values import are_read, input_at
@@ -47,7 +48,9 @@ def of_kernel(node: ir.Node) -> Windows:
     if weight is None or weight.shape is None:
         return {}
     known = [size for size in weight.shape[2:] if isinstance(size, int)]
-    return _laid(node, known) if len(known) + 2 == weight.shape.rank() else {}
+    if len(known) + 2 < weight.shape.rank():
+        return {}
+    return _laid(node, known)
 
 
 def _laid(node: ir.Node, kernel: Sequence[int]) -> Windows:
@@ -89,7 +92,9 @@ def windowed(windows: Callable[[ir.Node], Windows], *, copies: bool = False) -> 
         if not found:
             return None
         _, reads = found
-        return {} if reads is None else {0: (axis, reads)}  # else all of its operand
+        if reads is None:  # all of its operand
+            return {}
+        return {0: (axis, reads)}
 
     def takes(node: ir.Node, shape: ir.Shape) -> Selector | None:
         """Along the axes where a stride skips what no window sees."""
@@ -111,7 +116,7 @@ def windowed(windows: Callable[[ir.Node], Windows], *, copies: bool = False) -> 
         if not any(found.values()):
             return {}
         pads = [*(w.before for w in laid.values()), *(w.after for w in laid.values())]
-        spelling: dict[int | str, list[int]] = {
+        spelling: dict[int | str, Sequence[int]] = {
             "strides": [window.stride for window in laid.values()]
         }
         if any(pads) or "pads" in node.attributes:

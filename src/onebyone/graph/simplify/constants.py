@@ -235,7 +235,7 @@ class _Part:
 
 def _widens(node: ir.Node, value: ir.Value) -> bool:
     """Whether a node broadcasts this operand against one that has all axes of the result."""
-    if node.domain != "" or node.op_type not in ("Add", "Div", "Mul", "Sub", "Where"):
+    if not operator_of(node).elementwise:
         return False
     others = [x for x in node.inputs if x is not value]
     return any(same_shape(x, node.outputs[0]) for x in others)

@@ -16,6 +16,8 @@ from onebyone.graph.axes import integers, permutation
 from onebyone.graph.channels import is_pointwise_convolution
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit, respell
+from onebyone.graph.ops import Role, operator_of, role
+from onebyone.graph.ops.row import Effort
 from onebyone.graph.ops.selection import cuts
 from onebyone.graph.ops.view import moves_no_number
 from onebyone.graph.simplify.sizes import reshape_target
@@ -69,10 +71,8 @@ def _is_read_once(node: ir.Node) -> bool:
 
 def _transposes(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """Two permutations are one; one that moves axes of size 1 only is a new shape."""
-    if before.op_type in _VIEWS and _is_view(node):
-        return _views(node, before, edit)
-    if before.op_type != "Transpose":
-        return False
+    if before.op_type != node.op_type:
+        return _is_view(node) and _views(node, before, edit)
     x, first, second = before.inputs[0], permutation(before), permutation(node)
     if x is None or first is None or second is None:
         return False
@@ -86,12 +86,10 @@ def _transposes(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     return True
 
 
-_VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
-
-
 def _is_view(node: ir.Node) -> bool:
     """Whether a node gives the same numbers in the same order."""
-    return node.op_type in _VIEWS or (node.op_type == "Transpose" and moves_no_number(node))
+    free = operator_of(node).effort is Effort.FREE
+    return role(node) is Role.VIEW and (free or moves_no_number(node))
 
 
 def _views(node: ir.Node, before: ir.Node, edit: Edit) -> bool:

@@ -12,6 +12,7 @@ What is converted is the layer and its parameters; hooks on it are not, and are 
     point_mlp_to_shared_mlp     MLP on points  ↔  1×1s                     shared_mlp_to_point_mlp
     fuse_norm, fuse_norm_before batch normalisation into the layer beside it  ↔        unfuse_norm
     fuse_norms                  the same in a whole network
+    adapt_input                 a layer or network for other input channels: grey, more bands
     compose                     two channel maps, or one and a K×K, as one layer  ↔         factor
     fully_convolutional         a classifier slid over images of any size
     plain                       PyTorch's own layers in the place of ours, for tools that know these
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 from onebyone.algebra.geometry import Geometry
 from onebyone.nn.convert.channels import compose, factor
+from onebyone.nn.convert.inputs import adapt_input
 from onebyone.nn.convert.linear import (
     conv_to_pointwise,
     flat_pointwise_to_linear,
@@ -43,6 +45,7 @@ from onebyone.nn.sliding.fully_convolutional import FullyConvolutional, fully_co
 __all__ = [
     "FullyConvolutional",
     "Geometry",
+    "adapt_input",
     "class_maps_to_tied_linear",
     "compose",
     "conv_to_pointwise",

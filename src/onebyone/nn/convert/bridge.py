@@ -23,6 +23,7 @@ from onebyone.algebra.window import Window
 from onebyone.errors import UsageError
 from onebyone.nn.convert.parameters import (
     CONVOLUTIONS,
+    TRANSPOSED,
     bias_array,
     is_a,
     loaded,
@@ -33,6 +34,7 @@ from onebyone.nn.pointwise import Pointwise
 
 __all__ = [
     "NORMS",
+    "Value",
     "channel_axis",
     "channel_dim",
     "is_padded",
@@ -45,6 +47,7 @@ __all__ = [
     "to_kernel",
     "to_pointwise",
     "transposed_taps",
+    "value_of",
 ]
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -52,6 +55,7 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 Pads = tuple[tuple[int, int], ...]
+Value = ChannelMap | Kernel | TransposedKernel
 
 
 def to_channel_map(module: nn.Module) -> ChannelMap:
@@ -211,6 +215,21 @@ def transposed_taps(conv: Transposed) -> TransposedKernel:
         tuple(conv.output_padding),
         conv.groups,
     )
+
+
+def value_of(layer: nn.Module) -> Value:
+    """A convolution, a Pointwise or a Linear as a value, whichever kernel and padding it has.
+
+    >>> value_of(nn.Linear(3, 4)).in_channels, value_of(nn.Conv2d(3, 4, 1)).channels
+    (3, (3, 4))
+    """
+    if is_a(layer, nn.Linear, Pointwise):
+        return matrix(layer)
+    if is_a(layer, *CONVOLUTIONS):
+        return taps(cast(nn.Conv2d, layer))
+    if is_a(layer, *TRANSPOSED):
+        return transposed_taps(cast(nn.ConvTranspose2d, layer))
+    raise unfit(layer, "a convolution, a Pointwise or a Linear")
 
 
 def to_pointwise(

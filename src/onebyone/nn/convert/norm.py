@@ -18,27 +18,17 @@ import numpy as np
 from torch import nn
 
 from onebyone.algebra.channel import ChannelMap, compose
-from onebyone.algebra.kernel import Kernel
 from onebyone.algebra.refusal import Refusal
-from onebyone.algebra.transposed import TransposedKernel
 from onebyone.errors import UsageError
-from onebyone.nn.convert.bridge import (
-    NORMS,
-    matrix,
-    taps,
-    to_channel_map,
-    transposed_taps,
-)
+from onebyone.nn.convert.bridge import NORMS, Value, to_channel_map, value_of
 from onebyone.nn.convert.norm_pairs import graphs, norm_pairs
-from onebyone.nn.convert.parameters import CONVOLUTIONS, TRANSPOSED, alike, is_a, unfit
+from onebyone.nn.convert.parameters import alike, is_a, unfit
 from onebyone.nn.convert.plain import put
 from onebyone.nn.copies import copied, stored
-from onebyone.nn.pointwise import Pointwise
 
 __all__ = ["fuse_norm", "fuse_norm_before", "fuse_norms", "unfuse_norm"]
 
 Layer = TypeVar("Layer", bound=nn.Module)
-Value = ChannelMap | Kernel | TransposedKernel
 
 
 def fuse_norm(layer: Layer, norm: nn.Module) -> Layer:
@@ -77,7 +67,7 @@ def fuse_norm_before(norm: nn.Module, layer: Layer) -> Layer:
     >>> fuse_norm_before(nn.BatchNorm2d(3).eval(), nn.Conv2d(3, 4, 3, bias=False))
     Conv2d(3, 4, kernel_size=(3, 3), stride=(1, 1))
     """
-    f, value = _norm(norm), _value(layer)
+    f, value = _norm(norm), value_of(layer)
     if isinstance(value, ChannelMap):
         return _as(layer, compose(value, f))
     fused = value.compose_right(f.weight[:, 0], f.bias)
@@ -153,20 +143,10 @@ def _norm(norm: nn.Module) -> ChannelMap:
     return to_channel_map(norm)
 
 
-def _value(layer: nn.Module) -> Value:
-    if is_a(layer, nn.Linear, Pointwise):
-        return matrix(layer)
-    if is_a(layer, *CONVOLUTIONS):
-        return taps(cast(nn.Conv2d, layer))
-    if is_a(layer, *TRANSPOSED):
-        return transposed_taps(cast(nn.ConvTranspose2d, layer))
-    raise unfit(layer, "a convolution, a Pointwise or a Linear")
-
-
 def _after(layer: Layer, f: ChannelMap) -> Layer:
     """The layer, then the diagonal f."""
     # It scales whole outputs and shifts them, so that a kernel of any shape takes it in.
-    value = _value(layer)
+    value = value_of(layer)
     if isinstance(value, ChannelMap):
         return _as(layer, compose(f, value))
     fused = value.compose_left(f.weight[:, 0], f.bias)

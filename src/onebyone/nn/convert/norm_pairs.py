@@ -20,7 +20,7 @@ from onebyone.nn.copies import computing_hooks
 from onebyone.nn.pointwise import Pointwise
 from onebyone.nn.tracing import Tracer, draw
 
-__all__ = ["graphs", "norm_pairs"]
+__all__ = ["graphs", "is_watched", "norm_pairs"]
 
 Pair = tuple[nn.Module, nn.Module]
 
@@ -73,12 +73,12 @@ def _fits(layer: nn.Module, norm: nn.Module) -> bool:
     if not fusable or not _is_fixed(norm):
         return False
     return (
-        not any(map(_is_watched, (layer, norm)))
+        not any(map(is_watched, (layer, norm)))
         and cast(Any, layer).out_channels == cast(Any, norm).num_features
     )
 
 
-def _is_watched(module: nn.Module) -> bool:
+def is_watched(module: nn.Module) -> bool:
     """Whether a hook is called with what goes in or out; those that compute weights look away."""
     before = len(module._forward_pre_hooks) - len(computing_hooks(module))
     return bool(module._forward_hooks) or before > 0
@@ -112,5 +112,5 @@ def graphs(root: nn.Module) -> list[tuple[nn.Module, fx.Graph]]:
         raise UsageError(
             f"got {type(root).__name__}, whose forward cannot be traced "
             f"({' '.join(str(error).split())}), wanted no control flow that depends on the input: "
-            "fuse its parts one by one"
+            "convert its parts one by one"
         ) from error

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from onebyone.graph.constants import constant, is_float
-from onebyone.optimize.channels.links import Flow
+from onebyone.graph.ops.flow import Flow
 from onebyone.optimize.channels.reindex import Orders
 from onebyone.optimize.sharing import origin, readers
 

@@ -16,16 +16,14 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import Spatial
+from onebyone.graph.channels import flow
 from onebyone.graph.constants import constant
-from onebyone.graph.ops import Role, operator_of, role
+from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.call import call_of
+from onebyone.graph.ops.flow import Flow, Mix, channels_of
 from onebyone.graph.shape_reads import entries_used
-from onebyone.graph.spatial import spatial
 from onebyone.graph.values import input_at
-from onebyone.optimize.channels.flow import flow, varies_at_borders
 from onebyone.optimize.channels.kept_channels import kept_channels
-from onebyone.optimize.channels.links import Flow, Mix, channels_of
 
 __all__ = ["Dead", "find"]
 
@@ -40,6 +38,7 @@ class Dead:
         known: value -> (C,) the constants, NaN where there is none.
         kept: value -> (C,) which channels stay.
         spare: value -> (C,) which of them could go, but fill up what a convolution reads.
+        gone: values of which no channel stays: what computes them goes with them.
         idle: values with channels that stay though nobody needs them: what they hold may change.
     """
 
@@ -48,6 +47,7 @@ class Dead:
     known: Mapping[ir.Value, Array]
     kept: Mapping[ir.Value, Array]
     spare: Mapping[ir.Value, Array]
+    gone: frozenset[ir.Value]
     idle: frozenset[ir.Value]
 
 
@@ -91,7 +91,8 @@ def find(
     stays = kept_channels({v: _must_stay(v, a) for v in a.axes}, a.flows, multiple)
     # A channel that stays only because another, tied to it, does may hold anything.
     idle = frozenset(v for v, kept in stays.kept.items() if (kept & ~a.needed[v]).any())
-    return Dead(a.axes, a.flows, a.known, stays.kept, stays.spare, idle)
+    gone = frozenset(v for v, kept in stays.kept.items() if not kept.any())
+    return Dead(a.axes, a.flows, a.known, stays.kept, stays.spare, gone, idle)
 
 
 def _admit(nodes: Sequence[ir.Node], a: _Analysis) -> None:
@@ -166,25 +167,11 @@ def _of_mix(mix: Mix, a: _Analysis) -> Array:
 
 
 def _of_links(node: ir.Node, found: Flow, out: ir.Value, a: _Analysis) -> Array:
-    part = role(node)
-    if part is Role.CONVOLUTION:
-        return _of_depthwise(node, _of(found.links[0].operand, a))
-    if part is Role.SPACE_MAP:
-        return _of_space(node, _of(found.links[0].operand, a))
-    if part in _MOVES or node.op_type in _COPIES:
-        return _of_copies(found, out, a)
-    if node.op_type == "InstanceNormalization":
-        return _of_instances(node, _of(found.links[0].operand, a))
-    if node.op_type == "MatMul":  # a product for each channel: zero where a factor is
-        zero = [_of(link.operand, a)[link.sources] == 0 for link in found.links]
-        return np.where(np.any(zero, axis=0), 0, np.nan)
-    if node.op_type == "LpPool" or part is Role.NORMALIZATION:
-        return np.full(channels_of(out, a.axes[out]) or 0, np.nan)
-    return _computed(node, found, a)
-
-
-_MOVES = {Role.CONCAT, Role.VIEW, Role.IDENTITY, Role.SELECTION}
-_COPIES = {"MaxPool", "GlobalMaxPool", "Cast", "Split", "DepthToSpace"}
+    if found.held is not None:
+        return found.held([_of(link.operand, a)[link.sources] for link in found.links])
+    if operator_of(node).elementwise:
+        return _computed(node, found, a)
+    return _of_copies(found, out, a)
 
 
 def _of_copies(found: Flow, out: ir.Value, a: _Analysis) -> Array:
@@ -197,31 +184,6 @@ def _of_copies(found: Flow, out: ir.Value, a: _Analysis) -> Array:
             np.minimum.at(least, link.outs, np.where(np.isnan(held), -np.inf, held))
             np.maximum.at(most, link.outs, np.where(np.isnan(held), np.inf, held))
     return np.where((least == most) & (not found.constants), least, np.nan)
-
-
-def _of_instances(node: ir.Node, k: Array) -> Array:
-    """A scale of zero leaves the shift alone, and so does a mean of zeros."""
-    scale, shift = (constant(v) for v in node.inputs[1:])
-    assert scale is not None
-    assert shift is not None
-    positive = node.attributes.get_float("epsilon", 1e-5) > 0
-    return np.where(((scale == 0) | (k == 0)) & positive, shift, np.nan)
-
-
-def _of_depthwise(node: ir.Node, k: Array) -> Array:
-    weight, bias = constant(node.inputs[1]), constant(input_at(node, 2))
-    assert weight is not None
-    taps = weight.reshape(len(weight), -1).astype(np.float64)
-    unknown = (np.isnan(k) | ((k != 0) & varies_at_borders(node))) & (taps != 0).any(axis=1)
-    total = taps.sum(axis=1) * np.where(np.isnan(k), 0, k)
-    return np.where(unknown, np.nan, total + (np.zeros(1) if bias is None else bias))
-
-
-def _of_space(node: ir.Node, k: Array) -> Array:
-    found = spatial(node)
-    if isinstance(found, Spatial) and found.preserves_constants:
-        return k
-    return np.where(k == 0, k, np.nan)  # zeros stay zeros in whatever is linear
 
 
 def _computed(node: ir.Node, found: Flow, a: _Analysis) -> Array:
@@ -310,10 +272,10 @@ def _computes(value: ir.Value, a: _Analysis) -> Array:
 
 
 def _is_partial(node: ir.Node) -> bool:
-    """Whether a function has values that it is not defined, or too large, for: what is tied to
-    others but not needed is computed from what is left, and has to stay a number."""
-    divides = node.op_type == "Div" and constant(node.inputs[1]) is None
-    return divides or node.op_type in ("Exp", "Log", "Pow", "Reciprocal", "Sqrt")
+    """Whether what is tied to others but not needed, computed from what is left, has to stay a
+    number."""
+    partial = operator_of(node).is_partial
+    return partial(node) if callable(partial) else partial
 
 
 def _must_stay(value: ir.Value, a: _Analysis) -> Array:

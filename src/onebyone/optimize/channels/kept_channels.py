@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.groups import missing
 from onebyone.algebra.weights import Array
-from onebyone.optimize.channels.groups import missing
-from onebyone.optimize.channels.links import Flow
+from onebyone.graph.ops.flow import Flow
 
 __all__ = ["Stays", "kept_channels"]
 
@@ -36,7 +36,7 @@ class Stays:
 
 
 def kept_channels(must: Mapping[ir.Value, Array], flows: Flows, multiple: int = 1) -> Stays:
-    """Which channels stay; no value loses all of its own.
+    """Which channels stay. A value loses all of its own only if nobody reads it then (`_gone`).
 
     Args:
         must: value -> (C,) which have to, for all values of the flows.
@@ -57,20 +57,47 @@ def kept_channels(must: Mapping[ir.Value, Array], flows: Flows, multiple: int = 
     # Tied channels stay together: what must stay marks the group.
     for value, channels in must.items():
         stays[own[value][channels]] = True
-    # All at once: one after another, how many stay would depend on the order of the nodes.
-    empty = [groups[0] for groups in own.values() if not stays[groups].any()]
-    stays[empty] = True
-    # Groups of a convolution that grow may tie others to stay: again, until nothing does.
-    while more := _unequal(own, stays, flows):
+    # All at once: one after another, how many stay would depend on the order of the nodes. What
+    # grows may tie others to stay: again, until nothing does.
+    while more := [*_empty(own, stays, flows), *_unequal(own, stays, flows)]:
         for groups in more:
             stays[groups] = True
     # From here on, only to fill up: that is what a report calls spare.
     least, read = stays.copy(), _read(own, flows, len(stays))
-    while more := [*_unequal(own, stays, flows), *_ragged(read, stays, multiple)]:
+    whole = _of_wholes(own, stays)
+    while more := [
+        *_empty(own, stays, flows),
+        *_unequal(own, stays, flows),
+        *_ragged(read, stays, whole, multiple),
+    ]:
         for groups in more:
             stays[groups] = True
     spare = stays & ~least
     return Stays({v: stays[own[v]] for v in must}, {v: spare[own[v]] for v in must})
+
+
+def _empty(own: Mapping[ir.Value, Array], stays: Array, flows: Flows) -> list[Array]:
+    """One channel of each value that would lose all, though it is read."""
+    empty = {v for v, groups in own.items() if not stays[groups].any()}
+    return [own[v][:1] for v in empty - _gone(empty, flows)]
+
+
+def _gone(empty: set[ir.Value], flows: Flows) -> set[ir.Value]:
+    """Values without channels that are read by what goes, too, and by concats of other channels."""
+    gone = empty
+    while True:
+        left = {v for v in gone if _goes(v, gone, flows)}
+        if left == gone:
+            return gone
+        gone = left
+
+
+def _goes(value: ir.Value, gone: set[ir.Value], flows: Flows) -> bool:
+    maker = value.producer()
+    if maker is None or not gone.issuperset(maker.outputs):
+        return False
+    readers = [use.node for use in value.uses()]
+    return all(n in flows and (flows[n].joins or gone.issuperset(n.outputs)) for n in readers)
 
 
 def _unequal(own: Mapping[ir.Value, Array], stays: Array, flows: Flows) -> list[Array]:
@@ -96,7 +123,16 @@ def _read(own: Mapping[ir.Value, Array], flows: Flows, count: int) -> list[Array
     return [own[v][np.argsort(readers[own[v]], kind="stable")] for v in values]
 
 
-def _ragged(read: Iterable[Array], stays: Array, multiple: int) -> list[Array]:
+def _of_wholes(own: Mapping[ir.Value, Array], stays: Array) -> Array:
+    """The groups of values that go whole: to keep a channel of these is to compute them."""
+    whole = np.zeros(len(stays), bool)
+    for groups in own.values():
+        if not stays[groups].any():
+            whole[groups] = True
+    return whole
+
+
+def _ragged(read: Iterable[Array], stays: Array, whole: Array, multiple: int) -> list[Array]:
     """What else has to stay so that convolutions read multiples of so many channels.
 
     The narrowest come first: what is concatenated may be wide enough once its parts are.
@@ -107,8 +143,9 @@ def _ragged(read: Iterable[Array], stays: Array, multiple: int) -> list[Array]:
         count = int(here.sum())
         # More than an eighth is more arithmetic than the slow way round costs.
         lacking = -count % multiple
-        if lacking and 8 * lacking <= count and lacking <= len(here) - count:
-            ragged.setdefault(count, []).append(channels[~here][:lacking])
+        more = channels[~here & ~whole[channels]]
+        if lacking and 8 * lacking <= count and lacking <= len(more):
+            ragged.setdefault(count, []).append(more[:lacking])
     return ragged.get(min(ragged, default=0), [])
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.channels import flow
 from onebyone.graph.ops import Role, role
+from onebyone.graph.ops.flow import Flow, channels_of
 from onebyone.graph.values import rank_of
-from onebyone.optimize.channels.flow import flow
-from onebyone.optimize.channels.links import Flow, channels_of
 from onebyone.optimize.channels.moves import Move, moves
 from onebyone.optimize.joined import Joined
 
@@ -76,7 +76,7 @@ def labels_of(graph: ir.Graph, known: Mapping[ir.Value, int]) -> Labels:
     axes = dict(known)
     labels = Labels(axes, rank={node: k for k, node in enumerate(graph)})
     for node in graph:  # first those that fix an axis by themselves, so that order does not matter
-        if node.op_type != "Concat":
+        if role(node) is not Role.CONCAT:
             _note(moves(node, axes), axes)
     for node in graph:
         _carry(node, axes)

@@ -16,13 +16,13 @@ import onnx_ir as ir
 
 from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
+from onebyone.graph.channels import flow
 from onebyone.graph.constants import is_float
-from onebyone.graph.ops import Role, role
+from onebyone.graph.ops import Role, operator_of, role
+from onebyone.graph.ops.flow import Link
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import picked
 from onebyone.graph.values import maker
-from onebyone.optimize.channels.links import Link
-from onebyone.optimize.channels.regroup import joined, split
 
 __all__ = ["Move", "moves", "near_misses"]
 
@@ -89,14 +89,13 @@ def _links(node: ir.Node, axes: Mapping[ir.Value, int]) -> tuple[Link, ...]:
         if found is None or x is None or found[0] != 1:
             return ()
         return (Link(x, 1, node.outputs[0], np.arange(len(found[1])), found[1]),)
-    flow = None
-    if node.op_type == "Split":
-        flow = split(node, 1)
-    elif part is Role.CONCAT and axes.get(node.outputs[0]) == 1:
-        flow = joined(node, 1)
-    if flow is None or (node.op_type == "Split" and not flow.picks):  # it cuts along other axes
+    if part is Role.CONCAT and axes.get(node.outputs[0]) != 1:
         return ()
-    return flow.links
+    stacks = part is Role.CONCAT or operator_of(node).splits
+    stacked = stacks and flow(node, 1)
+    if not stacked or not stacked.moves:
+        return ()
+    return stacked.links
 
 
 def _shuffled(node: ir.Node, axes: Mapping[ir.Value, int]) -> Iterator[Move]:

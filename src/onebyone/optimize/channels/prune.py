@@ -15,18 +15,20 @@ from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
 from onebyone.cost.profile import Cost
+from onebyone.graph.channels import flow
 from onebyone.graph.constants import is_float
 from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable, rounded
 from onebyone.graph.ops import Role, role
+from onebyone.graph.ops.flow import Mix
 from onebyone.graph.shapes import Sizes
+from onebyone.graph.unused import remove_unused
 from onebyone.optimize.channels.copies import copies
 from onebyone.optimize.channels.dead import Dead, find
-from onebyone.optimize.channels.flow import flow
-from onebyone.optimize.channels.links import Mix
 from onebyone.optimize.channels.reindex import narrow, reindex
+from onebyone.optimize.channels.whole import freeze_wholes
 from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.optimize.sharing import readers
 
@@ -43,9 +45,12 @@ def prune(task: Task) -> Iterator[Rewrite]:
     graph, multiple = task.model.graph, task.profile.channels
     # Before anything is changed: a bias that cannot be stored shows only when rounded.
     dead = _fitting(task)
+    before = macs(graph, task.sizes)
+    if frozen := list(freeze_wholes(graph, dead)):
+        yield _without(task, frozen, before)
+        return
     if not _orders(dead):
         return
-    before = macs(graph, task.sizes)
     changed = _carry_out(graph, dead)
     if not changed:
         return
@@ -71,6 +76,24 @@ def prune(task: Task) -> Iterator[Rewrite]:
     )
 
 
+def _without(task: Task, frozen: list[tuple[ir.Node, ir.Node]], before: int) -> Rewrite:
+    """What went where nodes read constants."""
+    graph = task.model.graph
+    nodes = {name_of(node) for node in graph}
+    remove_unused(graph)
+    after = macs(graph, task.sizes)
+    made = tuple(sorted(name_of(new) for _, new in frozen))
+    left = {name_of(node) for node in graph}
+    return Rewrite(
+        made[0],
+        tuple(sorted(nodes - left)),
+        {"prune": before - after},
+        Cost(0, before),
+        Cost(0, after),
+        made=made,
+    )
+
+
 def near_misses(
     graph: ir.Graph, _sizes: Sizes, _axes: Mapping[ir.Value, int]
 ) -> Iterator[tuple[ir.Node, Refusal]]:
@@ -92,11 +115,15 @@ def _carry_out(graph: ir.Graph, dead: Dead) -> list[ir.Node]:
     edit, orders, changed = Edit(graph), _orders(dead), []
     for node, found in dead.flows.items():
         bias = None
+        if all(value in dead.gone for value in node.outputs):
+            continue
         if found.mix is not None:
             bias = _bias(found.mix, dead)
         if reindex(node, found, orders, edit, bias):
             changed.append(node)
     for value, order in orders.items():
+        if value in dead.gone:
+            continue
         narrow(value, dead.axes[value], len(order))
     return changed
 

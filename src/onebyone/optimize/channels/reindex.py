@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.groups import by_rows, narrowed
 from onebyone.algebra.weights import Array
 from onebyone.graph.channels import weight_of
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit, respell
-from onebyone.optimize.channels.groups import by_rows, narrowed
-from onebyone.optimize.channels.links import Flow, Link, Mix
+from onebyone.graph.ops import operator_of
+from onebyone.graph.ops.flow import Flow, Link, Mix
 
 __all__ = ["Orders", "narrow", "reindex"]
 
@@ -37,40 +38,32 @@ def reindex(node: ir.Node, found: Flow, orders: Orders, edit: Edit, bias: Array 
     if found.mix is not None:
         return _mix(node, found.mix, out, orders.get(found.mix.operand), edit, bias)
     if found.picks:
-        return _pick(node, found.links, orders, edit)
+        return _pick(node, found, orders, edit)
     if out is None:
         return False
+    if found.joins:
+        left = [v for v in node.inputs if v is not None and len(orders.get(v, [0]))]
+        respell(node, node.op_type, left, node.attributes)
     for operand, axis in found.constants.items():
         array = constant(operand)
         assert array is not None
         _replace(node, operand, np.take(array, out, axis), edit)
-    if node.op_type in ("Conv", "ConvTranspose"):
-        # Depthwise: one group for each channel that is left.
-        node.attributes["group"] = ir.AttrInt64("group", len(out))
-    if node.op_type == "Reshape":
-        _resize(node, found.axis, len(out), edit)
+    edit.spell(node, found.spelled(out))
     return True
 
 
-def _pick(node: ir.Node, links: Sequence[Link], orders: Orders, edit: Edit) -> bool:
+def _pick(node: ir.Node, found: Flow, orders: Orders, edit: Edit) -> bool:
     """Pick the same channels out of others; the order is the old one, only some are missing."""
-    before = orders.get(links[0].operand)
+    before = orders.get(found.links[0].operand)
     if before is None:
         return False
     # Places in what is left of the operand, not in what it was.
-    parts = [_picked(link, orders, before) for link in links]
-    if node.op_type == "Split":
+    parts = [_picked(link, orders, before) for link in found.links]
+    if operator_of(node).splits:
         counts, axis = [len(part) for part in parts], node.attributes.get_int("axis", 0)
-        respell(node, "Split", *edit.split_form(node.inputs[0], counts, axis))
-    elif node.op_type == "Gather":
-        node.replace_input_with(1, edit.integers(parts[0]))
+        respell(node, node.op_type, *edit.split_form(node.inputs[0], counts, axis))
     else:
-        bounds = {1: parts[0][0], 2: parts[0][-1] + 1}
-        if len(node.inputs) > 4:  # one channel may have been picked with any step
-            bounds[4] = 1
-        for at, bound in bounds.items():
-            stored = edit.integers([bound], like=node.inputs[1])
-            node.replace_input_with(at, stored)
+        edit.spell(node, found.spelled(parts[0]))
     return True
 
 
@@ -88,16 +81,6 @@ def narrow(value: ir.Value, axis: int, channels: int) -> None:
     value.shape = ir.Shape(dims)
 
 
-def _resize(node: ir.Node, axis: int, channels: int, edit: Edit) -> None:
-    """Write another number of channels into the constant shape of a Reshape."""
-    shape = constant(node.inputs[1])
-    # A zero copies a size of the operand, which may be that of another axis.
-    if shape is not None and shape[axis] >= 0:
-        written = shape.copy()
-        written[axis] = channels
-        _replace(node, node.inputs[1], written, edit)
-
-
 def _mix(
     node: ir.Node,
     mix: Mix,
@@ -113,22 +96,22 @@ def _mix(
     weight = constant(node.inputs[layout.slot])
     assert weight is not None
     if mix.groups > 1:
-        weight = _narrowed(node, mix, weight, out, into)
+        weight = _narrowed(node, mix, weight, out, into, by_row=layout.rows == 0)
     else:
         for order, axis in ((out, layout.rows), (into, layout.columns)):
             if order is not None:
                 weight = np.take(weight, order, axis)
     _replace(node, node.inputs[layout.slot], weight, edit)
-    if bias is None:
+    if bias is None and out is not None:  # else it stays, whoever has changed it meanwhile
         bias = mix.bias
-    if bias is not None and node.op_type != "MatMul":
+    if bias is not None:
         every = np.arange(len(bias))
         _set_bias(node, bias[every if out is None else out], edit)
     return True
 
 
 def _narrowed(
-    node: ir.Node, mix: Mix, weight: Array, out: Array | None, into: Array | None
+    node: ir.Node, mix: Mix, weight: Array, out: Array | None, into: Array | None, *, by_row: bool
 ) -> Array:
     """A grouped kernel for some channels; groups of which none is left go."""
     every, each = np.arange(mix.channels), len(mix.kernel) // mix.groups
@@ -136,15 +119,14 @@ def _narrowed(
     columns = every if into is None else into
     groups = len(np.unique(rows // each))
     node.attributes["group"] = ir.AttrInt64("group", groups)
-    if node.op_type == "Conv":
+    if by_row:
         return narrowed(weight, mix.groups, rows, columns)
     kernel = narrowed(by_rows(weight, mix.groups), mix.groups, rows, columns)
     return by_rows(kernel, groups)  # transposing the blocks twice gives them back
 
 
 def _set_bias(node: ir.Node, bias: Array, edit: Edit) -> None:
-    if node.op_type == "Gemm":  # whose factor is in the bias already
-        node.attributes["beta"] = ir.AttrFloat32("beta", 1.0)
+    node.attributes.pop("beta", None)  # the factor of a Gemm's bias, which is in it already
     if len(node.inputs) < 3:
         node.resize_inputs(3)
     like = next(v for v in (node.inputs[2], node.inputs[1]) if v is not None)

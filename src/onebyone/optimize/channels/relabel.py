@@ -11,10 +11,8 @@ comes cheapest, and has its own weights permuted to that. Channels that nobody r
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 import onnx_ir as ir
@@ -27,11 +25,11 @@ from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
 from onebyone.graph.ops.conversion import is_of_int8_codes
+from onebyone.graph.ops.flow import channels_of
 from onebyone.graph.shapes import Sizes
-from onebyone.optimize.channels.assemble import Builder, Piece
+from onebyone.optimize.channels.assemble import Assembly, Piece
 from onebyone.optimize.channels.copies import copies
 from onebyone.optimize.channels.labels import Labels, labels_of, with_flows
-from onebyone.optimize.channels.links import channels_of
 from onebyone.optimize.channels.moves import Move
 from onebyone.optimize.channels.reindex import narrow, reindex
 from onebyone.optimize.joined import Joined
@@ -59,7 +57,10 @@ def relabel(task: Task) -> Iterator[Rewrite]:
         if not _is_sized(component, sizes):
             continue
         plan = _plan(component, labels, fixed)
-        before, after = _moving(component, sizes, profile), _placing(plan, labels, sizes, profile)
+        before, after = (
+            _moving(component, sizes, profile),
+            _placing(_assembly(plan, labels), sizes, profile),
+        )
         touched = _touched(plan, labels)
         # A shared weight that two readers need in two orders is stored, and read, twice.
         copied = copies({n: labels.flows[n] for n in touched}, _orders(plan, labels))
@@ -153,6 +154,12 @@ def _plan(component: Sequence[Move], labels: Labels, fixed: set[ir.Value]) -> _A
         free = group not in fixed and group not in taken and len(made[group]) == 1
         _assemble(value, free, plan, labels)
     return plan
+
+
+def _assembly(plan: _Arrangement, labels: Labels) -> Assembly:
+    sources = {source for pieces in plan.pieces.values() for source, _, _ in pieces}
+    stored = {x: len(plan.orders.get(labels.of(x), ())) or channels_of(x, 1) or 0 for x in sources}
+    return Assembly(plan.pieces, plan.gathers, stored)
 
 
 def _is_read(value: ir.Value, labels: Labels) -> bool:
@@ -257,53 +264,13 @@ def _moving(component: Sequence[Move], sizes: Sizes, profile: Profile) -> Cost:
     return Cost(sum(each))
 
 
-def _placing(plan: _Arrangement, labels: Labels, sizes: Sizes, profile: Profile) -> Cost:
+def _placing(assembly: Assembly, sizes: Sizes, profile: Profile) -> Cost:
     """Of the splits, concats and gathers of a plan."""
-    total, cuts = 0, _cuts(plan)
-    stored = {x: len(plan.orders.get(labels.of(x), ())) or channels_of(x, 1) or 0 for x in cuts}
-    parts = {v: _parts(pieces, cuts, stored) for v, pieces in plan.pieces.items()}
-
-    def operator(op_type: str, value: ir.Value, channels: int) -> int:
-        """Picoseconds of one that reads and writes so many channels, like those of a value."""
+    total = 0
+    for op_type, value, channels in assembly.operators():
         numbers = channels * elements_of(value, sizes) // max(channels_of(value, 1) or 0, 1)
-        return time(manner(op_type, of_positions=False), Load(0, numbers, numbers), profile)
-
-    for value, pieces in plan.pieces.items():
-        count = sum(b - a for _, a, b in pieces)
-        if len(parts[value]) > 1:
-            total += operator("Concat", value, count)
-        if value in plan.gathers:
-            total += operator("Gather", value, count)
-    for source, a, b in _made({part for each in parts.values() for part in each}, cuts, stored):
-        cutting = "Split" if b - a == stored[source] else "Slice"
-        total += operator(cutting, source, b - a)
+        total += time(manner(op_type, of_positions=False), Load(0, numbers, numbers), profile)
     return Cost(total)
-
-
-def _parts(
-    pieces: Sequence[Piece], cuts: Mapping[ir.Value, list[int]], stored: Mapping[ir.Value, int]
-) -> list[Piece]:
-    """What a value is put together from, where the stretches of others cut its own."""
-    parts: list[Piece] = []
-    for source, a, b in pieces:
-        ends = [a, b]
-        if (a, b) != (0, stored[source]):
-            # Another value cuts here too: one Split makes the parts for both.
-            ends = cuts[source][bisect_left(cuts[source], a) : bisect_right(cuts[source], b)]
-        parts += [(source, first, end) for first, end in pairwise(ends)]
-    return parts
-
-
-def _made(
-    parts: set[Piece], cuts: Mapping[ir.Value, list[int]], stored: Mapping[ir.Value, int]
-) -> Iterator[Piece]:
-    """The stretches that operators copy: a Split of a whole source, a Slice for any other part."""
-    copied = {part for part in parts if part[1:] != (0, stored[part[0]])}
-    for source in {source: None for source, _, _ in copied}:
-        if (cuts[source][0], cuts[source][-1]) == (0, stored[source]):
-            yield source, 0, stored[source]
-        else:
-            yield from (part for part in copied if part[0] is source)
 
 
 # Carrying it out ----------------------------------------------------------------------------------
@@ -334,12 +301,7 @@ def _slices_codes(plan: _Arrangement, opset: int) -> bool:
 
 
 def _carry_out(plan: _Arrangement, labels: Labels, edit: Edit, touched: Sequence[ir.Node]) -> None:
-    orders, cuts = _orders(plan, labels), _cuts(plan)
-    builder = Builder(edit, labels, orders)
-    assembled = {
-        value: builder.value(value, pieces, cuts, plan.gathers.get(value))
-        for value, pieces in plan.pieces.items()
-    }
+    orders, assembled = _orders(plan, labels), _assembly(plan, labels).carry_out(edit, labels)
     # Weights first: they are found by the shapes that values still have.
     for node in touched:
         reindex(node, labels.flows[node], orders, edit, None)
@@ -348,12 +310,3 @@ def _carry_out(plan: _Arrangement, labels: Labels, edit: Edit, touched: Sequence
             narrow(value, labels.axes[value], len(order))
     for value, made in assembled.items():
         edit.replace(value, made)
-
-
-def _cuts(plan: _Arrangement) -> dict[ir.Value, list[int]]:
-    """Where the stretches of each source begin and end."""
-    cuts: dict[ir.Value, set[int]] = {}
-    for pieces in plan.pieces.values():
-        for source, a, b in pieces:
-            cuts.setdefault(source, set()).update((a, b))
-    return {source: sorted(found) for source, found in cuts.items()}

@@ -50,7 +50,8 @@ def crop(task: Task) -> Iterator[Rewrite]:
         names = tuple(sorted(name_of(node) for node in part))
         made = (*those, *(name for name in _beside(part) if name in fresh), *names)
         saved = {"demand": before.macs - after.macs}
-        yield Rewrite(part[0].outputs[0].name or "", names, saved, before, after, made=made)
+        root = part[0].outputs[0].name or ""
+        yield Rewrite(root, names, saved, before, after, made=made, small=False)
 
 
 def _parts(demand: Demand) -> list[list[ir.Node]]:

@@ -67,14 +67,8 @@ class CropEdit:
     def rewrite(self, node: ir.Node, results: Asked, operands: Mapping[int, Asked]) -> None:
         """Let a node compute `results` from these parts of its operands."""
         spelled = operator_of(node).spelled
-        spelling = spelled(node, results, operands) if spelled else {}
-        for place, numbers in spelling.items():
-            if isinstance(place, int):
-                node.replace_input_with(place, self.edit.integers(numbers or ()))
-            elif numbers is None:
-                node.attributes.pop(place, None)
-            else:
-                node.attributes[place] = ir.AttrInt64s(place, numbers)
+        if spelled is not None:
+            self.edit.spell(node, spelled(node, results, operands))
         for value in node.outputs:
             if value.shape is not None:
                 value.shape = ir.Shape(sizes_left(value.shape, results))

@@ -52,8 +52,9 @@ def _needs(row: Operator, node: ir.Node, axis: int, picks: Picks, version: int) 
     if row.elementwise:
         return aligned(node, axis, picks, range(len(node.inputs))) or None
     if row.mixes is not None:
-        mixed = axis in row.mixes(node, version)
-        return None if mixed else aligned(node, axis, picks, [0]) or None
+        if axis in row.mixes(node, version):
+            return None
+        return aligned(node, axis, picks, [0]) or None
     return row.needs and row.needs(node, axis, picks, version)
 
 

@@ -1,6 +1,7 @@
 """Change: what to do with the regions of a round, each by itself, or with those that share weights.
 
-A region is decided on the graph as it stands. Only of weights that several operators read it cannot
+A region is decided on the graph as it stands, so one that reads what is inside of another waits
+until nothing is to be done in there. Only of weights that several operators read it cannot
 say alone what a fold costs: folded the same way by all of them a weight is still stored once; by
 one of them it is stored again. So regions that share weights are planned as if nothing were shared,
 and that is done if all readers of the weights change and no more numbers are stored than before.
@@ -15,18 +16,17 @@ has to save multiply-accumulates. A few operators less are not worth a larger fi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
 from onebyone.algebra.laws import LAWS
 from onebyone.algebra.weights import Array
-from onebyone.cost.profile import pays
+from onebyone.cost.profile import Cost, pays
 from onebyone.graph.channels import weight_of
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import content
-from onebyone.optimize.regions.lift import Region
 from onebyone.optimize.regions.operations import (
     Concatenate,
     Convolved,
@@ -38,10 +38,11 @@ from onebyone.optimize.regions.operations import (
 )
 from onebyone.optimize.regions.plan import Plan
 from onebyone.optimize.regions.price import Pricer
+from onebyone.optimize.regions.region import Region
 from onebyone.optimize.regions.search import Planner
 from onebyone.optimize.sharing import origin, readers
 
-__all__ = ["Change", "change_of", "changes"]
+__all__ = ["Change", "apart", "change_of", "changes", "saved_by_law"]
 
 _NO_MORE = 10**12
 """Picoseconds for a number that is stored, where none shall be stored beyond what is: a second."""
@@ -49,21 +50,84 @@ _NO_MORE = 10**12
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """A region, its plan as it stands, a cheaper one, and the MACs that each law saves."""
+    """Regions and cheaper plans for them.
 
-    region: Region
-    now: Plan
-    best: Plan
+    Args:
+        plans: for each region that is replaced, what computes it then: one, or several that are
+            cheaper together (`together`). The last of the graph comes first.
+        now, best: the costs of what is replaced, and of the plans.
+        saved: the MACs that each law saves.
+        gone: regions that nobody reads behind it.
+    """
+
+    plans: Mapping[Region, Plan]
+    now: Cost
+    best: Cost
     saved: dict[str, int]
+    gone: tuple[Region, ...] = ()
 
     @property
-    def operation(self) -> Operation:
-        """The operators of the cheaper plan."""
-        return build(self.best)
+    def regions(self) -> tuple[Region, ...]:
+        """All regions that are no more as they were."""
+        return (*self.plans, *self.gone)
+
+    @property
+    def going(self) -> frozenset[ir.Value]:
+        """The values that nobody needs any more."""
+        ends = (region.root for region in self.gone)
+        return frozenset(ends).union(*(region.inside for region in self.regions))
+
+    @property
+    def read(self) -> frozenset[ir.Value]:
+        """The values that the plans read."""
+        return frozenset(leaf.value[0] for plan in self.plans.values() for leaf in plan.leaves())
+
+    @property
+    def beneath(self) -> frozenset[ir.Value]:
+        """The values behind those that were looked through, which may go now."""
+        return frozenset().union(*(region.beneath for region in self.plans))
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The names of the nodes that computed them, sorted."""
+        return tuple(sorted({name for region in self.regions for name in region.nodes}))
+
+    @property
+    def lost_bits(self) -> float:
+        """The digits that it can lose, at most."""
+        return max(region.lost_bits for region in self.plans)
+
+    @property
+    def operations(self) -> dict[ir.Value, Operation]:
+        """The operators of the cheaper plans, by what they compute."""
+        return {region.root: build(plan) for region, plan in self.plans.items()}
 
 
-def changes(found: Sequence[Region], laws: Collection[str], price: Pricer) -> Iterator[Change]:
+def changes(found: Sequence[Region], laws: Collection[str], price: Pricer) -> list[Change]:
     """What to do with regions, where something is cheaper than what stands."""
+    offers = {region: change for change in _each(found, laws, price) for region in change.plans}
+    # The last root was found first: what is behind others is settled before them.
+    return apart(offers[region] for region in reversed(found) if region in offers)
+
+
+def apart(offers: Iterable[Change]) -> list[Change]:
+    """Those of some changes that can be made at once; what comes first goes before what follows."""
+    chosen, changed = list[Change](), set[Region]()
+    going, read = set[ir.Value](), set[ir.Value]()
+    for change in offers:
+        if (
+            changed.isdisjoint(change.regions)
+            and going.isdisjoint(change.read)
+            and read.isdisjoint(change.going)
+        ):
+            chosen.append(change)
+            changed.update(change.regions)
+            going |= change.going
+            read |= change.read
+    return chosen
+
+
+def _each(found: Sequence[Region], laws: Collection[str], price: Pricer) -> Iterator[Change]:
     alone = replace(price, stored=max(1, price.profile.reading(1)))
     for group in _sharing(found):
         # As if each weight were nobody else's: right if all of its readers change alike.
@@ -93,7 +157,13 @@ def change_of(region: Region, laws: Collection[str], price: Pricer) -> Change | 
     best = Planner(price, frozenset(laws)).best(region.term)
     if now is None or best is None or not pays(now.cost, best.cost, price.profile):
         return None
-    return Change(region, now, best, _saved(region, now, best, price))
+
+    def least(used: frozenset[str]) -> Cost | None:
+        plan = Planner(price, used).best(region.term)
+        return None if plan is None else plan.cost
+
+    saved = saved_by_law(now.cost, best.cost, best.laws, least)
+    return Change({region: best}, now.cost, best.cost, saved)
 
 
 def _by_itself(region: Region, laws: Collection[str], price: Pricer) -> Change | None:
@@ -104,23 +174,27 @@ def _by_itself(region: Region, laws: Collection[str], price: Pricer) -> Change |
     if copied is None:
         return without
     instead = copied.now if without is None else without.best
-    return copied if copied.best.cost.macs < instead.cost.macs else without
+    return copied if copied.best.macs < instead.macs else without
 
 
-def _saved(region: Region, now: Plan, best: Plan, price: Pricer) -> dict[str, int]:
-    """MACs saved, law by law: what each adds to those before it, from the last row to the first."""
-    saved: dict[str, int] = {}
-    used = [law for law in reversed(LAWS) if law in best.laws]
-    if not used:  # fewer operators for the same sums, by no law's doing
-        return saved
+def saved_by_law(
+    now: Cost, best: Cost, laws: frozenset[str], least: Callable[[frozenset[str]], Cost | None]
+) -> dict[str, int]:
+    """MACs saved, law by law: what each adds to those before it, from the last row to the first.
+
+    Args:
+        now, best: the costs before and after.
+        laws: those that are at work; with none, there are fewer operators for the same sums.
+        least: gives the lowest cost under some of them.
+    """
+    used = [law for law in reversed(LAWS) if law in laws]
     # What a law saves depends on those before it, so they are let in one by one.
-    parts = [Planner(price, frozenset(used[:k])).best(region.term) for k in range(1, len(used))]
-    macs = now.cost.macs
-    for law, plan in zip(used, [*parts, best], strict=True):
+    costs = [least(frozenset(used[:k])) for k in range(1, len(used))]
+    saved, macs = {}, now.macs
+    for law, cost in zip(used, [*costs, best][: len(used)], strict=True):
         saved[law] = 0
-        if plan is not None:
-            saved[law] = macs - plan.cost.macs
-            macs = plan.cost.macs
+        if cost is not None:
+            saved[law], macs = macs - cost.macs, cost.macs
     return saved
 
 
@@ -130,12 +204,13 @@ def _saved(region: Region, now: Plan, best: Plan, price: Pricer) -> dict[str, in
 def _stay_shared(group: Sequence[Region], made: Sequence[Change | None]) -> bool:
     """Whether all readers of the weights change, and no more numbers are stored than before."""
     known = [change for change in made if change is not None]
-    changed = {node for change in known for node in change.region.makers}
+    changed = {node for change in known for region in change.regions for node in region.makers}
     shared = {weight for region in group for weight in region.weights}
     if any(w.is_graph_output() or not changed.issuperset(readers(w)) for w in shared):
         return False
     # By content: what all readers compose alike is stored once.
-    after = {key: size for change in known for key, size in _made(change.operation)}
+    operations = [made for change in known for made in change.operations.values()]
+    after = {key: size for operation in operations for key, size in _made(operation)}
     return sum(after.values()) <= sum(w.size for w in _stored(changed))
 
 

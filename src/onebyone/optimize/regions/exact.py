@@ -27,7 +27,7 @@ from onebyone.graph.constants import constant
 from onebyone.graph.ops import Role, role
 from onebyone.graph.values import maker
 from onebyone.optimize.regions.rescaled import is_rescaled
-from onebyone.optimize.regions.steps import KernelNode
+from onebyone.optimize.regions.steps import KernelNode, Step
 
 __all__ = ["Digits", "exact"]
 
@@ -81,6 +81,11 @@ class Digits:
     def added(self) -> AbstractContextManager[None]:
         """While summands are lifted."""
         return self._meeting(self.behind.added())
+
+    def moved(self, step: Step) -> AbstractContextManager[None]:
+        """While the operand of a space map is lifted."""
+        averaged = self.behind.averaged or bool(step.pools)
+        return self._meeting(replace(self.behind, averaged=averaged))
 
     def stacked(self, start: int, stop: int) -> AbstractContextManager[None]:
         """While the operand of a concat is lifted that gives these channels."""

@@ -3,43 +3,39 @@
 A region grows backwards from its *root*, a linear value that something nonlinear (or several nodes,
 or the caller) consumes, through every node that is linear in it, to its leaves. Values with several
 consumers end a region, as leaves that cost nothing; it may also look through them, at the price of
-computing them again, so a shared value becomes a `Choice`.
+computing them again, so a shared value becomes a `Choice`. What lies behind it is there, too, as
+long as others read it: below a shared value every value is a `Choice`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from itertools import accumulate, islice
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import accumulate
 
 import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap
-from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.expression import Choice, Concat, Convolution, Joined, Leaf, Term
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.word import Word
 from onebyone.graph.axes import pads
-from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.channels import ChannelNode, channel_map, is_pointwise_convolution, weight_of
 from onebyone.graph.constants import constant, is_float
-from onebyone.graph.count_walk import name_of
-from onebyone.graph.fused import fused_by_engines
 from onebyone.graph.ops import Role, role
-from onebyone.graph.shape_reads import ShapeReads, consumers
-from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
 from onebyone.graph.values import all_known, are_read, input_at, rank_of, size
 from onebyone.graph.views import view, view_axis
-from onebyone.optimize.regions.channels_last import Islands
+from onebyone.optimize.regions.copies import copied_by, copied_in
 from onebyone.optimize.regions.differences import Differences
 from onebyone.optimize.regions.exact import Digits
 from onebyone.optimize.regions.offers import concat_of, sum_of
+from onebyone.optimize.regions.region import Context, Region, is_shared
 from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Stored, Striding
 from onebyone.optimize.sharing import is_kept, origin
 
-__all__ = ["Context", "Region", "is_shared", "pads", "regions"]
+__all__ = ["region_of", "regions"]
 
 MAX_NODES = 96
 """Nodes in one region: a longer chain is cut, and optimised piece by piece over several rounds."""
@@ -49,81 +45,6 @@ MAX_DEPTH = 32
 
 MAX_LOOKS_THROUGH = 3
 """Shared values between the root and a leaf that a region looks through."""
-
-
-@dataclass(frozen=True, eq=False)
-class Region:
-    """A linear value as a term over leaves `(ir.Value, Layout)`, and the values between the two.
-
-    `weights` are the initialisers among its weights that others read too; `lost_bits`: the digits
-    that folding it can lose (`algebra.digits`), at most.
-    """
-
-    root: ir.Value
-    term: Term
-    inside: frozenset[ir.Value]
-    weights: frozenset[ir.Value] = frozenset()
-    lost_bits: float = 0.0
-
-    @property
-    def makers(self) -> frozenset[ir.Node]:
-        """The nodes that compute it."""
-        found = (value.producer() for value in self.inside | {self.root})
-        return frozenset(node for node in found if node is not None)
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """The names of the nodes that compute it, sorted."""
-        return tuple(sorted(map(name_of, self.makers)))
-
-
-def is_shared(value: ir.Value, reads: ShapeReads) -> bool:
-    """Whether a value must exist whatever one of its consumers would like."""
-    users = list(islice(consumers(value, reads), 2))  # a value may have thousands
-    # Two readers, or the caller: to compute it for one does not spare the other.
-    if value.is_graph_output() or len(users) != 1:
-        return True
-    producer = value.producer()
-    return producer is None or users[0].graph is not producer.graph
-
-
-@dataclass(frozen=True)
-class Context:
-    """What lifting needs to know of a graph.
-
-    Args:
-        sizes: what its dimensions are taken to be.
-        laws: the laws in force: without "linear", linear layers and views end a region.
-        axes: the channel axis of each value that has one.
-        reads: where shapes can be read, so that reading one does not make a value shared.
-        fused: nodes that engines fuse, so that they are left alone.
-        islands: the transposes that engines cancel, and what lies between them.
-        lost_bits: the digits that folding a region may lose.
-        cancelling: the nodes that were left apart because folding them would lose more, and why.
-    """
-
-    sizes: Sizes
-    laws: Collection[str]
-    axes: Mapping[ir.Value, int]
-    reads: ShapeReads
-    fused: frozenset[ir.Node]
-    islands: Islands
-    lost_bits: float = LOST_BITS
-    cancelling: dict[ir.Node, Refusal] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        graph: ir.Graph,
-        sizes: Sizes,
-        laws: Collection[str],
-        lost_bits: float = LOST_BITS,
-        axes: Mapping[ir.Value, int] | None = None,
-    ) -> Context:
-        """The context of a graph as it stands."""
-        fused, islands = fused_by_engines(graph), Islands.of(graph)
-        axes = channel_axes(graph) if axes is None else axes
-        return cls(sizes, laws, axes, ShapeReads.of(graph), fused, islands, lost_bits)
 
 
 def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
@@ -140,15 +61,17 @@ def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
         if value in inside:
             continue
         lifter = _Lifter(context, value)
-        term = None
-        if value in context.axes:
-            term = lifter.root(value, context.axes[value])
-        if term is None:  # what was tried may still be lifted from further down
+        region = lifter.region()
+        if region is None:  # what was tried may still be lifted from further down
             continue
-        inside |= lifter.inside
+        inside |= region.inside
         if lifter.nodes > 1:
-            inner, weights = frozenset(lifter.inside), frozenset(lifter.weights)
-            yield Region(value, term, inner, weights, lifter.digits.lost)
+            yield region
+
+
+def region_of(value: ir.Value, context: Context) -> Region | None:
+    """The region below a value, of one node at least; None where it is not linear in anything."""
+    return _Lifter(context, value).region()
 
 
 class _Lifter:
@@ -160,14 +83,33 @@ class _Lifter:
         self.depth = 0
         self.looked_through = 0
         self.inside: set[ir.Value] = set()
+        self.beneath: set[ir.Value] = set()
         self.weights: set[ir.Value] = set()
         self.shared: dict[tuple[ir.Value, int], Term | None] = {}
-        self.digits = Digits.of(context.lost_bits, root)
+        self.root, self.digits = root, Digits.of(context.lost_bits, root)
         self.differences = Differences(self.digits, context.cancelling)
 
-    def root(self, value: ir.Value, axis: int) -> Term | None:
-        """The region below `value`; None where `value` itself is not linear in anything."""
-        return self._expand(value, axis)
+    def region(self) -> Region | None:
+        """The region below the root; None where the root itself is not linear in anything."""
+        axis = self.context.axes.get(self.root)
+        term = None if axis is None else self._expand(self.root, axis)
+        if term is None:
+            return None
+        return Region(
+            self.root,
+            term,
+            frozenset(self.inside),
+            frozenset(self.beneath),
+            frozenset(self._passed()),
+            frozenset(self.weights),
+            self.digits.lost,
+        )
+
+    def _passed(self) -> Iterator[ir.Value]:
+        """The shared values that may be looked through."""
+        for (value, _), term in self.shared.items():
+            if term is not None and isinstance(term.node, Choice):
+                yield value
 
     def layout(self, value: ir.Value, axis: int) -> Layout | None:
         """The layout of a value with channels on `axis`; None if its rank or sizes are unknown."""
@@ -178,20 +120,27 @@ class _Lifter:
             return None
         # Priced by the sizes that were asked for, placed by those that are in the graph.
         shown = tuple(1 if k == axis else n for k, n in enumerate(sizes))
-        inland = axis == len(sizes) - 1 and value in self.context.islands.values
-        return Layout(tuple(value.shape), shown, axis, inland)
+        return Layout(tuple(value.shape), shown, axis)
 
     def term(self, value: ir.Value, axis: int) -> Term | None:
         """`value` as a term: expanded where it is linear, else a leaf; None if it has no layout."""
         if self.nodes < MAX_NODES and not is_shared(value, self.context.reads):
             expanded = self._expand(value, axis)
             if expanded is not None:
-                self.inside.add(value)
-                return expanded
+                return self._passing(value, axis, expanded)
         key = value, axis
         if key not in self.shared:
             self.shared[key] = self._shared(value, axis)
         return self.shared[key]
+
+    def _passing(self, value: ir.Value, axis: int, expanded: Term) -> Term:
+        """A value with one reader; behind a shared value it is there to be read, too."""
+        if not self.looked_through:
+            self.inside.add(value)
+            return expanded
+        self.beneath.add(value)
+        leaf = self._leaf(value, axis)
+        return expanded if leaf is None else Term(Word(), Choice((leaf, expanded)))
 
     def _shared(self, value: ir.Value, axis: int) -> Term | None:
         """A value that exists anyway; one object, so that equal operands are seen to be equal."""
@@ -224,13 +173,13 @@ class _Lifter:
         if expander is None or self.depth >= MAX_DEPTH:
             return None
         # What fails is undone: other ways from the root may use the same nodes.
-        nodes, inside = self.nodes, set(self.inside)
+        nodes, inside, beneath = self.nodes, set(self.inside), set(self.beneath)
         self.nodes += 1
         self.depth += 1
         term = expander(self, node, axis)
         self.depth -= 1
         if term is None:
-            self.nodes, self.inside = nodes, inside
+            self.nodes, self.inside, self.beneath = nodes, inside, beneath
         return term
 
     def _cancels(self, node: ir.Node, refusal: Refusal | None) -> bool:
@@ -331,11 +280,12 @@ class _Lifter:
         known = tuple(t for t in terms if t is not None)
         if len(known) < len(terms):
             return None
+        at_once = node.op_type == "Sum"
         stays = self.digits.of_sum(known, shared=self.looked_through > 0)
         closed = self.differences.closed(node, known, stays)
         if closed is not None or self._cancels(node, stays):
             return closed
-        return sum_of(known, self.context.laws, self.differences)
+        return sum_of(known, self.context.laws, self.differences, at_once=at_once)
 
     def _summand(
         self, value: ir.Value | None, node: ir.Node, layout: Layout, *, minus: bool
@@ -373,8 +323,15 @@ class _Lifter:
             return None
         if len(known) == 1:
             return known[0]
-        behind = self.digits.behind.reader
-        return concat_of(Concat(known), behind, self.context.laws, self.differences)
+        whole, laws = Concat(known), self.context.laws
+        offered = concat_of(whole, self.digits.behind.reader, laws, self.differences)
+        return self._or_copied(offered, copied_in(whole, node.inputs, axis))
+
+    def _or_copied(self, whole: Term, copied: Term | None) -> Term:
+        """A value that holds some channels several times, also as a map of those that it copies."""
+        if copied is None or "compose" not in self.context.laws:
+            return whole
+        return Term(Word(), Choice((whole, copied), "compose"))
 
     def _joined(self, node: ir.Node, axis: int, along: int) -> Term | None:
         """Operands one behind the other, each of which meets all that is behind them."""
@@ -424,8 +381,25 @@ class _Lifter:
             return None
         source = found.reads(axis)
         if source in found.maps:
-            return None
+            return self._repeated(node, found, axis)
         return self._space(node, source, axis, found, found.preserves_constants)
+
+    def _repeated(self, node: ir.Node, found: Spatial, axis: int) -> Term | None:
+        """Channels that a node repeats, or pads; what it does it to begins a region of its own."""
+        x, y = node.inputs[0], node.outputs[0]
+        before = None if x is None else self.layout(x, axis)
+        after = self.layout(y, axis)
+        if x is None or before is None or after is None:
+            return None
+        if before.monomials is None or before.monomials != after.monomials:
+            return None  # positions are repeated, too
+        whole, alone = self._leaf(y, axis), self._leaf(x, axis)
+        if whole is None or alone is None:
+            return None
+        copies = copied_by(found.maps.get(axis), alone.channels, whole.channels)
+        if copies is None:
+            return None
+        return self._or_copied(whole, alone.then(Word.of([copies])))
 
     def _space(
         self, node: ir.Node, source: int, axis: int, meaning: Meaning, preserves: bool = True
@@ -436,9 +410,12 @@ class _Lifter:
         before, after = self.layout(operand, source), self.layout(node.outputs[0], axis)
         if before is None or after is None:
             return None
-        cancelled = node in self.context.islands.transposes
-        step = Step(node, before, after, meaning, preserves, cancelled)
-        if not step.movable or (term := self.term(operand, source)) is None:
+        step = Step(node, before, after, meaning, preserves)
+        if not step.movable:
+            return None
+        with self.digits.moved(step):
+            term = self.term(operand, source)
+        if term is None:
             return None
         return term.then(Word((step,)))
 

@@ -1,7 +1,7 @@
 """Offers: a sum or a concat beside other forms of it, of which the search takes the cheapest.
 
 xA + xB      = x(A + B)                one product for two
-W[x; x]      = (W₁ + W₂)x              what several channels are copies of is read once
+W[x; Ax]     = (W₁ + W₂A)x             what a concat reads in several ways is read once
 W[x − y; y]  = W₁x + (W₂ − W₁)y        where that loses few digits (`algebra.difference`)
 """
 
@@ -18,11 +18,13 @@ from onebyone.optimize.regions.parallel import sum_kernels
 __all__ = ["concat_of", "sum_of"]
 
 
-def sum_of(terms: tuple[Term, ...], laws: Collection[str], differences: Differences) -> Term:
+def sum_of(
+    terms: tuple[Term, ...], laws: Collection[str], differences: Differences, *, at_once: bool
+) -> Term:
     """A sum, with its equal paths collected and parallel kernels made one."""
     if len(terms) == 1:
         return terms[0]
-    whole = Term(Word(), Sum(terms))
+    whole = Term(Word(), Sum(terms, at_once))
     if "sum" not in laws:
         return whole
     opens = differences.opens(Sum(terms), None)
@@ -39,7 +41,10 @@ def sum_of(terms: tuple[Term, ...], laws: Collection[str], differences: Differen
 def concat_of(
     node: Concat, behind: Array | None, laws: Collection[str], differences: Differences
 ) -> Term:
-    """A concat; of one that reads some x twice, and that a map `behind` reads, also the sum."""
+    """A concat; of one that reads some x in two ways, and that a map `behind` reads, also the sum.
+
+    What it holds twice is no matter of sums: see `regions.copies`.
+    """
     whole = Term(Word(), node)
     if behind is None or not {"split", "sum"} <= set(laws) or not repeats(node.terms):
         return whole

@@ -19,6 +19,7 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.transposed import TransposedKernel
 from onebyone.algebra.weights import Array, summed
 from onebyone.algebra.word import Pending, product
+from onebyone.optimize.regions.additions import unrepeated
 from onebyone.optimize.regions.plan import (
     Add,
     Apply,
@@ -30,10 +31,8 @@ from onebyone.optimize.regions.plan import (
     Move,
     Plan,
     Stack,
-    unrepeated,
 )
-from onebyone.optimize.regions.search import steps
-from onebyone.optimize.regions.steps import KernelNode, Layout, Step
+from onebyone.optimize.regions.steps import KernelNode, Layout, Step, steps
 
 __all__ = [
     "Concatenate",
@@ -95,11 +94,12 @@ class Convolved:
 
 @dataclass(eq=False)
 class Total:
-    """A sum."""
+    """A sum: of two at a time, or of all of them at once."""
 
     operands: list[Operation]
     layout: Layout
     channels: int
+    at_once: bool = False
 
 
 @dataclass(eq=False)
@@ -215,7 +215,7 @@ def _joined(how: Add | Stack, plan: Plan) -> Built:
             pending = summed(pending, part.pending)
         # A sum's bias may be that of any of its operands.
         carrier = next((p.carrier for p in parts if p.carrier is not None), None)
-        return Built(Total(operations, plan.layout, plan.channels), pending, carrier)
+        return Built(Total(operations, plan.layout, plan.channels, how.at_once), pending, carrier)
     if how.flushed:
         for part, term in zip(parts, how.terms, strict=True):
             _flush(part, term)
@@ -280,10 +280,10 @@ def _convolved(how: Convolve, plan: Plan) -> Built:
     bias, outer = kernel.bias, how.word.maps[: how.to]
     if outer:
         kernel = _composed(kernel.compose_left(as_factor(product([f.linear for f in outer]))))
-    unchanged = node.weights is None and all(f.is_shift for f in (*how.inner, *outer))
+    unchanged = node.is_own and all(f.is_shift for f in (*how.inner, *outer))
     convolution = Convolved(built.operation, node, kernel.weight, plan.channels, unchanged)
     # The maps behind move the bias along, as they moved the weight.
-    bias = how.word.advance(bias, 0, 0, how.to)
+    bias = how.word.advance(bias, how.i, 0, how.to)
     return Built(convolution, bias, _carry(convolution))
 
 

@@ -20,8 +20,8 @@ from onebyone.algebra.laws import LAWS
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.word import Word, product
 from onebyone.optimize.regions.operations import as_factor
-from onebyone.optimize.regions.search import absorbing, steps
-from onebyone.optimize.regions.steps import KernelNode
+from onebyone.optimize.regions.search import absorbing
+from onebyone.optimize.regions.steps import KernelNode, steps
 
 __all__ = ["sum_kernels"]
 
@@ -99,7 +99,7 @@ def _branch(term: Term, node: Convolution, kernel: Kernel, laws: Collection[str]
 def _own(term: Term, laws: Collection[str]) -> Kernel | None:
     """A convolution with the channel maps after it multiplied in."""
     assert isinstance(term.node, Convolution)
-    kernel = _kernel(term.node.kernel)
+    kernel: Kernel | None = term.node.kernel.placed()
     if kernel is None or term.word.spaces:
         return None
     if not term.word.maps:
@@ -109,24 +109,6 @@ def _own(term: Term, laws: Collection[str]) -> Kernel | None:
     f = product(term.word.maps)
     result = kernel.compose_left(as_factor(f), f.bias)
     return None if isinstance(result, Refusal) else result
-
-
-def _kernel(known: KernelNode) -> Kernel | None:
-    """The node's kernel with its real strides and pads; None where the engine works them out."""
-    plain = known.kernel()
-    attributes, axes = known.node.attributes, known.before.rank - 2
-    chosen = attributes.get_string("auto_pad", "NOTSET")
-    if not isinstance(plain, Kernel) or chosen not in ("NOTSET", "VALID"):
-        return None
-    pads = attributes.get_ints("pads", (0,) * 2 * axes)
-    if chosen == "VALID":
-        pads = (0,) * 2 * axes
-    return replace(
-        plain,
-        stride=tuple(attributes.get_ints("strides", (1,) * axes)),
-        dilation=tuple(attributes.get_ints("dilations", (1,) * axes)),
-        pads=tuple(zip(pads[:axes], pads[axes:], strict=True)),
-    )
 
 
 def _pointwise(term: Term, kernel: Kernel, laws: Collection[str]) -> Kernel | None:

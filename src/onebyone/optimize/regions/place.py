@@ -28,39 +28,48 @@ from onebyone.optimize.regions.operations import (
     Source,
     Total,
 )
-from onebyone.optimize.regions.steps import Layout, Step, Stored
+from onebyone.optimize.regions.steps import KernelNode, Layout, Step, Stored
 
 __all__ = ["place"]
 
 
 def place(
-    root: ir.Value,
-    operation: Operation,
+    operations: Mapping[ir.Value, Operation],
     edit: Edit,
     inside: Collection[ir.Value] = (),
     reads: ShapeReads | None = None,
 ) -> list[ir.Node]:
-    """Replace `root` by `operation`; returns the new nodes. The old ones are left to be collected.
+    """Replace values by operations; returns the new nodes.
 
-    Shapes that were read off the values `inside`, which go, are read elsewhere.
+    The old ones are left to be collected. Shapes that were read off the values `inside`, which go,
+    are read elsewhere.
 
     Raises:
         Unrepresentable: a weight is too large for the graph's type; nothing is changed.
     """
-    old = root.producer()
-    assert old is not None
     with edit.attempt() as made:
-        value = _Placer(root, old, edit).value(operation)
+        placed = [(root, _value(root, operation, edit)) for root, operation in operations.items()]
         for gone in sorted(inside, key=lambda value: value.name or ""):  # a set has no order
             for node in [use.node for use in gone.uses()]:
                 if reads is not None and reads.serves(node):
                     edit.replace(node.outputs[0], reads.rebuild(node, edit))
-        name, shape, kind = root.name, root.shape, root.type
-        edit.replace(root, value)
-        edit.graph.remove(old, safe=True)
-        if value.producer() in made:
-            value.name, value.shape, value.type = name, shape, kind
+        for root, value in placed:
+            name, shape, kind = root.name, root.shape, root.type
+            value = edit.current(value)
+            edit.replace(root, value)
+            if value.producer() in made:
+                value.name, value.shape, value.type = name, shape, kind
     return made
+
+
+def _value(root: ir.Value, operation: Operation, edit: Edit) -> ir.Value:
+    return _Placer(root, _maker(root), edit).value(operation)
+
+
+def _maker(root: ir.Value) -> ir.Node:
+    node = root.producer()
+    assert node is not None
+    return node
 
 
 @dataclass
@@ -80,7 +89,7 @@ class _Placer:
     def value(self, operation: Operation) -> ir.Value:
         """The graph value of an operation, made once."""
         if isinstance(operation, Source):
-            return operation.value
+            return self.edit.current(operation.value)
         if id(operation) not in self.done:
             self.done[id(operation)] = self._make(operation)
         return self.done[id(operation)]
@@ -100,7 +109,12 @@ class _Placer:
         return self._node("Concat", operands, operation.layout, operation.channels, axis)
 
     def _total(self, operation: Total) -> ir.Value:
-        """Two at a time; convolutions last, where engines add into their result."""
+        """Two at a time, if not at once; convolutions last: engines add into their result."""
+        if operation.at_once:
+            operands = [self.value(part) for part in operation.operands]
+            total = self._node("Sum", operands, operation.layout, operation.channels)
+            total.shape = _broadcast(operands) or total.shape
+            return total
         order = sorted(operation.operands, key=lambda part: isinstance(part, Mapped | Convolved))
         order.sort(key=_is_negation)
         total = self.value(order[0])
@@ -184,12 +198,18 @@ class _Placer:
         # A mere shift.
         if (scale == 1).all():
             return self._shifted(x, m)
+        if (scale == -1).all():
+            return self._negated(m, x)
         if m.bias is not None and m.before.axis == 1:
             return self._normalised(m, x, scale)
-        if (scale == -1).all():
-            return self._shifted(self._node("Neg", [x], m.before, channels), m)
         operands = [x, self._constant(_along(scale, m.before), "scale")]
         return self._shifted(self._node("Mul", operands, m.before, channels), m)
+
+    def _negated(self, m: Mapped, x: ir.Value) -> ir.Value:
+        if m.bias is None:
+            return self._node("Neg", [x], m.before, m.linear.out_channels)
+        bias = self._constant(_along(m.bias, m.after), "bias")
+        return self._node("Sub", [bias, x], m.after, m.linear.out_channels)
 
     def _normalised(self, m: Mapped, x: ir.Value, scale: Array) -> ir.Value:
         """Scale and shift in one operator: a batch normalisation with mean 0 and variance 1."""
@@ -214,11 +234,13 @@ class _Placer:
 
     def _convolution(self, c: Convolved) -> ir.Value:
         node = c.kernel.node
-        weight = node.inputs[1]
+        weight, attributes = node.inputs[1], dict[str, Any](node.attributes)
         if not c.unchanged:
             weight = self._constant(c.weight, "weight")
+        if c.kernel.pools:
+            attributes |= _geometry(c.kernel)
         operands = [self.value(c.operand), weight, *self._bias(c.bias)]
-        return self._node(node.op_type, operands, c.kernel.after, c.channels, node.attributes)
+        return self._node(node.op_type, operands, c.kernel.after, c.channels, attributes)
 
     def _check_codes(self, x: ir.Value) -> None:
         """Raises `Unrepresentable` where ONNX Runtime would stumble over an operator behind `x`."""
@@ -235,7 +257,7 @@ class _Placer:
             return self._sliced(x, m, step.window.strides)
         # The graph has this very value: nothing new to be made.
         if x is node.inputs[0] and node.outputs[0] is not self.root:
-            return node.outputs[0]
+            return self.edit.current(node.outputs[0])
         self._check_codes(x)
         operands = [x, *self._shape_operands(step, m.channels)]
         return self._node(node.op_type, operands, step.after, m.channels, node.attributes)
@@ -322,6 +344,20 @@ class _Placer:
             dtype=self.dtype,
             shape=layout.shape(channels),
         )
+
+
+def _geometry(kernel: KernelNode) -> dict[str, Any]:
+    """The attributes of a convolution that say where its windows lie."""
+    placed = kernel.placed()
+    assert placed is not None
+    befores, afters = zip(*placed.pads, strict=True)
+    return {
+        "auto_pad": "NOTSET",
+        "kernel_shape": placed.weight.shape[2:],
+        "strides": placed.stride,
+        "dilations": placed.dilation,
+        "pads": (*befores, *afters),
+    }
 
 
 def _is_negation(operation: Operation) -> bool:

@@ -7,7 +7,7 @@ been applied since the bias may be added."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from onebyone.algebra.channel import ChannelMap, join_structure
@@ -30,7 +30,6 @@ __all__ = [
     "Run",
     "Stack",
     "runs",
-    "unrepeated",
 ]
 
 
@@ -73,10 +72,11 @@ class Cancel:
 
 @dataclass(frozen=True, eq=False)
 class Add:
-    """The sum of plans; `split`: of the pieces that a concat was split into."""
+    """The sum of plans, two at a time if not at once; `split`: of a concat's pieces."""
 
     terms: tuple[Plan, ...]
     split: bool
+    at_once: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +103,16 @@ class Join:
 
 @dataclass(frozen=True, eq=False)
 class Convolve:
-    """A kernel with channel maps multiplied into it: `inner` before it, `outer` after it."""
+    """A kernel with channel maps multiplied into it: `inner` before it, maps[:to] after it.
+
+    With an average pool, which is spaces[:i] of the word.
+    """
 
     before: Plan
     kernel: KernelNode
     inner: tuple[ChannelMap, ...]
     word: Word
+    i: int
     to: int
 
 
@@ -143,19 +147,14 @@ class Plan:
     pending: bool = False
     laws: frozenset[str] = frozenset()
 
-
-def unrepeated(plans: Sequence[Plan]) -> list[int]:
-    """The operands of a sum that it may read before they are repeated, beside one that is not."""
-    repeated = {k: step for k, plan in enumerate(plans) if (step := _repeat(plan)) is not None}
-    others = [plan for k, plan in enumerate(plans) if k not in repeated]
-    return [k for k, step in repeated.items() if any(step.serves_beside(p.layout) for p in others)]
-
-
-def _repeat(plan: Plan) -> Step | None:
-    if not isinstance(plan.how, Move):
-        return None
-    step = plan.how.word.spaces[plan.how.i]
-    return step if isinstance(step, Step) and step.repeats else None
+    def leaves(self) -> Iterator[Leaf]:
+        """What it reads, as often as it does."""
+        if isinstance(self.how, Input):
+            yield self.how.leaf
+            return
+        below = self.how.terms if isinstance(self.how, Add | Stack | Join) else (self.how.before,)
+        for plan in below:
+            yield from plan.leaves()
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ class Run:
         groups: of the product.
         laws: by which its maps become one.
         only_shifts: whether it does not scale.
-        biased: whether one of its maps has a bias.
+        only_signs: whether it scales by no other factors than one and minus one.
         stored: how the weight is stored, if it is that of one map.
     """
 
@@ -177,7 +176,7 @@ class Run:
     groups: int
     laws: frozenset[str]
     only_shifts: bool
-    biased: bool
+    only_signs: bool
     stored: Stored | None
 
     @property
@@ -198,7 +197,7 @@ def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
     """
     groups = between = channels
     mixing = diagonal = factored = 0
-    only_shifts, biased = True, False
+    only_shifts = only_signs = True
     # Without multiplying anything out: of a product, sizes and groups are enough for its price.
     for to, f in enumerate(word.maps[j:], j + 1):
         groups = join_structure(groups, f.groups, (channels, between, f.out_channels))
@@ -206,7 +205,7 @@ def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
         mixing += not f.is_diagonal
         diagonal += f.is_diagonal
         only_shifts = only_shifts and f.is_shift
-        biased = biased or f.bias is not None
+        only_signs = only_signs and (f.is_shift or f.linear.is_negation)
         factored += f.macs
         # Further on, a product may be smaller than its factors again.
         if mixing > 1 and channels * between // groups > factored:
@@ -214,7 +213,7 @@ def runs(word: Word, j: int, channels: int) -> Iterator[Run]:
         laws = _NAMES[mixing > 1, diagonal > 0 and to > j + 1]
         # A product of two is nobody's weight yet.
         stored = f.stored if to == j + 1 else None
-        yield Run(to, between, groups, laws, only_shifts, biased, stored)
+        yield Run(to, between, groups, laws, only_shifts, only_signs, stored)
 
 
 _NAMES = {

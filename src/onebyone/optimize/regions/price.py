@@ -35,9 +35,13 @@ class Pricer:
             return Cost()
         return Cost((self.stored or 0) * numbers, 0, numbers)
 
-    def elementwise(self, layout: Layout, channels: int) -> Cost:
-        """A per-channel Mul or Add, or a batch normalisation."""
-        return Cost(self._pass(layout, channels), 0, channels)
+    def elementwise(self, layout: Layout, channels: int, vectors: int = 1) -> Cost:
+        """A per-channel Mul or Add, or a batch normalisation; it stores so many `vectors`."""
+        return Cost(self._pass(layout, channels), 0, vectors * channels)
+
+    def bias(self, channels: int) -> Cost:
+        """What an operator adds on its own costs no time."""
+        return Cost(0, 0, channels)
 
     def linear(
         self,
@@ -45,7 +49,6 @@ class Pricer:
         after: Layout,
         channels: tuple[int, int],
         groups: int,
-        shift: bool,
         is_kept: bool = False,
     ) -> Cost:
         """A 1×1 convolution or a matrix product; `before` differs from `after` where it strides."""
@@ -57,10 +60,7 @@ class Pricer:
         # A MatMul takes any rank as it is; only a convolution over other than images is turned.
         if before.channels_first:
             picoseconds += detour("Conv", before.rank, self.profile)
-        if before.in_island:  # the transposes around it do not cancel any more
-            ends = sum(self._transpose(n * before.positions) for n in channels)
-            picoseconds += round(self.profile.beside_product * ends)
-        cost = Cost(picoseconds, macs, c_out * shift)
+        cost = Cost(picoseconds, macs)
         return cost + self.weight(weights, is_kept)
 
     def convolution(
@@ -73,9 +73,13 @@ class Pricer:
         load = Load(macs, read, kernel.after.positions * channels[1])
         return Cost(time(Manner.PASS, load, self.profile), macs) + self.weight(weights, is_kept)
 
-    def addition(self, layout: Layout, channels: int, operands: int) -> Cost:
-        """The sum of `operands` tensors, two at a time."""
+    def addition(
+        self, layout: Layout, channels: int, operands: int, *, at_once: bool = False
+    ) -> Cost:
+        """The sum of `operands` tensors, two at a time or all at once."""
         numbers = layout.positions * channels
+        if at_once:
+            return Cost(time(Manner.PASS, Load(0, operands * numbers, numbers), self.profile))
         one = time(Manner.PASS, Load(0, 2 * numbers, numbers), self.profile)
         return Cost((operands - 1) * one)
 
@@ -96,16 +100,11 @@ class Pricer:
     def _step(self, step: Step, channels: int) -> Cost:
         load = Load(0, step.before.positions * channels, step.after.positions * channels)
         picoseconds = time(_manner(step), load, self.profile)
-        if step.cancelled:  # what engines leave of it
-            picoseconds = round(self.profile.channels_last * picoseconds)
         return Cost(picoseconds)
 
     def _pass(self, layout: Layout, channels: int) -> int:
         numbers = layout.positions * channels
         return time(Manner.PASS, Load(0, numbers, numbers), self.profile)
-
-    def _transpose(self, elements: int) -> int:
-        return time(Manner.SCATTER, Load(written=elements), self.profile)
 
 
 def _manner(step: Step) -> Manner:

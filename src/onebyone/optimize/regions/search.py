@@ -9,7 +9,8 @@ table begins with what the node offers by itself,
     Concat        (i, j): every operand brought to (i, j) and stacked, while W₁…W_j are diagonal;
                   with a dense one among them, cut into columns and added: W[x₁; x₂] = W₁x₁ + W₂x₂
     Joined        (0, j): W₁…W_j applied to every operand: W[x₁ ∥ x₂] = [Wx₁ ∥ Wx₂]
-    Convolution   (0, j): W₁…W_j multiplied into the kernel, and channel maps below it too
+    Convolution   (0, j): W₁…W_j multiplied into the kernel, and channel maps below it too;
+                  (1, j): S₁ as well, where it is an average pool
     Choice        the better of its terms, state by state
 
 and is filled by walking on: multiply a run of maps into one and apply it, apply a space map, or
@@ -20,7 +21,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import cast
+
+import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap, split
 from onebyone.algebra.expression import (
@@ -36,13 +38,13 @@ from onebyone.algebra.expression import (
 from onebyone.algebra.layout import trace
 from onebyone.algebra.word import Word
 from onebyone.cost.profile import Cost
+from onebyone.optimize.regions.additions import broadcast, is_broadcast, subtracted
 from onebyone.optimize.regions.plan import (
     Add,
     Apply,
     Cancel,
     Convolve,
     Flush,
-    How,
     Input,
     Join,
     Move,
@@ -50,12 +52,11 @@ from onebyone.optimize.regions.plan import (
     Run,
     Stack,
     runs,
-    unrepeated,
 )
 from onebyone.optimize.regions.price import Pricer
-from onebyone.optimize.regions.steps import KernelNode, Step
+from onebyone.optimize.regions.steps import KernelNode, Step, steps
 
-__all__ = ["Planner", "absorbing", "cancels", "steps"]
+__all__ = ["Planner", "absorbing", "cancels"]
 
 State = tuple[int, int]
 Table = dict[State, dict[str, Plan]]
@@ -64,10 +65,14 @@ Table = dict[State, dict[str, Plan]]
 
 @dataclass(frozen=True)
 class Planner:
-    """Search under a set of laws; with none of them the plan is the graph as it stands."""
+    """Search under a set of laws; with none of them the plan is the graph as it stands.
+
+    What is computed from a value `without` which it shall do is computed from what is behind it.
+    """
 
     price: Pricer
     laws: frozenset[str]
+    without: frozenset[ir.Value] = frozenset()
 
     def best(self, term: Term) -> Plan | None:
         """The cheapest plan for a term; None where no operator applies one of its factors."""
@@ -82,19 +87,32 @@ class Planner:
         cost = plan.cost + self.price.elementwise(plan.layout, plan.channels)
         return replace(plan, cost=cost, how=Flush(plan), carrier=True, pending=False)
 
+    def _keep(self, table: Table, state: State, plan: Plan) -> None:
+        """Enter a plan if it is the cheapest; what a carrier can take is given to it at once."""
+        if plan.pending and plan.carrier:
+            cost = plan.cost + self.price.bias(plan.channels)
+            plan = replace(plan, cost=cost, how=Flush(plan), pending=False)
+        plans, standing = table.setdefault(state, {}), _standing(plan)
+        if standing not in plans or plan.cost < plans[standing].cost:
+            plans[standing] = plan
+
     # What each kind of node offers -------------------------------------------------------------
 
     def _table(self, node: Node, word: Word) -> Table:
+        if isinstance(node, Convolution) and isinstance(node.term.node, Choice):
+            node = _outside(node, node.term.node)
         if isinstance(node, Choice):
             return self._choice(node, word)
         table: Table = {}
         for state, plan in self._sources(node, word):
-            _keep(table, state, plan)
+            self._keep(table, state, plan)
         self._walk(table, word)
         return table
 
     def _sources(self, node: Node, word: Word) -> Iterator[tuple[State, Plan]]:
         if isinstance(node, Leaf):
+            if node.value[0] in self.without:
+                return
             yield (0, 0), Plan(Cost(), node.value[1], node.channels, Input(node))
         elif isinstance(node, Sum):
             yield from self._sum(node, word)
@@ -113,7 +131,7 @@ class Planner:
             for (i, j), plan in ((state, p) for state in inner for p in inner[state].values()):
                 if i >= spaces and j >= maps:
                     chosen = replace(plan, laws=_laws([plan], node.law)) if k and node.law else plan
-                    _keep(table, (i - spaces, j - maps), chosen)
+                    self._keep(table, (i - spaces, j - maps), chosen)
         return table
 
     def _offered(self, node: Choice) -> tuple[Term, ...]:
@@ -129,7 +147,8 @@ class Planner:
         last = len(word.spaces), len(word.maps)
         for i in _joints(word, last[0]):
             for j in range(last[1] + 1):
-                yield from self._added(tables, i, j, is_split=False)
+                law = "sum" if i + j else ""
+                yield from self._added(tables, (i, j), law, at_once=node.at_once)
 
     def _concat(self, node: Concat, word: Word) -> Iterator[tuple[State, Plan]]:
         if "split" not in self.laws:
@@ -143,7 +162,7 @@ class Planner:
                 if j <= diagonal:
                     yield from self._stacked(tables, i, j)
                 else:
-                    yield from self._added(tables, i, j, is_split=True)
+                    yield from self._added(tables, (i, j), "split")
 
     def _joined(self, node: Joined, word: Word) -> Iterator[tuple[State, Plan]]:
         """Maps go to every operand; a bias goes with them, or is added to the whole."""
@@ -173,49 +192,35 @@ class Planner:
         ]
 
     def _added(
-        self, tables: list[Table], i: int, j: int, *, is_split: bool
+        self, tables: list[Table], state: State, law: str, *, at_once: bool = False
     ) -> Iterator[tuple[State, Plan]]:
-        """The sum at state (i, j): cheapest, and cheapest with some operand as a carrier."""
-        cheapest = [_cheapest(table, i, j) for table in tables]
+        """The sum at a state, by a law: cheapest, and cheapest with some operand as a carrier."""
+        cheapest = [_cheapest(table, *state) for table in tables]
         plans = [plan for plan in cheapest if plan is not None]
         if len(plans) < len(tables):
             return
-        carriers = [table.get((i, j), {}).get("carrier") for table in tables]
-        yield self._sum_of(plans, i, j, is_split)
-        for k, plan in enumerate(carriers):
-            if plan is not None and not any(p.carrier for p in plans):
-                yield self._sum_of([*plans[:k], plan, *plans[k + 1 :]], i, j, is_split)
+        choices = [plans]
+        if not any(plan.carrier for plan in plans):
+            carriers = [table.get(state, {}).get("carrier") for table in tables]
+            choices += [
+                [*plans[:k], plan, *plans[k + 1 :]] for k, plan in enumerate(carriers) if plan
+            ]
+        for chosen in choices:
+            yield state, self._sum_of(chosen, law, at_once)
 
-    def _sum_of(self, plans: list[Plan], i: int, j: int, is_split: bool) -> tuple[State, Plan]:
-        plans = self._subtracted(plans)
+    def _sum_of(self, plans: list[Plan], law: str, at_once: bool) -> Plan:
+        if not at_once:
+            plans = subtracted(plans, takes_biases="affine" not in self.laws)
+        if self.laws:  # else it is the graph as it stands
+            plans = broadcast(plans)
         widest = max(plans, key=lambda plan: plan.layout.positions)
         cost = sum((plan.cost for plan in plans), Cost())
-        cost += self.price.addition(widest.layout, widest.channels, len(plans))
+        cost += self.price.addition(widest.layout, widest.channels, len(plans), at_once=at_once)
         carrier = any(plan.carrier for plan in plans)
         pending = any(plan.pending for plan in plans)
-        how = Add(tuple(plans), is_split)
-        laws = _laws(plans, "split") if is_split else _laws(plans, *["sum"] * bool(i + j))
-        plan = Plan(cost, widest.layout, widest.channels, how, carrier, pending, laws)
-        return (i, j), plan
-
-    def _subtracted(self, plans: list[Plan]) -> list[Plan]:
-        """Operands of a sum: what was only negated, beside one that was not, is subtracted.
-
-        That costs nothing, and takes up no bias.
-        """
-        negated = [k for k, plan in enumerate(plans) if _is_negation(plan.how)]
-        kept = plans[:]
-        for k in negated[len(negated) == len(plans) :]:
-            how = plans[k].how
-            assert isinstance(how, Apply)
-            carrier = plans[k].carrier and "affine" not in self.laws
-            kept[k] = replace(plans[k], cost=how.before.cost, carrier=carrier)
-        # What single positions are repeated for, the sum does as well.
-        for k in unrepeated(plans) if self.laws else ():
-            how = plans[k].how
-            assert isinstance(how, Move)
-            kept[k] = replace(plans[k], cost=how.before.cost)
-        return kept
+        how = Add(tuple(plans), law == "split", at_once)
+        laws = _laws(plans, *[law] * bool(law))
+        return Plan(cost, widest.layout, widest.channels, how, carrier, pending, laws)
 
     def _stacked(self, tables: list[Table], i: int, j: int) -> Iterator[tuple[State, Plan]]:
         """The concat at state (i, j), with pending biases added before it or passed on."""
@@ -253,9 +258,19 @@ class Planner:
                 continue
             if kernel.padded:  # a bias in front of zeros is not the same bias behind
                 plan = self._flushed(plan)
-            for to in range(len(word.maps) + 1):
-                if self._multiplies(kernel, word.maps[:to]) and self._allows(word, 0, to):
-                    yield (0, to), self._convolved(plan, kernel, below.maps[kept:], word, to)
+            for i, whole in enumerate(self._averaged(kernel, word)):
+                for to in range(len(word.maps) + 1):
+                    if self._multiplies(kernel, word.maps[:to]) and self._allows(word, i, to):
+                        how = Convolve(plan, whole, below.maps[kept:], word, i, to)
+                        yield (i, to), self._convolved(how)
+
+    def _averaged(self, kernel: KernelNode, word: Word) -> Iterator[KernelNode]:
+        """The kernel, and what it is with an average pool that comes first behind it."""
+        yield kernel
+        if word.spaces and "pool" in self.laws:
+            averaged = kernel.averaged(steps(word)[0])
+            if averaged is not None:
+                yield averaged
 
     def _absorbs_inner(self, kernel: KernelNode, below: Word, kept: int) -> bool:
         """Whether maps[kept:] below a kernel may be multiplied into it."""
@@ -273,19 +288,17 @@ class Planner:
         mixing = [f for f in maps if not f.is_diagonal]
         return not mixing or ("compose" in self.laws and kernel.groups == 1)
 
-    def _convolved(
-        self, plan: Plan, kernel: KernelNode, inner: tuple[ChannelMap, ...], word: Word, to: int
-    ) -> Plan:
+    def _convolved(self, how: Convolve) -> Plan:
+        plan, kernel, inner, word, to = how.before, how.kernel, how.inner, how.word, how.to
         # The last map that is multiplied in says how many channels come out.
         c_out = word.maps[to - 1].out_channels if to else kernel.out_channels
-        unchanged = kernel.weights is None and all(f.is_shift for f in (*inner, *word.maps[:to]))
+        unchanged = kernel.is_own and all(f.is_shift for f in (*inner, *word.maps[:to]))
         kept = kernel.shared and unchanged
         cost = plan.cost + self.price.convolution(kernel, (plan.channels, c_out), kept)
-        how = Convolve(plan, kernel, inner, word, to)
         pending = kernel.biased or plan.pending or any(f.bias is not None for f in inner)
         pending = pending or word.biased(0, 0, to)
-        absorbed = absorbing((*inner, *word.maps[:to]))
-        laws = _laws([plan], *absorbed, *self._crossed(word, 0, to), *self._taken(plan))
+        absorbed = [*absorbing((*inner, *word.maps[:to])), *["pool"] * how.i]
+        laws = _laws([plan], *absorbed, *self._crossed(word, how.i, to), *self._taken(plan))
         return Plan(cost, kernel.after, c_out, how, carrier=True, pending=pending, laws=laws)
 
     # Walking a word ----------------------------------------------------------------------------
@@ -300,10 +313,10 @@ class Planner:
                     if plan is None or not _may_go_on(plan, word, i):
                         continue
                     if plan.pending:
-                        _keep(table, (i, j), self._flushed(plan))
+                        self._keep(table, (i, j), self._flushed(plan))
                     for state, further in self._onward(plan, word, i, j):
                         if self._allows(word, state[0], state[1]):
-                            _keep(table, state, further)
+                            self._keep(table, state, further)
 
     def _allows(self, word: Word, i: int, j: int) -> bool:
         if not word.allows(i, j):
@@ -394,7 +407,7 @@ class Planner:
         channels = plan.channels, run.channels
         # As the graph stands (no laws), what others keep is read as it is.
         kept = run.is_shared and (not self.laws or run.serves(plan.layout))
-        price = self.price.linear(plan.layout, after, channels, run.groups, run.biased, kept)
+        price = self.price.linear(plan.layout, after, channels, run.groups, kept)
         carrier = plan.layout.carries_bias
         return Plan(plan.cost + price, after, run.channels, how, carrier, pending, laws)
 
@@ -409,7 +422,9 @@ class Planner:
             if plan.carrier:
                 return replace(plan, laws=plan.laws | {"affine"})
             return plan
-        cost = plan.cost + self.price.elementwise(plan.layout, plan.channels)
+        # A shift becomes a bias that is pending, and is counted where something takes it up.
+        vectors = int(not run.only_signs)
+        cost = plan.cost + self.price.elementwise(plan.layout, plan.channels, vectors)
         carrier = plan.layout.axis == 1 or "affine" not in self.laws
         return replace(plan, cost=cost, carrier=carrier)
 
@@ -435,6 +450,15 @@ def cancels(run: list[Step]) -> bool:
     return followed is not None and followed.is_identity
 
 
+def _outside(node: Convolution, choice: Choice) -> Node:
+    """K(a or b) = Ka or Kb, so that the maps of each may enter K: of what a law makes equal."""
+    if not choice.law:
+        return node
+    below = node.term.word
+    terms = (Term(Word(), replace(node, term=term.then(below))) for term in choice.terms)
+    return Choice(tuple(terms), choice.law)
+
+
 def _cut(word: Word, sizes: list[int], diagonal: int) -> list[Word]:
     """The word above a concat as words above its operands: diagonals cut by rows, then columns."""
     words = [word] + [word.linear] * (len(sizes) - 1)
@@ -450,27 +474,9 @@ def _joints(word: Word, last: int) -> Iterator[int]:
     return (i for i in range(last + 1) if not (i and steps(word)[i - 1].broadcasts))
 
 
-def _is_broadcast(plan: Plan) -> bool:
-    return isinstance(plan.how, Move) and steps(plan.how.word)[plan.how.i].broadcasts
-
-
 def _may_go_on(plan: Plan, word: Word, i: int) -> bool:
     """An Add broadcasts its operands itself, so nothing comes between a broadcast and its Add."""
-    return not _is_broadcast(plan) or (i < len(word.spaces) and steps(word)[i].broadcasts)
-
-
-def steps(word: Word) -> tuple[Step, ...]:
-    """The spaces of a word lifted from a graph."""
-    return cast(tuple[Step, ...], word.spaces)
-
-
-def _keep(table: Table, state: State, plan: Plan) -> None:
-    """Enter a plan if it is the cheapest; what a carrier can take is given to it at once."""
-    if plan.pending and plan.carrier:
-        plan = replace(plan, how=Flush(plan), pending=False)
-    plans, standing = table.setdefault(state, {}), _standing(plan)
-    if standing not in plans or plan.cost < plans[standing].cost:
-        plans[standing] = plan
+    return not is_broadcast(plan) or (i < len(word.spaces) and steps(word)[i].broadcasts)
 
 
 def _standing(plan: Plan) -> str:
@@ -484,12 +490,6 @@ def _standing(plan: Plan) -> str:
 
 def _at(table: Table, i: int, j: int) -> list[Plan]:
     return list(table.get((i, j), {}).values())
-
-
-def _is_negation(how: How) -> bool:
-    if not isinstance(how, Apply) or how.window is not None or how.to > how.j + 1:
-        return False
-    return how.word.maps[how.j].is_negation
 
 
 def _cheapest(table: Table, i: int, j: int) -> Plan | None:

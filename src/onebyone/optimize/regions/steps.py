@@ -6,9 +6,10 @@ with its attributes, free to be applied to a tensor with any number of channels.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
+from typing import cast
 
 import numpy as np
 import onnx_ir as ir
@@ -16,15 +17,20 @@ import onnx_ir as ir
 from onebyone.algebra.digits import exact_rows
 from onebyone.algebra.kernel import Kernel
 from onebyone.algebra.layout import CHANNEL, Dim, Reshape, Transpose, View
+from onebyone.algebra.pool import AveragePool
+from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import Expand, Tile
 from onebyone.algebra.transposed import TransposedKernel
 from onebyone.algebra.weights import Array
+from onebyone.algebra.word import Word
 from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import constant
+from onebyone.graph.ops import operator_of
+from onebyone.graph.ops.pooling import always_fit, laid_windows
+from onebyone.graph.symbolic import monomials
 from onebyone.graph.values import input_at, rank_of, size
-from onebyone.graph.views import monomials
 
-__all__ = ["KernelNode", "Layout", "Meaning", "Size", "Step", "Stored", "Striding"]
+__all__ = ["KernelNode", "Layout", "Meaning", "Size", "Step", "Stored", "Striding", "steps"]
 
 Size = int | ir.SymbolicDim
 
@@ -37,13 +43,11 @@ class Layout:
         dims: the dimensions, symbolic where dynamic; the entry at `axis` means nothing.
         sizes: the sizes that costs are computed for; 1 at `axis`.
         axis: the channel axis.
-        in_island: whether engines keep it channels first, though it is last (`channels_last`).
     """
 
     dims: tuple[Size, ...]
     sizes: tuple[int, ...]
     axis: int
-    in_island: bool = False
 
     @property
     def rank(self) -> int:
@@ -52,7 +56,7 @@ class Layout:
     @cached_property
     def positions(self) -> int:
         """The number of positions (batch included) at the sizes that costs are computed for."""
-        return math.prod(self.sizes)
+        return prod(self.sizes)
 
     @property
     def channels_first(self) -> bool:
@@ -125,7 +129,6 @@ class Step:
         before, after: the layouts of its operand and of its result.
         meaning: what it does.
         preserves_constants: whether S 1 = 1.
-        cancelled: whether it is a transpose that engines cancel against others.
     """
 
     node: ir.Node | None
@@ -133,7 +136,6 @@ class Step:
     after: Layout
     meaning: Meaning
     preserves_constants: bool = True
-    cancelled: bool = False
 
     @cached_property
     def _key(self) -> tuple[object, ...]:
@@ -194,6 +196,17 @@ class Step:
         return self.repeats and _names(self.after) == _names(layout)
 
     @property
+    def pools(self) -> tuple[AveragePool, ...] | None:
+        """Its windows, one per spatial axis, if it is an average pool; None if it is none."""
+        if not isinstance(self.meaning, Spatial) or not self.before.channels_first:
+            return None
+        maps = [self.meaning.maps.get(axis) for axis in range(2, self.before.rank)]
+        pools = tuple(m for m in maps if isinstance(m, AveragePool))
+        if len(pools) < len(maps):
+            return None
+        return pools
+
+    @property
     def broadcasts(self) -> bool:
         """Whether it is the broadcasting of an operand by an Add, which costs nothing."""
         return self.meaning is None
@@ -202,8 +215,9 @@ class Step:
     def _sizes(self) -> tuple[int, ir.Value] | None:
         """The input of the node, if it has one, that gives the sizes of its result."""
         # Other operators have their sizes in attributes, or take them from scales.
-        at = {"Reshape": 1, "Expand": 1, "Resize": 3}.get(self.op_type)
-        if at is None or self.node is None or (sizes := input_at(self.node, at)) is None:
+        if self.node is None or (at := operator_of(self.node).target) is None:
+            return None
+        if (sizes := input_at(self.node, at)) is None:
             return None
         return at, sizes
 
@@ -270,6 +284,7 @@ class KernelNode:
         biased: whether it has a bias.
         shared: whether its weight stays though this node reads another one.
         weights: its kernel, if that is not the node's own; strides and pads are the node's.
+        pools: of an average pool behind it that it does as well.
     """
 
     node: ir.Node
@@ -283,11 +298,23 @@ class KernelNode:
     biased: bool
     shared: bool = False
     weights: Kernel | None = None
+    pools: tuple[AveragePool, ...] = ()
+
+    @property
+    def is_own(self) -> bool:
+        """Whether its kernel is the node's."""
+        return self.weights is None and not self.pools
 
     def kernel(self) -> Kernel | TransposedKernel:
-        """The weights as a kernel of the algebra, for composing: strides and pads left out."""
-        if self.weights is not None:
-            return self.weights
+        """The weights as a kernel of the algebra, for composing."""
+        if self.is_own:
+            return self._stored()
+        placed = self.placed()
+        assert placed is not None
+        return placed
+
+    def _stored(self) -> Kernel | TransposedKernel:
+        """What the node stores: strides and pads left out."""
         weight = constant(self.node.inputs[1])
         bias = constant(self.node.inputs[2]) if self.biased else None
         assert weight is not None
@@ -296,6 +323,51 @@ class KernelNode:
         if self.transposed:
             return TransposedKernel(weight, bias, ones, ones, none, (0,) * axes, self.groups)
         return Kernel(weight, bias, ones, ones, none, self.groups)
+
+    def placed(self) -> Kernel | None:
+        """The kernel with its strides and pads; None where they hang on a size that is free.
+
+        So it is of a transposed one.
+        """
+        plain = self.weights
+        if plain is None:
+            plain = self._with_pads()
+        if plain is None or not self.pools:
+            return plain
+        averaged = plain.averaged(self.pools)
+        assert not isinstance(averaged, Refusal), averaged
+        return averaged
+
+    def _with_pads(self) -> Kernel | None:
+        plain, sizes = self._stored(), self.before.dims[2:]
+        if not isinstance(plain, Kernel):
+            return None
+        windows = laid_windows(self.node, plain.weight.shape[2:], sizes)
+        if windows is None:
+            return None
+        return replace(
+            plain,
+            stride=tuple(window.stride for window in windows),
+            dilation=tuple(window.dilation for window in windows),
+            pads=tuple((window.before, window.after) for window in windows),
+        )
+
+    def averaged(self, step: Step) -> KernelNode | None:
+        """This and an average pool behind it as one kernel; None where they are two.
+
+        A pool of single positions is a stride, which the law *demand* moves.
+        """
+        pools = step.pools
+        if pools is None or step.before != self.after or all(p.kernel == 1 for p in pools):
+            return None
+        own = self.placed()
+        if own is None or not all(pool.stays_inside for pool in pools):
+            return None
+        if not always_fit(pools, own.windows, self.before.dims[2:]):
+            return None
+        both = (k.then(pool.window(0)) for k, pool in zip(own.windows, pools, strict=True))
+        taps = prod(window.kernel for window in both)
+        return replace(self, taps=taps, after=step.after, pools=pools)
 
     def by_output(self) -> Array:
         """The weights as (C_out, C_in / groups, taps…), however the node stores them."""
@@ -326,3 +398,8 @@ class KernelNode:
 def _names(layout: Layout) -> tuple[object, ...]:
     dims = ("C" if k == layout.axis else str(d) for k, d in enumerate(layout.dims))
     return (layout.axis, *dims)
+
+
+def steps(word: Word) -> tuple[Step, ...]:
+    """The spaces of a word lifted from a graph."""
+    return cast(tuple[Step, ...], word.spaces)

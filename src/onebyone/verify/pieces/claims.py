@@ -20,8 +20,7 @@ import onnx_ir as ir
 
 from onebyone.graph.constants import is_float
 from onebyone.graph.exact import Exact
-from onebyone.graph.ops import operator_of
-from onebyone.verify.pieces.snapshot import Record, Snapshot
+from onebyone.verify.pieces.snapshot import Record, Snapshot, is_constant
 
 __all__ = ["Claim", "Meanings", "claims"]
 
@@ -80,7 +79,7 @@ class Meanings:
         """What describes the results of a node."""
         operands = tuple(self.of(v, numbers) for v in (*record.inputs, *record.captured))
         # Two nodes that draw random numbers draw others, however alike they are.
-        drawn = operator_of(record.node).is_random and id(record.node)
+        drawn = record.operator.is_random and id(record.node)
         outputs = len(record.outputs)
         return record.domain, record.op_type, record.said, drawn, outputs, operands
 
@@ -177,12 +176,8 @@ def _stands_for(
     return alike and n not in moved and o not in moved
 
 
-def _is_constant(value: ir.Value) -> bool:
-    return value.const_value is not None and not value.is_graph_input()
-
-
 def _leaf(value: ir.Value) -> Hashable:
-    if not _is_constant(value):
+    if not is_constant(value):
         return "input", id(value)
     tensor = value.const_value
     assert tensor is not None

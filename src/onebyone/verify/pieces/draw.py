@@ -18,9 +18,8 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import is_float
-from onebyone.graph.ops.gathering import GATHERS
 from onebyone.graph.shapes import Sizes
-from onebyone.verify.pieces.piece import TARGETS, Piece, Side, Small
+from onebyone.verify.pieces.piece import Piece, Side, Small
 from onebyone.verify.pieces.snapshot import Record
 
 __all__ = ["Shapes", "drawn", "fits", "own_shapes", "small_shapes"]
@@ -55,36 +54,11 @@ class Shapes:
 MOST_ENTRIES = 64
 """A longer list of integers holds no sizes."""
 
-LARGEST = 10_000_000
-"""Numbers that a piece may compute at its own sizes, products counted as 64 each."""
+LARGEST = 60_000_000
+"""Numbers that a piece may compute at its own sizes, products counted as 64 each: seconds."""
 
 _FEWEST = 4
 _NONE = -1  # the channel axis of indices, which have none: all of their sizes are of positions
-_PICKING = frozenset(
-    {
-        *("ConstantOfShape", "Expand", "OneHot", "Range", "ScatterElements", "ScatterND", "Shape"),
-        *("Size", "Slice", "TopK"),
-    }
-)
-"""Operators whose operands say which positions, or how many: there are others at other sizes."""
-
-_WEIGHING = frozenset(
-    {
-        *("BatchNormalization", "Conv", "ConvTranspose", "Gemm", "GroupNormalization"),
-        *("InstanceNormalization", "LayerNormalization", "MatMul", "RMSNormalization", "Resize"),
-    }
-)
-"""Operators whose constants have the sizes of channels and kernels, and none of positions."""
-
-_KEEPING = frozenset({"BatchNormalization", "Conv", "ConvTranspose", "Gemm", "LayerNormalization"})
-"""Operators that read channels on the axis on which they give them."""
-
-_STRIDING = frozenset(
-    {
-        *("AveragePool", "Conv", "ConvTranspose", "DepthToSpace", "LpPool", "MaxPool", "Resize"),
-        *("SpaceToDepth", "Upsample"),
-    }
-)
 
 
 def own_shapes(piece: Piece, sizes: Sizes) -> Shapes | None:
@@ -102,7 +76,7 @@ def own_shapes(piece: Piece, sizes: Sizes) -> Shapes | None:
 def small_shapes(piece: Piece, own: Shapes) -> Shapes | None:
     """Shapes with few positions; None where these would not be the same piece."""
     records = [(side, record) for side in piece.sides for record in side.records]
-    if any(_picks(record) for _, record in records):
+    if any(record.names_positions for _, record in records):
         return None
     # Sizes of weights are of channels and kernels: a position of the same size stays, too.
     met = {n for _, record in records for n in _met(record)}
@@ -112,8 +86,9 @@ def small_shapes(piece: Piece, own: Shapes) -> Shapes | None:
     free = {n for shape, axis in shapes for n in _positions(shape, axis, met)} - stay
     # Twice the reach, so that there are positions that padding does not touch.
     least = max([_FEWEST, *(2 * _reach(record) for _, record in records)])
-    strided = any(r.op_type in _STRIDING and _strides(r) for _, r in records)
-    fewer = _smaller(sorted(free), least, strided, stay - {-1, 0, 1})
+    strided = any(_strides(r) for _, r in records)
+    narrowed = any(_strides(r) and not _target(r) for _, r in records)
+    fewer = _smaller(sorted(free), least, strided, narrowed, stay - {-1, 0, 1})
 
     def small(sizes: Sequence[int], axis: int | None) -> tuple[int, ...]:
         moving = set(_positions(sizes, axis, met))
@@ -128,16 +103,6 @@ def small_shapes(piece: Piece, own: Shapes) -> Shapes | None:
     return Shapes(given, own.sizes, small)
 
 
-def _picks(record: Record) -> bool:
-    """Whether a node picks positions, or as many of them, that are not there at other sizes."""
-    if record.op_type in (*GATHERS, "Tile"):
-        # Indices that are given are drawn among those that are there.
-        indices = record.inputs[1]
-        by_constants = indices is None or indices.const_value is not None
-        return by_constants != (record.op_type == "Tile")
-    return record.op_type in _PICKING
-
-
 def _axis(side: Side, value: ir.Value) -> int | None:
     """The channel axis of a value; of one that no node makes, that on which it meets weights."""
     if value in side.picked:
@@ -146,7 +111,8 @@ def _axis(side: Side, value: ir.Value) -> int | None:
         return side.graph.axes[value]
     readers = (r for r in side.records if value in r.inputs and r.outputs[0] in side.graph.axes)
     first = next(readers, None)
-    if first is None or first.op_type not in _KEEPING:
+    # Where channels have their axis by the operator's word, it reads them there too.
+    if first is None or not isinstance(first.operator.channel_axis, int):
         return None
     return side.graph.axes[first.outputs[0]]
 
@@ -160,7 +126,7 @@ def _positions(sizes: Sequence[int], axis: int | None, met: Collection[int]) -> 
 
 
 def _smaller(
-    free: list[int], least: int, strided: bool, stay: Collection[int] = ()
+    free: list[int], least: int, strided: bool, narrowed: bool, stay: Collection[int] = ()
 ) -> dict[int, int]:
     """A small size for each: products stay products, and multiples multiples if one strides.
 
@@ -177,13 +143,11 @@ def _smaller(
             small[n] = known[a] * known[n // a]
         elif whole:
             small[n] = n // whole[-1] * small[whole[-1]]
-        elif strided:
-            # What eight divides is halved up to three times by those that stride: it stays so.
-            step = gcd(n, 8)
-            small[n] = min(n, -(-least // step) * step)
         else:
+            # What eight divides is halved up to three times where positions get fewer: it stays so.
+            step = gcd(n, 8**narrowed)
             # Each another size, so that an axis in the place of another one shows.
-            small[n] = min(n, least + k)
+            small[n] = min(n, (-(-least // step) + k) * step)
     return small
 
 
@@ -198,7 +162,7 @@ def _met(record: Record) -> Iterator[int]:
     for at, tensor in _constants(record):
         if tensor.dtype.is_floating_point():
             yield from tensor.shape.numpy()
-        elif tensor.size <= MOST_ENTRIES and TARGETS.get(record.op_type) != at:
+        elif tensor.size <= MOST_ENTRIES and at != record.operator.target:
             yield from (int(n) for n in np.ravel(tensor.numpy()))
 
 
@@ -207,8 +171,8 @@ def _placed(side: Side, record: Record) -> Iterator[int]:
     axis, out = side.graph.axes.get(record.outputs[0]), side.graph.shape(record.outputs[0])
     for at, tensor in _constants(record):
         stacked = record.op_type == "MatMul" and tensor.shape.rank() != 2
-        weighs = record.op_type in _WEIGHING and not stacked
-        if weighs or TARGETS.get(record.op_type) == at:
+        weighs = record.operator.weighs and not stacked
+        if weighs or at == record.operator.target:
             continue
         if not tensor.dtype.is_floating_point():
             yield from _met(record)
@@ -221,18 +185,18 @@ def _placed(side: Side, record: Record) -> Iterator[int]:
 
 def _target(record: Record) -> tuple[int, ...]:
     """The sizes that a node asks for by a constant."""
-    wanted = TARGETS.get(record.op_type)
+    wanted = record.operator.target
     lists = (tensor.numpy() for at, tensor in _constants(record) if at == wanted)
     return tuple(int(n) for n in next(lists, ()))
 
 
 def _reach(record: Record) -> int:
     """How far the windows of an operator reach along their longest axis."""
-    if record.op_type not in _STRIDING:
+    if not record.operator.has_windows:
         return 1
     said = {a.name: a.value for a in record.attributes}
     kernel = list(said.get("kernel_shape") or ())
-    if not kernel and record.op_type in ("Conv", "ConvTranspose") and record.inputs[1] is not None:
+    if not kernel and record.operator.weighs and record.inputs[1] is not None:
         shape = record.inputs[1].shape
         kernel = [n for n in (shape or ())[2:] if isinstance(n, int)]
     dilations = list(said.get("dilations") or [1] * len(kernel))
@@ -240,9 +204,11 @@ def _reach(record: Record) -> int:
 
 
 def _strides(record: Record) -> bool:
-    said = {a.name: a.value for a in record.attributes}
-    plain = record.op_type in ("AveragePool", "Conv", "LpPool", "MaxPool")
-    return not plain or any(n != 1 for n in said.get("strides") or ())
+    """Whether a node gives more or fewer positions than it reads, edges apart."""
+    if not record.operator.has_windows:
+        return record.operator.rescales
+    strides = next((a.value for a in record.attributes if a.name == "strides"), ())
+    return any(n != 1 for n in strides or ())
 
 
 def fits(piece: Piece, sizes: Sizes) -> bool:

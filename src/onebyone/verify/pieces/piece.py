@@ -11,17 +11,14 @@ import onnx_ir as ir
 from onebyone.graph.constants import is_float
 from onebyone.graph.ops.gathering import GATHERS, PASSES_INDICES, picked_axes
 from onebyone.verify.pieces.claims import Claim, Meanings
-from onebyone.verify.pieces.snapshot import Record, Snapshot
+from onebyone.verify.pieces.snapshot import Record, Snapshot, is_constant
 
 Small = Callable[[Sequence[int], int | None], tuple[int, ...]]
 """Sizes, and the axis of them that is of channels, if that is known -> smaller ones."""
 
-TARGETS = {"Reshape": 1, "Resize": 3}
-"""The operand that lists the sizes of the result."""
-
 Axis = tuple[ir.Value, int]
 
-__all__ = ["TARGETS", "Axis", "Piece", "Side", "Small", "smallest_piece"]
+__all__ = ["Axis", "Piece", "Side", "Small", "smallest_piece"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +58,8 @@ class Side:
         self, record: Record, values: dict[ir.Value, ir.Value], small: Small | None
     ) -> ir.Node:
         operands = [self._read(value, values) for value in record.inputs]
-        at = TARGETS.get(record.op_type, len(operands))
-        if small is not None and at < len(operands):
+        at = record.operator.target
+        if small is not None and at is not None and at < len(operands):
             axis = self.graph.axes.get(record.outputs[0])
             operands[at] = _smaller(operands[at], axis, small)
         count = len(record.outputs)
@@ -108,8 +105,20 @@ class Piece:
     @property
     def lopsided(self) -> bool:
         """Whether each side is given what the other is not: two values that hang together."""
-        old, new = ({*side.border.values()} for side in self.sides)
+        old, new = self._given
         return bool(old - new) and bool(new - old)
+
+    @property
+    def fixed(self) -> list[int]:
+        """What one side alone is given, though it is computed from constants: no number will do."""
+        old, new = self._given
+        border = self.border.items()
+        return [k for k, (side, v) in border if k in old ^ new and v in side.graph.fixed]
+
+    @property
+    def _given(self) -> tuple[set[int], set[int]]:
+        """The numbers of what each side is given."""
+        return {*self.old.border.values()}, {*self.new.border.values()}
 
     @property
     def last(self) -> int | None:
@@ -117,7 +126,7 @@ class Piece:
 
         Of those that one side alone is given, if there are any.
         """
-        old, new = ({*side.border.values()} for side in self.sides)
+        old, new = self._given
         made = [
             (number in old ^ new, place, number)
             for number, (side, value) in self.border.items()
@@ -172,7 +181,7 @@ class _Walk:
         """What a value is computed from; nothing of what is given, or constant."""
         maker = self.graph.makers.get(value)
         if maker is None:
-            if value.const_value is None or value.is_graph_input():
+            if not is_constant(value):
                 self.border[value] = self.number(value)
             return
         # Floats that mean the same on both sides may be any numbers, and indices any that are

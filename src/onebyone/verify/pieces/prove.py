@@ -118,7 +118,10 @@ def _nearest(
     opened: list[int] = []
     while True:
         piece = smallest_piece(claim, m, old, new, opened)
-        last = None if len(opened) == MAX_OPENED else piece.last
+        if fixed := piece.fixed:
+            opened += fixed
+            continue
+        last = None if len(opened) >= MAX_OPENED else piece.last
         # A lopsided piece is given two values that hang together as if they did not: it would
         # differ, so that evaluating it tells nothing.
         if last is None or not piece.lopsided:

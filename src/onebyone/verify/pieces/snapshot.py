@@ -10,8 +10,9 @@ import onnx_ir as ir
 
 from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.count_walk import name_of
+from onebyone.graph.ops import Operator, operator_called
 
-__all__ = ["Record", "Snapshot", "snapshot"]
+__all__ = ["Record", "Snapshot", "is_constant", "snapshot"]
 
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
@@ -36,6 +37,17 @@ class Record:
     outputs: tuple[ir.Value, ...]
     attributes: tuple[ir.Attr, ...]
     captured: tuple[ir.Value, ...]
+
+    @property
+    def operator(self) -> Operator:
+        """The row of its operator."""
+        return operator_called(self.domain, self.op_type)
+
+    @property
+    def names_positions(self) -> bool:
+        """Whether it says which positions, or how many."""
+        named = self.operator.names_positions
+        return named(self.inputs) if callable(named) else named
 
     @cached_property
     def said(self) -> tuple[tuple[str, str], ...]:
@@ -72,6 +84,16 @@ class Snapshot:
         return self.shapes.get(value, value.shape)
 
     @cached_property
+    def fixed(self) -> frozenset[ir.Value]:
+        """The values that nodes compute from constants alone."""
+        found: set[ir.Value] = set()
+        for record in self.records.values():
+            operands = [v for v in (*record.inputs, *record.captured) if v is not None]
+            if operands and all(v in found or is_constant(v) for v in operands):
+                found.update(record.outputs)
+        return frozenset(found)
+
+    @cached_property
     def called(self) -> Mapping[str, tuple[Record, ...]]:
         """Name -> the nodes of this name, mostly one."""
         by_name: dict[str, tuple[Record, ...]] = {}
@@ -88,6 +110,11 @@ class Snapshot:
                 if value is not None:
                     by_value.setdefault(value, []).append(node)
         return {value: tuple(nodes) for value, nodes in by_value.items()}
+
+
+def is_constant(value: ir.Value) -> bool:
+    """Whether a value is a number of the graph, which no caller can override."""
+    return value.const_value is not None and not value.is_graph_input()
 
 
 def snapshot(graph: ir.Graph, last: Snapshot | None = None, *, for_proofs: bool = True) -> Snapshot:

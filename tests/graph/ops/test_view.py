@@ -9,10 +9,10 @@ import pytest
 from onnx import ModelProto
 
 from onebyone.graph.channel_axes import channel_axes
+from onebyone.graph.channels import flow
+from onebyone.graph.ops.flow import Flow
 from onebyone.graph.read import read
 from onebyone.graph.shapes import infer
-from onebyone.optimize.channels.flow import flow
-from onebyone.optimize.channels.links import Flow
 
 from ...graphs.run import run
 from ...graphs.text import model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from onebyone.optimize.channels.links import Flow, Link, Mix, straight
+from onebyone.graph.ops.flow import Flow, Link, Mix, straight
 
 
 def _value(*shape: int | str) -> ir.Value:

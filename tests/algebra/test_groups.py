@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from onebyone.algebra.channel import ChannelMap
-from onebyone.optimize.channels.groups import block_diagonal, by_rows, missing, narrowed
+from onebyone.algebra.groups import block_diagonal, by_rows, missing, narrowed
 
-from ...graphs.text import integers
+from ..graphs.text import integers
 
 
 @pytest.mark.parametrize(("shape", "groups"), [((4, 3), 1), ((4, 3), 2), ((6, 1), 3)])

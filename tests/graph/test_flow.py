@@ -8,12 +8,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onebyone.graph.channels import flow
+from onebyone.graph.ops.flow import Flow, channels_of
 from onebyone.graph.read import read
 from onebyone.graph.shapes import infer
-from onebyone.optimize.channels.flow import flow
-from onebyone.optimize.channels.links import Flow, channels_of
 
-from ...graphs.text import integers, model
+from ..graphs.text import integers, model
 
 X = "float[2,6,4,8] x"
 
@@ -28,6 +28,7 @@ def _flow(body: str, axis: int = 1, outputs: str = "y", **constants: Any) -> Flo
 LINKS = {
     "Relu": ("y = Relu(x)", {}),
     "Mul by constants": ("y = Mul(x, s)", {"s": (6, 1, 1)}),
+    "Where of a mask": ("y = Where(m, x, s)", {"m": np.ones((6, 1, 1), bool), "s": (1,)}),
     "Add of a scalar": ("y = Add(x, s)", {"s": (1,)}),
     "MaxPool": ("y = MaxPool<kernel_shape = [2, 2]>(x)", {}),
     "AveragePool": ("y = AveragePool<kernel_shape = [2, 2]>(x)", {}),
@@ -126,6 +127,13 @@ def test_groups_mix_among_themselves(op: str) -> None:
         found.mix.used.tolist()
         == [[k < 3 for k in range(6)]] * 2 + [[k >= 3 for k in range(6)]] * 2
     )
+
+
+def test_channels_move_up_where_one_position_is_picked() -> None:
+    found = _flow("y = Gather<axis = 1>(x, i)", i=np.array(2))
+    assert found is not None
+    (link,) = found.links
+    assert (link.axis, link.outs.tolist()) == (2, [*range(4)])
 
 
 def test_an_instance_normalisation_keeps_channels_apart() -> None:
