@@ -54,7 +54,9 @@ def _rule(node: ir.Node) -> Rule | None:
     """By what it is seen whether the operands of a node fit together."""
     if operator_of(node).elementwise:
         return _broadcasts
-    return _RULES.get(node.op_type) if node.domain == "" else None
+    if node.domain != "":
+        return None
+    return _RULES.get(node.op_type)
 
 
 _SHOWN = 3

@@ -80,13 +80,17 @@ def _resized(value: ir.Value | None) -> Upsampled | Refusal | None:
     if not all(how.copies(factors[axis], size(x, axis)) for axis, how in maps.items()):
         return refused("phases", "index", operator=node.op_type)
     every = tuple(factors.get(axis, 1) for axis in range(2, len(before)))
-    return Upsampled(x, every, (node,)) if max(every) > 1 else None
+    if max(every) == 1:
+        return None
+    return Upsampled(x, every, (node,))
 
 
 def _times(after: Dim, before: Dim) -> int:
     """How many times `before` a size is, where that is a whole number; else 0."""
     factor = divide(after, before)
-    return 0 if factor is None or factor[1] else factor[0]
+    if factor is None or factor[1]:
+        return 0
+    return factor[0]
 
 
 def _expanded(value: ir.Value | None) -> Upsampled | None:

@@ -96,7 +96,9 @@ class Mix:
     @property
     def shift(self) -> Array:
         """(C_out,) the bias; zeros where there is none."""
-        return np.zeros(len(self.kernel)) if self.bias is None else self.bias
+        if self.bias is None:
+            return np.zeros(len(self.kernel))
+        return self.bias
 
     @cached_property
     def lines(self) -> tuple[Array, Array]:
@@ -148,7 +150,9 @@ class Flow:
 
 def channels_of(value: ir.Value | None, axis: int) -> int | None:
     """The number of channels; None if it is not known."""
-    return None if axis < 0 else size(value, axis)
+    if axis < 0:
+        return None
+    return size(value, axis)
 
 
 def straight(x: ir.Value | None, out: ir.Value, axis: int, after: int) -> Link | None:

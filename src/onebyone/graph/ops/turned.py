@@ -38,14 +38,16 @@ def with_axes(index: int, default: bool) -> Turned:
     """
 
     def told(node: ir.Node, order: Sequence[int], _version: int) -> Spelling | None:
-        operand = input_at(node, index)
-        place: int | str = "axes" if operand is None else index
         axes = integers(node, index, "axes")
         if not node.attributes.get_int("keepdims", 1):
             return None
-        if not axes:
-            return {} if default and operand is None else None
-        return {place: [order.index(axis % rank(node)) for axis in axes]}
+        if axes:
+            place = _place(node, index, "axes")
+            return {place: [order.index(axis % rank(node)) for axis in axes]}
+        # An empty list of axes, and one that is computed, is somebody's special case.
+        if default and input_at(node, index) is None:
+            return {}
+        return None
 
     return told
 
@@ -56,4 +58,11 @@ def with_pads(node: ir.Node, order: Sequence[int], _version: int) -> Spelling | 
     if pads is None or len(pads) != 2 * len(order):
         return None
     turned = [pads[axis + k] for k in (0, len(order)) for axis in order]
-    return {"pads" if input_at(node, 1) is None else 1: turned}
+    return {_place(node, 1, "pads"): turned}
+
+
+def _place(node: ir.Node, index: int, attribute: str) -> int | str:
+    """Where a list stands: it is an operand, if there is one, or else an attribute."""
+    if input_at(node, index) is None:
+        return attribute
+    return index

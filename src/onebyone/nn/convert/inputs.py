@@ -93,7 +93,9 @@ def _mixed(layer: Layer, mix: Mix | None) -> Layer:
 def _matrix(mix: Mix | None, trained: int) -> Array:
     if mix is None:
         return np.ones((trained, 1))
-    M = to_array(mix) if isinstance(mix, Tensor) else np.asarray(mix, np.float64)
+    if isinstance(mix, Tensor):
+        mix = to_array(mix)
+    M = np.asarray(mix, np.float64)
     if M.ndim != 2 or M.shape[0] != trained or not M.shape[1]:
         raise UsageError(
             f"got a mix of shape {M.shape}, wanted ({trained}, C_new): a row for each of the "

@@ -234,7 +234,9 @@ def _listed(pads: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def _with_channels(shape: ir.Shape | None, channels: int) -> list[Size] | None:
-    return None if shape is None else [shape[0], channels, *shape[2:]]
+    if shape is None:
+        return None
+    return [shape[0], channels, *shape[2:]]
 
 
 def _outputs(n: Size, window: Window) -> Size:

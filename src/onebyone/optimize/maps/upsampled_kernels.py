@@ -80,8 +80,10 @@ def site_of(node: ir.Node) -> Site | Refusal | None:
     kernel = _kernel(node)
     if kernel is None:
         return None
-    pad = made_by(node.inputs[0], "Pad")
-    x = node.inputs[0] if pad is None else pad.inputs[0]
+    x = node.inputs[0]
+    pad = made_by(x, "Pad")
+    if pad is not None:
+        x = pad.inputs[0]
     concat = made_by(x, "Concat")
     if concat is not None and _joins_channels(concat, kernel.weight.ndim):
         site = _concatenated(node, kernel, concat)
@@ -122,7 +124,9 @@ def _kernel(node: ir.Node) -> Kernel | None:
 
 def _plain(node: ir.Node, kernel: Kernel, x: ir.Value | None) -> Site | Refusal | None:
     up = upsampled(x)
-    return Site(node, kernel, up) if isinstance(up, Upsampled) else up
+    if isinstance(up, Upsampled):
+        return Site(node, kernel, up)
+    return up
 
 
 def _concatenated(node: ir.Node, kernel: Kernel, concat: ir.Node) -> Site | Refusal | None:
@@ -185,7 +189,9 @@ def form_of(site: Site) -> Form | Refusal:
         kernel = replace(kernel, pads=tuple(crops))
     transposed = as_transposed(kernel, factors)
     if transposed is None:
-        return found if isinstance(found, Refusal) else refused("phases", "blocks")
+        if isinstance(found, Refusal):
+            return found
+        return refused("phases", "blocks")
     if isinstance(transposed, Refusal):
         return transposed
     by_output = _by_output(transposed)

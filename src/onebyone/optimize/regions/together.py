@@ -61,7 +61,9 @@ class _Shared:
     def stands(self, laws: frozenset[str]) -> Cost | None:
         """What all of them cost with it."""
         plans = _plans(Planner(self.price, laws), (self.region, *self.readers))
-        return None if plans is None else _sum(plans)
+        if plans is None:
+            return None
+        return _sum(plans)
 
     def without(self, laws: frozenset[str]) -> tuple[Cost, list[Plan]] | None:
         """The readers' plans without it, and what they and the values that they keep cost."""

@@ -60,9 +60,10 @@ def turn(task: Task) -> Iterator[Rewrite]:
 
 def _is_free(node: ir.Node, version: int) -> bool:
     """Whether a node computes the same with its axes in another order."""
-    rank = rank_of(node.outputs[0]) if len(node.outputs) == 1 else None
-    row = operator_of(node)
-    if rank is None or rank < 2 or has_subgraphs(node) or not node.inputs:
+    if len(node.outputs) != 1 or has_subgraphs(node) or not node.inputs:
+        return False
+    rank, row = rank_of(node.outputs[0]), operator_of(node)
+    if rank is None or rank < 2:
         return False
     if not row.elementwise:
         return row.turned is not None and row.turned(node, range(rank), version) is not None
@@ -87,7 +88,9 @@ def _meets(node: ir.Node) -> bool:
 
 def _operands(node: ir.Node) -> list[ir.Value]:
     """What is turned of what a node reads, constants apart."""
-    rank, found = rank_of(node.outputs[0]), node.inputs if _meets(node) else node.inputs[:1]
+    rank, found = rank_of(node.outputs[0]), node.inputs
+    if not _meets(node):
+        found = found[:1]
     return [x for x in found if x is not None and rank_of(x) == rank and constant(x) is None]
 
 
@@ -174,8 +177,9 @@ class _Island:
     def entrance(self, value: ir.Value) -> ir.Node | None:
         """The transpose that gives what enters, for the island alone."""
         readers = {use.node for use in value.uses()}
-        alone = readers <= self.inside and not value.is_graph_output()
-        return made_by(value, "Transpose") if alone else None
+        if value.is_graph_output() or not readers <= self.inside:
+            return None
+        return made_by(value, "Transpose")
 
     @property
     def orders(self) -> list[Order]:
@@ -191,9 +195,11 @@ class _Island:
         total, back = 0, _back(order)
         for x in self.entering:
             above = _order(x.producer())
-            made = order if above is None else _then(above, order)
-            total += self._transposing(x, made)
-            if above is not None and self.entrance(x) is None:
+            if above is None:
+                total += self._transposing(x, order)
+                continue
+            total += self._transposing(x, _then(above, order))
+            if self.entrance(x) is None:
                 total += self._transposing(x, above)  # it stays, for others
         for x, transposes in self.leaving.items():
             total += sum(self._transposing(x, _then(back, _order(n) or ())) for n in transposes)
@@ -237,9 +243,7 @@ def _turned(island: _Island, order: Order, edit: Edit) -> None:
         first = next(node for node in island.nodes if x in node.inputs)
         made[x] = _transposed(x, order, first, edit)
     for node in island.nodes:
-        operands = [
-            None if x is None else _operand(x, node, order, made, edit) for x in node.inputs
-        ]
+        operands = [_operand(x, node, order, made, edit) for x in node.inputs]
         for place, numbers in island.told(node, order).items():
             if isinstance(place, int):
                 assert not isinstance(numbers, int | None)
@@ -261,11 +265,15 @@ def _turned(island: _Island, order: Order, edit: Edit) -> None:
 
 
 def _operand(
-    x: ir.Value, node: ir.Node, order: Order, made: Mapping[ir.Value, ir.Value], edit: Edit
-) -> ir.Value:
+    x: ir.Value | None,
+    node: ir.Node,
+    order: Order,
+    made: Mapping[ir.Value, ir.Value],
+    edit: Edit,
+) -> ir.Value | None:
     """What the turned node reads in the place of `x`."""
     array = constant(x)
-    if x in made:
+    if x is not None and x in made:
         return made[x]
     if array is None or array.size == 1 or not _meets(node):
         return x
