@@ -9,8 +9,8 @@ claimed for it.
 Weights are random (fixed seed); normalisations get statistics and affines that are not trivial, so
 that a rewrite which forgot one of them would be seen.
 
-The networks themselves are in `networks.py`, `branches.py` and `decoders.py`. Needs `torch`,
-`transformers` and `pytorchcv`.
+The networks themselves are in `networks.py`, `branches.py`, `decoders.py` and `points.py`. Needs
+`torch`, `transformers` and `pytorchcv`.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ from networks import (
     randomise,
     segformer,
 )
+from points import DGCNN
 from repvit import repvit_m1
 from torch import nn
 
@@ -152,6 +153,13 @@ _ROWS = (
     ),
     Architecture("googlenet", googlenet, _image(224)),
     Architecture(
+        "dgcnn",
+        DGCNN,
+        {"points": (1, 3, 1024)},
+        free=("batch", "height"),
+        note="its second axis of positions are the points",
+    ),
+    Architecture(
         "resnet50-pruned",
         lambda: classifier("resnet", "resnet50b"),
         _image(224),
@@ -192,7 +200,7 @@ def export(name: str, exporter: str, dynamic: bool, folder: str | os.PathLike[st
     return path
 
 
-_SOURCES = ("models.py", "networks.py", "branches.py", "decoders.py", "repvit.py")
+_SOURCES = ("models.py", "networks.py", "branches.py", "decoders.py", "points.py", "repvit.py")
 
 
 @functools.cache

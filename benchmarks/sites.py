@@ -22,7 +22,8 @@ from onebyone.graph.constants import constant
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.write import to_proto
-from onebyone.optimize.regions.lift import Context, regions
+from onebyone.optimize.regions.lift import regions
+from onebyone.optimize.regions.region import Context
 from onebyone.optimize.rewrite import rewrite
 
 __all__ = ["Site", "chosen", "forms", "sites"]

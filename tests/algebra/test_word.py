@@ -36,6 +36,10 @@ class OnAxis:
     def preserves_constants(self) -> bool:
         return self.map.preserves_constants
 
+    @property
+    def broadcasts(self) -> bool:
+        return self.map.broadcasts
+
     def __call__(self, x: np.ndarray) -> np.ndarray:
         return apply({self.axis: self.map}, x)
 

@@ -62,7 +62,9 @@ def test_where_other_sizes_help_the_request_is(
 
 
 def test_where_other_indices_help_the_request_is() -> None:
-    proto = model("y = Gather(t, i)", "int64[3] i", "float[3,5] y", {"t": integers("t", (1, 5))})
+    # Zeros do, and nobody sees that ones do not.
+    constants = {"t": integers("t", (1, 5)), "k": np.array(2)}
+    proto = model("j = Mul(i, k) y = Gather(t, j)", "int64[3] i", "float[3,5] y", constants)
     assert refusals(proto) == {UsageError}
     assert verify(proto, proto, data={"i": np.zeros(3, np.int64)}).passed
 

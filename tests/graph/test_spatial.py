@@ -10,7 +10,7 @@ import pytest
 
 from onebyone.algebra.pool import AveragePool, Mean
 from onebyone.algebra.refusal import Refusal
-from onebyone.algebra.selection import Expand, Pad, Slice, Tile
+from onebyone.algebra.selection import Beside, Expand, Gathered, Pad, Slice, Tile
 from onebyone.graph.spatial import spatial
 
 from .one_node import engine, mapped, model, node, read, reference
@@ -230,9 +230,64 @@ def test_gather(axis: int) -> None:
     assert read("Gather", SHAPE, ints(1, 0), axis=axis).is_selection
 
 
-def test_gathers_that_are_refused() -> None:
-    assert "computed at run time" in refusal("Gather", "indices", axis=2)
-    assert "rank 2" in refusal("Gather", ints(0, 1).reshape(1, 2), axis=2)
+def test_gathers_at_run_time() -> None:
+    found = read("Gather", SHAPE, "indices", axis=2)
+    assert found.maps == {2: Gathered()}
+    assert [v.name for v in found.runtime] == ["indices"]
+    assert found.is_selection
+    assert found.preserves_constants
+    assert (found.vanished, found.added) == ((), ())
+    # A table of indices adds axes, wherever its numbers come from.
+    table = read("Gather", SHAPE, ints(0, 1, 6).reshape(1, 3, 1), axis=-2)
+    assert (table.maps, table.added) == ({2: Gathered()}, (2, 2))
+    assert [table.reads(k) for k in range(6)] == [0, 1, 2, 2, 2, 3]
+    assert [table.after(k) for k in range(4)] == [0, 1, None, 5]
+    one = read("Gather", SHAPE, "indices:0", axis=2)
+    assert (one.vanished, one.added) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch", "vanished", "added", "sources"),
+    [
+        ((4, 1), 0, (), (), [0, 1, 2, 3]),
+        ((4, 2), 0, (1,), (), [0, 2, 3]),
+        ((2,), 0, (0, 1), (), [2, 3]),
+        ((4, 6, 1), 0, (), (0,), [0, 0, 1, 2, 3]),
+        ((2, 4, 1), 1, (), (), [0, 1, 2, 3]),
+        ((2, 2), 1, (1, 2), (), [0, 3]),
+        ((2, 3, 4, 6, 1), 2, (), (2,), [0, 1, 2, 2, 3]),
+    ],
+    ids=str,
+)
+def test_gather_nd(shape: tuple, batch: int, vanished: tuple, added: tuple, sources: list) -> None:
+    picked = np.zeros(shape, np.int64)
+    found = read("GatherND", SHAPE, picked, batch_dims=batch)
+    named = range(batch, batch + shape[-1])
+    wanted = {**dict.fromkeys(range(batch), Beside()), **dict.fromkeys(named, Gathered())}
+    assert (found.maps, found.vanished, found.added) == (wanted, vanished, added)
+    y = engine(model("GatherND", SHAPE, picked, batch_dims=batch), {"x": X})
+    assert [found.reads(k) for k in range(y.ndim)] == sources
+    kept = [k for k in range(4) if k not in found.maps]
+    assert [y.shape[found.after(k)] for k in kept] == [SHAPE[k] for k in kept]
+
+
+def test_gather_elements() -> None:
+    picked = ints(6, -7, 0, 3).reshape(1, 1, 4, 1)
+    found = read("GatherElements", SHAPE, picked.repeat(2, 0).repeat(3, 1), axis=2)
+    assert found.maps == {2: Gathered(), 3: Beside()}  # along the last fewer are left
+    rows = picked.repeat(2, 0).repeat(3, 1).repeat(5, 3)
+    rows[0, 0, 1, 2] = 1
+    assert "not known to be equal in all channels" in refusal("GatherElements", rows, axis=2)
+    rows[0, :, 1, 2] = 1
+    assert set(read("GatherElements", SHAPE, rows, axis=2).maps) == {0, 2, 3}
+
+
+def test_gathers_of_unknown_rank() -> None:
+    for op in ("Gather", "GatherND"):
+        x, i = ir.val("x", ir.DataType.FLOAT, SHAPE), ir.val("i", ir.DataType.INT64)
+        found = spatial(ir.node(op, [x, i]))
+        assert isinstance(found, Refusal)
+        assert found.reason == "the rank of its indices is unknown"
 
 
 def test_expand() -> None:

@@ -8,7 +8,7 @@ from .opaque import clip, elementwise
 from .sketch import Sketch, Value
 from .space import slice_space
 
-__all__ = ["attended", "pick", "taken"]
+__all__ = ["attended", "gathered", "pick", "taken"]
 
 
 def pick(g: Sketch, x: Value) -> Value | None:
@@ -55,6 +55,27 @@ def _piece(g: Sketch, x: Value, axis: int) -> Value | None:
     which = g.integer(0, 1)
     g.mark("pick", "pick piece")
     return x.sized(axis, [sizes[which]]).becomes(g.nodes[-1].output[which], grid=None)
+
+
+def gathered(g: Sketch, x: Value) -> Value | None:
+    """Tokens by any indices: a table of them, or for each of the batch its own, maybe expanded."""
+    least, count = min(x.sizes(1)), g.integer(1, 6)
+    kind = g.pick(["table"] if g.dynamic or g.opset < 12 else ["table", "named", "elements"])
+    if kind == "table":
+        shape: tuple[int, ...] = (2, count)
+        index = g.constant(g.rng.integers(-least, least, shape))
+        name = g.node("Gather", [x.name, index], axis=1)
+        shapes = tuple((n, *shape, c) for n, _, c in x.shapes)
+        g.mark("gather by a table")
+        return x.becomes(name, layout="nhwc", shapes=shapes, grid=None)
+    picks = g.rng.integers(0, least, (x.shapes[0][0], count, 1))
+    if kind == "named":
+        name = g.node("GatherND", [x.name, g.constant(picks)], batch_dims=1)
+    else:
+        spread = g.node("Expand", [g.constant(picks), g.integers([1, 1, x.channels])])
+        name = g.node("GatherElements", [x.name, spread], axis=1)
+    g.mark(f"gather {kind}")
+    return x.sized(1, [count]).becomes(name, grid=None)
 
 
 def taken(g: Sketch, x: Value) -> Value | None:

@@ -76,5 +76,5 @@ def feed(proto: ModelProto, **sizes: int) -> dict[str, np.ndarray]:
             dims = value.type.tensor_type.shape.dim
             shape = [sizes[d.dim_param] if d.dim_param else d.dim_value for d in dims]
             dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-            feeds[value.name] = integers(value.name, shape, 4).astype(dtype)
+            feeds[value.name] = np.asarray(integers(value.name, shape, 4), dtype)
     return feeds

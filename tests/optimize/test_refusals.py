@@ -63,7 +63,7 @@ def told(
         ("c = Conv(x, k) y = Conv(c, u)", {**KERNEL, "u": (8, 3, 1, 1)},
          "compose", "cost less apart"),
         ("q = Concat<axis = 2>(x, x) y = Conv(q, w)", W,
-         "commute", "Concat joins positions and ends the region"),
+         "commute", "it does not pay to move a channel map past Concat"),
         ("p = Pad(x, c0) y = Conv(p, u)",
          {"u": (2, 5, 1, 1), "c0": np.array([0, 1, 0, 0, 0, 1, 0, 0])},
          "commute", "Pad acts on channels"),

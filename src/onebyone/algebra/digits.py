@@ -202,6 +202,15 @@ class Behind:
             mix = _Mix(self.mix.weight[:, start:stop], 1)
         return replace(self, scale=scale, mix=mix)
 
+    @property
+    def reader(self) -> Array | None:
+        """The dense map (C_out, C) that reads the value next; None where something else does."""
+        if self.mix is None or self.scale is not None:
+            return None
+        if self.mix.groups > 1 or self.mix.weight.ndim > 2:
+            return None
+        return self.mix.weight
+
     def condition(self, shift: Array) -> float:
         """κ of adding the (C,) shift to an exact value.
 

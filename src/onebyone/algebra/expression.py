@@ -4,6 +4,7 @@
     node   = Leaf                        an input of the region
            | Sum(term, …)                Σ_k term_k
            | Concat(term, …)             [term_1; term_2; …] along the channels
+           | Joined(term, …)             [term_1 ∥ term_2 ∥ …] along positions
            | Convolution(kernel, term)   a K×K kernel, between whose two sides nothing commutes
            | Choice(term, …)             terms known to be equal: take any
 
@@ -16,7 +17,7 @@ and collects terms with the same S and x: W₁Sx + W₂Sx = (W₁ + W₂)Sx, whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from itertools import accumulate
@@ -32,6 +33,7 @@ __all__ = [
     "Choice",
     "Concat",
     "Convolution",
+    "Joined",
     "Leaf",
     "Node",
     "Sum",
@@ -40,6 +42,11 @@ __all__ = [
     "distinct",
     "evaluate",
     "flatten",
+    "linear_part",
+    "origins",
+    "path",
+    "repeats",
+    "unstacked",
 ]
 
 
@@ -58,10 +65,13 @@ class Sum:
     Args:
         terms: what is added.
         at_once: whether it is done in one pass over all of them, or two at a time.
+        closed: whether it is computed as it stands, for what cancels in it (`algebra.difference`):
+            no map behind it goes to its terms.
     """
 
     terms: tuple[Term, ...]
     at_once: bool = False
+    closed: bool = False
 
     @property
     def channels(self) -> int:
@@ -77,6 +87,25 @@ class Concat:
     @property
     def channels(self) -> int:
         return sum(term.channels for term in self.terms)
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """The terms, of equal channels, one behind the other along an axis of positions.
+
+    Args:
+        terms: in their order.
+        layout: whatever the caller knows the form of the result by.
+        along: the axis.
+    """
+
+    terms: tuple[Term, ...]
+    layout: Any
+    along: int
+
+    @property
+    def channels(self) -> int:
+        return self.terms[0].channels
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +135,7 @@ class Choice:
         return self.terms[0].channels
 
 
-Node = Leaf | Sum | Concat | Convolution | Choice
+Node = Leaf | Sum | Concat | Joined | Convolution | Choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,24 +187,33 @@ def _evaluate_node(
         return sum(values[1:], values[0])
     if isinstance(node, Concat):
         return np.concatenate(values, axis=1)
+    if isinstance(node, Joined):
+        return np.concatenate(values, axis=node.along)
     return values[0]  # of a choice, whose terms are equal
 
 
-def flatten(node: Sum) -> list[Term]:
+def flatten(node: Sum, *, opens: bool = False) -> list[Term]:
     """The terms of nested sums, each with its whole word: (A + B)W + C = AW + BW + C.
 
-    A bias on the way belongs to the sum once: the first summand keeps it.
+    A bias on the way belongs to the sum once: the first summand keeps it. Those that are closed
+    stay whole, unless it `opens` them.
     """
-    terms: list[Term] = []
+    return [term for term, _ in origins(node, opens=opens)]
+
+
+def origins(node: Sum, *, opens: bool) -> list[tuple[Term, Sum | None]]:
+    """The terms as `flatten` gives them, each with the closed sum that it comes from."""
+    terms: list[tuple[Term, Sum | None]] = []
     for term in node.terms:
         nested = _as_sum(term.node)
-        if nested is not None:
-            inner = flatten(nested)
-            # W(A + B) + b: the word's bias enters once, whatever the number of summands.
-            terms.append(inner[0].then(term.word))
-            terms += [t.then(term.word.linear) for t in inner[1:]]
-        else:
-            terms.append(term)
+        if nested is None or (nested.closed and not opens):
+            terms.append((term, None))
+            continue
+        # W(A + B) + b: the word's bias enters once, whatever the number of summands.
+        word = term.word
+        for inner, origin in origins(nested, opens=opens):
+            terms.append((inner.then(word), origin or (nested if nested.closed else None)))
+            word = term.word.linear
     return terms
 
 
@@ -188,10 +226,43 @@ def _as_sum(node: Node) -> Sum | None:
     return None
 
 
-def collect(node: Sum, *, commute: bool = True) -> Term | None:
+def path(term: Term) -> Hashable:
+    """Equal for terms of the same x at the same positions."""
+    # By identity: equal terms of different inputs are not the same x.
+    return id(term.node), term.word.spaces
+
+
+def repeats(terms: tuple[Term, ...]) -> bool:
+    """Whether different terms, or sums among them, read one x at the same positions.
+
+    >>> x, y = (Term(Word(), Leaf(name, 1)) for name in "xy")
+    >>> repeats((x, Term(Word(), Sum((x, y))))), repeats((x, x, y))
+    (True, False)
+    """
+    once = {id(term): term for term in terms}
+    paths = [path(term) for term in flatten(Sum((*once.values(),)), opens=True)]
+    return len(set(paths)) < len(paths)
+
+
+def unstacked(node: Concat) -> Sum:
+    """[x₁; x₂] as E₁x₁ + E₂x₂, where E_k puts the channels of x_k into their places.
+
+    >>> x = Leaf("x", 1)
+    >>> both = unstacked(Concat((Term(Word(), x), Term(Word(), x))))
+    >>> [term.word.maps[0].weight.tolist() for term in both.terms]
+    [[[1], [0]], [[0], [1]]]
+    """
+    ends = [0, *accumulate(term.channels for term in node.terms)]
+    places = np.eye(ends[-1], dtype=np.int64)
+    parts = zip(node.terms, ends, ends[1:], strict=False)
+    return Sum(tuple(t.then(Word.of([ChannelMap(places[:, i:j])])) for t, i, j in parts))
+
+
+def collect(node: Sum, *, commute: bool = True, opens: bool = False) -> Term | None:
     """The sum with equal paths collected, W₁Sx + W₂Sx = (W₁ + W₂)Sx; None if there are none.
 
-    Without `commute`, only paths whose maps all stand in one place among the spaces.
+    Without `commute`, only paths whose maps all stand in one place among the spaces. Closed sums
+    stay whole, unless it `opens` them.
 
     >>> x = Leaf("x", 2)
     >>> w = Word.of([ChannelMap(np.array([[0, 1], [1, 0]]))])
@@ -200,7 +271,7 @@ def collect(node: Sum, *, commute: bool = True) -> Term | None:
     [[1, 1], [1, 1]]
     """
     groups: dict[tuple[int, tuple[Space, ...], int | None], list[Word]] = {}
-    terms = flatten(node)
+    terms = flatten(node, opens=opens)
     # By identity: equal terms of different inputs are not the same x.
     nodes: Mapping[int, Node] = {id(t.node): t.node for t in terms}
     for term in terms:
@@ -268,7 +339,7 @@ def _merge(words: list[Word], channels: int) -> Word:
     """Σ of words with equal spaces: one linear map, then each bias, in its slot, as a shift."""
     if len(words) == 1:
         return words[0]
-    linear = reduce(add, (_linear_part(word, channels) for word in words))
+    linear = reduce(add, (linear_part(word, channels) for word in words))
     shifts: list[tuple[int, Array]] = []
     for word in words:
         for k, f in enumerate(word.maps):
@@ -284,10 +355,17 @@ def _merge(words: list[Word], channels: int) -> Word:
     # Where all maps stand in one place the sum may stand there too, and no order is changed.
     places = {slot for word in words for slot in word.slots}
     first = places.pop() if len(places) == 1 else 0
-    return Word(words[0].spaces, maps, (first, *(slot for slot, _ in shifts)))
+    return Word(_standing(words), maps, (first, *(slot for slot, _ in shifts)))
 
 
-def _linear_part(word: Word, channels: int) -> ChannelMap:
+def _standing(words: list[Word]) -> tuple[Space, ...]:
+    """The spaces that words share, those first that stand without a longer term beside them."""
+    each = zip(*(word.spaces for word in words), strict=True)
+    return tuple(min(equal, key=lambda space: space.broadcasts) for equal in each)
+
+
+def linear_part(word: Word, channels: int) -> ChannelMap:
+    """The product of the maps of a word on so many channels, without biases."""
     if word.maps:
         return product([f.linear for f in word.maps])
     return ChannelMap.diagonal(np.ones(channels, np.int64))

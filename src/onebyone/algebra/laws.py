@@ -105,14 +105,14 @@ LAWS: dict[str, Law] = {
         ),
         Law(
             "commute",
-            "W S x = S W x",
-            "a 1×1 around averages, resizes, strides, crops, flips, padding and repeats",
+            "W S x = S W x,  W[x₁ ∥ x₂] = [Wx₁ ∥ Wx₂]",
+            "a 1×1 around averages, resizes, strides, crops, flips, gathers, padding, "
+            "repeats and concats of positions",
             "a bias passes S only where S 1 = 1: not zero padding, not counted padding, not "
             "extrapolation",
             {
                 "constants": "{operator} does not keep constants, so no bias passes it",
                 "maximum": "{operator} is not linear: the largest of sums is no sum of largest",
-                "joins": "{operator} joins positions and ends the region",
                 "channels": "{operator} acts on channels, not on positions",
                 "price": "it does not pay to move a channel map past {operator}",
                 # Of an operator that is no space map with these attributes or operands.
@@ -122,7 +122,7 @@ LAWS: dict[str, Law] = {
                 "extrapolated": "the resize extrapolates with a value that is not zero",
                 "window": "its window is larger than the padded input",
                 "lists": "the lists of the {operator} do not fit each other",
-                "indices": "indices of rank {rank} add axes",
+                "differ": "the indices of the {operator} are not known to be equal in all channels",
                 "axes": "it adds axes",
                 "cropped": "padding by copies that also crops the other end",
                 "filled": "padding with a value that is not zero",
@@ -139,7 +139,8 @@ LAWS: dict[str, Law] = {
         Law(
             "sum",
             "W₁x + W₂x = (W₁ + W₂)x",
-            "parallel branches, LoRA (W + BA), the identity branch (W = I)",
+            "parallel branches, added or in a concat, LoRA (W + BA), the identity branch (W = I), "
+            "EdgeConv",
             "the branches see the same positions of the same x",
             {
                 "channels": "{large} and {small} differ in channels or groups",
@@ -243,7 +244,8 @@ LAWS: dict[str, Law] = {
         Law(
             "demand",
             "S f(x, y) = f(Sx, Sy),  S Kₛx = K₍gs₎x",
-            "what computes the positions that strided 1×1s, crops and picks (a class token) skip",
+            "what computes the positions that strided 1×1s, crops and picks (a class token, the "
+            "best boxes of a detector) skip",
             "no reader needs them; f position by position; strides: sizes rounded down",
             {
                 "price": "to select on the way costs more than is saved",

@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 from onebyone.algebra.space import AxisMap, Matrix, one_hot
 from onebyone.errors import UsageError
 
-__all__ = ["Expand", "Pad", "Select", "Shift", "Slice", "SourceMap", "Tile", "subsample"]
+__all__ = [
+    "Beside", "Expand", "Gathered", "Pad", "Select", "Shift", "Slice", "SourceMap", "Tile",
+    "subsample",
+]  # fmt: skip
 
 Sources = NDArray[np.int64]
 PadMode = Literal["constant", "reflect", "edge", "wrap"]
@@ -103,6 +106,41 @@ class Select(SourceMap):
                 "check the indices"
             )
         return np.array(self.indices, dtype=np.int64) % n_in
+
+
+class _Late(AxisMap):
+    """A selection of which the positions are known only when the model runs."""
+
+    @property
+    def preserves_constants(self) -> bool:
+        return True
+
+    @property
+    def is_selection(self) -> bool:
+        return True
+
+    def out_size(self, n_in: int) -> int | None:
+        return None
+
+    def rows(self, n_in: int, n_out: int) -> Matrix:
+        raise UsageError("got a gather at run time, wanted a matrix: its positions are not known")
+
+
+@dataclass(frozen=True)
+class Gathered(_Late):
+    """An axis of which positions are picked, any and any number of times.
+
+    >>> Gathered().is_selection, Gathered().preserves_constants
+    (True, True)
+    """
+
+
+@dataclass(frozen=True)
+class Beside(_Late):
+    """An axis that stays, on whose position it hangs which positions of others are picked.
+
+    For a batch of images, each with picks of its own, it is the batch.
+    """
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,11 @@ class AxisMap(ABC):
     def is_selection(self) -> bool:
         """Each row of the matrix is one-hot for every input size (conservative)."""
 
+    @property
+    def broadcasts(self) -> bool:
+        """As a space of a word: an axis map needs no sum beside it."""
+        return False
+
     @abstractmethod
     def out_size(self, n_in: int) -> int | None:
         """The number of outputs; None where the input size alone does not decide it."""

@@ -37,6 +37,10 @@ class Space(Protocol):
     def preserves_constants(self) -> bool:
         """Whether S 1 = 1, for every size."""
 
+    @property
+    def broadcasts(self) -> bool:
+        """Whether it is what a sum does to a shorter term, and is nothing without the longer."""
+
 
 def product(maps: Sequence[ChannelMap]) -> ChannelMap:
     """maps[-1] ∘ … ∘ maps[0], multiplied out."""
@@ -78,6 +82,12 @@ class Word:
     def linear(self) -> Word:
         """The word of the linear parts: no map has a bias."""
         return Word(self.spaces, tuple(f.linear for f in self.maps), self.slots)
+
+    @property
+    def inner(self) -> Word:
+        """The maps alone, before all spaces, each with the bias that may enter there."""
+        maps = (f if self.segment_of(k) == 0 else f.linear for k, f in enumerate(self.maps))
+        return Word((), tuple(maps), (0,) * len(self.maps))
 
     def with_map(self, f: ChannelMap, at: int) -> Word:
         """This word with f in the place of maps[at]."""

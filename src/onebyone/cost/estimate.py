@@ -60,15 +60,18 @@ def _manner(node: ir.Node) -> Manner:
     if node.domain != "":
         return Manner.PASS
     interpolates = node.attributes.get_string("mode", "nearest") != "nearest"
-    picks_channels = role(node) is Role.SELECTION and not _selects_positions(node)
     rank = rank_of(node.outputs[0]) or 0
     afar = 0 <= node.attributes.get_int("axis", -1) < rank - 2
+    found = spatial(node) if role(node) is Role.SELECTION else None
+    of_positions, of_rows = True, False
+    if isinstance(found, Spatial):
+        # Along no more than its first two axes a Slice picks of the batch and whole channels.
+        of_positions = any(axis > 1 for axis in found.maps)
+        of_rows = found.picks_rows(rank_of(node.inputs[0]))
     return manner(
-        node.op_type, of_positions=not picks_channels, interpolates=interpolates, afar=afar
+        node.op_type,
+        of_positions=of_positions,
+        of_rows=of_rows,
+        interpolates=interpolates,
+        afar=afar,
     )
-
-
-def _selects_positions(node: ir.Node) -> bool:
-    """Whether a Slice or Gather picks along more than its first two axes: batch and channels."""
-    found = spatial(node)
-    return not isinstance(found, Spatial) or any(axis > 1 for axis in found.maps)

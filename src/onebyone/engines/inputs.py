@@ -17,6 +17,7 @@ from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line
 from onebyone.graph.dimensions import evaluated, names
 from onebyone.graph.ops.call import is_floating
+from onebyone.graph.ops.gathering import picked_from
 from onebyone.graph.shapes import Sizes
 
 __all__ = [
@@ -65,6 +66,8 @@ def random_inputs(
 ) -> dict[str, Array]:
     """Random inputs of these shapes: floats from the standard normal, integers in 0..below-1.
 
+    Of integers that are indices, any that is valid where the sizes are known.
+
     Raises:
         UsageError: an input is no tensor of numbers or booleans.
 
@@ -76,11 +79,27 @@ def random_inputs(
     >>> made["x"].dtype.name, made["c"].dtype.name
     ('float16', 'bool')
     """
+    lengths = _lengths(model, shapes)
     return {
         # What is no tensor has no shape; `_random` says so.
-        name: _random(value, shapes.get(name, ()), rng, below)
+        name: _random(value, shapes.get(name, ()), rng, _valid(value, lengths, below))
         for name, value in fed(model.graph).items()
     }
+
+
+def _lengths(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """The free sizes that are those of inputs of these shapes."""
+    inputs = (value for value in model.graph.inputs if value.shape is not None)
+    ends = ((value.shape or (), shapes.get(str(value.name), ())) for value in inputs)
+    pairs = (pair for dims, sizes in ends for pair in zip(dims, sizes, strict=False))
+    return {str(dim): size for dim, size in pairs if not isinstance(dim, int)}
+
+
+def _valid(value: ir.Value, lengths: Mapping[str, int], below: int) -> int:
+    """How many indices are valid, of integers by which gathers pick; `below` of all others."""
+    dims = [(x.shape or ())[axis] for x, axis in picked_from(value)]
+    known = [dim if isinstance(dim, int) else lengths.get(str(dim), below) for dim in dims]
+    return max(1, min(known, default=below))
 
 
 def _random(value: ir.Value, shape: Sequence[int], rng: np.random.Generator, below: int) -> Array:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.selection import Gathered
 from onebyone.algebra.space import AxisMap
 from onebyone.graph.constants import constant
 from onebyone.graph.values import all_known, made_by, rank_of, size
@@ -30,15 +31,18 @@ class Spatial:
     Args:
         maps: the axis of the node's first input (not negative) -> its map; all others stay.
         vanished: those axes of `maps` that the output drops (keepdims=0, a scalar Gather).
+        added: for each axis that the output has more, the axis of `maps` behind which it stands (a
+            Gather by a table of indices).
         runtime: operands that are computed when the model runs and that the maps depend on.
     """
 
     maps: Mapping[int, AxisMap]
     vanished: tuple[int, ...] = ()
     runtime: tuple[ir.Value, ...] = field(default=())
+    added: tuple[int, ...] = ()
 
     def __hash__(self) -> int:
-        return hash((frozenset(self.maps.items()), self.vanished, self.runtime))
+        return hash((frozenset(self.maps.items()), self.vanished, self.runtime, self.added))
 
     @property
     def preserves_constants(self) -> bool:
@@ -50,6 +54,11 @@ class Spatial:
         """Whether every output position copies one input position, for every size."""
         return all(axis_map.is_selection for axis_map in self.maps.values())
 
+    def picks_rows(self, rank: int | None) -> bool:
+        """Whether it gathers, by any indices, what stands side by side on an input's last axis."""
+        gathers = any(isinstance(axis_map, Gathered) for axis_map in self.maps.values())
+        return gathers and rank is not None and rank - 1 not in self.maps
+
     def reads(self, axis: int) -> int:
         """The axis of the input that axis `axis` of the output comes from.
 
@@ -57,16 +66,21 @@ class Spatial:
         >>> Spatial({1: Mean()}, vanished=(1,)).reads(1)
         2
         """
-        # From the first vanished axis on: each one before `axis` moves it one to the right.
-        for gone in sorted(self.vanished):
-            axis += gone <= axis
-        return axis
+        # Each axis of the input is none, one or several of the output.
+        source = 0
+        while axis >= (wide := self._width(source)):
+            axis, source = axis - wide, source + 1
+        return source
+
+    def _width(self, axis: int) -> int:
+        """How many axes of the output an axis of the input becomes."""
+        return (axis not in self.vanished) + self.added.count(axis)
 
     def after(self, axis: int) -> int | None:
         """The axis of the output that axis `axis` of the input becomes; None if it is mapped."""
         if axis in self.maps:
             return None
-        return axis - sum(k < axis for k in self.vanished)
+        return sum(map(self._width, range(axis)))
 
 
 def operand(node: ir.Node, index: int) -> ir.Value | None:

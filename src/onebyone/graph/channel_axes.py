@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from onebyone.graph.channels import channel_axis
 from onebyone.graph.ops import Role, role
+from onebyone.graph.ops.reduction import axis_left
 from onebyone.graph.spatial import Spatial, picked, spatial
 from onebyone.graph.values import rank_of, size
 from onebyone.graph.views import headed, merged, view_axis
@@ -54,6 +55,9 @@ def _of_first(node: ir.Node, before: int | None, axes: Mapping[ir.Value, int]) -
     positions = spatial(node)
     if isinstance(positions, Spatial) and before is not None:
         return positions.after(before)
+    left = None if before is None else axis_left(node, before)
+    if left is not None:
+        return left
     # Of operands that broadcast, one that has all axes of the result has its channels too.
     known = (v for v in node.inputs if v in axes and rank_of(v) == rank)
     return next((axes[v] for v in known if v is not None), None)

@@ -16,6 +16,7 @@ from onebyone.algebra.selection import Slice
 __all__ = [
     "MAX_JOINED",
     "Asked",
+    "Late",
     "Order",
     "Picks",
     "Size",
@@ -35,7 +36,27 @@ Size = int | ir.SymbolicDim
 MAX_JOINED = 65536
 """Positions that are listed one by one, to join two picks say; more are taken for all."""
 
-Order = Sequence[int] | Slice
+
+@dataclass(frozen=True)
+class Late:
+    """Positions by indices that are known only when the model runs, any and in any order.
+
+    Args:
+        indices: the value that holds them, of as many numbers as there are picks.
+        batch: along so many leading axes each position has picks of its own, in the rows of
+            `indices`; they are along the next axis then.
+        size: how many are picked, of each of these.
+    """
+
+    indices: ir.Value
+    batch: int
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+
+Order = Sequence[int] | Slice | Late
 """Positions in the order in which a node takes them, some perhaps more than once."""
 
 
@@ -44,7 +65,8 @@ class Picks:
     """Some but not all positions along an axis, increasing.
 
     Args:
-        taken: the positions, as a range where they are evenly spaced; a slice on a free axis.
+        taken: the positions, as a range where they are evenly spaced; a slice on a free axis; or
+            those of indices.
         whole: the size of the axis; None where it is free.
         size: how many are taken.
 
@@ -52,7 +74,7 @@ class Picks:
     (2, 6)
     """
 
-    taken: range | tuple[int, ...] | Slice
+    taken: range | tuple[int, ...] | Slice | Late
     whole: int | None
     size: Size = field(compare=False)
 
@@ -100,6 +122,8 @@ def picks_of(order: Order, whole: Size, taken: Size) -> Picks | None:
     """
     if isinstance(order, Slice):
         return Picks(order, None, taken)
+    if isinstance(order, Late):
+        return Picks(order, None, order.size)
     assert isinstance(whole, int)
     return picked(order, whole)
 
@@ -143,6 +167,8 @@ def even(order: Order) -> Slice | None:
     """
     if isinstance(order, Slice):
         return order
+    if isinstance(order, Late):
+        return None
     taken = _compact(order)
     if isinstance(taken, tuple):
         return None
@@ -161,7 +187,7 @@ def step_of(order: Order, size: Size) -> int | None:
     if cut is None or cut.start or cut.step < 2:
         return None
     # A stride goes on to the end.
-    if isinstance(order, Slice):
+    if isinstance(order, Slice | Late):
         ends = cut.stop is None
     else:
         ends = isinstance(size, int) and order[-1] + cut.step >= size
@@ -177,9 +203,11 @@ def join(*asked: Picks) -> Picks | None:
     first, *others = dict.fromkeys(asked)
     if not others:  # a size that is a number says more than one with a name
         return next((picks for picks in asked if isinstance(picks.size, int)), first)
-    taken = [picks.taken for picks in (first, *others) if not isinstance(picks.taken, Slice)]
-    if first.whole is None or sum(map(len, taken)) > MAX_JOINED:
+    every = [picks.taken for picks in (first, *others)]
+    taken = [each for each in every if isinstance(each, range | tuple)]
+    if len(taken) < len(every) or sum(map(len, taken)) > MAX_JOINED:
         return None  # of a free axis nothing is known but that these are not the same
+    assert first.whole is not None
     return picked([position for each in taken for position in each], first.whole)
 
 
@@ -192,12 +220,10 @@ def within(order: Order, have: Picks | None) -> Order | None:
     if have is None:
         return order
     # Of a free axis there is all, or just what each reader takes: `join` knows no other union.
-    if isinstance(order, Slice) or isinstance(have.taken, Slice):
-        found, every = order, have.taken
-    else:
-        found = _compact(_places(_compact(order), have.taken))
-        every = range(len(have.taken))
-    return None if found == every else found
+    if isinstance(order, Slice | Late) or isinstance(have.taken, Slice | Late):
+        return None if order == have.taken else order
+    found = _compact(_places(_compact(order), have.taken))
+    return None if found == range(len(have.taken)) else found
 
 
 def _places(order: Sequence[int], among: Sequence[int]) -> Sequence[int]:
@@ -225,7 +251,7 @@ def chosen(order: Order, picks: Picks) -> Order | None:
         if every and of_these:
             return Slice(0, None, every * of_these)
         return None
-    if isinstance(order, Slice) or isinstance(taken, Slice):
+    if isinstance(order, Slice | Late) or isinstance(taken, Slice | Late):
         return None
     if isinstance(order, range) and isinstance(taken, range):  # a slice of a range is one
         return order[taken.start : taken.stop : taken.step]

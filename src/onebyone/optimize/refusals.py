@@ -18,7 +18,7 @@ from onebyone.algebra.channel import ChannelMap, join_structure
 from onebyone.algebra.laws import refused
 from onebyone.algebra.pool import AveragePool
 from onebyone.algebra.refusal import Refusal
-from onebyone.graph.axes import Spatial
+from onebyone.graph.axes import Spatial, pads
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
@@ -28,7 +28,7 @@ from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import spatial
 from onebyone.graph.values import input_at, maker, rank_of, shape_of
 from onebyone.optimize.passes import NEAR_MISSES
-from onebyone.optimize.regions.lift import Context, is_shared, pads
+from onebyone.optimize.regions.region import Context, is_shared
 from onebyone.optimize.report import RefusedLaw
 from onebyone.optimize.sharing import is_kept
 
@@ -219,7 +219,7 @@ class _Pair:
     def _concat(self, axis: int) -> Refusal:
         rank = rank_of(self.before.outputs[0]) or 1
         if self.before.attributes.get_int("axis", 0) % rank != axis:
-            return refused("commute", "joins", operator=self.before.op_type)
+            return refused("commute", "price", operator=self.before.op_type)
         return refused("split", "price")
 
     def _space(self, axis: int) -> Iterator[Refusal]:

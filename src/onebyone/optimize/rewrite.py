@@ -28,9 +28,10 @@ from onebyone.graph.unused import remove_unused
 from onebyone.optimize.outline import outlines
 from onebyone.optimize.passes import FIRST, PASSES
 from onebyone.optimize.regions.change import Change, change_of, changes
-from onebyone.optimize.regions.lift import Context, regions
+from onebyone.optimize.regions.lift import regions
 from onebyone.optimize.regions.place import place
 from onebyone.optimize.regions.price import Pricer
+from onebyone.optimize.regions.region import Context
 from onebyone.optimize.regions.together import together
 from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.verify.pieces.ledger import Ledger

@@ -7,6 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from onebyone.algebra.selection import Slice
+from onebyone.graph.picks import Late
 from onebyone.graph.spatial import selector
 
 from ...optimize.positions.test_through import last
@@ -25,7 +26,7 @@ def orders(
     found = selector(node)
     if found is None:
         return None
-    return {k: o if isinstance(o, Slice) else list(o) for k, o in found.orders.items()}
+    return {k: o if isinstance(o, Slice | Late) else list(o) for k, o in found.orders.items()}
 
 
 SLICE = "y = Slice(x, s, e, a, t)"
@@ -58,8 +59,50 @@ def test_a_gather(index: object, wanted: list[int]) -> None:
     assert orders("y = Gather<axis = 1>(x, i)", i=index) == {1: wanted}
 
 
-def test_an_index_that_is_computed_is_not_known() -> None:
-    assert orders("y = Gather<axis = 1>(x, i)", T + ", int64[2] i") is None
+def late(body: str, inputs: str, **numbers: object) -> tuple[int, int, int] | None:
+    """The axis along which the last node picks by indices, for how many batches, and how many."""
+    found = orders(body, inputs, **numbers)
+    if found is None:
+        return None
+    ((axis, order),) = found.items()
+    assert isinstance(order, Late)
+    return axis, order.batch, order.size
+
+
+def test_indices_that_are_computed() -> None:
+    assert late("y = Gather<axis = 1>(x, i)", T + ", int64[2] i") == (1, 0, 2)
+    assert late("y = GatherND(x, i)", T + ", int64[9,1] i") == (0, 0, 9)
+    picks = "y = GatherND<batch_dims = {}>(x, i)".format
+    assert late(picks(1), T + ", int64[2,5,1] i") == (1, 1, 5)
+    assert late(picks(1), "float[1,7,3] x, int64[1,5,1] i") == (1, 0, 5)
+    assert late(picks(2), "float[2,7,9,3] x, int64[2,7,5,1] i") == (2, 2, 5)
+    spread = "j = Expand(i, e) y = GatherElements<axis = 1>(x, j)"
+    assert late(spread, T + ", int64[2,5,1] i", e=[2, 5, 3]) == (1, 1, 5)
+    assert late(spread, T + ", int64[1,5,1] i", e=[2, 5, 3]) == (1, 0, 5)
+    assert late(spread, FREE + ", int64[N,5,1] i", e=[1, 5, 3]) == (1, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("body", "inputs"),
+    [
+        ("y = Gather<axis = 1>(x, i)", T + ", int64 i"),
+        ("y = Gather<axis = 1>(x, i)", T + ", int64[2,2] i"),
+        ("y = Gather<axis = 1>(x, i)", T + ", int64[K] i"),
+        ("y = GatherND(x, i)", T + ", int64[5,2] i"),
+        ("y = GatherND<batch_dims = 1>(x, i)", T + ", int64[2,1] i"),
+        ("y = GatherND<batch_dims = 1>(x, i)", T + ", int64[2,5,4,1] i"),
+        # Of some of the batch, which is a selection too; and picks of each channel.
+        ("j = Expand(i, e) y = GatherElements<axis = 1>(x, j)", T + ", int64[1,5,1] i"),
+        ("y = GatherElements<axis = 1>(x, i)", T + ", int64[2,5,3] i"),
+        # The batch is not before the picks.
+        ("j = Expand(i, f) y = GatherElements<axis = 0>(x, j)", T + ", int64[5,7,1] i"),
+    ],
+)
+def test_indices_that_are_not_followed(body: str, inputs: str) -> None:
+    assert orders(body, inputs, e=[1, 5, 3], f=[5, 7, 3]) is None
+
+
+def test_bounds_that_are_computed_are_not_known() -> None:
     assert orders(SLICE, T + ", int64[1] s", e=[3], a=[1], t=[1]) is None
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.ops.elementwise import sigmoid
 from onebyone.graph.read import read
 from onebyone.graph.shapes import infer
 from onebyone.optimize.channels.dead import Dead, find
-from onebyone.optimize.regions.lift import channel_axes
 
 from ...graphs.text import model
 

@@ -12,11 +12,13 @@ import pytest
 from onnx import ModelProto
 
 from onebyone.algebra.channel import ChannelMap
-from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Node, Sum, Term
+from onebyone.algebra.expression import Choice, Concat, Convolution, Joined, Leaf, Node, Sum, Term
 from onebyone.algebra.laws import LAWS
 from onebyone.algebra.layout import Reshape, Transpose
+from onebyone.algebra.selection import Gathered
 from onebyone.algebra.space import apply
 from onebyone.graph.axes import Spatial
+from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.evaluate import evaluate
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
@@ -25,12 +27,9 @@ from onebyone.optimize.regions.lift import (
     MAX_DEPTH,
     MAX_LOOKS_THROUGH,
     MAX_NODES,
-    Context,
-    Region,
-    channel_axes,
-    is_shared,
     regions,
 )
+from onebyone.optimize.regions.region import Context, Region, is_shared
 from onebyone.optimize.regions.steps import Step, Striding
 from onebyone.verify.ties import exposed
 
@@ -80,9 +79,12 @@ def _of_step(step: Step) -> str:
 
 
 def value(term: Term, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """What a term computes from the values of its leaves; None if it holds a K×K convolution."""
+    """What a term computes from the values of its leaves.
+
+    None if it holds a K×K convolution, or a gather, of which only the graph knows the indices.
+    """
     found = of_node(term.node, values)
-    if found is None:
+    if found is None or any(gathers(step) for step in term.word.spaces):
         return None
     x, axis = found
     done = 0
@@ -93,6 +95,12 @@ def value(term: Term, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
     for step in term.word.spaces[done:]:
         x = stepped(step, x)
     return x
+
+
+def gathers(step: Step) -> bool:
+    if not isinstance(step.meaning, Spatial):
+        return False
+    return any(isinstance(axis_map, Gathered) for axis_map in step.meaning.maps.values())
 
 
 def of_node(node: Node, values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, int] | None:
@@ -108,9 +116,9 @@ def of_node(node: Node, values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, i
     if isinstance(node, Choice):
         assert all(np.array_equal(part, known[0]) for part in known)
         return known[0], axis
-    return (
-        sum(known[1:], known[0]) if isinstance(node, Sum) else np.concatenate(known, axis)
-    ), axis
+    if isinstance(node, Sum):
+        return sum(known[1:], known[0]), axis
+    return np.concatenate(known, node.along if isinstance(node, Joined) else axis), axis
 
 
 def axis_of(term: Term) -> int:
@@ -220,12 +228,15 @@ def test_a_constant_summand_is_a_shift() -> None:
     assert f.bias is not None
 
 
-def test_concats_along_positions_end_a_region() -> None:
+def test_concats_along_positions_are_told_from_those_of_channels() -> None:
     along = "a = Conv(x, w) b = Conv(x, v) c = Concat<axis = {}>(a, b) y = Conv(c, u)"
     stacked = term_of(along.format(1), w=(2, 3, 1, 1), v=(2, 3, 1, 1), u=(3, 4, 1, 1))
-    assert isinstance(stacked.node, Concat)
-    beside = model(along.format(2), X, constants=dict.fromkeys("wvu", (3, 3, 1, 1)))
-    assert lifted(beside) == {}
+    # Both read x: the concat, or [w; v]x.
+    assert isinstance(stacked.node, Choice)
+    assert isinstance(stacked.node.terms[0].node, Concat)
+    beside = term_of(along.format(2), **dict.fromkeys("wvu", (3, 3, 1, 1)))
+    assert isinstance(beside.node, Joined)
+    assert (beside.node.along, beside.channels) == (2, 3)
 
 
 def test_equal_branches_are_offered_collected() -> None:

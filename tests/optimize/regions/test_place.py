@@ -167,7 +167,7 @@ def test_what_is_broadcast_is_noted_as_small_until_it_is() -> None:
 def test_concats_stack_along_the_channel_axis() -> None:
     model = graph_of(TOKENS, 8)
     x = Source(model.graph.inputs[0])
-    (node,) = placed(Concatenate([x, x], TOKENS, 8), model)
+    (node,) = placed(Concatenate([x, x], TOKENS, 8, TOKENS.axis), model)
     assert node.attributes["axis"].as_int() == 2
 
 

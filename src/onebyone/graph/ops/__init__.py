@@ -11,7 +11,8 @@
     reduction      one number over axes
     view           new shapes and orders of the same numbers
     joining        Concat, Split, sequences
-    selection      what picks, repeats and pads positions
+    selection      what cuts, repeats and pads positions
+    gathering      what picks positions by indices
     creation       constants, ranges, shapes
     conversion     casts and quantisation
     layers         LSTM, GRU, RNN, Attention
@@ -32,6 +33,7 @@ from onebyone.graph.ops import (
     convolution,
     creation,
     elementwise,
+    gathering,
     joining,
     layers,
     normalization,
@@ -47,8 +49,8 @@ from onebyone.graph.ops.row import Operator, Role
 __all__ = ["OPERATORS", "Operator", "Role", "operator_called", "operator_of", "role"]
 
 _FAMILIES = (
-    arithmetic, conversion, convolution, creation, elementwise, joining, layers, normalization,
-    pooling, product, reduction, resampling, selection, view,
+    arithmetic, conversion, convolution, creation, elementwise, gathering, joining, layers,
+    normalization, pooling, product, reduction, resampling, selection, view,
 )  # fmt: skip
 _UNKNOWN = Operator("")
 

@@ -20,9 +20,9 @@ from onebyone.graph.ops.needs import Needs, of_first
 from onebyone.graph.ops.row import Operator, Role, Rounding, first_if
 from onebyone.graph.ops.turned import with_axes
 from onebyone.graph.picks import Picks
-from onebyone.graph.values import input_at, shape_of
+from onebyone.graph.values import input_at, rank_of, shape_of
 
-__all__ = ["ROWS"]
+__all__ = ["ROWS", "axis_left"]
 
 
 def _reduction(function: Callable[..., Any]) -> Kernel:
@@ -85,6 +85,22 @@ def _reduced_axes(node: ir.Node) -> list[int]:
     if node.attributes.get_int("noop_with_empty_axes", 0):
         return []
     return list(range(rank(node)))
+
+
+def axis_left(node: ir.Node, axis: int) -> int | None:
+    """Where a reduction leaves an axis; None if it reduces it, or may, or is none.
+
+    >>> x, axes = ir.val("x", ir.DataType.FLOAT, (2, 7, 3)), ir.tensor([1])
+    >>> node = ir.node("ReduceMax", [x, ir.val("axes", const_value=axes)], {"keepdims": 0})
+    >>> axis_left(node, 2), axis_left(node, 1)
+    (1, None)
+    """
+    x = node.inputs[0] if node.inputs else None
+    if not node.op_type.startswith("Reduce") or node.domain != "" or rank_of(x) is None:
+        return None
+    if late(node, {"axes": 1}) is not None or axis in (over := _reduced_axes(node)):
+        return None
+    return axis - sum(k < axis for k in over) * (1 - node.attributes.get_int("keepdims", 1))
 
 
 def _reduces_nothing(node: ir.Node) -> bool:

@@ -6,7 +6,7 @@ has no row is opaque: it is run by the reference implementation, and no law look
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
@@ -27,7 +27,20 @@ from onebyone.graph.ops.sizes import Entries
 from onebyone.graph.ops.turned import Turned
 from onebyone.graph.picks import Asked
 
-__all__ = ["Effort", "NodeShapes", "Operator", "Product", "Role", "Rounding", "first_if"]
+__all__ = [
+    "Effort",
+    "NodeShapes",
+    "Operands",
+    "Operator",
+    "Product",
+    "Role",
+    "Rounding",
+    "first_if",
+]
+
+
+Operands = Sequence[ir.Value | None]
+"""The inputs of a node, None where one is left out."""
 
 
 class Role(Enum):
@@ -158,7 +171,7 @@ class Operator:
     # It gives more or fewer positions than it reads, by a factor that they have in common.
     rescales: bool = False
     # Its operands or its results say which positions, or how many: others at other sizes.
-    names_positions: bool = False
+    names_positions: bool | Callable[[Operands], bool] = False
     # The node as a map of the positions of its first input.
     space: Callable[[ir.Node], Spatial | Refusal | None] | None = None
 

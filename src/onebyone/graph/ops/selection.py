@@ -1,8 +1,8 @@
-"""What picks, repeats and pads positions: the result holds numbers of the operand, and zeros."""
+"""What cuts, repeats and pads positions: the result holds numbers of the operand, and zeros."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast, get_args
 
@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
-from onebyone.algebra.selection import Expand, Pad, PadMode, Select, Slice, Tile
+from onebyone.algebra.selection import Expand, Pad, PadMode, Slice, Tile
 from onebyone.algebra.weights import Array
 from onebyone.graph.axes import (
     Spatial,
@@ -25,15 +25,15 @@ from onebyone.graph.axes import (
 )
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Spelling
-from onebyone.graph.ops.call import Call, kernel_of
+from onebyone.graph.ops.call import Call
 from onebyone.graph.ops.flow import Axes, Flow, Link, spaced
-from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
+from onebyone.graph.ops.row import Effort, Operands, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.selector import picked, selects
-from onebyone.graph.ops.sizes import Entries, entries_in, keeps_shape, keeps_told_shape
+from onebyone.graph.ops.sizes import Entries, entries_in, keeps_told_shape
 from onebyone.graph.ops.turned import with_axes, with_pads
 from onebyone.graph.values import input_at, size
 
-__all__ = ["ROWS", "cuts"]
+__all__ = ["ROWS", "cuts", "moving", "picking", "unknown_flow"]
 
 _FAR = 2**31 - 1
 """Exporters write "to the end" as a stop of at least this."""
@@ -120,71 +120,44 @@ def _takes_all(node: ir.Node) -> bool:
     return all(step == 1 for step in steps or ()) and keeps_told_shape(node)
 
 
-# --- Gather --------------------------------------------------------------------------------------
-
-
-def _gather_space(node: ir.Node) -> Spatial | Refusal:
-    indices = constant(node.inputs[1])
-    if indices is None:
-        return refused("commute", "late", operand="indices", operator=node.op_type)
-    if indices.ndim > 1:
-        return refused("commute", "indices", rank=indices.ndim)
-    axis = node.attributes.get_int("axis", 0) % rank(node)
-    picked = Select(tuple(int(i) for i in indices.ravel()))
-    return Spatial({axis: picked}, () if indices.ndim else (axis,))
-
-
-def _gather_entries(node: ir.Node, known: dict[ir.Value, Entries]) -> Entries | None:
-    entries, indices = entries_in(node.inputs[0], known), constant(node.inputs[1])
-    if entries is None or indices is None or indices.ndim > 1:
-        return None
-    if not all(-len(entries) <= k < len(entries) for k in indices.reshape(-1)):
-        return None
-    return tuple(entries[int(k)] for k in indices.reshape(-1))
-
-
-def _gathers_all(node: ir.Node) -> bool:
-    indices = constant(node.inputs[1])
-    if indices is None or indices.ndim != 1 or not keeps_shape(node):
-        return False
-    return bool((indices == np.arange(len(indices))).all())
-
-
 def _flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
-    """Of a Slice or a Gather."""
-    found = _slice_space(node) if node.op_type == "Slice" else _gather_space(node)
-    if isinstance(found, Spatial) and found.reads(axis) in found.maps:
-        return _picked(node, axis, found)
-    return spaced(node, axis, found)
-
-
-def _picked(node: ir.Node, axis: int, found: Spatial) -> Flow | None:
-    """A stretch of channels, or any of a Gather, that can be written for others."""
-    taken, x, out = picked(node, found), node.inputs[0], node.outputs[0]
-    if taken is None or x is None or not taken[1].size:
+    """A stretch of channels that can be written for others."""
+    flow = picking(node, axis, _slice_space(node), partial(_spelled, node))
+    if flow is None or not flow.picks:
+        return flow
+    (link,), start = flow.links, constant(input_at(node, 1))
+    attributes_only = len(node.inputs) < 3  # as before opset 10
+    if attributes_only or start is None or start.size != 1 or (np.diff(link.sources) != 1).any():
         return None
-    sources = taken[1]
-    if any(constant(v) is None for v in node.inputs[1:]):
-        return None
-    if node.op_type == "Slice":
-        start = constant(input_at(node, 1))
-        attributes_only = len(node.inputs) < 3  # as before opset 10
-        if attributes_only or start is None or start.size != 1 or (np.diff(sources) != 1).any():
-            return None
-    link = Link(x, axis, out, np.arange(len(sources)), sources)
-    return Flow(axis, (link,), moves=True, picks=True, spelled=partial(_spelled, node))
+    return flow
 
 
 def _spelled(node: ir.Node, channels: Array) -> Spelling:
-    if node.op_type == "Gather":
-        return {1: channels.tolist()}
     bounds: dict[int | str, list[int]] = {1: [channels[0]], 2: [channels[-1] + 1]}
     if len(node.inputs) > 4:  # one channel may have been picked with any step
         bounds[4] = [1]
     return {**bounds}
 
 
-def _unknown_flow(_node: ir.Node, _axis: int, _axes: Axes) -> None:
+def picking(
+    node: ir.Node,
+    axis: int,
+    found: Spatial | Refusal,
+    spelled: Callable[[Array], Spelling],
+) -> Flow | None:
+    """The flow of what picks, by constants: of channels by their numbers, or of positions."""
+    if not isinstance(found, Spatial) or found.reads(axis) not in found.maps:
+        return spaced(node, axis, found)
+    taken, x = picked(node, found), node.inputs[0]
+    if taken is None or x is None or not taken[1].size:
+        return None
+    if any(constant(v) is None for v in node.inputs[1:]):
+        return None
+    link = Link(x, axis, node.outputs[0], np.arange(len(taken[1])), taken[1])
+    return Flow(axis, (link,), moves=True, picks=True, spelled=spelled)
+
+
+def unknown_flow(_node: ir.Node, _axis: int, _axes: Axes) -> None:
     """Where an operand may hold the number of channels."""
 
 
@@ -284,6 +257,11 @@ def _tile_space(node: ir.Node) -> Spatial | Refusal:
     return Spatial(maps, (), computed(node.inputs[1]))
 
 
+def _by_late_repeats(operands: Operands) -> bool:
+    """Whether a Tile repeats as often as the model computes."""
+    return constant(operands[1]) is None
+
+
 def _whole(n: float | None) -> int | None:
     return None if n is None else int(n)
 
@@ -297,7 +275,7 @@ def _scatter_effort(node: ir.Node) -> Effort:
     return Effort.COMPUTES
 
 
-def _moves(name: str, **special: Any) -> Operator:
+def moving(name: str, **special: Any) -> Operator:
     """An operator whose result holds numbers of its operands, rounded nowhere."""
     row: dict[str, Any] = {"rounding": Rounding.NEVER, "effort": Effort.MOVES, **special}
     return Operator(name, **row)
@@ -307,31 +285,26 @@ def _moves(name: str, **special: Any) -> Operator:
 _PICKS: dict[str, Any] = {"names_positions": True, "relays": True}
 
 ROWS = (
-    _moves("Slice", role=Role.SELECTION, value=_slice, magnitude="Slice", on_sizes="whole",
+    moving("Slice", role=Role.SELECTION, value=_slice, magnitude="Slice", on_sizes="whole",
            entries=_slice_entries, unchanged=first_if(_takes_all), flow=_flow,
            turned=with_axes(3, default=False), **selects(_slice_space), **_PICKS),
-    _moves("Gather", role=Role.SELECTION, value=kernel_of(np.take, axis=0), magnitude="Gather",
-           on_sizes="whole", entries=_gather_entries, unchanged=first_if(_gathers_all),
-           flow=_flow, **selects(_gather_space), **_PICKS),
-    _moves("Pad", role=Role.SPACE_MAP, value=_pad, magnitude="Pad", grows=True,
+    moving("Pad", role=Role.SPACE_MAP, value=_pad, magnitude="Pad", grows=True,
            unchanged=first_if(_pads_nothing), turned=with_pads, **selects(_pad_space),
            settings=(2,)),
-    _moves("Expand", role=Role.SPACE_MAP, value=_expand, magnitude="Expand", grows=True,
-           unchanged=first_if(keeps_told_shape), space=_expand_space, flow=_unknown_flow, target=1,
+    moving("Expand", role=Role.SPACE_MAP, value=_expand, magnitude="Expand", grows=True,
+           unchanged=first_if(keeps_told_shape), space=_expand_space, flow=unknown_flow, target=1,
            **_PICKS),
-    _moves("Tile", role=Role.SPACE_MAP, value=_tile, magnitude="Tile", grows=True,
-           unchanged=first_if(keeps_told_shape), space=_tile_space, **_PICKS),
-    _moves("GatherElements", value=kernel_of(np.take_along_axis, axis=0),
-           magnitude="GatherElements", **_PICKS),
-    _moves("GatherND", magnitude="GatherND", **_PICKS),
-    _moves("ScatterElements", effort=_scatter_effort, names_positions=True),
-    _moves("ScatterND", effort=_scatter_effort, names_positions=True),
-    _moves("OneHot", grows=True, settings=(1, 2), names_positions=True),
+    moving("Tile", role=Role.SPACE_MAP, value=_tile, magnitude="Tile", grows=True,
+           unchanged=first_if(keeps_told_shape), space=_tile_space, relays=True,
+           names_positions=_by_late_repeats),
+    moving("ScatterElements", effort=_scatter_effort, names_positions=True),
+    moving("ScatterND", effort=_scatter_effort, names_positions=True),
+    moving("OneHot", grows=True, settings=(1, 2), names_positions=True),
     Operator("TopK", names_positions=True),
-    *(_moves(name) for name in ("Compress", "ReverseSequence", "Trilu")),
-    *(_moves(name, rounding=None) for name in ("CenterCropPad", "TensorScatter")),
+    *(moving(name) for name in ("Compress", "ReverseSequence", "Trilu")),
+    *(moving(name, rounding=None) for name in ("CenterCropPad", "TensorScatter")),
     # Of older opsets than are read here, but counted.
-    _moves("Scatter", rounding=None),
+    moving("Scatter", rounding=None),
     Operator("NonZero", rounding=Rounding.STEPS),
     Operator("NonMaxSuppression", settings=(2, 3, 4)),
 )  # fmt: skip

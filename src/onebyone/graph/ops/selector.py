@@ -10,15 +10,15 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.refusal import Refusal
-from onebyone.algebra.selection import Pad, Select, Slice, SourceMap
+from onebyone.algebra.selection import Beside, Gathered, Pad, Select, Slice, SourceMap
 from onebyone.algebra.weights import Array
 from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import is_float
 from onebyone.graph.ops.needs import Needs, of_first
-from onebyone.graph.picks import MAX_JOINED, Order, Picks, Size
-from onebyone.graph.values import size
+from onebyone.graph.picks import MAX_JOINED, Late, Order, Picks, Size
+from onebyone.graph.values import shape_of, size
 
-__all__ = ["Selector", "every", "picked", "selects"]
+__all__ = ["Selector", "by_indices", "every", "picked", "selects"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +89,10 @@ def picked(node: ir.Node, found: Spatial | Refusal | None) -> tuple[int, Array] 
 
 
 def _selector(node: ir.Node, shape: ir.Shape, found: Spatial | Refusal) -> Selector | None:
-    if not isinstance(found, Spatial) or not found.maps or found.runtime:
+    if not isinstance(found, Spatial) or not found.maps:
         return None
+    if found.runtime:
+        return by_indices(node, shape, found)
     orders = {axis: _order(axis_map, shape[axis]) for axis, axis_map in found.maps.items()}
     known = {axis: order for axis, order in orders.items() if order is not None}
     if len(known) < len(orders):
@@ -101,6 +103,32 @@ def _selector(node: ir.Node, shape: ir.Shape, found: Spatial | Refusal) -> Selec
         if axis in found.vanished or order != every(1, shape[axis])
     }
     return Selector(node.outputs[0], taken, next(iter(found.vanished), None))
+
+
+def by_indices(node: ir.Node, shape: ir.Shape, found: Spatial | Refusal) -> Selector | None:
+    """What a node picks of one axis by indices that are known only when the model runs."""
+    out = node.outputs[0].shape
+    if not isinstance(found, Spatial) or out is None or found.added or found.vanished:
+        return None
+    # Where there is one position, there are no others with picks of their own.
+    beside = [k for k, each in found.maps.items() if isinstance(each, Beside) and shape[k] != 1]
+    axes = [k for k, each in found.maps.items() if isinstance(each, Gathered)]
+    (indices,), (axis, *more) = found.runtime, axes
+    length, batch = out[axis], len(beside)
+    others = [k for k in range(len(shape)) if k != axis]
+    if more or not isinstance(length, int) or any(shape[k] != out[k] for k in others):
+        return None
+    # The picks of each batch are along the axis behind it.
+    if batch and beside != list(range(axis)):
+        return None
+    order = Late(indices, batch, length)
+    return Selector(node.outputs[0], {axis: order}) if _holds(indices, order) else None
+
+
+def _holds(indices: ir.Value, order: Late) -> bool:
+    """Whether indices have as many numbers as are picked, for each of the batch."""
+    sizes = shape_of(indices) or ()
+    return [n for n in sizes[order.batch :] if n != 1] in ([order.size], [])
 
 
 def _order(axis_map: object, length: Size) -> Order | None:

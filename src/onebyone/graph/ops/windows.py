@@ -135,7 +135,7 @@ def narrowed(window: Window, picks: Picks, size: Size) -> tuple[Window, Picks | 
         return (window, picks) if window.stride == 1 else None
     if isinstance(picks.taken, Slice):
         return _strided(window, picks.taken)
-    if isinstance(picks.taken, tuple) or not isinstance(size, int):
+    if not isinstance(picks.taken, range) or not isinstance(size, int):
         return None
     return _cut(window, picks.taken, size)
 

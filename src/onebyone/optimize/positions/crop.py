@@ -88,6 +88,8 @@ def _carry_out(graph: ir.Graph, demand: Demand) -> frozenset[str]:
             edit.select(node, index, asked, have[index])
         if found is not None and left is not None:
             edit.reselect(node, found, left, have[0])
+    if edit.indices:
+        graph.sort()
     return frozenset(edit.edit.fresh())
 
 

@@ -17,6 +17,7 @@ from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.selector import Selector
 from onebyone.graph.picks import (
     Asked,
+    Late,
     Order,
     Size,
     even,
@@ -47,10 +48,12 @@ class CropEdit:
     Args:
         edit: of the graph.
         cut: what was selected already, so that equal selections are made once.
+        indices: by which that was done, in the shapes that they are read in.
     """
 
     edit: Edit
     cut: dict[tuple[ir.Value, Key], ir.Value] = field(default_factory=dict)
+    indices: dict[tuple[ir.Value, tuple[int, ...]], ir.Value] = field(default_factory=dict)
 
     def read_elsewhere(self, node: ir.Node, axes: set[int], reads: ShapeReads) -> None:
         """Let a Shape whose operand loses positions along `axes` read sizes that stay."""
@@ -88,7 +91,8 @@ class CropEdit:
             return
         what = x, key(asked)
         if what not in self.cut:
-            take = self._narrowed if constant(x) is None else self._part
+            late = any(isinstance(picks.taken, Late) for picks in asked.values())
+            take = self._narrowed if late or constant(x) is None else self._part
             self.cut[what] = take(x, asked, have)
         node.replace_input_with(index, self.cut[what])
 
@@ -97,7 +101,8 @@ class CropEdit:
         array = constant(x)
         assert array is not None
         for axis, picks in asked.items():
-            assert not isinstance(picks.taken, Slice)  # the sizes of a constant are known
+            # The sizes of a constant are known.
+            assert not isinstance(picks.taken, Slice | Late)
             array = np.take(array, list(picks.taken), axis)
         return self.edit.constant_like(x, array, "taken")
 
@@ -150,6 +155,9 @@ class CropEdit:
         dims, result = sizes_left(x.shape, have), x
         for op_type, taken in selecting(x, orders, dims):
             operands, attributes = self._form(op_type, taken, dims)
+            if op_type == "GatherND" and dims[0] == 1:
+                op_type, attributes = "Gather", {"axis": 0}
+                result, operands = self._for_each(result, taken, dims, place)
             for axis in taken:
                 dims[axis] = sizes[axis]
             result = self.edit.node(
@@ -166,6 +174,50 @@ class CropEdit:
             place = {"after": maker}
         return result
 
+    def _for_each(
+        self,
+        x: ir.Value,
+        taken: Mapping[int, Order],
+        dims: list[Size],
+        place: dict[str, ir.Node],
+    ) -> tuple[ir.Value, list[ir.Value]]:
+        """What is picked from, and by what, where a table is the same for each of a batch.
+
+        That is an axis that the table loses, and the indices give the result.
+        """
+        ((_, order),) = taken.items()
+        assert isinstance(order, Late)
+        assert order.indices.shape is not None
+        target = self.edit.integers(n for n in dims[1:] if isinstance(n, int))
+        table = self.edit.node("Reshape", [x, target], {}, **place, stem=f"{x.name}.Reshape",
+                               dtype=x.dtype, shape=dims[1:])  # fmt: skip
+        dims[0] = order.indices.shape[0]
+        return table, [self._indices(order, (0, -1))]
+
+    def _indices(self, order: Late, shape: tuple[int, ...]) -> ir.Value:
+        """Indices in the shape that an operator reads them in, where 0 copies one of their sizes.
+
+        They may be computed behind what is picked from: the graph is put in order again.
+        """
+        what = order.indices, shape
+        if what not in self.indices:
+            self.indices[what] = self._reshaped(order.indices, shape)
+            known = tuple(order.indices.shape or ())
+            sizes = {-1: order.size, 1: 1}
+            dims = [sizes.get(n) or known[k] for k, n in enumerate(shape)]
+            self.indices[what].shape = ir.Shape(dims)
+        return self.indices[what]
+
+    def _reshaped(self, indices: ir.Value, shape: tuple[int, ...]) -> ir.Value:
+        if rank_of(indices) == len(shape) == 1:
+            return indices
+        operands, stem = [indices, self.edit.integers(shape)], f"{indices.name}.Reshape"
+        maker = indices.producer()
+        if maker is None:
+            return self.edit.node("Reshape", operands, before=self.edit.graph[0], stem=stem,
+                                  dtype=indices.dtype)  # fmt: skip
+        return self.edit.node("Reshape", operands, after=maker, stem=stem, dtype=indices.dtype)
+
     def _form(
         self, op_type: str, taken: Mapping[int, Order], dims: Sequence[Size]
     ) -> tuple[list[ir.Value], dict[str, Any]]:
@@ -173,7 +225,13 @@ class CropEdit:
         if op_type == "Gather":
             ((axis, order),) = taken.items()
             assert not isinstance(order, Slice)  # which is even, and no Gather's
+            if isinstance(order, Late):
+                return [self._indices(order, (-1,))], {"axis": axis}
             return [self.edit.integers(order)], {"axis": axis}
+        if op_type == "GatherND":
+            ((axis, order),) = taken.items()
+            assert isinstance(order, Late)
+            return [self._indices(order, (*(0,) * order.batch, -1, 1))], {"batch_dims": axis}
         if op_type == "AveragePool":
             spatial = range(2, len(dims))
             steps = [step_of(taken.get(axis, range(1)), dims[axis]) or 1 for axis in spatial]
@@ -203,7 +261,10 @@ def selecting(
     cuts = {axis: order for axis, order in left.items() if even(order) is not None}
     if cuts:
         yield "Slice", cuts
-    yield from (("Gather", {axis: order}) for axis, order in left.items() if axis not in cuts)
+    for axis, order in left.items():
+        if axis not in cuts:
+            by_batch = isinstance(order, Late) and order.batch > 0
+            yield "GatherND" if by_batch else "Gather", {axis: order}
 
 
 def _pools(x: ir.Value) -> bool:
@@ -212,6 +273,7 @@ def _pools(x: ir.Value) -> bool:
 
 
 def _first(order: Order) -> int:
+    assert not isinstance(order, Late)
     if not isinstance(order, Slice):
         return order[0]
     assert order.start is not None

@@ -8,8 +8,9 @@ from onebyone.graph.constants import constant
 from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.merged import Rows
 from onebyone.graph.ops.needs import Needs, aligned
-from onebyone.graph.picks import Picks
-from onebyone.graph.values import are_read, maker
+from onebyone.graph.ops.row import Operator
+from onebyone.graph.picks import Late, Picks
+from onebyone.graph.values import are_read, maker, rank_of
 
 __all__ = ["through"]
 
@@ -38,17 +39,52 @@ def through(node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | Non
     # Results that nobody reads do not count; pieces of one operand are cut alike.
     if are_read(node.outputs[1:]) and not row.splits:
         return None
+    needs = _needs(row, node, axis, picks, version)
+    if needs and isinstance(picks.taken, Late) and not _passes(node, axis, picks, needs, version):
+        return None
+    (_, taken), *_ = needs.values() if needs else [(0, None)]
+    if isinstance(taken, Rows) and taken is not picks and not _merges(node, taken, version):
+        return None
+    return needs
+
+
+def _needs(row: Operator, node: ir.Node, axis: int, picks: Picks, version: int) -> Needs | None:
     if row.elementwise:
         return aligned(node, axis, picks, range(len(node.inputs))) or None
     if row.mixes is not None:
         if axis in row.mixes(node, version):
             return None
         return aligned(node, axis, picks, [0]) or None
-    needs = row.needs and row.needs(node, axis, picks, version)
-    (_, taken), *_ = needs.values() if needs else [(0, None)]
-    if isinstance(taken, Rows) and taken is not picks and not _merges(node, taken, version):
-        return None
-    return needs
+    return row.needs and row.needs(node, axis, picks, version)
+
+
+def _passes(node: ir.Node, axis: int, picks: Picks, needs: Needs, version: int) -> bool:
+    """Whether picks by indices are picks by the same indices of all that a node needs.
+
+    Those that each of a batch has for itself pass where the batch stands at the same axes, and what
+    is computed for one of it hangs on no other.
+    """
+    assert isinstance(picks.taken, Late)
+    if any(taken is not picks for _, taken in needs.values()):
+        return False
+    if not picks.taken.batch:
+        return True
+    if any(own != axis for own, _ in needs.values()):
+        return False
+    one = Picks(range(1), None, 1)
+    for k in range(picks.taken.batch):
+        beside = _needs(operator_of(node), node, k, one, version) or {}
+        others = [index for index in needs if beside.get(index) != (k, one)]
+        # A table of positions is the same for all of the batch: it is picked from for each.
+        if picks.taken.batch > 1 or not all(_is_table(node, index) for index in others):
+            return not others
+    return True
+
+
+def _is_table(node: ir.Node, index: int) -> bool:
+    """Whether an operand is a constant of one batch, which stands where the batches do."""
+    array, rank = constant(node.inputs[index]), rank_of(node.outputs[0])
+    return array is not None and array.ndim == rank and array.shape[0] == 1
 
 
 def _merges(node: ir.Node, found: Rows, version: int) -> bool:

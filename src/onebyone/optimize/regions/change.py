@@ -27,7 +27,6 @@ from onebyone.cost.profile import Cost, pays
 from onebyone.graph.channels import weight_of
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import content
-from onebyone.optimize.regions.lift import Region
 from onebyone.optimize.regions.operations import (
     Concatenate,
     Convolved,
@@ -39,6 +38,7 @@ from onebyone.optimize.regions.operations import (
 )
 from onebyone.optimize.regions.plan import Plan
 from onebyone.optimize.regions.price import Pricer
+from onebyone.optimize.regions.region import Region
 from onebyone.optimize.regions.search import Planner
 from onebyone.optimize.sharing import origin, readers
 

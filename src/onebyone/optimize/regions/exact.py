@@ -151,6 +151,10 @@ class Digits:
             return self._exceeds(inf, _RESCALED)
         return self._exceeds(max(map(self.behind.condition, constants), default=0.0), _SHIFT)
 
+    def of_difference(self, condition: float) -> Refusal | None:
+        """Why a difference must stay as it is, also beside what it was taken of."""
+        return self._exceeds(condition, _DIFFERENCE)
+
     def _exceeds(self, condition: float, told: tuple[str, str]) -> Refusal | None:
         lost = bits(condition)
         if lost <= self.limit:

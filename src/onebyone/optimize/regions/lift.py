@@ -9,37 +9,33 @@ long as others read it: below a shared value every value is a `Choice`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from itertools import accumulate, islice
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import accumulate
 
 import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap
-from onebyone.algebra.digits import LOST_BITS
-from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Sum, Term, collect
+from onebyone.algebra.expression import Choice, Concat, Convolution, Joined, Leaf, Term
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.word import Word
 from onebyone.graph.axes import pads
-from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.channels import ChannelNode, channel_map, is_pointwise_convolution, weight_of
 from onebyone.graph.constants import constant, is_float
-from onebyone.graph.count_walk import name_of
-from onebyone.graph.fused import fused_by_engines
 from onebyone.graph.ops import Role, role
-from onebyone.graph.shape_reads import ShapeReads, consumers
-from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
-from onebyone.graph.values import are_read, input_at, rank_of, size
+from onebyone.graph.values import all_known, are_read, input_at, rank_of, size
 from onebyone.graph.views import view, view_axis
 from onebyone.optimize.regions.copies import copied_by, copied_in
+from onebyone.optimize.regions.differences import Differences
 from onebyone.optimize.regions.exact import Digits
-from onebyone.optimize.regions.parallel import sum_kernels
+from onebyone.optimize.regions.offers import concat_of, sum_of
+from onebyone.optimize.regions.region import Context, Region, is_shared
 from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Stored, Striding
 from onebyone.optimize.sharing import is_kept, origin
 
-__all__ = ["Context", "Region", "is_shared", "pads", "region_of", "regions"]
+__all__ = ["region_of", "regions"]
 
 MAX_NODES = 96
 """Nodes in one region: a longer chain is cut, and optimised piece by piece over several rounds."""
@@ -49,87 +45,6 @@ MAX_DEPTH = 32
 
 MAX_LOOKS_THROUGH = 3
 """Shared values between the root and a leaf that a region looks through."""
-
-
-@dataclass(frozen=True, eq=False)
-class Region:
-    """A linear value as a term over leaves `(ir.Value, Layout)`.
-
-    Args:
-        root: the value.
-        term: what it is.
-        inside: the values between the root and the leaves that only the root needs.
-        beneath: those behind shared values that were looked through. They are there for others.
-        looked_through: the shared values that the term can do without.
-        weights: the initialisers among its weights that others read too.
-        lost_bits: the digits that folding it can lose (`algebra.digits`), at most.
-    """
-
-    root: ir.Value
-    term: Term
-    inside: frozenset[ir.Value]
-    beneath: frozenset[ir.Value] = frozenset()
-    looked_through: frozenset[ir.Value] = frozenset()
-    weights: frozenset[ir.Value] = frozenset()
-    lost_bits: float = 0.0
-
-    @property
-    def makers(self) -> frozenset[ir.Node]:
-        """The nodes that compute it."""
-        found = (value.producer() for value in self.inside | self.beneath | {self.root})
-        return frozenset(node for node in found if node is not None)
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """The names of the nodes that compute it, sorted."""
-        return tuple(sorted(map(name_of, self.makers)))
-
-
-def is_shared(value: ir.Value, reads: ShapeReads) -> bool:
-    """Whether a value must exist whatever one of its consumers would like."""
-    users = list(islice(consumers(value, reads), 2))  # a value may have thousands
-    # Two readers, or the caller: to compute it for one does not spare the other.
-    if value.is_graph_output() or len(users) != 1:
-        return True
-    producer = value.producer()
-    return producer is None or users[0].graph is not producer.graph
-
-
-@dataclass(frozen=True)
-class Context:
-    """What lifting needs to know of a graph.
-
-    Args:
-        sizes: what its dimensions are taken to be.
-        laws: the laws in force: without "linear", linear layers and views end a region.
-        axes: the channel axis of each value that has one.
-        reads: where shapes can be read, so that reading one does not make a value shared.
-        fused: nodes that engines fuse, so that they are left alone.
-        lost_bits: the digits that folding a region may lose.
-        cancelling: the nodes that were left apart because folding them would lose more, and why.
-    """
-
-    sizes: Sizes
-    laws: Collection[str]
-    axes: Mapping[ir.Value, int]
-    reads: ShapeReads
-    fused: frozenset[ir.Node]
-    lost_bits: float = LOST_BITS
-    cancelling: dict[ir.Node, Refusal] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        graph: ir.Graph,
-        sizes: Sizes,
-        laws: Collection[str],
-        lost_bits: float = LOST_BITS,
-        axes: Mapping[ir.Value, int] | None = None,
-    ) -> Context:
-        """The context of a graph as it stands."""
-        fused = fused_by_engines(graph)
-        axes = channel_axes(graph) if axes is None else axes
-        return cls(sizes, laws, axes, ShapeReads.of(graph), fused, lost_bits)
 
 
 def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
@@ -172,6 +87,7 @@ class _Lifter:
         self.weights: set[ir.Value] = set()
         self.shared: dict[tuple[ir.Value, int], Term | None] = {}
         self.root, self.digits = root, Digits.of(context.lost_bits, root)
+        self.differences = Differences(self.digits, context.cancelling)
 
     def region(self) -> Region | None:
         """The region below the root; None where the root itself is not linear in anything."""
@@ -356,33 +272,20 @@ class _Lifter:
         layout = self.layout(node.outputs[0], axis)
         if layout is None:
             return None
-        with self.digits.added():
+        with self.digits.added(), self.differences.joining():
             terms = [
                 self._summand(v, node, layout, minus=k == 1 and node.op_type == "Sub")
                 for k, v in enumerate(node.inputs)
             ]
         known = tuple(t for t in terms if t is not None)
-        if len(known) < len(terms) or self._cancels(
-            node, self.digits.of_sum(known, shared=self.looked_through > 0)
-        ):
+        if len(known) < len(terms):
             return None
-        return self._sum(known, at_once=node.op_type == "Sum")
-
-    def _sum(self, terms: tuple[Term, ...], *, at_once: bool) -> Term:
-        if len(terms) == 1:
-            return terms[0]
-        whole = Term(Word(), Sum(terms, at_once))
-        if "sum" not in self.context.laws:
-            return whole
-        # xA + xB = x(A + B): one product for two; which is cheaper the search finds out.
-        collected = collect(Sum(terms), commute="commute" in self.context.laws)
-        last, merged = (collected or whole).node, None
-        if isinstance(last, Sum):
-            merged = sum_kernels(last, self.context.laws)
-        offers = [offer for offer in (whole, collected, merged) if offer is not None]
-        if len(offers) == 1:
-            return whole
-        return Term(Word(), Choice(tuple(offers), "sum"))
+        at_once = node.op_type == "Sum"
+        stays = self.digits.of_sum(known, shared=self.looked_through > 0)
+        closed = self.differences.closed(node, known, stays)
+        if closed is not None or self._cancels(node, stays):
+            return closed
+        return sum_of(known, self.context.laws, self.differences, at_once=at_once)
 
     def _summand(
         self, value: ir.Value | None, node: ir.Node, layout: Layout, *, minus: bool
@@ -407,24 +310,38 @@ class _Lifter:
         return term.then(Word((Step(None, before, layout, None),)))
 
     def concat(self, node: ir.Node, axis: int) -> Term | None:
-        """Concat along the channels; along positions it ends the region."""
+        """Concat along the channels, or along positions."""
         rank = rank_of(node.outputs[0])
-        if not rank or node.attributes.get_int("axis", 1) % rank != axis:
+        if not rank:
             return None
+        along = node.attributes.get_int("axis", 1) % rank
+        if along != axis:
+            return self._joined(node, axis, along)
         terms = list(self._stacked([v for v in node.inputs if v is not None], axis))
         known = tuple(t for t in terms if t is not None)
         if len(known) < len(node.inputs):
             return None
         if len(known) == 1:
             return known[0]
-        whole = Concat(known)
-        return self._or_copied(Term(Word(), whole), copied_in(whole, node.inputs, axis))
+        whole, laws = Concat(known), self.context.laws
+        offered = concat_of(whole, self.digits.behind.reader, laws, self.differences)
+        return self._or_copied(offered, copied_in(whole, node.inputs, axis))
 
     def _or_copied(self, whole: Term, copied: Term | None) -> Term:
         """A value that holds some channels several times, also as a map of those that it copies."""
         if copied is None or "compose" not in self.context.laws:
             return whole
         return Term(Word(), Choice((whole, copied), "compose"))
+
+    def _joined(self, node: ir.Node, axis: int, along: int) -> Term | None:
+        """Operands one behind the other, each of which meets all that is behind them."""
+        layout, operands = self.layout(node.outputs[0], axis), [v for v in node.inputs if v]
+        if layout is None or len(operands) < 2:
+            return None
+        terms = all_known(self.term(value, axis) for value in operands)
+        if terms is None or len({term.channels for term in terms}) > 1:
+            return None
+        return Term(Word(), Joined(terms, layout, along))
 
     def _stacked(self, values: list[ir.Value], axis: int) -> Iterator[Term | None]:
         """The operands of a concat, each meeting its own channels of what is behind."""
@@ -433,7 +350,7 @@ class _Lifter:
             return
         ends = list(accumulate(known, initial=0))
         for value, start, end in zip(values, ends, ends[1:], strict=False):
-            with self.digits.stacked(start, end):
+            with self.digits.stacked(start, end), self.differences.joining():
                 yield self.term(value, axis)
 
     def identity(self, node: ir.Node, axis: int) -> Term | None:
@@ -462,8 +379,8 @@ class _Lifter:
             or node.outputs[0].shape is None
         ):
             return None
-        source = _axis_before(found, axis, node.outputs[0].shape.rank())
-        if source is None:
+        source = found.reads(axis)
+        if source in found.maps:
             return self._repeated(node, found, axis)
         return self._space(node, source, axis, found, found.preserves_constants)
 
@@ -509,14 +426,6 @@ def _is_kernel(value: ir.Value) -> bool:
     if node is None or role(node) is not Role.CONVOLUTION:
         return False
     return not is_pointwise_convolution(node)
-
-
-def _axis_before(found: Spatial, axis: int, rank: int) -> int | None:
-    """The operand's axis that the space map leaves as axis `axis` of its result of rank `rank`."""
-    kept = [k for k in range(rank + len(found.vanished)) if k not in found.vanished]
-    if axis >= len(kept) or kept[axis] in found.maps:
-        return None
-    return kept[axis]
 
 
 Expander = Callable[[_Lifter, ir.Node, int], Term | None]

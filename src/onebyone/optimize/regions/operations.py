@@ -19,6 +19,7 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.transposed import TransposedKernel
 from onebyone.algebra.weights import Array, summed
 from onebyone.algebra.word import Pending, product
+from onebyone.optimize.regions.additions import unrepeated
 from onebyone.optimize.regions.plan import (
     Add,
     Apply,
@@ -26,12 +27,12 @@ from onebyone.optimize.regions.plan import (
     Convolve,
     Flush,
     Input,
+    Join,
     Move,
     Plan,
     Stack,
 )
-from onebyone.optimize.regions.search import steps
-from onebyone.optimize.regions.steps import KernelNode, Layout, Step
+from onebyone.optimize.regions.steps import KernelNode, Layout, Step, steps
 
 __all__ = [
     "Concatenate",
@@ -103,11 +104,12 @@ class Total:
 
 @dataclass(eq=False)
 class Concatenate:
-    """A concat along the channels."""
+    """A concat along the channels, or along another axis."""
 
     operands: list[Operation]
     layout: Layout
     channels: int
+    axis: int
 
 
 Operation = Source | Mapped | Moved | Convolved | Total | Concatenate
@@ -142,6 +144,8 @@ def _build(plan: Plan) -> Built:
         return built
     if isinstance(how, Add | Stack):
         return _joined(how, plan)
+    if isinstance(how, Join):
+        return _one_behind_the_other(how, plan)
     if isinstance(how, Convolve):
         return _convolved(how, plan)
     if isinstance(how, Apply):
@@ -202,6 +206,10 @@ def _joined(how: Add | Stack, plan: Plan) -> Built:
     parts = [_build(term) for term in how.terms]
     operations = [part.operation for part in parts]
     if isinstance(how, Add):
+        for k in unrepeated(how.terms):
+            moved = parts[k].operation
+            assert isinstance(moved, Moved)
+            operations[k] = moved.operand
         pending: Pending = None
         for part in parts:
             pending = summed(pending, part.pending)
@@ -212,9 +220,26 @@ def _joined(how: Add | Stack, plan: Plan) -> Built:
         for part, term in zip(parts, how.terms, strict=True):
             _flush(part, term)
         operations = [part.operation for part in parts]
-    stacked = Concatenate(operations, plan.layout, plan.channels)
+    stacked = Concatenate(operations, plan.layout, plan.channels, plan.layout.axis)
     widths = [term.channels for term in how.terms]
     return Built(stacked, _stack([p.pending for p in parts], widths), _divide(parts, widths))
+
+
+def _one_behind_the_other(how: Join, plan: Plan) -> Built:
+    parts = [_build(term) for term in how.terms]
+    for part, term in zip(parts, how.terms, strict=True):
+        _flush(part, term)
+    operations = [part.operation for part in parts]
+    carriers = [part.carrier for part in parts if part.carrier is not None]
+
+    def take(bias: Array) -> None:
+        """What is added everywhere is added to each."""
+        for carrier in carriers:
+            carrier(bias)
+
+    joined = Concatenate(operations, plan.layout, plan.channels, how.along)
+    pending = None if how.flushed else how.word.advance(None, 0, 0, how.to)
+    return Built(joined, pending, take if plan.carrier else None)
 
 
 def _stack(pendings: Sequence[Pending], widths: Sequence[int]) -> Pending:

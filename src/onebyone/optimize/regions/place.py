@@ -17,6 +17,7 @@ from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.ops.conversion import is_of_int8_codes
+from onebyone.graph.ops.gathering import indices_before
 from onebyone.graph.shape_reads import ShapeReads
 from onebyone.optimize.regions.operations import (
     Concatenate,
@@ -104,7 +105,7 @@ class _Placer:
         if isinstance(operation, Total):
             return self._total(operation)
         operands = [self.value(part) for part in operation.operands]
-        axis = {"axis": operation.layout.axis}
+        axis = {"axis": operation.axis}
         return self._node("Concat", operands, operation.layout, operation.channels, axis)
 
     def _total(self, operation: Total) -> ir.Value:
@@ -272,11 +273,32 @@ class _Placer:
         """The other operands of a space map, where the number of channels is written into them."""
         assert step.node is not None
         operands = list(step.node.inputs[1:])
+        if step.is_spread(channels):
+            return [self._spread(step.node, step.before.axis, channels)]
         if step.sized is None or step.keeps_sizes(channels):
             return operands
         at, entry = step.sized
         operands[at - 1] = self._with_channels(operands[at - 1], step, entry, channels)
         return operands
+
+    def _spread(self, node: ir.Node, axis: int, channels: int) -> ir.Value:
+        """The indices of a GatherElements for so many channels, all of them picked alike."""
+        indices, base = node.inputs[1], indices_before(node)
+        assert indices is not None
+        assert indices.shape is not None
+        assert indices.dtype is not None
+        assert base is not None
+        known = constant(indices)
+        if known is not None:
+            spread = known.take([0], axis).repeat(channels, axis)
+            return self.edit.constant(spread, "indices", indices.dtype)
+        dims = list(indices.shape)
+        dims[axis] = channels
+        # 1 where the sizes stay, whatever they are.
+        wide = [n if isinstance(n, int) else 1 for n in dims]
+        stem = f"{self.root.name}.indices"
+        return self.edit.node("Expand", [base, self.edit.integers(wide)], before=self.old,
+                              stem=stem, dtype=indices.dtype, shape=dims)  # fmt: skip
 
     def _with_channels(
         self, shape: ir.Value | None, step: Step, entry: int, channels: int

@@ -24,6 +24,7 @@ __all__ = [
     "Flush",
     "How",
     "Input",
+    "Join",
     "Move",
     "Plan",
     "Run",
@@ -87,6 +88,20 @@ class Stack:
 
 
 @dataclass(frozen=True, eq=False)
+class Join:
+    """The plans' values one behind the other along an axis of positions.
+
+    maps[:to] of the word were applied to each; `flushed`: with the biases that enter there.
+    """
+
+    terms: tuple[Plan, ...]
+    along: int
+    word: Word
+    to: int
+    flushed: bool
+
+
+@dataclass(frozen=True, eq=False)
 class Convolve:
     """A kernel with channel maps multiplied into it: `inner` before it, maps[:to] after it.
 
@@ -108,7 +123,7 @@ class Flush:
     before: Plan
 
 
-How = Input | Apply | Move | Cancel | Add | Stack | Convolve | Flush
+How = Input | Apply | Move | Cancel | Add | Stack | Join | Convolve | Flush
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +152,7 @@ class Plan:
         if isinstance(self.how, Input):
             yield self.how.leaf
             return
-        below = self.how.terms if isinstance(self.how, Add | Stack) else (self.how.before,)
+        below = self.how.terms if isinstance(self.how, Add | Stack | Join) else (self.how.before,)
         for plan in below:
             yield from plan.leaves()
 

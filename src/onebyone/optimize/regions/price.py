@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from onebyone.algebra.layout import Transpose
 from onebyone.cost.price import Load, Manner, detour, manner, time
 from onebyone.cost.profile import Cost, Profile
+from onebyone.graph.axes import Spatial
 from onebyone.optimize.regions.steps import KernelNode, Layout, Step
 
 __all__ = ["Pricer"]
@@ -90,6 +91,8 @@ class Pricer:
         """A space map on `channels` channels."""
         if step.broadcasts:
             return Cost()
+        if step.is_spread(channels):
+            return self._step(step, channels) + Cost(self.profile.time())
         if step.sized_at_run_time(channels):
             return self._step(step, channels) + Cost(_SIZE_NODES * self.profile.time())
         return self._step(step, channels)
@@ -111,4 +114,5 @@ def _manner(step: Step) -> Manner:
         return Manner.SCATTER
     if step.is_view and not step.stays:
         return Manner.VIEW
-    return manner(step.op_type, interpolates=not step.selects)
+    rows = isinstance(step.meaning, Spatial) and step.meaning.picks_rows(step.before.rank)
+    return manner(step.op_type, of_rows=rows, interpolates=not step.selects)

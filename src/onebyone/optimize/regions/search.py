@@ -8,6 +8,7 @@ table begins with what the node offers by itself,
     Sum           (i, j): every summand brought to (i, j), then added
     Concat        (i, j): every operand brought to (i, j) and stacked, while W₁…W_j are diagonal;
                   with a dense one among them, cut into columns and added: W[x₁; x₂] = W₁x₁ + W₂x₂
+    Joined        (0, j): W₁…W_j applied to every operand: W[x₁ ∥ x₂] = [Wx₁ ∥ Wx₂]
     Convolution   (0, j): W₁…W_j multiplied into the kernel, and channel maps below it too;
                   (1, j): S₁ as well, where it is an average pool
     Choice        the better of its terms, state by state
@@ -20,15 +21,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import cast
 
 import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap, split
-from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Node, Sum, Term
+from onebyone.algebra.expression import (
+    Choice,
+    Concat,
+    Convolution,
+    Joined,
+    Leaf,
+    Node,
+    Sum,
+    Term,
+)
 from onebyone.algebra.layout import trace
 from onebyone.algebra.word import Word
 from onebyone.cost.profile import Cost
+from onebyone.optimize.regions.additions import broadcast, is_broadcast, subtracted
 from onebyone.optimize.regions.plan import (
     Add,
     Apply,
@@ -36,6 +46,7 @@ from onebyone.optimize.regions.plan import (
     Convolve,
     Flush,
     Input,
+    Join,
     Move,
     Plan,
     Run,
@@ -43,9 +54,9 @@ from onebyone.optimize.regions.plan import (
     runs,
 )
 from onebyone.optimize.regions.price import Pricer
-from onebyone.optimize.regions.steps import KernelNode, Step
+from onebyone.optimize.regions.steps import KernelNode, Step, steps
 
-__all__ = ["Planner", "absorbing", "cancels", "steps"]
+__all__ = ["Planner", "absorbing", "cancels"]
 
 State = tuple[int, int]
 Table = dict[State, dict[str, Plan]]
@@ -107,6 +118,8 @@ class Planner:
             yield from self._sum(node, word)
         elif isinstance(node, Concat):
             yield from self._concat(node, word)
+        elif isinstance(node, Joined):
+            yield from self._joined(node, word)
         elif isinstance(node, Convolution):
             yield from self._convolution(node, word)
 
@@ -127,7 +140,7 @@ class Planner:
         return node.terms if free else node.terms[:1]
 
     def _sum(self, node: Sum, word: Word) -> Iterator[tuple[State, Plan]]:
-        if "sum" not in self.laws:
+        if "sum" not in self.laws or node.closed:
             word = Word()  # of the tables no other state is looked at
         words = [word] + [word.linear] * (len(node.terms) - 1)
         tables = self._operands(node.terms, words)
@@ -150,6 +163,27 @@ class Planner:
                     yield from self._stacked(tables, i, j)
                 else:
                     yield from self._added(tables, (i, j), "split")
+
+    def _joined(self, node: Joined, word: Word) -> Iterator[tuple[State, Plan]]:
+        """Maps go to every operand; a bias goes with them, or is added to the whole."""
+        commutes, inner = "commute" in self.laws, word.inner
+        offers = [(True, inner), (False, inner.linear)] if commutes else [(True, Word())]
+        for flushed, each in offers:
+            tables = self._operands(node.terms, [each] * len(node.terms))
+            for j in range(len(each.maps) + 1):
+                found = [self._operand(table, 0, j, flushed=True) for table in tables]
+                plans = tuple(plan for plan in found if plan is not None)
+                pending = not flushed and word.biased(0, 0, j)
+                if len(plans) < len(tables) or not (flushed or pending):
+                    continue
+                how = Join(plans, node.along, word, j, flushed)
+                cost = sum(
+                    (p.cost for p in plans), self.price.concat(node.layout, plans[0].channels)
+                )
+                laws = _laws(plans, *["commute"] * bool(j), *self._crossed(word, 0, j))
+                carrier = all(plan.carrier for plan in plans)
+                width = plans[0].channels
+                yield (0, j), Plan(cost, node.layout, width, how, carrier, pending, laws)
 
     def _operands(self, terms: tuple[Term, ...], words: list[Word]) -> list[Table]:
         """The operands' tables, in the states of the word above them."""
@@ -176,7 +210,9 @@ class Planner:
 
     def _sum_of(self, plans: list[Plan], law: str, at_once: bool) -> Plan:
         if not at_once:
-            plans = self._subtracted(plans)
+            plans = subtracted(plans, takes_biases="affine" not in self.laws)
+        if self.laws:  # else it is the graph as it stands
+            plans = broadcast(plans)
         widest = max(plans, key=lambda plan: plan.layout.positions)
         cost = sum((plan.cost for plan in plans), Cost())
         cost += self.price.addition(widest.layout, widest.channels, len(plans), at_once=at_once)
@@ -185,18 +221,6 @@ class Planner:
         how = Add(tuple(plans), law == "split", at_once)
         laws = _laws(plans, *[law] * bool(law))
         return Plan(cost, widest.layout, widest.channels, how, carrier, pending, laws)
-
-    def _subtracted(self, plans: list[Plan]) -> list[Plan]:
-        """Operands of a sum: what was only negated, beside one that was not, is subtracted.
-
-        That costs nothing, and takes up no bias.
-        """
-        negated = {k: positive for k, plan in enumerate(plans) if (positive := _positive(plan))}
-        kept = plans[:]
-        for k in list(negated)[len(negated) == len(plans) :]:
-            carrier = plans[k].carrier and "affine" not in self.laws
-            kept[k] = replace(plans[k], cost=negated[k].cost, carrier=carrier)
-        return kept
 
     def _stacked(self, tables: list[Table], i: int, j: int) -> Iterator[tuple[State, Plan]]:
         """The concat at state (i, j), with pending biases added before it or passed on."""
@@ -450,18 +474,9 @@ def _joints(word: Word, last: int) -> Iterator[int]:
     return (i for i in range(last + 1) if not (i and steps(word)[i - 1].broadcasts))
 
 
-def _is_broadcast(plan: Plan) -> bool:
-    return isinstance(plan.how, Move) and steps(plan.how.word)[plan.how.i].broadcasts
-
-
 def _may_go_on(plan: Plan, word: Word, i: int) -> bool:
     """An Add broadcasts its operands itself, so nothing comes between a broadcast and its Add."""
-    return not _is_broadcast(plan) or (i < len(word.spaces) and steps(word)[i].broadcasts)
-
-
-def steps(word: Word) -> tuple[Step, ...]:
-    """The spaces of a word lifted from a graph."""
-    return cast(tuple[Step, ...], word.spaces)
+    return not is_broadcast(plan) or (i < len(word.spaces) and steps(word)[i].broadcasts)
 
 
 def _standing(plan: Plan) -> str:
@@ -475,16 +490,6 @@ def _standing(plan: Plan) -> str:
 
 def _at(table: Table, i: int, j: int) -> list[Plan]:
     return list(table.get((i, j), {}).values())
-
-
-def _positive(plan: Plan) -> Plan | None:
-    """What a plan negates, if it does nothing else; what broadcasts is the Add above."""
-    while _is_broadcast(plan):
-        plan = cast(Move, plan.how).before
-    how = plan.how
-    if not isinstance(how, Apply) or how.window is not None or how.to > how.j + 1:
-        return None
-    return how.before if how.word.maps[how.j].is_negation else None
 
 
 def _cheapest(table: Table, i: int, j: int) -> Plan | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from typing import cast
 
 import numpy as np
 import onnx_ir as ir
@@ -18,8 +19,10 @@ from onebyone.algebra.kernel import Kernel
 from onebyone.algebra.layout import CHANNEL, Dim, Reshape, Transpose, View
 from onebyone.algebra.pool import AveragePool
 from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.selection import Expand, Tile
 from onebyone.algebra.transposed import TransposedKernel
 from onebyone.algebra.weights import Array
+from onebyone.algebra.word import Word
 from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import constant
 from onebyone.graph.ops import operator_of
@@ -27,7 +30,7 @@ from onebyone.graph.ops.pooling import always_fit, laid_windows
 from onebyone.graph.symbolic import monomials
 from onebyone.graph.values import input_at, rank_of, size
 
-__all__ = ["KernelNode", "Layout", "Meaning", "Size", "Step", "Stored", "Striding"]
+__all__ = ["KernelNode", "Layout", "Meaning", "Size", "Step", "Stored", "Striding", "steps"]
 
 Size = int | ir.SymbolicDim
 
@@ -136,7 +139,11 @@ class Step:
 
     @cached_property
     def _key(self) -> tuple[object, ...]:
-        return (self.meaning, _names(self.before), _names(self.after))
+        # What a Reshape does hangs on the sizes around the channels, and not on their number.
+        meaning = Reshape if isinstance(self.meaning, Reshape) else self.meaning
+        if self.repeats:  # as an Add does by itself, whatever the operator
+            meaning = None
+        return (meaning, _names(self.before), _names(self.after))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Step) and self._key == other._key
@@ -175,6 +182,18 @@ class Step:
     def selects(self) -> bool:
         """Whether every position of the result copies one of the operand."""
         return isinstance(self.meaning, Spatial) and self.meaning.is_selection
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it repeats single positions, as an Add beside something longer does by itself."""
+        if not isinstance(self.meaning, Spatial) or self.before.rank != self.after.rank:
+            return False
+        maps = self.meaning.maps.items()
+        return all(isinstance(m, Expand | Tile) and self.before.dims[k] == 1 for k, m in maps)
+
+    def serves_beside(self, layout: Layout) -> bool:
+        """Whether a sum with a tensor of this layout is the same with what is not repeated yet."""
+        return self.repeats and _names(self.after) == _names(layout)
 
     @property
     def pools(self) -> tuple[AveragePool, ...] | None:
@@ -237,6 +256,12 @@ class Step:
         if self.node is None or self.sized is None or self.keeps_sizes(channels):
             return False
         return constant(self.node.inputs[self.sized[0]]) is None
+
+    def is_spread(self, channels: int) -> bool:
+        """Whether indices, which are expanded to the channels, have to be expanded to others."""
+        if self.node is None or self.op_type != "GatherElements":
+            return False
+        return size(self.node.outputs[0], self.after.axis) != channels
 
     @property
     def op_type(self) -> str:
@@ -373,3 +398,8 @@ class KernelNode:
 def _names(layout: Layout) -> tuple[object, ...]:
     dims = ("C" if k == layout.axis else str(d) for k, d in enumerate(layout.dims))
     return (layout.axis, *dims)
+
+
+def steps(word: Word) -> tuple[Step, ...]:
+    """The spaces of a word lifted from a graph."""
+    return cast(tuple[Step, ...], word.spaces)

@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from onebyone.cost.profile import Cost, pays
 from onebyone.graph.shape_reads import consumers
 from onebyone.optimize.regions.change import Change, apart, saved_by_law
-from onebyone.optimize.regions.lift import Context, Region, region_of
+from onebyone.optimize.regions.lift import region_of
 from onebyone.optimize.regions.plan import Plan
 from onebyone.optimize.regions.price import Pricer
+from onebyone.optimize.regions.region import Context, Region
 from onebyone.optimize.regions.search import Planner
 
 __all__ = ["together"]

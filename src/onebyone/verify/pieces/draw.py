@@ -31,12 +31,24 @@ class Shapes:
 
     Args:
         given: by its number, of each value that is given to the piece.
+        sizes: of the network.
         small: what makes them smaller than they are in the network, also where a node asks for
             them; None if nothing does.
     """
 
     given: Mapping[int, tuple[int, ...]]
+    sizes: Sizes
     small: Small | None = None
+
+    def length(self, side: Side, value: ir.Value, axis: int) -> int:
+        """How long an axis of a value is where the piece is evaluated; 1 where it is unknown."""
+        dims = [self.sizes.size(d) for d in side.graph.shape(value) or ()]
+        known = [n for n in dims if n is not None]
+        if len(known) < len(dims):
+            return 1
+        if self.small is not None:
+            known = list(self.small(known, _axis(side, value)))
+        return max(1, known[axis])
 
 
 MOST_ENTRIES = 64
@@ -46,6 +58,7 @@ LARGEST = 60_000_000
 """Numbers that a piece may compute at its own sizes, products counted as 64 each: seconds."""
 
 _FEWEST = 4
+_NONE = -1  # the channel axis of indices, which have none: all of their sizes are of positions
 
 
 def own_shapes(piece: Piece, sizes: Sizes) -> Shapes | None:
@@ -57,13 +70,13 @@ def own_shapes(piece: Piece, sizes: Sizes) -> Shapes | None:
         if dims is None or len(known) < len(dims):
             return None
         shapes[number] = tuple(known)
-    return Shapes(shapes)
+    return Shapes(shapes, sizes)
 
 
 def small_shapes(piece: Piece, own: Shapes) -> Shapes | None:
     """Shapes with few positions; None where these would not be the same piece."""
     records = [(side, record) for side in piece.sides for record in side.records]
-    if any(record.operator.names_positions for _, record in records):
+    if any(record.names_positions for _, record in records):
         return None
     # Sizes of weights are of channels and kernels: a position of the same size stays, too.
     met = {n for _, record in records for n in _met(record)}
@@ -75,7 +88,7 @@ def small_shapes(piece: Piece, own: Shapes) -> Shapes | None:
     least = max([_FEWEST, *(2 * _reach(record) for _, record in records)])
     strided = any(_strides(r) for _, r in records)
     narrowed = any(_strides(r) and not _target(r) for _, r in records)
-    fewer = _smaller(sorted(free), least, strided, narrowed)
+    fewer = _smaller(sorted(free), least, strided, narrowed, stay - {-1, 0, 1})
 
     def small(sizes: Sequence[int], axis: int | None) -> tuple[int, ...]:
         moving = set(_positions(sizes, axis, met))
@@ -87,11 +100,13 @@ def small_shapes(piece: Piece, own: Shapes) -> Shapes | None:
     given = {k: small(own.given[k], _axis(side, value)) for k, (side, value) in border}
     if given == own.given:
         return None
-    return Shapes(given, small)
+    return Shapes(given, own.sizes, small)
 
 
 def _axis(side: Side, value: ir.Value) -> int | None:
     """The channel axis of a value; of one that no node makes, that on which it meets weights."""
+    if value in side.picked:
+        return _NONE
     if value in side.graph.axes:
         return side.graph.axes[value]
     readers = (r for r in side.records if value in r.inputs and r.outputs[0] in side.graph.axes)
@@ -110,16 +125,22 @@ def _positions(sizes: Sequence[int], axis: int | None, met: Collection[int]) -> 
     return [n for n in free if not any(n * other in met for other in free)]  # channels, cut up
 
 
-def _smaller(free: list[int], least: int, strided: bool, narrowed: bool) -> dict[int, int]:
-    """A small size for each: products stay products, and multiples multiples if one strides."""
+def _smaller(
+    free: list[int], least: int, strided: bool, narrowed: bool, stay: Collection[int] = ()
+) -> dict[int, int]:
+    """A small size for each: products stay products, and multiples multiples if one strides.
+
+    Those that `stay` may be factors of such products.
+    """
     small: dict[int, int] = {}
     for k, n in enumerate(free):
         # A product of two sizes: of positions that are flattened, say. The squarest pair is meant.
-        pairs = [(abs(a - n // a), a) for a in small if n % a == 0 and n // a in small]
+        known = {**{m: m for m in stay}, **small}
+        pairs = [(abs(a - n // a), a) for a in known if n % a == 0 and n // a in known]
         whole = [a for a in small if strided and n % a == 0 and n // a <= 8]
         if pairs:
             a = min(pairs)[1]
-            small[n] = small[a] * small[n // a]
+            small[n] = known[a] * known[n // a]
         elif whole:
             small[n] = n // whole[-1] * small[whole[-1]]
         else:
@@ -224,9 +245,20 @@ def drawn(
             given[number] = _normal(rng, shape)
             if positive:
                 given[number] = np.abs(given[number]) + 0.5
+        elif lengths := list(_lengths(piece, number, shapes)):  # negative ones count from the end
+            least = min(lengths)
+            given[number] = rng.integers(-least, least, shape).astype(_kind(value))
         else:  # 0 and 1 are conditions, and the most modest indices
             given[number] = rng.integers(0, 2, shape).astype(_kind(value))
     return given
+
+
+def _lengths(piece: Piece, number: int, shapes: Shapes) -> Iterator[int]:
+    """The lengths of the axes of which gathers pick by a given value."""
+    for side in piece.sides:
+        for value, axes in side.picked.items():
+            if side.border[value] == number:
+                yield from (shapes.length(side, x, axis) for x, axis in axes)
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:

@@ -9,13 +9,16 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.graph.constants import is_float
+from onebyone.graph.ops.gathering import GATHERS, PASSES_INDICES, picked_axes
 from onebyone.verify.pieces.claims import Claim, Meanings
 from onebyone.verify.pieces.snapshot import Record, Snapshot, is_constant
 
 Small = Callable[[Sequence[int], int | None], tuple[int, ...]]
 """Sizes, and the axis of them that is of channels, if that is known -> smaller ones."""
 
-__all__ = ["Piece", "Side", "Small", "smallest_piece"]
+Axis = tuple[ir.Value, int]
+
+__all__ = ["Axis", "Piece", "Side", "Small", "smallest_piece"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +31,14 @@ class Side:
         records: the nodes that compute it, in order.
         border: values that are given to the piece -> a number, the same on the other side for
             values that mean the same.
+        picked: those of the border by which gathers pick -> the values and axes that they pick of.
     """
 
     graph: Snapshot
     target: ir.Value
     records: tuple[Record, ...]
     border: Mapping[ir.Value, int]
+    picked: Mapping[ir.Value, Collection[Axis]]
 
     def built(
         self, order: Sequence[int], small: Small | None
@@ -159,6 +164,7 @@ class _Walk:
     opened: Collection[int]
     border: dict[ir.Value, int] = field(default_factory=dict)
     records: dict[ir.Node, Record] = field(default_factory=dict)
+    picked: dict[ir.Value, list[Axis]] = field(default_factory=dict)
 
     def side(self, target: ir.Value) -> Side:
         waiting, seen = [target], {target}
@@ -168,7 +174,8 @@ class _Walk:
                     seen.add(value)
                     waiting.append(value)
         records = tuple(sorted(self.records.values(), key=lambda r: self.graph.places[r.node]))
-        return Side(self.graph, target, records, self.border)
+        picked = {value: self.picked[value] for value in self.border if value in self.picked}
+        return Side(self.graph, target, records, self.border, picked)
 
     def _operands(self, value: ir.Value) -> Iterator[ir.Value]:
         """What a value is computed from; nothing of what is given, or constant."""
@@ -177,12 +184,25 @@ class _Walk:
             if not is_constant(value):
                 self.border[value] = self.number(value)
             return
-        # Floats that mean the same on both sides may be any numbers; integers may be indices and
-        # sizes, so they are computed.
+        # Floats that mean the same on both sides may be any numbers, and indices any that are
+        # valid; other integers may be sizes, so they are computed.
         number = self.number(value)
         given = number in self.known and number not in self.opened
-        if given and (is_float(value) or value.dtype is None):
+        if given and (is_float(value) or value.dtype is None or value in self.picked):
             self.border[value] = number
             return
         self.records[maker.node] = maker
+        self._note_indices(value, maker)
         yield from (v for v in maker.inputs if v is not None)
+
+    def _note_indices(self, value: ir.Value, maker: Record) -> None:
+        """Note of what is picked by an operand, or by what a node passes on."""
+        if maker.op_type in GATHERS and (indices := maker.inputs[1]) is not None:
+            x, shape = maker.inputs[0], None
+            if x is not None:
+                shape = self.graph.shape(x)
+            if x is not None and shape is not None:
+                axes = ((x, axis) for axis in picked_axes(maker.node, len(shape)))
+                self.picked.setdefault(indices, []).extend(axes)
+        elif value in self.picked and maker.op_type in PASSES_INDICES and maker.inputs[0]:
+            self.picked.setdefault(maker.inputs[0], []).extend(self.picked[value])

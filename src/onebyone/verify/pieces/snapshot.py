@@ -43,6 +43,12 @@ class Record:
         """The row of its operator."""
         return operator_called(self.domain, self.op_type)
 
+    @property
+    def names_positions(self) -> bool:
+        """Whether it says which positions, or how many."""
+        named = self.operator.names_positions
+        return named(self.inputs) if callable(named) else named
+
     @cached_property
     def said(self) -> tuple[tuple[str, str], ...]:
         """Its attributes as text, by name; tensors and graphs by their identity."""
