@@ -83,7 +83,7 @@ MOVES: tuple[tuple[Move, int, str], ...] = (
     (pruned.whole, 1, "image sequence"),
     (taken.pick, 1, "image tokens nhwc sequence"),
     (taken.taken, 4, "image tokens nhwc sequence"),
-    (taken.attended, 4, "tokens"),
+    (taken.attended, 6, "tokens"),
     (taken.gathered, 3, "tokens"),
     (layout.passes, 1, "image tokens vector"),
     (space.pooled_kernel, 3, "image sequence"),

@@ -16,7 +16,7 @@ from .valid import faults
 from .wild import Wild, wild
 
 COUNT = 60
-SEEN = 500
+SEEN = 700
 
 
 @pytest.fixture(scope="module")

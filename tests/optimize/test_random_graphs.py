@@ -103,11 +103,13 @@ def test_every_result_is_certified(drawn: Drawn) -> None:
 
 
 def test_every_law_is_met_by_chance() -> None:
-    met = set()
-    for drawn in sample(200, number=1):
+    wanted = set(LAWS) - {"rank"}  # which needs more than chance
+    for drawn in sample(600, number=1):
         _, told = _optimized(drawn.model, profile=COUNTING)
-        met |= {row["law"] for row in told["laws"]}
-    assert met >= set(LAWS) - {"rank"}  # which needs more than chance
+        wanted -= {row["law"] for row in told["laws"]}
+        if not wanted:
+            return
+    pytest.fail(f"not met: {wanted}")
 
 
 @pytest.mark.parametrize("kind", [TensorProto.DOUBLE, TensorProto.FLOAT16])
