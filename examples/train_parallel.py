@@ -112,6 +112,8 @@ def work(steps: int) -> int:
     together = train_together(network(), batches(digits, steps))
     halves = train_together(network(nn.BatchNorm2d), batches(digits, steps))
     first = dist.get_rank() == 0
+    # Together: a process that goes while the other still closes its connections may be aborted.
+    dist.barrier()
     dist.destroy_process_group()
     if not first:
         return 0
