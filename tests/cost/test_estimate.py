@@ -13,7 +13,9 @@ from onebyone.graph.shapes import Sizes, infer
 from ..graphs.text import model
 
 # A start, a MAC and an element a second.
-UNIT = Profile(peak=1.0, bandwidth=4.0, overhead=1.0, transpose=3.0, split=2.0, resize=5.0)
+UNIT = Profile(
+    peak=1.0, bandwidth=4.0, overhead=1.0, transpose=3.0, split=2.0, resize=5.0, softmax=7.0
+)
 X = "float[2,3,5,4] x"  # 40 positions, 120 elements
 
 
@@ -31,6 +33,10 @@ def seconds(body: str, inputs: str = X, shapes: dict | None = None, **constants:
         ("y = Conv(x, w)", {"w": (7, 3, 1, 1)}, 1 + 40 * 21),
         ("y = Conv<group = 3>(x, w)", {"w": (3, 1, 1, 1)}, 1 + 2 * 120 + 3),
         ("y = Transpose(x)", {}, 1 + 2 * 120 * 3),
+        ("y = Softmax<axis = 1>(x)", {}, 1 + 2 * 120 * 7),
+        ("y = Softmax<axis = -3>(x)", {}, 1 + 2 * 120 * 7),
+        ("y = Softmax<axis = 2>(x)", {}, 1 + 2 * 120),
+        ("y = Softmax(x)", {}, 1 + 2 * 120),
         ("p, y = Split<axis = 3>(x)", {}, 1 + 2 * 120 * 2),
         ("y = Flatten(x)", {}, 1),
         ("r = Relu(x) y = Flatten(r)", {}, 2 + 2 * 120),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib import import_module
 from math import inf
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 from onnx import ModelProto
 
 from onebyone.algebra.laws import LAWS
@@ -13,12 +16,13 @@ from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.write import to_proto
 from onebyone.optimize.rewrite import MAX_ROUNDS, rewrite
-from onebyone.optimize.rewritten import Rewrite
+from onebyone.optimize.rewritten import Rewrite, Task
 
 from ..graphs.run import run
 from ..graphs.text import feed, integers, model
 from .exact import COUNTING
 
+module = import_module(rewrite.__module__)
 X = "float[2,3,5,4] x"
 P = 2 * 5 * 4
 
@@ -50,6 +54,42 @@ def test_savings_add_up_over_the_laws() -> None:
     # One after the other: the first map behind the pool, then both multiplied.
     assert done.saved == {"commute": (P - 4) * 21, "compose": 4 * (21 + 14 - 6)}
     assert list(done.saved) == ["commute", "compose"]
+
+
+def test_a_pass_that_never_has_done_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the regions, too: a fault of one law keeps nobody waiting for ever."""
+    calls = 0
+
+    def restless(_task: Task) -> Iterator[Rewrite]:
+        nonlocal calls
+        calls += 1
+        assert calls <= 2 * MAX_ROUNDS
+        yield Rewrite("y", ("y",), {"prune": 0})
+
+    monkeypatch.setattr(module, "FIRST", (("prune", restless),))
+    rewritten(model("y = Relu(x)", X))
+    assert calls == MAX_ROUNDS
+
+
+def test_a_pass_looks_again_where_one_behind_it_has_changed_something(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[str] = []
+
+    def idle(_task: Task) -> Iterator[Rewrite]:
+        looked.append("layout")
+        yield from ()
+
+    def once(_task: Task) -> Iterator[Rewrite]:
+        looked.append("prune")
+        if looked.count("prune") == 1:
+            yield Rewrite("y", ("y",), {"prune": 0})
+
+    rows = (("layout", idle), ("prune", once))
+    monkeypatch.setattr(module, "FIRST", rows)
+    monkeypatch.setattr(module, "PASSES", rows)
+    rewritten(model("y = Relu(x)", X))
+    assert looked == ["layout", "prune", "prune", "layout"]
 
 
 def test_the_rounds_end_when_nothing_changes() -> None:

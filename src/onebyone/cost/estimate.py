@@ -60,8 +60,8 @@ def _manner(node: ir.Node) -> Manner:
     if node.domain != "":
         return Manner.PASS
     interpolates = node.attributes.get_string("mode", "nearest") != "nearest"
-    rank = rank_of(node.outputs[0]) or 0
-    afar = 0 <= node.attributes.get_int("axis", -1) < rank - 2
+    rank = rank_of(node.outputs[0]) or 1
+    afar = node.attributes.get_int("axis", -1) % rank < rank - 2
     found = spatial(node) if role(node) is Role.SELECTION else None
     of_positions, of_rows = True, False
     if isinstance(found, Spatial):

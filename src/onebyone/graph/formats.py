@@ -49,6 +49,7 @@ def foreign(path: str) -> str | None:
     return None if answer is None else f"{answer[0]}, wanted an ONNX model: {answer[1]}"
 
 
+# Not implemented: a compression that the library does not know.
 _DAMAGED = (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, struct.error)
 
 

@@ -71,12 +71,15 @@ def rewrite(
     settled([])
     idle = set[str]()  # the laws that find nothing in the graph as it stands
     for law, run in FIRST:
-        while law in laws and (changed := list(run(task))):
+        for _ in range(MAX_ROUNDS):
+            if law not in laws or not (changed := list(run(task))):
+                idle.add(law)
+                break
             done += settled(changed)
             if _simplified(model, gone):  # a Slice of channels that is whole now
                 settled([])
+            idle.clear()
             task = replace(task)
-        idle.add(law)
     for round_number in range(MAX_ROUNDS):
         if progress is not None:
             progress("rewrite", round_number, MAX_ROUNDS)

@@ -277,7 +277,7 @@ def _depthwise_held(taps: Array, shift: Array, varies: bool, known: Sequence[Arr
 ROWS = (
     Operator("Conv", Role.CONVOLUTION, _conv, Rounding.SMOOTHLY, magnitude="Conv",
              channels=_conv_channels, weight=lambda node: Weight(1, 0, 1), channel_axis=1,
-             flow=_flow, **windowed(of_kernel), weighs=True, has_windows=True,
+             flow=_flow, **windowed(of_kernel), weighs=True,
              work=Product(convolution_work, (0, 1), 2), kind="convolution"),
     Operator("ConvTranspose", Role.CONVOLUTION, _conv_transpose, Rounding.SMOOTHLY,
              magnitude="ConvTranspose", weight=lambda node: Weight(1, 1, 0), channel_axis=1,

@@ -123,7 +123,13 @@ def windowed(windows: Callable[[ir.Node], Windows], *, copies: bool = False) -> 
             spelling["pads"] = pads
         return spelling
 
-    return {"windows": windows, "needs": needs, "takes": takes, "spelled": spelled}
+    return {
+        "has_windows": True,
+        "windows": windows,
+        "needs": needs,
+        "takes": takes,
+        "spelled": spelled,
+    }
 
 
 def narrowed(window: Window, picks: Picks, size: Size) -> tuple[Window, Picks | None] | None:

@@ -12,7 +12,7 @@ the transposes vanish; what the transposes cost, and a softmax along a distant a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -136,10 +136,10 @@ class _Island:
     nodes: Sequence[ir.Node]
     task: Task
     version: int
-    inside: set[ir.Node] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
-        self.inside.update(self.nodes)
+    @cached_property
+    def inside(self) -> frozenset[ir.Node]:
+        return frozenset(self.nodes)
 
     @property
     def rank(self) -> int:
