@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 
 import numpy as np
 import pytest
@@ -171,3 +172,17 @@ def test_channels_that_are_gathered_stay() -> None:
 def test_a_gather_that_repeats_stays_behind_a_map() -> None:
     body = "p = MatMul(x, w) y = Gather<axis = 0>(p, i)"
     refusals(body, "float[7,3] x, int64[41] i")
+
+
+def test_indices_that_were_spread_are_drawn_before_they_were() -> None:
+    """In a proof they are the same in all channels, however far back that begins."""
+    scores = " ".join(f"s{k + 1} = Abs(n{k}) n{k + 1} = Neg(s{k + 1})" for k in range(20))
+    body = (
+        f"r = Relu(x) p = MatMul(r, w) q = Add(p, a) n0 = Neg(x) {scores} "
+        "m = ReduceMax<axes = [2], keepdims = 0>(n20) t, i = TopK<axis = 1>(m, k) "
+        "u = Unsqueeze(i, z) j = Tile(u, n) y = GatherElements<axis = 1>(q, j)"
+    )
+    constants = {"k": np.array([5]), "z": np.array([2]), "n": np.array([1, 1, 4]), "w": (16, 4)}
+    proto = model(body, "float[1,40,16] x, float[1,40,4] a", constants=constants)
+    report = optimize(proto, profile=COUNTING, lost_bits=inf).report
+    assert [(row.law, row.proved) for row in report.laws] == [("sum", True), ("commute", True)]

@@ -185,10 +185,12 @@ class _Walk:
                 self.border[value] = self.number(value)
             return
         # Floats that mean the same on both sides may be any numbers, and indices any that are
-        # valid; other integers may be sizes, so they are computed.
+        # valid, before they were spread: to all channels they are the same. Other integers may be
+        # sizes, so they are computed.
         number = self.number(value)
         given = number in self.known and number not in self.opened
-        if given and (is_float(value) or value.dtype is None or value in self.picked):
+        picks = value in self.picked and maker.op_type not in PASSES_INDICES
+        if given and (is_float(value) or value.dtype is None or picks):
             self.border[value] = number
             return
         self.records[maker.node] = maker
