@@ -17,6 +17,7 @@ from onebyone.graph.constants import set_aside
 from onebyone.graph.edit import Edit
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
+from onebyone.graph.simplify import simplify
 from onebyone.graph.time_limit import VARIABLE
 from onebyone.optimize import optimize
 from onebyone.optimize.regions import operations
@@ -340,3 +341,33 @@ def test_what_is_computed_from_constants_is_no_number_that_may_be_any(
     (piece,) = ledger.step(rounds=True)
     assert piece.proof.holds is holds
     assert set(map(tuple, given_shapes)) == {((2, 3),)}
+
+
+def test_what_a_side_would_compute_and_is_given_is_computed_first() -> None:
+    """Far more is computed behind it, on which the other side hangs in name only."""
+    chain = " ".join(f"n{k + 1} = Abs(n{k})" for k in range(40))
+    body = (
+        f"u = Neg(x) r = Relu(u) n0 = Sin(z) {chain} m = Mul(n40, c) a = Add(u, m) q = Relu(a) "
+        "y = Mul(q, r)"
+    )
+    constants = {"c": np.zeros((1, 1), np.float32)}
+    found = read(model(body, "float[2,3] x, float[2,3] z", constants=constants))
+    infer(found)
+    ledger = Ledger(found.graph, Sizes(found))
+    values = {node.outputs[0].name: node.outputs[0] for node in found.graph}
+    Edit(found.graph).replace(values["q"], values["r"])
+    (piece,) = ledger.step()
+    assert piece.proof.holds
+
+
+def test_operands_of_a_concat_that_are_more_stand_in_other_places() -> None:
+    body = (
+        "t = Sin(x) g = GlobalAveragePool(t) e = Expand(g, s) j = Concat<axis = 1>(t, e) "
+        "y = Concat<axis = 1>(j, t)"
+    )
+    found = read(model(body, "float[2,3,4,8] x", constants={"s": np.array([1, 1, 4, 8])}))
+    infer(found)
+    ledger = Ledger(found.graph, Sizes(found))
+    assert simplify(found.graph, 17)
+    assert [len(node.inputs) for node in found.graph if node.op_type == "Concat"] == [3]
+    assert all(piece.proof.holds for piece in ledger.step(rounds=True))

@@ -120,8 +120,10 @@ def claims(
         if before is record and changed.isdisjoint((*record.inputs, *record.captured)):
             m.stay(record)
             continue
-        # A node that stayed and reads another value claims that this one means the same.
-        for o, n in zip(before.inputs, record.inputs, strict=False) if before else ():
+        # A node that stayed and reads another value claims that this one means the same; of another
+        # number of values, a concat of concats say, each may stand in another place.
+        kept = before is not None and len(before.inputs) == len(record.inputs)
+        for o, n in zip(before.inputs, record.inputs, strict=True) if before and kept else ():
             if o is None or n is None or m.same(o, n):
                 continue
             if o in old.makers and _stands_for(n, o, old, new, moved):

@@ -124,15 +124,16 @@ class Piece:
     def last(self) -> int | None:
         """The number of the value that is given and computed last; None if none is computed.
 
-        Of those that one side alone is given, if there are any.
+        Of those that one side alone is given, if there are any; before all others what a side
+        would have to compute, and is given itself.
         """
         old, new = self._given
         made = [
-            (number in old ^ new, place, number)
+            (value is side.target, number in old ^ new, place, number)
             for number, (side, value) in self.border.items()
             if (place := self._place(side, value)) is not None
         ]
-        return max(made, default=(False, 0, None))[2]
+        return max(made, default=(False, False, 0, None))[3]
 
     def _place(self, side: Side, value: ir.Value) -> int | None:
         """Where a value is computed, in the old graph if it was there."""
