@@ -70,16 +70,22 @@ class _Shared:
         whole = self.region.inside | {self.region.root}
         # What is inside of its region stays for the readers, or each computes it anew.
         ways = dict.fromkeys((frozenset({self.region.root}), whole))
-        found = [(gone, _plans(Planner(self.price, laws, gone), self.readers)) for gone in ways]
-        known = [(_sum(plans) + self._kept(plans), plans) for _, plans in found if plans]
-        return min(known, key=lambda way: way[0], default=None)
+        found = [_plans(Planner(self.price, laws, gone), self.readers) for gone in ways]
+        known = [
+            (plans, kept) for plans in found if plans and (kept := self._kept(plans)) is not None
+        ]
+        costs = [(_sum(plans) + kept, plans) for plans, kept in known]
+        return min(costs, key=lambda way: way[0], default=None)
 
-    def _kept(self, plans: Sequence[Plan]) -> Cost:
-        """What it costs to have the values inside of its region that are read."""
+    def _kept(self, plans: Sequence[Plan]) -> Cost | None:
+        """What it costs to have the values inside of its region that are read; None: unknown."""
         read = {leaf.value[0] for plan in plans for leaf in plan.leaves()} & self.region.inside
         regions = [region_of(value, self.context) for value in read]
-        kept = _plans(Planner(self.price, frozenset()), filter(None, regions))
-        return _sum(kept or ())
+        known = [region for region in regions if region is not None]
+        if len(known) < len(regions):
+            return None
+        kept = _plans(Planner(self.price, frozenset()), known)
+        return None if kept is None else _sum(kept)
 
 
 def _shared(found: Sequence[Region], context: Context, price: Pricer) -> Iterator[_Shared]:
