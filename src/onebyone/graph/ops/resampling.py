@@ -27,7 +27,7 @@ from onebyone.graph.ops.call import Call, call_of
 from onebyone.graph.ops.flow import Axes, Flow, spaced
 from onebyone.graph.ops.needs import Needs
 from onebyone.graph.ops.pooling import mapped
-from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
+from onebyone.graph.ops.row import Effort, Manner, Operator, Role, Rounding, Where, first_if
 from onebyone.graph.ops.sizes import keeps_told_shape
 from onebyone.graph.picks import Asked, Picks, Size, picked
 from onebyone.graph.values import input_at, size
@@ -368,10 +368,11 @@ ROWS = (
     Operator("Resize", Role.SPACE_MAP, _resize, Rounding.SMOOTHLY, grows=True,
              unchanged=first_if(_resizes_nothing), space=_resize_space, flow=_flow, needs=_needs,
              spelled=_spelled, effort=_effort, kind=_kind, settings=(1, 2), target=3, weighs=True,
-             rescales=True),
+             rescales=True, manner_where=(Where.INTERPOLATING, Manner.INTERPOLATION)),
     Operator("Upsample", Role.SPACE_MAP, _upsample, Rounding.SMOOTHLY, grows=True,
              unchanged=first_if(_resizes_nothing), space=_resize_space, flow=_flow, needs=_needs,
-             effort=_effort, kind=_kind, settings=(1,), rescales=True),
+             effort=_effort, kind=_kind, settings=(1,), rescales=True,
+             manner_where=(Where.INTERPOLATING, Manner.INTERPOLATION)),
     Operator("GridSample", value=_grid_sample),
     Operator("AffineGrid", effort=Effort.PRODUCTS),
 )  # fmt: skip

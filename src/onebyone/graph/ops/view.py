@@ -17,7 +17,7 @@ from onebyone.graph.ops.call import Call, Kernel
 from onebyone.graph.ops.flow import Axes, Flow, Link, channels_of, straight_flow
 from onebyone.graph.ops.merged import Rows, axis_of_rows, rows
 from onebyone.graph.ops.needs import Needs, of_first
-from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
+from onebyone.graph.ops.row import Effort, Manner, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_told_shape
 from onebyone.graph.picks import Asked, Picks, Size, sizes_left
 from onebyone.graph.values import input_at, rank_of, shape_of
@@ -248,7 +248,7 @@ def _view(name: str, value: Kernel, **special: Any) -> Operator:
     row: dict[str, Any] = {"flow": _flow, "needs": _needs, "effort": Effort.FREE, **special}
     return Operator(
         name, Role.VIEW, value, Rounding.NEVER, magnitude=name,
-        unchanged=first_if(keeps_told_shape), relays=True, **row,
+        unchanged=first_if(keeps_told_shape), relays=True, hands_on=True, **row,
     )  # fmt: skip
 
 
@@ -256,7 +256,7 @@ def _blocked(name: str, value: Kernel, **special: Any) -> Operator:
     one = first_if(lambda node: node.attributes.get_int("blocksize", 0) == 1)
     return Operator(
         name, value=value, rounding=Rounding.NEVER, magnitude=name, unchanged=one,
-        effort=Effort.MOVES, rescales=True, relays=True, **special,
+        effort=Effort.MOVES, manner=Manner.BLOCKS, rescales=True, relays=True, **special,
     )  # fmt: skip
 
 
@@ -269,10 +269,10 @@ ROWS = (
     Operator("Transpose", Role.VIEW, lambda call, x: np.transpose(x, call.get("perm")),
              Rounding.NEVER, magnitude="Transpose", on_sizes="whole",
              unchanged=first_if(_stays_in_order), flow=_flow, needs=_needs, effort=Effort.MOVES,
-             relays=True),
+             manner=Manner.SCATTER, relays=True, hands_on=True),
     Operator("Identity", Role.IDENTITY, lambda call, x: x, Rounding.NEVER, magnitude="Identity",
              entries=same_entries, unchanged=lambda node: 0, flow=_identity_flow,
-             elementwise=True, effort=Effort.FREE, relays=True),
+             elementwise=True, effort=Effort.FREE, relays=True, hands_on=True),
     Operator("Dropout", Role.IDENTITY, _dropout, Rounding.NEVER, magnitude="Identity",
              unchanged=first_if(_is_inference), flow=_identity_flow, mixes=_drops,
              effort=Effort.FREE, settings=(1,)),
