@@ -74,6 +74,10 @@ class Word:
 
     def then(self, outer: Word) -> Word:
         """This word, then `outer` applied to its result."""
+        if not (self.spaces or self.maps):
+            return outer
+        if not (outer.spaces or outer.maps):
+            return self
         # The maps of `outer` stand behind all spaces of this word, and those before them there.
         shifted = tuple(slot + len(self.spaces) for slot in outer.slots)
         return Word(self.spaces + outer.spaces, self.maps + outer.maps, self.slots + shifted)

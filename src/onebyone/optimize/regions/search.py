@@ -85,7 +85,7 @@ class Planner:
         if not plan.pending or plan.carrier:
             return plan
         cost = plan.cost + self.price.elementwise(plan.layout, plan.channels)
-        return replace(plan, cost=cost, how=Flush(plan), carrier=True, pending=False)
+        return Plan(cost, plan.layout, plan.channels, Flush(plan), carrier=True, laws=plan.laws)
 
     def _keep(self, table: Table, state: State, plan: Plan) -> None:
         """Enter a plan if it is the cheapest; what a carrier can take is given to it at once."""
@@ -397,7 +397,8 @@ class Planner:
         laws = _laws([plan], *run.laws, *crossed, *self._taken(plan))
         # As many groups as channels: a diagonal, which is no product of matrices.
         if window is None and run.groups == plan.channels == run.channels:
-            return self._scaled(replace(plan, how=how, pending=pending, laws=laws), run)
+            cost, carrier, more = self._scaled(plan, run)
+            return Plan(cost, plan.layout, plan.channels, how, carrier, pending, laws | more)
         if not plan.layout.takes_product(run.groups):
             return None
         # A convolution strides on its own.
@@ -416,17 +417,22 @@ class Planner:
         if plan.pending and "affine" in self.laws:
             yield "affine"
 
-    def _scaled(self, plan: Plan, run: Run) -> Plan:
-        """A diagonal: elementwise; a mere shift becomes pending and costs nothing yet."""
+    def _scaled(self, plan: Plan, run: Run) -> tuple[Cost, bool, frozenset[str]]:
+        """What a diagonal costs with the plan, whether it carries a bias, and by which law.
+
+        It is elementwise; a mere shift becomes pending and costs nothing yet.
+        """
         if run.only_shifts and "affine" in self.laws:
-            if plan.carrier:
-                return replace(plan, laws=plan.laws | {"affine"})
-            return plan
+            return plan.cost, plan.carrier, _NAMED[plan.carrier]
         # A shift becomes a bias that is pending, and is counted where something takes it up.
         vectors = int(not run.only_signs)
         cost = plan.cost + self.price.elementwise(plan.layout, plan.channels, vectors)
         carrier = plan.layout.axis == 1 or "affine" not in self.laws
-        return replace(plan, cost=cost, carrier=carrier)
+        return cost, carrier, frozenset()
+
+
+_NAMED = {True: frozenset({"affine"}), False: frozenset[str]()}
+"""The law by which a carrier takes up a shift; where there is none, the shift waits."""
 
 
 def absorbing(maps: Iterable[ChannelMap]) -> Iterator[str]:

@@ -65,12 +65,17 @@ class _Shared:
             return None
         return _sum(plans)
 
-    def without(self, laws: frozenset[str]) -> tuple[Cost, list[Plan]] | None:
-        """The readers' plans without it, and what they and the values that they keep cost."""
+    def without(
+        self, laws: frozenset[str], limit: Cost | None = None
+    ) -> tuple[Cost, list[Plan]] | None:
+        """The readers' plans without it, and what they and the values that they keep cost.
+
+        None where that is not possible, or takes longer than the limit.
+        """
         whole = self.region.inside | {self.region.root}
         # What is inside of its region stays for the readers, or each computes it anew.
         ways = dict.fromkeys((frozenset({self.region.root}), whole))
-        found = [_plans(Planner(self.price, laws, gone), self.readers) for gone in ways]
+        found = [_plans(Planner(self.price, laws, gone), self.readers, limit) for gone in ways]
         known = [
             (plans, kept) for plans in found if plans and (kept := self._kept(plans)) is not None
         ]
@@ -105,7 +110,8 @@ def _shared(found: Sequence[Region], context: Context, price: Pricer) -> Iterato
 
 def _change(shared: _Shared, laws: frozenset[str]) -> Change | None:
     """The readers of a value without it; None where it is cheaper to have it."""
-    now, found = shared.stands(frozenset()), shared.without(laws)
+    now = shared.stands(frozenset())
+    found = None if now is None else shared.without(laws, now)
     if now is None or found is None or not pays(now, found[0], shared.price.profile):
         return None
     best, plans = found
@@ -119,14 +125,19 @@ def _change(shared: _Shared, laws: frozenset[str]) -> Change | None:
     return Change(dict(zip(shared.readers, plans, strict=True)), now, best, saved, (shared.region,))
 
 
-def _plans(planner: Planner, regions: Iterable[Region]) -> list[Plan] | None:
-    """The best plan of each; None if one has none."""
-    plans = []
+def _plans(
+    planner: Planner, regions: Iterable[Region], limit: Cost | None = None
+) -> list[Plan] | None:
+    """The best plan of each; None if one has none, or the first of them take longer already."""
+    plans, total = [], 0
     for region in regions:
         plan = planner.best(region.term)
         if plan is None:
             return None
         plans.append(plan)
+        total += plan.cost.picoseconds
+        if limit is not None and total > limit.picoseconds:
+            return None
     return plans
 
 
