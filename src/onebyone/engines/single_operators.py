@@ -13,6 +13,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.shape_inference import infer_shapes
 
 from onebyone.algebra.weights import Array
+from onebyone.graph.edit import CUT
 
 __all__ = [
     "add",
@@ -80,7 +81,7 @@ def softmax(shape: Shape) -> bytes:
 def subsample(shape: Shape) -> bytes:
     """Every second row and column."""
     bounds = {"from": [0, 0], "to": [shape[2], shape[3]], "axes": [2, 3], "by": [2, 2]}
-    node = helper.make_node("Slice", ["h0", *bounds], ["h1"])
+    node = helper.make_node(CUT, ["h0", *bounds], ["h1"])
     return _chain([node], [shape], {n: np.array(v, np.int64) for n, v in bounds.items()})
 
 

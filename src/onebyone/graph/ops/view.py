@@ -42,7 +42,9 @@ def _flatten(call: Call, x: Array) -> Array:
 
 def _squeeze(call: Call, x: Array, given: Array | None = None) -> Array:
     axes = call.ints("axes", given)
-    return np.squeeze(x) if axes is None else np.squeeze(x, tuple(axes))
+    if axes is None:
+        return np.squeeze(x)
+    return np.squeeze(x, tuple(axes))
 
 
 def _unsqueeze(call: Call, x: Array, given: Array | None = None) -> Array:
@@ -56,7 +58,9 @@ def _dropout(call: Call, x: Array, *rest: Array | None) -> Array | tuple[Array, 
     if call.outputs > 1 and call.version < 10:
         # Of this mask the standard says nothing; engines fill it with zeros, and few read it.
         return x, np.zeros(x.shape, x.dtype)
-    return x if call.outputs == 1 else (x, np.ones(x.shape, bool))
+    if call.outputs == 1:
+        return x
+    return (x, np.ones(x.shape, bool))
 
 
 def _blocks(x: Array, sizes: Sequence[int], order: Sequence[int], shape: Sequence[int]) -> Array:
@@ -201,7 +205,9 @@ def _reshape_needs(node: ir.Node, axis: int, picks: Picks, version: int) -> Need
 def _regrouped(node: ir.Node, axis: int, picks: Picks) -> Needs | None:
     if not isinstance(picks, Rows):
         found = rows(node, axis, picks)
-        return None if found is None else {0: (0, found)}
+        if found is None:
+            return None
+        return {0: (0, found)}
     own = axis_of_rows(node, picks)
     if axis != 0 or own is None:
         return None

@@ -116,7 +116,9 @@ def _matrix(node: ir.Node) -> Array | None:
         matrix = weight if node.attributes.get_int("transB", 0) else weight.T
     else:
         return None
-    return matrix if matrix.size > 0 else None
+    if matrix.size > 0:
+        return matrix
+    return None
 
 
 def _as_stored(weight: Array, node: ir.Node) -> Array:
@@ -285,4 +287,6 @@ def _like(node: ir.Node, matrix: Array) -> Array:
         assert weight is not None
         return matrix.reshape(*matrix.shape, *(1,) * (weight.ndim - 2))
     layout = weight_of(node)
-    return matrix if layout is not None and layout.rows == 0 else matrix.T
+    if layout is not None and layout.rows == 0:
+        return matrix
+    return matrix.T

@@ -7,7 +7,7 @@ been applied since the bias may be added."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from onebyone.algebra.channel import ChannelMap, join_structure
@@ -29,6 +29,8 @@ __all__ = [
     "Plan",
     "Run",
     "Stack",
+    "absorbing",
+    "laws_of",
     "runs",
 ]
 
@@ -147,6 +149,15 @@ class Plan:
     pending: bool = False
     laws: frozenset[str] = frozenset()
 
+    @property
+    def standing(self) -> str:
+        """Whether it owes a bias, could take one for free, or neither."""
+        if self.pending:
+            return "pending"
+        if self.carrier:
+            return "carrier"
+        return "plain"
+
     def leaves(self) -> Iterator[Leaf]:
         """What it reads, as often as it does."""
         if isinstance(self.how, Input):
@@ -155,6 +166,20 @@ class Plan:
         below = self.how.terms if isinstance(self.how, Add | Stack | Join) else (self.how.before,)
         for plan in below:
             yield from plan.leaves()
+
+
+def laws_of(plans: Iterable[Plan], *more: str) -> frozenset[str]:
+    """The laws of some plans, and more of them."""
+    return frozenset(more).union(*(plan.laws for plan in plans))
+
+
+def absorbing(maps: Iterable[ChannelMap]) -> Iterator[str]:
+    """The laws by which maps are multiplied into a kernel, or into another map."""
+    for f in maps:
+        if f.is_diagonal:
+            yield "affine"
+        else:
+            yield "compose"
 
 
 @dataclass(frozen=True)

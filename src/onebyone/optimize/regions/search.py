@@ -19,12 +19,12 @@ comes out in matrix-chain order and stays factored where r(a + b) < ab."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from onebyone.algebra.channel import ChannelMap, split
+from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.expression import (
     Choice,
     Concat,
@@ -35,10 +35,9 @@ from onebyone.algebra.expression import (
     Sum,
     Term,
 )
-from onebyone.algebra.layout import trace
 from onebyone.algebra.word import Word
 from onebyone.cost.profile import Cost
-from onebyone.optimize.regions.additions import broadcast, is_broadcast, subtracted
+from onebyone.optimize.regions.additions import broadcast, joints, may_go_on, subtracted
 from onebyone.optimize.regions.plan import (
     Add,
     Apply,
@@ -51,16 +50,18 @@ from onebyone.optimize.regions.plan import (
     Plan,
     Run,
     Stack,
+    absorbing,
+    laws_of,
     runs,
 )
 from onebyone.optimize.regions.price import Pricer
-from onebyone.optimize.regions.steps import KernelNode, Step, steps
+from onebyone.optimize.regions.steps import KernelNode, Step, cancels, steps
 
-__all__ = ["Planner", "absorbing", "cancels"]
+__all__ = ["Planner"]
 
 State = tuple[int, int]
 Table = dict[State, dict[str, Plan]]
-"""For each state the cheapest plan of each standing (`_standing`)."""
+"""For each state the cheapest plan of each standing (`Plan.standing`)."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Planner:
         if plan.pending and plan.carrier:
             cost = plan.cost + self.price.bias(plan.channels)
             plan = replace(plan, cost=cost, how=Flush(plan), pending=False)
-        plans, standing = table.setdefault(state, {}), _standing(plan)
+        plans, standing = table.setdefault(state, {}), plan.standing
         if standing not in plans or plan.cost < plans[standing].cost:
             plans[standing] = plan
 
@@ -130,8 +131,9 @@ class Planner:
             spaces, maps = len(term.word.spaces), len(term.word.maps)
             for (i, j), plan in ((state, p) for state in inner for p in inner[state].values()):
                 if i >= spaces and j >= maps:
-                    chosen = replace(plan, laws=_laws([plan], node.law)) if k and node.law else plan
-                    self._keep(table, (i - spaces, j - maps), chosen)
+                    if k and node.law:
+                        plan = replace(plan, laws=laws_of([plan], node.law))
+                    self._keep(table, (i - spaces, j - maps), plan)
         return table
 
     def _offered(self, node: Choice) -> tuple[Term, ...]:
@@ -145,7 +147,7 @@ class Planner:
         words = [word] + [word.linear] * (len(node.terms) - 1)
         tables = self._operands(node.terms, words)
         last = len(word.spaces), len(word.maps)
-        for i in _joints(word, last[0]):
+        for i in joints(word, last[0]):
             for j in range(last[1] + 1):
                 law = "sum" if i + j else ""
                 yield from self._added(tables, (i, j), law, at_once=node.at_once)
@@ -156,8 +158,8 @@ class Planner:
             return
         sizes = [term.channels for term in node.terms]
         diagonal = next((k for k, f in enumerate(word.maps) if not f.is_diagonal), len(word.maps))
-        tables = self._operands(node.terms, _cut(word, sizes, diagonal))
-        for i in _joints(word, len(word.spaces)):
+        tables = self._operands(node.terms, word.parts(sizes, diagonal))
+        for i in joints(word, len(word.spaces)):
             for j in range(len(word.maps) + 1):
                 if j <= diagonal:
                     yield from self._stacked(tables, i, j)
@@ -180,7 +182,7 @@ class Planner:
                 cost = sum(
                     (p.cost for p in plans), self.price.concat(node.layout, plans[0].channels)
                 )
-                laws = _laws(plans, *["commute"] * bool(j), *self._crossed(word, 0, j))
+                laws = laws_of(plans, *["commute"] * bool(j), *self._crossed(word, 0, j))
                 carrier = all(plan.carrier for plan in plans)
                 width = plans[0].channels
                 yield (0, j), Plan(cost, node.layout, width, how, carrier, pending, laws)
@@ -219,7 +221,7 @@ class Planner:
         carrier = any(plan.carrier for plan in plans)
         pending = any(plan.pending for plan in plans)
         how = Add(tuple(plans), law == "split", at_once)
-        laws = _laws(plans, *[law] * bool(law))
+        laws = laws_of(plans, *[law] * bool(law))
         return Plan(cost, widest.layout, widest.channels, how, carrier, pending, laws)
 
     def _stacked(self, tables: list[Table], i: int, j: int) -> Iterator[tuple[State, Plan]]:
@@ -234,7 +236,7 @@ class Planner:
             # A bias of the whole is shared out among the operands, if each can take its part.
             carrier = flushed and all(plan.carrier for plan in plans)
             pending = not flushed and any(plan.pending for plan in plans)
-            how, laws = Stack(tuple(plans), flushed), _laws(plans)
+            how, laws = Stack(tuple(plans), flushed), laws_of(plans)
             plan = Plan(cost, layout, channels, how, carrier, pending, laws)
             yield (i, j), plan
 
@@ -298,7 +300,7 @@ class Planner:
         pending = kernel.biased or plan.pending or any(f.bias is not None for f in inner)
         pending = pending or word.biased(0, 0, to)
         absorbed = [*absorbing((*inner, *word.maps[:to])), *["pool"] * how.i]
-        laws = _laws([plan], *absorbed, *self._crossed(word, how.i, to), *self._taken(plan))
+        laws = laws_of([plan], *absorbed, *self._crossed(word, how.i, to), *self._taken(plan))
         return Plan(cost, kernel.after, c_out, how, carrier=True, pending=pending, laws=laws)
 
     # Walking a word ----------------------------------------------------------------------------
@@ -310,7 +312,7 @@ class Planner:
                 # Pending first: with its bias added, a plan is another one at this state.
                 for standing in ("pending", "plain", "carrier"):
                     plan = table.get((i, j), {}).get(standing)
-                    if plan is None or not _may_go_on(plan, word, i):
+                    if plan is None or not may_go_on(plan, word, i):
                         continue
                     if plan.pending:
                         self._keep(table, (i, j), self._flushed(plan))
@@ -350,7 +352,7 @@ class Planner:
         pending = plan.pending
         if not preserves:
             pending = word.biased(i + 1, 0, j)
-        how, laws = Move(plan, word, i, j), _laws([plan], *self._crossed(word, i + 1, j))
+        how, laws = Move(plan, word, i, j), laws_of([plan], *self._crossed(word, i + 1, j))
         after = Plan(cost, step.after, plan.channels, how, carrier, pending, laws)
         return (i + 1, j), after
 
@@ -367,7 +369,7 @@ class Planner:
                 return
             run.append(step)
             if cancels(run):
-                how, laws = Cancel(plan, tuple(run)), _laws([plan], "linear")
+                how, laws = Cancel(plan, tuple(run)), laws_of([plan], "linear")
                 cancelled = replace(plan, how=how, layout=step.after, laws=laws)
                 yield (k + 1, j), cancelled
 
@@ -394,7 +396,7 @@ class Planner:
         same = window is None or window.preserves_constants
         pending = (same and plan.pending) or how.word.biased(i, how.j if same else 0, how.to)
         crossed = [*self._crossed(how.word, i, how.to), *["commute"] * passes]
-        laws = _laws([plan], *run.laws, *crossed, *self._taken(plan))
+        laws = laws_of([plan], *run.laws, *crossed, *self._taken(plan))
         # As many groups as channels: a diagonal, which is no product of matrices.
         if window is None and run.groups == plan.channels == run.channels:
             cost, carrier, more = self._scaled(plan, run)
@@ -423,37 +425,13 @@ class Planner:
         It is elementwise; a mere shift becomes pending and costs nothing yet.
         """
         if run.only_shifts and "affine" in self.laws:
-            return plan.cost, plan.carrier, _NAMED[plan.carrier]
+            # Only what carries it takes it up here.
+            return plan.cost, plan.carrier, frozenset(["affine"] * plan.carrier)
         # A shift becomes a bias that is pending, and is counted where something takes it up.
         vectors = int(not run.only_signs)
         cost = plan.cost + self.price.elementwise(plan.layout, plan.channels, vectors)
         carrier = plan.layout.axis == 1 or "affine" not in self.laws
         return cost, carrier, frozenset()
-
-
-_NAMED = {True: frozenset({"affine"}), False: frozenset[str]()}
-"""The law by which a carrier takes up a shift; where there is none, the shift waits."""
-
-
-def absorbing(maps: Iterable[ChannelMap]) -> Iterator[str]:
-    """The laws by which maps are multiplied into a kernel, or into another map."""
-    for f in maps:
-        if f.is_diagonal:
-            yield "affine"
-        else:
-            yield "compose"
-
-
-def cancels(run: list[Step]) -> bool:
-    """Whether a run of views gives back what it was given."""
-    # Sizes as products of symbols: only then is it the same shape for all of them.
-    shape = run[0].before.monomials
-    views = [step.view for step in run]
-    known = [v for v in views if v is not None]
-    if shape is None or run[-1].after.monomials != shape or len(known) < len(run):
-        return False
-    followed = trace(shape, known)
-    return followed is not None and followed.is_identity
 
 
 def _outside(node: Convolution, choice: Choice) -> Node:
@@ -465,42 +443,9 @@ def _outside(node: Convolution, choice: Choice) -> Node:
     return Choice(tuple(terms), choice.law)
 
 
-def _cut(word: Word, sizes: list[int], diagonal: int) -> list[Word]:
-    """The word above a concat as words above its operands: diagonals cut by rows, then columns."""
-    words = [word] + [word.linear] * (len(sizes) - 1)
-    # Only the last of these mixes channels; what is before it scales them, each by itself.
-    for at in range(min(diagonal + 1, len(word.maps))):
-        parts = split(word.maps[at], sizes)
-        words = [w.with_map(f, at) for w, f in zip(words, parts, strict=True)]
-    return words
-
-
-def _joints(word: Word, last: int) -> Iterator[int]:
-    """Where operands may be joined: not right after a broadcast, which only the Add above does."""
-    return (i for i in range(last + 1) if not (i and steps(word)[i - 1].broadcasts))
-
-
-def _may_go_on(plan: Plan, word: Word, i: int) -> bool:
-    """An Add broadcasts its operands itself, so nothing comes between a broadcast and its Add."""
-    return not is_broadcast(plan) or (i < len(word.spaces) and steps(word)[i].broadcasts)
-
-
-def _standing(plan: Plan) -> str:
-    """Whether a plan owes a bias, could take one for free, or neither."""
-    if plan.pending:
-        return "pending"
-    if plan.carrier:
-        return "carrier"
-    return "plain"
-
-
 def _at(table: Table, i: int, j: int) -> list[Plan]:
     return list(table.get((i, j), {}).values())
 
 
 def _cheapest(table: Table, i: int, j: int) -> Plan | None:
     return min(_at(table, i, j), key=lambda plan: plan.cost, default=None)
-
-
-def _laws(plans: Iterable[Plan], *more: str) -> frozenset[str]:
-    return frozenset(more).union(*(plan.laws for plan in plans))
