@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -132,9 +133,9 @@ def _source(model: ir.Model, folder: Path) -> bytes | str:
         proto = to_proto(model)
         proto.ir_version = min(proto.ir_version, _IR_VERSION)
         return bytes(proto.SerializeToString())
-    copy = model.clone()
-    copy.ir_version = min(copy.ir_version or _IR_VERSION, _IR_VERSION)
-    write(copy, folder / "model.onnx", largest=_LARGEST_IN_MEMORY)
+    older = copy(model)  # with the same graph, which writing leaves as it is
+    older.ir_version = min(model.ir_version or _IR_VERSION, _IR_VERSION)
+    write(older, folder / "model.onnx", largest=_LARGEST_IN_MEMORY)
     return str(folder / "model.onnx")
 
 
