@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from onebyone.cost.profile import Profile
-from onebyone.graph.ops import operator_called
+from onebyone.graph.ops import OPERATORS, Operator
 from onebyone.graph.ops.row import Effort, Manner, Where
 
 __all__ = ["Load", "Manner", "detour", "manner", "time"]
@@ -62,7 +62,9 @@ def manner(
     >>> manner("Softmax"), manner("Softmax", afar=True)
     (<Manner.PASS: ...>, <Manner.LINES: ...>)
     """
-    row = operator_called("", op_type)
+    row: Operator | None = OPERATORS.get(op_type)
+    if row is None:
+        return Manner.PASS
     if row.effort is Effort.FREE:
         return Manner.VIEW
     holds = {

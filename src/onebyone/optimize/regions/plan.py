@@ -30,7 +30,6 @@ __all__ = [
     "Run",
     "Stack",
     "absorbing",
-    "laws_of",
     "runs",
 ]
 
@@ -149,15 +148,6 @@ class Plan:
     pending: bool = False
     laws: frozenset[str] = frozenset()
 
-    @property
-    def standing(self) -> str:
-        """Whether it owes a bias, could take one for free, or neither."""
-        if self.pending:
-            return "pending"
-        if self.carrier:
-            return "carrier"
-        return "plain"
-
     def leaves(self) -> Iterator[Leaf]:
         """What it reads, as often as it does."""
         if isinstance(self.how, Input):
@@ -166,11 +156,6 @@ class Plan:
         below = self.how.terms if isinstance(self.how, Add | Stack | Join) else (self.how.before,)
         for plan in below:
             yield from plan.leaves()
-
-
-def laws_of(plans: Iterable[Plan], *more: str) -> frozenset[str]:
-    """The laws of some plans, and more of them."""
-    return frozenset(more).union(*(plan.laws for plan in plans))
 
 
 def absorbing(maps: Iterable[ChannelMap]) -> Iterator[str]:

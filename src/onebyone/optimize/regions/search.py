@@ -19,22 +19,13 @@ comes out in matrix-chain order and stays factored where r(a + b) < ab."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap
-from onebyone.algebra.expression import (
-    Choice,
-    Concat,
-    Convolution,
-    Joined,
-    Leaf,
-    Node,
-    Sum,
-    Term,
-)
+from onebyone.algebra.expression import Choice, Concat, Convolution, Joined, Leaf, Node, Sum, Term
 from onebyone.algebra.word import Word
 from onebyone.cost.profile import Cost
 from onebyone.optimize.regions.additions import broadcast, joints, may_go_on, subtracted
@@ -51,7 +42,6 @@ from onebyone.optimize.regions.plan import (
     Run,
     Stack,
     absorbing,
-    laws_of,
     runs,
 )
 from onebyone.optimize.regions.price import Pricer
@@ -61,7 +51,7 @@ __all__ = ["Planner"]
 
 State = tuple[int, int]
 Table = dict[State, dict[str, Plan]]
-"""For each state the cheapest plan of each standing (`Plan.standing`)."""
+"""For each state the cheapest plan of each standing (`_standing`)."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +83,7 @@ class Planner:
         if plan.pending and plan.carrier:
             cost = plan.cost + self.price.bias(plan.channels)
             plan = replace(plan, cost=cost, how=Flush(plan), pending=False)
-        plans, standing = table.setdefault(state, {}), plan.standing
+        plans, standing = table.setdefault(state, {}), _standing(plan)
         if standing not in plans or plan.cost < plans[standing].cost:
             plans[standing] = plan
 
@@ -101,7 +91,7 @@ class Planner:
 
     def _table(self, node: Node, word: Word) -> Table:
         if isinstance(node, Convolution) and isinstance(node.term.node, Choice):
-            node = _outside(node, node.term.node)
+            node = node.distributed
         if isinstance(node, Choice):
             return self._choice(node, word)
         table: Table = {}
@@ -132,7 +122,7 @@ class Planner:
             for (i, j), plan in ((state, p) for state in inner for p in inner[state].values()):
                 if i >= spaces and j >= maps:
                     if k and node.law:
-                        plan = replace(plan, laws=laws_of([plan], node.law))
+                        plan = replace(plan, laws=_laws([plan], node.law))
                     self._keep(table, (i - spaces, j - maps), plan)
         return table
 
@@ -182,7 +172,7 @@ class Planner:
                 cost = sum(
                     (p.cost for p in plans), self.price.concat(node.layout, plans[0].channels)
                 )
-                laws = laws_of(plans, *["commute"] * bool(j), *self._crossed(word, 0, j))
+                laws = _laws(plans, *["commute"] * bool(j), *self._crossed(word, 0, j))
                 carrier = all(plan.carrier for plan in plans)
                 width = plans[0].channels
                 yield (0, j), Plan(cost, node.layout, width, how, carrier, pending, laws)
@@ -221,7 +211,7 @@ class Planner:
         carrier = any(plan.carrier for plan in plans)
         pending = any(plan.pending for plan in plans)
         how = Add(tuple(plans), law == "split", at_once)
-        laws = laws_of(plans, *[law] * bool(law))
+        laws = _laws(plans, *[law] * bool(law))
         return Plan(cost, widest.layout, widest.channels, how, carrier, pending, laws)
 
     def _stacked(self, tables: list[Table], i: int, j: int) -> Iterator[tuple[State, Plan]]:
@@ -236,7 +226,7 @@ class Planner:
             # A bias of the whole is shared out among the operands, if each can take its part.
             carrier = flushed and all(plan.carrier for plan in plans)
             pending = not flushed and any(plan.pending for plan in plans)
-            how, laws = Stack(tuple(plans), flushed), laws_of(plans)
+            how, laws = Stack(tuple(plans), flushed), _laws(plans)
             plan = Plan(cost, layout, channels, how, carrier, pending, laws)
             yield (i, j), plan
 
@@ -300,7 +290,7 @@ class Planner:
         pending = kernel.biased or plan.pending or any(f.bias is not None for f in inner)
         pending = pending or word.biased(0, 0, to)
         absorbed = [*absorbing((*inner, *word.maps[:to])), *["pool"] * how.i]
-        laws = laws_of([plan], *absorbed, *self._crossed(word, how.i, to), *self._taken(plan))
+        laws = _laws([plan], *absorbed, *self._crossed(word, how.i, to), *self._taken(plan))
         return Plan(cost, kernel.after, c_out, how, carrier=True, pending=pending, laws=laws)
 
     # Walking a word ----------------------------------------------------------------------------
@@ -352,7 +342,7 @@ class Planner:
         pending = plan.pending
         if not preserves:
             pending = word.biased(i + 1, 0, j)
-        how, laws = Move(plan, word, i, j), laws_of([plan], *self._crossed(word, i + 1, j))
+        how, laws = Move(plan, word, i, j), _laws([plan], *self._crossed(word, i + 1, j))
         after = Plan(cost, step.after, plan.channels, how, carrier, pending, laws)
         return (i + 1, j), after
 
@@ -369,7 +359,7 @@ class Planner:
                 return
             run.append(step)
             if cancels(run):
-                how, laws = Cancel(plan, tuple(run)), laws_of([plan], "linear")
+                how, laws = Cancel(plan, tuple(run)), _laws([plan], "linear")
                 cancelled = replace(plan, how=how, layout=step.after, laws=laws)
                 yield (k + 1, j), cancelled
 
@@ -396,7 +386,7 @@ class Planner:
         same = window is None or window.preserves_constants
         pending = (same and plan.pending) or how.word.biased(i, how.j if same else 0, how.to)
         crossed = [*self._crossed(how.word, i, how.to), *["commute"] * passes]
-        laws = laws_of([plan], *run.laws, *crossed, *self._taken(plan))
+        laws = _laws([plan], *run.laws, *crossed, *self._taken(plan))
         # As many groups as channels: a diagonal, which is no product of matrices.
         if window is None and run.groups == plan.channels == run.channels:
             cost, carrier, more = self._scaled(plan, run)
@@ -434,13 +424,13 @@ class Planner:
         return cost, carrier, frozenset()
 
 
-def _outside(node: Convolution, choice: Choice) -> Node:
-    """K(a or b) = Ka or Kb, so that the maps of each may enter K: of what a law makes equal."""
-    if not choice.law:
-        return node
-    below = node.term.word
-    terms = (Term(Word(), replace(node, term=term.then(below))) for term in choice.terms)
-    return Choice(tuple(terms), choice.law)
+def _standing(plan: Plan) -> str:
+    """Whether a plan owes a bias, could take one for free, or neither."""
+    if plan.pending:
+        return "pending"
+    if plan.carrier:
+        return "carrier"
+    return "plain"
 
 
 def _at(table: Table, i: int, j: int) -> list[Plan]:
@@ -449,3 +439,7 @@ def _at(table: Table, i: int, j: int) -> list[Plan]:
 
 def _cheapest(table: Table, i: int, j: int) -> Plan | None:
     return min(_at(table, i, j), key=lambda plan: plan.cost, default=None)
+
+
+def _laws(plans: Iterable[Plan], *more: str) -> frozenset[str]:
+    return frozenset(more).union(*(plan.laws for plan in plans))
