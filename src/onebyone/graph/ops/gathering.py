@@ -56,6 +56,8 @@ def picked_axes(node: ir.Node, rank: int) -> Sequence[int]:
 def picked_from(indices: ir.Value) -> Iterator[tuple[ir.Value, int]]:
     """The values and axes of which gathers pick by `indices`, as they are or in another shape.
 
+    A OneHot picks a place of its result.
+
     >>> x, i = ir.val("x", ir.DataType.FLOAT, (7, 3)), ir.val("i", ir.DataType.INT64, (2,))
     >>> several = ir.node("Gather", [x, i])
     >>> [(value.name, axis) for value, axis in picked_from(i)]
@@ -67,6 +69,9 @@ def picked_from(indices: ir.Value) -> Iterator[tuple[ir.Value, int]]:
         x = node.inputs[0]
         if node.op_type in GATHERS and slot == 1 and x is not None and x.shape is not None:
             yield from ((x, axis) for axis in picked_axes(node, len(x.shape)))
+        marked, rank = node.outputs[0], rank_of(node.outputs[0])
+        if node.op_type == "OneHot" and slot == 0 and rank:
+            yield marked, node.attributes.get_int("axis", -1) % rank
 
 
 # --- Gather --------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ A word may be walked in many orders (`algebra.word`), so each node of a term get
 state (i, j) the cheapest plan for "S₁…S_i and W₁…W_j of the word above are applied to this node". A
 table begins with what the node offers by itself,
 
-    Leaf          (0, 0), for nothing
+    Leaf          (0, 0), for nothing; of one-hot vectors (0, j), rows of a table
     Sum           (i, j): every summand brought to (i, j), then added
     Concat        (i, j): every operand brought to (i, j) and stacked, while W₁…W_j are diagonal;
                   with a dense one among them, cut into columns and added: W[x₁; x₂] = W₁x₁ + W₂x₂
@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from onebyone.algebra.channel import ChannelMap, split
+from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.expression import (
     Choice,
     Concat,
@@ -39,6 +39,8 @@ from onebyone.algebra.layout import trace
 from onebyone.algebra.word import Word
 from onebyone.cost.profile import Cost
 from onebyone.optimize.regions.additions import broadcast, is_broadcast, subtracted
+from onebyone.optimize.regions.cuts import cut, joints
+from onebyone.optimize.regions.lookup import look_ups
 from onebyone.optimize.regions.plan import (
     Add,
     Apply,
@@ -113,7 +115,10 @@ class Planner:
         if isinstance(node, Leaf):
             if node.value[0] in self.without:
                 return
-            yield (0, 0), Plan(Cost(), node.value[1], node.channels, Input(node))
+            layout = node.value[1]
+            there = self.price.leaf(layout, node.channels, node.marks)
+            yield (0, 0), Plan(there, layout, node.channels, Input(node))
+            yield from look_ups(node, word, self.laws, self.price, self._crossed)
         elif isinstance(node, Sum):
             yield from self._sum(node, word)
         elif isinstance(node, Concat):
@@ -145,7 +150,7 @@ class Planner:
         words = [word] + [word.linear] * (len(node.terms) - 1)
         tables = self._operands(node.terms, words)
         last = len(word.spaces), len(word.maps)
-        for i in _joints(word, last[0]):
+        for i in joints(word, last[0]):
             for j in range(last[1] + 1):
                 law = "sum" if i + j else ""
                 yield from self._added(tables, (i, j), law, at_once=node.at_once)
@@ -156,8 +161,8 @@ class Planner:
             return
         sizes = [term.channels for term in node.terms]
         diagonal = next((k for k, f in enumerate(word.maps) if not f.is_diagonal), len(word.maps))
-        tables = self._operands(node.terms, _cut(word, sizes, diagonal))
-        for i in _joints(word, len(word.spaces)):
+        tables = self._operands(node.terms, cut(word, sizes, diagonal))
+        for i in joints(word, len(word.spaces)):
             for j in range(len(word.maps) + 1):
                 if j <= diagonal:
                     yield from self._stacked(tables, i, j)
@@ -457,21 +462,6 @@ def _outside(node: Convolution, choice: Choice) -> Node:
     below = node.term.word
     terms = (Term(Word(), replace(node, term=term.then(below))) for term in choice.terms)
     return Choice(tuple(terms), choice.law)
-
-
-def _cut(word: Word, sizes: list[int], diagonal: int) -> list[Word]:
-    """The word above a concat as words above its operands: diagonals cut by rows, then columns."""
-    words = [word] + [word.linear] * (len(sizes) - 1)
-    # Only the last of these mixes channels; what is before it scales them, each by itself.
-    for at in range(min(diagonal + 1, len(word.maps))):
-        parts = split(word.maps[at], sizes)
-        words = [w.with_map(f, at) for w, f in zip(words, parts, strict=True)]
-    return words
-
-
-def _joints(word: Word, last: int) -> Iterator[int]:
-    """Where operands may be joined: not right after a broadcast, which only the Add above does."""
-    return (i for i in range(last + 1) if not (i and steps(word)[i - 1].broadcasts))
 
 
 def _may_go_on(plan: Plan, word: Word, i: int) -> bool:
