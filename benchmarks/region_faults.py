@@ -276,7 +276,7 @@ REGION_FAULTS: tuple[Mutant, ...] = (
            "optimize/regions/onehot",
            "index < 0 and self.wraps", "False"),
     Mutant("onehot", "OneHot.table", "what is not marked is zero", "optimize/regions/onehot",
-           "self.off * weight.sum(axis=1)", "0.0 * weight.sum(axis=1)"),
+           "self.off * wide.sum(axis=1)", "0.0 * wide.sum(axis=1)"),
     Mutant("onehot", "OneHot.bounds", "what lies just outside is taken for the first",
            "optimize/regions/onehot",
            "-1 - self.depth * self.wraps", "-self.depth"),

@@ -81,6 +81,15 @@ TABLES: dict[str, tuple[str, str, Constants, np.ndarray, list[str]]] = {
         {**WIDE, "n": np.arange(DEPTH, dtype=np.int32)[None], "on": np.array(5, np.float32),
          "off": np.array([-1], np.float32)}, every(np.int32, 5, 11, 1),
         ["Clip", "Gather", "Squeeze"]),
+    "cast, turned and cast": (
+        "j = Unsqueeze(i, a) e = Equal(j, n) u = Cast<to = 7>(e)"
+        " t = Transpose<perm = [0,3,1,2]>(u) f = Cast<to = 1>(t) y = Conv(f, k, b)",
+        "int64[2,5,11] i", {**KERNEL, "n": np.arange(DEPTH), "a": np.array([3])},
+        every(np.int64, 2, 5, 11), ["Clip", "Gather", "Transpose"]),
+    "turned and compared": (
+        "e = Equal(i, n) t = Transpose<perm = [0,2,1]>(e) f = Cast<to = 1>(t) y = MatMul(f, w)",
+        "int64[2,1,5] i", {**WIDE, "n": np.arange(DEPTH)[:, None]},
+        every(np.int64, 2, 1, 5), ["Clip", "Gather", "Squeeze"]),
     "an axis made for it": (
         "j = Unsqueeze(i, a) e = Equal(j, n) f = Cast<to = 1>(e) y = MatMul(f, w)",
         "int64[5,11] i", {**WIDE, "n": np.arange(DEPTH), "a": np.array([-1])},
@@ -190,6 +199,23 @@ def test_several_readers_each_have_a_table_and_cut_once() -> None:
     assert sorted(after.ops) == ["Clip", "Gather", "Gather"]
 
 
+def test_what_is_cast_to_other_numbers_or_turned_stays() -> None:
+    """As truth values both are true, a half is no integer, and indices are not turned."""
+    for body, inputs in (
+        ("h = OneHot(i, d, u) t = Cast<to = 9>(h) f = Cast<to = 1>(t)", "int64[5,11] i"),
+        ("h = OneHot(i, d, v) t = Cast<to = 6>(h) f = Cast<to = 1>(t)", "int64[5,11] i"),
+        (
+            "h = OneHot(i, d, u) t = Transpose<perm = [1,0,2]>(h) f = Cast<to = 1>(t)",
+            "int64[5,11] i",
+        ),
+    ):
+        constants: Constants = {**OTHERS, **WIDE, "u": np.array([3, -2]),
+                                "v": np.array([0.5, 1], np.float32)}  # fmt: skip
+        proto = model(f"{body} y = MatMul(f, w)", inputs, constants=constants)
+        after = _applied(proto, {"i": every(np.int64, 5, 11)})
+        assert "onehot" not in after.laws
+
+
 def test_a_product_that_nothing_marks_stays() -> None:
     """A comparison with other numbers, along no axis, or of two axes that are broadcast."""
     for constants, inputs in (
@@ -241,6 +267,20 @@ def test_a_large_table_is_stored_once() -> None:
     shapes = {t.name: list(t.dims) for t in after.proto.graph.initializer}
     assert [depth + 1, width] in shapes.values()
     assert optimize(proto, only=LAWS, lost_bits=inf).report.certificate.passed
+
+
+@pytest.mark.parametrize("body", [
+    "h = OneHot<axis = 1>(i, d, v) y = Conv(h, k, b)",
+    "h = OneHot(i, d, v) p = MatMul(h, w) y = Add(p, b)",
+])  # fmt: skip
+def test_a_table_is_rounded_once(body: str) -> None:
+    """Weights with all their bits: each row is that of float64 until the graph is written."""
+    rng = np.random.default_rng(5)
+    shapes = {"w": (DEPTH, 4), "k": (4, DEPTH, 1, 1), "b": (4,), "v": (2,)}
+    drawn = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    proto = model(body, "int64[2,5,11] i", constants={**drawn, "d": np.array(DEPTH)})
+    alone = optimize(proto, only=LAWS, profile=COUNTING).report.certificate.alone
+    assert (alone.rewrites, alone.proved) == (1, 1)
 
 
 def test_small_products_and_weights_that_cancel() -> None:

@@ -18,27 +18,34 @@ import onnx_ir as ir
 from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
-from onebyone.graph.axes import integers
+from onebyone.graph.axes import integers, permutation
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.ops.call import Call
 from onebyone.graph.ops.row import Effort, Operator, Rounding
 from onebyone.graph.ranges import integer_range
-from onebyone.graph.values import made_by, shape_of, size
+from onebyone.graph.values import made_by, rank_of, shape_of, size
 
 __all__ = ["MARKS", "ROWS", "OneHot", "marked_axis", "one_hot"]
 
+_INDEX_TYPES = frozenset({
+    ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64,
+    ir.DataType.UINT8, ir.DataType.UINT16,
+})  # fmt: skip
+
 LARGE = 1 << 16
 """Numbers that are not stored twice to save an operator."""
+
+_WHOLE = frozenset({*_INDEX_TYPES, ir.DataType.BOOL, ir.DataType.UINT32, ir.DataType.UINT64})
 
 MARKS = ("OneHot", "Equal")
 """Operators that can mark the places that indices say."""
 
 _NEGATIVE_FROM_THE_END = 11
 _CUTS_INTEGERS = 12  # Clip
-_INDEX_TYPES = frozenset({
-    ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64,
-    ir.DataType.UINT8, ir.DataType.UINT16,
-})  # fmt: skip
+
+
+Pair = tuple[float, float]
+"""What stands where nothing is marked, and where something is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +53,12 @@ class OneHot:
     """A value whose vectors along one axis are one-hot.
 
     Args:
-        indices: integers, of the shape of the value without that axis, or with one there.
+        indices: integers, of the shape of the value without that axis.
         axis: the axis, not negative.
         depth: how long it is.
         off, on: what stands where the index does not point, and where it does.
         wraps: whether −depth … −1 count from the end.
-        has_axis: whether the indices have the axis, with one position.
+        squeezed: where the indices have the axis, too, with one position; None if they do not.
         makers: the nodes that are not needed where nobody reads the value.
     """
 
@@ -61,7 +68,7 @@ class OneHot:
     off: float
     on: float
     wraps: bool
-    has_axis: bool = False
+    squeezed: int | None = None
     makers: tuple[ir.Node, ...] = ()
 
     @property
@@ -101,7 +108,7 @@ class OneHot:
     def steps(self, width: int) -> int:
         """How many operators make row numbers of indices: a Cast, a Clip, a Squeeze, a Gather."""
         renumbered = bool(self.numbers(width))
-        return self.has_other_type + (not self.is_inside) + self.has_axis + renumbered
+        return self.has_other_type + (not self.is_inside) + (self.squeezed is not None) + renumbered
 
     def rows(self, width: int) -> int:
         """How many rows `table` has."""
@@ -127,8 +134,9 @@ class OneHot:
         if self.numbers(len(weight)):
             listed = [*range(self.depth + 1)]
         # off·1 + (on − off) e_k, so that nothing as large as depth × depth is made.
-        none = self.off * weight.sum(axis=1)
-        return np.stack([self._row(k, weight, none) for k in listed])
+        wide = weight.astype(np.float64)
+        none = self.off * wide.sum(axis=1)
+        return np.stack([self._row(k, wide, none) for k in listed])
 
     def _row(self, index: int, weight: Array, none: Array) -> Array:
         """(C_out,): what one index gives."""
@@ -152,23 +160,73 @@ def one_hot(value: ir.Value | None) -> OneHot | Refusal | None:
     >>> found.axis, found.depth, found.on, found.bounds
     (1, 4, 1.0, (-5, 4))
     """
-    if value is None or not is_float(value):
+    if value is None or not is_float(value) or (rank := rank_of(value)) is None:
         return None
+    # Which axis of what is marked each axis of the value is.
+    order, casts, marked = list(range(rank)), [value.dtype], value
+    while (node := made_by(marked, "Cast", "Transpose")) is not None:
+        assert node.inputs[0] is not None
+        marked = node.inputs[0]
+        casts.append(marked.dtype)
+        if node.op_type == "Transpose":
+            turned = permutation(node) or ()
+            order = [turned[k] for k in order]
+    found = _marked(marked)
+    if not isinstance(found, OneHot):
+        return found
+    if [k for k in order if k != found.axis] != [k for k in range(rank) if k != found.axis]:
+        return None  # the indices would have to be turned, too
+    values = _cast((found.off, found.on), casts[::-1])
+    if values is None:
+        return None
+    if not found.is_inside and (version := _opset(value)) < _CUTS_INTEGERS:
+        return refused("onehot", "old", version=f"opset {version}")
+    off, on = values
+    makers = tuple(_makers(value))
+    return replace(found, axis=order.index(found.axis), off=off, on=on, makers=makers)
+
+
+def _marked(value: ir.Value) -> OneHot | Refusal | None:
+    """By the operator that marks, or by a choice between two numbers."""
     if (node := made_by(value, "OneHot")) is not None:
-        return _placeable(_of_operator(node), value)
-    if (node := made_by(value, "Cast")) is not None:
-        if (inner := made_by(node.inputs[0], "OneHot")) is not None:
-            return _placeable(_of_operator(inner), value)
-        return _placeable(_of_comparison(node.inputs[0], 0.0, 1.0), value)
-    if (node := made_by(value, "Where")) is not None:
-        on, off = (constant(v) for v in node.inputs[1:3])
-        if on is None or off is None or on.size != 1 or off.size != 1:
+        return _of_operator(node)
+    if (node := made_by(value, "Where")) is None:
+        return _of_comparison(value, 0.0, 1.0)
+    on, off = (constant(v) for v in node.inputs[1:3])
+    if on is None or off is None or on.size != 1 or off.size != 1:
+        return None
+    if node.inputs[0] is None or shape_of(node.inputs[0]) != shape_of(value):
+        return None
+    return _of_comparison(node.inputs[0], float(off.item()), float(on.item()))
+
+
+def _cast(values: Pair, types: Sequence[ir.DataType | None]) -> Pair | None:
+    """Two numbers cast from type to type; None where that is more than to round them."""
+    found = np.array(values)
+    for dtype in types:
+        if dtype is None or dtype == ir.DataType.STRING:
             return None
-        if shape_of(node.inputs[0]) != shape_of(value):
+        last = found
+        found = found.astype(dtype.numpy()).astype(np.float64)
+        if not np.isfinite(found).all() or (dtype in _WHOLE and (found != last).any()):
             return None
-        found = _of_comparison(node.inputs[0], float(off.item()), float(on.item()))
-        return _placeable(found, value)
-    return None
+    off, on = found
+    return float(off), float(on)
+
+
+def _opset(value: ir.Value) -> int:
+    return _CUTS_INTEGERS if value.graph is None else value.graph.opset_imports.get("", 0)
+
+
+def _makers(value: ir.Value) -> Iterator[ir.Node]:
+    """The nodes that make one-hot vectors, as long as nobody reads anything else of them."""
+    node = value.producer()
+    while node is not None and len(value.uses()) == 1 and not value.is_graph_output():
+        yield node
+        if node.op_type in MARKS or node.inputs[0] is None:
+            return
+        value = node.inputs[0]
+        node = value.producer()
 
 
 def marked_axis(
@@ -204,30 +262,6 @@ def _numbered(listed: Array, rank: int) -> int | None:
     if listed.reshape(-1).tolist() != list(range(listed.size)):
         return None
     return long[0]
-
-
-def _placeable(found: OneHot | Refusal | None, value: ir.Value) -> OneHot | Refusal | None:
-    """With its two numbers as the value's type has them; refused where no operator cuts indices."""
-    if not isinstance(found, OneHot):
-        return found
-    graph = value.graph
-    version = _CUTS_INTEGERS if graph is None else graph.opset_imports.get("", 0)
-    if version < _CUTS_INTEGERS and not found.is_inside:
-        return refused("onehot", "old", version=f"opset {version}")
-    assert value.dtype is not None
-    off, on = np.array([found.off, found.on]).astype(value.dtype.numpy()).astype(np.float64)
-    return replace(found, off=float(off), on=float(on), makers=tuple(_makers(value)))
-
-
-def _makers(value: ir.Value) -> Iterator[ir.Node]:
-    """The nodes that make one-hot vectors, as long as nobody reads anything else of them."""
-    node = value.producer()
-    while node is not None and len(value.uses()) == 1 and not value.is_graph_output():
-        yield node
-        if node.op_type in MARKS or node.inputs[0] is None:
-            return
-        value = node.inputs[0]
-        node = value.producer()
 
 
 def _of_operator(node: ir.Node) -> OneHot | Refusal | None:
@@ -267,7 +301,7 @@ def _of_comparison(value: ir.Value | None, off: float, on: float) -> OneHot | No
     if added is not None and [k % len(shape) for k in integers(added, 1, "axes") or ()] == [axis]:
         assert added.inputs[0] is not None
         return OneHot(added.inputs[0], axis, depth, off, on, wraps=False)
-    return OneHot(indices, axis, depth, off, on, wraps=False, has_axis=True)
+    return OneHot(indices, axis, depth, off, on, wraps=False, squeezed=axis)
 
 
 def _one_hot(call: Call, indices: Array, depth: Array, values: Array) -> Array | None:

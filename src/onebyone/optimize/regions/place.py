@@ -275,12 +275,12 @@ class _Placer:
                 "Gather", [self.edit.integers(numbers), indices], ir.DataType.INT64, dims
             )
             kind = ir.DataType.INT64
-        if not marks.has_axis:
+        if marks.squeezed is None:
             return indices
-        del dims[marks.axis]
+        del dims[marks.squeezed]
         if self.edit.graph.opset_imports[""] < _AXES_BY_OPERAND:
-            return self._index_node("Squeeze", [indices], kind, dims, {"axes": [marks.axis]})
-        axes = self.edit.integers([marks.axis])
+            return self._index_node("Squeeze", [indices], kind, dims, {"axes": [marks.squeezed]})
+        axes = self.edit.integers([marks.squeezed])
         return self._index_node("Squeeze", [indices, axes], kind, dims)
 
     def _index_node(
