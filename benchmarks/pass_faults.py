@@ -35,6 +35,20 @@ PASS_FAULTS: tuple[Mutant, ...] = (
            "optimize/maps/factor",
            'node.inputs[1], layout is not None and layout.rows == 0', "(node.inputs[1],)"),
 
+    # [W₁x; W₂x; W₃x], of which one is read at few positions
+    Mutant("demand", "_cut_by", "the channels are cut by what is before them, too",
+           "optimize/positions/packed",
+           "before[:axis] != after[:axis] or not isinstance(count, int) or channels % count",
+           "not isinstance(count, int) or channels % count"),
+    Mutant("demand", "_groups", "a block that is asked for in two ways is computed twice",
+           "optimize/positions/packed",
+           "sum(map(len, of)) == read", "True"),
+    Mutant("demand", "_of_blocks", "blocks are taken from the beginning", "optimize/positions/packed",
+           "block * width + k", "k"),
+    Mutant("demand", "_is_own", "others keep their weight, and a part is stored beside it",
+           "optimize/positions/packed",
+           "not is_kept(value, [node])", "True"),
+
     # K U x = D [K₀; K₁; …] x
     Mutant("phases", "_along", "the phases of a crop are taken for those of the whole",
            "algebra/phases", "outputs % count", "False"),
@@ -186,7 +200,7 @@ PASS_FAULTS: tuple[Mutant, ...] = (
     Mutant("demand", "rounds_down", "automatic padding is ignored", "optimize/positions/demand",
            'not automatic and not node.attributes.get_int("ceil_mode", 0)',
            'not node.attributes.get_int("ceil_mode", 0)'),
-    Mutant("demand", "Demand.readers_ask", "readers may skip different positions",
+    Mutant("demand", "Demand.asked_of", "readers may skip different positions",
            "optimize/positions/demand optimize/positions/crop",
            "set.intersection(*map(set, asked))", "set.union(*map(set, asked[:1]))"),
     Mutant("demand", "Demand.borders", "what others read whole is taken for the part",
@@ -208,7 +222,7 @@ PASS_FAULTS: tuple[Mutant, ...] = (
     Mutant("demand", "step_of", "a crop is taken for a stride", "graph/picks "
            "optimize/positions/demand optimize/positions/crop",
            "isinstance(size, int) and order[-1] + cut.step >= size", "isinstance(size, int)"),
-    Mutant("demand", "Demand.readers_ask", "a graph output is computed in part",
+    Mutant("demand", "Demand.asked_of", "a graph output is computed in part",
            "optimize/positions/crop",
            "any(value.is_graph_output() for value in node.outputs)", "False"),
     Mutant("demand", "crop", "positions are cropped whatever that costs",
