@@ -224,7 +224,7 @@ PASS_FAULTS: tuple[Mutant, ...] = (
            "isinstance(size, int) and order[-1] + cut.step >= size", "isinstance(size, int)"),
     Mutant("demand", "Demand.asked_of", "a graph output is computed in part",
            "optimize/positions/crop",
-           "any(value.is_graph_output() for value in node.outputs)", "False"),
+           "any(value.is_graph_output() for value in values)", "False"),
     Mutant("demand", "crop", "positions are cropped whatever that costs",
            "optimize/positions/demand optimize/positions/crop",
            "pays(before, after, profile)", "after.macs <= before.macs"),
