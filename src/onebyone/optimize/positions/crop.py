@@ -17,6 +17,7 @@ from onebyone.graph.ops.conversion import is_of_int8_codes
 from onebyone.graph.values import maker
 from onebyone.optimize.joined import Joined
 from onebyone.optimize.positions.crop_edit import CropEdit
+from onebyone.optimize.positions.delay import delay
 from onebyone.optimize.positions.demand import Demand
 from onebyone.optimize.positions.packed import unpack
 from onebyone.optimize.positions.prices import Prices, works
@@ -29,9 +30,9 @@ def crop(task: Task) -> Iterator[Rewrite]:
     """Compute fewer positions, in place, wherever that saves."""
     graph, sizes, profile = task.model.graph, task.sizes, task.profile
     demand = Demand.on(graph)
-    apart = [*unpack(task, demand)]
-    if apart:  # what is asked of the parts is asked of the graph as it is then
-        yield from apart
+    changed = [*unpack(task, demand)] or [*delay(task)]
+    if changed:  # what is asked then is asked of the graph as it is then
+        yield from changed
         return
     prices = Prices(demand, sizes, profile)
     # What reads from each other is decided together: half of it would need a selection between.
