@@ -35,6 +35,17 @@ PASS_FAULTS: tuple[Mutant, ...] = (
            "optimize/maps/factor",
            'node.inputs[1], layout is not None and layout.rows == 0', "(node.inputs[1],)"),
 
+    # f(S x) = S f(x), where S repeats
+    Mutant("demand", "_is_local", "what moves positions is taken for local",
+           "optimize/positions/delay",
+           "any((own != axis or picks is not _ONE for own, picks in needs.values()))", "False"),
+    Mutant("demand", "_is_local", "a constant of each position is the same for all",
+           "optimize/positions/delay", "needs.keys() != data", "False"),
+    Mutant("demand", "_delayed", "what is read before is not there any more",
+           "optimize/positions/delay",
+           "len(ends) != 1 or _leaves(y, behind) or not _serves(node, ends[0], axes)",
+           "len(ends) != 1 or not _serves(node, ends[0], axes)"),
+
     # [W₁x; W₂x; W₃x], of which one is read at few positions
     Mutant("demand", "_cut_by", "the channels are cut by what is before them, too",
            "optimize/positions/packed",
@@ -43,7 +54,8 @@ PASS_FAULTS: tuple[Mutant, ...] = (
     Mutant("demand", "_groups", "a block that is asked for in two ways is computed twice",
            "optimize/positions/packed",
            "sum(map(len, of)) == read", "True"),
-    Mutant("demand", "_of_blocks", "blocks are taken from the beginning", "optimize/positions/packed",
+    Mutant("demand", "_of_blocks", "blocks are taken from the beginning",
+           "optimize/positions/packed",
            "block * width + k", "k"),
     Mutant("demand", "_is_own", "others keep their weight, and a part is stored beside it",
            "optimize/positions/packed",
@@ -255,7 +267,8 @@ PASS_FAULTS: tuple[Mutant, ...] = (
            "any(own != axis for own, _ in needs.values())", "False"),
     Mutant("demand", "_is_table", "what meets other batches is taken for a table",
            "optimize/positions/late",
-           "array is not None and array.ndim == rank and array.shape[0] == 1", "True"),
+           "value is None or rank_of(value) != rank_of(node.outputs[0]) or size(value, 0) != 1",
+           "value is None"),
     Mutant("demand", "CropEdit._for_each", "each batch gets the picks of all",
            "optimize/positions/late",
            "(0, -1)", "(-1,)"),

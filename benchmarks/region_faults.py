@@ -267,7 +267,7 @@ REGION_FAULTS: tuple[Mutant, ...] = (
            "self.pads(n_in) == (0, 0) and self.out_size(n_in) == alone.out_size(n_in)",
            "self.pads(n_in) == (0, 0)"),
     Mutant("pool", "always_fit", "a free axis is taken for a large one", "optimize/regions/pool",
-           "n if isinstance(n, int) else 1", "n if isinstance(n, int) else 99"),
+           "window.out_size(least)", "window.out_size(max(least, 9))"),
     Mutant("pool", "_geometry", "the stride of the pool is lost", "optimize/regions/pool",
            "placed.stride", "(1,) * len(placed.stride)"),
 
