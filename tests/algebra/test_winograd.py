@@ -90,6 +90,14 @@ def test_a_and_b_are_exact_in_float32(key: tuple[int, int]) -> None:
                    for y in entries)  # fmt: skip
 
 
+@pytest.mark.parametrize("key", KEYS)
+def test_what_a_bias_becomes_is_made_ones_by_a(key: tuple[int, int]) -> None:
+    basis = BASES[key]
+    terms = abs(basis.A) @ abs(basis.one)
+    assert (abs(basis.A @ basis.one - 1) <= 2 * basis.products * 2.0**-53 * terms).all()
+    assert terms.max() < 8
+
+
 def test_u_is_within_a_rounding_or_two_of_the_fractions() -> None:
     basis = BASES[4, 3]
     weight = RNG.standard_normal((3, 2, 3, 3))

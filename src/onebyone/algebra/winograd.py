@@ -41,11 +41,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from math import lcm
 
 import numpy as np
 
 from onebyone.algebra.digits import bits
-from onebyone.algebra.weights import Array, wide
+from onebyone.algebra.weights import Array, along, wide
 
 __all__ = ["BASES", "Basis", "in_basis", "lost_bits", "tiled"]
 
@@ -106,6 +107,30 @@ class Basis:
     def G(self) -> Array:  # noqa: N802
         """(α, K), float64, each entry rounded once."""
         return _array(self.exact[2])
+
+    @property
+    def quotient(self) -> tuple[Array, Array]:
+        """G as whole numbers (α, K) over whole numbers (α,), one for each row; both float64."""
+        rows = self.exact[2]
+        below = [lcm(*(entry.denominator for entry in row)) for row in rows]
+        above = [[entry * n for entry in row] for row, n in zip(rows, below, strict=True)]
+        return _array(above), np.array(below, np.float64)
+
+    @property
+    def one(self) -> Array:
+        """(α,), float64: what A makes ones of, A z = 1.
+
+        Row i of A takes the powers i of the points, so it gives the value of a polynomial at 1.
+
+        >>> BASES[2, 3].one.tolist()
+        [0.0, 1.0, 0.0, 0.0]
+        """
+        near = sorted(range(len(self.points)), key=lambda j: abs(self.points[j] - 1))
+        known, found = near[: self.outputs], [Fraction(0)] * self.products
+        for j in known:
+            others = [self.points[k] for k in known if k != j]
+            found[j] = _value(others, Fraction(1)) / _value(others, self.points[j])
+        return np.array(found, np.float64)
 
     @property
     def condition(self) -> float:
@@ -170,7 +195,12 @@ def in_basis(weight: Array, bases: Sequence[Basis | None]) -> Array:
     >>> in_basis(np.array([[[1, 2, 3]]]), [BASES[2, 3]]).tolist()
     [[[-1.0, 3.0, 1.0, 3.0]]]
     """
-    return _along_axes(wide(weight), [None if basis is None else basis.G for basis in bases])
+    # Divided at the end: what cancels is 0 then, and whole numbers stay whole.
+    U = _along_axes(wide(weight), [None if b is None else b.quotient[0] for b in bases])
+    for axis, basis in enumerate(bases, start=2):
+        if basis is not None:
+            U = U / along(basis.quotient[1], U.ndim, axis)
+    return np.asarray(U, np.float64)
 
 
 def lost_bits(weight: Array, bases: Sequence[Basis | None]) -> float:

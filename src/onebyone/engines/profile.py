@@ -32,7 +32,7 @@ import numpy as np
 import onnx
 
 from onebyone.algebra.weights import Array
-from onebyone.cost.profile import DEFAULT, Profile
+from onebyone.cost.profile import DEFAULT, WHOLE, Profile
 from onebyone.engines import single_operators as operators
 from onebyone.engines.bench import Progress, chosen_clock
 from onebyone.engines.engine import engine
@@ -225,8 +225,8 @@ def _fitted(measured: Sequence[Measured]) -> Profile:
     for each in measured:
         values.setdefault(each.field, []).append(math.log(each.value))
     found = {field: math.exp(median(logs)) for field, logs in values.items()}
-    channels = round(found.pop("channels", DEFAULT.channels))
-    return Profile(**found, channels=channels)
+    whole = {name: round(found.pop(name, getattr(DEFAULT, name))) for name in WHOLE}
+    return Profile(**found, **whole)  # type: ignore[arg-type]
 
 
 def _overhead(stand: _Stand) -> Iterator[Measured]:
