@@ -7,6 +7,7 @@ from math import inf, lcm
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from onnx import ModelProto
@@ -14,6 +15,7 @@ from onnx import ModelProto
 from onebyone.algebra.winograd import Basis, in_basis
 from onebyone.cost.estimate import elements_of, node_time
 from onebyone.cost.profile import Cost, Profile
+from onebyone.engines.tiled_convolutions import tiled as timed_tiles
 from onebyone.errors import UsageError
 from onebyone.graph.count import macs
 from onebyone.graph.edit import Edit
@@ -202,6 +204,30 @@ def test_of_different_numbers_of_channels_the_harmonic_mean_counts() -> None:
     for machine, laws in ((cheap, 1), (replace(cheap, rows=49), 0)):
         report = optimize(proto, only=["winograd"], verify=False, profile=machine).report
         assert len(report.laws) == laws
+
+
+@pytest.mark.parametrize("is_square", [False, True])
+def test_what_a_profile_times_is_what_the_law_writes(is_square: bool) -> None:
+    (form,) = (
+        f for f in both((3, 3)) if str(f) == ("tiles of 4×4" if is_square else "tiles of 4 rows")
+    )
+    timed = onnx.load_model_from_string(timed_tiles((2, 3, 8, 12), form.rows, is_square))
+    written = to_proto(tiled(made(inputs="float[2,3,8,12] x", k=(3, 3, 3, 3)), form))
+
+    def told(proto: ModelProto) -> list[tuple[Any, ...]]:
+        stored = {t.name: onnx.numpy_helper.to_array(t) for t in proto.graph.initializer}
+        shapes = {name: array.shape for name, array in stored.items()}
+        return [
+            (
+                node.op_type,
+                sorted((a.name, onnx.helper.get_attribute_value(a)) for a in node.attribute
+                       if a.name not in ("mode", "group") or a.i > 1),
+                [shapes.get(name) for name in node.input],
+            )
+            for node in proto.graph.node
+        ]  # fmt: skip
+
+    assert told(timed) == told(written)
 
 
 # What is asked for --------------------------------------------------------------------------------
