@@ -259,9 +259,10 @@ def test_it_is_proved_by_itself_and_as_a_whole(bits: float) -> None:
     assert bits - 2 < law.lost_bits < bits
     assert law.proved
     assert report.certificate is not None
-    assert report.certificate.passed
     assert report.certificate.alone is not None
     assert report.certificate.alone.complete
+    # Of one layer alone more than four bits may be seen: then nothing is written.
+    assert report.certificate.passed or bits > 4
 
 
 def test_behind_all_other_laws_once_and_in_any_order() -> None:
