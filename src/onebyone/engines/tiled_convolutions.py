@@ -54,10 +54,10 @@ class _Model:
         places = np.add.outer(np.arange(groups), np.arange(tall) * basis.outputs)
         yield self._node("Pad", k, [f"h{k}", self._integers([0, 0, 1, 0, 0, 0, 1, 0])])
         yield self._node("Gather", k, [f"Pad{k}", self._constant(places)], axis=2)
-        yield from self._turned(k, f"Gather{k}", [batch, channels, groups, tall * wide])
-        yield self._view("Flat", k, f"Transpose{k}", [batch, groups, channels * tall * wide])
-        yield self._node("MatMul", k, [self._constant(basis.B.astype(np.float32)), f"Flat{k}"])
-        yield from self._products(k, f"MatMul{k}", False, [tall, wide])
+        yield self._view("Parts", k, f"Gather{k}", [batch, channels, groups, tall * wide])
+        yield self._node("MatMul", k, [self._constant(basis.B.astype(np.float32)), f"Parts{k}"])
+        yield self._node("Transpose", k, [f"MatMul{k}"], perm=[0, 2, 1, 3])
+        yield from self._products(k, f"Transpose{k}", False, [tall, wide])
         yield self._view("Wide", k, f"Out{k}", [batch, basis.outputs, channels, tall, wide])
         yield self._node("Transpose", k, [f"Wide{k}"], "Back", perm=[0, 2, 3, 1, 4])
         yield self._view("h", k, f"Back{k}", [batch, channels, *self.shape[2:]])
@@ -71,7 +71,8 @@ class _Model:
         weight = self._constant(kernel.astype(np.float32))
         there = {"pads": [1, 1, 1, 1], "strides": [m, m]}
         yield self._node("Conv", k, [f"Maps{k}", weight], "Seen", **there)
-        yield from self._turned(k, f"Seen{k}", [batch, channels, groups, prod(self.tiles)])
+        yield self._view("Parts", k, f"Seen{k}", [batch, channels, groups, prod(self.tiles)])
+        yield self._node("Transpose", k, [f"Parts{k}"], perm=[0, 2, 1, 3])
         yield from self._products(k, f"Transpose{k}", True, self.tiles)
         yield self._view("Wide", k, f"Out{k}", [batch, m * m * channels, *self.tiles])
         yield self._node("DepthToSpace", k, [f"Wide{k}"], "h", blocksize=m)
@@ -91,10 +92,6 @@ class _Model:
         yield self._view("Tall", k, f"Product{k}", [batch, groups, channels * prod(places)])
         A = np.kron(self.basis.A, self.basis.A) if is_square else self.basis.A
         yield self._node("MatMul", k, [self._constant(A.astype(np.float32)), f"Tall{k}"], "Out")
-
-    def _turned(self, k: int, x: str, sizes: list[int]) -> Iterator[NodeProto]:
-        yield self._view("Parts", k, x, sizes)
-        yield self._node("Transpose", k, [f"Parts{k}"], perm=[0, 2, 1, 3])
 
     def _view(self, name: str, k: int, x: str, sizes: list[int]) -> NodeProto:
         return self._node("Reshape", k, [x, self._integers(sizes)], name)

@@ -27,6 +27,7 @@ from onebyone.graph.unused import remove_unused
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
 from onebyone.optimize.maps.tiles import Form, Site, cost_of, forms_of, site_of, tile
+from onebyone.optimize.verdict import cost
 
 from ...graphs.run import differences, run
 from ...graphs.text import feed, integers, model
@@ -257,6 +258,9 @@ def test_it_is_proved_by_itself_and_as_a_whole(bits: float) -> None:
     (law,) = report.laws
     assert law.note == ("tiles of 4×4" if bits > 4 else "tiles of 4 rows")
     assert bits - 2 < law.lost_bits < bits
+    # The verdict says both what the file costs and what is lost.
+    assert "weights " in cost(report)
+    assert f"up to {law.lost_bits:.1f} bits of what is computed on tiles" in cost(report)
     assert law.proved
     assert report.certificate is not None
     assert report.certificate.alone is not None
@@ -278,7 +282,7 @@ def test_behind_all_other_laws_once_and_in_any_order() -> None:
     given = feed(proto, N=2)
     for laws in ({"only": ["winograd", "affine"]}, {"also": ["winograd"]}):
         result = optimize(proto, **laws, **options)
-        assert result.report.to_dict()["laws"]
+        assert {law.law for law in result.report.laws} == {"winograd", "affine"}
         after = to_proto(result.model)
         assert [n.op_type for n in after.graph.node].count("MatMul") == 4
         assert "Mul" not in [n.op_type for n in after.graph.node]

@@ -4,8 +4,8 @@ Two forms, for an image x (N, C, H, W), T tiles along an axis, α positions that
 
     rows     along the height alone, the width keeps its taps
              pad, gather        (N, C, α, T, W)      what each tile sees, whole rows at a time
+             multiply by B      (N, C, α, T·W)
              transpose          (N, α, C, T·W)
-             multiply by B      (N, α, C·T·W)
              convolve           (N, α·D, T, W)       α groups: U_j, with the taps of the width
              multiply by A      (N, m, D·T·W)
              transpose          (N, D, T·m, W)
@@ -242,7 +242,7 @@ def _loads(t: _Tiles, batch: int) -> Iterator[tuple[str, Load]]:
         yield from [("Pad", Load(read=x, written=tall))] * any(t.pads)
         yield "Gather", Load(written=seen)
         yield _multiplied(t.groups, seen, seen)
-        yield from [("Transpose", Load(written=whole)), ("Reshape", Load())]
+        yield "Transpose", Load(written=whole)
     else:
         yield "Conv", Load(seen * t.groups, x + t.groups**2, seen)
         yield "DepthToSpace", Load(written=whole)
@@ -368,7 +368,7 @@ class _Placer:
         return self._node("Slice", [x, *map(self.edit.integers, bounds)], {}, [t.out, *ends])
 
     def _seen_rows(self) -> ir.Value:
-        """(N, α, C·T·W)."""
+        """(N, α, C, T·W)."""
         t, x = self.tiles, self.tiles.site.node.inputs[0]
         groups, into, tiles, wide = t.seen
         if any(t.pads):
@@ -378,8 +378,10 @@ class _Placer:
         rows = np.add.outer(np.arange(groups), np.arange(tiles) * t.form.rows.outputs)
         index = self.edit.constant(rows, "rows", ir.DataType.INT64)
         x = self._node("Gather", [x, index], {"axis": 2}, [into, groups, tiles, wide])
-        x = self._turned(x, into, groups, tiles * wide)
-        return self._multiplied(t.form.rows.B, self._view(x, [groups, into * tiles * wide]))
+        sizes = [into, groups, tiles * wide]
+        B = self._constant(t.form.rows.B, "matrix")
+        x = self._node("MatMul", [B, self._view(x, sizes)], {}, sizes)
+        return self._turned(x, sizes)
 
     def _seen_tiles(self) -> ir.Value:
         """(N, α², C, T·T)."""
@@ -397,7 +399,8 @@ class _Placer:
         kernel = self._constant(t.form.kernel[:, None], "B")
         attributes = {"pads": [*before, *after], "strides": [t.form.rows.outputs] * 2}
         x = self._node("Conv", [x, kernel], attributes, [groups, *tiles], into)
-        return self._turned(x, into, groups, prod(tiles))
+        sizes = [into, groups, prod(tiles)]
+        return self._turned(self._view(x, sizes), sizes)
 
     def _products(self, x: ir.Value) -> ir.Value:
         """The 1×1s, with what is added to each so that A makes the bias of it."""
@@ -437,9 +440,9 @@ class _Placer:
         shape = [len(matrix), *x.shape[2:]]
         return self._node("MatMul", [self._constant(matrix, "matrix"), x], {}, shape)
 
-    def _turned(self, x: ir.Value, first: int, second: int, rest: int) -> ir.Value:
-        """(N, first, second, rest) with the two axes exchanged."""
-        x = self._view(x, [first, second, rest])
+    def _turned(self, x: ir.Value, sizes: Sequence[int]) -> ir.Value:
+        """(N, *sizes) with the first two of these axes exchanged."""
+        first, second, rest = sizes
         return self._node("Transpose", [x], {"perm": [0, 2, 1, 3]}, [second, first, rest])
 
     def _view(self, x: ir.Value | None, sizes: Sequence[int], times: int = 1) -> ir.Value:
