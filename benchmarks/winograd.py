@@ -32,7 +32,7 @@ from onebyone.engines.turns import take_turns
 ENGINES = ("onnxruntime", "openvino")
 LAYERS = ((64, 56), (64, 112), (96, 28), (128, 28), (256, 28), (384, 28), (512, 28), (512, 16))
 FORMS = ((2, False), (3, False), (4, False), (2, True), (4, True))
-CANDIDATES = sorted({Fraction(a, b) for b in (1, 2, 4) for a in range(-4 * b, 4 * b + 1)})
+CANDIDATES = [Fraction(quarters, 4) for quarters in range(-8, 9) if quarters]
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ def loss(basis: Basis) -> float:
 def points() -> Iterator[str]:
     """For each basis its loss, the best that there is, and that of small integers."""
     for (m, taps), basis in BASES.items():
-        others = combinations([p for p in CANDIDATES if p], m + taps - 3)
+        others = combinations(CANDIDATES, m + taps - 3)
         every = ((loss(Basis(m, taps, (Fraction(0), *rest))), rest) for rest in others)
         least, rest = min(every)
         names = ", ".join(map(str, rest))

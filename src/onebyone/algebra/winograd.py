@@ -169,9 +169,9 @@ def _row(outputs: int, taps: int, *points: str) -> Basis:
     return Basis(outputs, taps, tuple(map(Fraction, points)))
 
 
-# Of all sets of dyadic points of up to two bits the one of the smallest error, over random taps and
-# inputs (benchmarks/winograd.py --points). With 0, ±1, ±2 in the fifth row it were twice as large
-# along one axis, four times along two.
+# Of all sets of points in quarters up to 2 those of the smallest error over random taps and inputs
+# (benchmarks/winograd.py --points; the fourth is 1% above it, and of fewer bits). With 0, ±1, ±2
+# in the fifth row it were twice as large along one axis, four times along two.
 BASES: dict[tuple[int, int], Basis] = {
     (basis.outputs, basis.taps): basis
     for basis in (
