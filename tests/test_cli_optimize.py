@@ -112,3 +112,20 @@ def test_small_external_data_are_seen_by_the_engine(
     assert run(["optimize", str(path), "--dry-run", "--json"]) == 0
     engine = json.loads(capsys.readouterr().out)["certificate"]["engine"]
     assert engine.startswith("ONNX Runtime")
+
+
+def test_a_law_that_has_to_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "in.onnx", tmp_path / "out.onnx"
+    weight = np.random.default_rng(0).standard_normal((128, 96, 3, 3)).astype(np.float32) / 30
+    body = "y = Conv<pads = [1, 1, 1, 1]>(x, k)"
+    onnx.save(text_model(body, "float[1,96,24,28] x", constants={"k": weight}), source)
+    assert run(["optimize", str(source), "--dry-run"]) == 0
+    assert "nothing to gain" in capsys.readouterr().out
+    assert run(["optimize", str(source), "-o", str(out), "--with", "winograd"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "cost nodes 1 → " in shown
+    assert "; weights 442 kB → 885 kB" in shown
+    assert "bits of what is computed on tiles" in shown
+    assert "tiles of 4 rows" in shown
+    assert run(["optimize", str(source), "--dry-run", "--with", "magic"]) == 2
+    assert "got law 'magic'" in capsys.readouterr().err

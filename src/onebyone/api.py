@@ -33,6 +33,7 @@ def optimize(
     export: Mapping[str, Any] | None = None,
     only: Collection[str] | None = None,
     without: Collection[str] = (),
+    also: Collection[str] = (),
     shapes: Mapping[str, Sequence[int]] | None = None,
     data: Mapping[str, np.ndarray] | None = None,
     profile: Profile | str | os.PathLike[str] | None = None,
@@ -51,6 +52,8 @@ def optimize(
         export: for a module, options of `torch.onnx.export`: `{"dynamo": False}` for the
             TorchScript exporter, `{"dynamic_shapes": ({0: "batch"},)}` for an open batch.
         only, without: names of laws to use alone, or to leave out.
+        also: names of laws to use beside the usual ones: "winograd", which is used only where it is
+            asked for.
         shapes: sizes to decide for, by input name, where an input is dynamic; the result is valid
             for all sizes. Otherwise those of `data`, or batch 1, sequence 128, image 224.
         data: the caller's own inputs, by name, for verification.
@@ -84,6 +87,7 @@ def optimize(
         source,
         only=only,
         without=without,
+        also=also,
         shapes=shapes,
         data=data,
         profile=profile,

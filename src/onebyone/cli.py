@@ -127,6 +127,14 @@ def count(
 @click.option("--only", multiple=True, metavar="LAW",
               help=f"Use only this law: {', '.join(sorted(LAWS))}. Repeatable.")  # fmt: skip
 @click.option("--without", multiple=True, metavar="LAW", help="Use all but this law. Repeatable.")
+@click.option(
+    "--with",
+    "also",
+    multiple=True,
+    metavar="LAW",
+    help="Use this law too, which is used only where it is asked for: "
+    f"{', '.join(law.name for law in LAWS.values() if law.asked)}. Repeatable.",
+)
 @_shape
 @_data
 @click.option(
@@ -153,6 +161,7 @@ def optimize(
     dry_run: bool,
     only: tuple[str, ...],
     without: tuple[str, ...],
+    also: tuple[str, ...],
     shapes: Mapping[str, Sequence[int]],
     data: Path | None,
     lost_bits: float | None,
@@ -180,6 +189,7 @@ def optimize(
             model,
             only=only or None,
             without=without,
+            also=also,
             shapes=shapes or None,
             data=arrays,
             profile=profile,

@@ -35,6 +35,7 @@ class Law:
         near_misses: in the same form, what reads off a graph where the pass was refused; empty
             where there is nothing to tell, or `optimize/refusals.py` does.
         first: whether the pass runs once before regions are planned, too: it makes them smaller.
+        asked: whether it is used only where somebody asks for it by name.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Law:
     realised: str = ""
     near_misses: str = ""
     first: bool = False
+    asked: bool = False
 
     @property
     def section(self) -> str:
@@ -197,6 +199,27 @@ LAWS: dict[str, Law] = {
                 "small": "a size is free, and may leave no room for a window of {operator}",
                 "price": "one larger kernel takes more multiply-accumulates than the K×K",
             },
+        ),
+        Law(
+            "winograd",
+            "K x = A [U₀B₀x; U₁B₁x; …],  U = GK",
+            "3×3s, 2×2s and 5×5s of many channels, as 1×1s of what tiles of the map become; only "
+            "where it is asked for: it takes less time, and a larger file",
+            "stride and dilation of one, one group, known sizes, float32; some digits are lost, no "
+            "more than the limit",
+            {
+                "groups": "of {groups} groups too little is summed to pay for the tiles",
+                "stride": "it strides or is dilated: its tiles share too little",
+                "taps": "no basis is known for {taps} taps",
+                "free": "its tiles hang on a height or a width that is free",
+                "numbers": "a basis loses too many of the digits of {numbers}",
+                "quantised": "a basis would round codes: quantise the original, not this",
+                "price": "no basis within the limit of digits pays: its tiles would cost more than "
+                "they save",
+            },
+            realised="maps.winograd:tile_maps",
+            near_misses="maps.winograd:near_misses",
+            asked=True,
         ),
         Law(
             "rank",

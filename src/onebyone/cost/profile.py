@@ -16,7 +16,7 @@ from pathlib import Path
 
 from onebyone.errors import UsageError
 
-__all__ = ["DEFAULT", "ORIGIN", "Cost", "Profile", "load_profile", "origin_of", "pays"]
+__all__ = ["DEFAULT", "ORIGIN", "WHOLE", "Cost", "Profile", "load_profile", "origin_of", "pays"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Profile:
     blocks: float = 5.0
     weave: float = 14.0
     channels: int = 4
+    rows: int = 96
+    tiles: int = 384
 
     def time(self, macs: float = 0, elements: float = 0) -> int:
         """Picoseconds of one operator that does `macs` and moves `elements` numbers of 4 bytes.
@@ -87,8 +89,13 @@ Measured there: 1×1 convolutions 43–57 GMAC/s, additions 35 GB/s, transposes 
 channels 5–40 ns an element and along rows 0.2–3 ns, bilinear resizing 1.8 ns, nearest 0.1 ns.
 OpenVINO: 80–150 GMAC/s, bilinear 1.1 ns. 3×3s of 45 channels took 17% longer than of 48, depthwise
 ones of 58 70% longer than of 60. Columns are woven at OpenVINO's price: what is written without a
-profile has to be no slower in either engine.
+profile has to be no slower in either engine. So are `rows` and `tiles`, on the layers of
+docs/decisions/0035-winograd.md, measured on one AVX-512 core.
 """
+
+
+WHOLE = frozenset({"channels", "rows", "tiles"})
+"""The fields that are whole numbers."""
 
 
 @dataclass(frozen=True, order=True)
@@ -149,9 +156,10 @@ def load_profile(path: str | PathLike[str]) -> Profile:
     for name, number in found.items():
         if isinstance(number, bool) or not isinstance(number, int | float) or not number > 0:
             raise UsageError(f"got {name} = {number!r} in {path}, wanted a positive number")
-    if found.get("channels", 1) % 1:
-        raise UsageError(f"got channels = {found['channels']} in {path}, wanted a whole number")
-    found["channels"] = int(found.get("channels", DEFAULT.channels))
+    for name in sorted(WHOLE & set(found)):
+        if found[name] % 1:
+            raise UsageError(f"got {name} = {found[name]} in {path}, wanted a whole number")
+        found[name] = int(found[name])
     return Profile(**{**asdict(DEFAULT), **found})
 
 

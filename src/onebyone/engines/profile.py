@@ -9,6 +9,8 @@
     blocks     Δt · bandwidth / bytes              of phases that are interleaved less apart
     weave      the same                            by columns and rows
     split      (Δt + overhead of the nodes saved) · bandwidth / bytes      stacked less apart
+    rows       the least channels from which 3×3s are faster on tiles of rows      chains of both
+    tiles      the same of tiles of both axes, beside the faster of these two
     channels   the least multiple at which more channels gain no more      convolutions of 45 … 48
 
 Differences, so that what a call costs, and what an engine does at the borders of a model, falls
@@ -23,7 +25,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from math import prod
@@ -34,11 +36,13 @@ import numpy as np
 import onnx
 
 from onebyone.algebra.weights import Array
-from onebyone.cost.profile import DEFAULT, Profile
+from onebyone.algebra.winograd import BASES
+from onebyone.cost.profile import DEFAULT, WHOLE, Profile
 from onebyone.engines import single_operators as operators
 from onebyone.engines.bench import Progress, chosen_clock
 from onebyone.engines.engine import engine
 from onebyone.engines.machine import processor, usable_cores
+from onebyone.engines.tiled_convolutions import tiled
 from onebyone.engines.turns import take_turns
 from onebyone.errors import UsageError
 from onebyone.graph.files import replace
@@ -69,12 +73,16 @@ _SIBLINGS: tuple[tuple[Shape, int, int], ...] = (
 _WIDTHS = (45, 46, 44, 48)
 _WIDTH_CONVS = ((1, 56), (3, 28), (3, 56))
 _GAIN = 1.05
-"""What more channels have to gain, to be worth more multiply-accumulates."""
+"""What more channels have to gain, to be worth more multiply-accumulates; and tiles to be taken."""
+# Of 3×3s on tiles of four, which divides the side.
+_TILED_CHANNELS, _TILED_SIDE = (64, 96, 128, 256, 512), 28
+NEVER = 1 << 20
+"""More channels than anybody has."""
 # From 200 KB to 3 MB: what a roofline's one bandwidth is for, caches and memory together.
 _SMALL, _LARGE = (1, 64, 28, 28), (1, 64, 112, 112)
 
 
-_DIFFERENCES = 52
+_DIFFERENCES = 67
 """How many are measured for the whole profile."""
 
 
@@ -136,7 +144,7 @@ def profile(
     clock: str = "wall",
     progress: Progress | None = None,
 ) -> Profiled:
-    """Measure an engine on this machine: about 50 differences of `seconds` each.
+    """Measure an engine on this machine: about 60 differences of `seconds` each.
 
     Args:
         name: "onnxruntime" or "openvino".
@@ -219,7 +227,7 @@ def _measured(stand: _Stand) -> tuple[Measured, ...]:
     base = _fitted(found)
     found += [*_places(stand, base), *_resize(stand, base), *_split(stand, base)]
     found += _interleaving(stand, base)
-    return (*found, *_channels(stand))
+    return (*found, *_channels(stand), *_tiled(stand))
 
 
 def _fitted(measured: Sequence[Measured]) -> Profile:
@@ -228,8 +236,8 @@ def _fitted(measured: Sequence[Measured]) -> Profile:
     for each in measured:
         values.setdefault(each.field, []).append(math.log(each.value))
     found = {field: math.exp(median(logs)) for field, logs in values.items()}
-    channels = round(found.pop("channels", DEFAULT.channels))
-    return Profile(**found, channels=channels)
+    whole = {name: round(found.pop(name, getattr(DEFAULT, name))) for name in WHOLE}
+    return Profile(**found, **whole)  # type: ignore[arg-type]
 
 
 def _overhead(stand: _Stand) -> Iterator[Measured]:
@@ -316,6 +324,37 @@ def _channels(stand: _Stand) -> Iterator[Measured]:
         least = min(c & -c for c in _WIDTHS if seconds[c] <= enough)
         widths = f"{min(_WIDTHS)} to {max(_WIDTHS)} channels at {side} × {side}"
         yield Measured("channels", f"Conv {kernel} × {kernel}, {widths}", min(least, 8))
+
+
+def _tiled(stand: _Stand) -> Iterator[Measured]:
+    rows, tiles = {}, {}
+    for channels in _TILED_CHANNELS:
+        shape = (1, channels, _TILED_SIDE, _TILED_SIDE)
+        plain = _conv_seconds(stand, shape, 3)
+        on_rows, on_both = (_tiled_seconds(stand, shape, is_square) for is_square in (False, True))
+        rows[channels], tiles[channels] = plain / on_rows, min(plain, on_rows) / on_both
+    name = f"Conv 3 × 3 on tiles of 4, {min(rows)} to {max(rows)} channels"
+    yield Measured("rows", name, _least(rows))
+    yield Measured("tiles", name, _least(tiles))
+
+
+def _tiled_seconds(stand: _Stand, shape: Shape, is_square: bool) -> float:
+    chains = [tiled(shape, BASES[4, 3], is_square, depth) for depth in (1, _DEEP)]
+    return stand.step(*chains) / (_DEEP - 1)
+
+
+def _least(gains: Mapping[int, float]) -> int:
+    """From how many channels on all gain enough.
+
+    >>> _least({64: 1.2, 128: 1.0, 256: 1.1, 512: 1.3}), _least({64: 1.0}) == NEVER
+    (256, True)
+    """
+    least = NEVER
+    for channels in sorted(gains, reverse=True):
+        if gains[channels] < _GAIN:
+            break
+        least = channels
+    return least
 
 
 def _weight(channels: int) -> Array:

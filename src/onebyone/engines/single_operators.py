@@ -41,7 +41,7 @@ def matmul(weight: Array, shape: Shape = (), depth: int = 1) -> bytes:
     b'\\x08\\x08'
     """
     nodes = (helper.make_node("MatMul", [f"h{k}", "W"], [f"h{k + 1}"]) for k in range(depth))
-    return _chain(nodes, [shape or weight.shape], {"W": weight}, depth)
+    return chain(nodes, [shape or weight.shape], {"W": weight}, depth)
 
 
 def conv(shape: Shape, channels: int, kernel: int = 1, depth: int = 1) -> bytes:
@@ -55,34 +55,34 @@ def conv(shape: Shape, channels: int, kernel: int = 1, depth: int = 1) -> bytes:
     nodes = (
         helper.make_node("Conv", [f"h{k}", f"W{k}"], [f"h{k + 1}"], pads=pads) for k in range(depth)
     )
-    return _chain(nodes, [shape], weights, depth)
+    return chain(nodes, [shape], weights, depth)
 
 
 def add(shape: Shape) -> bytes:
     """The sum of two tensors."""
-    return _chain([helper.make_node("Add", ["h0", "x1"], ["h1"])], [shape, shape])
+    return chain([helper.make_node("Add", ["h0", "x1"], ["h1"])], [shape, shape])
 
 
 def concat(shape: Shape) -> bytes:
     """Two tensors side by side along the channels."""
-    return _chain([helper.make_node("Concat", ["h0", "x1"], ["h1"], axis=1)], [shape, shape])
+    return chain([helper.make_node("Concat", ["h0", "x1"], ["h1"], axis=1)], [shape, shape])
 
 
 def transpose(shape: Shape) -> bytes:
     """Channels last."""
-    return _chain([helper.make_node("Transpose", ["h0"], ["h1"], perm=[0, 2, 3, 1])], [shape])
+    return chain([helper.make_node("Transpose", ["h0"], ["h1"], perm=[0, 2, 3, 1])], [shape])
 
 
 def softmax(shape: Shape) -> bytes:
     """Along the channels, which come before two other axes."""
-    return _chain([helper.make_node("Softmax", ["h0"], ["h1"], axis=1)], [shape])
+    return chain([helper.make_node("Softmax", ["h0"], ["h1"], axis=1)], [shape])
 
 
 def subsample(shape: Shape) -> bytes:
     """Every second row and column."""
     bounds = {"from": [0, 0], "to": [shape[2], shape[3]], "axes": [2, 3], "by": [2, 2]}
     node = helper.make_node(CUT, ["h0", *bounds], ["h1"])
-    return _chain([node], [shape], {n: np.array(v, np.int64) for n, v in bounds.items()})
+    return chain([node], [shape], {n: np.array(v, np.int64) for n, v in bounds.items()})
 
 
 def between(shape: Shape, is_resized: bool) -> bytes:
@@ -190,12 +190,13 @@ def _small(random: np.random.Generator, shape: Shape) -> Array:
     return scaled.astype(np.float32)
 
 
-def _chain(
+def chain(
     nodes: Iterator[NodeProto] | Sequence[NodeProto],
     shapes: Sequence[Shape],
     constants: dict[str, Array] | None = None,
     depth: int = 1,
 ) -> bytes:
+    """The model of nodes from `h0`, and `x1`, … for further inputs, to `h` and the depth."""
     names = ["h0", *[f"x{k}" for k in range(1, len(shapes))]]
     inputs = dict(zip(names, shapes, strict=True))
     return _model(list(nodes), inputs, [f"h{depth}"], constants or {})

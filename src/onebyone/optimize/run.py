@@ -65,6 +65,7 @@ def optimize(
     *,
     only: Collection[str] | None = None,
     without: Collection[str] = (),
+    also: Collection[str] = (),
     shapes: Mapping[str, Sequence[int]] | None = None,
     data: Mapping[str, Array] | None = None,
     profile: Profile | str | os.PathLike[str] | None = None,
@@ -77,6 +78,8 @@ def optimize(
     Args:
         source: a path, a ModelProto or an onnx_ir.Model; it is not changed.
         only, without: names of laws to use alone, or to leave out.
+        also: names of laws to use beside the usual ones: "winograd", which is used only where it is
+            asked for.
         shapes: sizes to decide for, by input name, where an input is dynamic; the result is valid
             for all sizes. Otherwise those of `data`, or batch 1, sequence 128, image 224.
         data: the caller's own inputs, by name, for verification.
@@ -111,7 +114,7 @@ def optimize(
     >>> result.report.certificate.passed
     True
     """
-    laws, limit = _laws(only, without), _limit(lost_bits)
+    laws, limit = _laws(only, without, also), _limit(lost_bits)
     machine, origin = _profile(profile)
     model = read(source)
     original = unshared(model.clone())  # of the weights only the names are copied
@@ -246,11 +249,14 @@ def _rewritten(
     return report, alone
 
 
-def _laws(only: Collection[str] | None, without: Collection[str]) -> tuple[str, ...]:
-    unknown = sorted({*(only or ()), *without} - set(LAWS))
+def _laws(
+    only: Collection[str] | None, without: Collection[str], also: Collection[str]
+) -> tuple[str, ...]:
+    unknown = sorted({*(only or ()), *without, *also} - set(LAWS))
     if unknown:
         raise UsageError(f"got law {unknown[0]!r}, wanted one of {', '.join(sorted(LAWS))}")
-    return tuple(law for law in LAWS if (not only or law in only) and law not in without)
+    chosen = only or [law.name for law in LAWS.values() if not law.asked or law.name in also]
+    return tuple(law for law in LAWS if law in chosen and law not in without)
 
 
 def _limit(lost_bits: float | None) -> float:

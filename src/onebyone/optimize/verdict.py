@@ -21,6 +21,10 @@ _NAMED = {
     "activation_bytes": ("activations", "B"),
 }
 
+# Folds lose digits where the original cancels; other bases wherever they are.
+_ANYWHERE = ("winograd",)
+_LOST = {"where the original cancels": False, "of what is computed on tiles": True}
+
 
 def gained(report: Report) -> str:
     """What became less; the MACs first, with their share."""
@@ -32,9 +36,11 @@ def gained(report: Report) -> str:
 def cost(report: Report) -> str:
     """What became more, and the digits that can be lost."""
     more = list(_changes(report, -1))
-    lost = max((row.lost_bits for row in report.laws), default=0.0)
-    if lost:
-        more.append(f"up to {lost:.1f} bits where the original cancels")
+    for where, laws in _LOST.items():
+        rows = (row for row in report.laws if (row.law in _ANYWHERE) is laws)
+        lost = max((row.lost_bits for row in rows), default=0.0)
+        if lost:
+            more.append(f"up to {lost:.1f} bits {where}")
     return "; ".join(more) or "nothing"
 
 

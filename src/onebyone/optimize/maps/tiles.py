@@ -1,0 +1,474 @@
+"""K×K convolutions of images in Winograd's bases: which can be, what that costs, and the nodes.
+
+Two forms, for an image x (N, C, H, W), T tiles along an axis, α positions that a tile sees:
+
+    rows     along the height alone, the width keeps its taps
+             pad, gather        (N, C, α, T, W)      what each tile sees, whole rows at a time
+             multiply by B      (N, C, α, T·W)
+             transpose          (N, α, C, T·W)
+             convolve           (N, α·D, T, W)       α groups: U_j, with the taps of the width
+             multiply by A      (N, m, D·T·W)
+             transpose          (N, D, T·m, W)
+    tiles    along both, of as many outputs
+             convolve by B      (N·C, α², T, T)      strides m, each channel by itself
+             transpose          (N, α², C, T·T)
+             convolve           (N, α²·D, T, T)      α² groups of 1×1s: U_j
+             multiply by A      (N, m², D·T·T)
+             blocks to image    (N, D, T·m, T·m)
+
+What the last tiles have too much is cut off. Which forms were tried, and what they took in two
+engines: docs/decisions/0035-winograd.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onebyone.algebra.laws import refused
+from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.weights import Array
+from onebyone.algebra.window import Window
+from onebyone.algebra.winograd import BASES, Basis, in_basis
+from onebyone.cost.price import Load, manner, time
+from onebyone.cost.profile import Cost, Profile
+from onebyone.graph.constants import constant
+from onebyone.graph.edit import Edit
+from onebyone.graph.ops.pooling import laid_windows
+from onebyone.graph.symbolic import simplified
+from onebyone.graph.values import Size, input_at, made_by, rank_of, shape_of
+
+__all__ = ["Form", "Site", "cost_of", "forms_of", "is_wide", "site_of", "tile"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """In which bases a convolution is computed.
+
+    Args:
+        rows: the basis along the height.
+        columns: along the width, of as many outputs; None where the width keeps its taps.
+    """
+
+    rows: Basis
+    columns: Basis | None = None
+
+    @property
+    def bases(self) -> tuple[Basis, Basis | None]:
+        """Axis by axis."""
+        return self.rows, self.columns
+
+    @property
+    def products(self) -> int:
+        """How many groups there are: α along the rows, or those of both axes."""
+        return len(self.one)
+
+    @property
+    def outputs(self) -> Array:
+        """(m, α), or (m², α²): A along each axis."""
+        if self.columns is None:
+            return self.rows.A
+        return np.kron(self.rows.A, self.columns.A)
+
+    @property
+    def kernel(self) -> Array:
+        """(α², α, α): B along both axes, as the kernels of a convolution."""
+        assert self.columns is not None
+        sizes = self.rows.products, self.columns.products
+        return np.kron(self.rows.B, self.columns.B).reshape(-1, *sizes)
+
+    @property
+    def one(self) -> Array:
+        """(α,), or (α²,): what the outputs make ones of."""
+        if self.columns is None:
+            return self.rows.one
+        return np.kron(self.rows.one, self.columns.one)
+
+    def __str__(self) -> str:
+        m = self.rows.outputs
+        return f"tiles of {m}×{m}" if self.columns else f"tiles of {m} rows"
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A convolution that can be computed on tiles.
+
+    Args:
+        node: the convolution.
+        weight: (C_out, C_in, K, L).
+        sizes: the height and the width of its input.
+        windows: along each.
+    """
+
+    node: ir.Node
+    weight: Array
+    sizes: tuple[int, int]
+    windows: tuple[Window, Window]
+
+    @property
+    def outputs(self) -> tuple[int, int]:
+        """The height and the width of its result."""
+        (tall, wide), (h, w) = self.windows, self.sizes
+        return tall.out_size(h), wide.out_size(w)
+
+    @property
+    def batch(self) -> Size:
+        """How many maps there are; it may be free."""
+        shape = shape_of(self.node.inputs[0])
+        assert shape is not None
+        return shape[0]
+
+
+def site_of(node: ir.Node) -> Site | Refusal | None:
+    """The site of a K×K; None if a node is none, or its weight is not constant."""
+    if node.domain != "" or node.op_type != "Conv":
+        return None
+    x, weight = node.inputs[0], constant(input_at(node, 1))
+    if weight is None or rank_of(x) != weight.ndim or not weight.size:
+        return None
+    bias = input_at(node, 2)
+    if bias is not None and constant(bias) is None:
+        return None
+    # One row is no K×K, and where one channel is read nothing is summed over channels.
+    if len(weight[0]) * node.attributes.get_int("group", 1) == 1 or weight.shape[2] == 1:
+        return None
+    groups = node.attributes.get_int("group", 1)
+    if groups > 1:
+        return refused("winograd", "groups", groups=groups)
+    if _is_quantised(node):
+        return refused("winograd", "quantised")
+    kind = node.outputs[0].dtype
+    if kind != ir.DataType.FLOAT:
+        return refused("winograd", "numbers", numbers=_named(kind))
+    return _laid(node, weight, shape_of(x) or ())
+
+
+def _laid(node: ir.Node, weight: Array, shape: Sequence[Size]) -> Site | Refusal | None:
+    """With its windows, where each position has one and the sizes are known."""
+    strides = node.attributes.get_ints("strides", ())
+    dilations = node.attributes.get_ints("dilations", ())
+    if max([1, *strides, *dilations]) > 1:
+        return refused("winograd", "stride")
+    if weight.ndim != 4 or not any(k == weight.shape[2] for _, k in BASES):
+        return refused("winograd", "taps", taps="×".join(map(str, weight.shape[2:])))
+    sizes = tuple(n for n in shape[2:] if isinstance(n, int))
+    if len(sizes) < 2:
+        return refused("winograd", "free")
+    windows = laid_windows(node, weight.shape[2:], sizes)
+    if windows is None or min(min(w.before, w.after) for w in windows) < 0:
+        return None
+    site = Site(node, weight, (sizes[0], sizes[1]), (windows[0], windows[1]))
+    if min(site.outputs) < 1:
+        return None
+    return site
+
+
+def _is_quantised(node: ir.Node) -> bool:
+    """Whether what it reads comes from integers, or what it gives goes there."""
+    if made_by(node.inputs[0], "DequantizeLinear") is not None:
+        return True
+    readers = (use.node.op_type for use in node.outputs[0].uses())
+    return any(op == "QuantizeLinear" for op in readers)
+
+
+def _named(kind: ir.DataType | None) -> str:
+    return "unknown" if kind is None else kind.name.lower()
+
+
+def forms_of(site: Site) -> Iterator[Form]:
+    """All forms of a convolution: along its rows, and along both axes."""
+    tall, wide = site.weight.shape[2:]
+    for (outputs, taps), basis in BASES.items():
+        if taps == tall:
+            yield Form(basis)
+            if (outputs, wide) in BASES:
+                yield Form(basis, BASES[outputs, wide])
+
+
+# What it costs ------------------------------------------------------------------------------------
+
+
+_DEARER = 3
+"""How many times the price of its operators the way to tiles of both axes and back takes.
+
+512 → 512 at 28 × 28 in ONNX Runtime and OpenVINO, one AVX-512 core: 2.1 and 1.8 times as fast as
+the convolution with tiles of 4×4, 1.3 and 1.2 with tiles of 2×2, 1.5 with tiles of 4 rows.
+"""
+
+
+def cost_of(site: Site, form: Form, batch: int, profile: Profile) -> Cost:
+    """What a form takes: by the prices of its operators, and what it stores more is read."""
+    t = _Tiles(site, form)
+    products, *ways = _loads(t, batch)
+    dearer = 1 if form.columns is None else _DEARER
+    # Of a Gather, whole rows are copied.
+    priced = [time(manner(op, of_rows=True), load, profile) for op, load in (products, *ways)]
+    taken = priced[0] + dearer * sum(priced[1:])
+    taken += profile.reading(max(0, t.stored - site.weight.size))
+    return Cost(taken, round(sum(load.macs for _, load in (products, *ways))))
+
+
+def is_wide(site: Site, form: Form, profile: Profile) -> bool:
+    """Whether there are enough channels for a form to be faster, and enough positions.
+
+    The way to the tiles and back costs as much for each channel of the input and of the result, the
+    products for each pair of them: so of both numbers it is the harmonic mean that counts.
+    """
+    t = _Tiles(site, form)
+    least, columns = (profile.rows, 64) if form.columns is None else (profile.tiles, 16)
+    # Each number of U is read once for so many columns: of fewer, that takes the most.
+    return 2 * t.into * t.out >= least * (t.into + t.out) and prod(t.made[2:]) >= columns
+
+
+def _loads(t: _Tiles, batch: int) -> Iterator[tuple[str, Load]]:
+    """All operators, and what each does."""
+    seen, made = (batch * prod(shape) for shape in (t.seen, t.made))
+    biases = t.groups * t.out * t.biased
+    products = Load(made * t.into * prod(t.taps), seen + t.stored + biases, made)
+    image = batch * t.out * prod(t.site.outputs)
+    whole = batch * t.out * prod(t.whole)
+    yield "Conv", products
+    yield from [("Reshape", Load())] * 5
+    yield "Transpose", Load(written=seen)
+    yield _multiplied(t.groups, made, whole)
+    x = batch * t.into * prod(t.site.sizes)
+    if t.form.columns is None:
+        tall = batch * t.into * t.height * t.site.sizes[1]
+        yield from [("Pad", Load(read=x, written=tall))] * any(t.pads)
+        yield "Gather", Load(written=seen)
+        yield _multiplied(t.groups, seen, seen)
+        yield "Transpose", Load(written=whole)
+    else:
+        yield "Conv", Load(seen * t.groups, x + t.groups**2, seen)
+        yield "DepthToSpace", Load(written=whole)
+    if whole > image:
+        yield "Slice", Load(written=image)
+
+
+def _multiplied(rows: int, read: int, written: int) -> tuple[str, Load]:
+    """A matrix of so many columns, and what it is multiplied with."""
+    return "MatMul", Load(written * rows, read + rows * rows * written // read, written)
+
+
+# The nodes ----------------------------------------------------------------------------------------
+
+
+def tile(site: Site, form: Form, edit: Edit) -> ir.Value:
+    """The result of a convolution, computed in a form by new nodes.
+
+    Raises:
+        Unrepresentable: an entry of U is too large for the number type.
+    """
+    return _Placer(_Tiles(site, form), edit).made()
+
+
+@dataclass(frozen=True, eq=False)
+class _Tiles:
+    """The sizes of a form: C and D channels, α groups, T tiles, m outputs of each."""
+
+    site: Site
+    form: Form
+
+    @property
+    def into(self) -> int:
+        """C."""
+        return int(self.site.weight.shape[1])
+
+    @property
+    def out(self) -> int:
+        """D."""
+        return int(self.site.weight.shape[0])
+
+    @property
+    def groups(self) -> int:
+        """α along the rows, or α² along both axes."""
+        return self.form.products
+
+    @property
+    def biased(self) -> bool:
+        """Whether a bias is added."""
+        return input_at(self.site.node, 2) is not None
+
+    @property
+    def tiles(self) -> tuple[int, ...]:
+        """T, along each axis that is cut into tiles."""
+        axes = zip(self.site.outputs, self.form.bases, strict=True)
+        return tuple(-(-n // basis.outputs) for n, basis in axes if basis is not None)
+
+    @property
+    def height(self) -> int:
+        """The rows that all tiles see together."""
+        basis = self.form.rows
+        return self.tiles[0] * basis.outputs + basis.taps - 1
+
+    @property
+    def pads(self) -> tuple[int, int]:
+        """Rows of zeros before and behind."""
+        before = self.site.windows[0].before
+        return before, self.height - self.site.sizes[0] - before
+
+    @property
+    def left(self) -> Window:
+        """What the products see along the width."""
+        if self.form.columns is None:
+            return self.site.windows[1]
+        return Window(1)
+
+    @property
+    def taps(self) -> tuple[int, int]:
+        """The kernel of the products."""
+        return 1, self.left.kernel
+
+    @property
+    def stored(self) -> int:
+        """The numbers of U."""
+        return self.groups * self.out * self.into * prod(self.taps)
+
+    @property
+    def seen(self) -> tuple[int, ...]:
+        """(α, C, …): what the products read."""
+        places = self.tiles if self.form.columns else (*self.tiles, self.site.sizes[1])
+        return self.groups, self.into, *places
+
+    @property
+    def made(self) -> tuple[int, ...]:
+        """(α, D, …): what they give."""
+        places = self.tiles if self.form.columns else (*self.tiles, self.site.outputs[1])
+        return self.groups, self.out, *places
+
+    @property
+    def whole(self) -> tuple[int, int]:
+        """The image before anything is cut off."""
+        tall, *wide = (t * self.form.rows.outputs for t in self.tiles)
+        return tall, (wide or self.site.outputs[1:])[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Placer:
+    tiles: _Tiles
+    edit: Edit
+
+    def made(self) -> ir.Value:
+        """From the input to the result."""
+        t = self.tiles
+        x = self._seen_tiles() if t.form.columns else self._seen_rows()
+        groups, out, *places = t.made
+        x = self._products(self._view(x, [groups * t.into, *t.seen[2:]]))
+        x = self._multiplied(t.form.outputs, self._view(x, [groups, out * prod(places)]))
+        x = self._image_of_tiles(x) if t.form.columns else self._image_of_rows(x)
+        ends, sizes = t.site.outputs, t.whole
+        if ends == sizes:
+            return x
+        bounds = ([0, 0], ends, [2, 3])
+        return self._node("Slice", [x, *map(self.edit.integers, bounds)], {}, [t.out, *ends])
+
+    def _seen_rows(self) -> ir.Value:
+        """(N, α, C, T·W)."""
+        t, x = self.tiles, self.tiles.site.node.inputs[0]
+        groups, into, tiles, wide = t.seen
+        if any(t.pads):
+            before, after = t.pads
+            ends = self.edit.integers([0, 0, before, 0, 0, 0, after, 0])
+            x = self._node("Pad", [x, ends], {}, [into, t.height, wide])
+        rows = np.add.outer(np.arange(groups), np.arange(tiles) * t.form.rows.outputs)
+        index = self.edit.constant(rows, "rows", ir.DataType.INT64)
+        x = self._node("Gather", [x, index], {"axis": 2}, [into, groups, tiles, wide])
+        sizes = [into, groups, tiles * wide]
+        B = self._constant(t.form.rows.B, "matrix")
+        x = self._node("MatMul", [B, self._view(x, sizes)], {}, sizes)
+        return self._turned(x, sizes)
+
+    def _seen_tiles(self) -> ir.Value:
+        """(N, α², C, T·T)."""
+        t = self.tiles
+        groups, into, *tiles = t.seen
+        before = [window.before for window in t.site.windows]
+        after = [
+            tiles * basis.outputs + basis.taps - 1 - n - first
+            for tiles, basis, n, first in zip(
+                t.tiles, t.form.bases, t.site.sizes, before, strict=True
+            )
+            if basis is not None
+        ]
+        x = self._view(t.site.node.inputs[0], [1, *t.site.sizes], into)
+        kernel = self._constant(t.form.kernel[:, None], "B")
+        attributes = {"pads": [*before, *after], "strides": [t.form.rows.outputs] * 2}
+        x = self._node("Conv", [x, kernel], attributes, [groups, *tiles], into)
+        sizes = [into, groups, prod(tiles)]
+        return self._turned(self._view(x, sizes), sizes)
+
+    def _products(self, x: ir.Value) -> ir.Value:
+        """The 1×1s, with what is added to each so that A makes the bias of it."""
+        t, site = self.tiles, self.tiles.site
+        U = in_basis(site.weight, t.form.bases)
+        U = np.moveaxis(U, [2, 3][: len(t.tiles)], range(len(t.tiles)))
+        out = t.groups * t.out
+        operands = [x, self._constant(U.reshape(out, t.into, *t.taps), "U")]
+        bias = constant(input_at(site.node, 2))
+        if bias is not None:
+            each = np.multiply.outer(t.form.one, bias.astype(np.float64))
+            operands.append(self._constant(each.reshape(-1), "bias"))
+        pads = [0, t.left.before, 0, t.left.after]
+        attributes = {"group": t.groups, "pads": pads}
+        return self._node("Conv", operands, attributes, [out, *t.made[2:]])
+
+    def _image_of_rows(self, x: ir.Value) -> ir.Value:
+        """(N, m, D·T·W) → (N, D, T·m, W)."""
+        t, outputs = self.tiles, self.tiles.form.rows.outputs
+        _, out, tiles, wide = t.made
+        x = self._view(x, [outputs, out, tiles, wide])
+        shape = [out, tiles, outputs, wide]
+        x = self._node("Transpose", [x], {"perm": [0, 2, 3, 1, 4]}, shape)
+        return self._view(x, [out, *t.whole])
+
+    def _image_of_tiles(self, x: ir.Value) -> ir.Value:
+        """(N, m², D·T·T) → (N, D, T·m, T·m)."""
+        t, outputs = self.tiles, self.tiles.form.rows.outputs
+        _, out, *tiles = t.made
+        x = self._view(x, [outputs**2 * out, *tiles])
+        blocks = {"blocksize": outputs, "mode": "DCR"}
+        return self._node("DepthToSpace", [x], blocks, [out, *t.whole])
+
+    def _multiplied(self, matrix: Array, x: ir.Value) -> ir.Value:
+        """A matrix times (N, rows, columns)."""
+        assert x.shape is not None
+        shape = [len(matrix), *x.shape[2:]]
+        return self._node("MatMul", [self._constant(matrix, "matrix"), x], {}, shape)
+
+    def _turned(self, x: ir.Value, sizes: Sequence[int]) -> ir.Value:
+        """(N, *sizes) with the first two of these axes exchanged."""
+        first, second, rest = sizes
+        return self._node("Transpose", [x], {"perm": [0, 2, 1, 3]}, [second, first, rest])
+
+    def _view(self, x: ir.Value | None, sizes: Sequence[int], times: int = 1) -> ir.Value:
+        """(N · times, *sizes)."""
+        told = self.edit.integers([-1, *sizes])
+        return self._node("Reshape", [x, told], {}, sizes, times)
+
+    def _constant(self, array: Array, what: str) -> ir.Value:
+        return self.edit.constant_like(self.tiles.site.node.inputs[1], array, what)
+
+    def _node(
+        self, op: str, operands: Sequence[ir.Value | None], attributes: Mapping[str, Any],
+        sizes: Sequence[Size], times: int = 1,
+    ) -> ir.Value:  # fmt: skip
+        """A new node of the type of the convolution, of shape (N · times, *sizes)."""
+        node, y = self.tiles.site.node, self.tiles.site.node.outputs[0]
+        shape = [_times(self.tiles.site.batch, times), *sizes]
+        stem = f"{y.name}.{op}"
+        return self.edit.node(
+            op, operands, attributes, before=node, stem=stem, dtype=y.dtype, shape=shape
+        )
+
+
+def _times(batch: Size, times: int) -> Size:
+    if isinstance(batch, int):
+        return batch * times
+    if batch.value is None or times == 1:
+        return batch
+    return simplified(ir.SymbolicDim(f"({batch.value})*{times}"))

@@ -1,0 +1,350 @@
+"""K×Ks on tiles: `==` in every form, what is chosen, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf, lcm
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import ModelProto
+
+from onebyone.algebra.winograd import Basis, in_basis
+from onebyone.cost.estimate import elements_of, node_time
+from onebyone.cost.profile import Cost, Profile
+from onebyone.engines.tiled_convolutions import tiled as timed_tiles
+from onebyone.errors import UsageError
+from onebyone.graph.count import macs
+from onebyone.graph.edit import Edit
+from onebyone.graph.evaluate import evaluate
+from onebyone.graph.exact import settle
+from onebyone.graph.read import read
+from onebyone.graph.shapes import Sizes
+from onebyone.graph.unused import remove_unused
+from onebyone.graph.write import to_proto
+from onebyone.optimize import optimize
+from onebyone.optimize.maps.tiles import Form, Site, cost_of, forms_of, site_of, tile
+from onebyone.optimize.verdict import cost
+
+from ...graphs.run import differences, run
+from ...graphs.text import feed, integers, model
+from ..exact import COUNTING
+
+SAME = "pads = [1, 1, 1, 1]"
+X = "float[2,3,9,7] x"
+FREE = "float[N,3,9,7] x"
+
+
+def made(attributes: str = SAME, inputs: str = X, tail: str = "", **constants: Any) -> ModelProto:
+    body = f"y = Conv<{attributes}>(x, k{', b' if 'b' in constants else ''})"
+    return model(body + tail, inputs, "y", {"k": (5, 3, 3, 3), **constants})
+
+
+def odd(basis: Basis) -> int:
+    """What taps have to be multiples of for U to be whole."""
+    return lcm(*(entry.denominator for row in basis.exact[2] for entry in row))
+
+
+def tiled(proto: ModelProto, form: Form) -> ir.Model:
+    """The model with its one convolution in a form, whatever it costs."""
+    result = read(proto)
+    (node,) = (node for node in result.graph if node.op_type == "Conv")
+    site = site_of(node)
+    assert isinstance(site, Site)
+    edit = Edit(result.graph)
+    edit.replace(node.outputs[0], tile(site, form, edit))
+    remove_unused(result.graph)
+    settle(result.graph)
+    return result
+
+
+def both(taps: tuple[int, int]) -> list[Form]:
+    """All forms of a kernel of these taps."""
+    node = read(made(k=(5, 3, *taps), attributes="pads = [2, 2, 2, 2]")).graph[0]
+    site = site_of(node)
+    assert isinstance(site, Site)
+    return list(forms_of(site))
+
+
+# Equal --------------------------------------------------------------------------------------------
+
+KERNELS = [(3, 3), (2, 2), (5, 5), (3, 1), (2, 3), (5, 2), (3, 7)]
+FORMS = [(taps, form) for taps in KERNELS for form in both(taps)]
+
+
+def test_the_forms_of_a_kernel() -> None:
+    assert [str(form) for form in both((3, 3))] == [
+        "tiles of 2 rows", "tiles of 2×2", "tiles of 3 rows", "tiles of 3×3",
+        "tiles of 4 rows", "tiles of 4×4",
+    ]  # fmt: skip
+    assert [str(form) for form in both((3, 7))] == [f"tiles of {m} rows" for m in (2, 3, 4)]
+
+
+PADS = [(0, 0, 0, 0), (1, 1, 1, 1), (2, 0, 1, 3)]
+
+
+@pytest.mark.parametrize(("taps", "form"), FORMS, ids=str)
+@pytest.mark.parametrize("pads", PADS, ids=str)
+def test_all_forms_of_all_kernels(taps: tuple[int, int], form: Form, pads: tuple[int, ...]) -> None:
+    """Batch 2, 3 → 5 channels, H ≠ W, sizes that are no multiple of m; to the bit.
+
+    U is whole, and stored without a rounding; in float64 no sum leaves 53 bits.
+    """
+    times = odd(form.rows) * (odd(form.columns) if form.columns else 1)
+    weight = integers("k", (5, 3, *taps)) * np.float32(times)
+    proto = made(f"pads = {list(pads)}", k=weight)
+    given = feed(proto)
+    assert same(evaluate(read(proto), given), evaluate(tiled(proto, form), given))
+
+
+@pytest.mark.parametrize("form", [form for form in both((3, 3)) if form.rows.outputs == 2], ids=str)
+@pytest.mark.parametrize("inputs", [X, FREE, "float[1,3,1,1] x", "float[3,3,1,6] x"])
+def test_in_float32_with_a_bias(form: Form, inputs: str) -> None:
+    """At the points 0, 1, −1 all is of few bits: to the bit in an engine, too; any batch."""
+    proto = made(SAME, inputs, k=4 * integers("k", (5, 3, 3, 3)), b=(5,))
+    given = feed(proto, N=3)
+    result = to_proto(tiled(proto, form))
+    assert differences(run(proto, given)[0], run(result, given)[0]) == []
+
+
+@pytest.mark.parametrize("form", both((3, 3)), ids=str)
+def test_a_bias_is_added_once(form: Form) -> None:
+    """Where 1 is no point, the bias is a sum of several numbers that are rounded."""
+    proto = made(SAME, k=np.zeros((5, 3, 3, 3), np.float32), b=(5,))
+    given = feed(proto)
+    a, b = evaluate(read(proto), given)["y"], evaluate(tiled(proto, form), given)["y"]
+    terms = (np.abs(form.outputs) @ np.abs(form.one)).max() * np.abs(a).max()
+    assert np.abs(a - b).max() <= 2.0**-23 * terms
+
+
+def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("pad", ["SAME_UPPER", "SAME_LOWER", "VALID"])
+def test_padding_that_is_worked_out(pad: str) -> None:
+    (form,) = (form for form in both((2, 2)) if str(form) == "tiles of 2×2")
+    proto = made(f'auto_pad = "{pad}"', k=(5, 3, 2, 2))
+    given = feed(proto)
+    result = to_proto(tiled(proto, form))
+    assert differences(run(proto, given)[0], run(result, given)[0]) == []
+
+
+# What it costs ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("taps", "form"), FORMS, ids=str)
+@pytest.mark.parametrize("bias", [{}, {"b": (5,)}], ids=["plain", "biased"])
+def test_a_form_costs_what_its_operators_do(
+    taps: tuple[int, int], form: Form, bias: dict[str, Any]
+) -> None:
+    """So that what pays cannot raise the modelled time of the whole."""
+    plain = Profile(overhead=1e-9)
+    proto = made(SAME, k=(5, 3, *taps), **bias)
+    before, result = read(proto), tiled(proto, form)
+    site = site_of(before.graph[0])
+    assert isinstance(site, Site)
+    sizes, total = Sizes(result), Cost()
+    for node in result.graph:
+        work = macs(result.graph, sizes, [node])
+        time = node_time(node, work, plain, lambda value: elements_of(value, sizes))
+        # The way to tiles of both axes is dearer: all but the products.
+        products = node.op_type == "Conv" and node.attributes.get_int("group", 1) > 1
+        total += Cost(time * (1 if products or form.columns is None else 3), work)
+    found = cost_of(site, form, 2, plain)
+    more = in_basis(site.weight, form.bases).size - site.weight.size
+    assert found.macs == total.macs
+    assert found.picoseconds == total.picoseconds + plain.reading(max(0, more))
+
+
+# What is chosen -----------------------------------------------------------------------------------
+
+
+def chosen(channels: int, side: int, **options: Any) -> list[str]:
+    """The forms that one 3×3 gets."""
+    draw = np.random.default_rng(0).standard_normal
+    weight = draw((channels, channels, 3, 3)).astype(np.float32)
+    proto = made(inputs=f"float[1,{channels},{side},{side}] x", k=weight)
+    options = {"only": ["winograd"], "verify": False, **options}
+    return [law.note for law in optimize(proto, **options).report.laws]
+
+
+def test_rows_or_tiles_by_the_channels_and_the_digits() -> None:
+    assert chosen(64, 28) == []
+    assert chosen(128, 28) == ["tiles of 4 rows"]
+    assert chosen(128, 28, lost_bits=6) == ["tiles of 4 rows"]
+    assert chosen(384, 28) == ["tiles of 4 rows"]
+    assert chosen(384, 28, lost_bits=6) == ["tiles of 4×4"]
+    assert chosen(384, 28, lost_bits=1) == ["tiles of 2 rows"]
+    assert chosen(384, 28, lost_bits=0.5) == []
+
+
+def test_small_maps_stay() -> None:
+    """Of 7 × 7 all numbers of U would be read for two rows of tiles."""
+    assert chosen(128, 8, lost_bits=6) == []
+    assert chosen(384, 7, lost_bits=6) == []
+    assert chosen(384, 16) == ["tiles of 4 rows"]
+
+
+def test_the_profile_decides() -> None:
+    assert chosen(128, 28, profile=Profile(rows=129)) == []
+    assert chosen(128, 28, profile=Profile(rows=128)) == ["tiles of 4 rows"]
+    fast = Profile(tiles=256, bandwidth=1e15, overhead=1e-9)
+    assert chosen(256, 16, profile=fast, lost_bits=6) == ["tiles of 4×4"]
+    assert chosen(256, 16, profile=replace(fast, tiles=257), lost_bits=6) == ["tiles of 4 rows"]
+
+
+def test_of_different_numbers_of_channels_the_harmonic_mean_counts() -> None:
+    """2·96·32/128 = 48."""
+    draw = np.random.default_rng(0).standard_normal
+    proto = made(inputs="float[1,96,28,28] x", k=draw((32, 96, 3, 3)).astype(np.float32))
+    cheap = Profile(overhead=1e-9, bandwidth=1e15, rows=48)
+    for machine, laws in ((cheap, 1), (replace(cheap, rows=49), 0)):
+        report = optimize(proto, only=["winograd"], verify=False, profile=machine).report
+        assert len(report.laws) == laws
+
+
+@pytest.mark.parametrize("is_square", [False, True])
+def test_what_a_profile_times_is_what_the_law_writes(is_square: bool) -> None:
+    (form,) = (
+        f for f in both((3, 3)) if str(f) == ("tiles of 4×4" if is_square else "tiles of 4 rows")
+    )
+    timed = onnx.load_model_from_string(timed_tiles((2, 3, 8, 12), form.rows, is_square))
+    written = to_proto(tiled(made(inputs="float[2,3,8,12] x", k=(3, 3, 3, 3)), form))
+
+    def told(proto: ModelProto) -> list[tuple[Any, ...]]:
+        stored = {t.name: onnx.numpy_helper.to_array(t) for t in proto.graph.initializer}
+        shapes = {name: array.shape for name, array in stored.items()}
+        return [
+            (
+                node.op_type,
+                sorted((a.name, onnx.helper.get_attribute_value(a)) for a in node.attribute
+                       if a.name not in ("mode", "group") or a.i > 1),
+                [shapes.get(name) for name in node.input],
+            )
+            for node in proto.graph.node
+        ]  # fmt: skip
+
+    assert told(timed) == told(written)
+
+
+# What is asked for --------------------------------------------------------------------------------
+
+
+def large(**constants: Any) -> ModelProto:
+    given = {"k": 4 * integers("k", (160, 128, 3, 3)), **constants}
+    return made(inputs="float[1,128,28,30] x", **given)
+
+
+def test_only_where_it_is_asked_for() -> None:
+    assert optimize(large()).report.unchanged
+    assert not optimize(large(), also=["winograd"]).report.unchanged
+    assert not optimize(large(), only=["winograd"]).report.unchanged
+    assert optimize(large(), also=["winograd"], without=["winograd"]).report.unchanged
+    with pytest.raises(UsageError, match="got law 'winnow', wanted one of"):
+        optimize(large(), also=["winnow"])
+
+
+@pytest.mark.parametrize("bits", [4.0, 6.0])
+def test_it_is_proved_by_itself_and_as_a_whole(bits: float) -> None:
+    draw = np.random.default_rng(0).standard_normal
+    weight = draw((192, 256, 3, 3)).astype(np.float32)
+    proto = made(SAME, "float[1,256,16,20] x", k=weight, b=(192,))
+    profile = Profile(tiles=1, bandwidth=1e15, overhead=1e-9)
+    report = optimize(proto, only=["winograd"], lost_bits=bits, profile=profile).report
+    (law,) = report.laws
+    assert law.note == ("tiles of 4×4" if bits > 4 else "tiles of 4 rows")
+    assert bits - 2 < law.lost_bits < bits
+    # The verdict says both what the file costs and what is lost.
+    assert "weights " in cost(report)
+    assert f"up to {law.lost_bits:.1f} bits of what is computed on tiles" in cost(report)
+    assert law.proved
+    assert report.certificate is not None
+    assert report.certificate.alone is not None
+    assert report.certificate.alone.complete
+    # Of one layer alone more than four bits may be seen: then nothing is written.
+    assert report.certificate.passed or bits > 4
+
+
+def test_behind_all_other_laws_once_and_in_any_order() -> None:
+    """A scale goes into the kernel first; what is tiled stays as it is, for all laws."""
+    body = f"c = Conv<{SAME}>(x, k) s = Mul(c, g) r = Relu(s) y = Conv<{SAME}>(r, w)"
+    k, w = integers("k", (6, 3, 3, 3), 60), 4 * integers("w", (4, 6, 3, 3), 60)
+    proto = model(
+        body, "float[N,3,24,7] x", "y", {"k": k, "g": np.full((6, 1, 1), 4, np.float32), "w": w}
+    )
+    # No more bits than the points 0, 1, −1 lose: whole numbers stay whole.
+    machine = replace(COUNTING, rows=1)
+    options: dict[str, Any] = {"profile": machine, "lost_bits": 1.3, "verify": False}
+    given = feed(proto, N=2)
+    for laws in ({"only": ["winograd", "affine"]}, {"also": ["winograd"]}):
+        result = optimize(proto, **laws, **options)
+        assert {law.law for law in result.report.laws} == {"winograd", "affine"}
+        after = to_proto(result.model)
+        assert [n.op_type for n in after.graph.node].count("MatMul") == 4
+        assert "Mul" not in [n.op_type for n in after.graph.node]
+        assert differences(run(proto, given)[0], run(after, given)[0]) == []
+        again = optimize(after, **laws, **options)
+        assert again.report.unchanged
+
+
+# What is refused ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("attributes", "inputs", "constants", "reason"),
+    [
+        (f"{SAME}, group = 3", X, {"k": (6, 1, 3, 3)}, "of 3 groups too little is summed"),
+        (f"{SAME}, strides = [2, 1]", X, {}, "it strides or is dilated"),
+        (f"{SAME}, dilations = [1, 2]", X, {}, "it strides or is dilated"),
+        (SAME, X, {"k": (5, 3, 4, 3)}, "no basis is known for 4×3 taps"),
+        ("pads = [1, 1]", "float[1,3,9] x", {"k": (5, 3, 3)}, "no basis is known for 3 taps"),
+        (SAME, "float[1,3,H,7] x", {}, "its tiles hang on a height or a width that is free"),
+        (SAME, "float[1,3,9,W] x", {}, "its tiles hang on a height or a width that is free"),
+        (SAME, X, {}, "no basis within the limit of digits pays"),
+    ],
+)  # fmt: skip
+def test_refused(attributes: str, inputs: str, constants: dict[str, Any], reason: str) -> None:
+    proto = made(attributes, inputs, **constants)
+    report = optimize(proto, only=["winograd"], verify=False).report
+    assert report.unchanged
+    assert any(reason in refusal.reason for refusal in report.refusals)
+
+
+@pytest.mark.parametrize("kind", ["float16", "double"])
+def test_other_numbers_are_refused(kind: str) -> None:
+    weight = integers("k", (5, 3, 3, 3)).astype({"double": np.float64, "float16": np.float16}[kind])
+    proto = model(
+        f"y = Conv<{SAME}>(x, k)", f"{kind}[1,3,9,7] x", f"{kind}[a,b,c,d] y", {"k": weight}
+    )
+    report = optimize(proto, only=["winograd"], verify=False, profile=COUNTING).report
+    assert report.unchanged
+    assert any(f"too many of the digits of {kind}" in told.reason for told in report.refusals)
+
+
+def test_what_is_nothing_to_refuse() -> None:
+    for proto in (
+        made("pads = [0, 0, 0, 0]", k=(5, 3, 1, 1)),
+        made(SAME, k=(5, 3, 1, 3)),
+        made(SAME, "float[2,1,9,7] x", k=(5, 1, 3, 3)),
+        model("w = Mul(k, s) y = Conv(x, w)", f"{X}, float[1] s", "y", {"k": (5, 3, 3, 3)}),
+        model("c = Mul(b, s) y = Conv(x, k, c)", f"{X}, float[1] s", "y",
+              {"k": (5, 3, 3, 3), "b": (5,)}),
+    ):  # fmt: skip
+        report = optimize(proto, only=["winograd"], verify=False, lost_bits=inf).report
+        assert not [r for r in report.refusals if r.law == "winograd"]
+        assert not report.laws
+
+
+def test_what_is_quantised_is_left() -> None:
+    scale = {"s": np.array(0.5, np.float32), "z": np.array(0, np.int8)}
+    before = "q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) y = Conv(d, k)"
+    behind = "c = Conv(x, k) q = QuantizeLinear(c, s, z) y = DequantizeLinear(q, s, z)"
+    for body in (before, behind):
+        proto = model(body, X, "y", {"k": (5, 3, 3, 3), **scale})
+        report = optimize(proto, only=["winograd"], verify=False, profile=COUNTING).report
+        assert report.unchanged
+        assert any("quantise the original" in refusal.reason for refusal in report.refusals)
