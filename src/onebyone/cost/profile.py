@@ -41,6 +41,8 @@ class Profile:
             concats: a third of `blocks` in ONNX Runtime, 35 times as much in OpenVINO).
         channels: convolutions that read a multiple of so many channels are fast (engines keep
             them in blocks; others they compute in a slower way). A whole number.
+        rows, tiles: 3×3s of so many channels or more are faster on tiles of rows, and on tiles of
+            both axes (the law winograd). Whole numbers.
 
     >>> Profile(peak=1e9, bandwidth=1e9, overhead=0.0).time(macs=2_000_000, elements=1000)
     2000000000
