@@ -255,7 +255,8 @@ def _laws(
     unknown = sorted({*(only or ()), *without, *also} - set(LAWS))
     if unknown:
         raise UsageError(f"got law {unknown[0]!r}, wanted one of {', '.join(sorted(LAWS))}")
-    chosen = only or [law.name for law in LAWS.values() if not law.asked or law.name in also]
+    usual = [law.name for law in LAWS.values() if not law.asked]
+    chosen = {*(only or usual), *also}
     return tuple(law for law in LAWS if law in chosen and law not in without)
 
 

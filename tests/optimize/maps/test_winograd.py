@@ -243,6 +243,7 @@ def test_only_where_it_is_asked_for() -> None:
     assert optimize(large()).report.unchanged
     assert not optimize(large(), also=["winograd"]).report.unchanged
     assert not optimize(large(), only=["winograd"]).report.unchanged
+    assert not optimize(large(), only=["rank"], also=["winograd"], verify=False).report.unchanged
     assert optimize(large(), also=["winograd"], without=["winograd"]).report.unchanged
     with pytest.raises(UsageError, match="got law 'winnow', wanted one of"):
         optimize(large(), also=["winnow"])

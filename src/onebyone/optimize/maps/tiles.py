@@ -129,15 +129,15 @@ def site_of(node: ir.Node) -> Site | Refusal | None:
     if node.domain != "" or node.op_type != "Conv":
         return None
     x, weight = node.inputs[0], constant(input_at(node, 1))
-    if weight is None or rank_of(x) != weight.ndim or not weight.size:
+    if weight is None or rank_of(x) != weight.ndim or weight.ndim < 3 or not weight.size:
         return None
     bias = input_at(node, 2)
     if bias is not None and constant(bias) is None:
         return None
-    # One row is no K×K, and where one channel is read nothing is summed over channels.
-    if len(weight[0]) * node.attributes.get_int("group", 1) == 1 or weight.shape[2] == 1:
-        return None
     groups = node.attributes.get_int("group", 1)
+    # One row is no K×K, and where one channel is read nothing is summed over channels.
+    if groups * weight.shape[1] == 1 or weight.shape[2] == 1:
+        return None
     if groups > 1:
         return refused("winograd", "groups", groups=groups)
     if _is_quantised(node):
@@ -250,9 +250,9 @@ def _loads(t: _Tiles, batch: int) -> Iterator[tuple[str, Load]]:
         yield "Slice", Load(written=image)
 
 
-def _multiplied(rows: int, read: int, written: int) -> tuple[str, Load]:
-    """A matrix of so many columns, and what it is multiplied with."""
-    return "MatMul", Load(written * rows, read + rows * rows * written // read, written)
+def _multiplied(columns: int, read: int, written: int) -> tuple[str, Load]:
+    """A matrix of so many columns times so many numbers; it has as many rows as make `written`."""
+    return "MatMul", Load(written * columns, read + columns**2 * written // read, written)
 
 
 # The nodes ----------------------------------------------------------------------------------------
