@@ -76,7 +76,7 @@ def check_tiles(network: Network, sizes: tuple[int, ...], side: int) -> int:
     options = ort.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     session = ort.InferenceSession(network.model.SerializeToString(), options)
-    whole = np.asarray(session.run(None, {"x": x})[0])
+    whole = np.asarray(session.run(None, {session.get_inputs()[0].name: x})[0])
     assert whole.shape[1] == network.outputs
     lengths = [axis.size(n) for axis, n in zip(network.axes, sizes, strict=True)]
     assert whole.shape[2:] == tuple(lengths)
@@ -86,7 +86,7 @@ def check_tiles(network: Network, sizes: tuple[int, ...], side: int) -> int:
         each = list(zip(network.axes, outputs, sizes, strict=True))
         tile = [axis.needed(wanted, n) for axis, wanted, n in each]
         part = x[(..., *(slice(t.start, t.stop) for t in tile))]
-        found = np.asarray(session.run(None, {"x": part})[0])
+        found = np.asarray(session.run(None, {session.get_inputs()[0].name: part})[0])
         kept = [axis.kept(o, t, n) for (axis, o, n), t in zip(each, tile, strict=True)]
         wanted_part = whole[(..., *(slice(o.start, o.stop) for o in outputs))]
         np.testing.assert_array_equal(found[(..., *kept)], wanted_part)
