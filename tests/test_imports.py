@@ -36,6 +36,7 @@ MAY = {
     "cli": {
         "algebra",
         "api",
+        "cli_geometry",
         "cost",
         "counting",
         "crash_guard",
@@ -49,6 +50,7 @@ MAY = {
         "terminal",
         "verify",
     },
+    "cli_geometry": {"graph", "terminal"},
     "callable": set(),
     "crash_guard": set(),
     "errors": set(),
