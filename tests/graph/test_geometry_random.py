@@ -86,7 +86,16 @@ def _compare(
         kept, wanted = [slice(None)] * whole.ndim, [slice(None)] * whole.ndim
         for k, own, (axis, asked, n) in zip(stands, tile, each, strict=True):
             kept[k], wanted[k] = axis.kept(asked, own, n), slice(asked.start, asked.stop)
-        np.testing.assert_array_equal(found[name][tuple(kept)], whole[tuple(wanted)])
+        # Resizes alone hang on where they are: engines round coordinates, which are below 2⁸ here,
+        # to 2⁻¹⁶, and weights with them; of four in a row, with two neighbours each, 2⁻¹³.
+        resizes = any(node.op_type in ("Resize", "Upsample") for node in model.graph.node)
+        largest = float(np.abs(whole.astype(np.float64)).max(initial=0))
+        np.testing.assert_allclose(
+            found[name][tuple(kept)].astype(np.float64),
+            whole[tuple(wanted)].astype(np.float64),
+            rtol=0,
+            atol=resizes * 2**-13 * largest,
+        )
 
 
 def _freed(model: onnx.ModelProto, image: str) -> onnx.ModelProto:
