@@ -112,11 +112,19 @@ def _freed(model: onnx.ModelProto, image: str) -> onnx.ModelProto:
 
 
 def _of(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
-    """With one output alone."""
+    """With one output alone, and what it is computed by: other branches may be of one size."""
     one = onnx.ModelProto.FromString(model.SerializeToString())
     for index in reversed(range(len(one.graph.output))):
         if one.graph.output[index].name != output:
             del one.graph.output[index]
+    read_ = {output}
+    for index in reversed(range(len(one.graph.node))):
+        node = one.graph.node[index]
+        if not read_ & set(node.output):
+            del one.graph.node[index]
+            continue
+        assert not any(attribute.HasField("g") for attribute in node.attribute)
+        read_ |= set(node.input)
     return one
 
 
