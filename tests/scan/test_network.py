@@ -77,6 +77,11 @@ def same_up(b: Build) -> str:
     return b.op("LRN", x, size=3, alpha=3.0, beta=1.0, bias=2.0)
 
 
+def segmented(b: Build) -> str:
+    """The number of the best class."""
+    return b.op("ArgMax", b.conv("x", 2, 5, (3, 3), **PADDED), axis=1)
+
+
 def mirrored(b: Build) -> str:
     x = b.op("Pad", "x", b.array([0, 0, 2, 3, 0, 0, 1, 2]), mode="reflect")
     x = b.op("Slice", b.conv(x, 2, 3, (4, 4)), b.array([1]), b.array([-2]), b.array([3]))
@@ -135,7 +140,7 @@ def best(b: Build) -> str:
 MADE: dict[Callable[[Build], str], int] = {
     chain: 1, rounded_up: 1, residual: 1, u_net: 4, resized_to_the_image: 4, shuffled: 2, same: 2,
     mirrored: 1, channels_last: 1, focus: 2, best: 1, tokens: 1, rows_of_tokens: 1,
-    same_up: 6,
+    same_up: 6, segmented: 1,
 }  # fmt: skip
 """Networks, and the numbers of which an image has to have a multiple of pixels."""
 
