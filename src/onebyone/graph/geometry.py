@@ -22,19 +22,21 @@ from math import lcm
 import onnx_ir as ir
 
 from onebyone.algebra.geometry import Axis, join
-from onebyone.algebra.layout import Dim, Reshape, divide, product
+from onebyone.algebra.layout import Dim, Reshape, Transpose, divide, product
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.resize import Resize
 from onebyone.algebra.selection import Slice
 from onebyone.algebra.upsampled import resized
 from onebyone.errors import UsageError
 from onebyone.graph.axes import Spatial
+from onebyone.graph.edit import Edit
 from onebyone.graph.ops import Role, operator_of
 from onebyone.graph.opset import modernise
 from onebyone.graph.picks import Picks
 from onebyone.graph.simplify import simplify
 from onebyone.graph.symbolic import simplify_shapes
-from onebyone.graph.values import has_subgraphs, rank_of, shape_of, size
+from onebyone.graph.unused import remove_unused
+from onebyone.graph.values import all_known, has_subgraphs, rank_of, shape_of, size
 from onebyone.graph.views import dims_of, view, view_axis
 
 __all__ = ["Located", "Looks", "look"]
@@ -98,6 +100,7 @@ class Looks:
         reasons: of nodes that look at all positions, tell where in the image they are, or slide in
             a way that has no period: a sentence each, in the order of the model.
         padded: nodes that look beyond the ends of their operand.
+        sizes: those that the model declared of the image, if they are numbers.
     """
 
     image: ir.Value
@@ -105,6 +108,7 @@ class Looks:
     values: dict[ir.Value, Located] = field(default_factory=dict)
     reasons: dict[ir.Node, str] = field(default_factory=dict)
     padded: list[ir.Node] = field(default_factory=list)
+    sizes: tuple[int, ...] | None = None
 
 
 def look(model: ir.Model, image: str | None = None) -> Looks:
@@ -112,7 +116,8 @@ def look(model: ir.Model, image: str | None = None) -> Looks:
 
     Args:
         model: as `graph.read` gives it; the sizes of the image and all that follows from them are
-            forgotten, for it is to be of any size. It is simplified, and of opset 11 at least.
+            forgotten, for it is to be of any size. It is simplified, of opset 11 at least, and of
+            an image N×H×W×C that it turns first of all the turned one is its input.
         image: the name of the input, where the model has several that could be images.
 
     Raises:
@@ -131,6 +136,8 @@ def look(model: ir.Model, image: str | None = None) -> Looks:
     """
     graph = model.graph
     found = _image(graph, image)
+    _channels_first(graph, found)
+    declared = tuple(found.shape or ())[2:]
     spatial = _freed(graph, found)
     stopped = modernise(model)
     if stopped is not None:
@@ -141,6 +148,7 @@ def look(model: ir.Model, image: str | None = None) -> Looks:
         simplify(graph, model.opset_imports[""])
     places = tuple((Part(axis, Axis()),) for axis in range(rank_of(found) or 0))
     looks = Looks(found, spatial, {found: Located(places)})
+    looks.sizes = all_known(n if isinstance(n, int) else None for n in declared)
     walk = _Walk(looks, model.opset_imports.get("", 1))
     for node in graph:
         walk.visit(node)
@@ -162,6 +170,23 @@ def _image(graph: ir.Graph, name: str | None) -> ir.Value:
         f"got inputs {listed or 'none'}, wanted one of rank 3, 4 or 5, as N×C×H×W: "
         "name the input that is the image"
     )
+
+
+def _channels_first(graph: ir.Graph, image: ir.Value) -> None:
+    """An image N×H×W×C that a model turns first of all is taken as it is then, N×C×H×W."""
+    readers = [node for node, _ in image.uses()]
+    turned = [view(node) for node in readers]
+    rank = rank_of(image) or 0
+    order = (0, rank - 1, *range(1, rank - 1))
+    if not turned or image.is_graph_output() or image.shape is None:
+        return
+    if any(not isinstance(move, Transpose) or move.permutation != order for move in turned):
+        return
+    edit, dims = Edit(graph), list(image.shape)
+    for node in readers:
+        edit.replace(node.outputs[0], image)
+    image.shape = ir.Shape([dims[axis] for axis in order])
+    remove_unused(graph)
 
 
 def _freed(graph: ir.Graph, image: ir.Value) -> tuple[int, ...]:
