@@ -1,7 +1,5 @@
 """The commands `onebyone count`, `optimize`, `verify`, `bench`, `profile`, `explain`, `explore`.
 
-`geometry` has a file of its own.
-
 A result goes to stdout, as a table or as JSON (docs/json.md); an error is one line on stderr.
 Exit codes: 0 done, 1 a check said no, 2 wrong usage, 3 unreadable input, 130 interrupted,
 141 the reader of stdout went away. Nothing but click is imported before a command runs.
