@@ -50,7 +50,7 @@ MAY = {
         "terminal",
         "verify",
     },
-    "cli_geometry": {"graph", "terminal"},
+    "cli_geometry": {"graph", "options", "terminal"},
     "callable": set(),
     "crash_guard": set(),
     "errors": set(),
