@@ -122,8 +122,19 @@ def load(
         not wholes,
         not wholes and exact,
         (*wholes, *pads),
-        hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest(),
+        _digest(proto),
     )
+
+
+def _digest(proto: onnx.ModelProto) -> str:
+    try:
+        data = proto.SerializeToString(deterministic=True)
+    except ValueError as error:
+        raise UsageError(
+            "got a model of 2 GiB or more, wanted one that is a single message: store its weights "
+            "in float16"
+        ) from error
+    return hashlib.sha256(data).hexdigest()
 
 
 def _check_inputs(looks: Looks) -> None:
