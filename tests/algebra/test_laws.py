@@ -24,7 +24,7 @@ EITHER = ("affine", "compose")
 
 
 def test_the_laws_of_the_command_line() -> None:
-    regions = {"compose", "affine", "split", "commute", "sum", "linear", "pool"}
+    regions = {"compose", "affine", "split", "commute", "sum", "linear", "onehot", "pool"}
     passes = {law.name for law in LAWS.values() if law.realised}
     assert set(LAWS) - passes == regions
     assert passes >= {"rank", "permute", "prune", "demand", "layout"}

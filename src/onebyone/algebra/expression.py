@@ -52,10 +52,17 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Leaf:
-    """An input of the region; `value` is whatever the caller knows it by."""
+    """An input of the region.
+
+    Args:
+        value: whatever the caller knows it by.
+        channels: how many it has.
+        marks: whatever the caller knows the indices by, if each of its channel vectors is one-hot.
+    """
 
     value: Any
     channels: int
+    marks: Any = None
 
 
 @dataclass(frozen=True, eq=False)

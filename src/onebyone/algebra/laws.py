@@ -171,6 +171,19 @@ LAWS: dict[str, Law] = {
             "the views leave the channel axis whole",
         ),
         Law(
+            "onehot",
+            "W e_i + b = W[:, i] + b",
+            "tokens, bytes and classes as one-hot vectors, before a linear layer or a 1×1",
+            "e_i is one at i and zero elsewhere, or holds two other numbers; indices that mark "
+            "nothing have a row of the table, too",
+            {
+                "late": "how many classes there are, or what marks them, is computed at run time",
+                "numbers": "the indices of the {operator} are no integers: engines differ between "
+                "whole numbers",
+                "old": "an index may lie outside of the classes, and {version} cuts no integers",
+            },
+        ),
+        Law(
             "pool",
             "A(Kx) = (AK)x",
             "an average pool behind a K×K, as one larger kernel of a larger stride",

@@ -22,7 +22,7 @@ from onebyone.graph.ops.gathering import picked_axes
 from onebyone.graph.ops.pooling import windows
 from onebyone.graph.ops.selector import Selector
 from onebyone.graph.ops.selector import picked as selected
-from onebyone.graph.values import input_at
+from onebyone.graph.values import input_at, rank_of
 
 __all__ = ["Spatial", "picked", "picked_from", "selector", "spatial", "windows", "windows_of"]
 
@@ -58,6 +58,8 @@ def picked(node: ir.Node) -> tuple[int, Array] | None:
 def picked_from(indices: ir.Value) -> Iterator[tuple[ir.Value, int]]:
     """The values and axes of which gathers pick by `indices`, as they are or in another shape.
 
+    A OneHot picks a place of its result.
+
     >>> x, i = ir.val("x", ir.DataType.FLOAT, (7, 3)), ir.val("i", ir.DataType.INT64, (2,))
     >>> several = ir.node("Gather", [x, i])
     >>> [(value.name, axis) for value, axis in picked_from(i)]
@@ -69,6 +71,9 @@ def picked_from(indices: ir.Value) -> Iterator[tuple[ir.Value, int]]:
             yield from picked_from(node.outputs[0])
         if row.gathers and slot == 1 and x is not None and x.shape is not None:
             yield from ((x, axis) for axis in picked_axes(node, len(x.shape)))
+        marked, rank = node.outputs[0], rank_of(node.outputs[0])
+        if node.op_type == "OneHot" and slot == 0 and rank:
+            yield marked, node.attributes.get_int("axis", -1) % rank
 
 
 def selector(node: ir.Node) -> Selector | None:

@@ -23,6 +23,7 @@ from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.ops import Role, role
+from onebyone.graph.ops.marking import one_hot
 from onebyone.graph.ops.pooling import always_fit, laid_windows
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import spatial
@@ -72,6 +73,8 @@ def _of_node(node: ir.Node, context: Context) -> Iterator[Refusal]:
     read = channel_map(node, _axis(node))
     if isinstance(read, Refusal):
         yield read
+    elif read is not None and isinstance(unmarked := one_hot(read.operand), Refusal):
+        yield unmarked
     yield from _with_the_node_before(node, read, context)
 
 

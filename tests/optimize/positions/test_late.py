@@ -10,7 +10,7 @@ from onnx import ModelProto
 
 from onebyone.optimize import optimize
 
-from ...graphs.text import model
+from ...graphs.text import integers, model
 from ..exact import COUNTING, optimized
 
 Constants = Mapping[str, np.ndarray | Sequence[int]]
@@ -85,11 +85,17 @@ TOP: Constants = {**W, "k": axis(K), "two": axis(2), "e": np.array([1, 1, OUT])}
 
 @pytest.mark.parametrize("name", FREE)
 @pytest.mark.parametrize("batch", [1, 3])
-def test_the_batch_may_be_free(name: str, batch: int) -> None:
-    """Each image has picks of its own, and a table of anchors is the same for all."""
+@pytest.mark.parametrize("largest", [2.0, 3.4e38])
+def test_the_batch_may_be_free(name: str, batch: int, largest: float) -> None:
+    """Each image has picks of its own, and a table of anchors is the same for all.
+
+    RT-DETR's has the largest number there is for each anchor at the border.
+    """
     body = f"{MLP} {FREE[name]}".replace("q = Add(o, c)", "p = Add(o, c) q = Add(p, anchors)")
     inputs = f"float[B,{N},{IN}] x, float[B,{N}] s"
-    constants = {**TOP, "anchors": (1, N, OUT)}
+    anchors = integers("anchors", (1, N, OUT))
+    anchors[0, 0] = largest
+    constants = {**TOP, "anchors": anchors}
     proto = model(body, inputs, constants=constants)
     after = optimized(proto, "demand", {"B": batch}, {"B": 2}, profile=COUNTING,
                       shapes={"x": (2, N, IN), "s": (2, N)})  # fmt: skip

@@ -101,6 +101,16 @@ def test_a_free_batch_and_free_sizes_of_which_the_smallest_has_room() -> None:
     assert _alone(proto, {"N": 1, "H": 1}, {"N": 3, "H": 4}).ops == ["Conv"]
 
 
+def test_a_free_size_that_is_a_multiple() -> None:
+    """Twice anything has room for a window of two; 2h − 1 is no multiple, and one where h is."""
+    conv = "Conv<pads = [1, 1, 1, 1]>"
+    for start, sizes in ((0, ({"H": 1}, {"H": 2}, {"H": 5})), (1, ({"H": 3},))):
+        body = f"u = Concat<axis = 2>(x, x) v = Slice(u, s, e, a) c = {conv}(v, k, b) y = {POOL}(c)"
+        cut = {"s": np.array([start]), "e": np.array([2**31 - 1]), "a": np.array([2])}
+        proto = model(body, "float[2,6,H,9] x", constants={"k": (4, 6, 3, 3), "b": (4,), **cut})
+        assert ("pool" in _alone(proto, *sizes).laws) == (not start)
+
+
 def test_what_stands_between_and_behind_enters_too() -> None:
     proto = model(
         f"c = Conv<pads = [1, 1, 1, 1]>(x, k, b) n = {batch_norm('c', 'n')} p = {POOL}(n) "

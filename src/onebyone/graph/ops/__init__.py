@@ -13,6 +13,7 @@
     joining        Concat, Split, sequences
     selection      what cuts, repeats and pads positions
     gathering      what picks positions by indices
+    marking        one-hot vectors
     creation       constants, ranges, shapes
     conversion     casts and quantisation
     layers         LSTM, GRU, RNN, Attention
@@ -36,6 +37,7 @@ from onebyone.graph.ops import (
     gathering,
     joining,
     layers,
+    marking,
     normalization,
     pooling,
     product,
@@ -50,7 +52,7 @@ __all__ = ["OPERATORS", "Operator", "Role", "operator_called", "operator_of", "r
 
 _FAMILIES = (
     arithmetic, conversion, convolution, creation, elementwise, gathering, joining, layers,
-    normalization, pooling, product, reduction, resampling, selection, view,
+    marking, normalization, pooling, product, reduction, resampling, selection, view,
 )  # fmt: skip
 _UNKNOWN = Operator("")
 

@@ -21,7 +21,8 @@ from onebyone.graph.ops.row import Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import keeps_shape
 from onebyone.graph.ops.slides import Slides, laid
 from onebyone.graph.ops.windows import of_pool, windowed
-from onebyone.graph.values import are_read, shape_of, size
+from onebyone.graph.symbolic import monomial
+from onebyone.graph.values import Size, are_read, shape_of, size
 
 __all__ = [
     "ROWS", "always_fit", "axis_windows", "laid_windows", "last_axes", "mapped", "padded",
@@ -80,18 +81,27 @@ def laid_windows(
 
 
 def always_fit(
-    pools: Sequence[AveragePool], windows: Sequence[Window], sizes: Sequence[object]
+    pools: Sequence[AveragePool], windows: Sequence[Window], sizes: Sequence[Size]
 ) -> bool:
     """Whether what windows give on axes of these sizes has room for a window of pools behind them.
 
-    Also on the smallest axis, if its size is free.
+    Also on the smallest axis, if its size is free: 2h is no less than two.
 
     >>> two, three = AveragePool(2), Window(3, before=1, after=1)
-    >>> always_fit([two], [three], [2]), always_fit([two], [three], ["n"])
-    (True, False)
+    >>> free, even = (ir.SymbolicDim(size) for size in ("h", "2*h"))
+    >>> [always_fit([two], [three], [size]) for size in (2, free, even)]
+    [True, False, True]
     """
-    every = zip(pools, windows, sizes, strict=True)
-    return all(p.fits(w.out_size(n if isinstance(n, int) else 1)) for p, w, n in every)
+    every = zip(pools, windows, map(_least, sizes), strict=True)
+    return all(pool.fits(window.out_size(least)) for pool, window, least in every)
+
+
+def _least(size: Size) -> int:
+    """The least that a size can be: what it is a multiple of, if it is free."""
+    if isinstance(size, int):
+        return size
+    known = monomial(size)
+    return 1 if known is None else max(1, known[0])
 
 
 def padded(x: Array, pads: Sequence[tuple[int, int]], fill: float = 0) -> Array:

@@ -312,7 +312,6 @@ ROWS = (
            names_positions=_by_late_repeats),
     moving("ScatterElements", effort=_scatter_effort, names_positions=True),
     moving("ScatterND", effort=_scatter_effort, names_positions=True),
-    moving("OneHot", grows=True, settings=(1, 2), names_positions=True),
     Operator("TopK", names_positions=True),
     *(moving(name) for name in ("Compress", "ReverseSequence", "Trilu")),
     *(moving(name, rounding=None) for name in ("CenterCropPad", "TensorScatter")),

@@ -17,7 +17,9 @@ from onebyone.graph.ops.conversion import is_of_int8_codes
 from onebyone.graph.values import maker
 from onebyone.optimize.joined import Joined
 from onebyone.optimize.positions.crop_edit import CropEdit
+from onebyone.optimize.positions.delay import delay
 from onebyone.optimize.positions.demand import Demand
+from onebyone.optimize.positions.packed import unpack
 from onebyone.optimize.positions.prices import Prices, works
 from onebyone.optimize.rewritten import Rewrite, Task
 
@@ -28,6 +30,10 @@ def crop(task: Task) -> Iterator[Rewrite]:
     """Compute fewer positions, in place, wherever that saves."""
     graph, sizes, profile = task.model.graph, task.sizes, task.profile
     demand = Demand.on(graph)
+    changed = [*unpack(task, demand)] or [*delay(task)]
+    if changed:  # what is asked then is asked of the graph as it is then
+        yield from changed
+        return
     prices = Prices(demand, sizes, profile)
     # What reads from each other is decided together: half of it would need a selection between.
     parts = [(part, *prices.change(part)) for part in _parts(demand)]

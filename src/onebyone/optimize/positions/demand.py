@@ -9,7 +9,7 @@ position by position (`through`) this tells how little of each value is needed.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -102,10 +102,14 @@ class Demand:
 
     def readers_ask(self, node: ir.Node) -> Asked | None:
         """What all readers of a node's results ask for, together; None where nobody reads them."""
-        if any(value.is_graph_output() for value in node.outputs):
+        return self.asked_of(node.outputs)
+
+    def asked_of(self, values: Sequence[ir.Value]) -> Asked | None:
+        """What all readers of values that are cut alike ask for, together, as `readers_ask`."""
+        if any(value.is_graph_output() for value in values):
             return {}
         # What the dead would ask for nobody needs.
-        uses = [(v, use) for v in node.outputs for use in v.uses() if use.node not in self.dead]
+        uses = [(v, use) for v in values for use in v.uses() if use.node not in self.dead]
         shapes = {use.node: value for value, use in uses if _is_shape(use.node)}
         whole = {axis for shape, value in shapes.items() for axis in self._axes_read(shape, value)}
         readers = [use for _, use in uses if use.node not in shapes]

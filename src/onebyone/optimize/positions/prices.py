@@ -25,7 +25,7 @@ from onebyone.graph.spatial import windows_of
 from onebyone.optimize.positions.crop_edit import Key, key, selecting
 from onebyone.optimize.positions.demand import Demand
 
-__all__ = ["Prices", "works"]
+__all__ = ["Prices", "macs_of", "works"]
 
 
 def macs_of(node: ir.Node, sizes: Sizes) -> int:
@@ -93,7 +93,7 @@ class Prices:
 
     def _node(self, node: ir.Node, results: Mapping[ir.Node, Asked]) -> Cost:
         """One node, where of some results not everything is computed."""
-        work = macs_of(node, self.sizes) * self._share(node.outputs[0], results.get(node, {}))
+        work = macs_of(node, self.sizes) * self.share(node.outputs[0], results.get(node, {}))
         picoseconds = node_time(
             node, float(work), self.profile, lambda v: float(self._elements(v, results))
         )
@@ -132,9 +132,9 @@ class Prices:
             return Fraction(0)
         if node is None or node not in results:
             return Fraction(prod(shape))
-        return prod(shape) * self._share(value, results[node])
+        return prod(shape) * self.share(value, results[node])
 
-    def _share(self, value: ir.Value, asked: Asked) -> Fraction:
+    def share(self, value: ir.Value, asked: Asked) -> Fraction:
         """The part of a value that these positions are."""
         shape = self.sizes.shape(value)
         if shape is None or 0 in shape:

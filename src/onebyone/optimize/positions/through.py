@@ -10,7 +10,7 @@ from onebyone.graph.ops.merged import Rows
 from onebyone.graph.ops.needs import Needs, aligned
 from onebyone.graph.ops.row import Operator
 from onebyone.graph.picks import Late, Picks
-from onebyone.graph.values import are_read, maker, rank_of
+from onebyone.graph.values import are_read, maker, rank_of, size
 
 __all__ = ["through"]
 
@@ -82,9 +82,15 @@ def _passes(node: ir.Node, axis: int, picks: Picks, needs: Needs, version: int) 
 
 
 def _is_table(node: ir.Node, index: int) -> bool:
-    """Whether an operand is a constant of one batch, which stands where the batches do."""
-    array, rank = constant(node.inputs[index]), rank_of(node.outputs[0])
-    return array is not None and array.ndim == rank and array.shape[0] == 1
+    """Whether an operand is a constant of one batch, which stands where the batches do.
+
+    Its numbers do not matter: the boxes of a detector's border may be the largest there are.
+    """
+    value = node.inputs[index]
+    if value is None or rank_of(value) != rank_of(node.outputs[0]) or size(value, 0) != 1:
+        return False
+    stored = value.const_value is not None and not value.is_graph_input()
+    return stored or constant(value) is not None
 
 
 def _merges(node: ir.Node, found: Rows, version: int) -> bool:

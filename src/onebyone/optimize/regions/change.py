@@ -30,6 +30,7 @@ from onebyone.graph.edit import content
 from onebyone.optimize.regions.operations import (
     Concatenate,
     Convolved,
+    LookedUp,
     Mapped,
     Operation,
     Source,
@@ -262,6 +263,10 @@ def _made(operation: Operation) -> Iterator[tuple[object, int]]:
     if isinstance(operation, Total | Concatenate):
         for part in operation.operands:
             yield from _made(part)
+        return
+    if isinstance(operation, LookedUp):
+        table = operation.table
+        yield content(table), table.size
         return
     if isinstance(operation, Convolved):
         yield content(operation.weight), operation.weight.size

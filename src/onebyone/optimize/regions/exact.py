@@ -27,7 +27,7 @@ from onebyone.graph.constants import constant
 from onebyone.graph.ops import Role, role
 from onebyone.graph.values import maker
 from onebyone.optimize.regions.rescaled import is_rescaled
-from onebyone.optimize.regions.steps import KernelNode, Step
+from onebyone.optimize.regions.steps import KernelNode, Step, steps
 
 __all__ = ["Digits", "exact"]
 
@@ -106,7 +106,7 @@ class Digits:
             return self._of_shift(f.bias, exact(operand), shared) or self._absorbs(f.bias)
         rows = f.exact_rows
         if rows.any() and exact(operand).any():
-            stays = self._exceeds(stencil(f.weight), _STENCIL)
+            stays = None if _picks_one(operand) else self._exceeds(stencil(f.weight), _STENCIL)
             return stays or self._of_shift(f.bias, rows, shared) or self._absorbs(f.bias)
         return self._absorbs(f.bias)
 
@@ -228,6 +228,16 @@ def _product_rows(value: ir.Value) -> Array | None:
 
 
 _MOVES = (Role.SPACE_MAP, Role.IDENTITY)
+
+
+def _picks_one(term: Term) -> bool:
+    """Whether a value is a map of what has one channel that is not zero.
+
+    Each vector of it is a column of a weight: however many are multiplied, that rounds once.
+    """
+    marks = term.node.marks if isinstance(term.node, Leaf) else None
+    moved = all(step.is_view or step.selects for step in steps(term.word))
+    return marks is not None and marks.off == 0 and moved
 
 
 def _differ(signs: Sequence[Array]) -> bool:

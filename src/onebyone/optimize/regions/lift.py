@@ -24,6 +24,7 @@ from onebyone.graph.axes import pads
 from onebyone.graph.channels import ChannelNode, channel_map, is_pointwise_convolution, weight_of
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.ops import Role, role
+from onebyone.graph.ops.marking import OneHot, one_hot
 from onebyone.graph.spatial import Spatial, spatial
 from onebyone.graph.values import all_known, are_read, input_at, rank_of, size
 from onebyone.graph.views import view, view_axis
@@ -168,7 +169,15 @@ class _Lifter:
         layout, channels = self.layout(value, axis), size(value, axis)
         if layout is None or channels is None:
             return None
-        return Term(Word(), Leaf((value, layout), channels))
+        return Term(Word(), Leaf((value, layout), channels, self._marks(value, axis)))
+
+    def _marks(self, value: ir.Value, axis: int) -> OneHot | None:
+        """What says where a value is one, if it is one-hot along the channels."""
+        found = one_hot(value) if "onehot" in self.context.laws else None
+        if not isinstance(found, OneHot) or found.axis != axis:
+            return None
+        self.nodes += 1  # with it there is something to optimise behind it
+        return found
 
     def _expand(self, value: ir.Value, axis: int) -> Term | None:
         node = value.producer()

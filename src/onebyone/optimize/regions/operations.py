@@ -19,6 +19,7 @@ from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.transposed import TransposedKernel
 from onebyone.algebra.weights import Array, summed
 from onebyone.algebra.word import Pending, product
+from onebyone.graph.ops.marking import OneHot
 from onebyone.optimize.regions.additions import unrepeated
 from onebyone.optimize.regions.plan import (
     Add,
@@ -28,6 +29,7 @@ from onebyone.optimize.regions.plan import (
     Flush,
     Input,
     Join,
+    LookUp,
     Move,
     Plan,
     Stack,
@@ -37,6 +39,7 @@ from onebyone.optimize.regions.steps import KernelNode, Layout, Step, steps
 __all__ = [
     "Concatenate",
     "Convolved",
+    "LookedUp",
     "Mapped",
     "Moved",
     "Operation",
@@ -69,6 +72,22 @@ class Mapped:
     def is_negation(self) -> bool:
         """Whether it changes the sign, and nothing else: in a sum, a Sub."""
         return self.linear.is_negation and self.window is None and self.bias is None
+
+
+@dataclass(eq=False)
+class LookedUp:
+    """A channel map of one-hot vectors: rows of a table."""
+
+    marks: OneHot
+    linear: ChannelMap
+    layout: Layout
+    bias: Pending = None
+
+    @property
+    def table(self) -> Array:
+        """(rows, C_out): what each index gives."""
+        table = self.marks.table(self.linear.dense())
+        return table if self.bias is None else table + self.bias
 
 
 @dataclass(eq=False)
@@ -112,7 +131,7 @@ class Concatenate:
     axis: int
 
 
-Operation = Source | Mapped | Moved | Convolved | Total | Concatenate
+Operation = Source | Mapped | LookedUp | Moved | Convolved | Total | Concatenate
 Carrier = Callable[[Array], None]
 
 
@@ -150,6 +169,8 @@ def _build(plan: Plan) -> Built:
         return _convolved(how, plan)
     if isinstance(how, Apply):
         return _applied(how, plan)
+    if isinstance(how, LookUp):
+        return _looked_up(how, plan)
     return _moved(how, plan)
 
 
@@ -167,7 +188,7 @@ def _flush(built: Built, plan: Plan) -> None:
     built.pending = None
 
 
-def _carry(operation: Mapped | Convolved) -> Carrier:
+def _carry(operation: Mapped | LookedUp | Convolved) -> Carrier:
     def take(bias: Array) -> None:
         operation.bias = summed(operation.bias, bias)
 
@@ -200,6 +221,13 @@ def _applied(how: Apply, plan: Plan) -> Built:
     mapped = Mapped(built.operation, linear, how.before.layout, plan.layout, how.window)
     carrier = _carry(mapped)
     return Built(mapped, built.pending, carrier if plan.carrier else None)
+
+
+def _looked_up(how: LookUp, plan: Plan) -> Built:
+    linear = product([f.linear for f in how.word.maps[: how.to]])
+    looked_up = LookedUp(how.leaf.marks, linear, plan.layout)
+    pending = how.word.advance(None, 0, 0, how.to)
+    return Built(looked_up, pending, _carry(looked_up))
 
 
 def _joined(how: Add | Stack, plan: Plan) -> Built:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.laws import refused
@@ -18,19 +19,24 @@ from onebyone.graph.edit import CUT, Edit
 from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.ops.conversion import is_of_int8_codes
 from onebyone.graph.ops.gathering import indices_before
+from onebyone.graph.ops.marking import OneHot
 from onebyone.graph.shape_reads import ShapeReads
 from onebyone.optimize.regions.operations import (
     Concatenate,
     Convolved,
+    LookedUp,
     Mapped,
     Moved,
     Operation,
     Source,
     Total,
 )
-from onebyone.optimize.regions.steps import KernelNode, Layout, Step, Stored
+from onebyone.optimize.regions.steps import KernelNode, Layout, Size, Step, Stored
 
 __all__ = ["place"]
+
+# From this opset on the axes of a Squeeze are an operand.
+_AXES_BY_OPERAND = 13
 
 
 def place(
@@ -97,6 +103,8 @@ class _Placer:
     def _make(self, operation: Operation) -> ir.Value:
         if isinstance(operation, Mapped):
             return self._mapped(operation)
+        if isinstance(operation, LookedUp):
+            return self._looked_up(operation)
         if isinstance(operation, Moved):
             return self._moved(operation)
         if isinstance(operation, Convolved):
@@ -229,6 +237,64 @@ class _Placer:
         if bias is None:
             return []
         return [self._constant(bias, "bias")]
+
+    # Look-ups ----------------------------------------------------------------------------------
+
+    def _looked_up(self, u: LookedUp) -> ir.Value:
+        """Rows of a table; a Gather has the channels last, and a Transpose puts them elsewhere."""
+        layout, channels = u.layout, u.linear.out_channels
+        last = layout.rank - 1
+        dims = [n for k, n in enumerate(layout.dims) if k != layout.axis]
+        picked = self.edit.node(
+            "Gather",
+            [self._constant(u.table, "table"), self._row_numbers(u.marks, channels)],
+            before=self.old,
+            stem=f"{self.root.name}.Gather",
+            dtype=self.dtype,
+            shape=[*dims, channels],
+        )
+        if layout.axis == last:
+            return picked
+        order = [*range(layout.axis), last, *range(layout.axis, last)]
+        return self._node("Transpose", [picked], layout, channels, {"perm": order})
+
+    def _row_numbers(self, marks: OneHot, width: int) -> ir.Value:
+        """The rows of a table that indices stand for; what lies outside, as the next outside."""
+        indices = self.edit.current(marks.indices)
+        dims, kind = list(indices.shape or ()), indices.dtype
+        assert kind is not None
+        if marks.has_other_type:
+            kind = ir.DataType.INT64
+            indices = self._index_node("Cast", [indices], kind, dims, {"to": int(kind)})
+        if not marks.is_inside:
+            bounds = [self.edit.constant(np.array(n, kind.numpy()), "bound", kind)
+                      for n in marks.bounds]  # fmt: skip
+            indices = self._index_node("Clip", [indices, *bounds], kind, dims)
+        if numbers := marks.numbers(width):
+            indices = self._index_node(
+                "Gather", [self.edit.integers(numbers), indices], ir.DataType.INT64, dims
+            )
+            kind = ir.DataType.INT64
+        if marks.squeezed is None:
+            return indices
+        del dims[marks.squeezed]
+        if self.edit.graph.opset_imports[""] < _AXES_BY_OPERAND:
+            return self._index_node("Squeeze", [indices], kind, dims, {"axes": [marks.squeezed]})
+        axes = self.edit.integers([marks.squeezed])
+        return self._index_node("Squeeze", [indices, axes], kind, dims)
+
+    def _index_node(
+        self,
+        op: str,
+        operands: Sequence[ir.Value],
+        kind: ir.DataType,
+        dims: Sequence[Size],
+        attributes: Mapping[str, Any] | None = None,
+    ) -> ir.Value:
+        stem = f"{self.root.name}.{op}"
+        return self.edit.node(
+            op, operands, attributes, before=self.old, stem=stem, dtype=kind, shape=dims
+        )
 
     # Kernels and space maps --------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ __all__ = [
     "How",
     "Input",
     "Join",
+    "LookUp",
     "Move",
     "Plan",
     "Run",
@@ -51,6 +52,15 @@ class Apply:
     j: int
     to: int
     window: Step | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LookUp:
+    """maps[:to] of the word as a table, of which the indices of a one-hot leaf pick rows."""
+
+    leaf: Leaf
+    word: Word
+    to: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +134,7 @@ class Flush:
     before: Plan
 
 
-How = Input | Apply | Move | Cancel | Add | Stack | Join | Convolve | Flush
+How = Input | Apply | LookUp | Move | Cancel | Add | Stack | Join | Convolve | Flush
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +160,7 @@ class Plan:
 
     def leaves(self) -> Iterator[Leaf]:
         """What it reads, as often as it does."""
-        if isinstance(self.how, Input):
+        if isinstance(self.how, Input | LookUp):
             yield self.how.leaf
             return
         below = self.how.terms if isinstance(self.how, Add | Stack | Join) else (self.how.before,)

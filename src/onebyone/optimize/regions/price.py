@@ -8,6 +8,7 @@ from onebyone.algebra.layout import Transpose
 from onebyone.cost.price import Load, Manner, detour, manner, time
 from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.axes import Spatial
+from onebyone.graph.ops.marking import OneHot
 from onebyone.optimize.regions.steps import KernelNode, Layout, Step
 
 __all__ = ["Pricer"]
@@ -86,6 +87,21 @@ class Pricer:
     def concat(self, layout: Layout, channels: int) -> Cost:
         """A copy of everything."""
         return Cost(self._pass(layout, channels))
+
+    def leaf(self, layout: Layout, channels: int, marks: OneHot | None) -> Cost:
+        """What there is costs nothing, but for one-hot vectors that nobody else reads."""
+        makers = marks.makers if marks is not None else ()
+        return Cost(len(makers) * self._pass(layout, channels))
+
+    def look_up(self, layout: Layout, channels: int, marks: OneHot) -> Cost:
+        """Rows of a table, picked by indices that are cut to it first."""
+        numbers, indices = layout.positions * channels, layout.positions
+        one = time(Manner.PASS, Load(0, indices, indices), self.profile)
+        picoseconds = marks.steps(channels) * one
+        picoseconds += time(Manner.STRETCH, Load(0, numbers, numbers), self.profile)
+        if layout.axis < layout.rank - 1:
+            picoseconds += time(Manner.SCATTER, Load(0, numbers, numbers), self.profile)
+        return Cost(picoseconds) + self.weight(marks.rows(channels) * channels, is_kept=False)
 
     def step(self, step: Step, channels: int) -> Cost:
         """A space map on `channels` channels."""

@@ -4,7 +4,7 @@ A word may be walked in many orders (`algebra.word`), so each node of a term get
 state (i, j) the cheapest plan for "S₁…S_i and W₁…W_j of the word above are applied to this node". A
 table begins with what the node offers by itself,
 
-    Leaf          (0, 0), for nothing
+    Leaf          (0, 0), for nothing; of one-hot vectors (0, j), rows of a table
     Sum           (i, j): every summand brought to (i, j), then added
     Concat        (i, j): every operand brought to (i, j) and stacked, while W₁…W_j are diagonal;
                   with a dense one among them, cut into columns and added: W[x₁; x₂] = W₁x₁ + W₂x₂
@@ -29,6 +29,7 @@ from onebyone.algebra.expression import Choice, Concat, Convolution, Joined, Lea
 from onebyone.algebra.word import Word
 from onebyone.cost.profile import Cost
 from onebyone.optimize.regions.additions import broadcast, joints, may_go_on, subtracted
+from onebyone.optimize.regions.lookup import look_ups
 from onebyone.optimize.regions.plan import (
     Add,
     Apply,
@@ -104,7 +105,10 @@ class Planner:
         if isinstance(node, Leaf):
             if node.value[0] in self.without:
                 return
-            yield (0, 0), Plan(Cost(), node.value[1], node.channels, Input(node))
+            layout = node.value[1]
+            there = self.price.leaf(layout, node.channels, node.marks)
+            yield (0, 0), Plan(there, layout, node.channels, Input(node))
+            yield from look_ups(node, word, self.laws, self.price, self._crossed)
         elif isinstance(node, Sum):
             yield from self._sum(node, word)
         elif isinstance(node, Concat):

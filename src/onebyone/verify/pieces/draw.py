@@ -105,7 +105,7 @@ def small_shapes(piece: Piece, own: Shapes) -> Shapes | None:
 
 def _axis(side: Side, value: ir.Value) -> int | None:
     """The channel axis of a value; of one that no node makes, that on which it meets weights."""
-    if value in side.picked:
+    if value in side.picked or value in side.marked:
         return _NONE
     if value in side.graph.axes:
         return side.graph.axes[value]
@@ -248,6 +248,9 @@ def drawn(
         elif lengths := list(_lengths(piece, number, shapes)):  # negative ones count from the end
             least = min(lengths)
             given[number] = rng.integers(-least, least, shape).astype(_kind(value))
+        elif places := list(_places(piece, number, shapes)):  # some beyond the ends, on both sides
+            beyond = max(places) + 2
+            given[number] = rng.integers(-beyond, beyond, shape).astype(_kind(value))
         else:  # 0 and 1 are conditions, and the most modest indices
             given[number] = rng.integers(0, 2, shape).astype(_kind(value))
     return given
@@ -257,6 +260,14 @@ def _lengths(piece: Piece, number: int, shapes: Shapes) -> Iterator[int]:
     """The lengths of the axes of which gathers pick by a given value."""
     for side in piece.sides:
         for value, axes in side.picked.items():
+            if side.border[value] == number:
+                yield from (shapes.length(side, x, axis) for x, axis in axes)
+
+
+def _places(piece: Piece, number: int, shapes: Shapes) -> Iterator[int]:
+    """The lengths of the axes along which a given value marks places."""
+    for side in piece.sides:
+        for value, axes in side.marked.items():
             if side.border[value] == number:
                 yield from (shapes.length(side, x, axis) for x, axis in axes)
 

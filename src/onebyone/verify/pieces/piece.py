@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from onebyone.graph.constants import is_float
 from onebyone.graph.ops.gathering import picked_axes
+from onebyone.graph.ops.marking import marked_axis
 from onebyone.verify.pieces.claims import Claim, Meanings
 from onebyone.verify.pieces.snapshot import Record, Snapshot, is_constant
 
@@ -32,6 +33,7 @@ class Side:
         border: values that are given to the piece -> a number, the same on the other side for
             values that mean the same.
         picked: those of the border by which gathers pick -> the values and axes that they pick of.
+        marked: those of the border that mark places -> the values and axes that they mark in.
     """
 
     graph: Snapshot
@@ -39,6 +41,7 @@ class Side:
     records: tuple[Record, ...]
     border: Mapping[ir.Value, int]
     picked: Mapping[ir.Value, Collection[Axis]]
+    marked: Mapping[ir.Value, Collection[Axis]]
 
     def built(
         self, order: Sequence[int], small: Small | None
@@ -166,6 +169,7 @@ class _Walk:
     border: dict[ir.Value, int] = field(default_factory=dict)
     records: dict[ir.Node, Record] = field(default_factory=dict)
     picked: dict[ir.Value, list[Axis]] = field(default_factory=dict)
+    marked: dict[ir.Value, list[Axis]] = field(default_factory=dict)
 
     def side(self, target: ir.Value) -> Side:
         waiting, seen = [target], {target}
@@ -175,8 +179,11 @@ class _Walk:
                     seen.add(value)
                     waiting.append(value)
         records = tuple(sorted(self.records.values(), key=lambda r: self.graph.places[r.node]))
-        picked = {value: self.picked[value] for value in self.border if value in self.picked}
-        return Side(self.graph, target, records, self.border, picked)
+        picked, marked = (
+            {value: noted[value] for value in self.border if value in noted}
+            for noted in (self.picked, self.marked)
+        )
+        return Side(self.graph, target, records, self.border, picked, marked)
 
     def _operands(self, value: ir.Value) -> Iterator[ir.Value]:
         """What a value is computed from; nothing of what is given, or constant."""
@@ -190,7 +197,8 @@ class _Walk:
         # sizes, so they are computed.
         number = self.number(value)
         given = number in self.known and number not in self.opened
-        picks = value in self.picked and not maker.operator.hands_on
+        noted = value in self.picked or value in self.marked
+        picks = noted and not maker.operator.hands_on
         if given and (is_float(value) or value.dtype is None or picks):
             self.border[value] = number
             return
@@ -199,7 +207,7 @@ class _Walk:
         yield from (v for v in maker.inputs if v is not None)
 
     def _note_indices(self, value: ir.Value, maker: Record) -> None:
-        """Note of what is picked by an operand, or by what a node passes on."""
+        """Note of what is picked, or in what is marked, by an operand or what a node passes on."""
         if maker.operator.gathers and (indices := maker.inputs[1]) is not None:
             x, shape = maker.inputs[0], None
             if x is not None:
@@ -207,5 +215,17 @@ class _Walk:
             if x is not None and shape is not None:
                 axes = ((x, axis) for axis in picked_axes(maker.node, len(shape)))
                 self.picked.setdefault(indices, []).extend(axes)
-        elif value in self.picked and maker.operator.hands_on and maker.inputs[0]:
-            self.picked.setdefault(maker.inputs[0], []).extend(self.picked[value])
+        elif maker.operator.hands_on and maker.inputs[0]:
+            for noted in (self.picked, self.marked):
+                if value in noted:
+                    noted.setdefault(maker.inputs[0], []).extend(noted[value])
+        else:
+            self._note_marks(value, maker)
+
+    def _note_marks(self, value: ir.Value, maker: Record) -> None:
+        shape, said = self.graph.shape(value), {a.name: a.value for a in maker.attributes}
+        if not shape:
+            return
+        found = marked_axis(maker.op_type, maker.inputs, said.get("axis", -1), len(shape))
+        if found is not None and (indices := maker.inputs[found[0]]) is not None:
+            self.marked.setdefault(indices, []).append((value, found[1]))
