@@ -26,6 +26,7 @@ MAY = {
     # Its driver has each step and the whole proved; the laws, in folders, know of no proof.
     "optimize": {"algebra", "cost", "counting", "engines", "graph", "verify"},
     "nn": {"algebra", "counting"},
+    "scan": {"algebra", "counting", "engines", "graph", "optimize", "show", "verify"},
     "show": {"algebra", "counting", "cost", "engines", "graph", "optimize", "verify"},
     # The explorer shows the bundled digits, and a law as its row has it.
     "show/explorer/data": {"algebra", "bundled"},
@@ -35,6 +36,7 @@ MAY = {
     "cli": {
         "algebra",
         "api",
+        "cli_geometry",
         "cost",
         "counting",
         "crash_guard",
@@ -48,6 +50,7 @@ MAY = {
         "terminal",
         "verify",
     },
+    "cli_geometry": {"graph", "options", "terminal"},
     "callable": set(),
     "crash_guard": set(),
     "errors": set(),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onebyone.algebra.laws import LAWS
+from onebyone.cli_geometry import geometry
 from onebyone.crash_guard import guarded, said_all, unbroken
 from onebyone.errors import CheckFailed, UsageError
 from onebyone.options import clock as _clock
@@ -87,6 +88,9 @@ def cli(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+cli.add_command(geometry)
 
 
 @cli.command()

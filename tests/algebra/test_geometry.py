@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 
 import pytest
@@ -17,7 +18,7 @@ Seen = list[frozenset[int]]
 
 def one(stride: int = 1, extent: int = 1, before: int = 0, after: int = 0) -> Axis:
     """One layer of windows."""
-    return Axis(Window(extent, stride, before, after))
+    return Axis.of(Window(extent, stride, before, after))
 
 
 windows = st.builds(
@@ -87,8 +88,13 @@ def test_branches_see_the_hull(branches: list[list[Axis]], after: Axis, n: int) 
 
 @given(windows, windows, windows)
 def test_order_of_composing_does_not_matter(a: Axis, b: Axis, c: Axis) -> None:
-    assert a.then(b).then(c) == a.then(b.then(c))
-    assert Axis().then(a) == a.then(Axis()) or min(a.hull.before, a.hull.after) < 0
+    assert sees(a.then(b).then(c)) == sees(a.then(b.then(c)))
+    assert sees(Axis().then(a)) == sees(a.then(Axis())) or min(a.hull.before, a.hull.after) < 0
+
+
+def sees(axis: Axis) -> Axis:
+    """All but `least`, of which only a bound is known."""
+    return replace(axis, least=1)
 
 
 @given(chains, chains, st.integers(1, 5))
@@ -138,7 +144,7 @@ def test_the_whole_image_is_never_exact() -> None:
     assert axis.receptive_field is None
     assert not axis.exact
     assert one(2, 3).then(Axis(whole=True)).whole
-    joined = join([one(2, 3), Axis(Window(3, 2), whole=True)])
+    joined = join([one(2, 3), replace(one(2, 3), whole=True)])
     assert isinstance(joined, Axis)
     assert joined.whole
 

@@ -22,6 +22,7 @@ TERMINAL = {
     "Certificate": "certificate",
     "Count": "count",
     "Explanation": "explanation",
+    "ModelGeometry": "geometry",
     "Profiled": "profile",
     "Rank": "rank",
     "Report": "report",

@@ -42,7 +42,7 @@ class Maps:
 
     def then(self, height: Window, width: Window) -> Maps:
         """After a layer of windows."""
-        after = self.height.then(Axis(height)), self.width.then(Axis(width))
+        after = self.height.then(Axis.of(height)), self.width.then(Axis.of(width))
         return replace(self, height=after[0], width=after[1])
 
     def reduced(self, extent: tuple[int, int]) -> Maps:

@@ -1,0 +1,1 @@
+"""Scan: a network slid over images larger than memory."""
