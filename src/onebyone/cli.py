@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onebyone.algebra.laws import LAWS
+from onebyone.cli_scan import scan
 from onebyone.crash_guard import guarded, said_all, unbroken
 from onebyone.errors import CheckFailed, OnebyoneError, UsageError
 from onebyone.options import shapes_given, size_given
@@ -82,6 +83,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
+cli.add_command(scan)
 _model = click.argument("model", type=click.Path())
 _shape = click.option(
     "--shape",
