@@ -58,6 +58,7 @@ def stored(path: str, level: int) -> Stored:
     Raises:
         UnreadableModel: nothing, or nothing that is known.
     """
+    path = os.path.abspath(path)  # workers of a cluster stand elsewhere
     if not os.path.exists(path):
         raise UnreadableModel(f"cannot read {path}: there is no such file or folder")
     if os.path.isdir(path):

@@ -191,7 +191,7 @@ def prepare(
 
     The arguments are those of `scan`, and so are the errors.
     """
-    output = os.fspath(target)
+    output = os.path.abspath(target)  # workers of a cluster stand elsewhere
     path = working(output) if is_tiff(output) else output
     if is_tiff(output):
         check_tiff(output)
