@@ -169,9 +169,16 @@ class Axis:
         """How many outputs at the start see padding, and at most how many at the end."""
         starts = (self.up * (p.start - 1) + k + 1 for k, p in enumerate(self.phases) if p.start > 0)
         # Every size repeats after a block: some block of images that are large enough.
-        large = self._large()
+        large = self.large
         sizes = range(large, large + lcm(self.stride, self.multiple), self.multiple)
         return max(starts, default=0), max(0, *(self.size(n) - self._clean(n) for n in sizes))
+
+    @property
+    def large(self) -> int:
+        """A size of image, a multiple of all that matters, whose ends do not meet."""
+        furthest = max(abs(n) for p in self.phases for n in (p.first, p.last, p.end, p.exists))
+        every = lcm(self.stride, self.multiple)
+        return (2 * furthest // every + 2) * every
 
     def then(self, layer: Axis) -> Axis:
         """This axis followed by `layer`, whose numbers are in outputs of this one.
@@ -273,12 +280,6 @@ class Axis:
         blocks = ((pixels - phase.end) // self.stride + 1 for phase in self.phases)
         return min(self.up * block + k for k, block in enumerate(blocks))
 
-    def _large(self) -> int:
-        """A size of image, a multiple of all that matters, whose ends do not meet."""
-        furthest = max(abs(n) for p in self.phases for n in (p.first, p.last, p.end, p.exists))
-        every = lcm(self.stride, self.multiple)
-        return (2 * furthest // every + 2) * every
-
     def _through(self, phase: Phase, together: int) -> Phase:
         """What an output that reads positions of this axis sees: `together` of them a block."""
         blocks = together // self.up
@@ -309,7 +310,7 @@ class Axis:
         if layer.multiple == 1:
             return self.multiple
         every = lcm(self.multiple, self._pixels(layer.multiple))
-        large = -(-self._large() // every) * every
+        large = -(-self.large // every) * every
         for multiple in _divisors(every, self.multiple):
             sizes = range(large, large + every, multiple)
             if not any(self.size(n) % layer.multiple for n in sizes):

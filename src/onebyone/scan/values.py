@@ -9,6 +9,7 @@ never taken as they are by silence: a network that learned from 0 to 1 would ans
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -86,7 +87,7 @@ def values(
         image, network: the types of pixels, and of what the network takes.
         channels: that it takes.
         scale, mean, std: as given; None and () where they were not.
-        metadata: of the model: `onebyone.scale`, `onebyone.mean`, `onebyone.std`, with commas.
+        metadata: of the model: `onebyone.scale`, `onebyone.mean`, `onebyone.std`, as JSON.
 
     Raises:
         UsageError: pixels are whole numbers, the network takes floats, and nothing says the scale;
@@ -97,8 +98,8 @@ def values(
     """
     pixels, taken = np.dtype(image), np.dtype(network)
     told = scale
-    if told is None and "onebyone.scale" in metadata:
-        (told,) = _numbers("onebyone.scale", metadata)
+    if told is None:
+        told = next(iter(_numbers("onebyone.scale", metadata)), None)
     mean = tuple(mean) or _numbers("onebyone.mean", metadata)
     std = tuple(std) or _numbers("onebyone.std", metadata)
     if taken.kind != "f":
@@ -121,11 +122,12 @@ def values(
 
 
 def _numbers(key: str, metadata: Mapping[str, str]) -> tuple[float, ...]:
-    text = metadata.get(key, "")
+    """One, or a list of them."""
+    text = metadata.get(key, "[]")
     try:
-        return tuple(float(part) for part in text.split(",") if part)
-    except ValueError:
-        raise UsageError(f"the model's {key} is {text!r}, wanted numbers with commas") from None
+        return tuple(map(float, np.ravel(json.loads(text))))
+    except (ValueError, TypeError):
+        raise UsageError(f"the model's {key} is {text!r}, wanted numbers: [0.5, 0.25]") from None
 
 
 def _each(numbers: Sequence[float], pixels: Array) -> Array:

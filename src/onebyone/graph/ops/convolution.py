@@ -20,15 +20,18 @@ from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.groups import by_rows
 from onebyone.algebra.pool import AveragePool
 from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.upsampled import transposed
 from onebyone.algebra.weights import Array
+from onebyone.algebra.window import Window
 from onebyone.counting.formulas import Work, convolution, transposed_convolution
-from onebyone.graph.axes import pads
+from onebyone.graph.axes import pads, rank
 from onebyone.graph.constants import constant
-from onebyone.graph.ops.call import Call
+from onebyone.graph.ops.call import Call, call_of
 from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of, not_constant
 from onebyone.graph.ops.flow import Axes, Flow, channels_of, mixed, straight_flow
 from onebyone.graph.ops.pooling import axis_windows, last_axes, padded
 from onebyone.graph.ops.row import NodeShapes, Operator, Product, Role, Rounding
+from onebyone.graph.ops.slides import MIXED, Slides, laid
 from onebyone.graph.ops.windows import of_kernel, windowed
 from onebyone.graph.values import input_at, shape_of
 
@@ -274,14 +277,44 @@ def _depthwise_held(taps: Array, shift: Array, varies: bool, known: Sequence[Arr
     return np.where(hidden, np.nan, taps.sum(axis=1) * np.where(np.isnan(k), 0, k) + shift)
 
 
+# --- Where it looks ------------------------------------------------------------------------------
+
+
+def _slides(node: ir.Node) -> Slides:
+    kernel = _kernel(node)
+    if kernel is None:
+        return dict.fromkeys(range(rank(node)), "the size of its kernel is not known")
+    return {1: MIXED, **laid(axis_windows(call_of(node, version=1), kernel))}
+
+
+def _kernel(node: ir.Node) -> list[int] | None:
+    """The sizes of its kernel."""
+    shape = shape_of(input_at(node, 1)) or ()
+    known = [n for n in shape[2:] if isinstance(n, int)]
+    return known if known and len(known) + 2 == len(shape) else None
+
+
+def _transposed_slides(node: ir.Node) -> Slides:
+    kernel, attributes = _kernel(node), node.attributes
+    automatic = attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+    if kernel is None or automatic or "output_shape" in attributes:
+        why = "how much it cuts off hangs on the size of the image"
+        return dict.fromkeys(range(rank(node)), why)
+    more = attributes.get_ints("output_padding", (0,) * len(kernel))
+    pools = axis_windows(call_of(node, version=1), kernel)
+    windows = [Window(p.kernel, p.stride, p.before, p.after, p.dilation) for p in pools]
+    axes = [transposed(window, end) for window, end in zip(windows, more, strict=True)]
+    return {1: MIXED, **dict(enumerate(axes, start=2))}
+
+
 ROWS = (
     Operator("Conv", Role.CONVOLUTION, _conv, Rounding.SMOOTHLY, magnitude="Conv",
              channels=_conv_channels, weight=lambda node: Weight(1, 0, 1), channel_axis=1,
-             flow=_flow, **windowed(of_kernel), weighs=True,
+             flow=_flow, slides=_slides, **windowed(of_kernel), weighs=True,
              work=Product(convolution_work, (0, 1), 2), kind="convolution"),
     Operator("ConvTranspose", Role.CONVOLUTION, _conv_transpose, Rounding.SMOOTHLY,
              magnitude="ConvTranspose", weight=lambda node: Weight(1, 1, 0), channel_axis=1,
-             flow=_flow, weighs=True, has_windows=True,
+             flow=_flow, slides=_transposed_slides, weighs=True, has_windows=True,
              work=Product(_transposed_work, (0, 1), 2), kind="transposed convolution"),
     Operator("CausalConvWithState", work=Product(convolution_work, (0, 1), 2), kind="convolution"),
     # Its interpolated reads are arithmetic too, and not counted.

@@ -19,8 +19,9 @@ from onebyone.graph.ops.call import Call, Kernel, call_of, is_floating
 from onebyone.graph.ops.flow import Axes, Flow, same, unknown
 from onebyone.graph.ops.row import Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import keeps_shape
+from onebyone.graph.ops.slides import Slides, laid
 from onebyone.graph.ops.windows import of_pool, windowed
-from onebyone.graph.values import shape_of, size
+from onebyone.graph.values import are_read, shape_of, size
 
 __all__ = [
     "ROWS", "always_fit", "axis_windows", "laid_windows", "last_axes", "mapped", "padded",
@@ -193,6 +194,12 @@ def _power_flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
     return same(node, 1, held=unknown)
 
 
+def _slides(node: ir.Node) -> Slides:
+    if are_read(node.outputs[1:]):
+        return dict.fromkeys(range(rank(node)), "it tells where in the image a maximum stands")
+    return laid(windows(node))
+
+
 def _has_one_tap(node: ir.Node) -> bool:
     """A pool of kernel 1 and stride 1."""
     kernel = node.attributes.get_ints("kernel_shape", ())
@@ -213,11 +220,11 @@ _ONE_POSITION = first_if(_has_one_position)
 ROWS = (
     Operator("AveragePool", Role.SPACE_MAP, _average_pool, Rounding.SMOOTHLY,
              magnitude="AveragePool", unchanged=_ONE_TAP, channel_axis=1, space=_average_pool_space,
-             **windowed(of_pool, copies=True), kind="average pool"),
+             slides=_slides, **windowed(of_pool, copies=True), kind="average pool"),
     Operator("MaxPool", value=_max_pool, rounding=Rounding.NEVER, is_unsure_of_nan=True,
              magnitude="MaxPool", unchanged=_ONE_TAP, channel_axis=1, flow=_flow,
-             **windowed(of_pool, copies=True), kind="max pool"),
-    Operator("LpPool", flow=_power_flow, **windowed(of_pool)),
+             slides=_slides, **windowed(of_pool, copies=True), kind="max pool"),
+    Operator("LpPool", flow=_power_flow, slides=_slides, **windowed(of_pool)),
     Operator("GlobalAveragePool", Role.SPACE_MAP, _global(np.add), Rounding.SMOOTHLY,
              magnitude="GlobalAveragePool", unchanged=_ONE_POSITION, channel_axis=1,
              space=_global_average_pool_space, kind="adaptive average pool"),

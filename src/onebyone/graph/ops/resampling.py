@@ -18,6 +18,7 @@ from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.resize import COORDINATES, MODES, ROUNDINGS, Resize, fit
 from onebyone.algebra.space import AxisMap
+from onebyone.algebra.upsampled import resized
 from onebyone.algebra.weights import Array
 from onebyone.counting.formulas import Shape
 from onebyone.graph.axes import Spatial, computed, entries, numbers, operand, rank
@@ -29,6 +30,7 @@ from onebyone.graph.ops.needs import Needs
 from onebyone.graph.ops.pooling import mapped
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import keeps_told_shape
+from onebyone.graph.ops.slides import Slides
 from onebyone.graph.picks import Asked, Picks, Size, picked
 from onebyone.graph.values import input_at, size
 
@@ -222,6 +224,13 @@ def _cropped(plain: Resize, maps: _Axes, axes: list[int], node: ir.Node) -> _Axe
     }
 
 
+def _slides(node: ir.Node) -> Slides:
+    found = _resize_space(node)
+    if isinstance(found, Refusal):
+        return dict.fromkeys(range(rank(node)), "it is no map of positions that repeats")
+    return {axis: resized(how) for axis, how in found.maps.items() if isinstance(how, Resize)}
+
+
 def _flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
     """By scales: sizes tell the number of channels too."""
     if input_at(node, 3) is not None:
@@ -366,12 +375,12 @@ def _grid_sample(call: Call, x: Array, grid: Array) -> Array | None:
 
 ROWS = (
     Operator("Resize", Role.SPACE_MAP, _resize, Rounding.SMOOTHLY, grows=True,
-             unchanged=first_if(_resizes_nothing), space=_resize_space, flow=_flow, needs=_needs,
-             spelled=_spelled, effort=_effort, kind=_kind, settings=(1, 2), target=3, weighs=True,
-             rescales=True),
+             unchanged=first_if(_resizes_nothing), space=_resize_space, slides=_slides, flow=_flow,
+             needs=_needs, spelled=_spelled, effort=_effort, kind=_kind, settings=(1, 2), target=3,
+             weighs=True, rescales=True),
     Operator("Upsample", Role.SPACE_MAP, _upsample, Rounding.SMOOTHLY, grows=True,
-             unchanged=first_if(_resizes_nothing), space=_resize_space, flow=_flow, needs=_needs,
-             effort=_effort, kind=_kind, settings=(1,), rescales=True),
+             unchanged=first_if(_resizes_nothing), space=_resize_space, slides=_slides, flow=_flow,
+             needs=_needs, effort=_effort, kind=_kind, settings=(1,), rescales=True),
     Operator("GridSample", value=_grid_sample),
     Operator("AffineGrid", effort=Effort.PRODUCTS),
 )  # fmt: skip

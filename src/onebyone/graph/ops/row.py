@@ -13,6 +13,7 @@ from typing import Literal
 
 import onnx_ir as ir
 
+from onebyone.algebra.geometry import Axis
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.window import Window
 from onebyone.counting.formulas import Shape, Work
@@ -199,6 +200,9 @@ class Operator:
     takes: Callable[[ir.Node, ir.Shape], Selector | None] | None = None
     # Axis -> the window there; empty where there is none, or sizes are not rounded down.
     windows: Callable[[ir.Node], dict[int, Window]] | None = None
+    # Axis -> where its results look there, in positions of the first operand, or why that cannot be
+    # said; along all others each position is made of the same one. None: it does not slide.
+    slides: Callable[[ir.Node], Mapping[int, Axis | str]] | None = None
     # What tells it its sizes, for some positions of the result and of each operand.
     spelled: Callable[[ir.Node, Asked, Mapping[int, Asked]], Spelling] | None = None
 

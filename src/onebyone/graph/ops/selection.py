@@ -30,6 +30,7 @@ from onebyone.graph.ops.flow import Axes, Flow, Link, spaced
 from onebyone.graph.ops.row import Effort, Operands, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.selector import picked, selects
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_told_shape
+from onebyone.graph.ops.slides import of_pad, of_slice
 from onebyone.graph.ops.turned import with_axes, with_pads
 from onebyone.graph.values import input_at, size
 
@@ -287,10 +288,12 @@ _PICKS: dict[str, Any] = {"names_positions": True, "relays": True}
 ROWS = (
     moving("Slice", role=Role.SELECTION, value=_slice, magnitude="Slice", on_sizes="whole",
            entries=_slice_entries, unchanged=first_if(_takes_all), flow=_flow,
-           turned=with_axes(3, default=False), **selects(_slice_space), **_PICKS),
+           turned=with_axes(3, default=False),
+           slides=lambda node: of_slice(cuts(node), rank(node), _FAR), **selects(_slice_space),
+           **_PICKS),
     moving("Pad", role=Role.SPACE_MAP, value=_pad, magnitude="Pad", grows=True,
-           unchanged=first_if(_pads_nothing), turned=with_pads, **selects(_pad_space),
-           settings=(2,)),
+           unchanged=first_if(_pads_nothing), turned=with_pads, slides=of_pad,
+           **selects(_pad_space), settings=(2,)),
     moving("Expand", role=Role.SPACE_MAP, value=_expand, magnitude="Expand", grows=True,
            unchanged=first_if(keeps_told_shape), space=_expand_space, flow=unknown_flow, target=1,
            **_PICKS),

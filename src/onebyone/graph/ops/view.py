@@ -19,6 +19,7 @@ from onebyone.graph.ops.merged import Rows, axis_of_rows, rows
 from onebyone.graph.ops.needs import Needs, of_first
 from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_told_shape
+from onebyone.graph.ops.slides import of_blocks, of_gathered_blocks
 from onebyone.graph.picks import Asked, Picks, Size, sizes_left
 from onebyone.graph.values import input_at, rank_of, shape_of
 from onebyone.graph.views import headed, merged, view_axis
@@ -276,6 +277,7 @@ ROWS = (
     Operator("Dropout", Role.IDENTITY, _dropout, Rounding.NEVER, magnitude="Identity",
              unchanged=first_if(_is_inference), flow=_identity_flow, mixes=_drops,
              effort=Effort.FREE, settings=(1,)),
-    _blocked("DepthToSpace", _depth_to_space, channel_axis=1, flow=_depth_to_space_flow),
-    _blocked("SpaceToDepth", _space_to_depth),
+    _blocked("DepthToSpace", _depth_to_space, channel_axis=1, flow=_depth_to_space_flow,
+             slides=of_blocks),
+    _blocked("SpaceToDepth", _space_to_depth, slides=of_gathered_blocks),
 )  # fmt: skip

@@ -13,10 +13,15 @@ general a crop sees zeros beyond its border, where the maps see the crop's neigh
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from torch import Tensor, fx, nn
 
 from onebyone.algebra.geometry import Geometry
 from onebyone.errors import UsageError
+from onebyone.nn.sliding.export import export
 from onebyone.nn.sliding.inplace import written
 from onebyone.nn.sliding.trace import Traced, image, run_fake, trace
 from onebyone.nn.sliding.walk import Plan
@@ -35,13 +40,19 @@ class FullyConvolutional(nn.Module):
         network: the converted graph.
         geometry: stride, receptive field, offset and halo: which pixels a position belongs to.
         reasons: what keeps it from being exact, a line each; empty if it is.
+        channels: C.
     """
 
     def __init__(
-        self, network: fx.GraphModule, geometry: Geometry, reasons: tuple[str, ...] = ()
+        self,
+        network: fx.GraphModule,
+        geometry: Geometry,
+        reasons: tuple[str, ...] = (),
+        channels: int = 3,
     ) -> None:
         super().__init__()
         self.network, self.geometry, self.reasons = network, geometry, reasons
+        self.channels = channels
 
     @property
     def exact(self) -> bool:
@@ -58,6 +69,42 @@ class FullyConvolutional(nn.Module):
             )
         maps: Tensor = self.network(x)
         return maps
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        classes: Sequence[str] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write it as an ONNX file of free batch, height and width, which says where it looks.
+
+        The file's `metadata_props` hold, as JSON, lists with one entry for the height and one for
+        the width: `onebyone.stride`, `onebyone.window` (the receptive field; null: the whole
+        image), `onebyone.offset`, `onebyone.halo` (how many positions at the start and at most at
+        the end see padding), `onebyone.size` (of the crop that a position belongs to); then
+        `onebyone.crops` and `onebyone.tiles` (is each position the answer on its crop; do tiles of
+        an image give what the image gives), `onebyone.reasons` and `onebyone.classes`.
+
+        Args:
+            path: of the file.
+            classes: a name for each channel of the maps.
+            options: of `torch.onnx.export`; the older exporter is used: it needs nothing besides.
+
+        Raises:
+            UsageError: PyTorch cannot export it, the file cannot be written, or the names are not
+                as many as the maps.
+
+        >>> import onnx, tempfile
+        >>> head = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(24, 5))
+        >>> sliding = fully_convolutional(head, (4, 5))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sliding.export(f"{folder}/head.onnx", classes="abcde")
+        ...     told = onnx.load(f"{folder}/head.onnx").metadata_props
+        >>> {each.key: each.value for each in told}["onebyone.window"]
+        '[4, 5]'
+        """
+        export(self, path, tuple(classes), options)
 
     def describe(self) -> str:
         """What the maps mean, in a few lines.
@@ -148,7 +195,9 @@ def fully_convolutional(
     network = _cleaned(traced.network)
     _check(network, geometry, example)
     # Of an exact network what was remarked on the way (padding that a crop took away) is no reason.
-    sliding = FullyConvolutional(network, geometry, () if geometry.exact else remarks)
+    sliding = FullyConvolutional(
+        network, geometry, () if geometry.exact else remarks, example.shape[1]
+    )
     sliding.training = network.training = model.training  # its layers have modes of their own
     return sliding
 

@@ -1,0 +1,416 @@
+"""Where every value of a model looks in the image: stride, window, padding, period, axis by axis.
+
+A walk from the image to the outputs. Of each value it knows for each of its axes which axis of the
+image stands there, and the `Axis` (`algebra.geometry`) that says where its positions look; and
+along which axes of the image it depends on all positions besides. The rows of operators say how
+nodes slide (`slides`), which axes they mix, and which positions they need; where none of these says
+that a position is made of positions, all of them are taken to be looked at.
+
+What keeps a network from being cut into tiles is found and named, and the walk goes on: with a
+squeeze-and-excitation, say, the maps have positions still, and are not exact. Two exactnesses:
+
+    tiles   the network on tiles gives what it gives on the whole image     no reasons
+    crops   each output is the network's answer on the crop that it sees    and no padding is seen
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import lcm
+
+import onnx_ir as ir
+
+from onebyone.algebra.geometry import Axis, join
+from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.resize import Resize
+from onebyone.algebra.selection import Slice
+from onebyone.algebra.upsampled import resized
+from onebyone.errors import UsageError
+from onebyone.graph.axes import Spatial
+from onebyone.graph.ops import Role, operator_of
+from onebyone.graph.picks import Picks
+from onebyone.graph.shapes import infer
+from onebyone.graph.values import has_subgraphs, rank_of, shape_of, size
+from onebyone.graph.views import view_axis
+
+__all__ = ["Located", "Looks", "look"]
+
+
+@dataclass(frozen=True)
+class Located:
+    """What is known of a value that is computed from the image.
+
+    Args:
+        places: for each of its axes the axis of the image that stands there, and where its
+            positions look; None where none does.
+        whole: axes of the image along which it depends on all positions.
+    """
+
+    places: tuple[tuple[int, Axis] | None, ...]
+    whole: frozenset[int] = frozenset()
+
+    @property
+    def origins(self) -> frozenset[int]:
+        """The axes of the image that stand somewhere."""
+        return frozenset(place[0] for place in self.places if place)
+
+    def axis(self, origin: int) -> Axis | None:
+        """Where it looks along an axis of the image; None where it has no positions there."""
+        return next((place[1] for place in self.places if place and place[0] == origin), None)
+
+
+@dataclass
+class Looks:
+    """Where the values of a model look, and what stands in the way.
+
+    Args:
+        image: the input that is looked at; its axes from 2 on, `spatial`, are those of positions.
+        values: what is known of each value that is computed from it.
+        reasons: of nodes that look at all positions, tell where in the image they are, or slide in
+            a way that has no period: a sentence each, in the order of the model.
+    """
+
+    image: ir.Value
+    spatial: tuple[int, ...]
+    values: dict[ir.Value, Located] = field(default_factory=dict)
+    reasons: dict[ir.Node, str] = field(default_factory=dict)
+
+
+def look(model: ir.Model, image: str | None = None) -> Looks:
+    """Where the values of a model look.
+
+    Args:
+        model: as `graph.read` gives it; the sizes of the image and all that follows from them are
+            forgotten, for it is to be of any size.
+        image: the name of the input, where the model has several that could be images.
+
+    Raises:
+        UsageError: there is no such input, or none or several with axes of positions.
+
+    >>> from onnx import parser
+    >>> from onebyone.graph.read import read
+    >>> looks = look(read(parser.parse_model('''<ir_version: 8, opset_import: ["": 17]>
+    ...     g (float[n, 2, h, w] x) => (float[n, 2, i, j] y) {
+    ...     p = MaxPool<kernel_shape = [3, 2], strides = [2, 1]>(x)
+    ...     y = MaxPool<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(p) }''')))
+    >>> y = looks.values[looks.image.graph.outputs[0]]
+    >>> [(y.axis(k).stride, y.axis(k).receptive_field) for k in looks.spatial]
+    [(2, 7), (1, 4)]
+    """
+    graph = model.graph
+    found = _image(graph, image)
+    spatial = _freed(graph, found)
+    infer(model)
+    places = tuple((axis, Axis()) for axis in range(rank_of(found) or 0))
+    looks = Looks(found, spatial, {found: Located(places)})
+    walk = _Walk(looks, model.opset_imports.get("", 1))
+    for node in graph:
+        walk.visit(node)
+    return looks
+
+
+def _image(graph: ir.Graph, name: str | None) -> ir.Value:
+    fed = [value for value in graph.inputs if value.name not in graph.initializers]
+    if name is not None:
+        fed = [value for value in fed if value.name == name]
+    able = [value for value in fed if (rank_of(value) or 0) in (3, 4, 5)]
+    # Tokens are whole numbers, and are no image.
+    real = [value for value in able if value.dtype is not None and value.dtype.is_floating_point()]
+    chosen = real or able
+    if len(chosen) == 1:
+        return chosen[0]
+    listed = ", ".join(f"{value.name} of rank {rank_of(value)}" for value in chosen or fed)
+    raise UsageError(
+        f"got inputs {listed or 'none'}, wanted one of rank 3, 4 or 5, as N×C×H×W: "
+        "name the input that is the image"
+    )
+
+
+def _freed(graph: ir.Graph, image: ir.Value) -> tuple[int, ...]:
+    """The axes of the image from 2 on, given free sizes; what shapes followed is forgotten."""
+    assert image.shape is not None
+    dims = list(image.shape)
+    spatial = tuple(range(2, len(dims)))
+    for axis in (0, *spatial):
+        dims[axis] = ir.SymbolicDim(f"onebyone_{axis}")
+    image.shape = ir.Shape(dims)
+    for node in graph:
+        for value in node.outputs:
+            if value.const_value is None:
+                value.shape = None
+    return spatial
+
+
+class _Walk:
+    """From node to node: `visit` says what is known of the results of one."""
+
+    def __init__(self, looks: Looks, version: int) -> None:
+        self.looks, self.values, self.version = looks, looks.values, version
+        # Computed from the size of the image, and of no position.
+        self.sized: set[ir.Value] = set()
+
+    def visit(self, node: ir.Node) -> None:
+        operator = operator_of(node)
+        if has_subgraphs(node) or operator.is_random:
+            # What a subgraph reads is not among the operands.
+            why = "it runs graphs of its own" if has_subgraphs(node) else "it draws at random"
+            self.values.update((value, self._unknown(node, why)) for value in node.outputs)
+            return
+        read = [value for k, value in enumerate(node.inputs) if value and k not in operator.unread]
+        located = [value for value in read if value in self.values]
+        if not located:
+            touched = any(value in self.values or value in self.sized for value in node.inputs)
+            self.sized.update(node.outputs if touched else ())
+            return
+        for value in node.outputs:
+            if rank_of(value) is None:
+                self.values[value] = self._lost(node, "the rank of its result is not known")
+            else:
+                self.values[value] = self._result(node, value)
+
+    # --- One result ------------------------------------------------------------------------------
+
+    def _result(self, node: ir.Node, out: ir.Value) -> Located:
+        operator, first = operator_of(node), node.inputs[0] if node.inputs else None
+        if operator.elementwise:
+            return self._met(node, out, range(len(node.inputs)))
+        if operator.role is Role.CONCAT:
+            along = node.attributes.get_int("axis", 0) % (rank_of(out) or 1)
+            return self._met(node, out, range(len(node.inputs)), joined=along)
+        if operator.slides is not None and first in self.values:
+            return self._slid(node, operator.slides(node))
+        if operator.role is Role.VIEW:
+            carried = [self._one(view_axis(node, k)) for k in range(rank_of(out) or 0)]
+            return self._carried(
+                node, out, carried, "it merges or cuts apart the axis of positions"
+            )
+        if operator.mixes is not None:
+            mixed = operator.mixes(node, self.version)
+            carried = [self._one(None if k in mixed else k) for k in range(rank_of(out) or 0)]
+            return self._carried(node, out, carried, "it mixes all positions")
+        if operator.needs is not None:
+            carried = [self._needed(node, out, k) for k in range(rank_of(out) or 0)]
+            return self._carried(node, out, carried, "it looks at all positions")
+        if operator.space is not None:
+            carried = self._mapped(operator.space(node), out)
+            return self._carried(node, out, carried, "it looks at all positions")
+        return self._lost(node, "it looks at all positions, or may")
+
+    def _one(self, axis: int | None) -> dict[int, int]:
+        """Positions of an axis of the first operand alone."""
+        return {} if axis is None else {0: axis}
+
+    def _needed(self, node: ir.Node, out: ir.Value, axis: int) -> dict[int, int]:
+        """Operand -> its axis that is needed where axis `axis` of the result is."""
+        reader, length = operator_of(node).needs, (out.shape or ())[axis]
+        if reader is None or length == 1:
+            return {}
+        if isinstance(length, int):
+            probe = Picks(range(length - 1), length, length - 1)
+        else:
+            probe = Picks(Slice(1), None, ir.SymbolicDim(f"({length.value})-1"))
+        found = reader(node, axis, probe, self.version) or {}
+        return {index: own for index, (own, picks) in found.items() if picks == probe}
+
+    def _mapped(self, found: Spatial | Refusal | None, out: ir.Value) -> list[dict[int, int]]:
+        """Axes that a map of positions leaves alone."""
+        if not isinstance(found, Spatial):
+            return [{}] * (rank_of(out) or 0)
+        reads = [found.reads(axis) for axis in range(rank_of(out) or 0)]
+        return [self._one(None if axis in found.maps else axis) for axis in reads]
+
+    def _carried(
+        self, node: ir.Node, out: ir.Value, carried: Sequence[Mapping[int, int]], why: str
+    ) -> Located:
+        """The result whose axes stand for these axes of operands, alone or together.
+
+        All else that is read of an operand is read whole.
+        """
+        places: list[tuple[int, Axis] | None] = []
+        lost = self._wholes(node)
+        for k, sources in enumerate(carried):
+            place, gone = self._meeting(node, k, sources, out)
+            places.append(place)
+            lost |= gone
+        for index, value in enumerate(node.inputs):
+            if value in self.values:
+                kept = {own for sources in carried for at, own in sources.items() if at == index}
+                every = enumerate(self.values[value].places)
+                lost |= {place[0] for axis, place in every if place and axis not in kept}
+        return self._without(node, places, lost, why)
+
+    def _met(
+        self, node: ir.Node, out: ir.Value, operands: Iterable[int], joined: int | None = None
+    ) -> Located:
+        """Operands that meet position by position, aligned at their last axes.
+
+        joined: the axis along which they are put one behind the other instead.
+        """
+        rank = rank_of(out) or 0
+        carried: list[dict[int, int]] = []
+        for axis in range(rank):
+            sources = {}
+            for index in operands:
+                value = node.inputs[index]
+                own = axis - rank + (rank_of(value) or 0)
+                if value is not None and own >= 0 and axis != joined and size(value, own) != 1:
+                    sources[index] = own
+            carried.append(sources)
+        return self._carried(node, out, carried, "it joins positions one behind the other")
+
+    def _slid(self, node: ir.Node, slides: Mapping[int, Axis | str]) -> Located:
+        """The first operand after a layer."""
+        first = node.inputs[0]
+        assert first is not None
+        known = self.values[first]
+        lost = self._wholes(node)
+        for value in node.inputs[1:]:
+            lost |= self.values[value].origins if value in self.values else set()
+        places, why = list(known.places), "its weights are computed from the image"
+        for axis, layer in slides.items():
+            place = known.places[axis]
+            if place is None:
+                continue
+            before, layer = self._resized(node, axis) or (place[1], layer)
+            after = layer if isinstance(layer, str) else _then(before, layer)
+            if isinstance(after, str):
+                places[axis], why = None, after
+                lost |= {place[0]}
+            else:
+                places[axis] = place[0], after
+        return self._without(node, places, lost, why)
+
+    # --- Axes that meet --------------------------------------------------------------------------
+
+    def _meeting(
+        self, node: ir.Node, axis: int, sources: Mapping[int, int], out: ir.Value
+    ) -> tuple[tuple[int, Axis] | None, set[int]]:
+        """What stands on an axis of the result, and which axes of the image do so no longer."""
+        places: list[tuple[int, Axis]] = []
+        strangers: list[frozenset[int]] = []
+        for index, own in sources.items():
+            known = self.values.get(node.inputs[index])  # type: ignore[arg-type]
+            if known is not None and (place := known.places[own]) is not None:
+                places.append(place)
+            else:
+                strangers.append(frozenset() if known is None else known.whole)
+        origins = {origin for origin, _ in places}
+        if not places:
+            return None, set()
+        # What depends on all positions has been found before, and goes on to do so.
+        if len(origins) > 1 or any(not origins <= whole for whole in strangers):
+            self._note(node, origins, "it is given numbers for each position")
+            return None, origins
+        found = join([own for _, own in places], multiples=True)
+        if isinstance(found, str):
+            self._note(node, origins, found)
+            return None, origins
+        return (places[0][0], found), set()
+
+    def _resized(self, node: ir.Node, axis: int) -> tuple[Axis, Axis] | None:
+        """A resize to a size that is computed, where that is a multiple: of what axis, by what.
+
+        It is one where the size is that of a value whose axis is known: of both it is known how
+        many positions there are, for every image. The axis before is then that for such images.
+        """
+        operator, first, out = operator_of(node), node.inputs[0], node.outputs[0]
+        found = operator.space(node) if operator.space else None
+        how = found.maps.get(axis) if isinstance(found, Spatial) else None
+        if not isinstance(how, Resize) or first is None or out.shape is None:
+            return None
+        place, target = self.values[first].places[axis], self._of_size(out.shape[axis])
+        if place is None or target is None or target[0] != place[0] or how.size is not None:
+            return None
+        if how.scale is not None:
+            return None
+        ratio = _ratio(place[1], target[1])
+        if ratio is None:
+            return None
+        factor, multiple = ratio
+        layer: Axis | str = Axis()
+        if factor > 1:
+            layer = resized(replace(how, scale=float(factor), unknown_scale=False))
+        if isinstance(layer, str):
+            return None
+        period = lcm(place[1].period, multiple)
+        return replace(place[1], period=period, multiple=multiple), layer
+
+    def _of_size(self, dim: int | ir.SymbolicDim) -> tuple[int, Axis] | None:
+        """An axis of a value that has a size of this name."""
+        if isinstance(dim, int) or dim.value is None:
+            return None
+        for value, known in self.values.items():
+            for place, own in zip(known.places, shape_of(value) or (), strict=False):
+                if place is not None and own == dim:
+                    return place
+        return None
+
+    # --- What is lost ----------------------------------------------------------------------------
+
+    def _wholes(self, node: ir.Node) -> set[int]:
+        """Axes along which operands depend on all positions already; sizes tell of all of them."""
+        wholes: set[int] = set()
+        for index, value in enumerate(node.inputs):
+            if value in self.values:
+                wholes |= self.values[value].whole
+            elif value in self.sized and not self._is_told(node, index):
+                self._note(
+                    node, set(self.looks.spatial), "it calculates with the size of the image"
+                )
+                wholes |= set(self.looks.spatial)
+        return wholes
+
+    def _is_told(self, node: ir.Node, index: int) -> bool:
+        """Whether an operand is a size of the result, which its shape tells as well."""
+        operator = operator_of(node)
+        return index in (operator.target, *operator.settings) or operator.role is Role.VIEW
+
+    def _without(
+        self, node: ir.Node, places: Sequence[tuple[int, Axis] | None], lost: set[int], why: str
+    ) -> Located:
+        """A result with these axes, of which each axis of the image stands at one only."""
+        origins = [place[0] for place in places if place]
+        twice = {origin for origin in origins if origins.count(origin) > 1}
+        before = self._wholes(node)
+        self._note(node, (lost | twice) - before, why)
+        kept = tuple(None if place and place[0] in twice else place for place in places)
+        return Located(kept, frozenset(lost | twice))
+
+    def _lost(self, node: ir.Node, why: str) -> Located:
+        """A result of which nothing is known: it may depend on all there is."""
+        origins = {o for v in node.inputs if v in self.values for o in self.values[v].origins}
+        rank = max((rank_of(value) or 0 for value in node.outputs), default=0)
+        return self._without(node, [None] * rank, origins | self._wholes(node), why)
+
+    def _unknown(self, node: ir.Node, why: str) -> Located:
+        """A result that may depend on anything."""
+        origins = {0, *self.looks.spatial}
+        return self._without(node, [None] * (rank_of(node.outputs[0]) or 0), origins, why)
+
+    def _note(self, node: ir.Node, origins: set[int], why: str) -> None:
+        """What a node does to axes of positions is remembered, the first thing only."""
+        if origins & set(self.looks.spatial):
+            name = node.name or (node.outputs[0].name or "")
+            self.looks.reasons.setdefault(node, f"{node.op_type} {name}: {why}")
+
+
+def _then(axis: Axis, layer: Axis) -> Axis | str:
+    try:
+        return axis.then(layer)
+    except UsageError as error:
+        return str(error)
+
+
+def _ratio(axis: Axis, target: Axis) -> tuple[int, int] | None:
+    """How many times as many outputs the one has as the other, and for images of which multiple.
+
+    After a common multiple of all strides both have grown by fixed numbers: two sizes tell of all.
+    """
+    every = lcm(axis.stride, target.stride, axis.multiple, target.multiple)
+    many = (max(axis.large, target.large) // every + 1) * every
+    sizes = [(axis.size(n), target.size(n)) for n in (many, many + every)]
+    (a, b), (c, d) = sizes
+    if not a or not c or b % a or d % c or b // a != d // c:
+        return None
+    return b // a, every

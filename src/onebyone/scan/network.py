@@ -1,0 +1,216 @@
+"""The network that a scan runs: a fully convolutional ONNX model, and where its outputs look.
+
+    file ──read──▶ graph ──look──▶ axes, reasons ──▶ a model of free height and width
+
+Two exactnesses are kept apart. *Tiles*: the network on tiles of an image gives what it gives on the
+whole image; what looks at all of the image breaks it. *Crops*: each position is the network's
+answer on the crop that it sees; padding breaks that, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from onebyone.algebra.geometry import Axis
+from onebyone.errors import UsageError
+from onebyone.graph.geometry import Located, Looks, look
+from onebyone.graph.read import read
+from onebyone.graph.values import size
+from onebyone.graph.write import to_proto
+
+__all__ = ["Network", "load"]
+
+AXES = ("depth", "height", "width")
+"""The names of the axes of positions, the last ones of them where there are fewer."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that slides, and what is known of it.
+
+    Args:
+        model: N×C×H×W -> N×K×H'×W', of one input and one output; batch, height and width are free.
+        axes: where its outputs look, along each axis of positions.
+        channels, outputs: C and K.
+        dtype: of the input.
+        classes: a name for each output, or none at all.
+        tiles: whether it gives on tiles of an image what it gives on the whole image.
+        crops: whether each position is its answer on the crop that it sees.
+        reasons: why `tiles` does not hold, a sentence each.
+        digest: SHA-256 of the bytes of `model`.
+    """
+
+    model: onnx.ModelProto
+    axes: tuple[Axis, ...]
+    channels: int
+    outputs: int
+    dtype: np.dtype[np.generic]
+    classes: tuple[str, ...]
+    tiles: bool
+    crops: bool
+    reasons: tuple[str, ...]
+    digest: str
+
+
+def load(
+    source: str | os.PathLike[str] | onnx.ModelProto | ir.Model, *, accept_approx: bool = False
+) -> Network:
+    """The network of a model, fit to be scanned.
+
+    Args:
+        source: a fully convolutional model N×C×H×W -> N×K×H'×W'. Of several outputs the first one
+            that has positions is taken.
+        accept_approx: also take one whose tiles differ from the whole image: `reasons` says why.
+
+    Raises:
+        UnreadableModel: the source is no usable ONNX model.
+        UsageError: it has no output with positions, several inputs, or a number of channels that is
+            left open; or its tiles differ and `accept_approx` is not set.
+
+    >>> from onnx import parser
+    >>> network = load(parser.parse_model('''<ir_version: 8, opset_import: ["": 17]>
+    ...     g (float[1, 2, 32, 48] x) => (float[1, 2, 15, 47] y) {
+    ...     y = MaxPool<kernel_shape = [3, 2], strides = [2, 1]>(x) }'''))
+    >>> [axis.stride for axis in network.axes], network.channels, network.outputs, network.crops
+    ([2, 1], 2, 2, True)
+    """
+    looks = look(read(source))
+    output, located = _answer(looks)
+    axes = tuple(axis for k in looks.spatial if (axis := located.axis(k)) is not None)
+    reasons = _reasons(looks, located, output)
+    if reasons and not accept_approx:
+        raise UsageError(_refusal(reasons))
+    model = _freed(source, looks, output)
+    return Network(
+        model,
+        axes,
+        _fixed(looks.image, "channels"),
+        _fixed(output, "outputs"),
+        _dtype(looks.image),
+        _classes(model, _fixed(output, "outputs")),
+        not reasons,
+        not reasons and all(axis.exact and axis.up == 1 for axis in axes),
+        reasons,
+        hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest(),
+    )
+
+
+def _answer(looks: Looks) -> tuple[ir.Value, Located]:
+    """The first output whose positions are those of the image, as N×K×H×W has them."""
+    graph = looks.image.graph
+    assert graph is not None
+    fed = [v for v in graph.inputs if v is not looks.image and v.name not in graph.initializers]
+    if fed:
+        raise UsageError(
+            f"got a model that also reads {fed[0].name}, wanted one of the image alone: "
+            "store the other inputs in the model"
+        )
+    wanted = (0, None, *looks.spatial)
+    for value in graph.outputs:
+        located = looks.values.get(value)
+        origins = [place and place[0] for place in located.places] if located else []
+        # Where nothing mixes them, channels stand on their own axis still.
+        if located and [None if k == 1 else k for k in origins] == list(wanted):
+            return value, located
+    shapes = ", ".join(f"{value.name} {_shape(value)}" for value in graph.outputs)
+    why = "; ".join(looks.reasons.values()) or "none of them has the positions of the image"
+    raise UsageError(
+        f"got a model whose outputs ({shapes}) are no maps N×K×H×W: {why}; "
+        "take the part of it that gives maps"
+    )
+
+
+def _shape(value: ir.Value) -> str:
+    return "×".join(str(n) if isinstance(n, int) else "?" for n in value.shape or ())
+
+
+def _reasons(looks: Looks, located: Located, output: ir.Value) -> tuple[str, ...]:
+    """Why tiles differ: what nodes that the output hangs on look at."""
+    if not located.whole & {0, *looks.spatial}:
+        return ()
+    nodes = _before(output)
+    found = tuple(reason for node, reason in looks.reasons.items() if node in nodes)
+    return found or ("it mixes the images of a batch",)
+
+
+def _before(value: ir.Value) -> set[ir.Node]:
+    """The nodes that a value is computed by."""
+    found: set[ir.Node] = set()
+    waiting: list[ir.Value | None] = [value]
+    while waiting:
+        node = value.producer() if (value := waiting.pop()) else None  # type: ignore[assignment]
+        if node is not None and node not in found:
+            found.add(node)
+            waiting += node.inputs
+    return found
+
+
+def _refusal(reasons: Sequence[str]) -> str:
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return (
+        f"got a network that looks at the whole image{more}: {reasons[0]}; tiles of an image "
+        "would differ from it: take it out and train again, or accept that (accept_approx)"
+    )
+
+
+def _fixed(value: ir.Value, what: str) -> int:
+    found = size(value, 1)
+    if found is None:
+        raise UsageError(
+            f"got a model whose number of {what} is left open in {value.name} {_shape(value)}, "
+            "wanted a number: export it with fixed channels"
+        )
+    return found
+
+
+def _dtype(image: ir.Value) -> np.dtype[np.generic]:
+    assert image.dtype is not None
+    return np.dtype(image.dtype.numpy())
+
+
+def _classes(model: onnx.ModelProto, outputs: int) -> tuple[str, ...]:
+    """The names that the model's metadata has for its outputs."""
+    for entry in model.metadata_props:
+        if entry.key == "onebyone.classes":
+            names = tuple(map(str, json.loads(entry.value)))
+            if len(names) != outputs:
+                raise UsageError(
+                    f"got {len(names)} names in onebyone.classes, wanted {outputs}, one an output"
+                )
+            return names
+    return ()
+
+
+def _freed(
+    source: str | os.PathLike[str] | onnx.ModelProto | ir.Model, looks: Looks, output: ir.Value
+) -> onnx.ModelProto:
+    """The model, of free batch, height and width, and of one output."""
+    proto = to_proto(ir.external_data.load_to_model(read(source)))
+    for index in reversed(range(len(proto.graph.output))):
+        if proto.graph.output[index].name != output.name:
+            del proto.graph.output[index]
+    del proto.graph.value_info[:]  # sizes of one image
+    names = AXES[-len(looks.spatial) :]
+    _declare(proto.graph.output[0], size(output, 1), [f"{name}_out" for name in names])
+    for info in proto.graph.input:
+        if info.name == looks.image.name:
+            _declare(info, size(looks.image, 1), names)
+    return proto
+
+
+def _declare(info: onnx.ValueInfoProto, channels: int | None, names: Sequence[str]) -> None:
+    """Of any batch, of so many channels, and of sizes with these names."""
+    shape = onnx.TensorShapeProto()
+    shape.dim.add(dim_param="batch")
+    shape.dim.add(dim_value=channels)
+    for name in names:
+        shape.dim.add(dim_param=name)
+    info.type.tensor_type.shape.CopyFrom(shape)
