@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from training import Goal, fit, fixed, verdict
 
+from onebyone.nn.sliding.fully_convolutional import fully_convolutional
 from onebyone.scan.peaks import Peak, peaks
 from onebyone.scan.scan import Options, finish, prepare
 
@@ -92,11 +93,11 @@ class Canvas:
 
 
 def network() -> nn.Sequential:
-    """A LeNet of 28×28 pixels without padding; its first linear layer is the 4×4."""
+    """A LeNet of 28×28 pixels without padding."""
     return nn.Sequential(
         nn.Conv2d(1, 8, 5), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(8, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(16, 64, 4), nn.ReLU(), nn.Conv2d(64, len(CLASSES), 1),
+        nn.Flatten(), nn.Linear(16 * 4 * 4, 64), nn.ReLU(), nn.Linear(64, len(CLASSES)),
     )  # fmt: skip
 
 
@@ -131,18 +132,14 @@ def trained(steps: int) -> tuple[nn.Module, demo_data.Digits]:
     training, held_out = demo_data.split(rng, HELD_OUT_PER_CLASS)
     model = network()
     batches = (crops(training, rng) for _ in range(steps))
-    fit(model, batches, lambda net, x, y: cross_entropy(net(x).flatten(1), y), steps=steps,
+    fit(model, batches, lambda net, x, y: cross_entropy(net(x), y), steps=steps,
         rate=4e-3)  # fmt: skip
     return nn.Sequential(model, nn.Softmax(1)).eval(), held_out
 
 
 def exported(model: nn.Module, path: Path) -> Path:
-    """As an ONNX file of free height and width that says what its pixels are."""
-    torch.onnx.export(
-        model, (torch.zeros(1, 1, SIDE, SIDE),), path, input_names=["image"],
-        output_names=["classes"], dynamo=False,
-        dynamic_axes={"image": {2: "H", 3: "W"}, "classes": {2: "h", 3: "w"}},
-    )  # fmt: skip
+    """As an ONNX file that slides."""
+    fully_convolutional(model, SIDE).export(path, classes=CLASSES)
     return path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from onebyone.scan.agreement import Agreement
 from onebyone.scan.targets import Target
 from onebyone.shown import Shown
 
@@ -21,6 +22,7 @@ class Scanned(Shown):
         classes: the names of the maps; () where the network has none.
         chunks: that were done by this call; the others were there.
         seconds: that it took.
+        agreements: how far the maps of an inexact network are from those of crops, and of tiles.
     """
 
     output: str
@@ -28,6 +30,7 @@ class Scanned(Shown):
     classes: tuple[str, ...]
     chunks: int
     seconds: float
+    agreements: tuple[Agreement, ...] = ()
 
     def array(self) -> Any:
         """The maps (K, H', W'), as a Zarr array that reads when it is sliced."""

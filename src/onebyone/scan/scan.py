@@ -21,6 +21,7 @@ import numpy as np
 import onnx
 
 from onebyone.errors import UsageError
+from onebyone.scan.agreement import agreement
 from onebyone.scan.cost import Cost, Counts, crop_macs, scan_macs
 from onebyone.scan.network import Network, load
 from onebyone.scan.options import Options, chosen_classes, chosen_side, shares
@@ -208,7 +209,7 @@ def prepare(
         scale=options.scale,
         mean=options.mean,
         std=options.std,
-        metadata={each.key: each.value for each in loaded.model.metadata_props},
+        metadata=_metadata(loaded.model),
     )
     tiling = _tiling(loaded, image, options, there, workers)
     said: dict[str, Any] = {
@@ -226,7 +227,7 @@ def prepare(
     said["run"] = sha256(ready.content).hexdigest()
     dtype = str(_result_type(ready.content))
     job = Job(image, given, tiling, there or Target(path), outputs, dtype, threads, mask)
-    notes = (*loaded.reasons, *ready.notes)
+    notes = (*loaded.reasons, *_padded(loaded), *ready.notes)
     return Prepared(
         loaded, job, output, ready.content, ready.certificate, said, there is not None, names,
         workers, notes,
@@ -248,10 +249,13 @@ def finish(prepared: Prepared, *, client: Any = None, progress: Progress | None 
         on_cluster(job, left, client, progress)
     job.target.tidy()
     draw(job)
-    output = prepared.output
+    output, network = prepared.output, prepared.network
+    agreements = agreement(job, _metadata(network.model), network.tiles, network.crops)
+    job.target.say({"agreements": [each.to_dict() for each in agreements]})
     if is_tiff(output):
         write_tiff(job.target, output, job.image.place.of_map(job.tiling.axes), prepared.names)
-    return Scanned(output, job.target.path, prepared.names, len(left), time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Scanned(output, job.target.path, prepared.names, len(left), seconds, agreements)
 
 
 def _there(path: str, resume: bool) -> Target | None:
@@ -272,6 +276,18 @@ def _loaded(network: Any, accept_approx: bool) -> Network:
             f"{'; '.join(loaded.reasons)}: --accept-approx scans all the same"
         )
     return loaded
+
+
+def _padded(network: Network) -> tuple[str, ...]:
+    """What there is to say of a classifier that slides, and pads."""
+    if network.crops or "onebyone.size" not in _metadata(network.model):
+        return ()
+    return ("positions are not the classifier's answers on their crops, which see padding; how far "
+            "they agree is measured at the end",)  # fmt: skip
+
+
+def _metadata(model: onnx.ModelProto) -> dict[str, str]:
+    return {each.key: each.value for each in model.metadata_props}
 
 
 def _mask(mask: Any, image: Image) -> Image | None:

@@ -77,6 +77,12 @@ class Target:
         """What the scan wrote into the attributes."""
         return dict(self._group.attrs[KEY])
 
+    def say(self, more: Mapping[str, Any]) -> None:
+        """Add to what is written about the scan in the attributes."""
+        said = {**self.said, **json.loads(json.dumps(more))}
+        if said != self.said:
+            self._group.attrs[KEY] = said
+
     def array(self) -> Any:
         """The maps, as a Zarr array (K, *sizes)."""
         return self._group["0"]

@@ -26,7 +26,7 @@ from onebyone.scan.targets import Target
 from onebyone.scan.tiles import Index, Tiling
 from onebyone.scan.values import Values
 
-__all__ = ["Job", "chunk", "engine", "run", "sample"]
+__all__ = ["Job", "answer", "chunk", "engine", "loaded", "run", "sample"]
 
 # Of the preview, along each axis.
 _PREVIEW = 1024
@@ -65,7 +65,7 @@ def run(job: Job, index: Index) -> Index:
         UnreadableModel: the image cannot be read there, or the engine fails.
         UsageError: the chunk cannot be written.
     """
-    maps, pixels = chunk(job, index, _engine(job))
+    maps, pixels = chunk(job, index, loaded(job))
     job.target.write(index, maps)
     job.target.mark(index, **sample(job, index, maps, pixels))
     return index
@@ -80,12 +80,8 @@ def chunk(job: Job, index: Index, engine: InferenceSession) -> tuple[Array, Arra
     if wanted is not None and not wanted.any():
         return np.full(shape, fill, job.dtype), None
     pixels = job.image.read(job.tiling.tile(index))
-    try:
-        (name,) = (value.name for value in engine.get_inputs())
-        found = engine.run(None, {name: job.values.of(pixels)[None]})[0][0]
-    except NATIVE as error:
-        raise UnreadableModel(f"ONNX Runtime cannot run the network: {one_line(error)}") from error
-    maps = found[(slice(None), *job.tiling.kept(index))][list(job.outputs)]
+    found = answer(job, pixels, engine)
+    maps = found[(slice(None), *job.tiling.kept(index))]
     if maps.shape != shape:
         raise UnreadableModel(
             f"the network gave maps of {found.shape[1:]} for a tile of {pixels.shape[1:]}, of "
@@ -94,6 +90,20 @@ def chunk(job: Job, index: Index, engine: InferenceSession) -> tuple[Array, Arra
     if wanted is not None:
         maps = np.where(wanted, maps, np.array(fill, job.dtype))
     return np.ascontiguousarray(maps, job.dtype), pixels
+
+
+def answer(job: Job, pixels: Array, engine: InferenceSession) -> Array:
+    """The network's maps (K, …) of pixels (C, …), those that are kept.
+
+    Raises:
+        UnreadableModel: the engine fails.
+    """
+    try:
+        (name,) = (value.name for value in engine.get_inputs())
+        found: Array = engine.run(None, {name: job.values.of(pixels)[None]})[0][0]
+    except NATIVE as error:
+        raise UnreadableModel(f"ONNX Runtime cannot run the network: {one_line(error)}") from error
+    return found[list(job.outputs)]
 
 
 def engine(model: Any, threads: int) -> InferenceSession:
@@ -153,7 +163,7 @@ def _wanted(job: Job, mask: Image, outputs: Sequence[range]) -> Array:
     return found
 
 
-def _engine(job: Job) -> InferenceSession:
+def loaded(job: Job) -> InferenceSession:
     """The session of this thread; made anew for another target."""
     key = (job.target.path, job.threads, job.target.model.stat().st_mtime_ns)
     if getattr(_mine, "key", None) != key:

@@ -16,12 +16,12 @@ def view(result: Cost | Scanned) -> str:
     """A line for each figure; nothing in it is markup to rich.
 
     >>> print(view(Scanned("maps.zarr", "maps.zarr", ("cat", "dog"), 12, 3.21)))
-    written   maps.zarr: 2 maps (cat, dog)
-    took      3.2 s for 12 chunks
-    beside    maps.zarr/onebyone: certificate.json, model.onnx, preview.png
+    written    maps.zarr: 2 maps (cat, dog)
+    took       3.2 s for 12 chunks
+    beside     maps.zarr/onebyone: certificate.json, model.onnx, preview.png
     """
     rows = _done(result) if isinstance(result, Scanned) else _cost(result)
-    return "\n".join(f"{name:<10}{value}" for name, value in rows)
+    return "\n".join(f"{name:<11}{value}" for name, value in rows)
 
 
 def _cost(cost: Cost) -> Iterator[tuple[str, str]]:
@@ -56,6 +56,8 @@ def _done(done: Scanned) -> Iterator[tuple[str, str]]:
     maps = f": {len(done.classes)} maps ({names})" if names else ""
     yield "written", f"{done.output}{maps}"
     yield "took", f"{duration(done.seconds)} for {done.chunks:,} chunks"
+    for each in done.agreements:
+        yield "agreement", str(each)
     yield "beside", f"{done.folder}/onebyone: certificate.json, model.onnx, preview.png"
 
 
