@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from onebyone.engines.machine import usable_cores
 from onebyone.errors import UsageError
 from onebyone.scan.tiles import Tiling, chosen
 
@@ -61,7 +61,7 @@ def shares(workers: int | None, client: Any) -> tuple[int, int]:
         if workers is not None:
             raise UsageError("a cluster has as many workers as it has: leave --workers out")
         return found, 1
-    cores = _cores()
+    cores = usable_cores()
     if workers is None:
         return cores, 1
     if workers < 1:
@@ -111,10 +111,3 @@ def chosen_side(
     if options.tile < 1:
         raise UsageError(f"got --tile {options.tile}, wanted 1 or more outputs along each axis")
     return replace(single, side=tuple(min(options.tile, n) for n in single.outputs))
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
