@@ -69,12 +69,14 @@ class Looks:
         values: what is known of each value that is computed from it.
         reasons: of nodes that look at all positions, tell where in the image they are, or slide in
             a way that has no period: a sentence each, in the order of the model.
+        padded: nodes that look beyond the ends of their operand.
     """
 
     image: ir.Value
     spatial: tuple[int, ...]
     values: dict[ir.Value, Located] = field(default_factory=dict)
     reasons: dict[ir.Node, str] = field(default_factory=dict)
+    padded: list[ir.Node] = field(default_factory=list)
 
 
 def look(model: ir.Model, image: str | None = None) -> Looks:
@@ -274,12 +276,18 @@ class _Walk:
                 continue
             before, layer = self._resized(node, axis) or (place[1], layer)
             after = layer if isinstance(layer, str) else _then(before, layer)
+            if not isinstance(layer, str) and layer.border != (0, 0):
+                self._pads(node, place[0])
             if isinstance(after, str):
                 places[axis], why = None, after
                 lost |= {place[0]}
             else:
                 places[axis] = place[0], after
         return self._without(node, places, lost, why)
+
+    def _pads(self, node: ir.Node, origin: int) -> None:
+        if origin in self.looks.spatial and node not in self.looks.padded:
+            self.looks.padded.append(node)
 
     # --- Axes that meet --------------------------------------------------------------------------
 

@@ -23,8 +23,10 @@ from onebyone.algebra.geometry import Axis
 from onebyone.errors import UsageError
 from onebyone.graph.geometry import Located, Looks, look
 from onebyone.graph.read import read
-from onebyone.graph.values import size
+from onebyone.graph.values import maker
+from onebyone.graph.values import size as fixed_size
 from onebyone.graph.write import to_proto
+from onebyone.scan.sliding import slide
 
 __all__ = ["Network", "load"]
 
@@ -44,7 +46,7 @@ class Network:
         classes: a name for each output, or none at all.
         tiles: whether it gives on tiles of an image what it gives on the whole image.
         crops: whether each position is its answer on the crop that it sees.
-        reasons: why `tiles` does not hold, a sentence each.
+        reasons: why `tiles` does not hold, or of a classifier `crops`: a sentence each.
         digest: SHA-256 of the bytes of `model`.
     """
 
@@ -61,19 +63,25 @@ class Network:
 
 
 def load(
-    source: str | os.PathLike[str] | onnx.ModelProto | ir.Model, *, accept_approx: bool = False
+    source: str | os.PathLike[str] | onnx.ModelProto | ir.Model,
+    *,
+    size: Sequence[int] | None = None,
+    accept_approx: bool = False,
 ) -> Network:
     """The network of a model, fit to be scanned.
 
     Args:
-        source: a fully convolutional model N×C×H×W -> N×K×H'×W'. Of several outputs the first one
-            that has positions is taken.
-        accept_approx: also take one whose tiles differ from the whole image: `reasons` says why.
+        source: a fully convolutional model N×C×H×W -> N×K×H'×W', or a classifier, which becomes one
+            (`scan.sliding`). Of several outputs the first one that has positions is taken.
+        size: for a classifier whose height and width are free, (H, W) of its images.
+        accept_approx: also take a network whose tiles differ from the whole image, and a classifier
+            whose positions differ from its answers on crops: `reasons` says why.
 
     Raises:
         UnreadableModel: the source is no usable ONNX model.
-        UsageError: it has no output with positions, several inputs, or a number of channels that is
-            left open; or its tiles differ and `accept_approx` is not set.
+        UsageError: it has no output with positions, and no head that could slide; several inputs,
+            or a number of channels that is left open; or it is not exact and `accept_approx` is not
+            set.
 
     >>> from onnx import parser
     >>> network = load(parser.parse_model('''<ir_version: 8, opset_import: ["": 17]>
@@ -82,29 +90,39 @@ def load(
     >>> [axis.stride for axis in network.axes], network.channels, network.outputs, network.crops
     ([2, 1], 2, 2, True)
     """
-    looks = look(read(source))
-    output, located = _answer(looks)
+    model = read(source)
+    looks = look(model)
+    _check_inputs(looks)
+    is_classifier = _maps(looks) is None
+    if is_classifier:
+        model, looks = _slid(source, looks, size)
+    found = _maps(looks)
+    if found is None:
+        raise UsageError(_no_maps(looks))
+    output, located = found
     axes = tuple(axis for k in looks.spatial if (axis := located.axis(k)) is not None)
-    reasons = _reasons(looks, located, output)
-    if reasons and not accept_approx:
-        raise UsageError(_refusal(reasons))
-    model = _freed(source, looks, output)
+    wholes = _reasons(looks, located, output)
+    exact = all(axis.exact and axis.up == 1 for axis in axes)
+    pads = (_padding(looks.padded),) if is_classifier and not exact and looks.padded else ()
+    if (wholes or pads) and not accept_approx:
+        raise UsageError(_refusal(wholes, pads))
+    proto = _freed(model, looks, output)
+    outputs = _fixed(output, "outputs")
     return Network(
-        model,
+        proto,
         axes,
         _fixed(looks.image, "channels"),
-        _fixed(output, "outputs"),
+        outputs,
         _dtype(looks.image),
-        _classes(model, _fixed(output, "outputs")),
-        not reasons,
-        not reasons and all(axis.exact and axis.up == 1 for axis in axes),
-        reasons,
-        hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest(),
+        _classes(proto, outputs),
+        not wholes,
+        not wholes and exact,
+        (*wholes, *pads),
+        hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest(),
     )
 
 
-def _answer(looks: Looks) -> tuple[ir.Value, Located]:
-    """The first output whose positions are those of the image, as N×K×H×W has them."""
+def _check_inputs(looks: Looks) -> None:
     graph = looks.image.graph
     assert graph is not None
     fed = [v for v in graph.inputs if v is not looks.image and v.name not in graph.initializers]
@@ -113,19 +131,62 @@ def _answer(looks: Looks) -> tuple[ir.Value, Located]:
             f"got a model that also reads {fed[0].name}, wanted one of the image alone: "
             "store the other inputs in the model"
         )
-    wanted = (0, None, *looks.spatial)
+
+
+def _maps(looks: Looks) -> tuple[ir.Value, Located] | None:
+    """The first output whose positions are those of the image, as N×K×H×W has them."""
+    graph = looks.image.graph
+    assert graph is not None
     for value in graph.outputs:
         located = looks.values.get(value)
         origins = [place and place[0] for place in located.places] if located else []
         # Where nothing mixes them, channels stand on their own axis still.
-        if located and [None if k == 1 else k for k in origins] == list(wanted):
+        if located and len(origins) > 1 and [*origins[:1], *origins[2:]] == [0, *looks.spatial]:
             return value, located
+    return None
+
+
+def _no_maps(looks: Looks) -> str:
+    graph = looks.image.graph
+    assert graph is not None
     shapes = ", ".join(f"{value.name} {_shape(value)}" for value in graph.outputs)
     why = "; ".join(looks.reasons.values()) or "none of them has the positions of the image"
-    raise UsageError(
+    return (
         f"got a model whose outputs ({shapes}) are no maps N×K×H×W: {why}; "
         "take the part of it that gives maps"
     )
+
+
+def _slid(
+    source: str | os.PathLike[str] | onnx.ModelProto | ir.Model,
+    looks: Looks,
+    size: Sequence[int] | None,
+) -> tuple[ir.Model, Looks]:
+    """A classifier as a network that slides, and where that looks."""
+    model = read(source)
+    image = next(value for value in model.graph.inputs if value.name == looks.image.name)
+    declared = _declared(image)
+    sizes = declared if size is None else tuple(size)
+    if sizes is None:
+        raise UsageError(
+            f"{_no_maps(looks)}; or give the size of the images that it classifies, (H, W)"
+        )
+    if len(sizes) != len(looks.spatial) or (declared or sizes) != sizes:
+        raise UsageError(
+            f"got images of {_by(sizes)} for a model of images {_shape(image)}: leave the size out"
+        )
+    slide(model, image, sizes)
+    return model, look(model)
+
+
+def _declared(image: ir.Value) -> tuple[int, ...] | None:
+    """(H, W), where the model declares them."""
+    known = [n for n in list(image.shape or ())[2:] if isinstance(n, int)]
+    return tuple(known) if image.shape is not None and len(known) + 2 == len(image.shape) else None
+
+
+def _by(sizes: Sequence[int]) -> str:
+    return "×".join(map(str, sizes))
 
 
 def _shape(value: ir.Value) -> str:
@@ -146,23 +207,38 @@ def _before(value: ir.Value) -> set[ir.Node]:
     found: set[ir.Node] = set()
     waiting: list[ir.Value | None] = [value]
     while waiting:
-        node = value.producer() if (value := waiting.pop()) else None  # type: ignore[assignment]
+        node = maker(waiting.pop())
         if node is not None and node not in found:
             found.add(node)
             waiting += node.inputs
     return found
 
 
-def _refusal(reasons: Sequence[str]) -> str:
-    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+def _padding(nodes: Sequence[ir.Node]) -> str:
+    first, *rest = (f"{node.op_type} {node.name or node.outputs[0].name}" for node in nodes)
+    many = f" and {len(rest)} more look" if rest else " looks"
     return (
-        f"got a network that looks at the whole image{more}: {reasons[0]}; tiles of an image "
-        "would differ from it: take it out and train again, or accept that (accept_approx)"
+        f"{first}{many} beyond the ends of the image: a crop sees padding where the map sees "
+        "its neighbours"
+    )
+
+
+def _refusal(wholes: Sequence[str], pads: Sequence[str]) -> str:
+    reasons = [*wholes, *pads]
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    if wholes:
+        what, then = "looks at the whole image", "tiles of an image would differ from it"
+    else:
+        what = "pads its input"
+        then = "positions would differ from the classifier's answers on their crops"
+    return (
+        f"got a network that {what}{more}: {reasons[0]}; {then}: "
+        "take it out and train again, or accept that (accept_approx)"
     )
 
 
 def _fixed(value: ir.Value, what: str) -> int:
-    found = size(value, 1)
+    found = fixed_size(value, 1)
     if found is None:
         raise UsageError(
             f"got a model whose number of {what} is left open in {value.name} {_shape(value)}, "
@@ -189,24 +265,23 @@ def _classes(model: onnx.ModelProto, outputs: int) -> tuple[str, ...]:
     return ()
 
 
-def _freed(
-    source: str | os.PathLike[str] | onnx.ModelProto | ir.Model, looks: Looks, output: ir.Value
-) -> onnx.ModelProto:
-    """The model, of free batch, height and width, and of one output."""
-    proto = to_proto(ir.external_data.load_to_model(read(source)))
+def _freed(model: ir.Model, looks: Looks, output: ir.Value) -> onnx.ModelProto:
+    """The model as a message, of free batch, height and width, and of one output."""
+    channels = _fixed(looks.image, "channels"), _fixed(output, "outputs")
+    proto = to_proto(ir.external_data.load_to_model(model))
     for index in reversed(range(len(proto.graph.output))):
         if proto.graph.output[index].name != output.name:
             del proto.graph.output[index]
     del proto.graph.value_info[:]  # sizes of one image
     names = AXES[-len(looks.spatial) :]
-    _declare(proto.graph.output[0], size(output, 1), [f"{name}_out" for name in names])
+    _declare(proto.graph.output[0], channels[1], [f"{name}_out" for name in names])
     for info in proto.graph.input:
         if info.name == looks.image.name:
-            _declare(info, size(looks.image, 1), names)
+            _declare(info, channels[0], names)
     return proto
 
 
-def _declare(info: onnx.ValueInfoProto, channels: int | None, names: Sequence[str]) -> None:
+def _declare(info: onnx.ValueInfoProto, channels: int, names: Sequence[str]) -> None:
     """Of any batch, of so many channels, and of sizes with these names."""
     shape = onnx.TensorShapeProto()
     shape.dim.add(dim_param="batch")
