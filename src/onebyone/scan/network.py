@@ -23,7 +23,13 @@ from onebyone.algebra.geometry import Axis
 from onebyone.errors import UsageError
 from onebyone.graph.geometry import Located, Looks, look
 from onebyone.graph.read import read
+from onebyone.graph.shapes import infer
+from onebyone.graph.simplify.constants import fold_constants
+from onebyone.graph.unused import remove_unused
 from onebyone.graph.values import maker
+from onebyone.graph.shapes import infer
+from onebyone.graph.simplify.constants import fold_constants
+from onebyone.graph.unused import remove_unused
 from onebyone.graph.values import size as fixed_size
 from onebyone.graph.write import to_proto
 from onebyone.scan.sliding import slide
@@ -90,7 +96,7 @@ def load(
     >>> [axis.stride for axis in network.axes], network.channels, network.outputs, network.crops
     ([2, 1], 2, 2, True)
     """
-    model = read(source)
+    model = _folded(source)
     looks = look(model)
     _check_inputs(looks)
     is_classifier = _maps(looks) is None
@@ -120,6 +126,15 @@ def load(
         (*wholes, *pads),
         hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest(),
     )
+
+
+def _folded(source: str | os.PathLike[str] | onnx.ModelProto | ir.Model) -> ir.Model:
+    """The model, where what exporters compute of constants alone (pads, say) is a constant."""
+    model = read(source)
+    infer(model)
+    fold_constants(model.graph, model.opset_imports.get("", 0))
+    remove_unused(model.graph)
+    return model
 
 
 def _check_inputs(looks: Looks) -> None:
@@ -163,7 +178,7 @@ def _slid(
     size: Sequence[int] | None,
 ) -> tuple[ir.Model, Looks]:
     """A classifier as a network that slides, and where that looks."""
-    model = read(source)
+    model = _folded(source)
     image = next(value for value in model.graph.inputs if value.name == looks.image.name)
     declared = _declared(image)
     sizes = declared if size is None else tuple(size)
