@@ -27,9 +27,6 @@ from onebyone.graph.shapes import infer
 from onebyone.graph.simplify.constants import fold_constants
 from onebyone.graph.unused import remove_unused
 from onebyone.graph.values import maker
-from onebyone.graph.shapes import infer
-from onebyone.graph.simplify.constants import fold_constants
-from onebyone.graph.unused import remove_unused
 from onebyone.graph.values import size as fixed_size
 from onebyone.graph.write import to_proto
 from onebyone.scan.sliding import slide

@@ -144,7 +144,6 @@ class Prepared:
         """What it takes; one tile is read and run for the time, unless there is nothing to do."""
         tiling, job, left = self.job.tiling, self.job, self.left
         counts = _counts(onnx.load_from_string(self.model), job.image)
-        tiles = tiling.tiles
         maps = len(job.outputs) * prod(tiling.outputs) * np.dtype(job.dtype).itemsize
         return Cost(
             image=job.image.name,
@@ -155,7 +154,7 @@ class Prepared:
             chunks=prod(tiling.grid),
             done=prod(tiling.grid) - len(left),
             tile=tiling.largest,
-            read=sum(prod(sizes) * n for sizes, n in tiles.items()) / prod(tiling.pixels),
+            read=tiling.overhead,
             macs=scan_macs(counts, tiling),
             crop_macs=crop_macs(counts, tiling),
             seconds=self._expected(left) if timed else None,

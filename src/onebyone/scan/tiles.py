@@ -24,6 +24,8 @@ Index = tuple[int, ...]
 
 # Pixels of a tile: a larger halo is read and computed again below, and above it is not faster.
 MOST_PIXELS = 1 << 22
+# Pixels read over pixels of the image, above which chunks are not made smaller than memory asks.
+MOST_OVERHEAD = 1.2
 # Chunks for each worker, so that none waits long for the last one of another.
 CHUNKS_A_WORKER = 4
 # A multiple of it is a tile of a TIFF, too.
@@ -81,6 +83,11 @@ class Tiling:
         return tuple(axis.kept(outputs, tile, n) for axis, outputs, tile, n in each)
 
     @property
+    def overhead(self) -> float:
+        """Pixels that all tiles hold together, over those of the image."""
+        return sum(prod(sizes) * n for sizes, n in self.tiles.items()) / prod(self.pixels)
+
+    @property
     def largest(self) -> tuple[int, ...]:
         """Pixels along each axis of the largest tile."""
         return tuple(
@@ -125,20 +132,33 @@ def chosen(
     side = MULTIPLE
     while side < max(outputs):
         side *= 2
+    tiling = _of(axes, pixels, outputs, side)
     while True:
-        tiling = Tiling(axes, pixels, tuple(min(side, _whole(n)) for n in outputs))
-        enough = prod(tiling.grid) >= CHUNKS_A_WORKER * workers or side <= MULTIPLE
-        small = prod(tiling.largest) <= MOST_PIXELS or side <= MULTIPLE
-        if enough and small:
-            wanted = taken(tiling.largest)
-            if wanted <= memory:
-                return tiling
-            if side == 1:
-                raise UsageError(
-                    f"got {memory} bytes of memory for a worker, wanted {wanted} for a single "
-                    "position: give more with --memory, or scan a smaller network"
-                )
-        side //= 2
+        smaller = _of(axes, pixels, outputs, side // 2)
+        wanted = taken(tiling.largest)
+        if wanted <= memory and (side <= MULTIPLE or not _pays(tiling, smaller, workers)):
+            return tiling
+        if side == 1:
+            raise UsageError(
+                f"got {memory} bytes of memory for a worker, wanted {wanted} for a single "
+                "position: give more with --memory, or scan a smaller network"
+            )
+        side, tiling = side // 2, smaller
+
+
+def _of(
+    axes: tuple[Axis, ...], pixels: tuple[int, ...], outputs: tuple[int, ...], side: int
+) -> Tiling:
+    """Chunks of this side, or of a whole axis where that is shorter."""
+    return Tiling(axes, pixels, tuple(max(1, min(side, _whole(n))) for n in outputs))
+
+
+def _pays(tiling: Tiling, smaller: Tiling, workers: int) -> bool:
+    """Whether smaller chunks are better where these would fit."""
+    if smaller.overhead > MOST_OVERHEAD:
+        return False
+    enough = prod(tiling.grid) >= CHUNKS_A_WORKER * workers
+    return not enough or prod(tiling.largest) > MOST_PIXELS
 
 
 def _whole(outputs: int) -> int:
