@@ -36,6 +36,7 @@ MAY = {
     "cli": {
         "algebra",
         "api",
+        "cli_geometry",
         "cost",
         "counting",
         "crash_guard",
@@ -50,6 +51,7 @@ MAY = {
         "terminal",
         "verify",
     },
+    "cli_geometry": {"graph", "terminal"},
     "cli_scan": {"graph", "paths", "scan", "terminal"},
     "callable": set(),
     "crash_guard": set(),

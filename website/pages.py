@@ -33,7 +33,8 @@ LANGUAGES = {".py": "python", ".toml": "toml", ".md": "markdown"}
 API: dict[str, tuple[str, str]] = {
     "index": (
         "Functions",
-        "onebyone.api.count onebyone.api.optimize onebyone.api.rank onebyone.graph.read.read "
+        "onebyone.api.count onebyone.api.geometry onebyone.api.optimize onebyone.api.rank "
+        "onebyone.graph.read.read "
         "onebyone.graph.write.write onebyone.verify.verify.verify",
     ),
     "results": (
@@ -42,7 +43,7 @@ API: dict[str, tuple[str, str]] = {
         "onebyone.counting.tree.Branch onebyone.counting.operators.Operators "
         "onebyone.counting.conventions onebyone.optimize.run.Optimized "
         "onebyone.optimize.report onebyone.verify.certificate "
-        "onebyone.algebra.rank.Rank",
+        "onebyone.algebra.rank.Rank onebyone.graph.receptive onebyone.algebra.geometry",
     ),
     "errors": ("Errors", "onebyone.errors"),
     "algebra": (

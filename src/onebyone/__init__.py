@@ -5,6 +5,7 @@ A few functions and the errors they raise; each is imported when it is first ask
 
     count(model)      parameters, multiply-accumulates and bytes, per layer and in total; of an
                       ONNX model, or of a PyTorch module and an example of its input
+    geometry(model)   stride, receptive field, padding of the outputs and of every layer
     optimize(model)   an equal, cheaper model and the report with its proof; a PyTorch module and
                       an example of its input are exported first
     rank(W)           how many output channels are redundant; of a matrix or a PyTorch module
@@ -20,7 +21,7 @@ calling the package calls `onebyone.api.optimize`, `onebyone.scan.scan.scan` and
 
 >>> import onebyone
 >>> onebyone.__all__
-['count', 'errors', 'optimize', 'rank', 'read', 'scan', 'verify', 'write']
+['count', 'errors', 'geometry', 'optimize', 'rank', 'read', 'scan', 'verify', 'write']
 
 `onebyone.__version__` is the version that is installed.
 """
@@ -34,7 +35,7 @@ from onebyone.shown import seen_by
 
 if TYPE_CHECKING:
     from onebyone import errors
-    from onebyone.api import count, optimize, rank
+    from onebyone.api import count, geometry, optimize, rank
     from onebyone.graph.read import read
     from onebyone.graph.write import write
     from onebyone.scan.scan import scan
@@ -42,12 +43,13 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["count", "errors", "optimize", "rank", "read", "scan", "verify", "write"]
+__all__ = ["count", "errors", "geometry", "optimize", "rank", "read", "scan", "verify", "write"]
 
 # name -> (module, attribute); no attribute: the name is the module itself.
 _HOMES = {
     "count": ("onebyone.api", "count"),
     "errors": ("onebyone.errors", None),
+    "geometry": ("onebyone.api", "geometry"),
     "optimize": ("onebyone.optimize", None),
     "rank": ("onebyone.api", "rank"),
     "read": ("onebyone.graph.read", "read"),

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from onebyone.algebra.rank import Rank
     from onebyone.cost.profile import Profile
     from onebyone.counting.value import Count
+    from onebyone.graph.receptive import ModelGeometry
     from onebyone.optimize.run import Optimized
 
-__all__ = ["count", "optimize", "rank"]
+__all__ = ["count", "geometry", "optimize", "rank"]
 
 
 def optimize(
@@ -133,6 +134,46 @@ def count(
     from onebyone.graph.count import count as count_onnx
 
     return count_onnx(target, example if shapes is None else shapes)
+
+
+def geometry(
+    target: str | os.PathLike[str] | onnx.ModelProto | ir.Model | Any,
+    example: Any = None,
+    *,
+    image: str | None = None,
+    export: Mapping[str, Any] | None = None,
+) -> ModelGeometry:
+    """Stride, receptive field, padding, offset and period of the outputs and of every layer.
+
+    Args:
+        target: an ONNX model (a path, an `onnx.ModelProto`, an `onnx_ir.Model`, a
+            `torch.onnx.ONNXProgram`), or a `torch.nn.Module`, which is exported first. Its image
+            has one, two or three axes of positions: signals, images, volumes.
+        example: for a module what to call it with; the sizes play no part.
+        image: the name of the input that is the image, where several could be.
+        export: for a module, options of `torch.onnx.export`.
+
+    Raises:
+        UnreadableModel: the target is no usable ONNX model.
+        UsageError: a module without an example, or that PyTorch cannot export; no input N×C×H×W.
+
+    >>> from onnx import parser
+    >>> model = parser.parse_model('''<ir_version: 8, opset_import: ["": 17]>
+    ...     g (float[1, 3, 224] x) => (float[1, 3, m] y) {
+    ...     z = MaxPool<kernel_shape = [5], strides = [2]>(x)
+    ...     y = MaxPool<kernel_shape = [3]>(z) }''')
+    >>> geometry(model)
+    <ModelGeometry: y: stride 2, receptive field 9>
+    """
+    from onebyone.graph.receptive import geometry as geometry_of_onnx
+
+    if _is_torch(target, "nn.Module"):
+        from onebyone.nn.to_onnx import to_onnx
+
+        target = to_onnx(cast("Any", target), example, export)
+    elif example is not None or export is not None:
+        raise UsageError("got an example and no module, wanted an ONNX model alone")
+    return geometry_of_onnx(target, image)
 
 
 def rank(target: np.ndarray | Any, example: Any = None, **options: Any) -> Rank:

@@ -1,5 +1,7 @@
 """The commands `onebyone count`, `optimize`, `verify`, `bench`, `profile`, `explain`, `explore`.
 
+`geometry` has a file of its own.
+
 A result goes to stdout, as a table or as JSON (docs/json.md); an error is one line on stderr.
 Exit codes: 0 done, 1 a check said no, 2 wrong usage, 3 unreadable input, 130 interrupted,
 141 the reader of stdout went away. Nothing but click is imported before a command runs.
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onebyone.algebra.laws import LAWS
+from onebyone.cli_geometry import geometry
 from onebyone.cli_scan import scan
 from onebyone.crash_guard import guarded, said_all, unbroken
 from onebyone.errors import CheckFailed, OnebyoneError, UsageError
@@ -83,6 +86,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
+cli.add_command(geometry)
 cli.add_command(scan)
 _model = click.argument("model", type=click.Path())
 _shape = click.option(

@@ -82,6 +82,31 @@ def channels_last(b: Build) -> str:
     return b.op("Transpose", x, perm=[0, 3, 1, 2])
 
 
+def tokens(b: Build) -> str:
+    """Linear layers on tokens, and a shuffle of channels: positions are merged and told apart."""
+    x = b.conv("x", 2, 6, (3, 3), strides=[2, 1], **PADDED)
+    shape = b.op("Shape", x)
+    x = b.op("Reshape", x, b.array([0, 6, -1]))
+    x = b.op("MatMul", b.op("Transpose", x, perm=[0, 2, 1]), b.weight(6, 8))
+    x = b.op("Transpose", b.op("Add", x, b.weight(8)), perm=[0, 2, 1])
+    sizes = b.op("Slice", shape, b.array([2]), b.array([4]), b.array([0]))
+    x = b.op("Reshape", x, b.op("Concat", b.array([-1, 8]), sizes, axis=0))
+    first = b.op("Concat", b.array([-1, 2, 4]), sizes, axis=0)
+    x = b.op("Transpose", b.op("Reshape", x, first), perm=[0, 2, 1, 3, 4])
+    x = b.op("Reshape", x, b.op("Concat", b.array([-1, 8]), sizes, axis=0))
+    return b.conv(x, 8, 3, (3, 3), **PADDED)
+
+
+def rows_of_tokens(b: Build) -> str:
+    """All positions of all images as rows of one matrix."""
+    x = b.op("Transpose", b.conv("x", 2, 3, (3, 3), **PADDED), perm=[0, 2, 3, 1])
+    shape = b.op("Shape", x)
+    x = b.op("Gemm", b.op("Reshape", x, b.array([-1, 3])), b.weight(3, 4), b.weight(4))
+    lead = b.op("Slice", shape, b.array([0]), b.array([3]), b.array([0]))
+    x = b.op("Reshape", x, b.op("Concat", lead, b.array([4]), axis=0))
+    return b.op("Transpose", x, perm=[0, 3, 1, 2])
+
+
 def focus(b: Build) -> str:
     """Every other pixel, from the first and from the second on."""
     every = [
@@ -101,7 +126,7 @@ def best(b: Build) -> str:
 
 MADE: dict[Callable[[Build], str], int] = {
     chain: 1, rounded_up: 1, residual: 1, u_net: 4, resized_to_the_image: 4, shuffled: 2, same: 2,
-    mirrored: 1, channels_last: 1, focus: 2, best: 1,
+    mirrored: 1, channels_last: 1, focus: 2, best: 1, tokens: 1, rows_of_tokens: 1,
 }  # fmt: skip
 """Networks, and the numbers of which an image has to have a multiple of pixels."""
 
@@ -184,8 +209,8 @@ def pyramid(b: Build) -> str:
 
 
 def attention(b: Build) -> str:
-    tokens = b.op("Reshape", "x", b.array([0, 2, -1]), name="tokens")
-    scores = b.op("MatMul", b.op("Transpose", tokens, perm=[0, 2, 1]), tokens)
+    tokens = b.op("Reshape", "x", b.array([0, 2, -1]))
+    scores = b.op("MatMul", b.op("Transpose", tokens, perm=[0, 2, 1]), tokens, name="scores")
     mixed = b.op("MatMul", tokens, b.op("Softmax", scores))
     return b.op("Reshape", mixed, b.op("Shape", "x"))
 
@@ -214,6 +239,13 @@ def counted(b: Build) -> str:
     return b.op("Div", "x", b.op("Cast", rows, to=1), name="divided")
 
 
+def cut_tokens(b: Build) -> str:
+    """Tokens are told apart in another way than they were merged."""
+    x = b.op("Reshape", "x", b.array([0, 2, -1]))
+    sizes = [b.op("Gather", b.op("Shape", "x"), b.array([k])) for k in (3, 2)]
+    return b.op("Reshape", x, b.op("Concat", b.array([0, 2]), *sizes, axis=0), name="turned")
+
+
 def flipped(b: Build) -> str:
     return b.op("Slice", "x", b.array([-1]), b.array([-(2**40)]), b.array([2]), b.array([-1]),
                 name="flip")  # fmt: skip
@@ -223,12 +255,13 @@ REFUSED: dict[Callable[[Build], str], tuple[str, bool]] = {
     squeezed: ("GlobalAveragePool n_squeeze: it looks at all positions", True),
     normed: ("InstanceNormalization n_norm: it looks at all positions", False),
     pyramid: ("ReduceMean n_all: it looks at all positions", True),
-    attention: ("Reshape n_tokens: it merges or cuts apart the axis of positions", False),
+    attention: ("MatMul n_scores: it looks at all positions", False),
     aligned: ("Resize n_corners: it aligns corners", False),
     of_one_size: ("Resize n_fixed: it resizes to a size", False),
     two_strides: ("Add n_sum: branches with strides 2 and 4 meet", False),
     placed: ("Add n_embedding: it is given numbers for each position", False),
     counted: ("Div n_divided: it calculates with the size of the image", True),
+    cut_tokens: ("Reshape n_turned: it merges or cuts apart the axis of positions", False),
     flipped: ("Slice n_flip: it runs backwards", False),
 }
 

@@ -22,6 +22,7 @@ from math import lcm
 import onnx_ir as ir
 
 from onebyone.algebra.geometry import Axis, join
+from onebyone.algebra.layout import Dim, Reshape, divide, product
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.resize import Resize
 from onebyone.algebra.selection import Slice
@@ -32,9 +33,33 @@ from onebyone.graph.ops import Role, operator_of
 from onebyone.graph.picks import Picks
 from onebyone.graph.shapes import infer
 from onebyone.graph.values import has_subgraphs, rank_of, shape_of, size
-from onebyone.graph.views import view_axis
+from onebyone.graph.views import dims_of, view, view_axis
 
 __all__ = ["Located", "Looks", "look"]
+
+
+ONE: Dim = (1, ())
+CHANNELS = 1
+"""The axis of the image that is none of positions."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """An axis of the image that stands on an axis of a value, alone or merged with others.
+
+    Args:
+        origin: the axis of the image.
+        axis: where the positions look.
+        dim: how many there are; told where a view has merged them with others.
+    """
+
+    origin: int
+    axis: Axis
+    dim: Dim | None = field(default=None, compare=False)
+
+
+Parts = tuple[Part, ...]
+"""What stands on an axis of a value: nothing, one axis of the image, or several in their order."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +67,23 @@ class Located:
     """What is known of a value that is computed from the image.
 
     Args:
-        places: for each of its axes the axis of the image that stands there, and where its
-            positions look; None where none does.
+        places: for each of its axes the axes of the image that stand there, and where their
+            positions look.
         whole: axes of the image along which it depends on all positions.
     """
 
-    places: tuple[tuple[int, Axis] | None, ...]
+    places: tuple[Parts, ...]
     whole: frozenset[int] = frozenset()
 
     @property
     def origins(self) -> frozenset[int]:
         """The axes of the image that stand somewhere."""
-        return frozenset(place[0] for place in self.places if place)
+        return frozenset(part.origin for place in self.places for part in place)
 
     def axis(self, origin: int) -> Axis | None:
         """Where it looks along an axis of the image; None where it has no positions there."""
-        return next((place[1] for place in self.places if place and place[0] == origin), None)
+        alone = (place[0] for place in self.places if len(place) == 1)
+        return next((part.axis for part in alone if part.origin == origin), None)
 
 
 @dataclass
@@ -104,7 +130,7 @@ def look(model: ir.Model, image: str | None = None) -> Looks:
     found = _image(graph, image)
     spatial = _freed(graph, found)
     infer(model)
-    places = tuple((axis, Axis()) for axis in range(rank_of(found) or 0))
+    places = tuple((Part(axis, Axis()),) for axis in range(rank_of(found) or 0))
     looks = Looks(found, spatial, {found: Located(places)})
     walk = _Walk(looks, model.opset_imports.get("", 1))
     for node in graph:
@@ -183,10 +209,7 @@ class _Walk:
         if operator.slides is not None and first in self.values:
             return self._slid(node, operator.slides(node))
         if operator.role is Role.VIEW:
-            carried = [self._one(view_axis(node, k)) for k in range(rank_of(out) or 0)]
-            return self._carried(
-                node, out, carried, "it merges or cuts apart the axis of positions"
-            )
+            return self._viewed(node, out)
         if operator.mixes is not None:
             mixed = operator.mixes(node, self.version)
             carried = [self._one(None if k in mixed else k) for k in range(rank_of(out) or 0)]
@@ -229,17 +252,18 @@ class _Walk:
 
         All else that is read of an operand is read whole.
         """
-        places: list[tuple[int, Axis] | None] = []
+        places: list[Parts] = []
         lost = self._wholes(node)
-        for k, sources in enumerate(carried):
-            place, gone = self._meeting(node, k, sources, out)
+        for sources in carried:
+            place, gone = self._meeting(node, sources)
             places.append(place)
             lost |= gone
         for index, value in enumerate(node.inputs):
             if value in self.values:
                 kept = {own for sources in carried for at, own in sources.items() if at == index}
                 every = enumerate(self.values[value].places)
-                lost |= {place[0] for axis, place in every if place and axis not in kept}
+                left = (place for axis, place in every if axis not in kept)
+                lost |= {part.origin for place in left for part in place}
         return self._without(node, places, lost, why)
 
     def _met(
@@ -261,6 +285,24 @@ class _Walk:
             carried.append(sources)
         return self._carried(node, out, carried, "it joins positions one behind the other")
 
+    def _viewed(self, node: ir.Node, out: ir.Value) -> Located:
+        """The same numbers in another shape: axes that are moved, merged, and told apart again."""
+        x = node.inputs[0]
+        assert x is not None
+        known, before, after = self.values.get(x), dims_of(x), dims_of(out)
+        why = "it merges or cuts apart the axis of positions"
+        move = view(node)
+        if known is None or before is None or after is None or not isinstance(move, Reshape):
+            carried = [self._one(view_axis(node, k)) for k in range(rank_of(out) or 0)]
+            return self._carried(node, out, carried, why)
+        places = _regrouped(known.places, before, after)
+        for k, place in enumerate(places):
+            own = None if place else view_axis(node, k)
+            if own is not None:
+                places[k] = known.places[own]
+        kept = {part.origin for place in places for part in place}
+        return self._without(node, places, self._wholes(node) | (known.origins - kept), why)
+
     def _slid(self, node: ir.Node, slides: Mapping[int, Axis | str]) -> Located:
         """The first operand after a layer."""
         first = node.inputs[0]
@@ -272,17 +314,19 @@ class _Walk:
         places, why = list(known.places), "its weights are computed from the image"
         for axis, layer in slides.items():
             place = known.places[axis]
-            if place is None:
+            if not place:
                 continue
-            before, layer = self._resized(node, axis) or (place[1], layer)
+            if len(place) > 1 and not isinstance(layer, str):
+                layer = "it slides over axes that were merged"
+            before, layer = self._resized(node, axis) or (place[0].axis, layer)
             after = layer if isinstance(layer, str) else _then(before, layer)
-            if not isinstance(layer, str) and layer.border != (0, 0):
-                self._pads(node, place[0])
             if isinstance(after, str):
-                places[axis], why = None, after
-                lost |= {place[0]}
-            else:
-                places[axis] = place[0], after
+                places[axis], why = (), after
+                lost |= {part.origin for part in place}
+                continue
+            if not isinstance(layer, str) and layer.border != (0, 0):
+                self._pads(node, place[0].origin)
+            places[axis] = (Part(place[0].origin, after),)
         return self._without(node, places, lost, why)
 
     def _pads(self, node: ir.Node, origin: int) -> None:
@@ -291,30 +335,32 @@ class _Walk:
 
     # --- Axes that meet --------------------------------------------------------------------------
 
-    def _meeting(
-        self, node: ir.Node, axis: int, sources: Mapping[int, int], out: ir.Value
-    ) -> tuple[tuple[int, Axis] | None, set[int]]:
+    def _meeting(self, node: ir.Node, sources: Mapping[int, int]) -> tuple[Parts, set[int]]:
         """What stands on an axis of the result, and which axes of the image do so no longer."""
-        places: list[tuple[int, Axis]] = []
+        places: list[Parts] = []
         strangers: list[frozenset[int]] = []
         for index, own in sources.items():
             known = self.values.get(node.inputs[index])  # type: ignore[arg-type]
-            if known is not None and (place := known.places[own]) is not None:
-                places.append(place)
+            if known is not None and known.places[own]:
+                places.append(known.places[own])
             else:
                 strangers.append(frozenset() if known is None else known.whole)
-        origins = {origin for origin, _ in places}
+        origins = {part.origin for place in places for part in place}
         if not places:
-            return None, set()
+            return (), set()
         # What depends on all positions has been found before, and goes on to do so.
-        if len(origins) > 1 or any(not origins <= whole for whole in strangers):
+        alike = len({tuple(part.origin for part in place) for place in places}) == 1
+        if not alike or any(not origins <= whole for whole in strangers):
             self._note(node, origins, "it is given numbers for each position")
-            return None, origins
-        found = join([own for _, own in places], multiples=True)
-        if isinstance(found, str):
-            self._note(node, origins, found)
-            return None, origins
-        return (places[0][0], found), set()
+            return (), origins
+        joined: list[Part] = []
+        for parts in zip(*places, strict=True):
+            found = join([part.axis for part in parts], multiples=True)
+            if isinstance(found, str):
+                self._note(node, origins, found)
+                return (), origins
+            joined.append(replace(parts[0], axis=found))
+        return tuple(joined), set()
 
     def _resized(self, node: ir.Node, axis: int) -> tuple[Axis, Axis] | None:
         """A resize to a size that is computed, where that is a multiple: of what axis, by what.
@@ -328,11 +374,12 @@ class _Walk:
         if not isinstance(how, Resize) or first is None or out.shape is None:
             return None
         place, target = self.values[first].places[axis], self._of_size(out.shape[axis])
-        if place is None or target is None or target[0] != place[0] or how.size is not None:
+        if len(place) != 1 or target is None or target.origin != place[0].origin:
             return None
-        if how.scale is not None:
+        if how.size is not None or how.scale is not None:
             return None
-        ratio = _ratio(place[1], target[1])
+        own = place[0].axis
+        ratio = _ratio(own, target.axis)
         if ratio is None:
             return None
         factor, multiple = ratio
@@ -341,17 +388,16 @@ class _Walk:
             layer = resized(replace(how, scale=float(factor), unknown_scale=False))
         if isinstance(layer, str):
             return None
-        period = lcm(place[1].period, multiple)
-        return replace(place[1], period=period, multiple=multiple), layer
+        return replace(own, period=lcm(own.period, multiple), multiple=multiple), layer
 
-    def _of_size(self, dim: int | ir.SymbolicDim) -> tuple[int, Axis] | None:
+    def _of_size(self, dim: int | ir.SymbolicDim) -> Part | None:
         """An axis of a value that has a size of this name."""
         if isinstance(dim, int) or dim.value is None:
             return None
         for value, known in self.values.items():
             for place, own in zip(known.places, shape_of(value) or (), strict=False):
-                if place is not None and own == dim:
-                    return place
+                if len(place) == 1 and own == dim:
+                    return place[0]
         return None
 
     # --- What is lost ----------------------------------------------------------------------------
@@ -374,33 +420,78 @@ class _Walk:
         operator = operator_of(node)
         return index in (operator.target, *operator.settings) or operator.role is Role.VIEW
 
-    def _without(
-        self, node: ir.Node, places: Sequence[tuple[int, Axis] | None], lost: set[int], why: str
-    ) -> Located:
+    def _without(self, node: ir.Node, places: Sequence[Parts], lost: set[int], why: str) -> Located:
         """A result with these axes, of which each axis of the image stands at one only."""
-        origins = [place[0] for place in places if place]
+        origins = [part.origin for place in places for part in place]
         twice = {origin for origin in origins if origins.count(origin) > 1}
         before = self._wholes(node)
         self._note(node, (lost | twice) - before, why)
-        kept = tuple(None if place and place[0] in twice else place for place in places)
+        kept = tuple(() if twice & {part.origin for part in place} else place for place in places)
         return Located(kept, frozenset(lost | twice))
 
     def _lost(self, node: ir.Node, why: str) -> Located:
         """A result of which nothing is known: it may depend on all there is."""
         origins = {o for v in node.inputs if v in self.values for o in self.values[v].origins}
         rank = max((rank_of(value) or 0 for value in node.outputs), default=0)
-        return self._without(node, [None] * rank, origins | self._wholes(node), why)
+        return self._without(node, [()] * rank, origins | self._wholes(node), why)
 
     def _unknown(self, node: ir.Node, why: str) -> Located:
         """A result that may depend on anything."""
         origins = {0, *self.looks.spatial}
-        return self._without(node, [None] * (rank_of(node.outputs[0]) or 0), origins, why)
+        return self._without(node, [()] * (rank_of(node.outputs[0]) or 0), origins, why)
 
     def _note(self, node: ir.Node, origins: set[int], why: str) -> None:
         """What a node does to axes of positions is remembered, the first thing only."""
         if origins & set(self.looks.spatial):
             name = node.name or (node.outputs[0].name or "")
             self.looks.reasons.setdefault(node, f"{node.op_type} {name}: {why}")
+
+
+def _regrouped(places: Sequence[Parts], before: Sequence[Dim], after: Sequence[Dim]) -> list[Parts]:
+    """What stands on the axes of a reshape, whose elements stay in their order.
+
+    An axis of the result is made of axes of the operand that stand side by side, whole, if its size
+    is their product; axes that were merged before are told apart again. Of what is cut in another
+    way nothing stands any more, nor of channels that are merged with positions.
+    """
+    atoms: list[tuple[Dim, Part | None]] = []
+    for place, dim in zip(places, before, strict=True):
+        if len(place) > 1:
+            atoms += [(part.dim or dim, part) for part in place]
+        else:
+            atoms.append((dim, place[0] if place else None))
+    found: list[Parts] = []
+    for wanted in after:
+        taken: list[tuple[Dim, Part | None]] = []
+        while (left := divide(wanted, product([dim for dim, _ in taken]))) != ONE:
+            piece = _piece(atoms, left)
+            if piece is None:
+                # What follows does not tell from where in the operand it is.
+                return [*found, *[()] * (len(after) - len(found))]
+            taken.append(piece)
+        parts = [replace(part, dim=dim) for dim, part in taken if part is not None]
+        others = [dim for dim, part in taken if part is None and dim != ONE]
+        found.append(() if parts and others else tuple(parts))
+    return found
+
+
+def _piece(
+    atoms: list[tuple[Dim, Part | None]], wanted: Dim | None
+) -> tuple[Dim, Part | None] | None:
+    """The next axis, taken from those that are left, or what is wanted of one of no positions."""
+    while atoms and atoms[0] == (ONE, None):
+        del atoms[0]
+    if not atoms or wanted is None:
+        return None
+    dim, part = atoms[0]
+    if divide(wanted, dim) is not None:
+        return atoms.pop(0)
+    rest = divide(dim, wanted)
+    # The channels of the image itself, which nobody has mixed yet, are channels too.
+    if rest is None or (part is not None and part.origin != CHANNELS):
+        return None
+    atoms[0] = rest, None
+    return wanted, None
 
 
 def _then(axis: Axis, layer: Axis) -> Axis | str:

@@ -151,9 +151,10 @@ def _maps(looks: Looks) -> tuple[ir.Value, Located] | None:
     assert graph is not None
     for value in graph.outputs:
         located = looks.values.get(value)
-        origins = [place and place[0] for place in located.places] if located else []
+        places = located.places if located else ()
         # Where nothing mixes them, channels stand on their own axis still.
-        if located and len(origins) > 1 and [*origins[:1], *origins[2:]] == [0, *looks.spatial]:
+        origins = [[part.origin for part in place] for place in (*places[:1], *places[2:])]
+        if located and origins == [[axis] for axis in (0, *looks.spatial)]:
             return value, located
     return None
 

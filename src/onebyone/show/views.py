@@ -23,6 +23,7 @@ TERMINAL = {
     "Cost": "scan",
     "Count": "count",
     "Explanation": "explanation",
+    "ModelGeometry": "geometry",
     "Profiled": "profile",
     "Rank": "rank",
     "Report": "report",
