@@ -10,6 +10,7 @@ exact network is not compared: there is a proof (geometry.py).
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -79,12 +80,27 @@ def _drawn(job: Job) -> Positions:
     return [tuple(int(rng.integers(n)) for n in sizes) for _ in range(_SAMPLES)]
 
 
+def _mine(job: Job, positions: Positions) -> Iterator[tuple[tuple[int, ...], Array]]:
+    """The classes in the target at these positions; each chunk is read once."""
+    maps, tiling = job.target.array(), job.tiling
+    chunks = defaultdict(list)
+    for position in positions:
+        index = tuple(i // side for i, side in zip(position, tiling.side, strict=True))
+        chunks[index].append(position)
+    for index, inside in chunks.items():
+        outputs = tiling.chunk(index)
+        read = np.asarray(maps[(slice(None), *(slice(r.start, r.stop) for r in outputs))])
+        for position in inside:
+            place = tuple(i - r.start for i, r in zip(position, outputs, strict=True))
+            column: Array = np.moveaxis(read, 0, -1)[place]
+            yield position, column
+
+
 def _compared(
     beside: str, job: Job, positions: Positions, other: Callable[[tuple[int, ...]], Array | None]
 ) -> Agreement | None:
     """None where there is nothing to compare: all of it masked, or at the border."""
-    maps = job.target.array()
-    pairs = list(_pairs(maps, positions, other))
+    pairs = list(_pairs(job, positions, other))
     if not pairs:
         return None
     mine, theirs = (np.array(each, np.float64) for each in zip(*pairs, strict=True))
@@ -98,10 +114,9 @@ def _compared(
 
 
 def _pairs(
-    maps: Any, positions: Positions, other: Callable[[tuple[int, ...]], Array | None]
+    job: Job, positions: Positions, other: Callable[[tuple[int, ...]], Array | None]
 ) -> Iterator[tuple[Array, Array]]:
-    for position in positions:
-        mine = np.asarray(maps[(slice(None), *position)])
+    for position, mine in _mine(job, positions):
         if mine.dtype.kind == "f" and np.isnan(mine).all():  # masked
             continue
         theirs = other(position)
