@@ -156,7 +156,7 @@ def test_a_free_size_is_asked_for() -> None:
     fixed = Build()
     classifier = fixed.model(pooled(fixed), sizes=SIZES)
     check_crops(network, classifier, (25, 20))
-    with pytest.raises(UsageError, match="got images of 19×15 for a model of images 1×2×19×14"):
+    with pytest.raises(UsageError, match="got images of 19×15 for a model of 19×14"):
         load(classifier, size=(19, 15))
 
 

@@ -55,6 +55,10 @@ from onebyone.errors import UsageError
 __all__ = ["Axis", "Geometry", "Phase", "join"]
 
 
+MOST = 4096
+"""Phases of an axis: strides and scales that have little in common multiply."""
+
+
 @dataclass(frozen=True, slots=True)
 class Phase:
     """One of the u outputs of a block: what it sees, and when, as the module's text says.
@@ -184,9 +188,12 @@ class Axis:
         """This axis followed by `layer`, whose numbers are in outputs of this one.
 
         Raises:
-            UsageError: the layer wants a multiple of positions that there are for no image.
+            UsageError: the layer wants a multiple of positions that there are for no image; or
+                the phases are more than can be told.
         """
         together = lcm(self.up, layer.stride)
+        if together // layer.stride * layer.up > MOST:
+            raise UsageError(f"its outputs repeat after more than {MOST} only: use smaller strides")
         copies = together // layer.stride
         phases = [
             self._through(phase.later(copy, layer.stride, copies), together)

@@ -30,8 +30,10 @@ from onebyone.algebra.upsampled import resized
 from onebyone.errors import UsageError
 from onebyone.graph.axes import Spatial
 from onebyone.graph.ops import Role, operator_of
+from onebyone.graph.opset import modernise
 from onebyone.graph.picks import Picks
-from onebyone.graph.shapes import infer
+from onebyone.graph.simplify import simplify
+from onebyone.graph.symbolic import simplify_shapes
 from onebyone.graph.values import has_subgraphs, rank_of, shape_of, size
 from onebyone.graph.views import dims_of, view, view_axis
 
@@ -110,11 +112,12 @@ def look(model: ir.Model, image: str | None = None) -> Looks:
 
     Args:
         model: as `graph.read` gives it; the sizes of the image and all that follows from them are
-            forgotten, for it is to be of any size.
+            forgotten, for it is to be of any size. It is simplified, and of opset 11 at least.
         image: the name of the input, where the model has several that could be images.
 
     Raises:
-        UsageError: there is no such input, or none or several with axes of positions.
+        UsageError: there is no such input, or none or several with axes of positions; or the model
+            is of an older opset, and means what newer ones cannot say.
 
     >>> from onnx import parser
     >>> from onebyone.graph.read import read
@@ -129,7 +132,13 @@ def look(model: ir.Model, image: str | None = None) -> Looks:
     graph = model.graph
     found = _image(graph, image)
     spatial = _freed(graph, found)
-    infer(model)
+    stopped = modernise(model)
+    if stopped is not None:
+        raise UsageError(f"{stopped[0]}: {stopped[1]}; export the model at opset 11 or newer")
+    # What is computed from the number of channels, say, is a number.
+    simplify_shapes(graph)
+    if "" in model.opset_imports:
+        simplify(graph, model.opset_imports[""])
     places = tuple((Part(axis, Axis()),) for axis in range(rank_of(found) or 0))
     looks = Looks(found, spatial, {found: Located(places)})
     walk = _Walk(looks, model.opset_imports.get("", 1))

@@ -93,12 +93,14 @@ def load(
     >>> [axis.stride for axis in network.axes], network.channels, network.outputs, network.crops
     ([2, 1], 2, 2, True)
     """
-    model = _folded(source)
+    model = read(source)
+    declared = {value.name: _declared(value) for value in model.graph.inputs}
+    _fold(model)
     looks = look(model)
     _check_inputs(looks)
     is_classifier = _maps(looks) is None
     if is_classifier:
-        model, looks = _slid(source, looks, size)
+        looks = _slid(model, looks, declared[looks.image.name], size)
     found = _maps(looks)
     if found is None:
         raise UsageError(_no_maps(looks))
@@ -125,13 +127,11 @@ def load(
     )
 
 
-def _folded(source: str | os.PathLike[str] | onnx.ModelProto | ir.Model) -> ir.Model:
-    """The model, where what exporters compute of constants alone (pads, say) is a constant."""
-    model = read(source)
+def _fold(model: ir.Model) -> None:
+    """Have what exporters compute of constants alone (pads, say) be a constant, in place."""
     infer(model)
     fold_constants(model.graph, model.opset_imports.get("", 0))
     remove_unused(model.graph)
-    return model
 
 
 def _check_inputs(looks: Looks) -> None:
@@ -163,33 +163,31 @@ def _no_maps(looks: Looks) -> str:
     graph = looks.image.graph
     assert graph is not None
     shapes = ", ".join(f"{value.name} {_shape(value)}" for value in graph.outputs)
-    why = "; ".join(looks.reasons.values()) or "none of them has the positions of the image"
+    reasons = list(looks.reasons.values()) or ["none of them has the positions of the image"]
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
     return (
-        f"got a model whose outputs ({shapes}) are no maps N×K×H×W: {why}; "
-        "take the part of it that gives maps"
+        f"got a model whose outputs ({shapes}) are no maps N×K×H×W: {reasons[0]}{more}; "
+        "export it with free height and width, or take the part of it that gives maps"
     )
 
 
 def _slid(
-    source: str | os.PathLike[str] | onnx.ModelProto | ir.Model,
+    model: ir.Model,
     looks: Looks,
+    declared: tuple[int, ...] | None,
     size: Sequence[int] | None,
-) -> tuple[ir.Model, Looks]:
-    """A classifier as a network that slides, and where that looks."""
-    model = _folded(source)
-    image = next(value for value in model.graph.inputs if value.name == looks.image.name)
-    declared = _declared(image)
+) -> Looks:
+    """Where a classifier looks, once it slides."""
     sizes = declared if size is None else tuple(size)
     if sizes is None:
         raise UsageError(
             f"{_no_maps(looks)}; or give the size of the images that it classifies, (H, W)"
         )
     if len(sizes) != len(looks.spatial) or (declared or sizes) != sizes:
-        raise UsageError(
-            f"got images of {_by(sizes)} for a model of images {_shape(image)}: leave the size out"
-        )
-    slide(model, image, sizes)
-    return model, look(model)
+        wanted = f"{len(looks.spatial)} sizes" if declared is None else _by(declared)
+        raise UsageError(f"got images of {_by(sizes)} for a model of {wanted}: leave the size out")
+    slide(model, looks.image, sizes)
+    return look(model, looks.image.name)
 
 
 def _declared(image: ir.Value) -> tuple[int, ...] | None:

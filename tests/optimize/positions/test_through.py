@@ -81,6 +81,7 @@ CASES: dict[str, tuple[str, str, dict[str, object], list[dict[int, int] | None]]
         {},
         [{0: 0}, {0: 2}],
     ),
+    "LRN": ("y = LRN<size = 3>(x)", "float[2,7,3,4] x", {}, [{0: 0}, None, {0: 2}, {0: 3}]),
     "a reduction of everything": ("y = ReduceMax(x)", T, {}, [None, None, None]),
     "Transpose": ("y = Transpose<perm = [2, 0, 1]>(x)", T, {}, [{0: 2}, {0: 0}, {0: 1}]),
     "Reshape": (
@@ -134,6 +135,25 @@ def test_axis_by_axis(name: str) -> None:
     sizes = list(node.outputs[0].shape)
     told = [needs(node, axis) for axis, size in enumerate(sizes) if size != 1]
     assert told == [found for found, size in zip(wanted, sizes, strict=True) if size != 1]
+
+
+@pytest.mark.parametrize(
+    ("how", "wanted"),
+    [("axis = -2", [{0: 0}, {0: 2}]), ("axis = 1, keepdims = 0", [{0: 0}, {0: 2}])],
+)
+def test_the_place_of_an_extreme(how: str, wanted: list[dict[int, int]]) -> None:
+    for name in ("ArgMax", "ArgMin"):
+        dims = "a,b" if "keepdims" in how else "a,b,c"
+        made = read(model(f"y = {name}<{how}>(x)", T, f"int64[{dims}] y", opset=17, ir_version=10))
+        infer(made)
+        node = made.graph.node(0)
+        assert node.outputs[0].shape is not None
+        sizes = list(node.outputs[0].shape)
+        assert [needs(node, axis) for axis, n in enumerate(sizes) if n != 1] == wanted
+        if len(sizes) == 3:
+            picks = picked([1], 9)
+            assert picks is not None
+            assert through(node, 1, picks, 17) is None
 
 
 def test_a_softmax_of_old() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 
@@ -296,15 +297,25 @@ def _kernel(node: ir.Node) -> list[int] | None:
 
 def _transposed_slides(node: ir.Node) -> Slides:
     kernel, attributes = _kernel(node), node.attributes
-    automatic = attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
-    if kernel is None or automatic or "output_shape" in attributes:
-        why = "how much it cuts off hangs on the size of the image"
-        return dict.fromkeys(range(rank(node)), why)
+    if kernel is None or "output_shape" in attributes:
+        return dict.fromkeys(range(rank(node)), "its size is a number, or its kernel not known")
     more = attributes.get_ints("output_padding", (0,) * len(kernel))
     pools = axis_windows(call_of(node, version=1), kernel)
-    windows = [Window(p.kernel, p.stride, p.before, p.after, p.dilation) for p in pools]
-    axes = [transposed(window, end) for window, end in zip(windows, more, strict=True)]
+    axes = [transposed(_stamp(p, end), end) for p, end in zip(pools, more, strict=True)]
     return {1: MIXED, **dict(enumerate(axes, start=2))}
+
+
+def _stamp(pool: AveragePool, more: int) -> Window:
+    """Where an input writes; what is cut off to keep n·s outputs is the same for every n."""
+    window = Window(pool.kernel, pool.stride, pool.before, pool.after, pool.dilation)
+    if pool.auto_pad == "NOTSET":
+        return window
+    total = 0
+    if pool.auto_pad != "VALID":
+        total = max(window.extent + more - pool.stride, 0)
+    # As `_transposed_pads`: of an odd number one more is cut at the end, or at the start.
+    before = (total + (pool.auto_pad != "SAME_UPPER")) // 2
+    return replace(window, before=before, after=total - before)
 
 
 ROWS = (

@@ -227,7 +227,7 @@ ROWS = (
                 kind="group normalisation"),
     _normalises("MeanVarianceNormalization", _mean_variance, _SMOOTHLY),
     _normalises("LpNormalization", rounding=_SMOOTHLY),
-    _normalises("LRN", _lrn),
+    _normalises("LRN", _lrn, mixes=lambda node, version: {1}),
     _normalises("Softmax", _over_axis(_softmax), _SMOOTHLY, kind="softmax", **_VECTORS),
     _normalises("LogSoftmax", _over_axis(_log_softmax), _SMOOTHLY, kind="softmax", **_VECTORS),
     _normalises("Hardmax", _over_axis(_hardmax), **_VECTORS),

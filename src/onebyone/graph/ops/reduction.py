@@ -78,6 +78,14 @@ def _needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | Non
     return of_first(node, found.reads(axis), axis, picks)
 
 
+def _place_needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs | None:
+    """Of what tells where the extreme stands: along all axes but that one."""
+    over = node.attributes.get_int("axis", 0) % rank(node)
+    gone = node.attributes.get_int("keepdims", 1) == 0
+    own = axis + (gone and axis >= over)
+    return None if own == over else of_first(node, own, axis, picks)
+
+
 def _reduced_axes(node: ir.Node) -> list[int]:
     named = integers(node, 1, "axes")
     if named:
@@ -148,7 +156,7 @@ ROWS = (
     _reduces("ReduceLogSum", lambda x, **over: np.log(x.sum(**over))),
     _reduces("ReduceLogSumExp", _log_sum_exp),
     _reduces("ReduceSumSquare", lambda x, **over: np.square(x).sum(**over)),
-    Operator("ArgMax", value=_arg(np.argmax), rounding=Rounding.STEPS),
-    Operator("ArgMin", value=_arg(np.argmin), rounding=Rounding.STEPS),
+    Operator("ArgMax", value=_arg(np.argmax), rounding=Rounding.STEPS, needs=_place_needs),
+    Operator("ArgMin", value=_arg(np.argmin), rounding=Rounding.STEPS, needs=_place_needs),
     Operator("CumSum", rounding=Rounding.SMOOTHLY, is_sure_of_integers=True, magnitude="CumSum"),
 )  # fmt: skip

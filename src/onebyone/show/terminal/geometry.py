@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -26,15 +26,18 @@ def view(geometry: ModelGeometry) -> RenderableType:
     >>> from onebyone.graph.receptive import ModelGeometry, Place
     >>> maps = Place("maps", "Conv", "c", (Axis(), Axis()), False)
     >>> found = ModelGeometry("x", ("height", "width"), (maps,), None, ())
-    >>> "1×1" in str(Console(width=80).render_lines(view(found)))
+    >>> "maps" in str(Console(width=80).render_lines(view(found)))
     True
     """
     title = "maps"
     if not any(place.is_map for place in geometry.outputs):
         title = "the last value that has positions (the outputs have none)"
-    tables: list[RenderableType] = [_table(title, geometry.maps)] if geometry.maps else []
+    tables: list[RenderableType] = []
+    if geometry.maps:
+        tables.append(_table(title, [(place.name, place) for place in geometry.maps]))
     if geometry.layers:
-        tables.append(_table("layers", geometry.layers))
+        layers = [(place.node or place.name, place) for place in geometry.layers]
+        tables.append(_table("layers", layers))
     tables.append(Words("\n".join(_sentences(geometry))))
     if geometry.reasons:
         rows = [(reason,) for reason in geometry.reasons]
@@ -43,17 +46,16 @@ def view(geometry: ModelGeometry) -> RenderableType:
     return Group(*tables)
 
 
-_HEADINGS = ("value", "stride", "receptive field", "padding seen", "period", "offset", "by")
+_HEADINGS = ("stride", "receptive field", "padding seen", "period", "offset", "by")
 
 
-def _table(title: str, places: tuple[Place, ...]) -> RenderableType:
-    rows = [_row(place) for place in places]
-    return Columns(title, _HEADINGS, rows, names=(0,), kept=3, boxed=False)
+def _table(title: str, named: Sequence[tuple[str, Place]]) -> RenderableType:
+    rows = [(name, *_row(place)) for name, place in named]
+    return Columns(title, ("", *_HEADINGS), rows, names=(0,), kept=3, boxed=False)
 
 
 def _row(place: Place) -> tuple[str, ...]:
     return (
-        place.name,
         _each(place, lambda axis: str(axis.step)),
         _each(place, lambda axis: str(axis.receptive_field or "all")) + " + all" * place.whole,
         _ends(place),
@@ -64,14 +66,19 @@ def _row(place: Place) -> tuple[str, ...]:
 
 
 def _each(place: Place, number: Callable[[Axis], str], between: str = "×") -> str:
-    """A number for each axis; a dash where the value has no positions."""
-    return between.join("–" if axis is None else number(axis) for axis in place.axes)
+    """A number for each axis, or for all; a dash where the value has no positions."""
+    return _once(["–" if axis is None else number(axis) for axis in place.axes], between)
 
 
 def _ends(place: Place) -> str:
-    """By how many positions at the start and at the end of each axis; once where all agree."""
+    """By how many positions at the start and at the end of each axis."""
     ends = ["–" if axis is None else "{}+{}".format(*axis.border) for axis in place.axes]
-    return ends[0] if len(set(ends)) == 1 else ", ".join(ends)
+    return _once(ends, ", ")
+
+
+def _once(cells: list[str], between: str) -> str:
+    """Cells side by side; one of them where all agree."""
+    return cells[0] if len(set(cells)) == 1 else between.join(cells)
 
 
 def _sentences(geometry: ModelGeometry) -> list[str]:
