@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from onebyone.scan.scan import scan
-from tests.scan.networks import C_IN, network, pixels, saved
+from tests.scan.networks import C_IN, network, pixels, saved, whole
 
+resource = pytest.importorskip("resource", reason="Windows has no limits of this kind")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL, no groups")
 
 SIZE, TILE, WORKERS = (613, 471), 8, 2
@@ -159,3 +160,38 @@ def test_the_scheduler_is_killed(undisturbed: Path, tmp_path: Path) -> None:
     again = started(undisturbed, target)
     assert again.communicate() == (None, b"")
     assert content(target) == content(undisturbed / "whole")
+
+
+def limited(folder: Path, target: Path, most: int) -> subprocess.Popen[bytes]:
+    """The command, which may write files of so many bytes at most, as on a disk that is full."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    command = [sys.executable, "-m", "onebyone", "scan", "model.onnx", "image.npy", "-o",
+               str(target / "maps.zarr"), "--scale", "1", "--tile", "128"]  # fmt: skip
+    return subprocess.Popen(
+        command, cwd=folder, preexec_fn=limit, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+
+
+def test_no_space_for_the_target_leaves_nothing(undisturbed: Path, tmp_path: Path) -> None:
+    program = limited(undisturbed, tmp_path, 500)
+    _, error = program.communicate()
+    assert (program.returncode, error.count(b"\n")) == (2, 1)
+    assert b"cannot write" in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_space_for_a_chunk_leaves_a_target_to_go_on_with(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    program = limited(undisturbed, tmp_path, 60_000)
+    _, error = program.communicate()
+    assert (program.returncode, error.count(b"\n")) == (2, 1)
+    assert b"cannot write" in error
+    assert b"the same command goes on" in error
+    model, image = undisturbed / "model.onnx", undisturbed / "image.npy"
+    done = scan(str(model), image, tmp_path / "maps.zarr", scale=1)
+    assert done.chunks > 0
+    assert (done.array()[:] == whole(network((1, 2, 1, 2)), np.load(image))).all()

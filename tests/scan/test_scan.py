@@ -185,6 +185,16 @@ def test_a_target_belongs_to_one_scan(tmp_path: Path) -> None:
     assert _content(path) == before
 
 
+def test_an_image_that_was_changed_is_another_one(tmp_path: Path) -> None:
+    model, image = network(), pixels(C_IN, 61, 47)
+    file = _npy(tmp_path, image)
+    scan(model, file, tmp_path / "maps.zarr", tile=8, scale=1)
+    assert scan(model, file, tmp_path / "maps.zarr", scale=1).chunks == 0
+    _npy(tmp_path, image + 1)
+    with pytest.raises(UsageError, match="belongs to another scan: its image"):
+        scan(model, file, tmp_path / "maps.zarr", scale=1)
+
+
 def test_threads_and_a_cluster_give_the_same_bytes(tmp_path: Path) -> None:
     import distributed
 

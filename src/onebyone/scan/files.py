@@ -51,6 +51,13 @@ class Stored:
         """Something with a shape, a dtype and slices; opened once in a process."""
         return described(self)[0]
 
+    @property
+    def modified(self) -> int:
+        """When it was changed last, in nanoseconds; of Zarr, its metadata."""
+        path = Path(self.path)
+        files = [path / name for name in _ZARR if (path / name).exists()]
+        return max(file.stat().st_mtime_ns for file in files or [path])
+
 
 def stored(path: str, level: int) -> Stored:
     """What is at a path.

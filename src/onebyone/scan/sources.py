@@ -90,8 +90,11 @@ class Image:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a run that resumes has to find again."""
-        return {"name": self.name, "sizes": list(self.sizes), "dtype": self.dtype}
+        """What a run that resumes has to find again: of a file, also when it was changed last."""
+        found: dict[str, Any] = {"name": self.name, "sizes": list(self.sizes), "dtype": self.dtype}
+        if isinstance(self.stored, Stored):
+            found |= {"level": self.stored.level, "modified": self.stored.modified}
+        return found
 
 
 def opened(
