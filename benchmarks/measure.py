@@ -62,12 +62,14 @@ def peak_memory() -> int:
     raise OSError("/proc/self/status has no VmHWM; the benchmark needs Linux")
 
 
-def optimise_file(source: Path, target: Path, shapes: Shapes) -> dict[str, Any]:
+def optimise_file(
+    source: Path, target: Path, shapes: Shapes, profile: Path | None = None
+) -> dict[str, Any]:
     """Optimise and verify `source`, write `target`; seconds, peak memory, and the report."""
     import onebyone
 
     start = time.perf_counter()
-    optimised = onebyone.optimize(source, shapes=shapes)
+    optimised = onebyone.optimize(source, shapes=shapes, profile=profile)
     onebyone.write(optimised.model, target)
     seconds = time.perf_counter() - start
     memory = peak_memory()

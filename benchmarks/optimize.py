@@ -5,6 +5,7 @@
     python benchmarks/optimize.py --no-time                         MACs, certificates and tool only
     python benchmarks/optimize.py --peers --exporters torchscript --shapes fixed    beside others
     python benchmarks/optimize.py … --json out.json --resume        only what out.json lacks
+    python benchmarks/optimize.py --engines openvino --profile here.json      decided for an engine
 
 For each export: MACs before and after, the certificate, the tool's own time and peak memory in a
 fresh process; then the time of the original and of the optimised model, taken in turns, in ONNX
@@ -60,7 +61,7 @@ def run_job(job: Job, options: argparse.Namespace, proofs: peers.Proofs) -> Outc
     row, start = ARCHITECTURES[job.model], time.perf_counter()
     engines = [] if options.no_time else options.engines
     try:
-        outcome = optimise_job(job, row, options.cache)
+        outcome = optimise_job(job, row, options.cache, options.profile)
         if options.peers:
             outcome = compare_job(outcome, row, options.cache, engines, options.seconds, proofs)
         else:
@@ -78,10 +79,10 @@ def paths(job: Job, cache: Path) -> tuple[Path, Path]:
     return source, source.with_suffix(".optimised.onnx")
 
 
-def optimise_job(job: Job, row: Architecture, cache: Path) -> Outcome:
+def optimise_job(job: Job, row: Architecture, cache: Path, profile: Path | None = None) -> Outcome:
     """The outcome without times."""
     source, target = paths(job, cache)
-    result = fresh(optimise_file, source, target, row.inputs)
+    result = fresh(optimise_file, source, target, row.inputs, profile)
     before, after = fresh(count_macs, [source, target], row.inputs)
     operators = fresh(count_operators, target)
     claim = CLAIMS[job.model]
@@ -178,6 +179,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--shapes", choices=["fixed", "dynamic", "both"], default="both")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--peers", action="store_true", help="the same files by other tools too")
+    parser.add_argument(
+        "--profile", type=Path, metavar="FILE", help="what `onebyone profile` wrote"
+    )
     parser.add_argument("--no-time", action="store_true", help="do not time the models")
     parser.add_argument("--seconds", type=float, default=4.0, help="time for each pair of models")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the outcomes, after each row")
@@ -187,6 +191,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.resume and options.json is None:
         parser.error("--resume needs --json FILE")
+    if options.profile is not None and options.peers:
+        parser.error("--peers compares defaults: leave --profile out")
     return options
 
 

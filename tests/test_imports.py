@@ -51,7 +51,7 @@ MAY = {
         "terminal",
         "verify",
     },
-    "cli_geometry": {"graph", "terminal"},
+    "cli_geometry": {"graph", "options", "terminal"},
     "cli_scan": {"graph", "paths", "scan", "terminal"},
     "callable": set(),
     "crash_guard": set(),

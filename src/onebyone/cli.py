@@ -21,11 +21,18 @@ from onebyone.algebra.laws import LAWS
 from onebyone.cli_geometry import geometry
 from onebyone.cli_scan import scan
 from onebyone.crash_guard import guarded, said_all, unbroken
-from onebyone.errors import CheckFailed, OnebyoneError, UsageError
-from onebyone.options import shapes_given, size_given
+from onebyone.errors import CheckFailed, UsageError
+from onebyone.options import clock as _clock
+from onebyone.options import data as _data
+from onebyone.options import json as _json
+from onebyone.options import model as _model
+from onebyone.options import report as _report
+from onebyone.options import shape as _shape
+from onebyone.options import size_given
+from onebyone.options import threads as _threads
 from onebyone.paths import arrays_of, writable, writable_page
 from onebyone.process import bound_memory, interruptible, own_stderr
-from onebyone.terminal import emit, progress_bar, readable, say
+from onebyone.terminal import emit, outcome, progress_bar, readable, say
 from onebyone.text import shape_option
 
 if TYPE_CHECKING:
@@ -86,30 +93,6 @@ def cli(context: click.Context) -> None:
 
 cli.add_command(geometry)
 cli.add_command(scan)
-_model = click.argument("model", type=click.Path())
-_shape = click.option(
-    "--shape",
-    "shapes",
-    multiple=True,
-    callback=shapes_given,
-    metavar="NAME=SIZES",
-    help="Sizes of an input that leaves some open: input=1,3,224,224. Repeatable. Otherwise batch "
-    "1, sequence 128, image 224.",
-)
-_data = click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    metavar="FILE.npz",
-    help="Your own inputs to verify on: one array per model input, by name.",
-)
-_report = click.option(
-    "--report",
-    "page",
-    type=click.Path(path_type=Path),
-    metavar="FILE.html",
-    help="Also draw the result, as one page for a browser.",
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/json.md).")
 
 
 @cli.command()
@@ -289,15 +272,6 @@ def verify(
         raise CheckFailed(f"{a} and {b}: {certificate.verdict}{why}")
 
 
-_threads = click.option("--threads", type=click.IntRange(min=1), help="Default: all usable cores.")
-_clock = click.option(
-    "--clock",
-    type=click.Choice(["wall", "cpu"]),
-    default="wall",
-    help="cpu: the processor time of one thread, for a machine that others use, too.",
-)
-
-
 @cli.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(), metavar="A [B ...]")
 @click.option("--engine", "engines", multiple=True, metavar="NAME", help="Default: all installed.")
@@ -471,30 +445,6 @@ def _fail(error: BaseException) -> int:
         return 141
     if os.environ.get("ONEBYONE_TRACEBACK"):
         raise error
-    message, code = _outcome(error)
+    message, code = outcome(error)
     say(f"onebyone: {' '.join(message.split())}", sys.stderr)
     return code
-
-
-def _outcome(error: BaseException) -> tuple[str, int]:
-    """What to say about an error, and the exit code that goes with it."""
-    match error:
-        case OnebyoneError():
-            return str(error), error.exit_code
-        case click.UsageError(ctx=click.Context() as context):
-            return f"{error.format_message()} (see {context.command_path} --help)", 2
-        case click.ClickException():
-            return error.format_message(), 2
-        case KeyboardInterrupt() | click.Abort():
-            return "interrupted", 130
-        case MemoryError():
-            return "out of memory: this takes more than the machine has", 3
-        case RecursionError():
-            return "the model nests too deeply", 3
-        case ImportError():
-            return f"broken installation: {error}: install onebyone again", 2
-        case OSError():
-            return str(error), 2
-    # All other input was checked, so what is left is a model that onebyone did not foresee.
-    hint = "set ONEBYONE_TRACEBACK=1 to see where, and report it"
-    return f"cannot use this model: {type(error).__name__}: {error} ({hint})", 3

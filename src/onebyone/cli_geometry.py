@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import click
 
+from onebyone.options import json, model
 from onebyone.terminal import emit
 
 __all__ = ["geometry"]
 
 
 @click.command()
-@click.argument("model", type=click.Path())
+@model
 @click.option("--layers", is_flag=True, help="Every layer of windows, and every resize.")
 @click.option("--image", metavar="NAME", help="The input that is the image, of several.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/json.md).")
+@json
 def geometry(model: str, layers: bool, image: str | None, as_json: bool) -> None:
     """Stride, receptive field, offset, padding and period of MODEL's maps.
 

@@ -1,12 +1,24 @@
-"""What the options of the commands mean: sizes, from the text that was typed."""
+"""The options that several commands have, and what they mean: sizes, from what was typed."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 
 from onebyone.errors import UsageError
 
-__all__ = ["shapes_given", "size_given"]
+__all__ = [
+    "clock",
+    "data",
+    "json",
+    "model",
+    "report",
+    "shape",
+    "shapes_given",
+    "size_given",
+    "threads",
+]
 
 
 def shapes_given(
@@ -39,3 +51,36 @@ def size_given(
         return tuple(int(size) for size in given.split("x"))
     except ValueError:
         raise UsageError(f"--size {given!r}: wanted HEIGHTxWIDTH, like 56x56") from None
+
+
+model = click.argument("model", type=click.Path())
+shape = click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    callback=shapes_given,
+    metavar="NAME=SIZES",
+    help="Sizes of an input that leaves some open: input=1,3,224,224. Repeatable. Otherwise batch "
+    "1, sequence 128, image 224.",
+)
+data = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="FILE.npz",
+    help="Your own inputs to verify on: one array per model input, by name.",
+)
+report = click.option(
+    "--report",
+    "page",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Also draw the result, as one page for a browser.",
+)
+json = click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/json.md).")
+threads = click.option("--threads", type=click.IntRange(min=1), help="Default: all usable cores.")
+clock = click.option(
+    "--clock",
+    type=click.Choice(["wall", "cpu"]),
+    default="wall",
+    help="cpu: the processor time of one thread, for a machine that others use, too.",
+)

@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+import click
+
+from onebyone.errors import OnebyoneError
 from onebyone.show.terminal.page import Clean
 from onebyone.show.terminal.text import READABLE
 from onebyone.text import escaped
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], None]
 
-__all__ = ["emit", "progress_bar", "readable", "say"]
+__all__ = ["emit", "outcome", "progress_bar", "readable", "say"]
 
 # Wide enough for the tables when stdout is a pipe or a file and has no width of its own.
 PIPE_WIDTH = 120
@@ -113,3 +116,27 @@ def progress_bar(timed: bool = False, remaining: bool = False) -> Iterator[Progr
                 drawn = time.monotonic()
 
         yield advance
+
+
+def outcome(error: BaseException) -> tuple[str, int]:
+    """What to say about an error, and the exit code that goes with it."""
+    match error:
+        case OnebyoneError():
+            return str(error), error.exit_code
+        case click.UsageError(ctx=click.Context() as context):
+            return f"{error.format_message()} (see {context.command_path} --help)", 2
+        case click.ClickException():
+            return error.format_message(), 2
+        case KeyboardInterrupt() | click.Abort():
+            return "interrupted", 130
+        case MemoryError():
+            return "out of memory: this takes more than the machine has", 3
+        case RecursionError():
+            return "the model nests too deeply", 3
+        case ImportError():
+            return f"broken installation: {error}: install onebyone again", 2
+        case OSError():
+            return str(error), 2
+    # All other input was checked, so what is left is a model that onebyone did not foresee.
+    hint = "set ONEBYONE_TRACEBACK=1 to see where, and report it"
+    return f"cannot use this model: {type(error).__name__}: {error} ({hint})", 3

@@ -64,8 +64,10 @@ def killed(folder: Path, target: Path, moments: int, rng: random.Random) -> None
     What was done before is not done again.
     """
     total = chunks(folder / "whole")
+    # It is not to end by itself before.
+    room = total * 3 // 4
     for moment in range(moments):
-        goal = rng.randrange(moment * total // moments, (moment + 1) * total // moments)
+        goal = rng.randrange(moment * room // moments, (moment + 1) * room // moments)
         program = started(folder, target)
         while program.poll() is None and chunks(target) < goal:
             time.sleep(0.001)

@@ -333,3 +333,21 @@ def test_of_several_outputs_the_first_with_positions_is_taken() -> None:
     assert [value.name for value in network.model.graph.output] == [x]
     assert network.tiles
     assert network.outputs == 5
+
+
+def test_channels_that_come_last_are_put_first() -> None:
+    """As converters write the models of TensorFlow: turned to begin with, and turned back."""
+    b, plain = Build(), Build()
+    x = b.op("Transpose", "x", perm=[0, 3, 1, 2])
+    y = b.op("Transpose", b.conv(x, 2, 5, (3, 4), strides=[2, 1]), perm=[0, 2, 3, 1])
+    model = b.model(b.op("Relu", y), sizes=(12,))
+    dims = [1, 12, 16, 2]
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", 1, dims))
+    network = load(model)
+    reference = load(plain.model(plain.op("Relu", plain.conv("x", 2, 5, (3, 4), strides=[2, 1]))))
+    assert network.axes == reference.axes
+    assert (network.channels, network.outputs) == (2, 5)
+    x_full = image(2, (30, 21))
+    np.testing.assert_array_equal(run(network.model, x_full), run(reference.model, x_full))
+    assert check_tiles(network, (30, 21), 4) > 4
+    onnx.checker.check_model(network.model, full_check=True)

@@ -223,3 +223,21 @@ def test_what_cannot_slide_is_named(make: Callable[[Build], str]) -> None:
     b = Build()
     with pytest.raises(UsageError, match=REFUSED[make]):
         load(b.model(make(b), sizes=SIZES))
+
+
+def test_an_image_with_its_channels_last() -> None:
+    """As converters write the classifiers of TensorFlow; the sizes are told behind the turn."""
+    b, plain = Build(), Build()
+    x = b.op("Transpose", "x", perm=[0, 3, 1, 2])
+    x = b.op("Relu", b.conv(x, 2, 3, (4, 3), strides=[2, 1]))
+    x = b.op("Transpose", x, perm=[0, 2, 3, 1])
+    x = b.op("ReduceMax", x, axes=[1, 2], keepdims=0)
+    model = b.model(b.op("Gemm", x, b.weight(3, 5)), sizes=(1,))
+    dims = onnx.helper.make_tensor_value_info("x", 1, [1, *SIZES, 2])
+    model.graph.input[0].CopyFrom(dims)
+    y = plain.op("Relu", plain.conv("x", 2, 3, (4, 3), strides=[2, 1]))
+    y = plain.op("ReduceMax", y, axes=[2, 3], keepdims=0)
+    classifier = plain.model(plain.op("Gemm", y, plain.weight(3, 5)), sizes=SIZES)
+    network = load(model)
+    assert network.crops
+    check_crops(network, classifier, (27, 17))

@@ -66,6 +66,27 @@ def test_what_passes_at_once_is_not_parted() -> None:
     assert "picks" not in verify(detector(), detector()).reference
 
 
+@pytest.mark.parametrize(("b", "sessions"), [(detector(), 3), (detector(TIED), 4)])
+def test_a_parted_model_runs_only_where_the_whole_one_says_nothing(
+    b: ModelProto, sessions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, loaded = import_module("onebyone.engines.unoptimised"), []
+    whole = module.session
+
+    def counting(*arguments: object) -> object:
+        loaded.append(arguments)
+        return whole(*arguments)
+
+    monkeypatch.setattr(module, "session", counting)
+    # On troublesome inputs all of them run.
+    monkeypatch.setattr(import_module("onebyone.verify.verify"), "ask", lambda *_: ([], []))
+    certificate = verify(detector(), b)
+    assert certificate.passed
+    # A and B as they are, A parted; B parted where it picks other places than A.
+    assert len(loaded) == sessions
+    assert [row.name for row in certificate.trials[0].outputs] == ["y", "what i is picked from"]
+
+
 def test_values_and_places_that_are_outputs() -> None:
     body = "n = Mul(x, z) s = Add(n, b) v, i = TopK(s, k)"
     outputs = "float[1,3] v, int64[1,3] i"

@@ -18,7 +18,7 @@ and collects terms with the same S and x: W₁Sx + W₂Sx = (W₁ + W₂)Sx, whi
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import accumulate
 from typing import Any
@@ -121,6 +121,15 @@ class Convolution:
     kernel: Any
     channels: int
     term: Term
+
+    @property
+    def distributed(self) -> Convolution | Choice:
+        """K(a or b) = Ka or Kb, of what a law makes equal, so that the maps of each may enter K."""
+        choice, word = self.term.node, self.term.word
+        if not isinstance(choice, Choice) or not choice.law:
+            return self
+        terms = (Term(Word(), replace(self, term=term.then(word))) for term in choice.terms)
+        return Choice(tuple(terms), choice.law)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ Source: Golub, Van Loan, "Matrix Computations", 4th edition, 2013, sections 2.4 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from math import prod
 from typing import Any
@@ -264,6 +265,7 @@ def numerical_rank(W: Array, unit: float | None = None) -> int:
     return int((sigma > threshold(W, sigma, unit)).sum())
 
 
+@cache
 def _rounding(dtype: np.dtype) -> tuple[float, float]:
     """Unit roundoff and half the smallest positive number of a dtype; nothing for integers.
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -110,5 +111,24 @@ def apply(
     # Maps of different axes commute, so their order does not matter.
     for axis, axis_map in maps.items():
         matrix = axis_map.matrix(x.shape[axis], (sizes or {}).get(axis))
-        x = np.moveaxis(np.tensordot(matrix, x, axes=(1, axis)), 0, axis)
+        x = _along(matrix, x, axis % x.ndim)
     return x
+
+
+def _along(matrix: Matrix, x: NDArray[Any], axis: int) -> NDArray[Any]:
+    """A matrix times the vectors along one axis; as many at once as stay in a cache."""
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    flat = x.reshape(prod(before), x.shape[axis], prod(after))
+    y = np.empty((len(flat), len(matrix), flat.shape[2]), np.result_type(matrix, x))
+    step = max(1, _CACHED // max(1, flat.shape[2] * max(matrix.shape)))
+    for start in range(0, len(flat), step):
+        # One product for several of the blocks side by side: each by itself is too small for BLAS.
+        block = flat[start : start + step].swapaxes(0, 1)
+        product = matrix @ block.reshape(len(block), block.shape[1] * block.shape[2])
+        blocks = product.reshape(len(matrix), block.shape[1], block.shape[2])
+        y[start : start + step] = blocks.swapaxes(0, 1)
+    return y.reshape(*before, len(matrix), *after)
+
+
+_CACHED = 1 << 17
+"""Numbers of a product that stay in a cache: 1 MiB in float64."""

@@ -94,7 +94,9 @@ def law_of(M: Array) -> str:
     >>> law_of(np.ones(3)), law_of(np.ones((2, 3)))
     ('affine', 'compose')
     """
-    return "affine" if M.ndim == 1 else "compose"
+    if M.ndim == 1:
+        return "affine"
+    return "compose"
 
 
 def check_width(M: Array, b: Array | None, fits: bool, kernel: object) -> None:
@@ -123,7 +125,9 @@ def mapped_bias(M: Array, bias: Array | None, b: Array | None) -> Array | None:
     array([2, 3])
     """
     if bias is None:
-        return b if b is None else wide(b)
+        if b is None:
+            return b
+        return wide(b)
     M, bias = wide(M), wide(bias)
     return summed(M @ bias if M.ndim == 2 else M * bias, b)
 

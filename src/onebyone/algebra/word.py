@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import Protocol
 
-from onebyone.algebra.channel import ChannelMap, compose
+from onebyone.algebra.channel import ChannelMap, compose, split
 from onebyone.algebra.weights import Array, summed
 
 __all__ = ["Pending", "Space", "Word", "product"]
@@ -74,6 +74,10 @@ class Word:
 
     def then(self, outer: Word) -> Word:
         """This word, then `outer` applied to its result."""
+        if not (self.spaces or self.maps):
+            return outer
+        if not (outer.spaces or outer.maps):
+            return self
         # The maps of `outer` stand behind all spaces of this word, and those before them there.
         shifted = tuple(slot + len(self.spaces) for slot in outer.slots)
         return Word(self.spaces + outer.spaces, self.maps + outer.maps, self.slots + shifted)
@@ -92,6 +96,18 @@ class Word:
     def with_map(self, f: ChannelMap, at: int) -> Word:
         """This word with f in the place of maps[at]."""
         return Word(self.spaces, (*self.maps[:at], f, *self.maps[at + 1 :]), self.slots)
+
+    def parts(self, sizes: Sequence[int], diagonal: int) -> list[Word]:
+        """The words of the operands of a concat of these sizes, of which this is the word above.
+
+        Its first `diagonal` maps are cut by rows, and the next one, which mixes channels, by
+        columns: W[x₁; x₂] = W₁x₁ + W₂x₂. Biases are added once, with the first operand.
+        """
+        words = [self] + [self.linear] * (len(sizes) - 1)
+        for at in range(min(diagonal + 1, len(self.maps))):
+            parts = split(self.maps[at], list(sizes))
+            words = [w.with_map(f, at) for w, f in zip(words, parts, strict=True)]
+        return words
 
     @cached_property
     def segments(self) -> tuple[int, ...]:

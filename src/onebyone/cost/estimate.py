@@ -16,7 +16,7 @@ from onebyone.graph.count_walk import name_of
 from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
-from onebyone.graph.values import rank_of
+from onebyone.graph.values import rank_of, size
 
 __all__ = ["elements_of", "estimate", "node_time"]
 
@@ -74,4 +74,12 @@ def _manner(node: ir.Node) -> Manner:
         of_rows=of_rows,
         interpolates=interpolates,
         afar=afar,
+        of_columns=_weaves(node, rank),
     )
+
+
+def _weaves(node: ir.Node, rank: int) -> bool:
+    """Whether a node puts single columns side by side."""
+    if node.op_type != "Concat" or node.attributes.get_int("axis", 0) not in (-1, rank - 1):
+        return False
+    return rank > 1 and all(size(value, rank - 1) == 1 for value in node.inputs)

@@ -8,6 +8,8 @@
     stretch         2·written                      none
     split           2·written · `split`            none
     scatter         2·written · `transpose`        none
+    blocks          2·written · `blocks`           none
+    weave           2·written · `weave`            none
     lines           2·written · `softmax`          none
     interpolation   read + written                 `resize` MACs for each number written
 
@@ -19,25 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 
 from onebyone.cost.profile import Profile
-from onebyone.graph.ops import OPERATORS
-from onebyone.graph.ops.row import Effort
+from onebyone.graph.ops import OPERATORS, Operator
+from onebyone.graph.ops.row import Effort, Manner, Where
 
 __all__ = ["Load", "Manner", "detour", "manner", "time"]
-
-
-class Manner(Enum):
-    """How an operator goes about its numbers."""
-
-    VIEW = "no number moves"
-    PASS = "numbers are read and written in the order in which they stand"
-    STRETCH = "whole stretches are copied, and the rest is not read"
-    SPLIT = "a result is cut up in stretches"
-    SCATTER = "numbers go one by one to other places"
-    LINES = "each line of numbers that stand far apart is taken by itself"
-    INTERPOLATION = "each number is a weighted sum of its neighbours"
 
 
 @dataclass(frozen=True)
@@ -49,19 +38,6 @@ class Load:
     written: float = 0
 
 
-_MANNERS = {
-    **{name: Manner.VIEW for name, row in OPERATORS.items() if row.effort is Effort.FREE},
-    **dict.fromkeys(("Gather", "GatherElements", "GatherND", "Transpose"), Manner.SCATTER),
-    # Measured behind a convolution: 5 GB/s for blocks of 2×2, as for transposes.
-    **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), Manner.SCATTER),
-    "Split": Manner.SPLIT,
-}
-_SLICES = {True: Manner.SCATTER, False: Manner.STRETCH}
-_ROWS = frozenset({"Gather", "GatherND"})
-_RESIZES = frozenset({"Resize", "Upsample"})
-_ALONG_LINES = frozenset({"Hardmax", "LogSoftmax", "Softmax"})
-
-
 def manner(
     op_type: str,
     *,
@@ -69,30 +45,38 @@ def manner(
     of_rows: bool = False,
     interpolates: bool = False,
     afar: bool = False,
+    of_columns: bool = False,
 ) -> Manner:
-    """How an operator of the standard domain goes about its numbers.
+    """How an operator of the standard domain goes about its numbers, by its row.
 
     Args:
         op_type: its name.
-        of_positions: of a Slice, whether of positions or of whole channels, which stand in one
-            stretch each.
+        of_positions: of what cuts, whether positions or whole channels, which stand in one stretch
+            each.
         of_rows: of a gather by indices, whether what it picks stands in one stretch each. (Rows of
             64 numbers took 0.1 ns a number, single numbers 2.5 ns, GatherElements 0.4 to 0.9.)
         interpolates: of one that resizes, whether it does more than copy the nearest.
         afar: of one along an axis, whether that is none of the last two.
+        of_columns: of a Concat, whether it puts single numbers side by side along the last axis.
 
-    >>> manner("Slice"), manner("Slice", of_positions=False)
-    (<Manner.SCATTER: ...>, <Manner.STRETCH: ...>)
+    >>> manner("Softmax"), manner("Softmax", afar=True)
+    (<Manner.PASS: ...>, <Manner.LINES: ...>)
     """
-    if op_type == "Slice":
-        return _SLICES[of_positions]
-    if of_rows and op_type in _ROWS:
-        return Manner.STRETCH
-    if op_type in _RESIZES and interpolates:
-        return Manner.INTERPOLATION
-    if op_type in _ALONG_LINES and afar:
-        return Manner.LINES
-    return _MANNERS.get(op_type, Manner.PASS)
+    row: Operator | None = OPERATORS.get(op_type)
+    if row is None:
+        return Manner.PASS
+    if row.effort is Effort.FREE:
+        return Manner.VIEW
+    holds = {
+        Where.WHOLE_CHANNELS: not of_positions,
+        Where.ROWS: of_rows,
+        Where.INTERPOLATING: interpolates,
+        Where.AFAR: afar,
+        Where.COLUMNS: of_columns,
+    }
+    if row.manner_where and holds[row.manner_where[0]]:
+        return row.manner_where[1]
+    return row.manner
 
 
 def time(how: Manner, load: Load, profile: Profile) -> int:
@@ -114,6 +98,8 @@ _COPIES: dict[Manner, Callable[[Profile], float]] = {
     Manner.STRETCH: lambda _: 1,
     Manner.SPLIT: lambda profile: profile.split,
     Manner.SCATTER: lambda profile: profile.transpose,
+    Manner.BLOCKS: lambda profile: profile.blocks,
+    Manner.WEAVE: lambda profile: profile.weave,
     Manner.LINES: lambda profile: profile.softmax,
 }
 

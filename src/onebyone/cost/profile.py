@@ -35,6 +35,10 @@ class Profile:
             model's border, in the file's own layout, engines take several times as long).
         split: how many times dearer than a copy it is to cut the result of a channel map up
             (a Split before other maps: some engines leave their own layout for it).
+        blocks: how many times dearer than a copy it is to lay channels out as blocks of an image
+            (DepthToSpace, and the way back).
+        weave: the same of columns put side by side, one of each in turn, and then of rows (two
+            concats: a third of `blocks` in ONNX Runtime, 35 times as much in OpenVINO).
         channels: convolutions that read a multiple of so many channels are fast (engines keep
             them in blocks; others they compute in a slower way). A whole number.
 
@@ -49,6 +53,8 @@ class Profile:
     softmax: float = 20.0
     resize: float = 30.0
     split: float = 1.0
+    blocks: float = 5.0
+    weave: float = 14.0
     channels: int = 4
 
     def time(self, macs: float = 0, elements: float = 0) -> int:
@@ -80,7 +86,8 @@ DEFAULT = Profile()
 Measured there: 1×1 convolutions 43–57 GMAC/s, additions 35 GB/s, transposes 6 GB/s, softmax along
 channels 5–40 ns an element and along rows 0.2–3 ns, bilinear resizing 1.8 ns, nearest 0.1 ns.
 OpenVINO: 80–150 GMAC/s, bilinear 1.1 ns. 3×3s of 45 channels took 17% longer than of 48, depthwise
-ones of 58 70% longer than of 60.
+ones of 58 70% longer than of 60. Columns are woven at OpenVINO's price: what is written without a
+profile has to be no slower in either engine.
 """
 
 

@@ -17,8 +17,8 @@ from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line
 from onebyone.graph.dimensions import evaluated, names
 from onebyone.graph.ops.call import is_floating
-from onebyone.graph.ops.gathering import picked_from
 from onebyone.graph.shapes import Sizes
+from onebyone.graph.spatial import picked_from
 
 __all__ = [
     "Feed",

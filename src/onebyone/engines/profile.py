@@ -6,6 +6,8 @@
     transpose  Δt · bandwidth / Δbytes              of moving elements to other places
     softmax    the same                             of softmaxes along the channels of images
     resize     Δt · peak / elements                 of bilinear interpolation between two maps
+    blocks     Δt · bandwidth / bytes              of phases that are interleaved less apart
+    weave      the same                            by columns and rows
     split      (Δt + overhead of the nodes saved) · bandwidth / bytes      stacked less apart
     channels   the least multiple at which more channels gain no more      convolutions of 45 … 48
 
@@ -72,7 +74,7 @@ _GAIN = 1.05
 _SMALL, _LARGE = (1, 64, 28, 28), (1, 64, 112, 112)
 
 
-_DIFFERENCES = 46
+_DIFFERENCES = 52
 """How many are measured for the whole profile."""
 
 
@@ -216,6 +218,7 @@ def _measured(stand: _Stand) -> tuple[Measured, ...]:
     found = [*_overhead(stand), *_peak(stand), *_bandwidth(stand)]
     base = _fitted(found)
     found += [*_places(stand, base), *_resize(stand, base), *_split(stand, base)]
+    found += _interleaving(stand, base)
     return (*found, *_channels(stand))
 
 
@@ -292,6 +295,18 @@ def _split(stand: _Stand, base: Profile) -> Iterator[Measured]:
         dearer = max(0.1, (stand.difference(*models) + saved) / copied)
         name = f"{_of(shape)} to {parts} × {channels} channels, before 3 × 3s"
         yield Measured("split", name, dearer)
+
+
+def _interleaving(stand: _Stand, base: Profile) -> Iterator[Measured]:
+    """In the place of phases that stay apart; the nodes that this takes are the law's to pay."""
+    for small, large in _TWICE:
+        copied = 2 * 4 * prod(large) / base.bandwidth
+        apart = operators.phases(small, "apart")
+        for field, how, nodes in (("blocks", "blocks", 1), ("weave", "woven", 2)):
+            seconds = stand.difference(apart, operators.phases(small, how)) - nodes * base.overhead
+            # A tenth of a copy at least: of a difference nothing may be left.
+            dearer = max(0.1, seconds / copied)
+            yield Measured(field, f"phases of {_of(small)} between 1 × 1s", dearer)
 
 
 def _channels(stand: _Stand) -> Iterator[Measured]:

@@ -97,15 +97,21 @@ def numbers(node: ir.Node, index: int, attribute: str) -> list[float] | None:
     """A list operand, which older opsets hold in `attribute`; None if absent or not constant."""
     if attribute in node.attributes:
         held = node.attributes[attribute].value
-        return list(held) if isinstance(held, Sequence) else [held]
+        if isinstance(held, Sequence):
+            return list(held)
+        return [held]
     array = constant(operand(node, index))
-    return None if array is None else list(array.ravel().tolist())
+    if array is None:
+        return None
+    return list(array.ravel().tolist())
 
 
 def integers(node: ir.Node, index: int, attribute: str) -> list[int] | None:
     """`numbers` as integers."""
     listed = numbers(node, index, attribute)
-    return None if listed is None else [int(number) for number in listed]
+    if listed is None:
+        return None
+    return [int(number) for number in listed]
 
 
 def entries(value: ir.Value | None) -> list[float | None] | None:
@@ -120,9 +126,13 @@ def entries(value: ir.Value | None) -> list[float | None] | None:
     concat = made_by(value, "Concat")
     if concat is None:
         length = size(value, 0)
-        return None if length is None else [None] * length
+        if length is None:
+            return None
+        return [None] * length
     parts = all_known(map(entries, concat.inputs))
-    return None if parts is None else list(chain.from_iterable(parts))
+    if parts is None:
+        return None
+    return list(chain.from_iterable(parts))
 
 
 def pairs(ends: Sequence[int]) -> list[tuple[int, int]]:
@@ -158,7 +168,9 @@ def computed(*values: ir.Value | None) -> tuple[ir.Value, ...]:
 def rank(node: ir.Node) -> int:
     """The rank of the first input; readers are only asked where it is known."""
     value = node.inputs[0]
-    return 0 if value is None or value.shape is None else value.shape.rank()
+    if value is None or value.shape is None:
+        return 0
+    return value.shape.rank()
 
 
 def permutation(node: ir.Node) -> tuple[int, ...] | None:
@@ -166,4 +178,6 @@ def permutation(node: ir.Node) -> tuple[int, ...] | None:
     if "perm" in node.attributes:
         return tuple(node.attributes["perm"].as_ints())
     axes = rank_of(node.inputs[0])
-    return None if axes is None else tuple(range(axes))[::-1]
+    if axes is None:
+        return None
+    return tuple(range(axes))[::-1]

@@ -51,7 +51,9 @@ def _of_first(node: ir.Node, before: int | None, axes: Mapping[ir.Value, int]) -
         if before is not None:
             return _viewed(node, before, rank)
         # Where nothing is known, the channels of an image or of a batch of vectors.
-        return min(1, rank - 1) if rank else None
+        if rank:
+            return min(1, rank - 1)
+        return None
     positions = spatial(node)
     if isinstance(positions, Spatial) and before is not None:
         return positions.after(before)

@@ -15,6 +15,7 @@ _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.Data
 # Products of two larger ones leave float32, so that the order of operations shows in the result.
 _LARGEST = 2.0**63
 _SET_ASIDE = "onebyone.numbers that no law may use"
+_TAME = "onebyone.numbers that laws may use"
 
 
 def constant(value: ir.Value | None) -> Array | None:
@@ -92,7 +93,7 @@ def set_aside(graph: ir.Graph) -> None:
     """
     for value in graph.initializers.values():
         tensor = value.const_value
-        if tensor is not None and tensor.dtype in _FLOATS and not _is_tame(tensor):
+        if tensor is not None and tensor.dtype in _FLOATS and not _was_tame(tensor):
             value.meta[_SET_ASIDE] = True
     for node in graph:
         if node.op_type != "BatchNormalization" or node.domain != "":
@@ -103,6 +104,15 @@ def set_aside(graph: ir.Graph) -> None:
             continue
         if not (array + node.attributes.get_float("epsilon", 1e-5) > 0).all():
             variance.meta[_SET_ASIDE] = True
+
+
+def _was_tame(tensor: ir.TensorProtocol) -> bool:
+    """`_is_tame`, asked once of each tensor: its numbers never change, and there may be many."""
+    if not isinstance(tensor, ir.Tensor):
+        return _is_tame(tensor)
+    if _TAME not in tensor.meta:
+        tensor.meta[_TAME] = _is_tame(tensor)
+    return bool(tensor.meta[_TAME])
 
 
 def _is_tame(tensor: ir.TensorProtocol) -> bool:

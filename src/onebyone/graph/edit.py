@@ -26,7 +26,13 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.exact import tensor_of
 from onebyone.graph.values import Size
 
-__all__ = ["Edit", "Spelling", "content", "respell"]
+__all__ = ["CUT", "Edit", "Spelling", "content", "respell"]
+
+CUT = "Slice"
+"""The operator by which whatever is cut out is cut out: from starts to ends, along axes, by steps.
+
+It reads these as lists (`Edit.integers`), in this order; without the last it takes each.
+"""
 
 Spelling = Mapping[int | str, Sequence[int] | int | None]
 """Operand or attribute of a node -> the integers that it is told from now on; None: none."""

@@ -6,6 +6,8 @@ be compared with what it took the place of without the rounding of either.
 
 from __future__ import annotations
 
+from typing import final
+
 import numpy as np
 import onnx_ir as ir
 
@@ -28,6 +30,7 @@ class Unrepresentable(Exception):
         self.refusal = refusal
 
 
+@final
 class Exact(ir.Tensor):  # type: ignore[type-arg]
     """A tensor of a graph's number type that remembers the float64 numbers it was rounded from.
 
@@ -50,7 +53,8 @@ class Exact(ir.Tensor):  # type: ignore[type-arg]
 
 def numbers(tensor: ir.TensorProtocol) -> Array:
     """What a tensor stands for: its float64 numbers where it has some, else what is stored."""
-    if isinstance(tensor, Exact):
+    # Of a class that is a protocol too, isinstance looks all its methods up; nobody inherits of it.
+    if type(tensor) is Exact:
         return tensor.exact
     return np.asarray(tensor.numpy())
 

@@ -22,70 +22,24 @@ from math import lcm
 import onnx_ir as ir
 
 from onebyone.algebra.geometry import Axis, join
-from onebyone.algebra.layout import Dim, Reshape, divide, product
+from onebyone.algebra.layout import Reshape
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.resize import Resize
 from onebyone.algebra.selection import Slice
 from onebyone.algebra.upsampled import resized
 from onebyone.errors import UsageError
 from onebyone.graph.axes import Spatial
+from onebyone.graph.image import channels_first, freed, image_of
+from onebyone.graph.located import Located, Part, Parts, regrouped
 from onebyone.graph.ops import Role, operator_of
 from onebyone.graph.opset import modernise
 from onebyone.graph.picks import Picks
 from onebyone.graph.simplify import simplify
 from onebyone.graph.symbolic import simplify_shapes
-from onebyone.graph.values import has_subgraphs, rank_of, shape_of, size
+from onebyone.graph.values import all_known, has_subgraphs, rank_of, shape_of, size
 from onebyone.graph.views import dims_of, view, view_axis
 
 __all__ = ["Located", "Looks", "look"]
-
-
-ONE: Dim = (1, ())
-CHANNELS = 1
-"""The axis of the image that is none of positions."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """An axis of the image that stands on an axis of a value, alone or merged with others.
-
-    Args:
-        origin: the axis of the image.
-        axis: where the positions look.
-        dim: how many there are; told where a view has merged them with others.
-    """
-
-    origin: int
-    axis: Axis
-    dim: Dim | None = field(default=None, compare=False)
-
-
-Parts = tuple[Part, ...]
-"""What stands on an axis of a value: nothing, one axis of the image, or several in their order."""
-
-
-@dataclass(frozen=True)
-class Located:
-    """What is known of a value that is computed from the image.
-
-    Args:
-        places: for each of its axes the axes of the image that stand there, and where their
-            positions look.
-        whole: axes of the image along which it depends on all positions.
-    """
-
-    places: tuple[Parts, ...]
-    whole: frozenset[int] = frozenset()
-
-    @property
-    def origins(self) -> frozenset[int]:
-        """The axes of the image that stand somewhere."""
-        return frozenset(part.origin for place in self.places for part in place)
-
-    def axis(self, origin: int) -> Axis | None:
-        """Where it looks along an axis of the image; None where it has no positions there."""
-        alone = (place[0] for place in self.places if len(place) == 1)
-        return next((part.axis for part in alone if part.origin == origin), None)
 
 
 @dataclass
@@ -98,6 +52,7 @@ class Looks:
         reasons: of nodes that look at all positions, tell where in the image they are, or slide in
             a way that has no period: a sentence each, in the order of the model.
         padded: nodes that look beyond the ends of their operand.
+        sizes: those that the model declared of the image, if they are numbers.
     """
 
     image: ir.Value
@@ -105,6 +60,7 @@ class Looks:
     values: dict[ir.Value, Located] = field(default_factory=dict)
     reasons: dict[ir.Node, str] = field(default_factory=dict)
     padded: list[ir.Node] = field(default_factory=list)
+    sizes: tuple[int, ...] | None = None
 
 
 def look(model: ir.Model, image: str | None = None) -> Looks:
@@ -112,7 +68,8 @@ def look(model: ir.Model, image: str | None = None) -> Looks:
 
     Args:
         model: as `graph.read` gives it; the sizes of the image and all that follows from them are
-            forgotten, for it is to be of any size. It is simplified, and of opset 11 at least.
+            forgotten, for it is to be of any size. It is simplified, of opset 11 at least, and of
+            an image N×H×W×C that it turns first of all the turned one is its input.
         image: the name of the input, where the model has several that could be images.
 
     Raises:
@@ -130,8 +87,10 @@ def look(model: ir.Model, image: str | None = None) -> Looks:
     [(2, 7), (1, 4)]
     """
     graph = model.graph
-    found = _image(graph, image)
-    spatial = _freed(graph, found)
+    found = image_of(graph, image)
+    channels_first(graph, found)
+    declared = tuple(found.shape or ())[2:]
+    spatial = freed(graph, found)
     stopped = modernise(model)
     if stopped is not None:
         raise UsageError(f"{stopped[0]}: {stopped[1]}; export the model at opset 11 or newer")
@@ -141,42 +100,11 @@ def look(model: ir.Model, image: str | None = None) -> Looks:
         simplify(graph, model.opset_imports[""])
     places = tuple((Part(axis, Axis()),) for axis in range(rank_of(found) or 0))
     looks = Looks(found, spatial, {found: Located(places)})
+    looks.sizes = all_known(n if isinstance(n, int) else None for n in declared)
     walk = _Walk(looks, model.opset_imports.get("", 1))
     for node in graph:
         walk.visit(node)
     return looks
-
-
-def _image(graph: ir.Graph, name: str | None) -> ir.Value:
-    fed = [value for value in graph.inputs if value.name not in graph.initializers]
-    if name is not None:
-        fed = [value for value in fed if value.name == name]
-    able = [value for value in fed if (rank_of(value) or 0) in (3, 4, 5)]
-    # Tokens are whole numbers, and are no image.
-    real = [value for value in able if value.dtype is not None and value.dtype.is_floating_point()]
-    chosen = real or able
-    if len(chosen) == 1:
-        return chosen[0]
-    listed = ", ".join(f"{value.name} of rank {rank_of(value)}" for value in chosen or fed)
-    raise UsageError(
-        f"got inputs {listed or 'none'}, wanted one of rank 3, 4 or 5, as N×C×H×W: "
-        "name the input that is the image"
-    )
-
-
-def _freed(graph: ir.Graph, image: ir.Value) -> tuple[int, ...]:
-    """The axes of the image from 2 on, given free sizes; what shapes followed is forgotten."""
-    assert image.shape is not None
-    dims = list(image.shape)
-    spatial = tuple(range(2, len(dims)))
-    for axis in (0, *spatial):
-        dims[axis] = ir.SymbolicDim(f"onebyone_{axis}")
-    image.shape = ir.Shape(dims)
-    for node in graph:
-        for value in node.outputs:
-            if value.const_value is None:
-                value.shape = None
-    return spatial
 
 
 class _Walk:
@@ -304,7 +232,7 @@ class _Walk:
         if known is None or before is None or after is None or not isinstance(move, Reshape):
             carried = [self._one(view_axis(node, k)) for k in range(rank_of(out) or 0)]
             return self._carried(node, out, carried, why)
-        places = _regrouped(known.places, before, after)
+        places = regrouped(known.places, before, after)
         for k, place in enumerate(places):
             own = None if place else view_axis(node, k)
             if own is not None:
@@ -454,53 +382,6 @@ class _Walk:
         if origins & set(self.looks.spatial):
             name = node.name or (node.outputs[0].name or "")
             self.looks.reasons.setdefault(node, f"{node.op_type} {name}: {why}")
-
-
-def _regrouped(places: Sequence[Parts], before: Sequence[Dim], after: Sequence[Dim]) -> list[Parts]:
-    """What stands on the axes of a reshape, whose elements stay in their order.
-
-    An axis of the result is made of axes of the operand that stand side by side, whole, if its size
-    is their product; axes that were merged before are told apart again. Of what is cut in another
-    way nothing stands any more, nor of channels that are merged with positions.
-    """
-    atoms: list[tuple[Dim, Part | None]] = []
-    for place, dim in zip(places, before, strict=True):
-        if len(place) > 1:
-            atoms += [(part.dim or dim, part) for part in place]
-        else:
-            atoms.append((dim, place[0] if place else None))
-    found: list[Parts] = []
-    for wanted in after:
-        taken: list[tuple[Dim, Part | None]] = []
-        while (left := divide(wanted, product([dim for dim, _ in taken]))) != ONE:
-            piece = _piece(atoms, left)
-            if piece is None:
-                # What follows does not tell from where in the operand it is.
-                return [*found, *[()] * (len(after) - len(found))]
-            taken.append(piece)
-        parts = [replace(part, dim=dim) for dim, part in taken if part is not None]
-        others = [dim for dim, part in taken if part is None and dim != ONE]
-        found.append(() if parts and others else tuple(parts))
-    return found
-
-
-def _piece(
-    atoms: list[tuple[Dim, Part | None]], wanted: Dim | None
-) -> tuple[Dim, Part | None] | None:
-    """The next axis, taken from those that are left, or what is wanted of one of no positions."""
-    while atoms and atoms[0] == (ONE, None):
-        del atoms[0]
-    if not atoms or wanted is None:
-        return None
-    dim, part = atoms[0]
-    if divide(wanted, dim) is not None:
-        return atoms.pop(0)
-    rest = divide(dim, wanted)
-    # The channels of the image itself, which nobody has mixed yet, are channels too.
-    if rest is None or (part is not None and part.origin != CHANNELS):
-        return None
-    atoms[0] = rest, None
-    return wanted, None
 
 
 def _then(axis: Axis, layer: Axis) -> Axis | str:

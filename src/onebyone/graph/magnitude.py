@@ -45,7 +45,9 @@ class _Sizes(Run):
     def value(self, value: ir.Value | None) -> Any:
         weight = value is not None and value not in self.known
         known = super().value(value)
-        return _unsigned(known) if weight else known
+        if weight:
+            return _unsigned(known)
+        return known
 
 
 def magnitudes(graph: ir.Graph, inputs: Mapping[ir.Value, Array]) -> list[Sized]:
@@ -117,7 +119,9 @@ def _moved(
 
 def _moved_by(y: Any, z: Any) -> Any:
     """|y| + |z − y| / ε, the second where both are finite; other types are their own size."""
-    return np.abs(y) + _difference(y, z) if _is_float(y) else y
+    if _is_float(y):
+        return np.abs(y) + _difference(y, z)
+    return y
 
 
 def _difference(y: Array, z: Array) -> Array:
@@ -132,4 +136,6 @@ def _is_float(x: Any) -> bool:
 
 
 def _unsigned(x: Any) -> Any:
-    return np.abs(x) if _is_float(x) else x
+    if _is_float(x):
+        return np.abs(x)
+    return x

@@ -85,7 +85,9 @@ class Picks:
 
 def count(order: Order, whole: int) -> int:
     """How many positions an order takes of `whole` ones."""
-    return order.out_size(whole) if isinstance(order, Slice) else len(order)
+    if isinstance(order, Slice):
+        return order.out_size(whole)
+    return len(order)
 
 
 Asked = Mapping[int, Picks]
@@ -191,7 +193,9 @@ def step_of(order: Order, size: Size) -> int | None:
         ends = cut.stop is None
     else:
         ends = isinstance(size, int) and order[-1] + cut.step >= size
-    return cut.step if ends else None
+    if ends:
+        return cut.step
+    return None
 
 
 def join(*asked: Picks) -> Picks | None:
@@ -221,9 +225,13 @@ def within(order: Order, have: Picks | None) -> Order | None:
         return order
     # Of a free axis there is all, or just what each reader takes: `join` knows no other union.
     if isinstance(order, Slice | Late) or isinstance(have.taken, Slice | Late):
-        return None if order == have.taken else order
+        if order == have.taken:
+            return None
+        return order
     found = _compact(_places(_compact(order), have.taken))
-    return None if found == range(len(have.taken)) else found
+    if found == range(len(have.taken)):
+        return None
+    return found
 
 
 def _places(order: Sequence[int], among: Sequence[int]) -> Sequence[int]:

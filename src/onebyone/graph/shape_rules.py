@@ -13,6 +13,7 @@ from onnx_shape_inference import ShapeInferenceContext
 
 from onebyone.algebra.selection import Slice
 from onebyone.graph.dimensions import evaluated, names
+from onebyone.graph.edit import CUT
 from onebyone.graph.ops import operator_of
 from onebyone.graph.spatial import windows
 from onebyone.graph.values import Size, all_known, input_at, shape_of
@@ -364,7 +365,7 @@ _RULES = {
     "Div": _divide,
     "Equal": _equal,
     "Expand": _expand,
-    "Slice": _crop,
+    CUT: _crop,
     "Split": _pieces,
     "Where": _where,
 }

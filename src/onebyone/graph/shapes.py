@@ -89,7 +89,9 @@ def name_inputs(graph: ir.Graph) -> frozenset[str]:
 
 def _text(dim: Size) -> str:
     """What a dimension says that is no number; empty for a number, and where it says nothing."""
-    return "" if isinstance(dim, int) else dim.value or ""
+    if isinstance(dim, int):
+        return ""
+    return dim.value or ""
 
 
 def _names(dim: Size) -> frozenset[str]:
@@ -285,9 +287,13 @@ class Sizes:
     def shape(self, value: ir.Value) -> tuple[int, ...] | None:
         """The shape of `value`; None where a dimension depends on data or could not be inferred."""
         if value.shape is None:
-            return self.inputs.get(value.name or "") if value.is_graph_input() else None
+            if value.is_graph_input():
+                return self.inputs.get(value.name or "")
+            return None
         sizes = [self.size(dim) for dim in value.shape]
-        return None if None in sizes else tuple(size for size in sizes if size is not None)
+        if None in sizes:
+            return None
+        return tuple(size for size in sizes if size is not None)
 
     def negative(self, dim: Size) -> bool:
         """Whether a dimension comes out below zero, which no tensor has."""
@@ -384,4 +390,6 @@ def _solved(text: str, name: str, size: int, bound: Mapping[str, int]) -> int:
 
 
 def _open(dim: Size, bound: Mapping[str, int]) -> list[str]:
-    return [] if isinstance(dim, int) else _free(_text(dim), bound)
+    if isinstance(dim, int):
+        return []
+    return _free(_text(dim), bound)

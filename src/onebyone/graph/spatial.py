@@ -7,6 +7,8 @@ caller to see.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx_ir as ir
 
 from onebyone.algebra.laws import refused
@@ -16,12 +18,13 @@ from onebyone.algebra.window import Window
 from onebyone.graph.axes import Spatial, operand
 from onebyone.graph.constants import is_float
 from onebyone.graph.ops import Role, operator_of, role
+from onebyone.graph.ops.gathering import picked_axes
 from onebyone.graph.ops.pooling import windows
 from onebyone.graph.ops.selector import Selector
 from onebyone.graph.ops.selector import picked as selected
 from onebyone.graph.values import input_at
 
-__all__ = ["Spatial", "picked", "selector", "spatial", "windows", "windows_of"]
+__all__ = ["Spatial", "picked", "picked_from", "selector", "spatial", "windows", "windows_of"]
 
 
 def spatial(node: ir.Node) -> Spatial | Refusal | None:
@@ -50,6 +53,22 @@ def picked(node: ir.Node) -> tuple[int, Array] | None:
     if role(node) is not Role.SELECTION:
         return None
     return selected(node, spatial(node))
+
+
+def picked_from(indices: ir.Value) -> Iterator[tuple[ir.Value, int]]:
+    """The values and axes of which gathers pick by `indices`, as they are or in another shape.
+
+    >>> x, i = ir.val("x", ir.DataType.FLOAT, (7, 3)), ir.val("i", ir.DataType.INT64, (2,))
+    >>> several = ir.node("Gather", [x, i])
+    >>> [(value.name, axis) for value, axis in picked_from(i)]
+    [('x', 0)]
+    """
+    for node, slot in indices.uses():
+        row, x = operator_of(node), node.inputs[0]
+        if row.hands_on and slot == 0:
+            yield from picked_from(node.outputs[0])
+        if row.gathers and slot == 1 and x is not None and x.shape is not None:
+            yield from ((x, axis) for axis in picked_axes(node, len(x.shape)))
 
 
 def selector(node: ir.Node) -> Selector | None:

@@ -29,16 +29,22 @@ __all__ = ["dims_of", "headed", "merged", "view", "view_axis"]
 def dims_of(value: ir.Value | None) -> tuple[Dim, ...] | None:
     """The shape of a value as monomials; None if its rank or one dimension is unknown."""
     shape = shape_of(value)
-    return None if shape is None else monomials(shape)
+    if shape is None:
+        return None
+    return monomials(shape)
 
 
 def view(node: ir.Node) -> View | None:
     """What a view node does to its operand's axes; None if a shape is unknown."""
     if node.op_type == "Transpose":
         order = permutation(node)
-        return None if order is None else Transpose(order)
+        if order is None:
+            return None
+        return Transpose(order)
     after = dims_of(node.outputs[0])
-    return None if after is None else Reshape(after)
+    if after is None:
+        return None
+    return Reshape(after)
 
 
 def view_axis(node: ir.Node, axis: int) -> int | None:
@@ -73,7 +79,9 @@ def _named_axis(node: ir.Node, axis: int) -> int | None:
     kept = [k for k in range(rank) if k not in {n % rank for n in named}]
     if squeezes:
         return kept[axis]
-    return kept.index(axis) if axis in kept else None
+    if axis in kept:
+        return kept.index(axis)
+    return None
 
 
 def merged(node: ir.Node, axis: int, before: int) -> tuple[Array, Array] | None:

@@ -81,12 +81,13 @@ def write(
     target = os.path.realpath(os.fsdecode(path))
     try:
         with ExitStack() as stack:
-            pair = _wants_external_data(model, largest)
+            rest = to_proto(_without_large(model))
+            pair = _wants_external_data(model, rest, largest)
             _spare_sources(model, target, pair)
             if pair:
-                _write_pair(stack, model, target)
+                _write_pair(stack, model, rest, target)
             else:
-                _write_single(stack, model, target)
+                _write_single(stack, model, rest, target)
     except OSError as error:
         raise cannot_write(target, error) from error
 
@@ -155,12 +156,11 @@ def _restore_silence(graph: onnx.GraphProto, described: frozenset[str] | None) -
 # --- the message, in parts -------------------------------------------------------------------
 
 
-def _wants_external_data(model: ir.Model, largest: int) -> bool:
+def _wants_external_data(model: ir.Model, rest: onnx.ModelProto, largest: int) -> bool:
     tensors = _large(model).values()
     external = any(isinstance(tensor, ir.ExternalTensor) for tensor in tensors)
-    rest = to_proto(_without_large(model)).ByteSize()
     # 1 KiB for the header of each tensor: its name, shape and type.
-    return external or rest + sum(tensor.nbytes + 1024 for tensor in tensors) > largest
+    return external or rest.ByteSize() + sum(t.nbytes + 1024 for t in tensors) > largest
 
 
 def _spare_sources(model: ir.Model, target: str, pair: bool) -> None:
@@ -231,9 +231,8 @@ def _payload(tensor: ir.TensorProtocol) -> bytes:
     return tensor.tobytes()
 
 
-def _write_single(stack: ExitStack, model: ir.Model, target: str) -> None:
+def _write_single(stack: ExitStack, model: ir.Model, proto: onnx.ModelProto, target: str) -> None:
     """One file: the message without large tensors, then these, as fields of the same message."""
-    proto = to_proto(_without_large(model))
     graph = proto.graph.SerializeToString()
     proto.ClearField("graph")
     # A field is its number, its length, its bytes; so lengths are needed before any data is read.
@@ -267,10 +266,9 @@ def _varint(number: int) -> bytes:
     return bytes([*parts, number])
 
 
-def _write_pair(stack: ExitStack, model: ir.Model, target: str) -> None:
-    """Two files: the message, and the large tensors in `<target>.data`."""
+def _write_pair(stack: ExitStack, model: ir.Model, proto: onnx.ModelProto, target: str) -> None:
+    """Two files: the message without large tensors, and these in `<target>.data`."""
     location = os.path.basename(target) + ".data"
-    proto = to_proto(_without_large(model))
     data = stack.enter_context(beside(target + ".data"))
     for value, tensor in _large(model).items():
         data.write(bytes(-data.tell() % _ALIGNMENT))

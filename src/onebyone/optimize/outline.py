@@ -84,6 +84,9 @@ class Outline:
 NOTHING = Outline((), ())
 """No node at all."""
 
+_NOWHERE = ir.Graph([], [], nodes=[])
+"""The graph of nodes that are in none: they are drawn as they stood once."""
+
 
 def outlines(
     before: Snapshot, after: Snapshot, nodes: Collection[str], made: Collection[str], sizes: Sizes
@@ -149,7 +152,7 @@ def _operator(record: Record, stays: bool, graph: Snapshot, sizes: Sizes) -> Ope
     for old, new in zip(record.outputs, node.outputs, strict=True):
         new.name, new.shape = old.name, graph.shape(old)
     fixed = {value: () for value in operands if value is not None and value.const_value is not None}
-    work = work_of(node, Walk(ir.Graph([], [], nodes=[]), sizes, fixed))
+    work = work_of(node, Walk(_NOWHERE, sizes, fixed))
     shapes = [tuple(value.const_value.shape.numpy()) for value in fixed if value.const_value]
     weight = max(shapes, key=prod, default=None)
     kind, macs = ("other", 0) if work is None else (work.kind, work.macs)

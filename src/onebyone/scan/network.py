@@ -21,11 +21,9 @@ import onnx_ir as ir
 
 from onebyone.algebra.geometry import Axis
 from onebyone.errors import UsageError
+from onebyone.graph.edit import Edit
 from onebyone.graph.geometry import Located, Looks, look
 from onebyone.graph.read import read
-from onebyone.graph.shapes import infer
-from onebyone.graph.simplify.constants import fold_constants
-from onebyone.graph.unused import remove_unused
 from onebyone.graph.values import maker
 from onebyone.graph.values import size as fixed_size
 from onebyone.graph.write import to_proto
@@ -75,7 +73,8 @@ def load(
 
     Args:
         source: a fully convolutional model N×C×H×W -> N×K×H'×W', or a classifier, which becomes one
-            (`scan.sliding`). Of several outputs the first one that has positions is taken.
+            (`scan.sliding`). Of several outputs the first one that has positions is taken. Channels
+            that come last are put first, if the model turns its image first of all.
         size: for a classifier whose height and width are free, (H, W) of its images.
         accept_approx: also take a network whose tiles differ from the whole image, and a classifier
             whose positions differ from its answers on crops: `reasons` says why.
@@ -94,17 +93,17 @@ def load(
     ([2, 1], 2, 2, True)
     """
     model = read(source)
-    declared = {value.name: _declared(value) for value in model.graph.inputs}
-    _fold(model)
     looks = look(model)
     _check_inputs(looks)
     is_classifier = _maps(looks) is None
     if is_classifier:
-        looks = _slid(model, looks, declared[looks.image.name], size)
+        looks = _slid(model, looks, size)
     found = _maps(looks)
     if found is None:
         raise UsageError(_no_maps(looks))
     output, located = found
+    if not _is_laid(located, looks, 1):
+        output = _channels_first(model, output)
     axes = tuple(axis for k in looks.spatial if (axis := located.axis(k)) is not None)
     wholes = _reasons(looks, located, output)
     exact = all(axis.exact and axis.up == 1 for axis in axes)
@@ -127,13 +126,6 @@ def load(
     )
 
 
-def _fold(model: ir.Model) -> None:
-    """Have what exporters compute of constants alone (pads, say) be a constant, in place."""
-    infer(model)
-    fold_constants(model.graph, model.opset_imports.get("", 0))
-    remove_unused(model.graph)
-
-
 def _check_inputs(looks: Looks) -> None:
     graph = looks.image.graph
     assert graph is not None
@@ -146,17 +138,42 @@ def _check_inputs(looks: Looks) -> None:
 
 
 def _maps(looks: Looks) -> tuple[ir.Value, Located] | None:
-    """The first output whose positions are those of the image, as N×K×H×W has them."""
+    """The first output whose positions are those of the image, as N×K×H×W or N×H×W×K has them."""
     graph = looks.image.graph
     assert graph is not None
     for value in graph.outputs:
         located = looks.values.get(value)
-        places = located.places if located else ()
-        # Where nothing mixes them, channels stand on their own axis still.
-        origins = [[part.origin for part in place] for place in (*places[:1], *places[2:])]
-        if located and origins == [[axis] for axis in (0, *looks.spatial)]:
+        if located and (_is_laid(located, looks, 1) or _is_laid(located, looks, -1)):
             return value, located
     return None
+
+
+def _is_laid(located: Located, looks: Looks, channels: int) -> bool:
+    """Whether on all axes but that of the channels the image's stand, in their order."""
+    places = list(located.places)
+    if len(places) < 3:
+        return False
+    # Where nothing mixes them, channels stand on their own axis still.
+    del places[channels]
+    return [[p.origin for p in place] for place in places] == [[k] for k in (0, *looks.spatial)]
+
+
+def _channels_first(model: ir.Model, output: ir.Value) -> ir.Value:
+    """An output N×H×W×K turned to N×K×H×W, under its name."""
+    node = maker(output)
+    assert node is not None
+    assert output.shape is not None
+    dims = list(output.shape)
+    order = (0, len(dims) - 1, *range(1, len(dims) - 1))
+    edit = Edit(model.graph)
+    turned = edit.node(
+        "Transpose", [output], {"perm": order}, after=node, stem=f"{output.name}.turned",
+        dtype=output.dtype, shape=[dims[axis] for axis in order],
+    )  # fmt: skip
+    name, at = output.name, model.graph.outputs.index(output)
+    model.graph.outputs[at] = turned
+    output.name, turned.name = turned.name, name
+    return turned
 
 
 def _no_maps(looks: Looks) -> str:
@@ -171,13 +188,9 @@ def _no_maps(looks: Looks) -> str:
     )
 
 
-def _slid(
-    model: ir.Model,
-    looks: Looks,
-    declared: tuple[int, ...] | None,
-    size: Sequence[int] | None,
-) -> Looks:
+def _slid(model: ir.Model, looks: Looks, size: Sequence[int] | None) -> Looks:
     """Where a classifier looks, once it slides."""
+    declared = looks.sizes
     sizes = declared if size is None else tuple(size)
     if sizes is None:
         raise UsageError(
@@ -188,12 +201,6 @@ def _slid(
         raise UsageError(f"got images of {_by(sizes)} for a model of {wanted}: leave the size out")
     slide(model, looks.image, sizes)
     return look(model, looks.image.name)
-
-
-def _declared(image: ir.Value) -> tuple[int, ...] | None:
-    """(H, W), where the model declares them."""
-    known = [n for n in list(image.shape or ())[2:] if isinstance(n, int)]
-    return tuple(known) if image.shape is not None and len(known) + 2 == len(image.shape) else None
 
 
 def _by(sizes: Sequence[int]) -> str:

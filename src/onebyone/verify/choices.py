@@ -16,7 +16,7 @@ import onnx_ir as ir
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
 
-__all__ = ["choices", "given_places", "parted"]
+__all__ = ["choices", "given_places", "parted", "searched"]
 
 
 def choices(a: ir.Model, b: ir.Model) -> list[str]:
@@ -67,6 +67,14 @@ def parted(model: ir.Model, names: Collection[str]) -> ir.Model:
     for places in [places for places in _picked(copy) if places.name in names]:
         _part(places, edit)
     return copy
+
+
+def searched(apart: ir.Model, whole: ir.Model) -> dict[str, str]:
+    """What the outputs that a parted model has more are called in the model that it was made of."""
+    more = apart.graph.outputs[len(whole.graph.outputs) :]
+    copied = ((value, value.producer()) for value in more)
+    named = ((value.name, node.inputs[0]) for value, node in copied if node is not None)
+    return {str(name): str(value.name) for name, value in named if value is not None}
 
 
 def given_places(name: str) -> str:

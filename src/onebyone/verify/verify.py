@@ -12,7 +12,7 @@ One model is in the engine at a time. docs/numerics.md says why each step is as 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
@@ -44,9 +44,11 @@ from onebyone.verify.answers import (
     Question,
     Reference,
     Runtime,
+    Seen,
     noise,
     original,
     reference,
+    remembering,
 )
 from onebyone.verify.asked import answered, ask, compared
 from onebyone.verify.certificate import (
@@ -55,7 +57,7 @@ from onebyone.verify.certificate import (
     OutputCheck,
     Trial,
 )
-from onebyone.verify.choices import choices, given_places, parted
+from onebyone.verify.choices import choices, given_places, parted, searched
 from onebyone.verify.judge import judge, judge_exact, same, unlike
 from onebyone.verify.strict import Known, draws, measured, strict
 from onebyone.verify.ties import Tie, exposed, settled, ties
@@ -138,14 +140,17 @@ def _of_same_choices(
     Raises where one of the models does not run on an input.
     """
     runtime = Runtime(opened, ENGINE)
-    with runtime.opened(exposed(first, picked)) as run:
+    one, other = parted(first, picked), parted(second, picked)
+    names = [searched(one, first), searched(other, second)]
+    with runtime.opened(exposed(first, [*picked, *names[0].values()])) as run:
         answers = [Answer(feed, run(feed.inputs)) for feed in feeds]
         trouble, unproved = ask(first, sizes, run, answers, runtime, seed)
-    with runtime.opened(exposed(second, picked)) as run:
+    with runtime.opened(exposed(second, [*picked, *names[1].values()])) as run:
         others = [run(answer.feed.inputs) for answer in answers]
     # B itself runs, and gives tensors of the same kind; of what it picks the parted models tell.
     pairs = [(a.outputs, b) for a, b in zip(answers, others, strict=True)]
-    if any(unlike(a[name], b[name]) for a, b in pairs for name in a):
+    more = {*names[0].values()} - {*declared, *picked}
+    if any(unlike(a[name], b[name]) for a, b in pairs for name in a if name not in more):
         return None
     same_places = all(same(a[name], b[name]).all() for a, b in pairs for name in picked)
 
@@ -153,9 +158,13 @@ def _of_same_choices(
         found, failed = answered([_with_places(answer, picked) for answer in trouble], run)
         return found, [*unproved, *failed]
 
-    one, other = parted(first, picked), parted(second, picked)
     placed = [_with_places(answer, picked) for answer in answers]
-    certificate = _compared(one, other, declared, placed, question, seed, progress)
+    # Given the places that it picks itself, a parted model gives what the whole one gave.
+    seen = (
+        _seen(placed, (a for a, _ in pairs), names[0], declared),
+        _seen(placed, (b for _, b in pairs), names[1], declared) if same_places else [],
+    )
+    certificate = _compared(one, other, declared, placed, question, seed, progress, seen)
     if same_places:
         return certificate
     trials, troubled = (
@@ -171,6 +180,29 @@ def _with_places(answer: Answer, picked: Sequence[str]) -> Feed:
     return Feed(answer.feed.kind, {**answer.feed.inputs, **places})
 
 
+def _seen(
+    placed: Sequence[Feed],
+    outputs: Iterable[Mapping[str, Array]],
+    names: Mapping[str, str],
+    declared: Collection[str],
+) -> Seen:
+    """What a parted model gives on the inputs, of the outputs of the whole one.
+
+    Args:
+        placed: the inputs, with the places that the model picks on them.
+        outputs: of the whole model, where it was asked for what its TopKs search, too.
+        names: of an output that the parted model has more -> of this value in the whole one.
+        declared: the outputs of both.
+    """
+    found: list[tuple[Mapping[str, Array], Mapping[str, Array]]] = []
+    for feed, whole in zip(placed, outputs, strict=True):
+        own = {n: x for n, x in whole.items() if {n, n.partition("[")[0]} & {*declared}}
+        # What one TopK searches that another one picked has no name in the whole model.
+        if all(value in whole for value in names.values()):
+            found.append((feed.inputs, {**own, **{n: whole[v] for n, v in names.items()}}))
+    return found
+
+
 _SHARED = "TopK picks among ties, so both models were given the places that A picks"
 
 
@@ -182,16 +214,22 @@ def _compared(
     question: Question,
     seed: int,
     progress: Progress | None,
+    seen: tuple[Seen, Seen] = ((), ()),
 ) -> Certificate:
-    """The certificate; `question` asks A, in the engine, on troublesome inputs."""
+    """The certificate; `question` asks A, in the engine, on troublesome inputs.
+
+    What ONNX Runtime was `seen` to give, on the very inputs, is not computed again.
+    """
     # What an ArgMax is searched in becomes an output of both, and is judged where places differ.
     pairs = ties(first, second)
     hidden = {pair.in_a for pair in pairs.values()} - {str(v.name) for v in first.graph.outputs}
     first = exposed(first, (pair.in_a for pair in pairs.values()))
     second = exposed(second, (pair.in_b for pair in pairs.values()))
     step = _steps(progress, 3 * len(feeds))
+    if pairs:  # what they are searched in was not asked for
+        seen = (), ()
     answers, skipped, runtime, (asked, unproved) = original(
-        first, feeds, declared, seed, step, question
+        first, feeds, declared, seed, step, question, seen[0]
     )
     references = []
     for answer in answers:
@@ -201,6 +239,8 @@ def _compared(
     trials = []
     with ExitStack() as stack:
         run = _entered(stack, runtime, second)
+        if not runtime.in_numpy:
+            run = remembering(run, seen[1])
         for answer, against in zip(answers, references, strict=True):
             names = [name for name in answer.outputs if name not in hidden]
             checks = _checks(run, first, names, answer, against, pairs, known)
@@ -307,11 +347,18 @@ def _feeds(
 
 
 def _entered(stack: ExitStack, runtime: Runtime, b: ir.Model) -> Run:
-    """B where A ran; if it cannot even start there, it is not the same model."""
-    try:
-        return stack.enter_context(runtime.opened(b))
-    except EngineRefuses as error:
-        raise CheckFailed(f"A runs and B does not: {error}") from error
+    """B where A ran, from its first run on; if it cannot even start there, it is not the same."""
+    started: list[Run] = []
+
+    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        if not started:
+            try:
+                started.append(stack.enter_context(runtime.opened(b)))
+            except EngineRefuses as error:
+                raise CheckFailed(f"A runs and B does not: {error}") from error
+        return started[0](inputs)
+
+    return run
 
 
 def _checks(

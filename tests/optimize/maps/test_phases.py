@@ -233,7 +233,7 @@ def test_a_kernel_that_others_keep_is_priced() -> None:
     body = f"y = Conv<{SAME}>(u, k) q = Conv<{SAME}>(z, {{}})"
     kernels = {"k": (64, 64, 3, 3), "l": (64, 64, 3, 3)}
     # 590 µs of products become 360 µs, and to read as many weights again takes 262 µs.
-    machine = Profile(peak=1e9, bandwidth=1e9, overhead=1e-9, transpose=10, channels=1)
+    machine = Profile(peak=1e9, bandwidth=1e9, overhead=1e-9, blocks=10, channels=1)
     alone = optimized(body.format("l"), **shapes, **kernels, profile=machine)
     shared = optimized(body.format("k"), **shapes, **kernels, profile=machine)
     assert (alone.laws, shared.laws) == ({"phases"}, set())
@@ -322,3 +322,39 @@ def test_each_is_proved(body: str, inputs: str) -> None:
     alone = report.certificate.alone
     assert alone is not None
     assert alone.rewrites == alone.proved > 0
+
+
+# --- how phases interleave, by the profile -----------------------------------------------------
+
+WOVEN = Profile(peak=1e3, overhead=1e-12, transpose=1e-6, blocks=2e-6, weave=1e-6)
+"""A machine where only arithmetic counts, and concats are cheaper than DepthToSpace."""
+
+
+@pytest.mark.parametrize(
+    ("factor", "attributes", "batch"),
+    [
+        (2, SAME, 2),
+        (3, SAME, 2),
+        (2, "pads = [0, 0, 0, 0]", 1),
+        (2, "strides = [1, 1], pads = [1, 3, 1, 1]", "N"),
+    ],
+)
+def test_columns_and_rows_are_woven_where_that_is_cheaper(
+    factor: int, attributes: str, batch: int | str
+) -> None:
+    sizes = [{"N": 1}, {"N": 3}] if batch == "N" else []
+    after = optimized(
+        f"c = Conv<{attributes}>(u, k, b) y = Relu(c)",
+        f"float[{batch},3,4,5] x",
+        *sizes,
+        b=(5,),
+        s=np.array([1, 1, factor, factor], np.float32),
+        profile=WOVEN,
+    )
+    assert after.ops.count("Concat") == factor + 1
+    assert "DepthToSpace" not in after.ops
+
+
+def test_free_sizes_are_laid_out_in_blocks_all_the_same() -> None:
+    after = optimized(f"y = Conv<{SAME}>(u, k)", FREE, *SIZES, profile=WOVEN)
+    assert after.ops == ["Conv"] * 4 + ["Concat", "DepthToSpace"]

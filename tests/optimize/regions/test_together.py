@@ -153,6 +153,20 @@ def test_what_the_readers_still_need_of_its_region_is_kept() -> None:
     assert after.ops.count("Conv") == 3
 
 
+def test_a_value_whose_price_is_unknown_is_not_kept_for_nothing() -> None:
+    """The shift stays, for it rounds what it is added to: to scale its slices is a node more."""
+    body = (
+        "o = Tanh(x) t = Conv<pads = [0, 1, 0, 1]>(o, w) a = Add(t, c) q = Div(a, s) "
+        "u = Slice(q, one, most, axis) y = Sin(u) v = Slice(q, none, last, axis) z = Cos(v)"
+    )
+    numbers = {"one": 1, "most": 99, "none": 0, "last": -1, "axis": 3}
+    constants = {name: np.array([value], np.int64) for name, value in numbers.items()}
+    shift, scale = np.full((3, 1, 1), -1.2e7, np.float32), np.array(1e6, np.float32)
+    constants |= {"w": (3, 1, 1, 1), "c": shift, "s": scale}
+    proto = model(body, "float[2,1,50,77] x", "y, z, t", constants)
+    assert not optimize(proto, verify=False).report.laws
+
+
 def test_a_value_goes_though_its_sizes_are_read() -> None:
     body = f"q = Conv(x, p) {TWO} s = Shape(q)"
     proto = model(body, "float[N,4,H,W] x", "float y, float z, int64[4] s", SQUARE)

@@ -11,7 +11,7 @@ axes J may hang depends on the operator, and all others are left alone:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,21 +27,13 @@ from onebyone.graph.constants import constant, is_float
 from onebyone.graph.edit import Spelling
 from onebyone.graph.ops.call import kernel_of
 from onebyone.graph.ops.flow import Axes, Flow
-from onebyone.graph.ops.row import Operands, Role, first_if
+from onebyone.graph.ops.row import Manner, Operands, Role, Where, first_if
 from onebyone.graph.ops.selection import moving, picking, unknown_flow
 from onebyone.graph.ops.selector import Selector, by_indices, selects
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_shape
 from onebyone.graph.values import made_by, rank_of, shape_of, size
 
-__all__ = ["GATHERS", "PASSES_INDICES", "ROWS", "indices_before", "picked_axes", "picked_from"]
-
-GATHERS = frozenset({"Gather", "GatherElements", "GatherND"})
-"""Operators that read indices as their second operand."""
-
-PASSES_INDICES = frozenset(
-    {"Expand", "Flatten", "Identity", "Reshape", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
-)
-"""Operators whose result holds the integers of their first operand, and no others."""
+__all__ = ["ROWS", "indices_before", "picked_axes"]
 
 
 def picked_axes(node: ir.Node, rank: int) -> Sequence[int]:
@@ -51,22 +43,6 @@ def picked_axes(node: ir.Node, rank: int) -> Sequence[int]:
     first, axes = node.attributes.get_int("batch_dims", 0), rank_of(node.inputs[1])
     named = None if not axes else size(node.inputs[1], axes - 1)
     return range(first, rank if named is None else first + named)
-
-
-def picked_from(indices: ir.Value) -> Iterator[tuple[ir.Value, int]]:
-    """The values and axes of which gathers pick by `indices`, as they are or in another shape.
-
-    >>> x, i = ir.val("x", ir.DataType.FLOAT, (7, 3)), ir.val("i", ir.DataType.INT64, (2,))
-    >>> several = ir.node("Gather", [x, i])
-    >>> [(value.name, axis) for value, axis in picked_from(i)]
-    [('x', 0)]
-    """
-    for node, slot in indices.uses():
-        if node.op_type in PASSES_INDICES and slot == 0:
-            yield from picked_from(node.outputs[0])
-        x = node.inputs[0]
-        if node.op_type in GATHERS and slot == 1 and x is not None and x.shape is not None:
-            yield from ((x, axis) for axis in picked_axes(node, len(x.shape)))
 
 
 # --- Gather --------------------------------------------------------------------------------------
@@ -192,16 +168,18 @@ def _by_listed_indices(operands: Operands) -> bool:
 
 
 _GATHERS: dict[str, Any] = {
-    "role": Role.SELECTION, "relays": True, "names_positions": _by_listed_indices
+    "role": Role.SELECTION, "relays": True, "names_positions": _by_listed_indices, "gathers": True,
+    "manner": Manner.SCATTER,
 }  # fmt: skip
+_BY_ROWS: dict[str, Any] = {**_GATHERS, "manner_where": (Where.ROWS, Manner.STRETCH)}
 
 ROWS = (
     moving("Gather", value=kernel_of(np.take, axis=0), magnitude="Gather",
            on_sizes="whole", entries=_gather_entries, unchanged=first_if(_gathers_all),
-           flow=_gather_flow, **selects(_gather_space), **_GATHERS),
+           flow=_gather_flow, **selects(_gather_space), **_BY_ROWS),
     # Its indices have channels, too.
     moving("GatherElements", value=kernel_of(np.take_along_axis, axis=0),
            magnitude="GatherElements", flow=unknown_flow, **_picks(_gather_elements_space),
            **_GATHERS),
-    moving("GatherND", magnitude="GatherND", **_picks(_gather_nd_space), **_GATHERS),
+    moving("GatherND", magnitude="GatherND", **_picks(_gather_nd_space), **_BY_ROWS),
 )  # fmt: skip

@@ -17,7 +17,7 @@ from onebyone.graph.constants import constant
 from onebyone.graph.ops.call import Call, Kernel
 from onebyone.graph.ops.channel_node import ChannelNode, not_constant
 from onebyone.graph.ops.flow import Axes, Flow, straight_flow
-from onebyone.graph.ops.row import Operator, Role, Rounding
+from onebyone.graph.ops.row import Manner, Operator, Role, Rounding, Where
 from onebyone.graph.ops.turned import along_axis
 from onebyone.graph.values import all_known, rank_of
 
@@ -210,7 +210,10 @@ def _normalises(
 
 
 _SMOOTHLY = Rounding.SMOOTHLY
-_VECTORS: dict[str, Any] = {"mixes": _axes_of_softmax, "turned": along_axis(-1, since=13)}
+_VECTORS: dict[str, Any] = {
+    "mixes": _axes_of_softmax, "turned": along_axis(-1, since=13),
+    "manner_where": (Where.AFAR, Manner.LINES),
+}  # fmt: skip
 
 ROWS = (
     Operator("BatchNormalization", Role.CHANNEL_MAP, _batch_norm, _SMOOTHLY,

@@ -28,7 +28,7 @@ from onebyone.graph.ops.call import Call, call_of
 from onebyone.graph.ops.flow import Axes, Flow, spaced
 from onebyone.graph.ops.needs import Needs
 from onebyone.graph.ops.pooling import mapped
-from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
+from onebyone.graph.ops.row import Effort, Manner, Operator, Role, Rounding, Where, first_if
 from onebyone.graph.ops.sizes import keeps_told_shape
 from onebyone.graph.ops.slides import Slides
 from onebyone.graph.picks import Asked, Picks, Size, picked
@@ -376,11 +376,14 @@ def _grid_sample(call: Call, x: Array, grid: Array) -> Array | None:
 ROWS = (
     Operator("Resize", Role.SPACE_MAP, _resize, Rounding.SMOOTHLY, grows=True,
              unchanged=first_if(_resizes_nothing), space=_resize_space, slides=_slides, flow=_flow,
-             needs=_needs, spelled=_spelled, effort=_effort, kind=_kind, settings=(1, 2), target=3,
-             weighs=True, rescales=True),
+             needs=_needs,
+             spelled=_spelled, effort=_effort, kind=_kind, settings=(1, 2), target=3, weighs=True,
+             rescales=True, manner_where=(Where.INTERPOLATING, Manner.INTERPOLATION)),
     Operator("Upsample", Role.SPACE_MAP, _upsample, Rounding.SMOOTHLY, grows=True,
              unchanged=first_if(_resizes_nothing), space=_resize_space, slides=_slides, flow=_flow,
-             needs=_needs, effort=_effort, kind=_kind, settings=(1,), rescales=True),
+             needs=_needs,
+             effort=_effort, kind=_kind, settings=(1,), rescales=True,
+             manner_where=(Where.INTERPOLATING, Manner.INTERPOLATION)),
     Operator("GridSample", value=_grid_sample),
     Operator("AffineGrid", effort=Effort.PRODUCTS),
 )  # fmt: skip

@@ -30,12 +30,14 @@ from onebyone.graph.picks import Asked
 
 __all__ = [
     "Effort",
+    "Manner",
     "NodeShapes",
     "Operands",
     "Operator",
     "Product",
     "Role",
     "Rounding",
+    "Where",
     "first_if",
 ]
 
@@ -81,6 +83,30 @@ class Effort(Enum):
     MOVES = "it copies, selects or converts numbers"
     COMPUTES = "it calculates, a few operations an element"
     PRODUCTS = "it is made of multiply-accumulates, and no formula here counts them"
+
+
+class Manner(Enum):
+    """How an operator goes about its numbers; `cost.price` says what that costs."""
+
+    VIEW = "no number moves"
+    PASS = "numbers are read and written in the order in which they stand"
+    STRETCH = "whole stretches are copied, and the rest is not read"
+    SPLIT = "a result is cut up in stretches"
+    SCATTER = "numbers go one by one to other places"
+    BLOCKS = "channels become places in a block of an image, or the reverse"
+    WEAVE = "single columns are put side by side"
+    LINES = "each line of numbers that stand far apart is taken by itself"
+    INTERPOLATION = "each number is a weighted sum of its neighbours"
+
+
+class Where(Enum):
+    """What holds of some nodes of an operator, and not of others."""
+
+    WHOLE_CHANNELS = "it cuts no positions, but whole channels"
+    ROWS = "what it picks by indices stands in one stretch each"
+    INTERPOLATING = "it does more than copy the nearest"
+    AFAR = "it works along none of the last two axes"
+    COLUMNS = "it puts single numbers side by side along the last axis"
 
 
 @dataclass(frozen=True)
@@ -196,6 +222,10 @@ class Operator:
     needs: Reader | None = None
     # All its results are pieces of its first operand, whole or cut alike.
     splits: bool = False
+    # Its second operand lists the positions that it picks of the first.
+    gathers: bool = False
+    # Its result holds the numbers of its first operand and no others, in any shape and order.
+    hands_on: bool = False
     # What it takes of its first operand, of which the shape is given; None: no fixed positions.
     takes: Callable[[ir.Node, ir.Shape], Selector | None] | None = None
     # Axis -> the window there; empty where there is none, or sizes are not rounded down.
@@ -209,6 +239,9 @@ class Operator:
     # --- What it costs, and which of its inputs are weights --------------------------------------
     work: Product | None = None
     effort: Effort | Callable[[ir.Node], Effort] = Effort.COMPUTES
+    # How it goes about its numbers if it takes any effort, and where it does so in another manner.
+    manner: Manner = Manner.PASS
+    manner_where: tuple[Where, Manner] | None = None
     # To those who count; it may hang on the node and on the shapes that it reads and writes.
     kind: str | Callable[[ir.Node, Shape, Shape], str] = "other"
     # Slots of inputs that set the operator up: an epsilon, a mask, the scales of a quantisation.

@@ -27,7 +27,16 @@ from onebyone.graph.constants import constant
 from onebyone.graph.edit import Spelling
 from onebyone.graph.ops.call import Call
 from onebyone.graph.ops.flow import Axes, Flow, Link, spaced
-from onebyone.graph.ops.row import Effort, Operands, Operator, Role, Rounding, first_if
+from onebyone.graph.ops.row import (
+    Effort,
+    Manner,
+    Operands,
+    Operator,
+    Role,
+    Rounding,
+    Where,
+    first_if,
+)
 from onebyone.graph.ops.selector import picked, selects
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_told_shape
 from onebyone.graph.ops.slides import of_pad, of_slice
@@ -290,15 +299,16 @@ ROWS = (
            entries=_slice_entries, unchanged=first_if(_takes_all), flow=_flow,
            turned=with_axes(3, default=False),
            slides=lambda node: of_slice(cuts(node), rank(node), _FAR), **selects(_slice_space),
-           **_PICKS),
+           **_PICKS,
+           manner=Manner.SCATTER, manner_where=(Where.WHOLE_CHANNELS, Manner.STRETCH)),
     moving("Pad", role=Role.SPACE_MAP, value=_pad, magnitude="Pad", grows=True,
            unchanged=first_if(_pads_nothing), turned=with_pads, slides=of_pad,
            **selects(_pad_space), settings=(2,)),
     moving("Expand", role=Role.SPACE_MAP, value=_expand, magnitude="Expand", grows=True,
            unchanged=first_if(keeps_told_shape), space=_expand_space, flow=unknown_flow, target=1,
-           **_PICKS),
+           hands_on=True, **_PICKS),
     moving("Tile", role=Role.SPACE_MAP, value=_tile, magnitude="Tile", grows=True,
-           unchanged=first_if(keeps_told_shape), space=_tile_space, relays=True,
+           unchanged=first_if(keeps_told_shape), space=_tile_space, relays=True, hands_on=True,
            names_positions=_by_late_repeats),
     moving("ScatterElements", effort=_scatter_effort, names_positions=True),
     moving("ScatterND", effort=_scatter_effort, names_positions=True),

@@ -17,7 +17,7 @@ from onebyone.graph.ops.call import Call, Kernel
 from onebyone.graph.ops.flow import Axes, Flow, Link, channels_of, straight_flow
 from onebyone.graph.ops.merged import Rows, axis_of_rows, rows
 from onebyone.graph.ops.needs import Needs, of_first
-from onebyone.graph.ops.row import Effort, Operator, Role, Rounding, first_if
+from onebyone.graph.ops.row import Effort, Manner, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_told_shape
 from onebyone.graph.ops.slides import of_blocks, of_gathered_blocks
 from onebyone.graph.picks import Asked, Picks, Size, sizes_left
@@ -43,7 +43,9 @@ def _flatten(call: Call, x: Array) -> Array:
 
 def _squeeze(call: Call, x: Array, given: Array | None = None) -> Array:
     axes = call.ints("axes", given)
-    return np.squeeze(x) if axes is None else np.squeeze(x, tuple(axes))
+    if axes is None:
+        return np.squeeze(x)
+    return np.squeeze(x, tuple(axes))
 
 
 def _unsqueeze(call: Call, x: Array, given: Array | None = None) -> Array:
@@ -57,7 +59,9 @@ def _dropout(call: Call, x: Array, *rest: Array | None) -> Array | tuple[Array, 
     if call.outputs > 1 and call.version < 10:
         # Of this mask the standard says nothing; engines fill it with zeros, and few read it.
         return x, np.zeros(x.shape, x.dtype)
-    return x if call.outputs == 1 else (x, np.ones(x.shape, bool))
+    if call.outputs == 1:
+        return x
+    return (x, np.ones(x.shape, bool))
 
 
 def _blocks(x: Array, sizes: Sequence[int], order: Sequence[int], shape: Sequence[int]) -> Array:
@@ -202,7 +206,9 @@ def _reshape_needs(node: ir.Node, axis: int, picks: Picks, version: int) -> Need
 def _regrouped(node: ir.Node, axis: int, picks: Picks) -> Needs | None:
     if not isinstance(picks, Rows):
         found = rows(node, axis, picks)
-        return None if found is None else {0: (0, found)}
+        if found is None:
+            return None
+        return {0: (0, found)}
     own = axis_of_rows(node, picks)
     if axis != 0 or own is None:
         return None
@@ -249,7 +255,7 @@ def _view(name: str, value: Kernel, **special: Any) -> Operator:
     row: dict[str, Any] = {"flow": _flow, "needs": _needs, "effort": Effort.FREE, **special}
     return Operator(
         name, Role.VIEW, value, Rounding.NEVER, magnitude=name,
-        unchanged=first_if(keeps_told_shape), relays=True, **row,
+        unchanged=first_if(keeps_told_shape), relays=True, hands_on=True, **row,
     )  # fmt: skip
 
 
@@ -257,7 +263,7 @@ def _blocked(name: str, value: Kernel, **special: Any) -> Operator:
     one = first_if(lambda node: node.attributes.get_int("blocksize", 0) == 1)
     return Operator(
         name, value=value, rounding=Rounding.NEVER, magnitude=name, unchanged=one,
-        effort=Effort.MOVES, rescales=True, relays=True, **special,
+        effort=Effort.MOVES, manner=Manner.BLOCKS, rescales=True, relays=True, **special,
     )  # fmt: skip
 
 
@@ -270,10 +276,10 @@ ROWS = (
     Operator("Transpose", Role.VIEW, lambda call, x: np.transpose(x, call.get("perm")),
              Rounding.NEVER, magnitude="Transpose", on_sizes="whole",
              unchanged=first_if(_stays_in_order), flow=_flow, needs=_needs, effort=Effort.MOVES,
-             relays=True),
+             manner=Manner.SCATTER, relays=True, hands_on=True),
     Operator("Identity", Role.IDENTITY, lambda call, x: x, Rounding.NEVER, magnitude="Identity",
              entries=same_entries, unchanged=lambda node: 0, flow=_identity_flow,
-             elementwise=True, effort=Effort.FREE, relays=True),
+             elementwise=True, effort=Effort.FREE, relays=True, hands_on=True),
     Operator("Dropout", Role.IDENTITY, _dropout, Rounding.NEVER, magnitude="Identity",
              unchanged=first_if(_is_inference), flow=_identity_flow, mixes=_drops,
              effort=Effort.FREE, settings=(1,)),

@@ -106,7 +106,9 @@ class _Walk:
         size = known_numbers(node, self.sizes, self.version)
         if size is not None:
             self.sizes[node.outputs[0]] = size
-            return size if size.dtype.kind in "iu" else None
+            if size.dtype.kind in "iu":
+                return size
+            return None
         if len(node.outputs) != 1 or node.outputs[0] not in self.entries:
             return None
         value = node.outputs[0]
@@ -134,7 +136,9 @@ class _Walk:
         return asked and made > max(_LARGE, given)
 
     def _bytes(self, value: ir.Value) -> int:
-        return self.known[value].array.nbytes if value in self.known else _bytes_of(value)
+        if value in self.known:
+            return self.known[value].array.nbytes
+        return _bytes_of(value)
 
     def _operand(self, value: ir.Value) -> Known:
         if value in self.known:
@@ -283,7 +287,9 @@ def _tensor(value: ir.Value) -> ir.TensorProtocol | None:
     if value.producer() is None:
         return value.const_value
     node = made_by(value, "Constant")
-    return None if node is None else constant_tensor(node)
+    if node is None:
+        return None
+    return constant_tensor(node)
 
 
 def _affordable(node: ir.Node, operands: Iterable[Known | None]) -> bool:

@@ -244,4 +244,6 @@ def _run(
 
 def _floats_as(kind: Any, array: Any) -> Any:
     """An array in this floating type, if it is floating; one that is left out stays so."""
-    return array.astype(kind) if array is not None and is_floating(array.dtype) else array
+    if array is not None and is_floating(array.dtype):
+        return array.astype(kind)
+    return array

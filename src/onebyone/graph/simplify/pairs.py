@@ -144,23 +144,24 @@ def _holds(wide: ir.DataType, narrow: ir.DataType) -> bool:
 def _slices(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     """Cuts along different axes are one cut; where all that read the first are such cuts."""
     cut = before.outputs[0]
-    if before.op_type != "Slice" or cut.is_graph_output():
+    if before.op_type != node.op_type or cut.is_graph_output():
         return False
     inner, outer, x = cuts(before), cuts(node), before.inputs[0]
     if inner is None or outer is None or x is None or len(node.inputs) < 3:
         return False
-    if not all(_cuts_elsewhere(use.node, cut, inner) for use in cut.uses()):
+    if not all(_cuts_elsewhere(use.node, before, inner) for use in cut.uses()):
         return False
     both = {**inner, **outer}
     columns = [[bounds[k] for bounds in both.values()] for k in range(3)]
     lists = [columns[0], columns[1], list(both), columns[2]]
-    respell(node, "Slice", [x, *map(edit.integers, lists)], {})
+    respell(node, node.op_type, [x, *map(edit.integers, lists)], {})
     return True
 
 
-def _cuts_elsewhere(reader: ir.Node, cut: ir.Value, axes: Container[int]) -> bool:
-    """Whether a reader of a cut value is a Slice of it along other axes."""
-    if reader.op_type != "Slice" or reader.domain != "" or reader.inputs[0] is not cut:
+def _cuts_elsewhere(reader: ir.Node, maker: ir.Node, axes: Container[int]) -> bool:
+    """Whether a reader of what a Slice gives is a Slice of it along other axes."""
+    cut = maker.outputs[0]
+    if reader.op_type != maker.op_type or reader.domain != "" or reader.inputs[0] is not cut:
         return False
     its_axes = cuts(reader)
     return its_axes is not None and not any(axis in axes for axis in its_axes)

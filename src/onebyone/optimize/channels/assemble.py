@@ -11,7 +11,7 @@ from itertools import chain, pairwise
 import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
-from onebyone.graph.edit import Edit
+from onebyone.graph.edit import CUT, Edit
 from onebyone.optimize.channels.labels import Labels
 
 __all__ = ["Assembly", "Piece"]
@@ -90,7 +90,7 @@ class Assembly:
             if self._is_split(source):
                 yield "Split", source, self.stored[source]
             else:
-                yield from (("Slice", source, b - a) for _, a, b in parts)
+                yield from ((CUT, source, b - a) for _, a, b in parts)
 
     def carry_out(self, edit: Edit, labels: Labels) -> dict[ir.Value, ir.Value]:
         """Make all of these operators; value -> what stands for it."""
@@ -104,7 +104,7 @@ class Assembly:
                 continue
             for _, a, b in parts:
                 bounds = [edit.integers([n]) for n in (a, b, 1)]
-                cut = _node(edit, "Slice", [source, *bounds], source, b - a, first)
+                cut = _node(edit, CUT, [source, *bounds], source, b - a, first)
                 made[source, a, b] = cut
         return {value: self._value(value, made, edit, labels) for value in self.parts}
 

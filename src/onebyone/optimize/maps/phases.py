@@ -1,6 +1,7 @@
 """Phases: a K×K behind a nearest upsampling, computed on the small map (`algebra.phases`).
 
-    K P U x       = D [K₀ P₀ x; K₁ P₁ x; …]           D: DepthToSpace, of blocks a phase
+    K P U x       = D [K₀ P₀ x; K₁ P₁ x; …]           D: DepthToSpace, of blocks a phase, or
+                                                     two concats, by the profile
     K P [U x; z]  = K₁ P U x + K₂ P z                 the kernel is split; K₂ stays as large as K
 
 Where phases are no blocks of an image, one transposed convolution computes all of them.
@@ -30,7 +31,7 @@ from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.symbolic import simplified
-from onebyone.graph.values import Size, input_at
+from onebyone.graph.values import Size, input_at, size
 from onebyone.optimize.maps.upsampled_kernels import Form, Site, form_of, site_of
 from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.optimize.sharing import is_kept
@@ -169,11 +170,37 @@ class _Placer:
         parts = [self._phase(site, kernel, bias) for kernel in kernels]
         if len(parts) == 1:
             return parts[0]
+        profile = self.task.profile
+        height, width = size(node.outputs[0], 2), size(node.outputs[0], 3)
+        if profile.weave < profile.blocks and height is not None and width is not None:
+            return self._woven(node, parts, kernels[0].channels[1], height, width)
         stacked = _with_channels(parts[0].shape, len(parts) * kernels[0].channels[1])
         joined = self._node(node, "Concat", parts, {"axis": 1}, stacked)
         # Phases stand row by row, as this mode has the places of a block.
         blocks = {"blocksize": round(len(parts) ** 0.5), "mode": "DCR"}
         return self._node(node, "DepthToSpace", [joined], blocks, node.outputs[0].shape)
+
+    def _woven(
+        self, node: ir.Node, parts: Sequence[ir.Value], channels: int, height: int, width: int
+    ) -> ir.Value:
+        """What DepthToSpace does, as concats of columns and one of rows, which are copied whole."""
+        assert parts[0].shape is not None
+        factor, maps = round(len(parts) ** 0.5), [parts[0].shape[0], channels]
+        low, short = height // factor, width // factor
+        columns = [self._reshaped(node, part, [*maps, low, short, 1]) for part in parts]
+        rows = []
+        for k in range(0, len(parts), factor):
+            some, together = columns[k : k + factor], [*maps, low, short, factor]
+            row = self._node(node, "Concat", some, {"axis": 4}, together)
+            rows.append(self._reshaped(node, row, [*maps, low, width]))
+        # Each row is followed by the next: those of all phases stand in one of the small map's.
+        stacked = self._node(node, "Concat", rows, {"axis": 3}, [*maps, low, factor * width])
+        return self._reshaped(node, stacked, [*maps, height, width])
+
+    def _reshaped(self, node: ir.Node, x: ir.Value, shape: Sequence[Size]) -> ir.Value:
+        # The batch may be free: a zero keeps what it is.
+        to = self.edit.integers([0, *(n for n in shape[1:] if isinstance(n, int))])
+        return self._node(node, "Reshape", [x, to], {}, shape)
 
     def _phase(self, site: Site, kernel: Kernel, bias: ir.Value | None) -> ir.Value:
         """A convolution of the small map, padded as the large one was."""

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.selection import Slice
 from onebyone.graph.constants import constant
-from onebyone.graph.edit import Edit
+from onebyone.graph.edit import CUT, Edit
 from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.selector import Selector
 from onebyone.graph.picks import (
@@ -260,7 +260,7 @@ def selecting(
         return
     cuts = {axis: order for axis, order in left.items() if even(order) is not None}
     if cuts:
-        yield "Slice", cuts
+        yield CUT, cuts
     for axis, order in left.items():
         if axis not in cuts:
             by_batch = isinstance(order, Late) and order.batch > 0

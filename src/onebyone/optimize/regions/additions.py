@@ -6,14 +6,15 @@ a + Expand(b)   = a + b      where a is as long: the sum broadcasts b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import cast
 
+from onebyone.algebra.word import Word
 from onebyone.optimize.regions.plan import Apply, Move, Plan
 from onebyone.optimize.regions.steps import Step, steps
 
-__all__ = ["broadcast", "is_broadcast", "subtracted", "unrepeated"]
+__all__ = ["broadcast", "is_broadcast", "joints", "may_go_on", "subtracted", "unrepeated"]
 
 
 def subtracted(plans: Sequence[Plan], *, takes_biases: bool) -> list[Plan]:
@@ -68,3 +69,13 @@ def _positive(plan: Plan) -> Plan | None:
     if not isinstance(how, Apply) or how.window is not None or how.to > how.j + 1:
         return None
     return how.before if how.word.maps[how.j].is_negation else None
+
+
+def joints(word: Word, last: int) -> Iterator[int]:
+    """Where operands may be joined: not right after a broadcast, which only the Add above does."""
+    return (i for i in range(last + 1) if not (i and steps(word)[i - 1].broadcasts))
+
+
+def may_go_on(plan: Plan, word: Word, i: int) -> bool:
+    """An Add broadcasts its operands itself, so nothing comes between a broadcast and its Add."""
+    return not is_broadcast(plan) or (i < len(word.spaces) and steps(word)[i].broadcasts)

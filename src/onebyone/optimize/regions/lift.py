@@ -74,6 +74,12 @@ def region_of(value: ir.Value, context: Context) -> Region | None:
     return _Lifter(context, value).region()
 
 
+def _undo(met: dict[ir.Value, None], count: int) -> None:
+    """Forget all but the first values that were met."""
+    while len(met) > count:
+        met.popitem()
+
+
 class _Lifter:
     """One region being grown; counts its nodes and remembers which values lie inside it."""
 
@@ -82,8 +88,9 @@ class _Lifter:
         self.nodes = 0
         self.depth = 0
         self.looked_through = 0
-        self.inside: set[ir.Value] = set()
-        self.beneath: set[ir.Value] = set()
+        # In the order in which they were met, so that what was met last can be undone.
+        self.inside: dict[ir.Value, None] = {}
+        self.beneath: dict[ir.Value, None] = {}
         self.weights: set[ir.Value] = set()
         self.shared: dict[tuple[ir.Value, int], Term | None] = {}
         self.root, self.digits = root, Digits.of(context.lost_bits, root)
@@ -136,9 +143,9 @@ class _Lifter:
     def _passing(self, value: ir.Value, axis: int, expanded: Term) -> Term:
         """A value with one reader; behind a shared value it is there to be read, too."""
         if not self.looked_through:
-            self.inside.add(value)
+            self.inside[value] = None
             return expanded
-        self.beneath.add(value)
+        self.beneath[value] = None
         leaf = self._leaf(value, axis)
         return expanded if leaf is None else Term(Word(), Choice((leaf, expanded)))
 
@@ -173,13 +180,15 @@ class _Lifter:
         if expander is None or self.depth >= MAX_DEPTH:
             return None
         # What fails is undone: other ways from the root may use the same nodes.
-        nodes, inside, beneath = self.nodes, set(self.inside), set(self.beneath)
+        nodes, inside, beneath = self.nodes, len(self.inside), len(self.beneath)
         self.nodes += 1
         self.depth += 1
         term = expander(self, node, axis)
         self.depth -= 1
         if term is None:
-            self.nodes, self.inside, self.beneath = nodes, inside, beneath
+            self.nodes = nodes
+            _undo(self.inside, inside)
+            _undo(self.beneath, beneath)
         return term
 
     def _cancels(self, node: ir.Node, refusal: Refusal | None) -> bool:

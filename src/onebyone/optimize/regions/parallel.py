@@ -20,7 +20,7 @@ from onebyone.algebra.laws import LAWS
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.word import Word, product
 from onebyone.optimize.regions.operations import as_factor
-from onebyone.optimize.regions.search import absorbing
+from onebyone.optimize.regions.plan import absorbing
 from onebyone.optimize.regions.steps import KernelNode, steps
 
 __all__ = ["sum_kernels"]

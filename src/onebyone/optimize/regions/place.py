@@ -14,7 +14,7 @@ import onnx_ir as ir
 from onebyone.algebra.laws import refused
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import constant
-from onebyone.graph.edit import Edit
+from onebyone.graph.edit import CUT, Edit
 from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.ops.conversion import is_of_int8_codes
 from onebyone.graph.ops.gathering import indices_before
@@ -267,7 +267,7 @@ class _Placer:
         axes = list(range(2, 2 + len(strides)))
         bounds = [[0] * len(axes), [2**31 - 1] * len(axes), axes, list(strides)]
         operands = map(self.edit.integers, bounds)
-        return self._node("Slice", [x, *operands], m.step.after, m.channels)
+        return self._node(CUT, [x, *operands], m.step.after, m.channels)
 
     def _shape_operands(self, step: Step, channels: int) -> list[ir.Value | None]:
         """The other operands of a space map, where the number of channels is written into them."""
@@ -315,11 +315,11 @@ class _Placer:
         start, here, after, stop = map(edit.integers, [[0], [entry], [entry + 1], [length]])
         parts = []
         if entry:
-            parts.append(edit.sizes("Slice", [shape, start, here], entry, self.old))
+            parts.append(edit.sizes(CUT, [shape, start, here], entry, self.old))
         parts.append(edit.integers([channels]))
         if entry + 1 < length:
             rest = [shape, after, stop]
-            parts.append(edit.sizes("Slice", rest, length - entry - 1, self.old))
+            parts.append(edit.sizes(CUT, rest, length - entry - 1, self.old))
         return edit.sizes("Concat", parts, length, self.old, axis=0)
 
     # Making nodes ------------------------------------------------------------------------------

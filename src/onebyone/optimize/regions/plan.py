@@ -7,7 +7,7 @@ been applied since the bias may be added."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from onebyone.algebra.channel import ChannelMap, join_structure
@@ -29,6 +29,7 @@ __all__ = [
     "Plan",
     "Run",
     "Stack",
+    "absorbing",
     "runs",
 ]
 
@@ -155,6 +156,15 @@ class Plan:
         below = self.how.terms if isinstance(self.how, Add | Stack | Join) else (self.how.before,)
         for plan in below:
             yield from plan.leaves()
+
+
+def absorbing(maps: Iterable[ChannelMap]) -> Iterator[str]:
+    """The laws by which maps are multiplied into a kernel, or into another map."""
+    for f in maps:
+        if f.is_diagonal:
+            yield "affine"
+        else:
+            yield "compose"
 
 
 @dataclass(frozen=True)

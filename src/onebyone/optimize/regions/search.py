@@ -24,21 +24,11 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from onebyone.algebra.channel import ChannelMap, split
-from onebyone.algebra.expression import (
-    Choice,
-    Concat,
-    Convolution,
-    Joined,
-    Leaf,
-    Node,
-    Sum,
-    Term,
-)
-from onebyone.algebra.layout import trace
+from onebyone.algebra.channel import ChannelMap
+from onebyone.algebra.expression import Choice, Concat, Convolution, Joined, Leaf, Node, Sum, Term
 from onebyone.algebra.word import Word
 from onebyone.cost.profile import Cost
-from onebyone.optimize.regions.additions import broadcast, is_broadcast, subtracted
+from onebyone.optimize.regions.additions import broadcast, joints, may_go_on, subtracted
 from onebyone.optimize.regions.plan import (
     Add,
     Apply,
@@ -51,12 +41,13 @@ from onebyone.optimize.regions.plan import (
     Plan,
     Run,
     Stack,
+    absorbing,
     runs,
 )
 from onebyone.optimize.regions.price import Pricer
-from onebyone.optimize.regions.steps import KernelNode, Step, steps
+from onebyone.optimize.regions.steps import KernelNode, Step, cancels, steps
 
-__all__ = ["Planner", "absorbing", "cancels"]
+__all__ = ["Planner"]
 
 State = tuple[int, int]
 Table = dict[State, dict[str, Plan]]
@@ -85,7 +76,7 @@ class Planner:
         if not plan.pending or plan.carrier:
             return plan
         cost = plan.cost + self.price.elementwise(plan.layout, plan.channels)
-        return replace(plan, cost=cost, how=Flush(plan), carrier=True, pending=False)
+        return Plan(cost, plan.layout, plan.channels, Flush(plan), carrier=True, laws=plan.laws)
 
     def _keep(self, table: Table, state: State, plan: Plan) -> None:
         """Enter a plan if it is the cheapest; what a carrier can take is given to it at once."""
@@ -100,7 +91,7 @@ class Planner:
 
     def _table(self, node: Node, word: Word) -> Table:
         if isinstance(node, Convolution) and isinstance(node.term.node, Choice):
-            node = _outside(node, node.term.node)
+            node = node.distributed
         if isinstance(node, Choice):
             return self._choice(node, word)
         table: Table = {}
@@ -130,8 +121,9 @@ class Planner:
             spaces, maps = len(term.word.spaces), len(term.word.maps)
             for (i, j), plan in ((state, p) for state in inner for p in inner[state].values()):
                 if i >= spaces and j >= maps:
-                    chosen = replace(plan, laws=_laws([plan], node.law)) if k and node.law else plan
-                    self._keep(table, (i - spaces, j - maps), chosen)
+                    if k and node.law:
+                        plan = replace(plan, laws=_laws([plan], node.law))
+                    self._keep(table, (i - spaces, j - maps), plan)
         return table
 
     def _offered(self, node: Choice) -> tuple[Term, ...]:
@@ -145,7 +137,7 @@ class Planner:
         words = [word] + [word.linear] * (len(node.terms) - 1)
         tables = self._operands(node.terms, words)
         last = len(word.spaces), len(word.maps)
-        for i in _joints(word, last[0]):
+        for i in joints(word, last[0]):
             for j in range(last[1] + 1):
                 law = "sum" if i + j else ""
                 yield from self._added(tables, (i, j), law, at_once=node.at_once)
@@ -156,8 +148,8 @@ class Planner:
             return
         sizes = [term.channels for term in node.terms]
         diagonal = next((k for k, f in enumerate(word.maps) if not f.is_diagonal), len(word.maps))
-        tables = self._operands(node.terms, _cut(word, sizes, diagonal))
-        for i in _joints(word, len(word.spaces)):
+        tables = self._operands(node.terms, word.parts(sizes, diagonal))
+        for i in joints(word, len(word.spaces)):
             for j in range(len(word.maps) + 1):
                 if j <= diagonal:
                     yield from self._stacked(tables, i, j)
@@ -310,7 +302,7 @@ class Planner:
                 # Pending first: with its bias added, a plan is another one at this state.
                 for standing in ("pending", "plain", "carrier"):
                     plan = table.get((i, j), {}).get(standing)
-                    if plan is None or not _may_go_on(plan, word, i):
+                    if plan is None or not may_go_on(plan, word, i):
                         continue
                     if plan.pending:
                         self._keep(table, (i, j), self._flushed(plan))
@@ -397,7 +389,8 @@ class Planner:
         laws = _laws([plan], *run.laws, *crossed, *self._taken(plan))
         # As many groups as channels: a diagonal, which is no product of matrices.
         if window is None and run.groups == plan.channels == run.channels:
-            return self._scaled(replace(plan, how=how, pending=pending, laws=laws), run)
+            cost, carrier, more = self._scaled(plan, run)
+            return Plan(cost, plan.layout, plan.channels, how, carrier, pending, laws | more)
         if not plan.layout.takes_product(run.groups):
             return None
         # A convolution strides on its own.
@@ -416,67 +409,19 @@ class Planner:
         if plan.pending and "affine" in self.laws:
             yield "affine"
 
-    def _scaled(self, plan: Plan, run: Run) -> Plan:
-        """A diagonal: elementwise; a mere shift becomes pending and costs nothing yet."""
+    def _scaled(self, plan: Plan, run: Run) -> tuple[Cost, bool, frozenset[str]]:
+        """What a diagonal costs with the plan, whether it carries a bias, and by which law.
+
+        It is elementwise; a mere shift becomes pending and costs nothing yet.
+        """
         if run.only_shifts and "affine" in self.laws:
-            if plan.carrier:
-                return replace(plan, laws=plan.laws | {"affine"})
-            return plan
+            # Only what carries it takes it up here.
+            return plan.cost, plan.carrier, frozenset(["affine"] * plan.carrier)
         # A shift becomes a bias that is pending, and is counted where something takes it up.
         vectors = int(not run.only_signs)
         cost = plan.cost + self.price.elementwise(plan.layout, plan.channels, vectors)
         carrier = plan.layout.axis == 1 or "affine" not in self.laws
-        return replace(plan, cost=cost, carrier=carrier)
-
-
-def absorbing(maps: Iterable[ChannelMap]) -> Iterator[str]:
-    """The laws by which maps are multiplied into a kernel, or into another map."""
-    for f in maps:
-        if f.is_diagonal:
-            yield "affine"
-        else:
-            yield "compose"
-
-
-def cancels(run: list[Step]) -> bool:
-    """Whether a run of views gives back what it was given."""
-    # Sizes as products of symbols: only then is it the same shape for all of them.
-    shape = run[0].before.monomials
-    views = [step.view for step in run]
-    known = [v for v in views if v is not None]
-    if shape is None or run[-1].after.monomials != shape or len(known) < len(run):
-        return False
-    followed = trace(shape, known)
-    return followed is not None and followed.is_identity
-
-
-def _outside(node: Convolution, choice: Choice) -> Node:
-    """K(a or b) = Ka or Kb, so that the maps of each may enter K: of what a law makes equal."""
-    if not choice.law:
-        return node
-    below = node.term.word
-    terms = (Term(Word(), replace(node, term=term.then(below))) for term in choice.terms)
-    return Choice(tuple(terms), choice.law)
-
-
-def _cut(word: Word, sizes: list[int], diagonal: int) -> list[Word]:
-    """The word above a concat as words above its operands: diagonals cut by rows, then columns."""
-    words = [word] + [word.linear] * (len(sizes) - 1)
-    # Only the last of these mixes channels; what is before it scales them, each by itself.
-    for at in range(min(diagonal + 1, len(word.maps))):
-        parts = split(word.maps[at], sizes)
-        words = [w.with_map(f, at) for w, f in zip(words, parts, strict=True)]
-    return words
-
-
-def _joints(word: Word, last: int) -> Iterator[int]:
-    """Where operands may be joined: not right after a broadcast, which only the Add above does."""
-    return (i for i in range(last + 1) if not (i and steps(word)[i - 1].broadcasts))
-
-
-def _may_go_on(plan: Plan, word: Word, i: int) -> bool:
-    """An Add broadcasts its operands itself, so nothing comes between a broadcast and its Add."""
-    return not is_broadcast(plan) or (i < len(word.spaces) and steps(word)[i].broadcasts)
+        return cost, carrier, frozenset()
 
 
 def _standing(plan: Plan) -> str:

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.digits import exact_rows
 from onebyone.algebra.kernel import Kernel
-from onebyone.algebra.layout import CHANNEL, Dim, Reshape, Transpose, View
+from onebyone.algebra.layout import CHANNEL, Dim, Reshape, Transpose, View, trace
 from onebyone.algebra.pool import AveragePool
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.selection import Expand, Tile
@@ -30,7 +30,17 @@ from onebyone.graph.ops.pooling import always_fit, laid_windows
 from onebyone.graph.symbolic import monomials
 from onebyone.graph.values import input_at, rank_of, size
 
-__all__ = ["KernelNode", "Layout", "Meaning", "Size", "Step", "Stored", "Striding", "steps"]
+__all__ = [
+    "KernelNode",
+    "Layout",
+    "Meaning",
+    "Size",
+    "Step",
+    "Stored",
+    "Striding",
+    "cancels",
+    "steps",
+]
 
 Size = int | ir.SymbolicDim
 
@@ -403,3 +413,15 @@ def _names(layout: Layout) -> tuple[object, ...]:
 def steps(word: Word) -> tuple[Step, ...]:
     """The spaces of a word lifted from a graph."""
     return cast(tuple[Step, ...], word.spaces)
+
+
+def cancels(run: list[Step]) -> bool:
+    """Whether a run of views gives back what it was given."""
+    # Sizes as products of symbols: only then is it the same shape for all of them.
+    shape = run[0].before.monomials
+    views = [step.view for step in run]
+    known = [v for v in views if v is not None]
+    if shape is None or run[-1].after.monomials != shape or len(known) < len(run):
+        return False
+    followed = trace(shape, known)
+    return followed is not None and followed.is_identity

@@ -65,21 +65,32 @@ class _Shared:
             return None
         return _sum(plans)
 
-    def without(self, laws: frozenset[str]) -> tuple[Cost, list[Plan]] | None:
-        """The readers' plans without it, and what they and the values that they keep cost."""
+    def without(
+        self, laws: frozenset[str], limit: Cost | None = None
+    ) -> tuple[Cost, list[Plan]] | None:
+        """The readers' plans without it, and what they and the values that they keep cost.
+
+        None where that is not possible, or takes longer than the limit.
+        """
         whole = self.region.inside | {self.region.root}
         # What is inside of its region stays for the readers, or each computes it anew.
         ways = dict.fromkeys((frozenset({self.region.root}), whole))
-        found = [(gone, _plans(Planner(self.price, laws, gone), self.readers)) for gone in ways]
-        known = [(_sum(plans) + self._kept(plans), plans) for _, plans in found if plans]
-        return min(known, key=lambda way: way[0], default=None)
+        found = [_plans(Planner(self.price, laws, gone), self.readers, limit) for gone in ways]
+        known = [
+            (plans, kept) for plans in found if plans and (kept := self._kept(plans)) is not None
+        ]
+        costs = [(_sum(plans) + kept, plans) for plans, kept in known]
+        return min(costs, key=lambda way: way[0], default=None)
 
-    def _kept(self, plans: Sequence[Plan]) -> Cost:
-        """What it costs to have the values inside of its region that are read."""
+    def _kept(self, plans: Sequence[Plan]) -> Cost | None:
+        """What it costs to have the values inside of its region that are read; None: unknown."""
         read = {leaf.value[0] for plan in plans for leaf in plan.leaves()} & self.region.inside
         regions = [region_of(value, self.context) for value in read]
-        kept = _plans(Planner(self.price, frozenset()), filter(None, regions))
-        return _sum(kept or ())
+        known = [region for region in regions if region is not None]
+        if len(known) < len(regions):
+            return None
+        kept = _plans(Planner(self.price, frozenset()), known)
+        return None if kept is None else _sum(kept)
 
 
 def _shared(found: Sequence[Region], context: Context, price: Pricer) -> Iterator[_Shared]:
@@ -99,7 +110,8 @@ def _shared(found: Sequence[Region], context: Context, price: Pricer) -> Iterato
 
 def _change(shared: _Shared, laws: frozenset[str]) -> Change | None:
     """The readers of a value without it; None where it is cheaper to have it."""
-    now, found = shared.stands(frozenset()), shared.without(laws)
+    now = shared.stands(frozenset())
+    found = None if now is None else shared.without(laws, now)
     if now is None or found is None or not pays(now, found[0], shared.price.profile):
         return None
     best, plans = found
@@ -113,14 +125,19 @@ def _change(shared: _Shared, laws: frozenset[str]) -> Change | None:
     return Change(dict(zip(shared.readers, plans, strict=True)), now, best, saved, (shared.region,))
 
 
-def _plans(planner: Planner, regions: Iterable[Region]) -> list[Plan] | None:
-    """The best plan of each; None if one has none."""
-    plans = []
+def _plans(
+    planner: Planner, regions: Iterable[Region], limit: Cost | None = None
+) -> list[Plan] | None:
+    """The best plan of each; None if one has none, or the first of them take longer already."""
+    plans, total = [], 0
     for region in regions:
         plan = planner.best(region.term)
         if plan is None:
             return None
         plans.append(plan)
+        total += plan.cost.picoseconds
+        if limit is not None and total > limit.picoseconds:
+            return None
     return plans
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.graph.constants import is_float
-from onebyone.graph.ops.gathering import GATHERS, PASSES_INDICES, picked_axes
+from onebyone.graph.ops.gathering import picked_axes
 from onebyone.verify.pieces.claims import Claim, Meanings
 from onebyone.verify.pieces.snapshot import Record, Snapshot, is_constant
 
@@ -190,7 +190,7 @@ class _Walk:
         # sizes, so they are computed.
         number = self.number(value)
         given = number in self.known and number not in self.opened
-        picks = value in self.picked and maker.op_type not in PASSES_INDICES
+        picks = value in self.picked and not maker.operator.hands_on
         if given and (is_float(value) or value.dtype is None or picks):
             self.border[value] = number
             return
@@ -200,12 +200,12 @@ class _Walk:
 
     def _note_indices(self, value: ir.Value, maker: Record) -> None:
         """Note of what is picked by an operand, or by what a node passes on."""
-        if maker.op_type in GATHERS and (indices := maker.inputs[1]) is not None:
+        if maker.operator.gathers and (indices := maker.inputs[1]) is not None:
             x, shape = maker.inputs[0], None
             if x is not None:
                 shape = self.graph.shape(x)
             if x is not None and shape is not None:
                 axes = ((x, axis) for axis in picked_axes(maker.node, len(shape)))
                 self.picked.setdefault(indices, []).extend(axes)
-        elif value in self.picked and maker.op_type in PASSES_INDICES and maker.inputs[0]:
+        elif value in self.picked and maker.operator.hands_on and maker.inputs[0]:
             self.picked.setdefault(maker.inputs[0], []).extend(self.picked[value])
