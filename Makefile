@@ -139,4 +139,5 @@ $(VENV)/.stamp-release: $(VENV)/.stamp-run
 
 $(VENV)/.stamp-bench: $(VENV)/.stamp-test
 	$(PIP) --editable '.[bench]'
+	$(PIP) --no-deps monai
 	touch $@

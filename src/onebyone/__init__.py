@@ -9,17 +9,19 @@ A few functions and the errors they raise; each is imported when it is first ask
     optimize(model)   an equal, cheaper model and the report with its proof; a PyTorch module and
                       an example of its input are exported first
     rank(W)           how many output channels are redundant; of a matrix or a PyTorch module
+    scan(network, image, target)   slid over an image of any size; needs `onebyone[scan]`
     verify(a, b)      do two models compute the same?
     read, write       ONNX files, checked on the way in, atomic on the way out
 
 `onebyone.nn` holds layers, blocks and conversions for PyTorch; it is imported by its name.
 
-`onebyone.optimize` and `onebyone.verify` are packages and functions in one: calling the package
-calls `onebyone.api.optimize`, and `onebyone.verify.verify.verify`.
+`onebyone.optimize`, `onebyone.scan` and `onebyone.verify` are packages and functions in one:
+calling the package calls `onebyone.api.optimize`, `onebyone.scan.scan.scan` and
+`onebyone.verify.verify.verify`.
 
 >>> import onebyone
 >>> onebyone.__all__
-['count', 'errors', 'geometry', 'optimize', 'rank', 'read', 'verify', 'write']
+['count', 'errors', 'geometry', 'optimize', 'rank', 'read', 'scan', 'verify', 'write']
 
 `onebyone.__version__` is the version that is installed.
 """
@@ -36,11 +38,12 @@ if TYPE_CHECKING:
     from onebyone.api import count, geometry, optimize, rank
     from onebyone.graph.read import read
     from onebyone.graph.write import write
+    from onebyone.scan.scan import scan
     from onebyone.verify.verify import verify
 
     __version__: str
 
-__all__ = ["count", "errors", "geometry", "optimize", "rank", "read", "verify", "write"]
+__all__ = ["count", "errors", "geometry", "optimize", "rank", "read", "scan", "verify", "write"]
 
 # name -> (module, attribute); no attribute: the name is the module itself.
 _HOMES = {
@@ -50,6 +53,7 @@ _HOMES = {
     "optimize": ("onebyone.optimize", None),
     "rank": ("onebyone.api", "rank"),
     "read": ("onebyone.graph.read", "read"),
+    "scan": ("onebyone.scan", None),
     "verify": ("onebyone.verify", None),
     "write": ("onebyone.graph.write", "write"),
 }

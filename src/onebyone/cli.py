@@ -1,4 +1,4 @@
-"""The commands `onebyone count`, `optimize`, `verify`, `bench`, `profile`, `explain`, `explore`.
+"""The commands of `onebyone`; `geometry` and `scan` have files of their own.
 
 A result goes to stdout, as a table or as JSON (docs/json.md); an error is one line on stderr.
 Exit codes: 0 done, 1 a check said no, 2 wrong usage, 3 unreadable input, 130 interrupted,
@@ -19,6 +19,7 @@ import click
 
 from onebyone.algebra.laws import LAWS
 from onebyone.cli_geometry import geometry
+from onebyone.cli_scan import scan
 from onebyone.crash_guard import guarded, said_all, unbroken
 from onebyone.errors import CheckFailed, UsageError
 from onebyone.options import clock as _clock
@@ -91,6 +92,7 @@ def cli(context: click.Context) -> None:
 
 
 cli.add_command(geometry)
+cli.add_command(scan)
 
 
 @cli.command()
@@ -378,14 +380,13 @@ def explain(
     Its parameters, multiply-accumulates and rank, what a larger kernel or a depthwise-separable
     pair would cost in its place, and what a bottleneck saves.
     """
-    from onebyone.counting.explain import USUAL_SIZE
-    from onebyone.counting.explain import explain as explain_layer
+    from onebyone.counting import explain as explaining
 
-    explanation = explain_layer(
+    explanation = explaining.explain(
         in_channels,
         out_channels,
         kernel,
-        size=size or USUAL_SIZE,
+        size=size or explaining.USUAL_SIZE,
         stride=stride,
         groups=groups,
         bias=not no_bias,
@@ -405,10 +406,7 @@ def explain(
 )
 @click.option("--open", "opened", is_flag=True, help="Show it in the browser.")
 def explore(output: Path, opened: bool) -> None:
-    """Write a page that shows by playing what a 1x1 convolution is.
-
-    One HTML file that works offline, in any browser since mid-2024.
-    """
+    """Write a page that shows what a 1x1 convolution is: one file, which works offline."""
     target = writable(output)
     from onebyone.graph.files import replace
     from onebyone.show.explorer.build import build

@@ -79,11 +79,11 @@ def _print(result: RenderableType) -> None:
 
 
 @contextmanager
-def progress_bar(timed: bool = False) -> Iterator[Progress | None]:
+def progress_bar(timed: bool = False, remaining: bool = False) -> Iterator[Progress | None]:
     """A progress bar on stderr, only where somebody is looking.
 
     It moves by itself, by a thread of its own; where something is `timed`, which that thread would
-    disturb, only when it is told something.
+    disturb, only when it is told something. With `remaining` it says how long the rest will take.
     """
     if not sys.stderr.isatty():
         yield None
@@ -93,8 +93,11 @@ def progress_bar(timed: bool = False) -> Iterator[Progress | None]:
     from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bars
     from rich.progress import TimeElapsedColumn as Elapsed
+    from rich.progress import TimeRemainingColumn as Remaining
 
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), Elapsed()
+    columns = [TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), Elapsed()]
+    if remaining:
+        columns += [TextColumn("left"), Remaining()]
     moving = () if timed else (SpinnerColumn("line"),)  # of ASCII
     tasks, drawn = {}, 0.0
     console = Console(stderr=True)

