@@ -169,7 +169,7 @@ def _reads(
     """What each layer reads, with what is read to add its bias."""
     reads: dict[ir.Node, list[Reading]] = {}
     for node in walk.graph:
-        if node in work or not walk.fixed(node):
+        if node in work or node not in walk.fixed:
             read = readings(node, walk.weights)
             reads.setdefault(biases.get(node, node), []).extend(read)
     return reads
@@ -208,7 +208,7 @@ def _operators(
     nodes: Collection[ir.Node], walk: Walk, work: Mapping[ir.Node, Work]
 ) -> tuple[Operators, ...]:
     """What runs among `nodes`; what computes on constants alone does not."""
-    return grouped(_ran(node, walk, work.get(node)) for node in nodes if not walk.fixed(node))
+    return grouped(_ran(node, walk, work.get(node)) for node in nodes if node not in walk.fixed)
 
 
 def _ran(node: ir.Node, walk: Walk, work: Work | None) -> Ran:
@@ -266,7 +266,7 @@ def _arithmetic(node: ir.Node, walk: Walk) -> str | None:
         return NO_FORMULA
     if effort is not Effort.COMPUTES:
         return None
-    if walk.fixed(node):
+    if node in walk.fixed:
         return CONSTANT
     if all(map(_is_integer, tensors(node))):
         return INTEGER

@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 
 import onnx_ir as ir
@@ -61,9 +62,11 @@ class Walk:
             self._shapes[value] = found
         return self._shapes[value]
 
-    def fixed(self, node: ir.Node) -> bool:
-        """Whether the node computes on constants alone."""
-        return all(value in self.weights for value in node.outputs)
+    @cached_property
+    def fixed(self) -> frozenset[ir.Node]:
+        """The nodes that compute on constants alone."""
+        nodes = self.graph
+        return frozenset(n for n in nodes if all(value in self.weights for value in n.outputs))
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,7 @@ def tensors(node: ir.Node) -> list[ir.Value]:
 
 def traffic(node: ir.Node, walk: Walk) -> int | None:
     """The bytes that a node reads and writes, without constants; None if they are unknown."""
-    if walk.fixed(node) or operator_of(node).effort is Effort.FREE:
+    if node in walk.fixed or operator_of(node).effort is Effort.FREE:
         return 0
     sizes = [bytes_of(value, walk) for value in tensors(node) if value not in walk.weights]
     return None if None in sizes else sum(size for size in sizes if size is not None)
@@ -175,7 +178,7 @@ def touched(walk: Walk) -> Iterator[Touched[ir.Value]]:
     A view has no memory of its own, and what computes on constants alone moves no activation.
     """
     for node in walk.graph:
-        if walk.fixed(node):
+        if node in walk.fixed:
             continue
         read = [v for v in node.inputs if v is not None and v not in walk.weights]
         sizes = [(v, bytes_of(v, walk)) for v in read]

@@ -59,7 +59,7 @@ class Layout:
     sizes: tuple[int, ...]
     axis: int
 
-    @property
+    @cached_property
     def rank(self) -> int:
         return len(self.dims)
 
@@ -68,7 +68,7 @@ class Layout:
         """The number of positions (batch included) at the sizes that costs are computed for."""
         return prod(self.sizes)
 
-    @property
+    @cached_property
     def channels_first(self) -> bool:
         """Whether ONNX convolutions take this layout: (N, C, spatial…)."""
         return self.axis == 1 and 3 <= self.rank <= 5
