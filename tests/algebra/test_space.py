@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from onebyone.algebra import space
 from onebyone.algebra.pool import AveragePool, Mean, Sum
 from onebyone.algebra.resize import Resize
 from onebyone.algebra.selection import Pad, Shift, Slice, Tile, subsample
@@ -128,3 +129,35 @@ def test_an_output_size_that_is_missing_or_wrong_is_named(
 ) -> None:
     with pytest.raises(UsageError, match=r"n_out=.*wanted.*pass n_out"):
         axis_map.matrix(3, n_out)
+
+
+@pytest.mark.parametrize(
+    "axis_map",
+    [
+        AveragePool(3, 2, 1, 1),
+        AveragePool(5, 3, dilation=2, ceil_mode=True, count_include_pad=True),
+        Resize("linear", scale=0.5),
+        Resize("cubic", "asymmetric", 1.5),
+        Resize("nearest", "half_pixel", 2.0),
+        Resize("linear", "tf_crop_and_resize", size=71, roi=(0.25, 1.5)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_long_axes_need_no_matrix(
+    axis_map: AxisMap, axis: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of outputs that are sums of few inputs, no more than these are read."""
+    monkeypatch.setattr(space, "_LARGE", 0)
+    shape = [3, 2, 4]
+    shape[axis] = 51
+    x = np.random.default_rng(0).integers(-4, 5, shape).astype(np.float64)
+    assert axis_map.few(51, axis_map.out_size(51) or 0) is not None
+    wanted = np.moveaxis(np.tensordot(axis_map.matrix(51), x, (1, axis)), 0, axis)
+    # At most five terms of size 4 times a weight below 2, added in another order.
+    np.testing.assert_allclose(apply({axis: axis_map}, x), wanted, rtol=0, atol=5 * 40 * 2.0**-53)
+
+
+def test_a_pool_of_a_long_sound_takes_little_memory() -> None:
+    pool, x = AveragePool(2, 2), np.arange(200_001, dtype=np.float64)[None]
+    assert np.array_equal(apply({1: pool}, x)[0], x[0, :-1].reshape(-1, 2).mean(1))

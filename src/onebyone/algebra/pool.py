@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from onebyone.algebra.space import AxisMap, Matrix
+from onebyone.algebra.space import AxisMap, Few, Matrix, dense
 from onebyone.algebra.window import Window
 
 __all__ = ["AveragePool", "Mean", "Sum"]
@@ -147,12 +147,14 @@ class AveragePool(AxisMap):
             window = window.rounded_up()
         return window.out_size(n_in)
 
-    def rows(self, n_in: int, n_out: int) -> Matrix:
+    def few(self, n_in: int, n_out: int) -> Few:
         window = self.window(n_in)
         taps = window.taps(n_out)
         before, after = (window.before, window.after) if self.count_include_pad else (0, 0)
         counts = ((taps >= -before) & (taps < n_in + after)).sum(axis=1)
-        hits = (taps[:, :, None] == np.arange(n_in)).sum(axis=1)
+        hits = (taps >= 0) & (taps < n_in)
         # A window of padding alone averages nothing: zero, not 0 / 0.
-        averages: Matrix = hits / np.maximum(counts, 1)[:, None]
-        return averages
+        return taps.clip(0, n_in - 1), hits / np.maximum(counts, 1)[:, None]
+
+    def rows(self, n_in: int, n_out: int) -> Matrix:
+        return dense(self.few(n_in, n_out), n_in)

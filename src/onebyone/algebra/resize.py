@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from onebyone.algebra.space import AxisMap, Matrix, one_hot
+from onebyone.algebra.space import AxisMap, Few, Matrix, dense
 from onebyone.errors import UsageError
 
 __all__ = ["COORDINATES", "MODES", "ROUNDINGS", "Resize", "fit"]
@@ -195,18 +195,22 @@ class Resize(AxisMap):
             before, after = n_in, n_out
         return _Frame(n_in, n_out, before, after, self.roi or (0.0, 1.0))
 
-    def rows(self, n_in: int, n_out: int) -> Matrix:
+    def few(self, n_in: int, n_out: int) -> Few:
         if n_out == 0:
-            return np.zeros((0, n_in))
+            return np.zeros((0, 1), np.int64), np.zeros((0, 1))
         frame = self._frame(n_in, n_out)
         x = COORDINATES[self.coordinates](frame)
         weigh = self._nearest if self.mode == "nearest" else self._weighted
-        matrix = weigh(x, frame)
+        columns, weights = weigh(x, frame)
         outside = self._extrapolates & ((x < 0) | (x > n_in - 1))
-        return np.where(outside[:, None], 0.0, matrix)
+        return columns, np.where(outside[:, None], 0.0, weights)
 
-    def _nearest(self, x: Floats, frame: _Frame) -> Matrix:
-        return one_hot(self._sources(x, frame), frame.n_in)
+    def rows(self, n_in: int, n_out: int) -> Matrix:
+        return dense(self.few(n_in, n_out), n_in)
+
+    def _nearest(self, x: Floats, frame: _Frame) -> Few:
+        sources = self._sources(x, frame)[:, None]
+        return sources, np.ones(sources.shape)
 
     def _sources(self, x: Floats, frame: _Frame) -> NDArray[np.int64]:
         # A coordinate outside takes the border: the clamp of `_weighted`, with one neighbour.
@@ -236,7 +240,7 @@ class Resize(AxisMap):
         found = self._sources(COORDINATES[self.coordinates](frame), frame)
         return np.array_equal(found, np.arange(n_in * factor) // factor)
 
-    def _weighted(self, x: Floats, frame: _Frame) -> Matrix:
+    def _weighted(self, x: Floats, frame: _Frame) -> Few:
         kernel, radius = MODES[self.mode]
         stretch = 1.0
         if self.antialias:
@@ -252,19 +256,12 @@ class Resize(AxisMap):
             total = weights.sum(axis=1, keepdims=True)
             # Zero where no neighbour is inside: only where tf_crop_and_resize extrapolates.
             weights /= np.where(total == 0, 1, total)
-        return _gathered(neighbours.clip(0, frame.n_in - 1), weights, frame.n_in)
+        return neighbours.clip(0, frame.n_in - 1), weights
 
 
 def _one_of(got: str, known: Any) -> None:
     if got not in known:
         raise UsageError(f"got {got!r}, wanted one of {', '.join(known)}: check the Resize")
-
-
-def _gathered(columns: NDArray[np.int64], weights: Floats, n_in: int) -> Matrix:
-    """The matrix (n_out, n_in) with `weights` (n_out, k) added at `columns` (n_out, k)."""
-    matrix = np.zeros((len(columns), n_in))
-    np.add.at(matrix, (np.arange(len(columns))[:, None], columns), weights)
-    return matrix
 
 
 def fit(

@@ -28,6 +28,8 @@ from onebyone.errors import UsageError
 __all__ = ["AxisMap", "apply", "one_hot"]
 
 Matrix = NDArray[np.float64]
+Few = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Columns and weights, each (n_out, k): output i is the sum of weights[i] times these inputs."""
 
 
 class AxisMap(ABC):
@@ -57,6 +59,10 @@ class AxisMap(ABC):
     @abstractmethod
     def out_size(self, n_in: int) -> int | None:
         """The number of outputs; None where the input size alone does not decide it."""
+
+    def few(self, n_in: int, n_out: int) -> Few | None:
+        """The inputs that each output is a weighted sum of, where these are few; else None."""
+        return None
 
     @abstractmethod
     def rows(self, n_in: int, n_out: int) -> Matrix:
@@ -96,6 +102,19 @@ def one_hot(sources: NDArray[np.int64], n_in: int) -> Matrix:
     return np.equal.outer(sources, np.arange(n_in)).astype(np.float64)
 
 
+def dense(few: Few, n_in: int) -> Matrix:
+    """The matrix (n_out, n_in) of weighted sums of few inputs each.
+
+    >>> dense((np.array([[0, 1], [1, 1]]), np.array([[1, 2], [3, 4]])), 2)
+    array([[1., 2.],
+           [0., 7.]])
+    """
+    columns, weights = few
+    matrix = np.zeros((len(columns), n_in))
+    np.add.at(matrix, (np.arange(len(columns))[:, None], columns), weights)
+    return matrix
+
+
 def apply(
     maps: Mapping[int, AxisMap], x: NDArray[Any], sizes: Mapping[int, int] | None = None
 ) -> NDArray[Any]:
@@ -110,9 +129,26 @@ def apply(
     """
     # Maps of different axes commute, so their order does not matter.
     for axis, axis_map in maps.items():
-        matrix = axis_map.matrix(x.shape[axis], (sizes or {}).get(axis))
-        x = _along(matrix, x, axis % x.ndim)
+        n_in, n_out = x.shape[axis], (sizes or {}).get(axis)
+        n_out = _agreed(axis_map, n_in, n_out)
+        few = axis_map.few(n_in, n_out) if n_in * n_out > _LARGE else None
+        if few is None:
+            x = _along(axis_map.rows(n_in, n_out), x, axis % x.ndim)
+        else:
+            x = _summed(few, x, axis % x.ndim)
     return x
+
+
+def _summed(few: Few, x: NDArray[Any], axis: int) -> NDArray[Any]:
+    """The same as the matrix gives, of which nearly all is zero: it would not fit into memory."""
+    columns, weights = few
+    after = (1,) * (x.ndim - axis - 1)
+    terms = (
+        x.take(columns[:, k], axis) * weights[:, k].reshape(-1, *after)
+        for k in range(columns.shape[1])
+    )
+    total: NDArray[Any] = sum(terms, np.zeros(()))
+    return total
 
 
 def _along(matrix: Matrix, x: NDArray[Any], axis: int) -> NDArray[Any]:
@@ -130,5 +166,7 @@ def _along(matrix: Matrix, x: NDArray[Any], axis: int) -> NDArray[Any]:
     return y.reshape(*before, len(matrix), *after)
 
 
+_LARGE = 1 << 24
+"""Numbers of a matrix that is made whole: 128 MiB in float64."""
 _CACHED = 1 << 17
 """Numbers of a product that stay in a cache: 1 MiB in float64."""

@@ -125,6 +125,10 @@ def last_axes(index: Iterable[int | slice]) -> Any:
     return (..., *index)
 
 
+_LONG = 4096
+"""Positions above which a matrix is not made for all of them: of a sound, say."""
+
+
 def mapped(maps: Mapping[int, AxisMap], x: Array) -> Array:
     """S x in the type of `x`: one large product per axis, the last axis first.
 
@@ -132,12 +136,12 @@ def mapped(maps: Mapping[int, AxisMap], x: Array) -> Array:
     process kept the cores busy; and after the last axis, rows stay whole in the copy at the end.
     """
     kind, last = x.dtype, x.ndim - 1
-    if last in maps:
+    if last in maps and x.shape[last] <= _LONG:
         matrix = maps[last].matrix(x.shape[last])
         flat = np.matmul(x.reshape(-1, x.shape[last]), matrix.T)
         x = flat.reshape(*x.shape[:last], len(matrix))
-    x = apply({axis: axis_map for axis, axis_map in maps.items() if axis != last}, x)
-    return np.ascontiguousarray(x, kind)
+        maps = {axis: axis_map for axis, axis_map in maps.items() if axis != last}
+    return np.ascontiguousarray(apply(maps, x), kind)
 
 
 def _max_pool(call: Call, x: Array) -> Array | None:
