@@ -1,11 +1,12 @@
-r"""Text that is safe to print, and options as one types them; what a terminal lacks: `show`."""
+r"""Text that is safe to print, options as one types them, numbers that JSON has."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
-__all__ = ["escaped", "shape_option"]
+__all__ = ["escaped", "finite", "shape_option"]
 
 
 def escaped(text: str, keep: str = "") -> str:
@@ -26,3 +27,16 @@ def shape_option(name: str, shape: Sequence[int]) -> str:
     --shape x=1,3 --shape 'token ids=1,7'
     """
     return "--shape " + shlex.quote(f"{name}={','.join(map(str, shape))}")
+
+
+def finite(value: Any) -> Any:
+    """JSON has no infinity and no NaN: they become null.
+
+    >>> finite({"a": [1.5, float("inf")]})
+    {'a': [1.5, None]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.files import replace
+from onebyone.scan.libraries import library
 from onebyone.scan.task import Job
-from onebyone.show.heat import heat
 
-__all__ = ["draw"]
+__all__ = ["draw", "heat"]
+
+# The blue of channels, as on all pages.
+_BLUE = (0, 104, 168)
+# What lies beyond is drawn as the end itself: a few extremes would hide all else.
+_ENDS = (1.0, 99.5)
 
 
 def draw(job: Job) -> None:
     """Write the preview of a scan that is done; nothing of a sequence or a volume."""
-    if len(job.tiling.axes) == 2:
-        replace(job.target.preview, heat(_whole(job, "image"), _whole(job, "score")))
+    if len(job.tiling.axes) != 2:
+        return
+    file, pixels = BytesIO(), heat(_whole(job, "image"), _whole(job, "score"))
+    library("PIL.Image").fromarray(pixels).save(file, "PNG")
+    replace(job.target.preview, file.getvalue())
 
 
 def _whole(job: Job, name: str) -> Array:
@@ -23,3 +33,31 @@ def _whole(job: Job, name: str) -> Array:
     down, right = job.tiling.grid
     rows = ([job.target.marked((i, j))[name] for j in range(right)] for i in range(down))
     return np.concatenate([np.concatenate(row, 1) for row in rows], 0)
+
+
+def heat(image: Array, score: Array) -> Array:
+    """An image in grey, under a map in blue; both (H, W), of any range; NaN is not drawn.
+
+    Returns:
+        (H, W, 3), bytes.
+
+    >>> heat(np.zeros((1, 2)), np.eye(1, 2)).tolist()
+    [[[0, 104, 168], [89, 89, 89]]]
+    """
+    grey = 255 * (0.35 + 0.65 * _between(image))
+    strength = _between(score)[..., None]
+    pixels: Array = grey[..., None] * (1 - strength) + np.array(_BLUE) * strength
+    return np.rint(pixels).astype(np.uint8)
+
+
+def _between(values: Array) -> Array:
+    """Spread over 0 to 1; what is no number is 0."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return np.zeros(values.shape)
+    low, high = np.percentile(known, _ENDS)
+    # Flat but for a few: those few then show.
+    if high == low:
+        low, high = float(known.min()), float(known.max())
+    spread: Array = np.clip((values - low) / ((high - low) or 1.0), 0, 1)
+    return np.nan_to_num(spread)

@@ -10,7 +10,7 @@ from onebyone.errors import UnreadableModel
 from onebyone.graph.write import to_proto
 from onebyone.optimize.run import optimize
 from onebyone.scan.network import Network
-from onebyone.show.json import finite
+from onebyone.text import finite
 
 __all__ = ["Smaller", "smaller"]
 

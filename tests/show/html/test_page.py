@@ -13,7 +13,7 @@ import pytest
 
 from onebyone.show.html.blocks import Reported
 from onebyone.show.html.page import page
-from onebyone.show.json import finite
+from onebyone.text import finite
 from tests.show.html.results import HOSTILE, bench, certificate, count, hostile, many, report
 
 RESULTS = {

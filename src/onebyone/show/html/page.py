@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from onebyone.errors import UsageError
 from onebyone.graph.files import replace
 from onebyone.show.html.words import named
-from onebyone.show.json import finite
+from onebyone.text import finite
 
 if TYPE_CHECKING:
     from jinja2 import Environment
