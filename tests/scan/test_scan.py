@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -307,6 +311,24 @@ def test_a_full_disk_is_told_and_what_was_done_stays(
     monkeypatch.undo()
     done = scan(model, image, path, scale=1)
     assert (done.array()[:] == whole(model, image)).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_process_can_be_forked_after_a_scan(tmp_path: Path) -> None:
+    """What a thread keeps is taken down in the new process, where a session's threads are not."""
+    scan(network(), pixels(C_IN, 61, 47), tmp_path / "maps.zarr", scale=1, workers=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside other threads
+        child = os.fork()
+    if not child:
+        os._exit(0)
+    until = time.monotonic() + 60
+    while (ended := os.waitpid(child, os.WNOHANG))[0] != child and time.monotonic() < until:
+        time.sleep(0.01)
+    if ended[0] != child:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert ended == (child, 0)
 
 
 def test_the_package_is_the_function() -> None:

@@ -7,6 +7,7 @@ own reason; chunks that were done stay, and the same call goes on with the other
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -51,8 +52,14 @@ def on_threads(
     dask, callbacks = library("dask.threaded"), library("dask.callbacks")
     graph = {str(index): (_task, list(index), job) for index in chunks}
     done = _Done(len(chunks), progress)
-    with done.told(), callbacks.Callback(posttask=done.one):
-        dask.get(graph, list(graph), num_workers=workers)
+    # Threads of its own, which end with it, and their sessions with them: in a process that is
+    # forked later, what a thread of Dask's own pool holds would wait for threads that are not there.
+    with (
+        done.told(),
+        callbacks.Callback(posttask=done.one),
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        dask.get(graph, list(graph), pool=pool)
 
 
 def on_cluster(
