@@ -52,8 +52,8 @@ def on_threads(
     dask, callbacks = library("dask.threaded"), library("dask.callbacks")
     graph = {str(index): (_task, list(index), job) for index in chunks}
     done = _Done(len(chunks), progress)
-    # Threads of its own, which end with it, and their sessions with them: in a process that is
-    # forked later, what a thread of Dask's own pool holds would wait for threads that are not there.
+    # Threads of its own, which end with it, and their sessions with them. In a process that is
+    # forked later, what a thread of Dask's pool holds would wait for threads that are not there.
     with (
         done.told(),
         callbacks.Callback(posttask=done.one),
