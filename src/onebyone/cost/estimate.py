@@ -79,7 +79,7 @@ def _manner(node: ir.Node) -> Manner:
 
 
 def _weaves(node: ir.Node, rank: int) -> bool:
-    """Whether a node puts single columns side by side."""
+    """Whether a node puts single columns of images side by side, as phases are; not channels."""
     if node.op_type != "Concat" or node.attributes.get_int("axis", 0) not in (-1, rank - 1):
         return False
-    return rank > 1 and all(size(value, rank - 1) == 1 for value in node.inputs)
+    return rank > 4 and all(size(value, rank - 1) == 1 for value in node.inputs)

@@ -27,7 +27,7 @@ from onebyone.graph.symbolic import simplify_shapes
 from onebyone.graph.unused import remove_unused
 from onebyone.optimize.outline import outlines
 from onebyone.optimize.passes import FIRST, PASSES
-from onebyone.optimize.regions.change import Change, Idle, change_of, changes
+from onebyone.optimize.regions.change import Change, change_of, changes
 from onebyone.optimize.regions.lift import regions
 from onebyone.optimize.regions.place import place
 from onebyone.optimize.regions.price import Pricer
@@ -70,7 +70,6 @@ def rewrite(
     settled, task = partial(_settled, model.graph, ledger), Task(model, sizes, profile, lost_bits)
     settled([])
     idle = set[str]()  # the laws that find nothing in the graph as it stands
-    settled_regions: Idle = {}
     for law, run in FIRST:
         for _ in range(MAX_ROUNDS):
             if law not in laws or not (changed := list(run(task))):
@@ -86,7 +85,7 @@ def rewrite(
             progress("rewrite", round_number, MAX_ROUNDS)
         context = Context.of(model.graph, sizes, laws, lost_bits, task.axes)
         refused.clear()  # what was unrepresentable may have become another region since
-        changed = _round(model, context, Pricer(profile), refused, settled_regions)
+        changed = _round(model, context, Pricer(profile), refused)
         for law, run in PASSES:
             if not changed and law in laws and law not in idle:
                 changed = list(run(task))
@@ -150,10 +149,10 @@ def _simplified(model: ir.Model, gone: Counter[str]) -> bool:
 
 
 def _round(
-    model: ir.Model, context: Context, price: Pricer, refused: dict[str, Refusal], idle: Idle
+    model: ir.Model, context: Context, price: Pricer, refused: dict[str, Refusal]
 ) -> list[Rewrite]:
     found, edit = list(regions(model.graph, context)), Edit(model.graph)
-    placed = [*_placed(changes(found, context.laws, price, idle), edit, context, refused)]
+    placed = [*_placed(changes(found, context.laws, price), edit, context, refused)]
     if placed:
         return placed
     return [*_placed(together(found, context, price), edit, context, refused)]

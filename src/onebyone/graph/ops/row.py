@@ -106,7 +106,7 @@ class Where(Enum):
     ROWS = "what it picks by indices stands in one stretch each"
     INTERPOLATING = "it does more than copy the nearest"
     AFAR = "it works along none of the last two axes"
-    COLUMNS = "it puts single numbers side by side along the last axis"
+    COLUMNS = "it puts columns of images side by side, one of each in turn"
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from onebyone.graph.edit import Edit
 from onebyone.graph.ops import operator_of
 from onebyone.graph.picks import Picks
 from onebyone.graph.spatial import spatial
-from onebyone.graph.values import Size, are_read, shape_of
+from onebyone.graph.values import Size, are_read, input_at, rank_of, shape_of
 from onebyone.optimize.positions.prices import macs_of
 from onebyone.optimize.positions.through import through
 from onebyone.optimize.rewritten import Rewrite, Task
@@ -84,7 +84,7 @@ def delay(task: Task) -> Iterator[Rewrite]:
 
 def _delayed(node: ir.Node, version: int) -> Delayed | None:
     """A selection that repeats, and all that may be done before it; None if nothing may."""
-    x, y = node.inputs[0], node.outputs[0]
+    x, y = input_at(node, 0), node.outputs[0]
     if node.domain != "" or node.op_type not in _SELECTIONS or not is_float(y) or x is None:
         return None
     found, before, after = spatial(node), shape_of(x), shape_of(y)
@@ -128,6 +128,8 @@ def _is_local(node: ir.Node, known: set[ir.Value], axes: Sequence[int], version:
         return False  # it is told sizes, or may draw
     if out is None or not is_float(node.outputs[0]) or are_read(node.outputs[1:]):
         return False
+    if any(rank_of(v) != len(out) for v in node.inputs if v in known):
+        return False
     for axis in axes:
         needs = through(node, axis, _ONE, version)
         if needs is None or any(own != axis or picks is not _ONE for own, picks in needs.values()):
@@ -136,7 +138,7 @@ def _is_local(node: ir.Node, known: set[ir.Value], axes: Sequence[int], version:
         data = {k for k, v in enumerate(node.inputs) if v in known}
         if needs.keys() != data:
             return False
-    return all(len(shape_of(v) or ()) == len(out) for v in node.inputs if v in known)
+    return True
 
 
 def _leaves(value: ir.Value, nodes: Sequence[ir.Node]) -> bool:

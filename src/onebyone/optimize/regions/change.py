@@ -104,21 +104,9 @@ class Change:
         return {region.root: build(plan) for region, plan in self.plans.items()}
 
 
-Idle = dict[tuple[ir.Value, ...], list[object]]
-"""The roots of regions that were decided together, and how they stood with nothing to gain."""
-
-
-def changes(
-    found: Sequence[Region], laws: Collection[str], price: Pricer, idle: Idle | None = None
-) -> list[Change]:
-    """What to do with regions, where something is cheaper than what stands.
-
-    Those that stand as they did when they had nothing to gain are passed over: `idle` knows them,
-    and is told of more.
-    """
-    known = {} if idle is None else idle
-    each = _each(found, laws, price, known)
-    offers = {region: change for change in each for region in change.plans}
+def changes(found: Sequence[Region], laws: Collection[str], price: Pricer) -> list[Change]:
+    """What to do with regions, where something is cheaper than what stands."""
+    offers = {region: change for change in _each(found, laws, price) for region in change.plans}
     # The last root was found first: what is behind others is settled before them.
     return apart(offers[region] for region in reversed(found) if region in offers)
 
@@ -140,32 +128,14 @@ def apart(offers: Iterable[Change]) -> list[Change]:
     return chosen
 
 
-def _each(
-    found: Sequence[Region], laws: Collection[str], price: Pricer, idle: Idle
-) -> Iterator[Change]:
+def _each(found: Sequence[Region], laws: Collection[str], price: Pricer) -> Iterator[Change]:
     alone = replace(price, stored=max(1, price.profile.reading(1)))
     for group in _sharing(found):
-        roots, standing = tuple(region.root for region in group), list(map(_standing, group))
-        if idle.get(roots) == standing:
-            continue
         # As if each weight were nobody else's: right if all of its readers change alike.
         made = [change_of(region, laws, price) for region in group]
         if group[0].weights and not _stay_shared(group, made):
             made = [_by_itself(region, laws, alone) for region in group]
-        if not any(made):
-            idle[roots] = standing
         yield from filter(None, made)
-
-
-def _standing(region: Region) -> object:
-    """Equal for a region of the same nodes that read the same values, of the same sizes."""
-    values = region.inside, region.beneath, region.looked_through, region.weights
-    return values, region.lost_bits, {node: _reading(node) for node in region.makers}
-
-
-def _reading(node: ir.Node) -> object:
-    shapes = [v and v.shape and tuple(v.shape) for v in node.inputs]
-    return tuple(node.inputs), shapes, tuple(node.attributes.values())
 
 
 def _sharing(found: Sequence[Region]) -> list[list[Region]]:
