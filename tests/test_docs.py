@@ -69,7 +69,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 def test_each_law_is_explained_with_its_equation_conditions_and_a_refusal(law: Law) -> None:
-    (section,) = re.findall(rf"^### {law.name}\n(.*?)(?=^##)", ALGEBRA, re.MULTILINE | re.DOTALL)
+    found = re.findall(rf"^### {law.name}\n(.*?)(?=^##)", ALGEBRA, re.MULTILINE | re.DOTALL)
+    assert len(found) == 1, f"docs/algebra.md has {len(found)} sections ### {law.name}, wanted one"
+    section = found[0]
     assert plain(law.equation) in plain(section)
     assert f"*Covers:* {law.covers}" in plain(section)
     assert f"*Conditions:* {plain(law.conditions)}." in plain(section)

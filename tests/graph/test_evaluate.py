@@ -34,6 +34,8 @@ DISPUTED = {
 }
 # Its own expansion of MeanVarianceNormalization mixes float32 constants with float64 tensors.
 BROKEN = {"test_mvn"}
+# Of these the onnx package has no case that can be used: they have tests of their own.
+NO_CASES = {"MeanVarianceNormalization", "Upsample"}
 
 
 KERNELS = {row.name: row.value for row in OPERATORS.values() if row.value is not None}
@@ -80,8 +82,8 @@ def close(got: np.ndarray, want: np.ndarray) -> bool:
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_each_kernel_does_what_the_reference_does(operator: str) -> None:
     cases = node_tests().get(operator, [])
-    if operator not in ("MeanVarianceNormalization", "Upsample"):
-        assert cases, "an operator without a test"
+    why = "the onnx package has no case of it: compare it with NumPy here, and add it to NO_CASES"
+    assert cases or operator in NO_CASES, why
     for case in cases:
         names = [value.name for value in case.model.graph.input]
         for inputs, _ in case.data_sets:

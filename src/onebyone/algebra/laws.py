@@ -211,7 +211,8 @@ LAWS: dict[str, Law] = {
                 "groups": "of {groups} groups too little is summed to pay for the tiles",
                 "stride": "it strides or is dilated: its tiles share too little",
                 "taps": "no basis is known for {taps} taps",
-                "free": "its tiles hang on a height or a width that is free",
+                "free": "its tiles hang on a height or a width that the model leaves open: "
+                "fix it in the file",
                 "numbers": "a basis loses too many of the digits of {numbers}",
                 "quantised": "a basis would round codes: quantise the original, not this",
                 "price": "no basis within the limit of digits pays: its tiles would cost more than "

@@ -58,7 +58,8 @@ def proof(report: Report) -> str:
     if certificate.apart:
         return certificate.verdict + pieces
     inputs = len(certificate.trials) + len(certificate.trouble)
-    asked = f", but {len(certificate.unproved)} not: see below" if certificate.unproved else ""
+    left = len(certificate.unproved)
+    asked = f" ({left} more not proved: see below)" * bool(left)
     return (
         f"{certificate.verdict}, on {inputs} input{'s' * (inputs != 1)}{asked}; "
         f"{certificate.used:.1%} of the rounding allowed{pieces}"

@@ -1,7 +1,8 @@
 """What an ONNX operator is, as one row: all that the rest of the package asks of it by name.
 
-Every field has a default that claims nothing, so a row says only what is special. An operator that
-has no row is opaque: it is run by the reference implementation, and no law looks through it.
+Nearly every field has a default that claims nothing, so a row says only what is special. Those that
+warn, `is_partial`, `is_random` and `grows`, a row must say where they hold. An operator that has no
+row is opaque: it is run by the reference implementation, and no law looks through it.
 """
 
 from __future__ import annotations
