@@ -57,7 +57,7 @@ def manner(
             64 numbers took 0.1 ns a number, single numbers 2.5 ns, GatherElements 0.4 to 0.9.)
         interpolates: of one that resizes, whether it does more than copy the nearest.
         afar: of one along an axis, whether that is none of the last two.
-        of_columns: of a Concat, whether it puts columns of images side by side, one of each in turn.
+        of_columns: of a Concat, whether it puts columns of images side by side.
 
     >>> manner("Softmax"), manner("Softmax", afar=True)
     (<Manner.PASS: ...>, <Manner.LINES: ...>)

@@ -111,6 +111,14 @@ STAYS: dict[str, tuple[str, str, Mapping[str, Any], str]] = {
         {"g": (41, 5)}, "y"),
     "axes that are added": (
         "f = Gather<axis = 1>(x, i) y = Relu(f)", "float[2,7,3] x, int64[9,5] i", {}, "y"),
+    "one of several pieces": (
+        f"{ROWS} y, z = Split<axis = 2>(f, p)", INPUTS, {"p": np.array([1, 2])}, "y"),
+    "a sum that leaves no rows": (
+        f"{ROWS} y = ReduceSum<keepdims = 0>(f, a)", INPUTS, {"a": np.array([1, 2])}, "y"),
+    "a sum that leaves an axis out": (
+        f"{ROWS} y = ReduceSum<keepdims = 0>(f, a)", INPUTS, {"a": np.array([2])}, "y"),
+    "what is made of nothing": (
+        f"{ROWS} r = RandomUniform<shape = [2, 41, 3]>() y = Add(f, r)", INPUTS, {}, "y"),
     "zeros at the border": (
         "f = Pad(x, p) y = Exp(f)", "float[2,7,3] x", {"p": np.array([0, 5, 0, 0, 5, 0])}, "y"),
 }  # fmt: skip

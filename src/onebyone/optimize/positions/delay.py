@@ -25,7 +25,7 @@ from onebyone.graph.edit import Edit
 from onebyone.graph.ops import operator_of
 from onebyone.graph.picks import Picks
 from onebyone.graph.spatial import spatial
-from onebyone.graph.values import Size, are_read, input_at, rank_of, shape_of
+from onebyone.graph.values import Size, input_at, rank_of, shape_of
 from onebyone.optimize.positions.prices import macs_of
 from onebyone.optimize.positions.through import through
 from onebyone.optimize.rewritten import Rewrite, Task
@@ -126,7 +126,7 @@ def _is_local(node: ir.Node, known: set[ir.Value], axes: Sequence[int], version:
     row, out = operator_of(node), shape_of(node.outputs[0])
     if row.spelled is not None or row.target is not None or node.op_type == "Dropout":
         return False  # it is told sizes, or may draw
-    if out is None or not is_float(node.outputs[0]) or are_read(node.outputs[1:]):
+    if out is None or not is_float(node.outputs[0]) or len(node.outputs) > 1:
         return False
     if any(rank_of(v) != len(out) for v in node.inputs if v in known):
         return False
