@@ -128,6 +128,9 @@ def _is_local(node: ir.Node, known: set[ir.Value], axes: Sequence[int], version:
         return False  # it is told sizes, or may draw
     if out is None or not is_float(node.outputs[0]) or are_read(node.outputs[1:]):
         return False
+    # Where an axis came or went, the others are called by other numbers.
+    if any(len(shape_of(v) or ()) != len(out) for v in node.inputs if v in known):
+        return False
     for axis in axes:
         needs = through(node, axis, _ONE, version)
         if needs is None or any(own != axis or picks is not _ONE for own, picks in needs.values()):
@@ -136,7 +139,7 @@ def _is_local(node: ir.Node, known: set[ir.Value], axes: Sequence[int], version:
         data = {k for k, v in enumerate(node.inputs) if v in known}
         if needs.keys() != data:
             return False
-    return all(len(shape_of(v) or ()) == len(out) for v in node.inputs if v in known)
+    return True
 
 
 def _leaves(value: ir.Value, nodes: Sequence[ir.Node]) -> bool:
