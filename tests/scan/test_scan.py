@@ -195,6 +195,50 @@ def test_an_image_that_was_changed_is_another_one(tmp_path: Path) -> None:
         scan(model, file, tmp_path / "maps.zarr", scale=1)
 
 
+def test_a_zarr_whose_pixels_were_changed_in_place_is_another_one(tmp_path: Path) -> None:
+    model, image = network(), pixels(C_IN, 61, 47)
+    group = zarr.open_group(tmp_path / "group.zarr", mode="w", zarr_format=3)
+    stored = group.create_array("x", shape=image.shape, chunks=(C_IN, 32, 32), dtype=image.dtype)
+    stored[:] = image
+    file, path = tmp_path / "group.zarr" / "x", tmp_path / "group.zarr" / "maps.zarr"
+    scan(model, file, path, tile=8, scale=1)
+    # What is written beside the image, the maps for one, is no change of it.
+    assert scan(model, file, path, scale=1).chunks == 0
+    stored[:, 40:, 40:] = 0
+    with pytest.raises(UsageError, match=r'its image is \{"modified": \d+\}, wanted'):
+        scan(model, file, path, scale=1)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.asarray,
+        lambda image: dask.array.from_array(image, chunks=(C_IN, 16, 16)),
+        lambda image: zarr.array(image, chunks=(C_IN, 16, 16)),
+    ],
+    ids=["numpy", "dask", "zarr"],
+)
+def test_another_array_is_another_image(given: Callable[[Array], Any], tmp_path: Path) -> None:
+    """Of the same sizes: its maps are not those that are there."""
+    model, image, path = network(), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
+    scan(model, given(image), path, tile=8, scale=1)
+    assert scan(model, given(image.copy()), path, scale=1).chunks == 0
+    image[0, 60, 46] += 1
+    with pytest.raises(UsageError, match=r'another scan: its image is \{"digest"'):
+        scan(model, given(image), path, scale=1)
+
+
+def test_a_name_that_looks_like_an_address_is_a_name(tmp_path: Path) -> None:
+    model, image = network(), pixels(C_IN, 61, 47)
+    file = tmp_path / "image::1.zarr"
+    stored = zarr.open_array(
+        zarr.storage.LocalStore(file), mode="w", shape=image.shape, dtype=image.dtype
+    )
+    stored[:] = image
+    done = scan(model, file, tmp_path / "maps::1.zarr", tile=8, scale=1)
+    assert (done.array()[:] == whole(model, image)).all()
+
+
 def test_threads_and_a_cluster_give_the_same_bytes(tmp_path: Path) -> None:
     import distributed
 
@@ -265,15 +309,18 @@ def test_bad_input_is_told_before_anything_is_written(tmp_path: Path) -> None:
         assert not list(tmp_path.iterdir())
 
 
-def test_what_is_no_number_ends_the_scan_and_it_goes_on_when_mended(tmp_path: Path) -> None:
+def test_what_is_no_number_ends_the_scan_and_a_mended_image_is_another_one(
+    tmp_path: Path,
+) -> None:
     model, image = network(), pixels(C_IN, 61, 47, dtype=np.float32)
     broken = image.copy()
     broken[1, 40, 30] = np.nan
     path = tmp_path / "maps.zarr"
     with pytest.raises(UnreadableModel, match="NaN"):
         scan(model, broken, path, tile=8, workers=1)
-    done = scan(model, image, path, tile=8)
-    assert 0 < done.chunks < np.prod(Target(done.folder).array().cdata_shape)
+    with pytest.raises(UsageError, match="belongs to another scan"):
+        scan(model, image, path, tile=8)
+    done = scan(model, image, tmp_path / "mended.zarr", tile=8)
     assert (done.array()[:] == whole(model, image)).all()
 
 

@@ -167,7 +167,7 @@ def create(
     beside = f"{path}.{secrets.token_hex(4)}.tmp"
     fill = np.nan if np.dtype(dtype).kind == "f" else 0
     try:
-        group = zarr.open_group(beside, mode="w-", zarr_format=3)
+        group = zarr.open_group(_store(beside), mode="w-", zarr_format=3)
         group.attrs.update({"ome": _ome(Path(path).name, place, names), KEY: dict(said)})
         group.create_array(
             "0",
@@ -212,10 +212,11 @@ def check_same(target: Target, wanted: Mapping[str, Any]) -> None:
     said = target.said
     for key, value in wanted.items():
         # As JSON has it: tuples are lists there.
-        if said.get(key) != json.loads(json.dumps(value)):
+        there, now = said.get(key), json.loads(json.dumps(value))
+        if there != now:
             raise UsageError(
-                f"{target.path} belongs to another scan: its {key} is {_short(said.get(key))}, "
-                f"wanted {_short(value)}: choose another name, or remove it first"
+                f"{target.path} belongs to another scan: its {key} is {_short(there, now)}, "
+                f"wanted {_short(now, there)}: choose another name, or remove it first"
             )
 
 
@@ -233,14 +234,22 @@ def check_model(target: Target, digest: str) -> bytes:
     return content
 
 
-def _short(value: object) -> str:
+def _short(value: object, other: object) -> str:
+    """What is different from another value, not too long."""
+    if isinstance(value, dict) and isinstance(other, dict):
+        value = {key: each for key, each in value.items() if other.get(key) != each}
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 @lru_cache(4)
 def _opened(path: str, _inode: int, _changed: int) -> Any:
-    return library("zarr").open_group(path, mode="r+")
+    return library("zarr").open_group(_store(path), mode="r+")
+
+
+def _store(path: str) -> Any:
+    """Of a folder, whatever it is called: one with :: in its name Zarr takes for an address."""
+    return library("zarr.storage").LocalStore(path)
 
 
 def _sync(path: Path) -> None:
