@@ -309,6 +309,7 @@ def _tiling(
             f"{image.name} has sizes {image.sizes}, which are smaller than the network's window: "
             "pad or enlarge the image"
         )
+    single.tile((0,) * len(network.axes))  # refuses sizes that the network cannot take
     if there is not None and options.tile is None:
         return replace(single, side=tuple(there.said["tile"]))
     return chosen_side(single, options, _counts(network.model, image).taken, workers)
