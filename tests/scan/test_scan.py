@@ -8,6 +8,8 @@ from typing import Any
 
 import dask.array
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 import tifffile
 import zarr
@@ -167,6 +169,33 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert (done.array()[:] == whole(model, image)).all()
 
 
+def test_what_a_copy_of_a_target_lacks_is_done_again(tmp_path: Path) -> None:
+    model, image, path = network(), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
+    mask = np.ones((61, 47))
+    mask[:30] = 0  # whole chunks of it have no file, and lack nothing
+    options: dict[str, Any] = {"tile": 4, "scale": 1, "mask": mask}
+    wanted = scan(model, image, path, **options).array()[:]
+    chunk, markers = path / "0" / "c" / "0" / "3" / "2", path / "onebyone" / "done"
+    assert chunk.exists()
+    assert not (path / "0" / "c" / "0" / "0" / "0").exists()
+    assert scan(model, image, path, **options).chunks == 0
+    chunk.unlink()
+    (markers / "3.1.npz").write_bytes(b"")
+    (markers / "notes.npz").write_bytes(b"not of a scan")
+    done = scan(model, image, path, **options)
+    assert done.chunks == 2
+    np.testing.assert_array_equal(done.array()[:], wanted)
+
+
+@pytest.mark.parametrize("part", ["onebyone/model.onnx", "onebyone/done", "onebyone", "0"])
+def test_a_target_without_a_part_of_it_is_refused(part: str, tmp_path: Path) -> None:
+    model, image, path = network(), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
+    scan(model, image, path, tile=8, scale=1)
+    (path / part).rename(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="is gone: remove"):
+        scan(model, image, path, tile=8, scale=1)
+
+
 def test_a_target_belongs_to_one_scan(tmp_path: Path) -> None:
     model, image, path = network(), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
     scan(model, image, path, tile=8, scale=1)
@@ -307,6 +336,18 @@ def test_bad_input_is_told_before_anything_is_written(tmp_path: Path) -> None:
         with pytest.raises(error, match=why):
             scan(model, given, path, **options)
         assert not list(tmp_path.iterdir())
+
+
+def test_a_size_that_the_network_cannot_take_is_told_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    halved = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17]> g (float[1, 3, H, W] x) => (float[1, 12, h, w] y)
+        { y = SpaceToDepth<blocksize = 2>(x) }"""
+    )
+    with pytest.raises(UsageError, match="61 pixels along an axis, wanted a multiple of 2"):
+        scan(halved, pixels(C_IN, 61, 48), tmp_path / "maps.zarr", tile=8, scale=1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_no_number_ends_the_scan_and_a_mended_image_is_another_one(
