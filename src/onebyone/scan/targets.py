@@ -263,7 +263,7 @@ def _short(value: object, other: object) -> str:
     """What is different from another value, not too long."""
     if isinstance(value, dict) and isinstance(other, dict):
         value = {key: each for key, each in value.items() if other.get(key) != each}
-    text = json.dumps(value)
+    text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
