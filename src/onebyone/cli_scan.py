@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,12 +73,12 @@ def scan(
     at once; what is run is what `optimize` makes of it. The same command goes on with a scan that
     was ended. docs/scan.md says which pixels a position belongs to.
     """
-    if output is None and not dry_run:
+    if not output and not dry_run:
         raise UsageError("no output given: add -o MAPS.zarr, or --dry-run to write nothing")
     if (top is None) != (geojson is None):
         raise UsageError("peaks take both --top K and --geojson FILE")
     if geojson is not None:
-        writable(geojson, "peaks.geojson", read=(Path(model), Path(image)), option="--geojson")
+        _check_geojson(geojson, (model, image, mask, output))
     from onebyone.scan.options import Options
     from onebyone.scan.scan import finish, prepare
 
@@ -97,12 +99,15 @@ def scan(
         prepared = prepare(
             model,
             image,
-            output or "maps.zarr",
+            # A name that is nobody's: what is there is no matter of a dry run.
+            output or f"maps.{secrets.token_hex(8)}.zarr",
             options,
             client=client,
             resume=not no_resume,
             progress=progress,
         )
+        if geojson is not None and len(prepared.network.axes) < 2:
+            raise UsageError("points of --geojson have two coordinates or three: a signal has one")
         cost = prepared.cost()
     if dry_run or not as_json:
         emit(cost, as_json)
@@ -113,6 +118,15 @@ def scan(
     if geojson is not None and top is not None:
         _peaks(prepared, done.folder, top, radius, geojson)
     emit(done, as_json)
+
+
+def _check_geojson(file: Path, others: Sequence[str | None]) -> None:
+    """Nothing, if the peaks can be written there: into no file that the scan reads or writes."""
+    paths = [Path(other) for other in others if other]
+    # Also where the maps are not there yet.
+    if file.resolve() in [path.resolve() for path in paths]:
+        raise UsageError(f"--geojson {file} is a file of this command: choose another name")
+    writable(file, "peaks.geojson", read=paths, option="--geojson")
 
 
 def _numbers(name: str, text: str) -> tuple[float, ...]:

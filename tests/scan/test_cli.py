@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from onnx import TensorProto, helper
 
@@ -74,6 +75,9 @@ def test_peaks_go_into_a_file(folder: Path) -> None:
     [
         ([], 2, "say --scale 255"),
         (["--scale", "1", "--mean", "a"], 2, "wanted numbers"),
+        (["--scale", "1", "--mean", "nan"], 2, "wanted numbers"),
+        (["--scale", "1", "--classes", "²"], 2, "wanted 0 to 3"),
+        (["--scale", "1", "-o", ""], 2, "no output given"),
         (["--scale", "1", "--top", "3"], 2, "both --top K and --geojson"),
         (["--scale", "1", "--level", "2"], 2, "one level"),
         (["--scale", "1", "--mask", "no.png"], 3, "no such file"),
@@ -91,6 +95,44 @@ def test_what_is_wrong_is_one_line(
     assert (out, err.count("\n")) == ("", 1)
     assert why in err
     assert sorted(folder.iterdir()) == before
+
+
+def test_peaks_are_written_over_nothing_that_is_read_or_written(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = np.ones((61, 47), np.uint8)
+    np.save("mask.npy", mask)
+    for file in ("mask.npy", "image.npy", "model.onnx", "maps.zarr", "./maps.zarr"):
+        assert scanned("--scale", "1", "--mask", "mask.npy", "--top", "3", "--geojson", file) == 2
+        assert f"{Path(file)} is a file of this command" in capsys.readouterr().err
+    assert not (folder / "maps.zarr").exists()
+    assert (np.load("mask.npy") == mask).all()
+
+
+def test_a_dry_run_without_a_name_does_not_mind_what_is_there(folder: Path) -> None:
+    assert scanned("--scale", "1") == 0
+    assert run(["scan", "model.onnx", "image.npy", "--scale", "2", "--dry-run"]) == 0
+    assert scanned("--scale", "2", "--dry-run") == 2
+
+
+def test_what_a_signal_cannot_be_written_as_is_told_first(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx.save(
+        onnx.parser.parse_model(
+            """<ir_version: 8, opset_import: ["": 17]> g (float[1, 3, L] x) => (float[1, 3, M] y)
+            { y = MaxPool<kernel_shape = [2], strides = [2]>(x) }"""
+        ),
+        "model.onnx",
+    )
+    np.save("image.npy", pixels(C_IN, 61))
+    for options, why in (
+        (["-o", "maps.tif"], "a TIFF holds maps of two axes, got 1"),
+        (["--top", "3", "--geojson", "peaks.geojson"], "a signal has one"),
+    ):
+        assert scanned("--scale", "1", *options) == 2
+        assert why in capsys.readouterr().err
+    assert sorted(path.name for path in folder.iterdir()) == ["image.npy", "model.onnx"]
 
 
 def whole_image_network() -> onnx.ModelProto:

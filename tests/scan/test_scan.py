@@ -12,6 +12,8 @@ from typing import Any
 
 import dask.array
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 import tifffile
 import zarr
@@ -171,6 +173,33 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert (done.array()[:] == whole(model, image)).all()
 
 
+def test_what_a_copy_of_a_target_lacks_is_done_again(tmp_path: Path) -> None:
+    model, image, path = network(), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
+    mask = np.ones((61, 47))
+    mask[:30] = 0  # whole chunks of it have no file, and lack nothing
+    options: dict[str, Any] = {"tile": 4, "scale": 1, "mask": mask}
+    wanted = scan(model, image, path, **options).array()[:]
+    chunk, markers = path / "0" / "c" / "0" / "3" / "2", path / "onebyone" / "done"
+    assert chunk.exists()
+    assert not (path / "0" / "c" / "0" / "0" / "0").exists()
+    assert scan(model, image, path, **options).chunks == 0
+    chunk.unlink()
+    (markers / "3.1.npz").write_bytes(b"")
+    (markers / "notes.npz").write_bytes(b"not of a scan")
+    done = scan(model, image, path, **options)
+    assert done.chunks == 2
+    np.testing.assert_array_equal(done.array()[:], wanted)
+
+
+@pytest.mark.parametrize("part", ["onebyone/model.onnx", "onebyone/done", "onebyone", "0"])
+def test_a_target_without_a_part_of_it_is_refused(part: str, tmp_path: Path) -> None:
+    model, image, path = network(), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
+    scan(model, image, path, tile=8, scale=1)
+    (path / part).rename(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="is gone: remove"):
+        scan(model, image, path, tile=8, scale=1)
+
+
 def test_a_target_belongs_to_one_scan(tmp_path: Path) -> None:
     model, image, path = network(), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
     scan(model, image, path, tile=8, scale=1)
@@ -197,6 +226,50 @@ def test_an_image_that_was_changed_is_another_one(tmp_path: Path) -> None:
     _npy(tmp_path, image + 1)
     with pytest.raises(UsageError, match="belongs to another scan: its image"):
         scan(model, file, tmp_path / "maps.zarr", scale=1)
+
+
+def test_a_zarr_whose_pixels_were_changed_in_place_is_another_one(tmp_path: Path) -> None:
+    model, image = network(), pixels(C_IN, 61, 47)
+    group = zarr.open_group(tmp_path / "group.zarr", mode="w", zarr_format=3)
+    stored = group.create_array("x", shape=image.shape, chunks=(C_IN, 32, 32), dtype=image.dtype)
+    stored[:] = image
+    file, path = tmp_path / "group.zarr" / "x", tmp_path / "group.zarr" / "maps.zarr"
+    scan(model, file, path, tile=8, scale=1)
+    # What is written beside the image, the maps for one, is no change of it.
+    assert scan(model, file, path, scale=1).chunks == 0
+    stored[:, 40:, 40:] = 0
+    with pytest.raises(UsageError, match=r'its image is \{"modified": \d+\}, wanted'):
+        scan(model, file, path, scale=1)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.asarray,
+        lambda image: dask.array.from_array(image, chunks=(C_IN, 16, 16)),
+        lambda image: zarr.array(image, chunks=(C_IN, 16, 16)),
+    ],
+    ids=["numpy", "dask", "zarr"],
+)
+def test_another_array_is_another_image(given: Callable[[Array], Any], tmp_path: Path) -> None:
+    """Of the same sizes: its maps are not those that are there."""
+    model, image, path = network(), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
+    scan(model, given(image), path, tile=8, scale=1)
+    assert scan(model, given(image.copy()), path, scale=1).chunks == 0
+    image[0, 60, 46] += 1
+    with pytest.raises(UsageError, match=r'another scan: its image is \{"digest"'):
+        scan(model, given(image), path, scale=1)
+
+
+def test_a_name_that_looks_like_an_address_is_a_name(tmp_path: Path) -> None:
+    model, image = network(), pixels(C_IN, 61, 47)
+    file = tmp_path / "image::1.zarr"
+    stored = zarr.open_array(
+        zarr.storage.LocalStore(file), mode="w", shape=image.shape, dtype=image.dtype
+    )
+    stored[:] = image
+    done = scan(model, file, tmp_path / "maps::1.zarr", tile=8, scale=1)
+    assert (done.array()[:] == whole(model, image)).all()
 
 
 def test_threads_and_a_cluster_give_the_same_bytes(tmp_path: Path) -> None:
@@ -269,15 +342,30 @@ def test_bad_input_is_told_before_anything_is_written(tmp_path: Path) -> None:
         assert not list(tmp_path.iterdir())
 
 
-def test_what_is_no_number_ends_the_scan_and_it_goes_on_when_mended(tmp_path: Path) -> None:
+def test_a_size_that_the_network_cannot_take_is_told_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    halved = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17]> g (float[1, 3, H, W] x) => (float[1, 12, h, w] y)
+        { y = SpaceToDepth<blocksize = 2>(x) }"""
+    )
+    with pytest.raises(UsageError, match="61 pixels along an axis, wanted a multiple of 2"):
+        scan(halved, pixels(C_IN, 61, 48), tmp_path / "maps.zarr", tile=8, scale=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_number_ends_the_scan_and_a_mended_image_is_another_one(
+    tmp_path: Path,
+) -> None:
     model, image = network(), pixels(C_IN, 61, 47, dtype=np.float32)
     broken = image.copy()
     broken[1, 40, 30] = np.nan
     path = tmp_path / "maps.zarr"
     with pytest.raises(UnreadableModel, match="NaN"):
         scan(model, broken, path, tile=8, workers=1)
-    done = scan(model, image, path, tile=8)
-    assert 0 < done.chunks < np.prod(Target(done.folder).array().cdata_shape)
+    with pytest.raises(UsageError, match="belongs to another scan"):
+        scan(model, image, path, tile=8)
+    done = scan(model, image, tmp_path / "mended.zarr", tile=8)
     assert (done.array()[:] == whole(model, image)).all()
 
 

@@ -53,10 +53,14 @@ class Stored:
 
     @property
     def modified(self) -> int:
-        """When it was changed last, in nanoseconds; of Zarr, its metadata."""
+        """When it was changed last, in nanoseconds; of Zarr, its metadata or a chunk."""
         path = Path(self.path)
+        if self.kind != "zarr":
+            return path.stat().st_mtime_ns
         files = [path / name for name in _ZARR if (path / name).exists()]
-        return max(file.stat().st_mtime_ns for file in files or [path])
+        # A chunk that is written anew is renamed to its place, and that changes the folder.
+        folders = [Path(folder) for folder, _, _ in os.walk(path / self.array().path)]
+        return max(file.stat().st_mtime_ns for file in (*files, *folders))
 
 
 def stored(path: str, level: int) -> Stored:
@@ -114,8 +118,9 @@ def _picture(file: Stored) -> Described:
 
 
 def _zarr(file: Stored) -> Described:
-    zarr = library("zarr")
-    found = zarr.open(file.path, mode="r")
+    # Not by its path alone: one with :: in it, Zarr takes for an address.
+    store = library("zarr.storage").LocalStore(file.path, read_only=True)
+    found = library("zarr").open(store, mode="r")
     if hasattr(found, "shape"):
         if file.level:
             raise UsageError(f"{file.path} is one array: got --level {file.level}, wanted a group")

@@ -88,7 +88,7 @@ def chosen_classes(
 def _number(wanted: str | int, outputs: int, names: Sequence[str]) -> int:
     if isinstance(wanted, str) and wanted in names:
         return list(names).index(wanted)
-    if str(wanted).isdigit() and int(wanted) < outputs:
+    if str(wanted).isdecimal() and int(wanted) < outputs:
         return int(wanted)
     known = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
     raise UsageError(

@@ -193,10 +193,10 @@ def prepare(
     """
     output = os.path.abspath(target)  # workers of a cluster stand elsewhere
     path = working(output) if is_tiff(output) else output
-    if is_tiff(output):
-        check_tiff(output)
     there = _there(path, resume)
     loaded = _loaded(network, options.accept_approx)
+    if is_tiff(output):
+        check_tiff(output, len(loaded.axes))
     image = opened(source, spatial=len(loaded.axes), channels=loaded.channels, level=options.level)
     mask = _mask(options.mask, image)
     workers, threads = shares(options.workers, client)
@@ -309,6 +309,7 @@ def _tiling(
             f"{image.name} has sizes {image.sizes}, which are smaller than the network's window: "
             "pad or enlarge the image"
         )
+    single.tile((0,) * len(network.axes))  # refuses sizes that the network cannot take
     if there is not None and options.tile is None:
         return replace(single, side=tuple(there.said["tile"]))
     return chosen_side(single, options, _counts(network.model, image).taken, workers)

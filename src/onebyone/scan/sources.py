@@ -11,8 +11,10 @@ decoded whole.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,11 @@ from onebyone.scan.layout import Layout, layout
 from onebyone.scan.place import Place
 
 __all__ = ["Image", "opened"]
+
+# Numbers of an array that are digested at once.
+_PART = 1 << 22
+# Of an array that is not in memory: so many squares along each axis, of this side.
+_SQUARES, _SIDE = 4, 64
 
 
 @dataclass(frozen=True)
@@ -67,15 +74,7 @@ class Image:
         Raises:
             UnreadableModel: they cannot be read, or the image holds what is no number.
         """
-        where = ", ".join(f"{r.start}:{r.stop}" for r in ranges)
-        try:
-            pixels = self.layout.read(self.stored.array(), ranges)
-        except OnebyoneError:
-            raise
-        except Exception as error:  # each format has errors of its own, without a common base
-            raise UnreadableModel(
-                f"cannot read {self.name} at [{where}]: {type(error).__name__}: {one_line(error)}"
-            ) from error
+        pixels, where = self._stored(ranges), _where(ranges)
         wanted = (self.channels, *map(len, ranges))
         if pixels.shape != wanted:
             raise UnreadableModel(
@@ -88,13 +87,44 @@ class Image:
             )
         return pixels
 
+    def _stored(self, ranges: Sequence[range]) -> Array:
+        """The pixels, whatever they are."""
+        try:
+            return self.layout.read(self.stored.array(), ranges)
+        except OnebyoneError:
+            raise
+        except Exception as error:  # each format has errors of its own, without a common base
+            raise UnreadableModel(
+                f"cannot read {self.name} at [{_where(ranges)}]: "
+                f"{type(error).__name__}: {one_line(error)}"
+            ) from error
+
     @property
     def identity(self) -> dict[str, Any]:
-        """What a run that resumes has to find again: of a file, also when it was changed last."""
+        """What a run that resumes has to find again.
+
+        Of a file when it was changed last; of an array a digest of its numbers, or of some of them
+        where they are not in memory.
+        """
         found: dict[str, Any] = {"name": self.name, "sizes": list(self.sizes), "dtype": self.dtype}
         if isinstance(self.stored, Stored):
-            found |= {"level": self.stored.level, "modified": self.stored.modified}
-        return found
+            return found | {"level": self.stored.level, "modified": self.stored.modified}
+        digest = sha256()
+        for part in self._parts(self.stored.value):
+            digest.update(np.ascontiguousarray(part).tobytes())
+        return found | {"digest": digest.hexdigest()}
+
+    def _parts(self, value: Any) -> Iterator[Array]:
+        """What the digest of an array is of."""
+        if isinstance(value, np.ndarray):
+            step = max(1, _PART * len(value) // value.size)
+            yield from (value[start : start + step] for start in range(0, len(value), step))
+            return
+        # Squares all over the image: to read all of it would take as long as the scan.
+        starts = ({*np.linspace(0, max(0, n - _SIDE), _SQUARES, dtype=int)} for n in self.sizes)
+        for corner in product(*map(sorted, starts)):
+            each = zip(corner, self.sizes, strict=True)
+            yield self._stored([range(int(k), min(int(k) + _SIDE, n)) for k, n in each])
 
 
 def opened(
@@ -139,6 +169,10 @@ def opened(
         raise UnreadableModel(f"{name} has sizes {shape}: there is no pixel")
     count = 1 if found.channels is None else shape[found.channels]
     return Image(name, kept, found, sizes, count, dtype.str, place.along(found.axes))
+
+
+def _where(ranges: Sequence[range]) -> str:
+    return ", ".join(f"{r.start}:{r.stop}" for r in ranges)
 
 
 class _Lazy:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,8 @@ from onebyone.scan.tiles import Index
 __all__ = ["Target", "check_model", "check_same", "create", "found"]
 
 KEY = "onebyone"
+# In a marker: the chunk has no file, because it holds nothing but the fill value.
+EMPTY = "empty"
 _SCHEMA = 1
 
 
@@ -67,6 +70,11 @@ class Target:
     def preview(self) -> Path:
         """The map over the image, small."""
         return self._own / "preview.png"
+
+    @property
+    def parts(self) -> tuple[Path, ...]:
+        """What no target is without."""
+        return self.model, self._own / "done", Path(self.path) / "0" / "zarr.json"
 
     @property
     def _own(self) -> Path:
@@ -107,13 +115,15 @@ class Target:
         )
         try:
             array[(slice(None), *where)] = chunk
-            _sync(Path(self.path) / "0" / "c" / "0" / Path(*map(str, index)))
+            _sync(self._file(index))
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
     def mark(self, index: Index, **small: Array) -> None:
         """Say that a chunk is whole; `small` are the arrays that its part of the preview is of."""
         content = io.BytesIO()
+        if not self._file(index).exists():
+            small[EMPTY] = np.array(True)
         np.savez(content, **cast("dict[str, Any]", small))
         replace(self._marker(index), content.getvalue())
 
@@ -128,9 +138,19 @@ class Target:
             half.unlink(missing_ok=True)
 
     def done(self) -> set[Index]:
-        """The chunks that are whole."""
-        names = (name for name in os.listdir(self._own / "done") if name.endswith(".npz"))
-        return {tuple(map(int, name.split(".")[:-1])) for name in names if name[0] != "."}
+        """The chunks that are whole, and there: a copy of a target may lack some."""
+        with os.scandir(self._own / "done") as files:
+            names = [file.name for file in files if file.stat().st_size]
+        found = (re.fullmatch(r"(\d+(?:\.\d+)*)\.npz", name) for name in names)
+        marked = [tuple(map(int, name[1].split("."))) for name in found if name is not None]
+        return {index for index in marked if self._file(index).exists() or self._is_empty(index)}
+
+    def _is_empty(self, index: Index) -> bool:
+        """Whether a chunk has no file because nothing but the fill value is in it."""
+        return EMPTY in self.marked(index)
+
+    def _file(self, index: Index) -> Path:
+        return Path(self.path) / "0" / "c" / "0" / Path(*map(str, index))
 
     def _marker(self, index: Index) -> Path:
         return self._own / "done" / f"{'.'.join(map(str, index))}.npz"
@@ -167,7 +187,7 @@ def create(
     beside = f"{path}.{secrets.token_hex(4)}.tmp"
     fill = np.nan if np.dtype(dtype).kind == "f" else 0
     try:
-        group = zarr.open_group(beside, mode="w-", zarr_format=3)
+        group = zarr.open_group(_store(beside), mode="w-", zarr_format=3)
         group.attrs.update({"ome": _ome(Path(path).name, place, names), KEY: dict(said)})
         group.create_array(
             "0",
@@ -197,10 +217,15 @@ def found(path: str) -> Target | None:
     """
     if not os.path.lexists(path):
         return None
+    target, is_one = Target(path), False
     with suppress(Exception):  # whatever Zarr says of a folder that is none of its own
-        if Target(path).said["schema"] == _SCHEMA:
-            return Target(path)
-    raise UsageError(f"{path} is there and no result of a scan: choose another name")
+        is_one = target.said["schema"] == _SCHEMA
+    if not is_one:
+        raise UsageError(f"{path} is there and no result of a scan: choose another name")
+    for part in target.parts:
+        if not part.exists():
+            raise UsageError(f"{part} is gone: remove {path}, and scan again")
+    return target
 
 
 def check_same(target: Target, wanted: Mapping[str, Any]) -> None:
@@ -212,10 +237,11 @@ def check_same(target: Target, wanted: Mapping[str, Any]) -> None:
     said = target.said
     for key, value in wanted.items():
         # As JSON has it: tuples are lists there.
-        if said.get(key) != json.loads(json.dumps(value)):
+        there, now = said.get(key), json.loads(json.dumps(value))
+        if there != now:
             raise UsageError(
-                f"{target.path} belongs to another scan: its {key} is {_short(said.get(key))}, "
-                f"wanted {_short(value)}: choose another name, or remove it first"
+                f"{target.path} belongs to another scan: its {key} is {_short(there, now)}, "
+                f"wanted {_short(now, there)}: choose another name, or remove it first"
             )
 
 
@@ -233,14 +259,22 @@ def check_model(target: Target, digest: str) -> bytes:
     return content
 
 
-def _short(value: object) -> str:
-    text = json.dumps(value)
+def _short(value: object, other: object) -> str:
+    """What is different from another value, not too long."""
+    if isinstance(value, dict) and isinstance(other, dict):
+        value = {key: each for key, each in value.items() if other.get(key) != each}
+    text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 @lru_cache(4)
 def _opened(path: str, _inode: int, _changed: int) -> Any:
-    return library("zarr").open_group(path, mode="r+")
+    return library("zarr").open_group(_store(path), mode="r+")
+
+
+def _store(path: str) -> Any:
+    """Of a folder, whatever it is called: one with :: in its name Zarr takes for an address."""
+    return library("zarr.storage").LocalStore(path)
 
 
 def _sync(path: Path) -> None:

@@ -49,9 +49,11 @@ def working(output: str) -> str:
     return f"{output}.zarr"
 
 
-def check_tiff(output: str) -> None:
-    """Nothing, if no TIFF is there yet; raises UsageError."""
+def check_tiff(output: str, axes: int) -> None:
+    """Nothing, if maps of so many axes can be a TIFF, and none is there yet; raises UsageError."""
     library("tifffile")
+    if axes != 2:
+        raise UsageError(f"a TIFF holds maps of two axes, got {axes}: name a folder.zarr")
     if os.path.lexists(output):
         raise UsageError(f"{output} is there: choose another name, or remove it first")
 
@@ -62,11 +64,9 @@ def write_tiff(target: Target, output: str, place: Place, names: Sequence[str]) 
     GeoTIFF's keys are carried on where the image had them, with the map's own scale.
 
     Raises:
-        UsageError: it is no map of two axes, or cannot be written.
+        UsageError: it cannot be written.
     """
     maps = target.array()
-    if maps.ndim != 3:
-        raise UsageError(f"a TIFF holds maps of two axes, got {maps.ndim - 1}: name a folder.zarr")
     beside = f"{output}.{secrets.token_hex(4)}.tmp"
     sides = tuple(n if n % _MULTIPLE == 0 else _USUAL for n in maps.chunks[1:])
     try:

@@ -115,6 +115,8 @@ def values(
         told = 1.0
     if not (isfinite(told) and told > 0) or not all(isfinite(s) and s > 0 for s in std):
         raise UsageError(f"got --scale {told} and --std {std}, wanted them above 0")
+    if not all(map(isfinite, mean)):
+        raise UsageError(f"got --mean {mean}, wanted numbers")
     for name, each in (("--mean", mean), ("--std", std)):
         if len(each) not in (0, 1, channels):
             raise UsageError(f"got {len(each)} numbers for {name}, wanted 1 or {channels}")

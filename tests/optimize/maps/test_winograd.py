@@ -31,12 +31,16 @@ from onebyone.optimize.verdict import cost
 
 from ...graphs.run import differences, run
 from ...graphs.text import feed, integers, model
-from ..exact import COUNTING
+from ..exact import COUNTING, killed
 
 SAME = "pads = [1, 1, 1, 1]"
 OPEN = "its tiles hang on a height or a width that the model leaves open: fix it in the file"
 X = "float[2,3,9,7] x"
 FREE = "float[N,3,9,7] x"
+ALWAYS = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, channels=1, rows=1, tiles=1)
+# One channel has taps in its first row alone: in the first row of the map it reads padding.
+TOP = integers("k", (5, 3, 3, 3)) * (np.arange(5) != 2)[:, None, None, None]
+TOP[2, :, 0] = 1
 
 
 def made(attributes: str = SAME, inputs: str = X, tail: str = "", **constants: Any) -> ModelProto:
@@ -307,6 +311,9 @@ def test_behind_all_other_laws_once_and_in_any_order() -> None:
         (SAME, "float[1,3,H,7] x", {}, OPEN),
         (SAME, "float[1,3,9,W] x", {}, OPEN),
         (SAME, X, {}, "no basis within the limit of digits pays"),
+        ("pads = [3, 1, 1, 1]", X, {}, "reads padding alone"),
+        ("pads = [1, 1, 1, 3]", X, {}, "reads padding alone"),
+        (SAME, X, {"k": TOP}, "reads padding alone"),
     ],
 )  # fmt: skip
 def test_refused(attributes: str, inputs: str, constants: dict[str, Any], reason: str) -> None:
@@ -314,6 +321,26 @@ def test_refused(attributes: str, inputs: str, constants: dict[str, Any], reason
     report = optimize(proto, only=["winograd"], verify=False).report
     assert report.unchanged
     assert any(reason in refusal.reason for refusal in report.refusals)
+
+
+def test_zeros_that_a_pad_adds_count_as_padding() -> None:
+    for ends, known in (([0, 0, 3, 0, 0, 0, 0, 0], True), ([0, 0, 2, 2, 0, 0, 2, 2], False)):
+        proto = model("p = Pad(x, e) y = Conv(p, k)", "float[1,16,18,18] x", "y",
+                      {"k": (16, 16, 3, 3), "e": np.array(ends)})  # fmt: skip
+        report = optimize(proto, also=["winograd"], profile=ALWAYS, lost_bits=6).report
+        assert report.certificate is not None
+        assert report.certificate.passed
+        assert any("reads padding alone" in told.reason for told in report.refusals) == known
+        assert [row.law for row in report.laws] == ["winograd"] * (not known)
+
+
+def test_a_channel_without_weights_is_zero_on_tiles_too() -> None:
+    weight = killed("k", (16, 16, 3, 3), rows=(3,))
+    proto = model(f"y = Conv<{SAME}>(x, k)", "float[1,16,18,18] x", "y", {"k": weight})
+    result = optimize(proto, only=["winograd"], profile=ALWAYS, lost_bits=6)
+    assert result.report.certificate is not None
+    assert result.report.certificate.passed
+    assert [row.law for row in result.report.laws] == ["winograd"]
 
 
 @pytest.mark.parametrize("kind", ["float16", "double"])

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from onebyone.cost.profile import Profile
+from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
 
-from ...graphs.text import model
+from ...graphs.run import differences, run
+from ...graphs.text import feed, model
 from ..exact import Outcome, optimized, rewritten
 
 ROWS = "f = Gather<axis = 1>(x, i)"
@@ -132,6 +134,22 @@ def test_where_nothing_moves(case: tuple[str, str, Mapping[str, Any], str]) -> N
     after, told = rewritten(proto, only=["demand"])
     assert told["laws"] == []
     assert [node.op_type for node in after.graph.node] == before
+
+
+def test_where_an_axis_goes_behind_it() -> None:
+    """The last axis has another number then: nothing is asked of an axis that is not there."""
+    body = (
+        "r = Reshape(x, h) q = Gather<axis = 2>(r, i) t = Gather<axis = 0>(q, l) u = Relu(t)"
+        " y = Neg(u)"
+    )
+    known = {"h": np.array([0, 3, 2]), "i": np.array([0, 1, 0]), "l": np.array(-1)}
+    proto = model(body, "float[T,6] x", "y", known)
+    after = optimize(proto, only=["demand"], profile=Profile(overhead=1e-9))
+    assert after.report.certificate is not None
+    assert after.report.certificate.passed
+    for rows in (1, 4):
+        feeds = feed(proto, T=rows)
+        assert differences(run(proto, feeds)[0], run(to_proto(after.model), feeds)[0]) == []
 
 
 def test_a_kernel_behind_an_activation_falls_into_phases() -> None:

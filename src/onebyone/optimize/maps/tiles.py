@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -32,18 +33,21 @@ import onnx_ir as ir
 
 from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.selection import Pad
 from onebyone.algebra.weights import Array
 from onebyone.algebra.window import Window
 from onebyone.algebra.winograd import BASES, Basis, in_basis
 from onebyone.cost.price import Load, manner, time
 from onebyone.cost.profile import Cost, Profile
+from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
 from onebyone.graph.ops.pooling import laid_windows
+from onebyone.graph.spatial import spatial
 from onebyone.graph.symbolic import simplified
 from onebyone.graph.values import Size, input_at, made_by, rank_of, shape_of
 
-__all__ = ["Form", "Site", "cost_of", "forms_of", "is_wide", "site_of", "tile"]
+__all__ = ["Form", "Site", "cost_of", "forms_of", "is_wide", "reads_nothing", "site_of", "tile"]
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,33 @@ def _laid(node: ir.Node, weight: Array, shape: Sequence[Size]) -> Site | Refusal
     if min(site.outputs) < 1:
         return None
     return site
+
+
+def reads_nothing(site: Site) -> bool:
+    """Whether somewhere a channel reads padding alone.
+
+    It is exactly 0 there; on tiles it were what cancels of pixels that the tile sees as well.
+    """
+    seen = []
+    for axis, (window, n) in enumerate(zip(site.windows, site.sizes, strict=True), start=2):
+        first, last = _zeros(site.node.inputs[0], axis)
+        before, pixels = window.before + first, n - first - last
+        starts = range(-before, window.out_size(n) - before)
+        inside = {(max(-i, 0), min(pixels - i, window.kernel)) for i in starts}
+        seen.append([slice(low, max(low, high)) for low, high in inside])
+    taps = np.asarray(site.weight.any(axis=1))
+    taps = taps[taps.any(axis=(1, 2))]  # a channel without any weight is 0 in any basis
+    return not all(taps[:, r, c].any(axis=(1, 2)).all() for r, c in product(*seen))
+
+
+def _zeros(value: ir.Value | None, axis: int) -> tuple[int, int]:
+    """How many zeros a Pad puts before and behind an axis of a value."""
+    node = made_by(value, "Pad")
+    found = None if node is None else spatial(node)
+    pad = found.maps.get(axis) if isinstance(found, Spatial) else None
+    if not isinstance(pad, Pad) or pad.mode != "constant":
+        return 0, 0
+    return max(pad.before, 0), max(pad.after, 0)
 
 
 def _is_quantised(node: ir.Node) -> bool:

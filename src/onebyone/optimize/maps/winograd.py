@@ -22,7 +22,16 @@ from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.shapes import Sizes
-from onebyone.optimize.maps.tiles import Form, Site, cost_of, forms_of, is_wide, site_of, tile
+from onebyone.optimize.maps.tiles import (
+    Form,
+    Site,
+    cost_of,
+    forms_of,
+    is_wide,
+    reads_nothing,
+    site_of,
+    tile,
+)
 from onebyone.optimize.rewritten import Rewrite, Task
 
 __all__ = ["near_misses", "tile_maps"]
@@ -36,7 +45,7 @@ def tile_maps(task: Task) -> Iterator[Rewrite]:
     placer = _Placer(Edit(task.model.graph), task)
     for node in list(task.model.graph):
         site = site_of(node)
-        if isinstance(site, Site):
+        if isinstance(site, Site) and not reads_nothing(site):
             yield from placer.place(site)
 
 
@@ -99,5 +108,7 @@ def near_misses(
         found = site_of(node)
         if isinstance(found, Refusal):
             yield node, found
+        elif isinstance(found, Site) and reads_nothing(found):
+            yield node, refused("winograd", "padding")
         elif isinstance(found, Site):
             yield node, refused("winograd", "price")

@@ -130,6 +130,9 @@ def _is_local(node: ir.Node, known: set[ir.Value], axes: Sequence[int], version:
         return False
     if any(rank_of(v) != len(out) for v in node.inputs if v in known):
         return False
+    # Where an axis came or went, the others are called by other numbers.
+    if any(len(shape_of(v) or ()) != len(out) for v in node.inputs if v in known):
+        return False
     for axis in axes:
         needs = through(node, axis, _ONE, version)
         if needs is None or any(own != axis or picks is not _ONE for own, picks in needs.values()):
