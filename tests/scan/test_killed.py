@@ -107,7 +107,7 @@ def test_a_worker_of_a_cluster_is_killed(undisturbed: Path, tmp_path: Path) -> N
 
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):

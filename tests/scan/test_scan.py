@@ -282,7 +282,7 @@ def test_threads_and_a_cluster_give_the_same_bytes(tmp_path: Path) -> None:
     scan(model, image, a, tile=8, scale=1, workers=2)
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):

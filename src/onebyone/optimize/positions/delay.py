@@ -128,10 +128,8 @@ def _is_local(node: ir.Node, known: set[ir.Value], axes: Sequence[int], version:
         return False  # it is told sizes, or may draw
     if out is None or not is_float(node.outputs[0]) or len(node.outputs) > 1:
         return False
-    if any(rank_of(v) != len(out) for v in node.inputs if v in known):
-        return False
     # Where an axis came or went, the others are called by other numbers.
-    if any(len(shape_of(v) or ()) != len(out) for v in node.inputs if v in known):
+    if any(rank_of(v) != len(out) for v in node.inputs if v in known):
         return False
     for axis in axes:
         needs = through(node, axis, _ONE, version)
