@@ -261,7 +261,14 @@ def test_no_error_shows_a_traceback(
     assert (got, said in message) == (code, True), message
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
+def _while_a_class_is_made() -> BaseException:
+    """What an interruption becomes where it falls into a descriptor's `__set_name__`."""
+    wrapped = RuntimeError("Error calling __set_name__")
+    wrapped.__cause__ = KeyboardInterrupt()
+    return wrapped
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort(), _while_a_class_is_made()])
 def test_an_interruption_is_said(
     error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

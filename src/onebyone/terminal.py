@@ -120,6 +120,9 @@ def progress_bar(timed: bool = False, remaining: bool = False) -> Iterator[Progr
 
 def outcome(error: BaseException) -> tuple[str, int]:
     """What to say about an error, and the exit code that goes with it."""
+    cause = error.__cause__
+    if isinstance(cause, KeyboardInterrupt):
+        error = cause  # Python wraps what is raised while a class is made: a module was loading
     match error:
         case OnebyoneError():
             return str(error), error.exit_code

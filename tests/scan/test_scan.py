@@ -24,6 +24,7 @@ from onebyone.algebra.weights import Array
 from onebyone.errors import UnreadableModel, UsageError
 from onebyone.scan.scan import scan
 from onebyone.scan.targets import Target
+from tests.graphs.text import model as text_model
 from tests.scan.networks import C_IN, network, pixels, whole
 
 PADS = [(0, 0, 0, 0), (1, 2, 1, 2), (2, 0, 0, 3)]
@@ -399,6 +400,24 @@ def test_a_full_disk_is_told_and_what_was_done_stays(
     monkeypatch.undo()
     done = scan(model, image, path, scale=1)
     assert (done.array()[:] == whole(model, image)).all()
+
+
+def test_maps_of_an_image_that_leaves_nothing_inside_are_no_maps(tmp_path: Path) -> None:
+    """Of no rows a transposed convolution makes some: the engine's sizes and ours differ there."""
+    body = "a = Conv(x, w) b = Slice(a, two, last, axis) y = ConvTranspose(b, v)"
+    constants = {"two": 2, "last": -2, "axis": 2}
+    model = text_model(
+        body,
+        "float[1,1,H,W] x",
+        "float[1,1,h,w] y",
+        {"w": (1, 1, 1, 1), "v": (1, 1, 4, 1), **{k: np.array([n]) for k, n in constants.items()}},
+    )
+    image = np.ones((1, 3, 3), np.float32)
+    with pytest.raises((UnreadableModel, UsageError), match=r"larger image|smaller than"):
+        scan(model, image, tmp_path / "maps.zarr", scale=1)
+    large = np.arange(27, dtype=np.float32).reshape(1, 9, 3)
+    done = scan(model, large, tmp_path / "large.zarr", scale=1)
+    assert (done.array()[:] == whole(model, large)).all()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

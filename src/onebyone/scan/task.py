@@ -81,12 +81,14 @@ def chunk(job: Job, index: Index, engine: InferenceSession) -> tuple[Array, Arra
         return np.full(shape, fill, job.dtype), None
     pixels = job.image.read(job.tiling.tile(index))
     found = answer(job, pixels, engine)
-    maps = found[(slice(None), *job.tiling.kept(index))]
-    if maps.shape != shape:
+    told = tuple(axis.size(n) for axis, n in zip(job.tiling.axes, pixels.shape[1:], strict=True))
+    # Not so where a map inside the network is empty: what follows may have positions all the same.
+    if found.shape[1:] != told:
         raise UnreadableModel(
-            f"the network gave maps of {found.shape[1:]} for a tile of {pixels.shape[1:]}, of "
-            f"which {shape[1:]} were wanted: its sizes are not what its windows say"
+            f"the network gave maps of {found.shape[1:]} for a tile of {pixels.shape[1:]}, where "
+            f"its windows say {told}: give it a larger image"
         )
+    maps = found[(slice(None), *job.tiling.kept(index))]
     if wanted is not None:
         maps = np.where(wanted, maps, np.array(fill, job.dtype))
     return np.ascontiguousarray(maps, job.dtype), pixels

@@ -37,7 +37,12 @@ __all__ = ["ROWS", "indices_before", "picked_axes"]
 
 
 def picked_axes(node: ir.Node, rank: int) -> Sequence[int]:
-    """The axes of its first operand, of a rank, along which a gather picks by its indices."""
+    """The axes of its first operand, of a rank, along which a gather picks by its indices.
+
+    None of a scalar, of which no valid gather picks.
+    """
+    if not rank:
+        return ()
     if node.op_type != "GatherND":
         return [node.attributes.get_int("axis", 0) % rank]
     first, axes = node.attributes.get_int("batch_dims", 0), rank_of(node.inputs[1])

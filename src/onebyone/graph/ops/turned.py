@@ -23,7 +23,7 @@ def along_axis(default: int, since: int = 1) -> Turned:
     """Of an operator with one axis, `default` if it is not named; in opsets from `since` on."""
 
     def told(node: ir.Node, order: Sequence[int], version: int) -> Spelling | None:
-        if version < since:
+        if version < since or not rank(node):
             return None
         axis = node.attributes.get_int("axis", default) % rank(node)
         return {"axis": order.index(axis)}
