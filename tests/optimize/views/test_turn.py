@@ -193,3 +193,18 @@ def test_a_batch_normalisation_is_no_part_of_it() -> None:
     body = ONE + f"r = {batch_norm('a', 'g')} " + TWO
     proto = model(body, X, constants={**{k: WEIGHTS[k] for k in "uv"}, **norm("g", 5)})
     assert optimized(proto, "layout", profile=DEFAULT).laws == set()
+
+
+def test_a_transpose_in_a_branch_stays() -> None:
+    """It reads what the graph computes, and is none of its nodes: no other takes its place."""
+    branch = f"o = {TO_FIRST}(r)"
+    body = (
+        f"{ONE} r = Sum(a, a) y_f = {TO_FIRST}(r) y = Conv(y_f, v) "
+        "s = ReduceMax<keepdims = 0>(y) f = Greater(s, z) "
+        "q = If(f) <then_branch = t () => (float[2,4,5,7] o) { O }, "
+        "else_branch = e () => (float[2,4,5,7] p) { P }>"
+    )
+    body = body.replace("O }", f"{branch} }}").replace("P }", f"{branch.replace('o =', 'p =')} }}")
+    proto = model(body, X, "y, q", {**{k: WEIGHTS[k] for k in "uv"}, "z": np.array(2, np.float32)})
+    once = optimized(proto, "layout", profile=DEFAULT)
+    assert len(once.told["laws"]) <= 1

@@ -160,13 +160,17 @@ class _Island:
         for value in (node.outputs[0] for node in self.nodes):
             others = [use.node for use in value.uses() if use.node not in self.inside]
             if others or value.is_graph_output():
-                found[value] = [n for n in dict.fromkeys(others) if _order(n) is not None]
+                found[value] = [n for n in dict.fromkeys(others) if self._transposes(n)]
         return found
+
+    def _transposes(self, node: ir.Node) -> bool:
+        """Whether a reader is a transpose that may be another; those in a subgraph stay."""
+        return node.graph is self.nodes[0].graph and _order(node) is not None
 
     def is_read_in_place(self, value: ir.Value) -> bool:
         """Whether somebody outside, who is no transpose, reads a value of the island as it is."""
         readers = (use.node for use in value.uses() if use.node not in self.inside)
-        return value.is_graph_output() or any(_order(node) is None for node in readers)
+        return value.is_graph_output() or not all(map(self._transposes, readers))
 
     @property
     def transposes(self) -> list[ir.Node]:
