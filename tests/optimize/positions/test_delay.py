@@ -113,6 +113,11 @@ STAYS: dict[str, tuple[str, str, Mapping[str, Any], str]] = {
         {"g": (41, 5)}, "y"),
     "axes that are added": (
         "f = Gather<axis = 1>(x, i) y = Relu(f)", "float[2,7,3] x, int64[9,5] i", {}, "y"),
+    "an axis that goes elsewhere": (
+        f"{ROWS} t = Transpose<perm = [1, 0, 2]>(f) y = Relu(t)", INPUTS, {}, "y"),
+    "rows in reverse": (
+        f"{ROWS} t = Slice(f, p, q, a, p) y = Relu(t)", INPUTS,
+        {"p": np.array([-1]), "q": np.array([-99]), "a": np.array([1])}, "y"),
     "one of several pieces": (
         f"{ROWS} y, z = Split<axis = 2>(f, p)", INPUTS, {"p": np.array([1, 2])}, "y"),
     "a sum that leaves no rows": (
