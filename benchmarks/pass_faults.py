@@ -295,8 +295,9 @@ PASS_FAULTS: tuple[Mutant, ...] = (
            "any(own != axis for own, _ in needs.values())", "False"),
     Mutant("demand", "_is_table", "what meets other batches is taken for a table",
            "optimize/positions/late",
-           "value is None or rank_of(value) != rank_of(node.outputs[0]) or size(value, 0) != 1",
-           "value is None"),
+           "if value is None or rank_of(value) != rank_of(node.outputs[0])"
+           " or size(value, 0) != 1:\n    return False",
+           "return True"),
     Mutant("demand", "CropEdit._for_each", "each batch gets the picks of all",
            "optimize/positions/late",
            "(0, -1)", "(-1,)"),

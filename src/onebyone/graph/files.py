@@ -20,7 +20,7 @@ from typing import BinaryIO
 from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line
 
-__all__ = ["beside", "cannot_write", "publish", "replace"]
+__all__ = ["beside", "cannot_write", "publish", "replace", "sync"]
 
 # What a person, the system or a terminal that closes sends; Windows has no SIGHUP.
 _INTERRUPTS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
@@ -145,8 +145,17 @@ def _put_back(data: BinaryIO, data_target: str, backup: str) -> None:
 def _sync_folder(folder: str) -> None:
     """Make the renames last through a power cut, where the system can."""
     with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(folder)
+
+
+def sync(path: str | os.PathLike[str]) -> None:
+    """Force to the disk what was written to a file, or the names in a folder.
+
+    Raises:
+        OSError: it is not there, or the disk takes no more.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

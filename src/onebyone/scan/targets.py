@@ -33,7 +33,7 @@ import numpy as np
 
 from onebyone.algebra.weights import Array
 from onebyone.errors import UnreadableModel, UsageError
-from onebyone.graph.files import cannot_write, replace
+from onebyone.graph.files import cannot_write, replace, sync
 from onebyone.scan.libraries import library
 from onebyone.scan.place import Place
 from onebyone.scan.tiles import Index
@@ -115,7 +115,8 @@ class Target:
         )
         try:
             array[(slice(None), *where)] = chunk
-            _sync(self._file(index))
+            with suppress(FileNotFoundError):  # of nothing but the fill value there is no file
+                sync(self._file(index))
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
@@ -275,16 +276,6 @@ def _opened(path: str, _inode: int, _changed: int) -> Any:
 def _store(path: str) -> Any:
     """Of a folder, whatever it is called: one with :: in its name Zarr takes for an address."""
     return library("zarr.storage").LocalStore(path)
-
-
-def _sync(path: Path) -> None:
-    """Force a chunk to the disk; one of nothing but the fill value has no file."""
-    with suppress(FileNotFoundError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _spatial(count: int) -> list[str]:

@@ -26,7 +26,8 @@ from onebyone.graph.shapes import Sizes
 from onebyone.graph.unused import remove_unused
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
-from onebyone.optimize.maps.tiles import Form, Site, cost_of, forms_of, site_of, tile
+from onebyone.optimize.maps.tiled_kernels import Form, Site, forms_of, site_of
+from onebyone.optimize.maps.tiles import cost_of, tile
 from onebyone.optimize.verdict import cost
 
 from ...graphs.run import differences, run

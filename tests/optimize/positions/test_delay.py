@@ -14,7 +14,7 @@ from onebyone.optimize import optimize
 
 from ...graphs.run import differences, run
 from ...graphs.text import feed, model
-from ..exact import Outcome, optimized, rewritten
+from ..exact import ANY_WIDTH, Outcome, optimized, rewritten
 
 ROWS = "f = Gather<axis = 1>(x, i)"
 # 41 picks of 7 rows of 3 channels.
@@ -101,6 +101,8 @@ STAYS: dict[str, tuple[str, str, Mapping[str, Any], str]] = {
     "the rows are read": (f"{ROWS} y = Relu(f) z = Neg(f)", INPUTS, {}, "y, z"),
     "the rows are a result": (f"{ROWS} y = Relu(f)", INPUTS, {}, "y, f"),
     "a factor of each row": (f"{ROWS} y = Mul(f, g)", INPUTS, {"g": (41, 1)}, "y"),
+    "a factor of each row, of as many axes": (
+        f"{ROWS} y = Mul(f, g)", INPUTS, {"g": (1, 41, 1)}, "y"),
     "another operand": (f"{ROWS} y = Add(f, z)", f"{INPUTS}, float[2,41,3] z", {}, "y"),
     "a maximum over rows": (f"{ROWS} y = ReduceMax<axes = [1]>(f)", INPUTS, {}, "y"),
     "a softmax over rows": (f"{ROWS} y = Hardmax<axis = 1>(f)", INPUTS, {}, "y"),
@@ -136,7 +138,7 @@ def test_where_nothing_moves(case: tuple[str, str, Mapping[str, Any], str]) -> N
     body, inputs, constants, outputs = case
     proto = model(body, inputs, outputs, constants)
     before = [node.op_type for node in proto.graph.node]
-    after, told = rewritten(proto, only=["demand"])
+    after, told = rewritten(proto, only=["demand"], profile=ANY_WIDTH)
     assert told["laws"] == []
     assert [node.op_type for node in after.graph.node] == before
 

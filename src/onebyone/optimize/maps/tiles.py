@@ -1,4 +1,4 @@
-"""K×K convolutions of images in Winograd's bases: which can be, what that costs, and the nodes.
+"""K×K convolutions of images in Winograd's bases: what that costs, and the nodes.
 
 Two forms, for an image x (N, C, H, W), T tiles along an axis, α positions that a tile sees:
 
@@ -24,202 +24,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from math import prod
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from onebyone.algebra.laws import refused
-from onebyone.algebra.refusal import Refusal
-from onebyone.algebra.selection import Pad
 from onebyone.algebra.weights import Array
 from onebyone.algebra.window import Window
-from onebyone.algebra.winograd import BASES, Basis, in_basis
+from onebyone.algebra.winograd import in_basis
 from onebyone.cost.price import Load, manner, time
 from onebyone.cost.profile import Cost, Profile
-from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
-from onebyone.graph.ops.pooling import laid_windows
-from onebyone.graph.spatial import spatial
 from onebyone.graph.symbolic import simplified
-from onebyone.graph.values import Size, input_at, made_by, rank_of, shape_of
+from onebyone.graph.values import Size, input_at
+from onebyone.optimize.maps.tiled_kernels import Form, Site
 
-__all__ = ["Form", "Site", "cost_of", "forms_of", "is_wide", "reads_nothing", "site_of", "tile"]
-
-
-@dataclass(frozen=True)
-class Form:
-    """In which bases a convolution is computed.
-
-    Args:
-        rows: the basis along the height.
-        columns: along the width, of as many outputs; None where the width keeps its taps.
-    """
-
-    rows: Basis
-    columns: Basis | None = None
-
-    @property
-    def bases(self) -> tuple[Basis, Basis | None]:
-        """Axis by axis."""
-        return self.rows, self.columns
-
-    @property
-    def products(self) -> int:
-        """How many groups there are: α along the rows, or those of both axes."""
-        return len(self.one)
-
-    @property
-    def outputs(self) -> Array:
-        """(m, α), or (m², α²): A along each axis."""
-        if self.columns is None:
-            return self.rows.A
-        return np.kron(self.rows.A, self.columns.A)
-
-    @property
-    def kernel(self) -> Array:
-        """(α², α, α): B along both axes, as the kernels of a convolution."""
-        assert self.columns is not None
-        sizes = self.rows.products, self.columns.products
-        return np.kron(self.rows.B, self.columns.B).reshape(-1, *sizes)
-
-    @property
-    def one(self) -> Array:
-        """(α,), or (α²,): what the outputs make ones of."""
-        if self.columns is None:
-            return self.rows.one
-        return np.kron(self.rows.one, self.columns.one)
-
-    def __str__(self) -> str:
-        m = self.rows.outputs
-        return f"tiles of {m}×{m}" if self.columns else f"tiles of {m} rows"
-
-
-@dataclass(frozen=True, eq=False)
-class Site:
-    """A convolution that can be computed on tiles.
-
-    Args:
-        node: the convolution.
-        weight: (C_out, C_in, K, L).
-        sizes: the height and the width of its input.
-        windows: along each.
-    """
-
-    node: ir.Node
-    weight: Array
-    sizes: tuple[int, int]
-    windows: tuple[Window, Window]
-
-    @property
-    def outputs(self) -> tuple[int, int]:
-        """The height and the width of its result."""
-        (tall, wide), (h, w) = self.windows, self.sizes
-        return tall.out_size(h), wide.out_size(w)
-
-    @property
-    def batch(self) -> Size:
-        """How many maps there are; it may be free."""
-        shape = shape_of(self.node.inputs[0])
-        assert shape is not None
-        return shape[0]
-
-
-def site_of(node: ir.Node) -> Site | Refusal | None:
-    """The site of a K×K; None if a node is none, or its weight is not constant."""
-    if node.domain != "" or node.op_type != "Conv":
-        return None
-    x, weight = node.inputs[0], constant(input_at(node, 1))
-    if weight is None or rank_of(x) != weight.ndim or weight.ndim < 3 or not weight.size:
-        return None
-    bias = input_at(node, 2)
-    if bias is not None and constant(bias) is None:
-        return None
-    groups = node.attributes.get_int("group", 1)
-    # One row is no K×K, and where one channel is read nothing is summed over channels.
-    if groups * weight.shape[1] == 1 or weight.shape[2] == 1:
-        return None
-    if groups > 1:
-        return refused("winograd", "groups", groups=groups)
-    if _is_quantised(node):
-        return refused("winograd", "quantised")
-    kind = node.outputs[0].dtype
-    if kind != ir.DataType.FLOAT:
-        return refused("winograd", "numbers", numbers=_named(kind))
-    return _laid(node, weight, shape_of(x) or ())
-
-
-def _laid(node: ir.Node, weight: Array, shape: Sequence[Size]) -> Site | Refusal | None:
-    """With its windows, where each position has one and the sizes are known."""
-    strides = node.attributes.get_ints("strides", ())
-    dilations = node.attributes.get_ints("dilations", ())
-    if max([1, *strides, *dilations]) > 1:
-        return refused("winograd", "stride")
-    if weight.ndim != 4 or not any(k == weight.shape[2] for _, k in BASES):
-        return refused("winograd", "taps", taps="×".join(map(str, weight.shape[2:])))
-    sizes = tuple(n for n in shape[2:] if isinstance(n, int))
-    if len(sizes) < 2:
-        return refused("winograd", "free")
-    windows = laid_windows(node, weight.shape[2:], sizes)
-    if windows is None or min(min(w.before, w.after) for w in windows) < 0:
-        return None
-    site = Site(node, weight, (sizes[0], sizes[1]), (windows[0], windows[1]))
-    if min(site.outputs) < 1:
-        return None
-    return site
-
-
-def reads_nothing(site: Site) -> bool:
-    """Whether somewhere a channel reads padding alone.
-
-    It is exactly 0 there; on tiles it were what cancels of pixels that the tile sees as well.
-    """
-    seen = []
-    for axis, (window, n) in enumerate(zip(site.windows, site.sizes, strict=True), start=2):
-        first, last = _zeros(site.node.inputs[0], axis)
-        before, pixels = window.before + first, n - first - last
-        starts = range(-before, window.out_size(n) - before)
-        inside = {(max(-i, 0), min(pixels - i, window.kernel)) for i in starts}
-        seen.append([slice(low, max(low, high)) for low, high in inside])
-    taps = np.asarray(site.weight.any(axis=1))
-    taps = taps[taps.any(axis=(1, 2))]  # a channel without any weight is 0 in any basis
-    return not all(taps[:, r, c].any(axis=(1, 2)).all() for r, c in product(*seen))
-
-
-def _zeros(value: ir.Value | None, axis: int) -> tuple[int, int]:
-    """How many zeros a Pad puts before and behind an axis of a value."""
-    node = made_by(value, "Pad")
-    found = None if node is None else spatial(node)
-    pad = found.maps.get(axis) if isinstance(found, Spatial) else None
-    if not isinstance(pad, Pad) or pad.mode != "constant":
-        return 0, 0
-    return max(pad.before, 0), max(pad.after, 0)
-
-
-def _is_quantised(node: ir.Node) -> bool:
-    """Whether what it reads comes from integers, or what it gives goes there."""
-    if made_by(node.inputs[0], "DequantizeLinear") is not None:
-        return True
-    readers = (use.node.op_type for use in node.outputs[0].uses())
-    return any(op == "QuantizeLinear" for op in readers)
-
-
-def _named(kind: ir.DataType | None) -> str:
-    return "unknown" if kind is None else kind.name.lower()
-
-
-def forms_of(site: Site) -> Iterator[Form]:
-    """All forms of a convolution: along its rows, and along both axes."""
-    tall, wide = site.weight.shape[2:]
-    for (outputs, taps), basis in BASES.items():
-        if taps == tall:
-            yield Form(basis)
-            if (outputs, wide) in BASES:
-                yield Form(basis, BASES[outputs, wide])
-
+__all__ = ["cost_of", "is_wide", "tile"]
 
 # What it costs ------------------------------------------------------------------------------------
 

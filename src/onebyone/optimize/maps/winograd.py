@@ -22,16 +22,8 @@ from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.shapes import Sizes
-from onebyone.optimize.maps.tiles import (
-    Form,
-    Site,
-    cost_of,
-    forms_of,
-    is_wide,
-    reads_nothing,
-    site_of,
-    tile,
-)
+from onebyone.optimize.maps.tiled_kernels import Form, Site, forms_of, reads_nothing, site_of
+from onebyone.optimize.maps.tiles import cost_of, is_wide, tile
 from onebyone.optimize.rewritten import Rewrite, Task
 
 __all__ = ["near_misses", "tile_maps"]
