@@ -36,6 +36,7 @@ class Law:
             where there is nothing to tell, or `optimize/refusals.py` does.
         first: whether the pass runs once before regions are planned, too: it makes them smaller.
         asked: whether it is used only where somebody asks for it by name.
+        loses: where it can lose digits, as the verdict tells it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Law:
     near_misses: str = ""
     first: bool = False
     asked: bool = False
+    loses: str = "where the original cancels"
 
     @property
     def section(self) -> str:
@@ -222,6 +224,7 @@ LAWS: dict[str, Law] = {
             realised="maps.winograd:tile_maps",
             near_misses="maps.winograd:near_misses",
             asked=True,
+            loses="of what is computed on tiles",
         ),
         Law(
             "rank",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from onebyone.algebra.laws import named
+
 if TYPE_CHECKING:
     from onebyone.optimize.report import Report
 
@@ -21,10 +23,6 @@ _NAMED = {
     "activation_bytes": ("activations", "B"),
 }
 
-# Folds lose digits where the original cancels; other bases wherever they are.
-_ANYWHERE = ("winograd",)
-_LOST = {"where the original cancels": False, "of what is computed on tiles": True}
-
 
 def gained(report: Report) -> str:
     """What became less; the MACs first, with their share."""
@@ -36,11 +34,11 @@ def gained(report: Report) -> str:
 def cost(report: Report) -> str:
     """What became more, and the digits that can be lost."""
     more = list(_changes(report, -1))
-    for where, laws in _LOST.items():
-        rows = (row for row in report.laws if (row.law in _ANYWHERE) is laws)
-        lost = max((row.lost_bits for row in rows), default=0.0)
-        if lost:
-            more.append(f"up to {lost:.1f} bits {where}")
+    lost: dict[str, float] = {}
+    for row in report.laws:
+        where = named(row.law).loses
+        lost[where] = max(lost.get(where, 0.0), row.lost_bits)
+    more += [f"up to {bits:.1f} bits {where}" for where, bits in sorted(lost.items()) if bits]
     return "; ".join(more) or "nothing"
 
 

@@ -17,6 +17,7 @@ import onnx
 
 from onebyone.errors import UsageError
 from onebyone.graph.count import count
+from onebyone.scan.network import fed
 from onebyone.scan.tiles import Tiling
 from onebyone.shown import Shown
 
@@ -61,9 +62,7 @@ class Counts:
         return int(_PROCESS + found.weight_bytes + pixels + _ENGINE * found.peak_activation_bytes)
 
     def _shapes(self, sizes: Sequence[int]) -> Mapping[str, Sequence[int]]:
-        weights = {tensor.name for tensor in self.model.graph.initializer}
-        (name,) = (value.name for value in self.model.graph.input if value.name not in weights)
-        return {name: (1, self.channels, *sizes)}
+        return fed(self.model, self.channels, sizes)
 
 
 @dataclass(frozen=True, repr=False)

@@ -24,15 +24,13 @@ from onebyone.errors import UsageError
 from onebyone.graph.edit import Edit
 from onebyone.graph.geometry import Located, Looks, look
 from onebyone.graph.read import read
+from onebyone.graph.receptive import NAMES
 from onebyone.graph.values import maker
 from onebyone.graph.values import size as fixed_size
 from onebyone.graph.write import to_proto
 from onebyone.scan.sliding import slide
 
-__all__ = ["Network", "load"]
-
-AXES = ("depth", "height", "width")
-"""The names of the axes of positions, the last ones of them where there are fewer."""
+__all__ = ["Network", "fed", "load"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,13 @@ class Network:
     crops: bool
     reasons: tuple[str, ...]
     digest: str
+
+
+def fed(model: onnx.ModelProto, channels: int, sizes: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """The shape of the one input of a network, for an image of these sizes."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    (name,) = (value.name for value in model.graph.input if value.name not in weights)
+    return {name: (1, channels, *sizes)}
 
 
 def load(
@@ -302,7 +307,7 @@ def _freed(model: ir.Model, looks: Looks, output: ir.Value) -> onnx.ModelProto:
         if proto.graph.output[index].name != output.name:
             del proto.graph.output[index]
     del proto.graph.value_info[:]  # sizes of one image
-    names = AXES[-len(looks.spatial) :]
+    names = NAMES[-len(looks.spatial) :]
     _declare(proto.graph.output[0], channels[1], [f"{name}_out" for name in names])
     for info in proto.graph.input:
         if info.name == looks.image.name:

@@ -9,7 +9,7 @@ from typing import Any
 from onebyone.errors import UnreadableModel
 from onebyone.graph.write import to_proto
 from onebyone.optimize.run import optimize
-from onebyone.scan.network import Network
+from onebyone.scan.network import Network, fed
 from onebyone.text import finite
 
 __all__ = ["Smaller", "smaller"]
@@ -36,10 +36,8 @@ class Smaller:
 
 def smaller(network: Network, progress: Callable[[str, int, int], None] | None = None) -> Smaller:
     """The network, optimised; itself, with the reason, where the proof fails."""
-    weights = {tensor.name for tensor in network.model.graph.initializer}
-    (name,) = (value.name for value in network.model.graph.input if value.name not in weights)
     sizes = [max(_USUAL, (axis.receptive_field or 0) + _ROOM) for axis in network.axes]
-    shapes = {name: (1, network.channels, *sizes)}
+    shapes = fed(network.model, network.channels, sizes)
     given = network.model.SerializeToString(deterministic=True)
     try:
         found = optimize(network.model, shapes=shapes, progress=progress)

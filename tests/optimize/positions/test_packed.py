@@ -115,7 +115,7 @@ WHOLE: dict[str, dict[str, Any]] = {
     "one is read twice": {"read": f"{READ} o = Neg(q)", "outputs": "y, u, w2, o"},
     "the whole is read": {"read": f"{READ} o = Neg(v)", "outputs": "y, u, w2, o"},
     "the weight is read by another": {
-        "read": f"{READ} o = MatMul(x, w)", "outputs": "y, u, w2, o"},
+        "read": f"{READ} n = Neg(x) o = MatMul(n, w)", "outputs": "y, u, w2, o"},
     "blocks are of several widths": {
         "cut": "q, k, z = Split<axis = -1>(v, sixes)", "sixes": np.array([6, 9, 3])},
     "a block is read twice, at one token and at all": {
@@ -123,7 +123,8 @@ WHOLE: dict[str, dict[str, Any]] = {
                " z = Slice(v, back, less, two)", "back": np.array([-18]), "less": np.array([-12])},
     "tokens that take half of the channels": {
         "cut": "r = Reshape(v, h) q = Gather<axis = 2>(r, k0) k = Gather<axis = 2>(r, k1)"
-               " z = Gather<axis = 2>(r, k2)", "h": np.array([2, 14, 3, 3])},
+               " z = Gather<axis = 2>(r, k2)", "h": np.array([2, 14, 3, 3]),
+        "read": "y = Relu(q) u = Relu(z)", "outputs": "y, u"},
     "a reshape of other axes": {
         "cut": "r = Reshape(v, h) q = Gather<axis = 3>(r, k0) k = Gather<axis = 3>(r, k1)"
                " z = Gather<axis = 3>(r, k1)", "h": np.array([0, 0, 3, 2, 3])},
