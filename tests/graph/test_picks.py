@@ -105,7 +105,9 @@ def test_what_a_stride_takes(order: list[int], size: int) -> None:
     if step is not None and there == order:
         assert order == list(range(0, size, step))
     evenly = range(0, size, 1 + order[0])
-    assert step_of(evenly, size) == (evenly.step if evenly.step > 1 else None)
+    stride = step_of(evenly, size)
+    assert range(0, size, stride or 1) == evenly  # of one position there are many spellings
+    assert (stride is None) == (evenly.step == 1)
 
 
 def test_a_choice_of_a_choice_on_a_free_axis() -> None:

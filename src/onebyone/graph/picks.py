@@ -184,7 +184,15 @@ def step_of(order: Order, size: Size) -> int | None:
 
     >>> step_of((0, 3, 6), 8), step_of((0, 3, 6), 10), step_of(Slice(0, None, 2), "n")
     (3, None, 2)
+
+    The first position alone is what a stride of the whole axis takes, however it is spelled:
+
+    >>> step_of(range(1), 5), step_of(range(0, 5, 7), 5), step_of((1,), 5)
+    (5, 5, None)
     """
+    if not isinstance(order, Slice | Late) and tuple(order[:2]) == (0,) and size != 1:
+        assert isinstance(size, int)  # positions are listed only of such an axis
+        return size
     cut = even(order)
     if cut is None or cut.start or cut.step < 2:
         return None

@@ -305,6 +305,15 @@ def test_every_other_position_becomes_a_stride(kind: str) -> None:
     assert after.attribute("Conv", "strides") == [[2, 6]]
 
 
+@pytest.mark.parametrize("hop", [1, 3, 9])
+def test_the_first_position_alone_is_a_stride_in_every_spelling(hop: int) -> None:
+    body = "t = Conv(x, w) r = Relu(t) y = Slice(r, s, e, a, h)"
+    known = {"s": np.array([0]), "e": np.array([hop]), "a": np.array([3]), "h": np.array([hop])}
+    after = cut(model(body, "float[2,3,9,2] x", "y", {"w": (5, 3, 1, 1), **known}))
+    assert after.ops == ["Conv", "Relu"]
+    assert after.attribute("Conv", "strides") == [[1, 2]]
+
+
 @pytest.mark.parametrize(
     "pool",
     [

@@ -233,8 +233,8 @@ class CropEdit:
             assert isinstance(order, Late)
             return [self._indices(order, (*(0,) * order.batch, -1, 1))], {"batch_dims": axis}
         if op_type == "AveragePool":
-            spatial = range(2, len(dims))
-            steps = [step_of(taken.get(axis, range(1)), dims[axis]) or 1 for axis in spatial]
+            found = {axis: step_of(order, dims[axis]) for axis, order in taken.items()}
+            steps = [found.get(axis) or 1 for axis in range(2, len(dims))]
             return [], {"kernel_shape": [1] * len(steps), "strides": steps}
         bounds = [_bounds(cut) for cut in map(even, taken.values()) if cut is not None]
         starts, stops, hops = zip(*bounds, strict=True)
