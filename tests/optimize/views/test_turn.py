@@ -114,6 +114,13 @@ def test_others_who_read_it_get_one_transpose() -> None:
     )
 
 
+def test_a_transpose_that_others_read_stays_and_is_paid_once() -> None:
+    """To be rid of one that is small, as large a one would come beside the one that stays."""
+    after = turned(f"a = {TO_LAST}(x) p = Slice(a, from, to, at) y = Neg(p)", "a, y")
+    assert after.laws == set()
+    assert after.ops == ["Transpose", "Slice", "Neg"]
+
+
 def test_what_is_a_result_keeps_its_name_and_order() -> None:
     after = turned(ONE + "r = Relu(a) " + TWO, "r, y")
     assert [output.name for output in after.proto.graph.output] == ["r", "y"]

@@ -445,7 +445,7 @@ def _along(vector: Array, layout: Layout) -> Array:
     """(C,) shaped to broadcast along the channel axis; one number where all are the same."""
     # One number weighs less, and engines take an Add of it in one pass.
     if (vector == vector[0]).all():
-        return vector[:1]
+        return np.asarray(vector[0])
     return vector.reshape((-1,) + (1,) * (layout.rank - 1 - layout.axis))
 
 

@@ -202,9 +202,10 @@ class _Island:
             if above is None:
                 total += self._transposing(x, order)
                 continue
-            total += self._transposing(x, _then(above, order))
-            if self.entrance(x) is None:
-                total += self._transposing(x, above)  # it stays, for others
+            entering = _then(above, order)
+            total += self._transposing(x, entering)
+            if self.entrance(x) is None and entering != above:
+                total += self._transposing(x, above)  # it stays beside the new one, for others
         for x, transposes in self.leaving.items():
             total += sum(self._transposing(x, _then(back, _order(n) or ())) for n in transposes)
             total += self._transposing(x, back) * self.is_read_in_place(x)
