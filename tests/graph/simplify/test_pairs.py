@@ -108,3 +108,13 @@ def test_a_gemm_takes_its_operand_either_way_round() -> None:
     body = body.replace("Gemm", "Gemm<transA = 1>").replace("x)", "r)")
     proto = model(f"r = Relu(x) {body}", "float[4,3] x", "y", {"w": (3, 5)})
     assert operators(simplified(proto)) == ["Relu", "Gemm"]
+
+
+def test_two_shapes_the_first_by_sizes_that_nobody_knows() -> None:
+    """The second has as many numbers as what is reshaped, which leaves its free size no choice."""
+    unknown = "d = Sub(s, s) m = ReduceMax<keepdims = 0>(d) i = Cast<to = 7>(m) k = Add(i, j) "
+    proto = model(
+        f"s = Sin(x) {unknown} t = Reshape(s, k) u = Reshape(t, z) y = Abs(u)",
+        "float[1,2,3,4] x", "float[1,2,3,4] y", {"j": _i(1, 2, -1), "z": _i(0, 2, 3, 4)},
+    )  # fmt: skip
+    assert operators(simplified(proto)) == ["Sin", "Abs"]

@@ -114,6 +114,14 @@ def test_others_who_read_it_get_one_transpose() -> None:
     )
 
 
+def test_what_has_axes_that_nobody_knows_stays() -> None:
+    axes = "d = Sub(x, x) e = ReduceMax<keepdims = 0>(d) i = Cast<to = 7>(e) a = Add(i, from) "
+    body = f"{axes} o = Unsqueeze(x, a) s = ReduceMax<axes = [-1]>(o) "
+    body += "y = Transpose<perm = [2, 1, 0]>(s)"
+    after = turned(body, "float[2,1,1] s, float[1,1,2] y", "float[2,5] x")
+    assert "Transpose" in after.ops
+
+
 def test_a_transpose_that_others_read_stays_and_is_paid_once() -> None:
     """To be rid of one that is small, as large a one would come beside the one that stays."""
     after = turned(f"a = {TO_LAST}(x) p = Slice(a, from, to, at) y = Neg(p)", "a, y")

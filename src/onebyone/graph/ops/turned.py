@@ -39,7 +39,7 @@ def with_axes(index: int, default: bool) -> Turned:
 
     def told(node: ir.Node, order: Sequence[int], _version: int) -> Spelling | None:
         axes = integers(node, index, "axes")
-        if not node.attributes.get_int("keepdims", 1):
+        if not rank(node) or not node.attributes.get_int("keepdims", 1):
             return None
         if axes:
             place = _place(node, index, "axes")
