@@ -167,6 +167,22 @@ def test_a_value_whose_price_is_unknown_is_not_kept_for_nothing() -> None:
     assert not optimize(proto, verify=False).report.laws
 
 
+def test_what_a_kept_value_reads_is_kept_too() -> None:
+    """Else two forms of the same price would take turns, each cheaper by what is not counted."""
+    body = (
+        "d = Sub(x, near) m = MatMul(d, w) n = MatMul(other, v) t = Add(m, n) "
+        "a = Slice(t, one, end, one) b = Slice(t, zero, last, one) c = Sub(a, b) "
+        "e = Mul(c, scale) y = Add(e, shift)"
+    )
+    ends = {"zero": [0], "one": [1], "last": [-1], "end": [2**31 - 1]}
+    known = {name: np.array(numbers) for name, numbers in ends.items()}
+    drawn = np.random.default_rng(0).standard_normal
+    known |= {"w": drawn((3, 1), np.float32), "v": drawn((4, 1), np.float32)}
+    known |= {"scale": np.array(3.5, np.float32), "shift": np.array(-2.25, np.float32)}
+    inputs = "float[2,5,3] x, float[2,5,3] near, float[2,5,4] other"
+    assert not optimize(model(body, inputs, "y", known), verify=False).report.laws
+
+
 def test_a_value_goes_though_its_sizes_are_read() -> None:
     body = f"q = Conv(x, p) {TWO} s = Shape(q)"
     proto = model(body, "float[N,4,H,W] x", "float y, float z, int64[4] s", SQUARE)

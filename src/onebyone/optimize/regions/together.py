@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import onnx_ir as ir
+
 from onebyone.cost.profile import Cost, pays
 from onebyone.graph.shape_reads import consumers
 from onebyone.optimize.regions.change import Change, apart, saved_by_law
@@ -84,13 +86,22 @@ class _Shared:
 
     def _kept(self, plans: Sequence[Plan]) -> Cost | None:
         """What it costs to have the values inside of its region that are read; None: unknown."""
-        read = {leaf.value[0] for plan in plans for leaf in plan.leaves()} & self.region.inside
-        regions = [region_of(value, self.context) for value in read]
-        known = [region for region in regions if region is not None]
-        if len(known) < len(regions):
-            return None
-        kept = _plans(Planner(self.price, frozenset()), known)
-        return None if kept is None else _sum(kept)
+        planner, total = Planner(self.price, frozenset()), Cost()
+        left, done = self._read_inside(plans), set[ir.Value]()
+        while left:
+            value = left.pop()
+            region = region_of(value, self.context)
+            plan = None if region is None else planner.best(region.term)
+            if plan is None:
+                return None
+            done.add(value)
+            total += plan.cost
+            left |= self._read_inside([plan]) - done  # it may read others of them in its turn
+        return total
+
+    def _read_inside(self, plans: Iterable[Plan]) -> set[ir.Value]:
+        read = {leaf.value[0] for plan in plans for leaf in plan.leaves()}
+        return read & self.region.inside
 
 
 def _shared(found: Sequence[Region], context: Context, price: Pricer) -> Iterator[_Shared]:
