@@ -285,7 +285,7 @@ REGION_FAULTS: tuple[Mutant, ...] = (
     Mutant("onehot", "_Lifter._marks", "vectors along another axis are taken for channels",
            "optimize/regions/onehot",
            "not isinstance(found, OneHot) or found.axis != axis", "not isinstance(found, OneHot)"),
-    Mutant("onehot", "_remainder", "remainders are taken to be never negative", "graph/ranges",
+    Mutant("onehot", "_remainder", "remainders are taken to be never negative", "graph/ops/ranges",
            "by is None or by <= 0 or as_in_c", "by is None"),
     Mutant("onehot", "_of_operator", "floats are taken for indices", "optimize/regions/onehot",
            "indices.dtype not in _INDEX_TYPES", "False"),

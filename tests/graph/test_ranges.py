@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onebyone.graph.ranges import MAX_DEPTH, integer_range
+from onebyone.graph.ops.ranges import MAX_DEPTH, integer_range
 
 INT64 = (-(2**63), 2**63 - 1)
 X = ir.val("x", ir.DataType.FLOAT, ("n", 7, 1))

@@ -21,8 +21,8 @@ from onebyone.algebra.weights import Array
 from onebyone.graph.axes import integers, permutation
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.ops.call import Call
+from onebyone.graph.ops.ranges import integer_range
 from onebyone.graph.ops.row import Effort, Operator, Rounding
-from onebyone.graph.ranges import integer_range
 from onebyone.graph.values import made_by, rank_of, shape_of, size
 
 __all__ = ["ROWS", "OneHot", "marked_axis", "one_hot"]

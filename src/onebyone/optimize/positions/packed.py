@@ -26,7 +26,7 @@ from onebyone.graph.axes import integers, permutation
 from onebyone.graph.channels import channel_axis, weight_of
 from onebyone.graph.constants import constant
 from onebyone.graph.count_walk import name_of
-from onebyone.graph.edit import Edit
+from onebyone.graph.edit import CUT, Edit
 from onebyone.graph.ops.selection import cuts
 from onebyone.graph.picks import Asked, Picks
 from onebyone.graph.values import Size, all_known, is_read, shape_of, size
@@ -194,7 +194,7 @@ def _cuts_out(node: ir.Node, axis: int) -> list[tuple[ir.Value, int, int]] | Non
     length = size(x, axis)
     if node.domain != "" or not rank or length is None:
         return None
-    if node.op_type == "Slice":
+    if node.op_type == CUT:
         bounds = cuts(node)
         if bounds is None or axis not in bounds:
             return None
@@ -349,7 +349,7 @@ def _cut_out(
     assert cutter is not None
     assert piece.shape is not None
     start = blocks.index(packed.pieces.blocks_of[piece]) * width
-    op, attributes, operands = "Slice", dict[str, int](), [value]
+    op, attributes, operands = CUT, dict[str, int](), [value]
     if cutter.op_type == "Gather":
         op, attributes = "Gather", {"axis": axis}
         operands.append(edit.constant(np.array(start, np.int64), "index", ir.DataType.INT64))
@@ -368,4 +368,4 @@ def _cut_out(
 
 def _positions(cutter: ir.Node) -> dict[int, tuple[int, int, int]]:
     """Axis -> start, end and step, of all axes along which a Slice cuts."""
-    return (cuts(cutter) or {}) if cutter.op_type == "Slice" else {}
+    return (cuts(cutter) or {}) if cutter.op_type == CUT else {}
