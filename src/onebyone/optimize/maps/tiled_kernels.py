@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 import onnx_ir as ir
@@ -17,9 +17,11 @@ from onebyone.algebra.window import Window
 from onebyone.algebra.winograd import BASES, Basis
 from onebyone.graph.axes import Spatial
 from onebyone.graph.constants import constant
+from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.pooling import laid_windows
+from onebyone.graph.ops.row import Role
 from onebyone.graph.spatial import spatial
-from onebyone.graph.values import Size, input_at, made_by, rank_of, shape_of
+from onebyone.graph.values import Size, input_at, made_by, maker, rank_of, shape_of
 
 __all__ = ["Form", "Site", "forms_of", "reads_nothing", "site_of"]
 
@@ -132,7 +134,9 @@ def _laid(node: ir.Node, weight: Array, shape: Sequence[Size]) -> Site | Refusal
     dilations = node.attributes.get_ints("dilations", ())
     if max([1, *strides, *dilations]) > 1:
         return refused("winograd", "stride")
-    if weight.ndim != 4 or not any(k == weight.shape[2] for _, k in BASES):
+    if weight.ndim != 4:
+        return refused("winograd", "axes", axes=weight.ndim - 2)
+    if not any(k == weight.shape[2] for _, k in BASES):
         return refused("winograd", "taps", taps="×".join(map(str, weight.shape[2:])))
     sizes = tuple(n for n in shape[2:] if isinstance(n, int))
     if len(sizes) < 2:
@@ -175,10 +179,33 @@ def _zeros(value: ir.Value | None, axis: int) -> tuple[int, int]:
 
 def _is_quantised(node: ir.Node) -> bool:
     """Whether what it reads comes from integers, or what it gives goes there."""
-    if made_by(node.inputs[0], "DequantizeLinear") is not None:
-        return True
-    readers = (use.node.op_type for use in node.outputs[0].uses())
-    return any(op == "QuantizeLinear" for op in readers)
+    around = chain(_near(node, _makers), _near(node, _readers))
+    return any(operator_of(each).role is Role.QUANTIZATION for each in around)
+
+
+def _near(node: ir.Node, step: Callable[[ir.Node], Iterable[ir.Node]]) -> Iterator[ir.Node]:
+    """What a chain of steps reaches, up to products and to where tensors meet.
+
+    Behind these stand other tensors, which may well be of integers where this one is not.
+    """
+    seen, left = {node}, list(step(node))
+    while left:
+        reached = left.pop()
+        if reached in seen:
+            continue
+        seen.add(reached)
+        yield reached
+        row = operator_of(reached)
+        if row.work is None and row.role not in (Role.SUM, Role.CONCAT, Role.QUANTIZATION):
+            left += step(reached)
+
+
+def _makers(node: ir.Node) -> list[ir.Node]:
+    return [found for value in node.inputs if (found := maker(value)) is not None]
+
+
+def _readers(node: ir.Node) -> list[ir.Node]:
+    return [use.node for value in node.outputs for use in value.uses()]
 
 
 def _named(kind: ir.DataType | None) -> str:
