@@ -2,10 +2,14 @@
 
     python benchmarks/winograd.py --layers             single layers, form by form
     python benchmarks/winograd.py --networks vgg16     whole networks, by `optimize --with winograd`
+    python benchmarks/winograd.py --networks           all of them
     python benchmarks/winograd.py --points             the points with the smallest error
-    … --json FILE, --seconds S, --lost-bits 6, --no-verify
+    python benchmarks/winograd.py --losses             the digits that each basis loses
+    … --json FILE, --seconds S, --lost-bits 6, --verify, --others, --threads 2
 
-In turns, processor time of one thread, so that other work on the machine shows little: ratios only.
+Networks stand beside the original, and with `--others` what the other laws make of it does, too. In
+turns; on one thread by its processor time, so that other work on the machine shows little: ratios
+only. On more threads by the clock on the wall, on a machine with nothing else to do.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from onebyone.algebra.winograd import BASES, Basis
+from onebyone.algebra.winograd import BASES, Basis, lost_bits
 from onebyone.engines.engine import engine
 from onebyone.engines.single_operators import conv
 from onebyone.engines.tiled_convolutions import tiled
@@ -51,7 +55,23 @@ class Row:
     note: str = ""
 
 
-def layers(seconds: float) -> Iterator[Row]:
+@dataclass(frozen=True)
+class Way:
+    """How networks are optimised and timed; `others` asks for what the other laws make alone."""
+
+    seconds: float
+    threads: int = 1
+    lost_bits: float | None = None
+    verify: bool = False
+    others: bool = False
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """By what calls are timed: that of the processor adds up what all threads take."""
+        return time.process_time if self.threads == 1 else time.perf_counter
+
+
+def layers(way: Way) -> Iterator[Row]:
     """Chains of two equal 3×3s, all forms in turns with the convolution."""
     for channels, side in LAYERS:
         shape = (1, channels, side, side)
@@ -62,8 +82,8 @@ def layers(seconds: float) -> Iterator[Row]:
         ]
         x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
         for name in ENGINES:
-            runs = [engine(name).load(source, {"h0": x}, 1) for source in sources]
-            plain, *others = take_turns(runs, seconds, clock=time.process_time)
+            runs = [engine(name).load(source, {"h0": x}, way.threads) for source in sources]
+            plain, *others = take_turns(runs, way.seconds, clock=way.clock)
             for (m, both), taken in zip(forms, others, strict=True):
                 form = f"tiles of {m}×{m}" if both else f"tiles of {m} rows"
                 ratio = median(a / b for a, b in zip(plain, taken, strict=True))
@@ -73,34 +93,43 @@ def layers(seconds: float) -> Iterator[Row]:
                 )
 
 
-def network(
-    name: str, seconds: float, lost_bits: float | None, verify: bool = True
-) -> Iterator[Row]:
-    """One network as it was and as the law leaves it; without the law what both have in common."""
+def network(name: str, way: Way) -> Iterator[Row]:
+    """One network as it was beside what the laws make of it, without winograd and with it."""
     import onebyone
 
     proto, feed = NETWORKS[name]()
-    plain = onebyone.optimize(proto, verify=False)
-    after = onebyone.optimize(proto, also=["winograd"], lost_bits=lost_bits, verify=verify)
-    certificate, proof = after.report.certificate, "not verified"
-    if certificate is not None:
-        proof = f"certificate {certificate.used:.0%} {'passed' if certificate.passed else 'FAILED'}"
-    laws = [law for law in after.report.laws if law.law == "winograd"]
-    stored = [each.report.after.to_dict()["weight_bytes"] for each in (after, plain)]
-    note = (
-        f"{len(laws)} layers, {max((law.lost_bits for law in laws), default=0):.1f} bits, "
-        f"{proof}, "
-        f"weights × {stored[0] / stored[1]:.2f}, "
-        f"{plain.report.after.macs / 1e9:.2f} → {after.report.after.macs / 1e9:.2f} GMAC"
+    results = {}
+    if way.others:
+        results["other laws"] = onebyone.optimize(proto, verify=False)
+    results["winograd"] = onebyone.optimize(
+        proto, also=["winograd"], lost_bits=way.lost_bits, verify=way.verify
     )
-    sources = [onebyone_bytes(each.model) for each in (plain, after)]
+    files = [proto.SerializeToString(), *(onebyone_bytes(each.model) for each in results.values())]
     for kind in ENGINES:
-        runs = [engine(kind).load(source, feed, 1) for source in sources]
-        a, b = runs[0]()[0], runs[1]()[0]
-        difference = float(np.abs(a - b).max() / np.abs(a).max())
-        first, second = take_turns(runs, seconds, clock=time.process_time)
-        ratio = median(x / y for x, y in zip(first, second, strict=True))
-        yield Row(name, "winograd", kind, ratio, 1e3 * median(first), difference, note)
+        runs = [engine(kind).load(file, feed, way.threads) for file in files]
+        wanted, *got = (run()[0] for run in runs)
+        original, *others = take_turns(runs, way.seconds, clock=way.clock)
+        for (form, result), y, taken in zip(results.items(), got, others, strict=True):
+            difference = float(np.abs(wanted - y).max() / np.abs(wanted).max())
+            ratio = median(a / b for a, b in zip(original, taken, strict=True))
+            yield Row(name, form, kind, ratio, 1e3 * median(original), difference, told(result))
+
+
+def told(result: Any) -> str:
+    """How many layers are on tiles, what that may lose and costs, in a line."""
+    report = result.report
+    laws = [law for law in report.laws if law.law == "winograd"]
+    lost = max((law.lost_bits for law in laws), default=0.0)
+    pieces = [f"{len(laws)} layers on tiles", *[f"{lost:.1f} bits"] * bool(laws)]
+    if report.certificate is not None:
+        verdict = "passed" if report.certificate.passed else "FAILED"
+        pieces.append(f"certificate {report.certificate.used:.0%} {verdict}")
+    before, after = report.before.to_dict(), report.after.to_dict()
+    for key, word in (("weight_bytes", "weights"), ("peak_activation_bytes", "peak memory")):
+        if before[key] and after[key]:
+            pieces.append(f"{word} × {after[key] / before[key]:.2f}")
+    macs = f"{report.before.macs / 1e9:.2f} → {report.after.macs / 1e9:.2f} GMAC"
+    return ", ".join([*pieces, macs])
 
 
 def onebyone_bytes(model: Any) -> bytes:
@@ -143,6 +172,27 @@ def resnet34() -> Made:
     from pytorchcv.models.resnet import resnet34 as build
 
     return exported(build(), 1, 3, 224, 224)
+
+
+def resnet50() -> Made:
+    """ResNet-50 @224, its strides in the 3×3s."""
+    from pytorchcv.models.resnet import resnet50b as build
+
+    return exported(build(), 1, 3, 224, 224)
+
+
+def mobilenetv2() -> Made:
+    """MobileNetV2 @224: no 3×3 sums over channels but the first, which strides."""
+    from pytorchcv.models.mobilenetv2 import mobilenetv2_w1 as build
+
+    return exported(build(), 1, 3, 224, 224)
+
+
+def vit() -> Made:
+    """A vision transformer, DeiT-S/16 @224."""
+    from networks import deit_small
+
+    return exported(deit_small(), 1, 3, 224, 224)
 
 
 def rdb() -> Made:
@@ -215,10 +265,13 @@ def yolo() -> Made:
 NETWORKS: dict[str, Callable[[], Made]] = {
     "vgg16": vgg16,
     "resnet34": resnet34,
+    "resnet50": resnet50,
+    "mobilenetv2": mobilenetv2,
+    "vit": vit,
     "rdb": rdb,
     "unet": unet,
-    "vae": vae,
     "yolo": yolo,
+    "vae": vae,
 }
 
 
@@ -241,34 +294,91 @@ def points() -> Iterator[str]:
         yield f"m = {m}, K = {taps}: {loss(basis):.3f} as it is, {least:.3f} at 0, {names}"
 
 
+# What is lost ------------------------------------------------------------------------------------
+
+
+CHANNELS = 128
+"""That are summed over in `losses`."""
+
+
+def losses() -> Iterator[str]:
+    """A table in Markdown: for each basis the bits that it can lose and the error that is seen.
+
+    Of random taps N(0, 1) on N(0, 1), the error in float32 beside that of the sum taken tap by tap,
+    in the root mean square and at the worst element; the reference is in float64.
+    """
+    draw = np.random.default_rng(0).standard_normal
+    yield "| basis, taps | at most, bits | random taps, bits | seen: rms (worst) | products |"
+    yield "|---|---|---|---|---|"
+    for (m, taps), basis in BASES.items():
+        for columns in (None, basis):
+            shape = (taps, taps) if columns else (taps, 1)
+            weight = draw((CHANNELS, CHANNELS, *shape)).astype(np.float32)
+            most = np.log2(basis.condition) * (2 if columns else 1)
+            rms, worst = seen(basis, columns is not None)
+            words = f"{m}×{m}" if columns else f"{m} rows"
+            share = (basis.products / (m * taps)) ** (2 if columns else 1)
+            yield (
+                f"| {words}, {'×'.join(map(str, shape))} | {most:.1f} | "
+                f"{lost_bits(weight, (basis, columns)):.1f} | {rms:.1f} ({worst:.1f}) | "
+                f"{share:.2f} |"
+            )
+
+
+def seen(basis: Basis, is_square: bool) -> tuple[float, float]:
+    """The error of tiles over that of the sum tap by tap: root mean square, and the worst."""
+    draw = np.random.default_rng(1).standard_normal
+    m, k, a = basis.outputs, basis.taps, basis.products
+    wide, n, b = (k, m, a) if is_square else (1, 1, 1)
+    one = np.ones((1, 1))
+    A, B, G = (np.kron(x, x if is_square else one) for x in (basis.A, basis.B, basis.G))
+    w = draw((CHANNELS, CHANNELS, k * wide)).astype(np.float32)
+    x = draw((64, CHANNELS, a, b)).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(x, (k, wide), axis=(2, 3))
+    columns = np.ascontiguousarray(windows.reshape(64, CHANNELS, m * n, k * wide))
+    true = np.einsum("dck,tcpk->tdp", w.astype(np.float64), columns, optimize=True)
+    plain = sum(np.einsum("dc,tcp->tdp", w[..., j], columns[..., j], optimize=True)
+                for j in range(k * wide))  # fmt: skip
+    u = np.einsum("jk,dck->jdc", G, w.astype(np.float64), optimize=True).astype(np.float32)
+    z = np.einsum("jp,tcp->jct", B.astype(np.float32), x.reshape(64, CHANNELS, -1), optimize=True)
+    tiles = np.einsum("pj,jdt->tdp", A.astype(np.float32), u @ z, optimize=True)
+    off, usual = np.abs(tiles - true), np.abs(plain - true)
+    rms = np.sqrt((off**2).mean() / (usual**2).mean())
+    return float(rms), float(off.max() / usual.max())
+
+
 def main() -> None:
     """Print what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--layers", action="store_true")
-    parser.add_argument("--networks", nargs="*", choices=list(NETWORKS), default=[])
+    parser.add_argument("--networks", nargs="*", choices=list(NETWORKS))
     parser.add_argument("--points", action="store_true")
+    parser.add_argument("--losses", action="store_true")
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--lost-bits", type=float)
-    parser.add_argument("--no-verify", action="store_true")
+    parser.add_argument("--verify", action="store_true")
+    parser.add_argument("--others", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    if options.points:
-        for line in points():
-            print(line, flush=True)
+    way = Way(options.seconds, options.threads, options.lost_bits, options.verify, options.others)
+    for line in [*(points() if options.points else ()), *(losses() if options.losses else ())]:
+        print(line, flush=True)
     rows: list[Row] = []
 
     def shown(found: Iterator[Row]) -> None:
         for row in found:
             rows.append(row)
+            if options.json:
+                options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2))
             print(f"{row.what:18} {row.form:15} {row.engine:12} {row.original_ms:9.2f} ms "
                   f"{row.ratio:5.2f}×  {row.difference:.1e}  {row.note}", flush=True)  # fmt: skip
 
     if options.layers:
-        shown(layers(options.seconds))
-    for name in options.networks:
-        shown(network(name, options.seconds, options.lost_bits, not options.no_verify))
-    if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2))
+        shown(layers(way))
+    # Given without a name, all of them.
+    for name in NETWORKS if options.networks == [] else options.networks or ():
+        shown(network(name, way))
 
 
 if __name__ == "__main__":

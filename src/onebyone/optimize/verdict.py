@@ -21,6 +21,7 @@ _NAMED = {
     "nodes": ("nodes", ""),
     "weight_bytes": ("weights", "B"),
     "activation_bytes": ("activations", "B"),
+    "peak_activation_bytes": ("peak memory of activations", "B"),
 }
 
 
@@ -68,6 +69,8 @@ def _changes(report: Report, sign: int) -> Iterator[str]:
     """What became less (sign 1) or more (-1), where that can be seen in three digits."""
     before, after = report.before.to_dict(), report.after.to_dict()
     for key, (name, unit) in _NAMED.items():
+        if before[key] is None or after[key] is None:
+            continue
         old, new = short(before[key], unit), short(after[key], unit)
         if sign * (before[key] - after[key]) > 0 and old != new:
             share = f"{report.saved:.1%} of the " if key == "macs" and sign > 0 else ""
