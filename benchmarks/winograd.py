@@ -299,6 +299,11 @@ def points() -> Iterator[str]:
 
 CHANNELS = 128
 """That are summed over in `losses`."""
+USUAL = [
+    Basis(4, 3, tuple(map(Fraction, points)))
+    for points in (("0", "1/2", "-1/2", "2", "-2"), ("0", "1", "-1", "2", "-2"))
+]
+"""What lost: two sets of points for tiles of four; the last one is that of most implementations."""
 
 
 def losses() -> Iterator[str]:
@@ -307,22 +312,26 @@ def losses() -> Iterator[str]:
     Of random taps N(0, 1) on N(0, 1), the error in float32 beside that of the sum taken tap by tap,
     in the root mean square and at the worst element; the reference is in float64.
     """
-    draw = np.random.default_rng(0).standard_normal
-    yield "| basis, taps | at most, bits | random taps, bits | seen: rms (worst) | products |"
-    yield "|---|---|---|---|---|"
-    for (m, taps), basis in BASES.items():
+    yield "| taps | tiles | points beside ∞ | at most, bits | random taps, bits | seen | products |"
+    yield "|---|---|---|---|---|---|---|"
+    for basis in [*BASES.values(), *USUAL]:
         for columns in (None, basis):
-            shape = (taps, taps) if columns else (taps, 1)
-            weight = draw((CHANNELS, CHANNELS, *shape)).astype(np.float32)
-            most = np.log2(basis.condition) * (2 if columns else 1)
-            rms, worst = seen(basis, columns is not None)
-            words = f"{m}×{m}" if columns else f"{m} rows"
-            share = (basis.products / (m * taps)) ** (2 if columns else 1)
-            yield (
-                f"| {words}, {'×'.join(map(str, shape))} | {most:.1f} | "
-                f"{lost_bits(weight, (basis, columns)):.1f} | {rms:.1f} ({worst:.1f}) | "
-                f"{share:.2f} |"
-            )
+            yield "| " + " | ".join(_loss(basis, columns)) + " |"
+
+
+def _loss(basis: Basis, columns: Basis | None) -> Iterator[str]:
+    """The cells of a basis: along the rows of a kernel of one column, or along both axes."""
+    m, taps, axes = basis.outputs, basis.taps, 1 + (columns is not None)
+    shape = (taps, taps if columns else 1)
+    weight = np.random.default_rng(0).standard_normal((CHANNELS, CHANNELS, *shape))
+    rms, worst = seen(basis, columns is not None)
+    yield "×".join(map(str, shape))
+    yield f"{m}×{m}" if columns else f"{m} rows"
+    yield ", ".join(map(str, basis.points))
+    yield f"{axes * np.log2(basis.condition):.1f}"
+    yield f"{lost_bits(weight, (basis, columns)):.1f}"
+    yield f"{rms:.1f} ({worst:.1f})"
+    yield f"{(basis.products / (m * taps)) ** axes:.2f}"
 
 
 def seen(basis: Basis, is_square: bool) -> tuple[float, float]:

@@ -125,6 +125,9 @@ def test_a_law_that_has_to_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFi
     shown = " ".join(capsys.readouterr().out.split())
     assert "cost nodes 1 → " in shown
     assert "; weights 442 kB → 885 kB" in shown
+    # Maps of 24 rows become maps of 6 tiles that see 6 rows each.
+    assert "; peak memory of activations 602 kB → 903 kB" in shown
+    assert "take the original, not this" in shown
     assert "bits of what is computed on tiles" in shown
     assert "tiles of 4 rows" in shown
     assert run(["optimize", str(source), "--dry-run", "--with", "magic"]) == 2

@@ -245,6 +245,8 @@ def _next(
         yield f"next    {' '.join(['onebyone', *words, *options])}"
     if report.quantised:
         yield "hint    quantised parts stay as they are: optimise first, then quantise"
+    elif any(LAWS[row.law].asked for row in report.laws):
+        yield "hint    to quantise it, take the original, not this: its basis would round codes"
     elif not report.unchanged:
         yield "hint    to quantise it, do so after this, not before"
 
