@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 import warnings
@@ -22,8 +23,10 @@ from PIL import Image
 import onebyone
 from onebyone.algebra.weights import Array
 from onebyone.errors import UnreadableModel, UsageError
+from onebyone.scan import tiles
+from onebyone.scan.place import Place
 from onebyone.scan.scan import scan
-from onebyone.scan.targets import Target
+from onebyone.scan.targets import Target, create
 from tests.graphs.text import model as text_model
 from tests.scan.networks import C_IN, network, pixels, whole
 
@@ -41,6 +44,21 @@ def test_tiles_give_what_the_whole_image_gives(
     model, image = network(pads), pixels(C_IN, *size)
     done = scan(model, image, tmp_path / "maps.zarr", tile=tile, scale=1, workers=1)
     assert (done.array()[:] == whole(model, image)).all()
+
+
+@pytest.mark.parametrize("pads", PADS)
+def test_parts_give_what_the_whole_image_gives(
+    pads: tuple[int, int, int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks of 8×8 outputs in parts, down to one."""
+    model, image, path = network(pads), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
+    mask = pixels(1, 61, 47) > 2
+    wanted = scan(model, image, tmp_path / "whole.zarr", tile=8, scale=1, mask=mask).array()[:]
+    monkeypatch.setattr(tiles, "MOST_ACTIVATIONS", 0)
+    monkeypatch.setattr(tiles, "MOST_MACS", 1000)
+    done = scan(model, image, path, tile=8, scale=1, mask=mask)
+    assert Target(done.folder).said["part"] == [1, 1]
+    np.testing.assert_array_equal(done.array()[:], wanted)
 
 
 def test_the_smallest_image_is_one_position(tmp_path: Path) -> None:
@@ -192,6 +210,51 @@ def test_what_a_copy_of_a_target_lacks_is_done_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(done.array()[:], wanted)
 
 
+def _flipped(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("damage", [
+    lambda content: content[: len(content) // 2],
+    lambda content: content[:-1],
+    lambda content: _flipped(content, max(content.find(b"NUMPY"), 9)),
+    lambda content: bytes(len(content)),
+    lambda content: b"",
+])  # fmt: skip
+@pytest.mark.parametrize("part", ["0/c/0/1/2", "onebyone/done/1.2.npz"])
+def test_a_damaged_file_of_a_chunk_is_not_taken_for_whole(
+    part: str, damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    """As a power cut leaves them: the marker, or the chunk behind it, is not what was written."""
+    model, image, path = network(), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
+    scan(model, image, path, tile=8, scale=1)
+    whole_bytes = (path / part).read_bytes()
+    (path / part).write_bytes(damage(whole_bytes))
+    done = scan(model, image, path, tile=8, scale=1)
+    assert done.chunks == 1
+    assert (path / part).read_bytes() == whole_bytes
+    assert (done.array()[:] == whole(model, image)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int64, np.uint8, np.bool_])
+def test_a_chunk_is_the_file_that_zarr_would_write(dtype: Any, tmp_path: Path) -> None:
+    path, sizes, side = str(tmp_path / "maps.zarr"), (61, 47), (16, 32)
+    maps = pixels(3, *sizes, dtype=dtype)
+    maps[:, 16:32, :32] = np.nan if maps.dtype.kind == "f" else 0
+    target = create(
+        path, maps.shape, side, maps.dtype.str, names=(), place=Place((1.0, 1.0), (0.0, 0.0)),
+        said={}, model=b"", certificate={},
+    )  # fmt: skip
+    for i, j in np.ndindex(4, 2):
+        target.write((i, j), maps[:, 16 * i : 16 * i + 16, 32 * j : 32 * j + 32])
+    files = {file: file.read_bytes() for file in Path(path, "0", "c").rglob("*") if file.is_file()}
+    assert len(files) == 7  # one holds nothing
+    np.testing.assert_array_equal(target.array()[:], maps)
+    shutil.rmtree(Path(path, "0", "c"))
+    target.array()[:] = maps
+    assert files == {file: file.read_bytes() for file in files}
+
+
 @pytest.mark.parametrize("part", ["onebyone/model.onnx", "onebyone/done", "onebyone", "0"])
 def test_a_target_without_a_part_of_it_is_refused(part: str, tmp_path: Path) -> None:
     model, image, path = network(), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
@@ -332,7 +395,7 @@ def test_bad_input_is_told_before_anything_is_written(tmp_path: Path) -> None:
         (image, {"scale": 1, "memory": "1kB"}, UsageError, "give more with --memory"),
         (image, {"scale": 1, "memory": "much"}, UsageError, "wanted bytes"),
         (image, {"scale": 1, "workers": 0}, UsageError, "wanted 1 or more"),
-        (image[:, :4], {"scale": 1}, UsageError, "smaller than the network's window"),
+        (image[:, :4], {"scale": 1}, UsageError, r"smaller than .*wanted \(5, 6\) or more"),
         (tmp_path / "no.tif", {"scale": 1}, UnreadableModel, "no such file"),
         (tmp_path, {"scale": 1}, UnreadableModel, "not of Zarr"),
         ([1, 2], {"scale": 1}, UsageError, "wanted an image"),
@@ -387,12 +450,12 @@ def test_a_full_disk_is_told_and_what_was_done_stays(
     model, image, path = network(), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
     write, room = Target.write, iter(range(3))
 
-    def full(self: Target, index: Any, chunk: Array) -> None:
+    def full(self: Target, index: Any, chunk: Array) -> Array:
         if next(room, None) is None:
             from onebyone.graph.files import cannot_write
 
             raise cannot_write(self.path, OSError(28, "No space left on device"))
-        write(self, index, chunk)
+        return write(self, index, chunk)
 
     monkeypatch.setattr(Target, "write", full)
     with pytest.raises(UsageError, match=r"No space left on device.*3 of"):
@@ -418,6 +481,23 @@ def test_maps_of_an_image_that_leaves_nothing_inside_are_no_maps(tmp_path: Path)
     large = np.arange(27, dtype=np.float32).reshape(1, 9, 3)
     done = scan(model, large, tmp_path / "large.zarr", scale=1)
     assert (done.array()[:] == whole(model, large)).all()
+
+
+def test_an_image_that_leaves_a_layer_without_positions_is_refused_first(tmp_path: Path) -> None:
+    """Behind a 5×4 of no padding, one with so much that it would have positions of nothing."""
+    model = text_model(
+        "a = Conv(x, w) y = Conv<pads = [2, 2, 2, 2]>(a, v)",
+        "float[1,1,H,W] x",
+        "float[1,1,h,w] y",
+        {"w": (1, 1, 5, 4), "v": (1, 1, 3, 3)},
+    )
+    small, path = pixels(1, 4, 9), tmp_path / "maps.zarr"
+    with pytest.raises(UsageError, match=r"sizes \(4, 9\), .*wanted \(5, 4\) or more"):
+        scan(model, small, path, scale=1)
+    assert not list(tmp_path.iterdir())
+    image = pixels(1, 5, 4)
+    done = scan(model, image, path, scale=1)
+    assert (done.array()[:] == whole(model, image)).all()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
