@@ -23,7 +23,7 @@ from PIL import Image
 import onebyone
 from onebyone.algebra.weights import Array
 from onebyone.errors import UnreadableModel, UsageError
-from onebyone.scan import tiles
+from onebyone.scan import schedule, tiles
 from onebyone.scan.place import Place
 from onebyone.scan.scan import scan
 from onebyone.scan.targets import Target, create
@@ -336,9 +336,13 @@ def test_a_name_that_looks_like_an_address_is_a_name(tmp_path: Path) -> None:
     assert (done.array()[:] == whole(model, image)).all()
 
 
-def test_threads_and_a_cluster_give_the_same_bytes(tmp_path: Path) -> None:
+def test_threads_and_a_cluster_give_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of six chunks Dask knows four at once."""
     import distributed
 
+    monkeypatch.setattr(schedule, "_WINDOW", 4)
     model, image = network((1, 2, 1, 2)), pixels(C_IN, 61, 47)
     a, b = tmp_path / "a" / "maps.zarr", tmp_path / "b" / "maps.zarr"
     a.parent.mkdir()
