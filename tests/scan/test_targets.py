@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from onebyone.errors import UsageError
 from onebyone.scan.place import Place
 from onebyone.scan.scan import scan
 from onebyone.scan.targets import create
@@ -59,3 +60,30 @@ def test_a_chunk_is_the_file_that_zarr_would_write(dtype: Any, tmp_path: Path) -
     shutil.rmtree(Path(path, "0", "c"))
     target.array()[:] = maps
     assert files == {file: file.read_bytes() for file in files}
+
+
+def test_what_a_copy_of_a_target_lacks_is_done_again(tmp_path: Path) -> None:
+    model, image, path = network(), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
+    mask = np.ones((61, 47))
+    mask[:30] = 0  # whole chunks of it have no file, and lack nothing
+    options: dict[str, Any] = {"tile": 4, "scale": 1, "mask": mask}
+    wanted = scan(model, image, path, **options).array()[:]
+    chunk, markers = path / "0" / "c" / "0" / "3" / "2", path / "onebyone" / "done"
+    assert chunk.exists()
+    assert not (path / "0" / "c" / "0" / "0" / "0").exists()
+    assert scan(model, image, path, **options).chunks == 0
+    chunk.unlink()
+    (markers / "3.1.npz").write_bytes(b"")
+    (markers / "notes.npz").write_bytes(b"not of a scan")
+    done = scan(model, image, path, **options)
+    assert done.chunks == 2
+    np.testing.assert_array_equal(done.array()[:], wanted)
+
+
+@pytest.mark.parametrize("part", ["onebyone/model.onnx", "onebyone/done", "onebyone", "0"])
+def test_a_target_without_a_part_of_it_is_refused(part: str, tmp_path: Path) -> None:
+    model, image, path = network(), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
+    scan(model, image, path, tile=8, scale=1)
+    (path / part).rename(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="is gone: remove"):
+        scan(model, image, path, tile=8, scale=1)
