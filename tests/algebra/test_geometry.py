@@ -71,6 +71,19 @@ def test_a_chain_is_one_window(chain: list[Axis], n: int) -> None:
     check(axis, seen, n)
 
 
+@given(chains)
+def test_the_smallest_image_has_positions_for_every_layer(chain: list[Axis]) -> None:
+    def has(n: int) -> bool:
+        for window in (each.hull for each in chain):
+            n = (n + window.before + window.after - window.extent) // window.stride + 1
+            if n < 1:
+                return False
+        return True
+
+    smallest = reduce(Axis.then, chain, Axis()).smallest_image
+    assert smallest == next(n for n in range(1, 10**4) if has(n))
+
+
 @given(st.lists(chains, min_size=2, max_size=3), windows, st.integers(40, 60))
 def test_branches_see_the_hull(branches: list[list[Axis]], after: Axis, n: int) -> None:
     axes = [reduce(Axis.then, chain, Axis()) for chain in branches]

@@ -104,6 +104,7 @@ class Axis:
         multiple: images have to be of a multiple of it.
         least: a tile has at least so many pixels. Of a layer: so many positions does it need.
         whole: whether something (a pool inside the network) sees the whole image besides.
+        smallest: of fewer pixels a layer inside gets too few positions. Of a layer: what it needs.
 
     >>> stem = Axis.of(Window(7, 2, 3, 3)).then(Axis.of(Window(3, 2, 1, 1)))
     >>> stem.stride, stem.receptive_field, stem.offset
@@ -121,11 +122,12 @@ class Axis:
     multiple: int = 1
     least: int = 1
     whole: bool = False
+    smallest: int = 1
 
     @classmethod
     def of(cls, window: Window, least: int = 1) -> Axis:
         """One layer of windows; least: the positions that its padding is made of."""
-        return cls((Phase.of(window),), window.stride, window.stride, least=least)
+        return cls((Phase.of(window),), window.stride, window.stride, least=least, smallest=least)
 
     @property
     def up(self) -> int:
@@ -207,11 +209,26 @@ class Axis:
             self._multiple(layer),
             max(self.least, self._least(layer.least)),
             self.whole or layer.whole,
+            max(self.smallest, self._exists(layer.fewest - 1)),
         )
 
     def size(self, pixels: int) -> int:
         """How many outputs there are on so many pixels."""
         return sum(max((pixels - p.exists) // self.stride + 1, 0) for p in self.phases)
+
+    @property
+    def smallest_image(self) -> int:
+        """The smallest image that has an output, and positions for every layer.
+
+        >>> Axis.of(Window(5)).then(Axis.of(Window(3, before=2, after=2))).smallest_image
+        5
+        """
+        return -(-self.fewest // self.multiple) * self.multiple
+
+    @property
+    def fewest(self) -> int:
+        """Pixels from which on every layer has positions, whatever `multiple` asks for."""
+        return max(self.smallest, self._exists(0))
 
     def halo(self, pixels: int) -> tuple[int, int]:
         """How many outputs at the start and at the end of so many pixels see padding.
@@ -391,6 +408,7 @@ def join(axes: Sequence[Axis], *, multiples: bool = False) -> Axis | str:
         multiple,
         max(axis.least for axis in fine),
         any(axis.whole for axis in fine),
+        max(axis.smallest for axis in fine),
     )
 
 
