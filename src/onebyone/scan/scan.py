@@ -254,7 +254,8 @@ def finish(prepared: Prepared, *, client: Any = None, progress: Progress | None 
     agreements = agreement(job, _metadata(network.model), network.tiles, network.crops)
     job.target.say({"agreements": [each.to_dict() for each in agreements]})
     if is_tiff(output):
-        write_tiff(job.target, output, job.image.place.of_map(job.tiling.axes), prepared.names)
+        place = job.image.place.of_map(job.tiling.axes)
+        write_tiff(job.target, output, place, prepared.names, job.mask is not None)
     job.target.settle()
     seconds = time.perf_counter() - start
     return Scanned(output, job.target.path, prepared.names, len(left), seconds, agreements)
