@@ -39,10 +39,37 @@ SAME = "pads = [1, 1, 1, 1]"
 
 
 def test_a_3x3_behind_a_doubling() -> None:
-    after = optimized(f"c = Conv<{SAME}>(u, k, b) y = Relu(c)", b=(5,))
-    assert after.ops == ["Conv"] * 4 + ["Concat", "DepthToSpace", "Relu"]
+    after = optimized(f"y = Conv<{SAME}>(u, k, b)", b=(5,))
+    assert after.ops == ["Conv"] * 4 + ["Concat", "DepthToSpace"]
     assert after.weights() == [[5, 3, 2, 2]] * 4
     assert after.saved == 2 * 8 * 10 * 5 * 3 * (9 - 4)
+
+
+@pytest.mark.parametrize(
+    "activation", ["Relu(c)", "LeakyRelu<alpha = 0.5>(c)", "Clip(c, low)", "Clip(c, , low)"]
+)
+def test_an_activation_goes_with_the_kernels(activation: str) -> None:
+    # Engines compute it in the convolution that it stands behind: not behind a DepthToSpace.
+    low: Any = np.array(2, np.float32)
+    after = optimized(f"c = Conv<{SAME}>(u, k, b) y = {activation}", b=(5,), low=low)
+    name = activation.partition("(")[0].partition("<")[0]
+    assert sorted(after.ops) == sorted(["Conv", name] * 4 + ["Concat", "DepthToSpace"])
+    assert after.ops[-2:] == ["Concat", "DepthToSpace"]
+
+
+@pytest.mark.parametrize(
+    ("body", "extra"),
+    [
+        ("y = Clip(c, x0)", ", float x0"),  # known at run time
+        ("y = PRelu(c, slopes)", ""),  # another one a channel
+        ("a = Relu(c) d = Abs(c) y = Add(a, d)", ""),  # what two read is put together once
+        ("y = Mul(c, c)", ""),
+    ],
+)
+def test_what_stays_behind_the_blocks(body: str, extra: str) -> None:
+    slopes = np.full((5, 1, 1), 2, np.float32)
+    after = optimized(f"c = Conv<{SAME}>(u, k) {body}", X + extra, slopes=slopes)
+    assert after.ops[:6] == ["Conv"] * 4 + ["Concat", "DepthToSpace"]
 
 
 def test_free_sizes_and_batch() -> None:

@@ -2,9 +2,11 @@
 
     K P U x       = D [K₀ P₀ x; K₁ P₁ x; …]           D: DepthToSpace, of blocks a phase, or
                                                      two concats, by the profile
+    f(D x)        = D f(x)                            f: an activation
     K P [U x; z]  = K₁ P U x + K₂ P z                 the kernel is split; K₂ stays as large as K
 
-Where phases are no blocks of an image, one transposed convolution computes all of them.
+Where phases are no blocks of an image, one transposed convolution computes all of them. The
+activation goes with the kernels: engines compute it in the convolution that it stands behind.
 """
 
 from __future__ import annotations
@@ -25,10 +27,12 @@ from onebyone.algebra.weights import Array
 from onebyone.algebra.window import Window
 from onebyone.cost.estimate import elements_of, node_time
 from onebyone.cost.profile import Cost, pays
+from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable
+from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.symbolic import simplified
 from onebyone.graph.values import Size, input_at, size
@@ -88,11 +92,13 @@ class _Placer:
 
     def place(self, site: Site, form: Form) -> Iterator[Rewrite]:
         """Replace a convolution, if what takes its place is cheaper."""
-        node, unread = site.node, self._unread(site.nodes)
+        node, last = site.node, _activated(site, form)
+        replaced = tuple(dict.fromkeys([last, *site.nodes]))
+        unread = self._unread(replaced)
         before = self._cost(unread)
         try:
             with self.edit.attempt() as made:
-                result = self._made(site, form)
+                result = self._made(site, form, last)
                 after = self._cost(made, self._beside(node, made))
                 if not pays(before, after, self.task.profile):
                     raise _DoesNotPay
@@ -100,8 +106,8 @@ class _Placer:
             self.edit.fresh()
             return
         self.gone |= unread
-        y = node.outputs[0]
-        names = tuple(name_of(other) for other in site.nodes)
+        y = last.outputs[0]
+        names = tuple(name_of(other) for other in replaced)
         self.edit.replace(y, result)
         saved = {"phases": before.macs - after.macs}
         yield Rewrite(
@@ -138,13 +144,13 @@ class _Placer:
 
     # What is made ------------------------------------------------------------------------------
 
-    def _made(self, site: Site, form: Form) -> ir.Value:
+    def _made(self, site: Site, form: Form, last: ir.Node) -> ir.Value:
         node, bias = site.node, input_at(site.node, 2)
         if site.rest is None:
-            return self._phases(site, form, bias)
+            return self._phases(site, form, bias, last)
         rest = self._rest(site, bias)
         y = node.outputs[0]
-        return self._node(node, "Add", [rest, self._phases(site, form, None)], {}, y.shape)
+        return self._node(node, "Add", [rest, self._phases(site, form, None, node)], {}, y.shape)
 
     def _rest(self, site: Site, bias: ir.Value | None) -> ir.Value:
         """The convolution of what is not upsampled, as it was."""
@@ -163,13 +169,17 @@ class _Placer:
         shape = node.outputs[0].shape
         return self._convolution(site, "Conv", x, site.rest, bias, node.attributes, shape)
 
-    def _phases(self, site: Site, form: Form, bias: ir.Value | None) -> ir.Value:
+    def _phases(self, site: Site, form: Form, bias: ir.Value | None, last: ir.Node) -> ir.Value:
         kernels, node = form.kernels, site.node
         if isinstance(kernels, TransposedKernel):
             return self._transposed(site, kernels, bias)
         parts = [self._phase(site, kernel, bias) for kernel in kernels]
         if len(parts) == 1:
             return parts[0]
+        if last is not node:
+            of_each = partial(self._node, node, last.op_type, attributes=last.attributes)
+            others = last.inputs[1:]
+            parts = [of_each([part, *others], shape=part.shape) for part in parts]
         profile = self.task.profile
         height, width = size(node.outputs[0], 2), size(node.outputs[0], 3)
         if profile.weave < profile.blocks and height is not None and width is not None:
@@ -253,6 +263,27 @@ class _Placer:
         return self.edit.node(
             op, operands, attributes, before=node, stem=stem, dtype=y.dtype, shape=shape
         )
+
+
+def _activated(site: Site, form: Form) -> ir.Node:
+    """The activation that alone reads a convolution of several phases, or that convolution."""
+    y = site.node.outputs[0]
+    users = [use.node for use in y.uses()]
+    are_several = isinstance(form.kernels, tuple) and len(form.kernels) > 1
+    if not are_several or site.rest is not None or y.is_graph_output() or len(users) != 1:
+        return site.node
+    return users[0] if _is_of_each(users[0], y) else site.node
+
+
+def _is_of_each(node: ir.Node, x: ir.Value) -> bool:
+    """Whether a node does the same to each number of x, wherever it stands."""
+    if role(node) is not Role.ELEMENTWISE or node.inputs[0] is not x or node.graph is not x.graph:
+        return False
+    others = [value for value in node.inputs[1:] if value is not None]
+    # Initialisers are there wherever the node goes; views of them stand somewhere.
+    stored = all(value.producer() is None for value in others)
+    single = all(n is not None and n.size == 1 for n in map(constant, others))
+    return stored and single and is_float(node.outputs[0])
 
 
 def _listed(pads: Sequence[tuple[int, int]]) -> list[int]:
