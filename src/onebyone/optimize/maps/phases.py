@@ -1,7 +1,7 @@
 """Phases: a K×K behind a nearest upsampling, computed on the small map (`algebra.phases`).
 
-    K P U x       = D [K₀ P₀ x; K₁ P₁ x; …]           D: DepthToSpace, of blocks a phase, or
-                                                     two concats, by the profile
+    K P U x       = D [K₀ P₀ x; K₁ P₁ x; …]           D: phases interleave, with channels last
+                                                     or, of free sizes, by DepthToSpace
     f(D x)        = D f(x)                            f: an activation
     K P [U x; z]  = K₁ P U x + K₂ P z                 the kernel is split; K₂ stays as large as K
 
@@ -35,7 +35,7 @@ from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.symbolic import simplified
-from onebyone.graph.values import Size, input_at, size
+from onebyone.graph.values import Size, all_known, input_at, size
 from onebyone.optimize.maps.upsampled_kernels import Form, Site, form_of, site_of
 from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.optimize.sharing import is_kept
@@ -180,36 +180,39 @@ class _Placer:
             of_each = partial(self._node, node, last.op_type, attributes=last.attributes)
             others = last.inputs[1:]
             parts = [of_each([part, *others], shape=part.shape) for part in parts]
-        profile = self.task.profile
-        height, width = size(node.outputs[0], 2), size(node.outputs[0], 3)
-        if profile.weave < profile.blocks and height is not None and width is not None:
-            return self._woven(node, parts, kernels[0].channels[1], height, width)
         stacked = _with_channels(parts[0].shape, len(parts) * kernels[0].channels[1])
         joined = self._node(node, "Concat", parts, {"axis": 1}, stacked)
+        known = all_known(size(node.outputs[0], axis) for axis in (2, 3))
+        factor = round(len(parts) ** 0.5)
+        if known is not None:
+            return self._interleaved(node, joined, known, factor)
         # Phases stand row by row, as this mode has the places of a block.
-        blocks = {"blocksize": round(len(parts) ** 0.5), "mode": "DCR"}
+        blocks = {"blocksize": factor, "mode": "DCR"}
         return self._node(node, "DepthToSpace", [joined], blocks, node.outputs[0].shape)
 
-    def _woven(
-        self, node: ir.Node, parts: Sequence[ir.Value], channels: int, height: int, width: int
+    def _interleaved(
+        self, node: ir.Node, x: ir.Value, image: Sequence[int], factor: int
     ) -> ir.Value:
-        """What DepthToSpace does, as concats of columns and one of rows, which are copied whole."""
-        assert parts[0].shape is not None
-        factor, maps = round(len(parts) ** 0.5), [parts[0].shape[0], channels]
-        low, short = height // factor, width // factor
-        columns = [self._reshaped(node, part, [*maps, low, short, 1]) for part in parts]
-        rows = []
-        for k in range(0, len(parts), factor):
-            some, together = columns[k : k + factor], [*maps, low, short, factor]
-            row = self._node(node, "Concat", some, {"axis": 4}, together)
-            rows.append(self._reshaped(node, row, [*maps, low, width]))
-        # Each row is followed by the next: those of all phases stand in one of the small map's.
-        stacked = self._node(node, "Concat", rows, {"axis": 3}, [*maps, low, factor * width])
-        return self._reshaped(node, stacked, [*maps, height, width])
+        """What DepthToSpace does, by rows of all channels, which are copied whole.
+
+        Where channels come last, columns of phases in turn are what stands there already.
+        """
+        assert x.shape is not None
+        batch, (height, width) = x.shape[0], image
+        stacked, low, short = (n for n in x.shape[1:] if isinstance(n, int))
+        wide = stacked // factor
+        turn = partial(self._node, node, "Transpose")
+        rows = low * batch if isinstance(batch, int) else _times(batch, low)
+        y = turn([x], {"perm": [0, 2, 3, 1]}, [batch, low, short, stacked])
+        # Engines are slow at one more axis, so rows of the image are told as images.
+        y = self._reshaped(node, y, [rows, short, factor, wide])
+        y = turn([y], {"perm": [0, 2, 1, 3]}, [rows, factor, short, wide])
+        y = self._reshaped(node, y, [batch, height, width, wide // factor])
+        return turn([y], {"perm": [0, 3, 1, 2]}, node.outputs[0].shape)
 
     def _reshaped(self, node: ir.Node, x: ir.Value, shape: Sequence[Size]) -> ir.Value:
-        # The batch may be free: a zero keeps what it is.
-        to = self.edit.integers([0, *(n for n in shape[1:] if isinstance(n, int))])
+        # The batch may be free: what is left is its size.
+        to = self.edit.integers([-1, *(n for n in shape[1:] if isinstance(n, int))])
         return self._node(node, "Reshape", [x, to], {}, shape)
 
     def _phase(self, site: Site, kernel: Kernel, bias: ir.Value | None) -> ir.Value:
@@ -295,6 +298,10 @@ def _with_channels(shape: ir.Shape | None, channels: int) -> list[Size] | None:
     if shape is None:
         return None
     return [shape[0], channels, *shape[2:]]
+
+
+def _times(n: ir.SymbolicDim, times: int) -> Size:
+    return simplified(ir.SymbolicDim(f"{times}*({n.value})"))
 
 
 def _outputs(n: Size, window: Window) -> Size:
