@@ -21,7 +21,7 @@ from onebyone.algebra.laws import LAWS
 from onebyone.cli_geometry import geometry
 from onebyone.cli_scan import scan
 from onebyone.crash_guard import guarded, said_all, unbroken
-from onebyone.errors import CheckFailed, UsageError
+from onebyone.errors import CheckFailed, OnebyoneError, UsageError
 from onebyone.options import clock as _clock
 from onebyone.options import data as _data
 from onebyone.options import json as _json
@@ -36,6 +36,7 @@ from onebyone.terminal import emit, outcome, progress_bar, readable, say
 from onebyone.text import shape_option
 
 if TYPE_CHECKING:
+    from onebyone.graph.receptive import ModelGeometry
     from onebyone.optimize.report import Report
     from onebyone.show.html.blocks import Reported
 
@@ -209,7 +210,7 @@ def optimize(
         with unbroken():
             if not (result.report.unchanged and copy(model, target, result.model)):
                 write(result.model, target)
-    _draw(result.report, page, (model,))
+    _draw(result.report, page, (model,), _geometry(model) if page else None)
     emit(result.report, as_json)
     if passed and not as_json:
         for line in _next(result.report, model, target, shapes):
@@ -423,7 +424,22 @@ def explore(output: Path, opened: bool) -> None:
             raise CheckFailed(f"no browser was found: open {target} in one")
 
 
-def _draw(result: Reported, page: Path | None, models: Sequence[str]) -> None:
+def _geometry(model: str) -> ModelGeometry | str:
+    """Where a model looks, or why nobody can tell."""
+    from onebyone.graph.receptive import geometry as geometry_of
+
+    try:
+        return geometry_of(model)
+    except OnebyoneError as error:
+        return str(error)
+
+
+def _draw(
+    result: Reported,
+    page: Path | None,
+    models: Sequence[str],
+    geometry: ModelGeometry | str | None = None,
+) -> None:
     """Write the page of a result, if one was asked for."""
     if page is not None:
         from onebyone.show.html.page import page as drawn
@@ -431,7 +447,7 @@ def _draw(result: Reported, page: Path | None, models: Sequence[str]) -> None:
 
         title = ", ".join(Path(model).name for model in models)
         with unbroken():
-            save(drawn(result, title), page)
+            save(drawn(result, title, geometry), page)
 
 
 @contextmanager

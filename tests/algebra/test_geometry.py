@@ -71,6 +71,19 @@ def test_a_chain_is_one_window(chain: list[Axis], n: int) -> None:
     check(axis, seen, n)
 
 
+@given(chains)
+def test_the_smallest_image_has_positions_for_every_layer(chain: list[Axis]) -> None:
+    def has(n: int) -> bool:
+        for window in (each.hull for each in chain):
+            n = (n + window.before + window.after - window.extent) // window.stride + 1
+            if n < 1:
+                return False
+        return True
+
+    smallest = reduce(Axis.then, chain, Axis()).smallest_image
+    assert smallest == next(n for n in range(1, 10**4) if has(n))
+
+
 @given(st.lists(chains, min_size=2, max_size=3), windows, st.integers(40, 60))
 def test_branches_see_the_hull(branches: list[list[Axis]], after: Axis, n: int) -> None:
     axes = [reduce(Axis.then, chain, Axis()) for chain in branches]
@@ -157,9 +170,19 @@ def test_small_images_have_no_outputs() -> None:
 
 @pytest.mark.parametrize("size", [(32, 15), (40, 20), (33, 15)])
 def test_both_axes(size: tuple[int, int]) -> None:
-    geometry = Geometry(one(4, 30), one(2, 15, 1, 1), (32, 15))
+    geometry = Geometry((one(4, 30), one(2, 15, 1, 1)), (32, 15))
     assert geometry.maps(size) == (one(4, 30).size(size[0]), one(2, 15, 1, 1).size(size[1]))
     assert geometry.halo(size)[0] == (0, 0)
     assert geometry.halo(size)[1] == one(2, 15, 1, 1).halo(size[1])
     assert geometry.crop(2, 3) == (slice(8, 40), slice(6, 21))
-    assert Geometry(one(4, 30), one(2, 15), (32, 15)).exact
+    assert Geometry((one(4, 30), one(2, 15)), (32, 15)).exact
+
+
+def test_one_axis_and_three() -> None:
+    signal = Geometry((one(4, 30),), (32,))
+    assert (signal.maps((40,)), signal.crop(2), signal.exact) == ((3,), (slice(8, 40),), True)
+    volume = Geometry((one(4, 30), one(2, 15, 1, 1), one(1, 3)), (32, 15, 3))
+    assert volume.stride == (4, 2, 1)
+    assert volume.maps((40, 20, 3)) == (3, one(2, 15, 1, 1).size(20), 1)
+    assert volume.crop(1, 2, 5) == (slice(4, 36), slice(4, 19), slice(5, 8))
+    assert not volume.exact

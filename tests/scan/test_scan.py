@@ -22,6 +22,7 @@ from PIL import Image
 import onebyone
 from onebyone.algebra.weights import Array
 from onebyone.errors import UnreadableModel, UsageError
+from onebyone.scan import schedule, tiles
 from onebyone.scan.scan import scan
 from onebyone.scan.targets import Target
 from tests.graphs.text import model as text_model
@@ -41,6 +42,21 @@ def test_tiles_give_what_the_whole_image_gives(
     model, image = network(pads), pixels(C_IN, *size)
     done = scan(model, image, tmp_path / "maps.zarr", tile=tile, scale=1, workers=1)
     assert (done.array()[:] == whole(model, image)).all()
+
+
+@pytest.mark.parametrize("pads", PADS)
+def test_parts_give_what_the_whole_image_gives(
+    pads: tuple[int, int, int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks of 8×8 outputs in parts, down to one."""
+    model, image, path = network(pads), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
+    mask = pixels(1, 61, 47) > 2
+    wanted = scan(model, image, tmp_path / "whole.zarr", tile=8, scale=1, mask=mask).array()[:]
+    monkeypatch.setattr(tiles, "MOST_ACTIVATIONS", 0)
+    monkeypatch.setattr(tiles, "MOST_MACS", 1000)
+    done = scan(model, image, path, tile=8, scale=1, mask=mask)
+    assert Target(done.folder).said["part"] == [1, 1]
+    np.testing.assert_array_equal(done.array()[:], wanted)
 
 
 def test_the_smallest_image_is_one_position(tmp_path: Path) -> None:
@@ -174,33 +190,6 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert (done.array()[:] == whole(model, image)).all()
 
 
-def test_what_a_copy_of_a_target_lacks_is_done_again(tmp_path: Path) -> None:
-    model, image, path = network(), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
-    mask = np.ones((61, 47))
-    mask[:30] = 0  # whole chunks of it have no file, and lack nothing
-    options: dict[str, Any] = {"tile": 4, "scale": 1, "mask": mask}
-    wanted = scan(model, image, path, **options).array()[:]
-    chunk, markers = path / "0" / "c" / "0" / "3" / "2", path / "onebyone" / "done"
-    assert chunk.exists()
-    assert not (path / "0" / "c" / "0" / "0" / "0").exists()
-    assert scan(model, image, path, **options).chunks == 0
-    chunk.unlink()
-    (markers / "3.1.npz").write_bytes(b"")
-    (markers / "notes.npz").write_bytes(b"not of a scan")
-    done = scan(model, image, path, **options)
-    assert done.chunks == 2
-    np.testing.assert_array_equal(done.array()[:], wanted)
-
-
-@pytest.mark.parametrize("part", ["onebyone/model.onnx", "onebyone/done", "onebyone", "0"])
-def test_a_target_without_a_part_of_it_is_refused(part: str, tmp_path: Path) -> None:
-    model, image, path = network(), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
-    scan(model, image, path, tile=8, scale=1)
-    (path / part).rename(tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match="is gone: remove"):
-        scan(model, image, path, tile=8, scale=1)
-
-
 def test_a_target_belongs_to_one_scan(tmp_path: Path) -> None:
     model, image, path = network(), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
     scan(model, image, path, tile=8, scale=1)
@@ -273,9 +262,13 @@ def test_a_name_that_looks_like_an_address_is_a_name(tmp_path: Path) -> None:
     assert (done.array()[:] == whole(model, image)).all()
 
 
-def test_threads_and_a_cluster_give_the_same_bytes(tmp_path: Path) -> None:
+def test_threads_and_a_cluster_give_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of six chunks Dask knows four at once."""
     import distributed
 
+    monkeypatch.setattr(schedule, "_WINDOW", 4)
     model, image = network((1, 2, 1, 2)), pixels(C_IN, 61, 47)
     a, b = tmp_path / "a" / "maps.zarr", tmp_path / "b" / "maps.zarr"
     a.parent.mkdir()
@@ -332,7 +325,7 @@ def test_bad_input_is_told_before_anything_is_written(tmp_path: Path) -> None:
         (image, {"scale": 1, "memory": "1kB"}, UsageError, "give more with --memory"),
         (image, {"scale": 1, "memory": "much"}, UsageError, "wanted bytes"),
         (image, {"scale": 1, "workers": 0}, UsageError, "wanted 1 or more"),
-        (image[:, :4], {"scale": 1}, UsageError, "smaller than the network's window"),
+        (image[:, :4], {"scale": 1}, UsageError, r"smaller than .*wanted \(5, 6\) or more"),
         (tmp_path / "no.tif", {"scale": 1}, UnreadableModel, "no such file"),
         (tmp_path, {"scale": 1}, UnreadableModel, "not of Zarr"),
         ([1, 2], {"scale": 1}, UsageError, "wanted an image"),
@@ -387,12 +380,12 @@ def test_a_full_disk_is_told_and_what_was_done_stays(
     model, image, path = network(), pixels(C_IN, 61, 47), tmp_path / "maps.zarr"
     write, room = Target.write, iter(range(3))
 
-    def full(self: Target, index: Any, chunk: Array) -> None:
+    def full(self: Target, index: Any, chunk: Array) -> Array:
         if next(room, None) is None:
             from onebyone.graph.files import cannot_write
 
             raise cannot_write(self.path, OSError(28, "No space left on device"))
-        write(self, index, chunk)
+        return write(self, index, chunk)
 
     monkeypatch.setattr(Target, "write", full)
     with pytest.raises(UsageError, match=r"No space left on device.*3 of"):
@@ -418,6 +411,23 @@ def test_maps_of_an_image_that_leaves_nothing_inside_are_no_maps(tmp_path: Path)
     large = np.arange(27, dtype=np.float32).reshape(1, 9, 3)
     done = scan(model, large, tmp_path / "large.zarr", scale=1)
     assert (done.array()[:] == whole(model, large)).all()
+
+
+def test_an_image_that_leaves_a_layer_without_positions_is_refused_first(tmp_path: Path) -> None:
+    """Behind a 5×4 of no padding, one with so much that it would have positions of nothing."""
+    model = text_model(
+        "a = Conv(x, w) y = Conv<pads = [2, 2, 2, 2]>(a, v)",
+        "float[1,1,H,W] x",
+        "float[1,1,h,w] y",
+        {"w": (1, 1, 5, 4), "v": (1, 1, 3, 3)},
+    )
+    small, path = pixels(1, 4, 9), tmp_path / "maps.zarr"
+    with pytest.raises(UsageError, match=r"sizes \(4, 9\), .*wanted \(5, 4\) or more"):
+        scan(model, small, path, scale=1)
+    assert not list(tmp_path.iterdir())
+    image = pixels(1, 5, 4)
+    done = scan(model, image, path, scale=1)
+    assert (done.array()[:] == whole(model, image)).all()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

@@ -67,6 +67,26 @@ def averaged(b: Build) -> str:
     return b.op("Gemm", x, b.weight(5, 3), b.weight(1), transB=1)
 
 
+def axis_by_axis(b: Build) -> str:
+    """Rows first, then both the sum and the maximum of what is left."""
+    x = b.op("ReduceSum", features(b), b.array([2]), keepdims=0)
+    x = b.op("Relu", b.op("Mul", x, b.weight(1, 3, 1)))
+    both = (
+        b.op("ReduceSum", x, b.array([-1]), keepdims=0),
+        b.op("ReduceMax", x, axes=[2], keepdims=0),
+    )
+    return b.op("Gemm", b.op("Add", *both), b.weight(3, 5))
+
+
+def a_signal_behind(b: Build) -> str:
+    """Columns first, a convolution and a norm of rows, then all that is left flattened."""
+    x = b.op("ReduceMax", features(b), axes=[3], keepdims=0)
+    x = b.op("Conv", x, b.weight(6, 1, 2), b.weight(6), group=3, dilations=[2])
+    parameters = (b.array(np.full(6, n, np.float32)) for n in (2, 1, -1, 3))
+    x = b.op("BatchNormalization", x, *parameters, epsilon=1.0)
+    return b.op("Gemm", b.op("Flatten", x), b.weight(12, 5))
+
+
 def a_pool_of_that_size(b: Build) -> str:
     x = b.op("MaxPool", features(b), kernel_shape=[4, 5], strides=[4, 5])
     x = b.conv(x, 3, 4, (1, 1))
@@ -82,7 +102,8 @@ def two_heads(b: Build) -> str:
 
 
 CLASSIFIERS = [
-    flattened, viewed, channels_last, pooled, summed, averaged, a_pool_of_that_size, two_heads
+    flattened, viewed, channels_last, pooled, summed, averaged, a_pool_of_that_size, two_heads,
+    axis_by_axis, a_signal_behind,
 ]  # fmt: skip
 
 
@@ -206,6 +227,16 @@ def computed(b: Build) -> str:
     return b.op("Gemm", x, x, transB=1, name="gram")
 
 
+def regrouped(b: Build) -> str:
+    x = b.op("ReduceSum", features(b), b.array([2]), keepdims=0)
+    return b.op("Gemm", b.op("Reshape", x, b.array([1, 5, 3]), name="rows"), b.weight(3, 5))
+
+
+def a_number_a_row(b: Build) -> str:
+    x = b.op("ReduceSum", features(b), b.array([3]), keepdims=0)
+    return b.op("ReduceSum", b.op("Mul", x, b.weight(3, 4), name="rows"), b.array([2]), keepdims=0)
+
+
 def cut(b: Build) -> str:
     return b.op("Slice", flattened(b), b.array([0]), b.array([2]), b.array([1]), name="some")
 
@@ -214,6 +245,8 @@ REFUSED = {
     best_class: "ArgMax n_best stands in the way .* no rule says how it acts on a map",
     placed: "Add n_places stands in the way .* it is given numbers for each position",
     computed: "Gemm n_gram stands in the way .* its weight is no constant matrix",
+    regrouped: "Reshape n_rows stands in the way .* it regroups what has lost an axis",
+    a_number_a_row: "Mul n_rows stands in the way .* it is given numbers for each position",
     cut: "Slice n_some stands in the way .* no rule says how it acts on a map",
 }
 

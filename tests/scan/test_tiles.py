@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from math import prod
 
 import pytest
@@ -12,11 +14,14 @@ from onebyone.errors import UsageError
 from onebyone.scan.place import Place, middle
 from onebyone.scan.tiles import (
     CHUNKS_A_WORKER,
+    MOST_ACTIVATIONS,
+    MOST_MACS,
     MOST_OVERHEAD,
     MOST_PIXELS,
     MULTIPLE,
     Tiling,
     chosen,
+    in_parts,
 )
 
 NARROW = Axis.of(Window(5, 2, 1, 2))
@@ -24,20 +29,45 @@ WIDE = Axis.of(Window(1043, 32, 394, 400))
 
 
 @pytest.mark.parametrize("side", [(1, 1), (3, 4), (16, 100)])
-def test_each_output_is_in_one_chunk(side: tuple[int, int]) -> None:
-    tiling = Tiling((NARROW, Axis.of(Window(3))), (41, 30), side)
-    seen = [(i, j) for index in tiling.chunks() for i in tiling.chunk(index)[0]
-            for j in tiling.chunk(index)[1]]  # fmt: skip
+@pytest.mark.parametrize("part", [(), (1, 1), (2, 3), (5, 100)])
+def test_each_output_is_in_one_part_of_one_chunk(
+    side: tuple[int, int], part: tuple[int, ...]
+) -> None:
+    tiling = Tiling((NARROW, Axis.of(Window(3))), (41, 30), side, part)
+    parts = [part for index in tiling.chunks() for part in tiling.parts(index)]
+    seen = [(i, j) for part in parts for i in part[0] for j in part[1]]
     assert len(seen) == len(set(seen)) == prod(tiling.outputs)
-    assert {tuple(map(len, tiling.tile(index))) for index in tiling.chunks()} == set(tiling.tiles)
-    assert sum(tiling.tiles.values()) == prod(tiling.grid)
+    sizes = Counter(tuple(map(len, tiling.needed(part))) for part in parts)
+    assert sizes == tiling.tiles
+    assert tiling.largest in tiling.tiles
+    assert tiling.total(prod) == sum(prod(size) * n for size, n in sizes.items())
 
 
-def test_kept_outputs_are_as_many_as_the_chunk_has() -> None:
-    tiling = Tiling((NARROW, NARROW), (41, 30), (4, 7))
+@pytest.mark.parametrize("part", [(), (1, 1), (3, 2)])
+def test_a_tile_holds_those_of_its_parts(part: tuple[int, ...]) -> None:
+    """Also where a layer asks for more pixels than a window: at the end it starts further ahead."""
+    long = Axis.of(Window(5, 2, 1, 2), least=20)
+    tiling = Tiling((NARROW, long), (41, 30), (4, 7), part)
     for index in tiling.chunks():
-        for kept, outputs in zip(tiling.kept(index), tiling.chunk(index), strict=True):
-            assert kept.stop - kept.start == len(outputs)
+        tile = tiling.tile(index)
+        for outputs in tiling.parts(index):
+            own = tiling.needed(outputs)
+            for inner, whole in zip(own, tile, strict=True):
+                assert whole.start <= inner.start <= inner.stop <= whole.stop
+            for kept, wanted in zip(tiling.kept(outputs, own), outputs, strict=True):
+                assert kept.stop - kept.start == len(wanted)
+
+
+def test_parts_are_as_small_as_the_cache_asks_and_halos_allow() -> None:
+    whole = Tiling((NARROW, NARROW), (10**4, 10**4), (1024, 512))
+    parts = in_parts(whole, lambda sizes: 4 * prod(sizes), prod)
+    assert 4 * prod(parts.largest) <= MOST_ACTIVATIONS < 4 * prod(whole.largest)
+    # Of a window of 17 pixels, halos would be more than they may long before.
+    wide = replace(whole, axes=(Axis.of(Window(17)),) * 2)
+    parts = in_parts(wide, lambda sizes: 10**6 * prod(sizes), prod)
+    smaller = replace(parts, part=tuple(n // 2 for n in parts.part))
+    assert parts.total(prod) <= MOST_MACS * wide.total(prod) < smaller.total(prod)
+    assert in_parts(whole, lambda _: None, prod) == whole
 
 
 def test_tiles_are_as_large_as_memory_allows() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from tests.optimize.exact import COUNTING
 
+from onebyone.algebra import layout
 from onebyone.algebra.channel import ChannelMap
+from onebyone.algebra.refusal import Refusal
 from onebyone.errors import UnreadableModel
 from onebyone.graph.constants import set_aside
 from onebyone.graph.edit import Edit
@@ -20,13 +23,17 @@ from onebyone.graph.shapes import Sizes, infer
 from onebyone.graph.simplify import simplify
 from onebyone.graph.time_limit import VARIABLE
 from onebyone.optimize import optimize
+from onebyone.optimize.maps import phases
+from onebyone.optimize.maps.upsampled_kernels import Form, Site
 from onebyone.optimize.regions import operations
 from onebyone.optimize.rewrite import rewrite
 from onebyone.optimize.rewritten import Rewrite
-from onebyone.verify.pieces import prove
+from onebyone.verify.certificate import Alone
+from onebyone.verify.pieces import draw, prove
 from onebyone.verify.pieces.ledger import Ledger
 from onebyone.verify.pieces.piece import Piece
 from onebyone.verify.pieces.prove import Proof
+from onebyone.verify.pieces.views import viewed
 
 from ..graphs.drawn import Drawn, drawn_models
 from ..graphs.text import integers, model
@@ -324,6 +331,84 @@ def test_where_positions_get_fewer_what_can_be_halved_stays_so(
     body = "a = Conv(x, w) y = AveragePool<kernel_shape = [2,2], strides = [2,2]>(a)"
     proto = model(body, "float[1,3,24,40] x", constants={"w": [5, 3, 1, 1]})
     assert sizes_of_the_proof(proto, given_shapes) == [(1, 3, 8, 16)]
+
+
+DOUBLED = (
+    'u = Resize<mode = "nearest">(x, , s) a = Conv<pads = [1, 1, 1, 1]>(u, k, b) r = Relu(a) '
+    'v = Resize<mode = "nearest">(r, , s) c = Conv<pads = [1, 1, 1, 1]>(v, l) y = Relu(c)'
+)
+
+
+def doubled_twice(x: tuple[int, ...], outs: int) -> Alone:
+    """What is proved of phases behind two upsamplings."""
+    constants = {"s": np.float32([1, 1, 2, 2]), "k": drawn("k", x[1], x[1], 3, 3),
+                 "b": drawn("b", x[1], 1)[:, 0], "l": drawn("l", outs, x[1], 3, 3)}  # fmt: skip
+    proto = model(DOUBLED, f"float[{','.join(map(str, x))}] x", constants=constants)
+    certificate = optimize(proto, profile=COUNTING, only=["phases"]).report.certificate
+    assert certificate is not None
+    assert certificate.alone is not None
+    return certificate.alone
+
+
+@pytest.mark.parametrize(
+    ("x", "outs"),
+    [
+        ((1, 24, 24, 24), 24),  # positions and channels of equal numbers, before and after
+        ((1, 24, 24, 24), 48),
+        ((1, 48, 24, 24), 24),  # as many channels as the result has positions along an axis
+        ((1, 32, 32, 48), 5),
+        ((1, 32, 47, 32), 5),
+        ((3, 32, 32, 32), 32),
+    ],
+)
+def test_phases_are_proved_at_few_positions_whatever_sizes_are_equal(
+    x: tuple[int, ...], outs: int, given_shapes: list[list[tuple[int, ...]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(draw, "LARGEST", 0)  # as if they were too large to be evaluated whole
+    alone = doubled_twice(x, outs)
+    assert (alone.rewrites, alone.proved, alone.unproved) == (2, 2, ())
+    assert all(np.prod(shape) < np.prod(x) for shapes in given_shapes for shape in shapes)
+
+
+def test_phases_in_each_others_places_are_false_at_few_positions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = phases.form_of
+
+    def swapped(site: Site) -> Form | Refusal | None:
+        form = plain(site)
+        assert isinstance(form, Form)
+        assert isinstance(form.kernels, tuple)
+        first, second, *others = form.kernels
+        return dataclasses.replace(form, kernels=(second, first, *others))
+
+    monkeypatch.setattr(phases, "form_of", swapped)
+    monkeypatch.setattr(draw, "LARGEST", 0)
+    alone = doubled_twice((1, 24, 24, 24), 24)
+    assert alone.proved == 0
+    assert all("at few positions 'y' differs" in reason for reason in alone.unproved)
+
+
+@pytest.mark.parametrize(
+    ("before", "given", "move", "after"),
+    [
+        ((1, 64, 64, 256), (1, 8, 8, 256), (64, 64, 2, 128), (8, 8, 2, 128)),
+        ((64, 2, 64, 128), (8, 2, 8, 128), (1, 128, 128, 64), (1, 16, 16, 64)),
+        ((2, 64, 64, 64), (2, 64, 8, 8), (2, 4096, 64), (2, 512, 8)),
+        ((2, 64, 4096), (2, 64, 64), (2, 8, 8, 64, 64), (2, 8, 8, 8, 8)),  # what was merged
+        ((2, 4096, 64), (2, 64, 64), (2, 64, 64, 64, 1), (2, 8, 8, 64, 1)),
+        ((2, 64, 4096), (2, 64, 60), (2, 64, 64, 64), None),  # no sizes of 60 in all
+        ((2, 6, 5), (2, 6, 4), (2, 5, 6), None),  # neither axis is cut there
+        ((0, 64), (0, 8), (64, 0), None),
+    ],
+)
+def test_sizes_of_views_follow_from_their_operands(
+    before: tuple[int, ...], given: tuple[int, ...], move: tuple[int, ...],
+    after: tuple[int, ...] | None,
+) -> None:  # fmt: skip
+    fewer = {64: 8, 128: 16, 256: 32}
+    assert viewed(before, given, layout.Reshape(tuple(map(layout.dim, move))), fewer) == after
 
 
 @pytest.mark.parametrize(("number", "holds"), [(0, True), (1, False)])

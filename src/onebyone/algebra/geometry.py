@@ -104,6 +104,7 @@ class Axis:
         multiple: images have to be of a multiple of it.
         least: a tile has at least so many pixels. Of a layer: so many positions does it need.
         whole: whether something (a pool inside the network) sees the whole image besides.
+        smallest: of fewer pixels a layer inside gets too few positions. Of a layer: what it needs.
 
     >>> stem = Axis.of(Window(7, 2, 3, 3)).then(Axis.of(Window(3, 2, 1, 1)))
     >>> stem.stride, stem.receptive_field, stem.offset
@@ -121,11 +122,12 @@ class Axis:
     multiple: int = 1
     least: int = 1
     whole: bool = False
+    smallest: int = 1
 
     @classmethod
     def of(cls, window: Window, least: int = 1) -> Axis:
         """One layer of windows; least: the positions that its padding is made of."""
-        return cls((Phase.of(window),), window.stride, window.stride, least=least)
+        return cls((Phase.of(window),), window.stride, window.stride, least=least, smallest=least)
 
     @property
     def up(self) -> int:
@@ -207,11 +209,26 @@ class Axis:
             self._multiple(layer),
             max(self.least, self._least(layer.least)),
             self.whole or layer.whole,
+            max(self.smallest, self._exists(layer.fewest - 1)),
         )
 
     def size(self, pixels: int) -> int:
         """How many outputs there are on so many pixels."""
         return sum(max((pixels - p.exists) // self.stride + 1, 0) for p in self.phases)
+
+    @property
+    def smallest_image(self) -> int:
+        """The smallest image that has an output, and positions for every layer.
+
+        >>> Axis.of(Window(5)).then(Axis.of(Window(3, before=2, after=2))).smallest_image
+        5
+        """
+        return -(-self.fewest // self.multiple) * self.multiple
+
+    @property
+    def fewest(self) -> int:
+        """Pixels from which on every layer has positions, whatever `multiple` asks for."""
+        return max(self.smallest, self._exists(0))
 
     def halo(self, pixels: int) -> tuple[int, int]:
         """How many outputs at the start and at the end of so many pixels see padding.
@@ -391,6 +408,7 @@ def join(axes: Sequence[Axis], *, multiples: bool = False) -> Axis | str:
         multiple,
         max(axis.least for axis in fine),
         any(axis.whole for axis in fine),
+        max(axis.smallest for axis in fine),
     )
 
 
@@ -417,13 +435,14 @@ def _joined(phases: Sequence[Phase], multiple: int) -> Phase:
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Both axes of a sliding classifier, and the image size that the classifier was made for.
+    """Where a sliding classifier looks along each axis, and the image size that it was made for.
 
-    Map position (i, j) belongs to the crop of that size that starts at pixel (i·stride, j·stride).
-    It depends on `receptive_field` pixels of it, from `offset` on.
+    Position (i, j) of its maps belongs to the crop of that size that starts at pixel (i·stride,
+    j·stride). It depends on `receptive_field` pixels of it, from `offset` on. So with one axis, or
+    three. All that is asked for comes back with an entry for each axis.
 
-    >>> height, width = Axis.of(Window(30, stride=4)), Axis.of(Window(15, 2, 1, 1))
-    >>> geometry = Geometry(height, width, size=(32, 15))
+    >>> axes = Axis.of(Window(30, stride=4)), Axis.of(Window(15, 2, 1, 1))
+    >>> geometry = Geometry(axes, size=(32, 15))
     >>> geometry.stride, geometry.receptive_field, geometry.offset
     ((4, 2), (30, 15), (0, -1))
     >>> geometry.maps((40, 20)), geometry.crop(1, 2)
@@ -432,43 +451,42 @@ class Geometry:
     False
     """
 
-    height: Axis
-    width: Axis
-    size: tuple[int, int]
+    axes: tuple[Axis, ...]
+    size: tuple[int, ...]
 
     @property
-    def stride(self) -> tuple[int, int]:
-        """Pixels from one map position to the next, along each axis."""
-        return self.height.stride, self.width.stride
+    def stride(self) -> tuple[int, ...]:
+        """Pixels from one map position to the next."""
+        return tuple(axis.stride for axis in self.axes)
 
     @property
-    def receptive_field(self) -> tuple[int | None, int | None]:
-        """Pixels that a map position depends on, along each axis; None: all of the image."""
-        return self.height.receptive_field, self.width.receptive_field
+    def receptive_field(self) -> tuple[int | None, ...]:
+        """Pixels that a map position depends on; None: all of the image."""
+        return tuple(axis.receptive_field for axis in self.axes)
 
     @property
-    def offset(self) -> tuple[int, int]:
-        """Where the receptive field starts, from (i·stride, j·stride); negative: in the padding."""
-        return self.height.offset, self.width.offset
+    def offset(self) -> tuple[int, ...]:
+        """Where the receptive field starts, from i·stride on; negative: in the padding."""
+        return tuple(axis.offset for axis in self.axes)
 
     @property
     def exact(self) -> bool:
         """Whether every map position of every image equals the classifier's answer on its crop."""
-        return self.height.exact and self.width.exact
+        return all(axis.exact for axis in self.axes)
 
-    def maps(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(H', W') of the class maps on an image of (H, W)."""
-        return self.height.size(size[0]), self.width.size(size[1])
+    def maps(self, size: Sequence[int]) -> tuple[int, ...]:
+        """The size of the maps on an image of `size`."""
+        return tuple(axis.size(n) for axis, n in zip(self.axes, size, strict=True))
 
-    def halo(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-        """How many map positions of an image see padding: (top, bottom), (left, right)."""
-        return self.height.halo(size[0]), self.width.halo(size[1])
+    def halo(self, size: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        """How many map positions of an image see padding: at the start and at the end."""
+        return tuple(axis.halo(n) for axis, n in zip(self.axes, size, strict=True))
 
-    def crop(self, i: int, j: int) -> tuple[slice, slice]:
-        """Rows and columns of the crop that map position (i, j) belongs to.
+    def crop(self, *position: int) -> tuple[slice, ...]:
+        """The crop that a map position belongs to: of two axes, rows and columns.
 
         The last ones may reach past the image, by less than a stride: without padding, the
         classifier does not look at those pixels.
         """
-        top, left = i * self.stride[0], j * self.stride[1]
-        return slice(top, top + self.size[0]), slice(left, left + self.size[1])
+        starts = (i * s for i, s in zip(position, self.stride, strict=True))
+        return tuple(slice(k, k + n) for k, n in zip(starts, self.size, strict=True))

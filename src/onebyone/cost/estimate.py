@@ -16,7 +16,7 @@ from onebyone.graph.count_walk import name_of
 from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import Spatial, spatial
-from onebyone.graph.values import rank_of, size
+from onebyone.graph.values import rank_of
 
 __all__ = ["elements_of", "estimate", "node_time"]
 
@@ -63,7 +63,7 @@ def _manner(node: ir.Node) -> Manner:
     rank = rank_of(node.outputs[0]) or 1
     afar = node.attributes.get_int("axis", -1) % rank < rank - 2
     found = spatial(node) if role(node) is Role.SELECTION else None
-    of_positions, of_rows = True, False
+    of_positions, of_rows = True, _keeps_rows(node)
     if isinstance(found, Spatial):
         # Along no more than its first two axes a Slice picks of the batch and whole channels.
         of_positions = any(axis > 1 for axis in found.maps)
@@ -74,12 +74,10 @@ def _manner(node: ir.Node) -> Manner:
         of_rows=of_rows,
         interpolates=interpolates,
         afar=afar,
-        of_columns=_weaves(node, rank),
     )
 
 
-def _weaves(node: ir.Node, rank: int) -> bool:
-    """Whether a node puts single columns of images side by side, as phases are; not channels."""
-    if node.op_type != "Concat" or node.attributes.get_int("axis", 0) not in (-1, rank - 1):
-        return False
-    return rank > 4 and all(size(value, rank - 1) == 1 for value in node.inputs)
+def _keeps_rows(node: ir.Node) -> bool:
+    """Whether a node turns axes, and the last one stays where it is."""
+    perm = node.attributes.get_ints("perm", None)
+    return node.op_type == "Transpose" and perm is not None and perm[-1] == len(perm) - 1

@@ -9,7 +9,6 @@
     split           2·written · `split`            none
     scatter         2·written · `transpose`        none
     blocks          2·written · `blocks`           none
-    weave           2·written · `weave`            none
     lines           2·written · `softmax`          none
     interpolation   read + written                 `resize` MACs for each number written
 
@@ -45,7 +44,6 @@ def manner(
     of_rows: bool = False,
     interpolates: bool = False,
     afar: bool = False,
-    of_columns: bool = False,
 ) -> Manner:
     """How an operator of the standard domain goes about its numbers, by its row.
 
@@ -53,11 +51,11 @@ def manner(
         op_type: its name.
         of_positions: of what cuts, whether positions or whole channels, which stand in one stretch
             each.
-        of_rows: of a gather by indices, whether what it picks stands in one stretch each. (Rows of
-            64 numbers took 0.1 ns a number, single numbers 2.5 ns, GatherElements 0.4 to 0.9.)
+        of_rows: of a gather by indices, or of a transpose, whether what it moves stands in one
+            stretch each. (Rows of 64 numbers took 0.1 ns a number, single numbers 2.5 ns,
+            GatherElements 0.4 to 0.9.)
         interpolates: of one that resizes, whether it does more than copy the nearest.
         afar: of one along an axis, whether that is none of the last two.
-        of_columns: of a Concat, whether it puts columns of images side by side.
 
     >>> manner("Softmax"), manner("Softmax", afar=True)
     (<Manner.PASS: ...>, <Manner.LINES: ...>)
@@ -72,7 +70,6 @@ def manner(
         Where.ROWS: of_rows,
         Where.INTERPOLATING: interpolates,
         Where.AFAR: afar,
-        Where.COLUMNS: of_columns,
     }
     if row.manner_where and holds[row.manner_where[0]]:
         return row.manner_where[1]
@@ -99,7 +96,6 @@ _COPIES: dict[Manner, Callable[[Profile], float]] = {
     Manner.SPLIT: lambda profile: profile.split,
     Manner.SCATTER: lambda profile: profile.transpose,
     Manner.BLOCKS: lambda profile: profile.blocks,
-    Manner.WEAVE: lambda profile: profile.weave,
     Manner.LINES: lambda profile: profile.softmax,
 }
 

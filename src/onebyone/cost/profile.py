@@ -37,8 +37,6 @@ class Profile:
             (a Split before other maps: some engines leave their own layout for it).
         blocks: how many times dearer than a copy it is to lay channels out as blocks of an image
             (DepthToSpace, and the way back).
-        weave: the same of columns put side by side, one of each in turn, and then of rows (two
-            concats: a third of `blocks` in ONNX Runtime, 35 times as much in OpenVINO).
         channels: convolutions that read a multiple of so many channels are fast (engines keep
             them in blocks; others they compute in a slower way). A whole number.
         rows, tiles: 3×3s of so many channels or more are faster on tiles of rows, and on tiles of
@@ -55,8 +53,7 @@ class Profile:
     softmax: float = 20.0
     resize: float = 30.0
     split: float = 1.0
-    blocks: float = 5.0
-    weave: float = 14.0
+    blocks: float = 10.0
     channels: int = 4
     rows: int = 96
     tiles: int = 384
@@ -90,9 +87,9 @@ DEFAULT = Profile()
 Measured there: 1×1 convolutions 43–57 GMAC/s, additions 35 GB/s, transposes 6 GB/s, softmax along
 channels 5–40 ns an element and along rows 0.2–3 ns, bilinear resizing 1.8 ns, nearest 0.1 ns.
 OpenVINO: 80–150 GMAC/s, bilinear 1.1 ns. 3×3s of 45 channels took 17% longer than of 48, depthwise
-ones of 58 70% longer than of 60. Columns are woven at OpenVINO's price: what is written without a
-profile has to be no slower in either engine. So are `rows` and `tiles`, on the layers of
-docs/decisions/0035-winograd.md, measured on one AVX-512 core.
+ones of 58 70% longer than of 60. `blocks` is a mean of 16 to 19 in ONNX Runtime and 1.3 in
+OpenVINO. `rows` and `tiles` are such that what is written without a profile is no slower in either
+engine, on the layers of docs/decisions/0035-winograd.md. All three: one AVX-512 core.
 """
 
 

@@ -7,7 +7,6 @@
     softmax    the same                             of softmaxes along the channels of images
     resize     Δt · peak / elements                 of bilinear interpolation between two maps
     blocks     Δt · bandwidth / bytes              of phases that are interleaved less apart
-    weave      the same                            by columns and rows
     split      (Δt + overhead of the nodes saved) · bandwidth / bytes      stacked less apart
     rows       the least channels from which 3×3s are faster on tiles of rows      chains of both
     tiles      the same of tiles of both axes, beside the faster of these two
@@ -82,7 +81,7 @@ NEVER = 1 << 20
 _SMALL, _LARGE = (1, 64, 28, 28), (1, 64, 112, 112)
 
 
-_DIFFERENCES = 67
+_DIFFERENCES = 64
 """How many are measured for the whole profile."""
 
 
@@ -309,12 +308,11 @@ def _interleaving(stand: _Stand, base: Profile) -> Iterator[Measured]:
     """In the place of phases that stay apart; the nodes that this takes are the law's to pay."""
     for small, large in _TWICE:
         copied = 2 * 4 * prod(large) / base.bandwidth
-        apart = operators.phases(small, "apart")
-        for field, how, nodes in (("blocks", "blocks", 1), ("weave", "woven", 2)):
-            seconds = stand.difference(apart, operators.phases(small, how)) - nodes * base.overhead
-            # A tenth of a copy at least: of a difference nothing may be left.
-            dearer = max(0.1, seconds / copied)
-            yield Measured(field, f"phases of {_of(small)} between 1 × 1s", dearer)
+        apart = operators.phases(small, False)
+        seconds = stand.difference(apart, operators.phases(small, True)) - base.overhead
+        # A tenth of a copy at least: of a difference nothing may be left.
+        dearer = max(0.1, seconds / copied)
+        yield Measured("blocks", f"phases of {_of(small)} between 1 × 1s", dearer)
 
 
 def _channels(stand: _Stand) -> Iterator[Measured]:

@@ -105,41 +105,24 @@ def between(shape: Shape, is_resized: bool) -> bytes:
     return _model(nodes, {"h0": shape}, ["h1"], weights)
 
 
-def phases(shape: Shape, how: str) -> bytes:
-    """Four 1×1s of one input, whose maps become one of twice the height and width, and a 1×1 of it.
+def phases(shape: Shape, is_image: bool) -> bytes:
+    """Four 1×1s of one input, and a 1×1 of all their maps.
 
-    Args:
-        shape: of the input, (N, C, H, W); each map is of the same.
-        how: "blocks", by a DepthToSpace; "woven", by concats of columns and rows; "apart", not at
-            all: the last 1×1 reads all four, for as many multiply-accumulates.
+    With `is_image` a DepthToSpace makes one map of twice the height and width of them before; the
+    last 1×1 does as many multiply-accumulates either way. The input's shape is (N, C, H, W).
     """
     random = np.random.default_rng(0)
-    _, channels, height, width = shape
+    channels = shape[1]
     weights: dict[str, Array] = {
         f"W{k}": _small(random, (channels, channels, 1, 1)) for k in range(4)
     }
-    wide = 4 * channels if how == "apart" else channels
+    wide = channels if is_image else 4 * channels
     weights["V"] = _small(random, (channels, wide, 1, 1))
     maps = [f"a{k}" for k in range(4)]
     nodes = [helper.make_node("Conv", ["h0", f"W{k}"], [a]) for k, a in enumerate(maps)]
-    if how == "woven":
-        lists = {"column": [0, 0, 0, 0, 1], "row": [0, 0, 0, 2 * width]}
-        lists["map"] = [0, 0, 2 * height, 2 * width]
-        weights |= {name: np.array(sizes, np.int64) for name, sizes in lists.items()}
-        nodes += [helper.make_node("Reshape", [a, "column"], [f"{a}c"]) for a in maps]
-        for k in (0, 2):
-            nodes += [
-                helper.make_node("Concat", [f"a{k}c", f"a{k + 1}c"], [f"r{k}c"], axis=4),
-                helper.make_node("Reshape", [f"r{k}c", "row"], [f"r{k}"]),
-            ]
-        nodes += [
-            helper.make_node("Concat", ["r0", "r2"], ["s"], axis=3),
-            helper.make_node("Reshape", ["s", "map"], ["y"]),
-        ]
-    else:
-        joined = "y" if how == "apart" else "s"
-        nodes.append(helper.make_node("Concat", maps, [joined], axis=1))
-    if how == "blocks":
+    joined = "s" if is_image else "y"
+    nodes.append(helper.make_node("Concat", maps, [joined], axis=1))
+    if is_image:
         nodes.append(helper.make_node("DepthToSpace", ["s"], ["y"], blocksize=2, mode="DCR"))
     # The mean at the end reads the map and writes next to nothing.
     nodes += [

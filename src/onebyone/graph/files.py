@@ -20,7 +20,7 @@ from typing import BinaryIO
 from onebyone.errors import UsageError
 from onebyone.graph.checks import one_line
 
-__all__ = ["beside", "cannot_write", "publish", "replace", "sync"]
+__all__ = ["beside", "cannot_write", "publish", "replace", "sync", "sync_folder"]
 
 # What a person, the system or a terminal that closes sends; Windows has no SIGHUP.
 _INTERRUPTS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
@@ -81,7 +81,7 @@ def publish(
             each.close()
     with _undisturbed():
         _rename(file, target, data, data_target)
-    _sync_folder(os.path.dirname(target))
+    sync_folder(os.path.dirname(target))
 
 
 def _rename(file: BinaryIO, target: str, data: BinaryIO | None, data_target: str) -> None:
@@ -142,7 +142,7 @@ def _put_back(data: BinaryIO, data_target: str, backup: str) -> None:
         os.unlink(data_target)
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     """Make the renames last through a power cut, where the system can."""
     with suppress(OSError):
         sync(folder)

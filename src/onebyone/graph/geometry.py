@@ -34,6 +34,7 @@ from onebyone.graph.located import Located, Part, Parts, regrouped
 from onebyone.graph.ops import Role, operator_of
 from onebyone.graph.opset import modernise
 from onebyone.graph.picks import Picks
+from onebyone.graph.shapes import infer
 from onebyone.graph.simplify import simplify
 from onebyone.graph.symbolic import simplify_shapes
 from onebyone.graph.values import all_known, has_subgraphs, rank_of, shape_of, size
@@ -90,6 +91,7 @@ def look(model: ir.Model, image: str | None = None) -> Looks:
     found = image_of(graph, image)
     channels_first(graph, found)
     declared = tuple(found.shape or ())[2:]
+    infer(model)  # what is written as numbers for one size is told by the sizes there
     spatial = freed(graph, found)
     stopped = modernise(model)
     if stopped is not None:

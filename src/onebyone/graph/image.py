@@ -6,9 +6,10 @@ import onnx_ir as ir
 
 from onebyone.algebra.layout import Transpose
 from onebyone.errors import UsageError
+from onebyone.graph.constants import constant
 from onebyone.graph.edit import Edit
 from onebyone.graph.unused import remove_unused
-from onebyone.graph.values import rank_of
+from onebyone.graph.values import fixed_shape, rank_of
 from onebyone.graph.views import view
 
 __all__ = ["channels_first", "freed", "image_of"]
@@ -58,6 +59,9 @@ def freed(graph: ir.Graph, image: ir.Value) -> tuple[int, ...]:
     assert image.shape is not None
     dims = list(image.shape)
     spatial = tuple(range(2, len(dims)))
+    for node in list(graph):
+        if node.op_type == "Reshape" and node.domain == "":
+            _unwritten(Edit(graph), node, len(spatial))
     for axis in (0, *spatial):
         dims[axis] = ir.SymbolicDim(f"onebyone_{axis}")
     image.shape = ir.Shape(dims)
@@ -66,3 +70,32 @@ def freed(graph: ir.Graph, image: ir.Value) -> tuple[int, ...]:
             if value.const_value is None:
                 value.shape = None
     return spatial
+
+
+def _unwritten(edit: Edit, node: ir.Node, spatial: int) -> None:
+    """A reshape of the axes before those of positions, whose sizes it was told as numbers.
+
+    Of a model that was exported for one size, these are read from its operand instead: the shuffle
+    of channels (1, C, H, W) → (1, 2, C/2, H, W) is one of any size.
+    """
+    x, told = node.inputs[0], constant(node.inputs[1])
+    before, after = fixed_shape(x), fixed_shape(node.outputs[0])
+    if x is None or told is None or not before or not after or len(before) <= spatial:
+        return
+    if before[-spatial:] != after[-spatial:] or 0 in (*before, *after):
+        return
+    if before == after:
+        edit.replace(node.outputs[0], x)
+        return
+    pairs = zip(after[:-spatial], (*before[:-spatial], *after), strict=False)
+    # The batch is among them, which is free, too: 0 is the size that the operand has there.
+    start = [0 if k == 0 and n == m else n for k, (n, m) in enumerate(pairs)]
+    stem, rank = f"{node.outputs[0].name}.shape", len(before)
+    integer = ir.DataType.INT64
+    sizes = edit.node("Shape", [x], before=node, stem=stem, dtype=integer)
+    places = edit.integers(range(rank - spatial, rank))
+    ends = edit.node("Gather", [sizes, places], before=node, stem=stem, dtype=integer)
+    parts = [edit.integers(start), ends]
+    shape = edit.node("Concat", parts, {"axis": 0}, before=node, stem=stem, dtype=integer)
+    node.replace_input_with(1, shape)
+    node.attributes.pop("allowzero", None)

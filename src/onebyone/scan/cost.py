@@ -44,9 +44,18 @@ class Counts:
     channels: int
     item: int
 
+    @property
+    def pixel(self) -> int:
+        """Bytes of a pixel as it is stored."""
+        return self.channels * self.item
+
     def macs(self, sizes: Sequence[int]) -> int:
         """Multiply-accumulates on an image of these sizes."""
         return count(self.model, self._shapes(sizes)).macs
+
+    def activations(self, sizes: Sequence[int]) -> int | None:
+        """Bytes that are alive at once inside the network; None where its sizes are not known."""
+        return count(self.model, self._shapes(sizes)).peak_activation_bytes
 
     def taken(self, sizes: Sequence[int]) -> int:
         """Bytes that a worker takes for a tile of these sizes, roughly.
@@ -126,4 +135,4 @@ def crop_macs(counts: Counts, tiling: Tiling) -> int | None:
 
 def scan_macs(counts: Counts, tiling: Tiling) -> int:
     """Those of all tiles together."""
-    return sum(times * counts.macs(sizes) for sizes, times in tiling.tiles.items())
+    return tiling.total(counts.macs)

@@ -217,10 +217,11 @@ def _tiff_place(tiff: Any, names: str, shrunk: float) -> Place:
     """From OME-XML, GeoTIFF's tags, or the resolution."""
     tags = tiff.pages[0].tags
     geo: tuple[tuple[int, tuple[float, ...] | str], ...] = ()
+    geographic = not tiff.ome_metadata and _GEO_SCALE in tags and _GEO_TIE in tags
     if tiff.ome_metadata:
         y, x, unit = _ome_tiff(tiff.ome_metadata)
         origin = 0.0, 0.0
-    elif _GEO_SCALE in tags and _GEO_TIE in tags:
+    elif geographic:
         x, y = tags[_GEO_SCALE].value[:2]
         y, unit = -y, ""  # rows go south
         tie = tags[_GEO_TIE].value
@@ -237,7 +238,7 @@ def _tiff_place(tiff: Any, names: str, shrunk: float) -> Place:
     # The first pixel of a smaller level covers several of the largest one.
     spacing = tuple(size for size, _ in along)
     starts = tuple(start + size * (1 - 1 / shrunk) / 2 for size, start in along)
-    return Place(spacing, starts, unit, geo)
+    return Place(spacing, starts, unit, geo, geographic)
 
 
 def _plain(value: Any) -> tuple[float, ...] | str:

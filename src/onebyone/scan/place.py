@@ -29,17 +29,19 @@ class Place:
         origin: the middle of the first one.
         unit: of both, "micrometer" say; "" is pixels.
         tags: of a GeoTIFF: its keys, by their numbers, which a map in TIFF carries on.
+        geographic: whether a GeoTIFF says so, with or without keys.
 
     >>> from onebyone.algebra.window import Window
     >>> axes = (Axis.of(Window(5, 4)), Axis.of(Window(3, 2, 1, 1)))
     >>> Place((0.5, 0.25), (10.0, 0.0), "micrometer").of_map(axes)
-    Place(spacing=(2.0, 0.5), origin=(11.0, 0.0), unit='micrometer', tags=())
+    Place(spacing=(2.0, 0.5), origin=(11.0, 0.0), unit='micrometer', tags=(), geographic=False)
     """
 
     spacing: tuple[float, ...] = ()
     origin: tuple[float, ...] = ()
     unit: str = ""
     tags: tuple[tuple[int, tuple[float, ...] | str], ...] = ()
+    geographic: bool = False
 
     def along(self, axes: Sequence[int]) -> Place:
         """That of some axes of an array, in this order; the tags stay."""

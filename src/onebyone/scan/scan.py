@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from math import prod
 from pathlib import Path
@@ -33,7 +34,7 @@ from onebyone.scan.sources import Image, opened
 from onebyone.scan.targets import Target, check_model, check_same, create, found
 from onebyone.scan.task import Job, chunk, engine
 from onebyone.scan.tiff import check_tiff, is_tiff, working, write_tiff
-from onebyone.scan.tiles import Tiling
+from onebyone.scan.tiles import Tiling, in_parts
 from onebyone.scan.values import values
 
 __all__ = ["Prepared", "finish", "prepare", "scan"]
@@ -134,9 +135,9 @@ class Prepared:
     workers: int
     notes: tuple[str, ...]
 
-    @property
+    @cached_property
     def left(self) -> list[tuple[int, ...]]:
-        """The chunks that are to do."""
+        """The chunks that were to do when it was first asked: what is done is read for it."""
         done = self.job.target.done() if self.existing else set()
         return [index for index in self.job.tiling.chunks() if index not in done]
 
@@ -145,6 +146,7 @@ class Prepared:
         tiling, job, left = self.job.tiling, self.job, self.left
         counts = _counts(onnx.load_from_string(self.model), job.image)
         maps = len(job.outputs) * prod(tiling.outputs) * np.dtype(job.dtype).itemsize
+        chunks = replace(tiling, part=())
         return Cost(
             image=job.image.name,
             pixels=tiling.pixels,
@@ -153,14 +155,14 @@ class Prepared:
             positions=tiling.outputs,
             chunks=prod(tiling.grid),
             done=prod(tiling.grid) - len(left),
-            tile=tiling.largest,
-            read=tiling.overhead,
+            tile=chunks.largest,
+            read=chunks.overhead,
             macs=scan_macs(counts, tiling),
             crop_macs=crop_macs(counts, tiling),
             seconds=self._expected(left) if timed else None,
             workers=self.workers,
             threads=job.threads,
-            memory=counts.taken(tiling.largest),
+            memory=counts.taken(tiling.largest) + prod(chunks.largest) * counts.pixel,
             disk=maps,
             free=_free(self.output),
             values=job.values.described,
@@ -219,6 +221,7 @@ def prepare(
         "values": given.described,
         "classes": list(outputs),
         "tile": list(tiling.side),
+        "part": list(tiling.part),
     }
     if there is not None:
         check_same(there, said)
@@ -246,13 +249,14 @@ def finish(prepared: Prepared, *, client: Any = None, progress: Progress | None 
         on_threads(job, left, prepared.workers, progress)
     else:
         on_cluster(job, left, client, progress)
-    job.target.tidy()
     draw(job)
     output, network = prepared.output, prepared.network
     agreements = agreement(job, _metadata(network.model), network.tiles, network.crops)
     job.target.say({"agreements": [each.to_dict() for each in agreements]})
     if is_tiff(output):
-        write_tiff(job.target, output, job.image.place.of_map(job.tiling.axes), prepared.names)
+        place = job.image.place.of_map(job.tiling.axes)
+        write_tiff(job.target, output, place, prepared.names, job.mask is not None)
+    job.target.settle()
     seconds = time.perf_counter() - start
     return Scanned(output, job.target.path, prepared.names, len(left), seconds, agreements)
 
@@ -304,15 +308,19 @@ def _tiling(
 ) -> Tiling:
     """Of a target that is there its own, whatever fits now."""
     single = Tiling(network.axes, image.sizes, (1,) * len(network.axes))
-    if not all(single.outputs):
+    smallest = tuple(axis.smallest_image for axis in network.axes)
+    if any(n < least for n, least in zip(image.sizes, smallest, strict=True)):
         raise UsageError(
-            f"{image.name} has sizes {image.sizes}, which are smaller than the network's window: "
-            "pad or enlarge the image"
+            f"{image.name} has sizes {image.sizes}, smaller than the network takes: wanted "
+            f"{smallest} or more: pad or enlarge the image"
         )
     single.tile((0,) * len(network.axes))  # refuses sizes that the network cannot take
+    counts = _counts(network.model, image)
     if there is not None and options.tile is None:
-        return replace(single, side=tuple(there.said["tile"]))
-    return chosen_side(single, options, _counts(network.model, image).taken, workers)
+        tiling = replace(single, side=tuple(there.said["tile"]))
+    else:
+        tiling = chosen_side(single, options, counts.taken, workers)
+    return in_parts(tiling, counts.activations, counts.macs) if network.tiles else tiling
 
 
 def _smaller(network: Network, there: Target | None, progress: Progress | None) -> Smaller:

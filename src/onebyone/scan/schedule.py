@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from onebyone.errors import OnebyoneError, UsageError
@@ -18,6 +19,9 @@ from onebyone.scan.task import Job, run
 from onebyone.scan.tiles import Index
 
 __all__ = ["on_cluster", "on_threads"]
+
+# Tasks that Dask knows at once: its graph takes a kilobyte a task, and there may be millions.
+_WINDOW = 1024
 
 Progress = Callable[[str, int, int], None]
 
@@ -50,7 +54,6 @@ def on_threads(
 ) -> None:
     """Do these chunks in threads; raises what the first task that failed raised."""
     dask, callbacks = library("dask.threaded"), library("dask.callbacks")
-    graph = {str(index): (_task, list(index), job) for index in chunks}
     done = _Done(len(chunks), progress)
     # Threads of its own, which end with it, and their sessions with them. In a process that is
     # forked later, what a thread of Dask's pool holds would wait for threads that are not there.
@@ -59,7 +62,10 @@ def on_threads(
         callbacks.Callback(posttask=done.one),
         ThreadPoolExecutor(workers) as pool,
     ):
-        dask.get(graph, list(graph), pool=pool)
+        for first in range(0, len(chunks), _WINDOW):
+            part = chunks[first : first + _WINDOW]
+            graph = {str(index): (_task, list(index), job) for index in part}
+            dask.get(graph, list(graph), pool=pool)
 
 
 def on_cluster(
@@ -77,10 +83,17 @@ def on_cluster(
         try:
             # Sent once, and made again if the worker that holds it dies.
             shared = client.submit(_same, job, pure=False)
-            tasks = client.map(_task, [list(index) for index in chunks], job=shared, pure=False)
-            for task in distributed.as_completed(tasks, loop=client.loop):
+            waiting = map(list, chunks)
+
+            def next_ones(most: int) -> list[Any]:
+                part = list(islice(waiting, most))
+                return list(client.map(_task, part, job=shared, pure=False))
+
+            running = distributed.as_completed(next_ones(_WINDOW), loop=client.loop)
+            for task in running:
                 task.result()
                 done.one()
+                running.update(next_ones(1))
         except lost as error:
             raise UsageError(
                 f"the cluster was lost: {type(error).__name__}: {one_line(error)}"

@@ -7,6 +7,7 @@ map is larger too, so
     a pool over all positions                   is a pool with an h×w window and stride 1
     each later linear layer                     is a 1×1
     what acts on features that stand last       does so between two transposes
+    a pool over one axis of positions           is a pool with a window along that axis alone
 
 and all before that stays as it is. Beside each value of the classifier from there on stands the map
 that takes its place, N×F×H'×W'; at the original size H' = W' = 1.
@@ -45,12 +46,15 @@ class Head:
             that is longer than one.
         flat: (C, h, w) where the value is a map that was flattened, and no layer has taken it yet.
         last: whether it was flattened with its channels last.
+        left: of a value N×C×… that was pooled along some axes of positions, the axes of the map
+            that it still has.
     """
 
     map: ir.Value
     axis: int = 1
     flat: tuple[int, ...] = ()
     last: bool = False
+    left: tuple[int, ...] = ()
 
 
 def slide(model: ir.Model, image: ir.Value, sizes: Sequence[int]) -> None:
@@ -104,8 +108,8 @@ class _Conversion:
         head = self.heads[output]
         node = output.producer()
         assert node is not None
-        if head.flat:
-            self._refuse(node, "it gives a map that was flattened, and no scores")
+        if head.flat or head.left:
+            self._refuse(node, "it gives positions, and no scores")
         self.edit.replace(output, head.map)
 
     # --- Where the head begins -------------------------------------------------------------------
@@ -123,9 +127,14 @@ class _Conversion:
         if node.op_type in _FLATTENS:
             return self._flattened(node, map_, x in self.turned)
         kind = _POOLS.get(node.op_type)
-        if kind is None or not self._is_whole(node, x) or not self._is_head(node):
+        if kind is None:
             return None
-        return Head(self._pooled(node, map_, kind), self._axis(node))
+        if x not in self.turned and self._is_partly(node):
+            return self._reduced(node, Head(x, left=tuple(self._places())))
+        if not self._is_whole(node, x) or not self._is_head(node):
+            return None
+        window = (_sizes(map_) or ())[2:]
+        return Head(self._pooled(node, map_, kind, window), self._axis(node))
 
     def _to_last(self) -> tuple[int, ...]:
         return (0, *range(2, self.spatial + 2), 1)
@@ -134,7 +143,7 @@ class _Conversion:
         sizes, after = _sizes(map_), _sizes(node.outputs[0])
         if sizes is None or after is None or not self._is_head(node):
             return None
-        if len(after) != 2 or after[1] != prod(sizes[1:]):
+        if after[1:] != (prod(sizes[1:]),):
             return None
         return Head(map_, flat=tuple(sizes[1:]), last=last)
 
@@ -153,6 +162,66 @@ class _Conversion:
             sizes is not None and tuple(sizes[2:]) == tuple(kernel) and not pads and not automatic
         )
 
+    def _is_partly(self, node: ir.Node) -> bool:
+        """Whether a reduction takes the positions along some axes together, and drops these."""
+        if not node.op_type.startswith("Reduce") or bool(node.attributes.get_int("keepdims", 1)):
+            return False
+        axes = {k % (self.spatial + 2) for k in integers(node, 1, "axes") or []}
+        return axes != set() and axes < {*self._places()}
+
+    def _reduced(self, node: ir.Node, head: Head) -> Head:
+        """A reduction over axes that are left, each as a window of its whole length."""
+        shape, kind = _sizes(node.inputs[0]), _POOLS.get(node.op_type)  # type: ignore[arg-type]
+        places = dict(enumerate(head.left, 2))
+        axes = [k % (2 + len(places)) for k in integers(node, 1, "axes") or []]
+        keeps = node.attributes.get_int("keepdims", 1)
+        if not axes or shape is None or kind is None or keeps or not {*axes} <= {*places}:
+            self._refuse(node, "it reduces more than positions, or keeps their axes")
+        window = [1] * self.spatial
+        for axis in axes:
+            window[places[axis] - 2] = shape[axis]
+        left = tuple(place for axis, place in places.items() if axis not in axes)
+        return Head(self._pooled(node, head.map, kind, window), left=left)
+
+    def _behind(self, node: ir.Node, head: Head) -> Head:
+        """What acts on N×C×… that has lost axes of positions."""
+        if node.op_type.startswith("Reduce"):
+            return self._reduced(node, head)
+        if node.op_type in ("Flatten", "Reshape"):
+            before, after = _sizes(node.inputs[0]), _sizes(node.outputs[0])  # type: ignore[arg-type]
+            if before is None or after != (1, prod(before)):
+                self._refuse(node, "it regroups what has lost an axis of positions")
+            return Head(head.map, flat=(before[1], *self._spread(head, before[2:], 1)))
+        if node.op_type == "Conv":
+            return self._wide(node, head)
+        if node.op_type == "BatchNormalization" and not node.attributes.get_int("training_mode", 0):
+            operands = [head.map, *node.inputs[1:]]
+            return replace(head, map=self._node(node, node.op_type, operands, {**node.attributes}))
+        if not operator_of(node).elementwise:
+            self._refuse(node, "it acts on what has lost an axis of positions")
+        return self._elementwise(node)
+
+    def _spread(self, head: Head, given: Sequence[int], other: int) -> list[int]:
+        """What is given for the axes that are left, for all: `other` for those that are gone."""
+        each = dict(zip(head.left, given, strict=True))
+        return [each.get(axis, other) for axis in self._places()]
+
+    def _wide(self, node: ir.Node, head: Head) -> Head:
+        """A convolution along the axes that are left, as one along all of them."""
+        weight, count = constant(node.inputs[1]), len(head.left)
+        if weight is None or node.attributes.get_string("auto_pad", "NOTSET") != "NOTSET":
+            self._refuse(node, "its weight is computed, or its padding hangs on the size")
+        attributes: dict[str, Any] = {"group": node.attributes.get_int("group", 1)}
+        for name in ("strides", "dilations"):
+            given = node.attributes.get_ints(name, [1] * count)
+            attributes[name] = self._spread(head, given, 1)
+        pads = node.attributes.get_ints("pads", [0] * 2 * count)
+        halves = (self._spread(head, half, 0) for half in (pads[:count], pads[count:]))
+        attributes["pads"] = [n for half in halves for n in half]
+        kernel = weight.reshape(*weight.shape[:2], *self._spread(head, weight.shape[2:], 1))
+        operands = [head.map, self._like(node, 1, kernel, 1.0), *node.inputs[2:]]
+        return replace(head, map=self._node(node, "Conv", operands, attributes))
+
     def _places(self) -> list[int]:
         return [*range(2, self.spatial + 2)]
 
@@ -170,11 +239,9 @@ class _Conversion:
                 waiting += later
         return True
 
-    def _pooled(self, node: ir.Node, map_: ir.Value, kind: str) -> ir.Value:
-        """A pool with the window of the whole map, at every position."""
-        sizes = _sizes(map_)
-        assert sizes is not None
-        channels, *window = sizes[1:]
+    def _pooled(self, node: ir.Node, map_: ir.Value, kind: str, window: Sequence[int]) -> ir.Value:
+        """A pool of such windows, at every position."""
+        channels = (_sizes(node.inputs[0]) or ())[1]  # type: ignore[arg-type]
         if kind != "Sum":
             count = {"count_include_pad": 1} if kind == "AveragePool" else {}
             return self._node(node, kind, [map_], {"kernel_shape": window, **count})
@@ -189,6 +256,9 @@ class _Conversion:
         rule, operator = _RULES.get(node.op_type), operator_of(node)
         if are_read(node.outputs[1:]):
             self._refuse(node, "it has several results")
+        partly = next((h for v in node.inputs if (h := self.heads.get(v)) and h.left), None)  # type: ignore[arg-type]
+        if partly is not None:
+            return self._behind(node, partly)
         if rule is not None:
             return rule(self, node)
         if operator.elementwise:
@@ -270,11 +340,11 @@ class _Conversion:
 
     def _elementwise(self, node: ir.Node) -> Head:
         found = [self.heads[value] for value in node.inputs if value in self.heads]
-        if len({(head.flat, head.last, head.axis) for head in found}) > 1:
+        if len({(head.flat, head.last, head.axis, head.left) for head in found}) > 1:
             self._refuse(node, "it meets values whose features stand in different places")
         operands = [self._operand(node, value, found[0]) for value in node.inputs]
-        head = self._copied(node, operands)
-        return replace(found[0], map=head.map)
+        made = self._node(node, node.op_type, operands, {**node.attributes})
+        return replace(found[0], map=made)
 
     def _operand(self, node: ir.Node, value: ir.Value | None, head: Head) -> ir.Value | None:
         """An operand of what is elementwise, for maps."""

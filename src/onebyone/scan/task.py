@@ -66,8 +66,8 @@ def run(job: Job, index: Index) -> Index:
         UsageError: the chunk cannot be written.
     """
     maps, pixels = chunk(job, index, loaded(job))
-    job.target.write(index, maps)
-    job.target.mark(index, **sample(job, index, maps, pixels))
+    seal = job.target.write(index, maps)
+    job.target.mark(index, seal, **sample(job, index, maps, pixels))
     return index
 
 
@@ -79,19 +79,37 @@ def chunk(job: Job, index: Index, engine: InferenceSession) -> tuple[Array, Arra
     wanted = None if job.mask is None else _wanted(job, job.mask, outputs)
     if wanted is not None and not wanted.any():
         return np.full(shape, fill, job.dtype), None
-    pixels = job.image.read(job.tiling.tile(index))
-    found = answer(job, pixels, engine)
-    told = tuple(axis.size(n) for axis, n in zip(job.tiling.axes, pixels.shape[1:], strict=True))
-    # Not so where a map inside the network is empty: what follows may have positions all the same.
+    tile = job.tiling.tile(index)
+    pixels = job.image.read(tile)
+    maps = np.empty(shape, job.dtype)
+    for part in job.tiling.parts(index):
+        there = (slice(p.start - o.start, p.stop - o.start)
+                 for p, o in zip(part, outputs, strict=True))  # fmt: skip
+        maps[(slice(None), *there)] = _part(job, part, tile, pixels, engine)
+    if wanted is not None:
+        maps[:, ~wanted] = fill
+    return maps, pixels
+
+
+def _part(
+    job: Job,
+    outputs: Sequence[range],
+    tile: Sequence[range],
+    pixels: Array,
+    engine: InferenceSession,
+) -> Array:
+    """The maps of some outputs, from pixels (C, …) of a tile that holds theirs."""
+    own = job.tiling.needed(outputs)
+    there = (slice(r.start - t.start, r.stop - t.start) for r, t in zip(own, tile, strict=True))
+    found = answer(job, pixels[(slice(None), *there)], engine)
+    told = tuple(axis.size(len(n)) for axis, n in zip(job.tiling.axes, own, strict=True))
     if found.shape[1:] != told:
         raise UnreadableModel(
-            f"the network gave maps of {found.shape[1:]} for a tile of {pixels.shape[1:]}, where "
-            f"its windows say {told}: give it a larger image"
+            f"the network gave maps of {found.shape[1:]} for a tile of {tuple(map(len, own))}, "
+            f"where its windows say {told}: give it a larger image"
         )
-    maps = found[(slice(None), *job.tiling.kept(index))]
-    if wanted is not None:
-        maps = np.where(wanted, maps, np.array(fill, job.dtype))
-    return np.ascontiguousarray(maps, job.dtype), pixels
+    kept: Array = found[(slice(None), *job.tiling.kept(outputs, own))]
+    return kept
 
 
 def answer(job: Job, pixels: Array, engine: InferenceSession) -> Array:

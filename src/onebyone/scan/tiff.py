@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from glob import escape
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -32,6 +33,7 @@ _USUAL = 256
 # Larger ones need the offsets of BigTIFF.
 _LARGE = 4_000_000_000
 _GEO_SCALE, _GEO_TIE, _GEO_KEYS = 33550, 33922, 34735
+_GDAL_NODATA = 42113
 _SHORT, _DOUBLE, _ASCII = 3, 12, 2
 
 
@@ -58,16 +60,22 @@ def check_tiff(output: str, axes: int) -> None:
         raise UsageError(f"{output} is there: choose another name, or remove it first")
 
 
-def write_tiff(target: Target, output: str, place: Place, names: Sequence[str]) -> None:
+def write_tiff(
+    target: Target, output: str, place: Place, names: Sequence[str], masked: bool = False
+) -> None:
     """Write a target as a TIFF of (H', W', K), tile by tile.
 
-    GeoTIFF's keys are carried on where the image had them, with the map's own scale.
+    Of a GeoTIFF its keys are carried on, with the map's own scale and place; where the image tells
+    the sizes of its pixels otherwise, the resolution says those of the positions. With a mask, what
+    it left out is said to be no data, as GDAL says it: NaN, or 0 of whole numbers.
 
     Raises:
         UsageError: it cannot be written.
     """
     maps = target.array()
     beside = f"{output}.{secrets.token_hex(4)}.tmp"
+    for left in Path(output).parent.glob(f"{escape(Path(output).name)}.{'?' * 8}.tmp"):
+        left.unlink()  # of a run that was killed here
     sides = tuple(n if n % _MULTIPLE == 0 else _USUAL for n in maps.chunks[1:])
     try:
         library("tifffile").imwrite(
@@ -83,7 +91,8 @@ def write_tiff(target: Target, output: str, place: Place, names: Sequence[str]) 
             bigtiff=prod(maps.shape) * maps.dtype.itemsize > _LARGE,
             metadata=None,
             description=", ".join(names) or None,
-            extratags=_geo(place),
+            extratags=[*_geo(place), *_none(maps.dtype) * masked],
+            **_resolution(place),
         )
         with open(beside, "rb") as file:
             os.fsync(file.fileno())
@@ -105,12 +114,30 @@ def _tiles(maps: Any, sides: Sequence[int]) -> Iterator[Array]:
         yield np.moveaxis(np.pad(part, [(0, 0), *missing]), 0, -1)
 
 
+def _none(dtype: np.dtype[Any]) -> list[tuple[int, int, int, Any, bool]]:
+    """GDAL's tag for the number that is none.
+
+    Source: GDAL's GeoTIFF driver, "Nodata value".
+    """
+    text = "nan" if dtype.kind == "f" else "0"
+    return [(_GDAL_NODATA, _ASCII, len(text) + 1, text, True)]
+
+
+def _resolution(place: Place) -> dict[str, Any]:
+    """Positions for each centimetre, across and down, where their sizes are lengths."""
+    micrometers = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3}.get(place.unit)
+    if micrometers is None or place.geographic:
+        return {}
+    down, right = (1e4 / (size * micrometers) for size in place.spacing)
+    return {"resolution": (right, down), "resolutionunit": "CENTIMETER"}
+
+
 def _geo(place: Place) -> list[tuple[int, int, int, Any, bool]]:
     """GeoTIFF's tags: the size of a position, where the first one's corner is, and the keys.
 
     Source: OGC GeoTIFF Standard 1.1, 19-008r4.
     """
-    if not place.tags:
+    if not place.geographic:
         return []
     (down, right), (top, left) = place.spacing, place.origin
     scale = (right, -down, 0.0)

@@ -184,7 +184,7 @@ def test_a_channels_last_convolution_is_read_in_its_own_order() -> None:
 
 @pytest.mark.parametrize(
     "shape",
-    [(3, 5, 6), (105,), (1, 3, 5, 7), (-3, 5, -7)],
+    [(3, 5, 6), (105,), (1, 1, 3, 5, 7), (-3, 5, -7)],
 )
 def test_an_image_of_another_size_is_refused(shape) -> None:
     with pytest.raises(UsageError, match=r"for a layer of 105 features, wanted \(C, H, W\)"):

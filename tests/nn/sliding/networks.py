@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._pytree import tree_leaves
 
 from onebyone.nn.sliding.fully_convolutional import FullyConvolutional, fully_convolutional
 
@@ -35,22 +39,31 @@ def images(*shape: int, seed: int = 1) -> Tensor:
     return torch.randint(-3, 4, shape, generator=generator).double()
 
 
-def answers(model: nn.Module, sliding: FullyConvolutional, image: Tensor) -> Tensor:
-    """The classifier's answer on the crop of each map position, as maps.
+def leaves(results: Any) -> list[Tensor]:
+    """The tensors that a network gives, alone or in tuples, lists and dictionaries."""
+    return [each for each in tree_leaves(results) if each is not None]
+
+
+def answers(model: nn.Module, sliding: FullyConvolutional, image: Tensor) -> Any:
+    """The classifier's answer on the crop of each map position, as maps; several if it gives them.
 
     The last crops may reach past the image: what stands there must not matter, and is 7.
     """
-    geometry = sliding.geometry
-    rows, columns = geometry.maps((image.shape[-2], image.shape[-1]))
-    padded = functional.pad(image, (0, geometry.stride[1], 0, geometry.stride[0]), value=7.0)
-    found = [
-        [model(padded[(..., *geometry.crop(i, j))]) for j in range(columns)] for i in range(rows)
-    ]
-    return torch.stack([torch.stack(row, -1) for row in found], -2)
+    found = []
+    for k, geometry in enumerate(sliding.geometries):
+        grid = geometry.maps(image.shape[2:])
+        ends = [end for step in reversed(geometry.stride) for end in (0, step)]
+        padded = functional.pad(image, ends, value=7.0)
+        each = [
+            leaves(model(padded[(..., *geometry.crop(*index))]))[k]
+            for index in product(*map(range, grid))
+        ]
+        found.append(torch.stack(each, -1).unflatten(-1, grid))
+    return found[0] if len(found) == 1 else found
 
 
 def check_slides(
-    model: nn.Module, shape: tuple[int, int, int], *more: tuple[int, int]
+    model: nn.Module, shape: tuple[int, ...], *more: tuple[int, ...]
 ) -> FullyConvolutional:
     """Converted, the model gives its own answer at every position of images larger by `more`."""
     sliding = fully_convolutional(model, shape)
@@ -58,12 +71,19 @@ def check_slides(
     assert not sliding.reasons
     with torch.no_grad():
         image = images(3, *shape)
-        assert torch.equal(sliding(image), model(image)[:, :, None, None])
-        for down, right in more:
-            image = images(2, shape[0], shape[1] + down, shape[2] + right)
-            maps = sliding(image)
-            assert tuple(maps.shape[2:]) == sliding.geometry.maps(tuple(image.shape[2:]))
-            assert maps.shape[2] * maps.shape[3] > 1
-            assert maps.unique().numel() > maps.shape[1], "the maps are constant"
-            assert torch.equal(maps, answers(model, sliding, image))
+        for maps, answer in zip(leaves(sliding(image)), leaves(model(image)), strict=True):
+            assert torch.equal(maps, answer.reshape(maps.shape))
+            assert set(maps.shape[2:]) == {1}
+        for larger in more:
+            sizes = [n + grown for n, grown in zip(shape[1:], larger, strict=True)]
+            _check_answers(model, sliding, images(2, shape[0], *sizes))
     return sliding
+
+
+def _check_answers(model: nn.Module, sliding: FullyConvolutional, image: Tensor) -> None:
+    found, wanted = leaves(sliding(image)), leaves(answers(model, sliding, image))
+    for maps, answer, geometry in zip(found, wanted, sliding.geometries, strict=True):
+        assert tuple(maps.shape[2:]) == geometry.maps(image.shape[2:])
+        assert maps[0, 0].numel() > 1
+        assert maps.unique().numel() > maps.shape[1], "the maps are constant"
+        assert torch.equal(maps, answer)

@@ -41,7 +41,7 @@ def test_the_file_gives_the_maps_and_says_where_they_look(
     sliding.export(tmp_path / "s.onnx", classes=["a", "b", "c", "d", "e"])
     proto, network = onnx.load(tmp_path / "s.onnx"), load(tmp_path / "s.onnx")
     # Two ways to the same geometry: by the rules for modules, and by the rows of operators.
-    axes = sliding.geometry.height, sliding.geometry.width
+    axes = sliding.geometry.axes
     assert [axis.phases for axis in network.axes] == [axis.phases for axis in axes]
     told = {each.key: json.loads(each.value) for each in proto.metadata_props}
     assert told["onebyone.stride"] == list(sliding.geometry.stride)

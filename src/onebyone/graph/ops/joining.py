@@ -14,7 +14,7 @@ from onebyone.graph.ops.arithmetic import has_one
 from onebyone.graph.ops.call import Call
 from onebyone.graph.ops.flow import Axes, Flow, Link, channels_of, same
 from onebyone.graph.ops.needs import Needs, aligned
-from onebyone.graph.ops.row import Effort, Manner, Operator, Role, Rounding, Where, first_if
+from onebyone.graph.ops.row import Effort, Manner, Operator, Role, Rounding, first_if
 from onebyone.graph.ops.selector import Selector
 from onebyone.graph.ops.sizes import Entries, entries_in
 from onebyone.graph.ops.turned import along_axis
@@ -130,8 +130,7 @@ _SEQUENCES = """
 ROWS = (
     Operator("Concat", Role.CONCAT, _concat, Rounding.NEVER, magnitude="Concat", on_sizes="whole",
              entries=_concat_entries, unchanged=first_if(has_one), flow=_concat_flow,
-             needs=_concat_needs, turned=along_axis(0), effort=Effort.MOVES, relays=True,
-             manner_where=(Where.COLUMNS, Manner.WEAVE)),
+             needs=_concat_needs, turned=along_axis(0), effort=Effort.MOVES, relays=True),
     Operator("Split", value=_split, rounding=Rounding.NEVER, magnitude="Split",
              unchanged=first_if(lambda node: len(node.outputs) == 1), flow=_split_flow,
              mixes=_split_axis, splits=True, takes=_piece, effort=Effort.MOVES,

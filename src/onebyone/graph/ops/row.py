@@ -95,7 +95,6 @@ class Manner(Enum):
     SPLIT = "a result is cut up in stretches"
     SCATTER = "numbers go one by one to other places"
     BLOCKS = "channels become places in a block of an image, or the reverse"
-    WEAVE = "single columns are put side by side"
     LINES = "each line of numbers that stand far apart is taken by itself"
     INTERPOLATION = "each number is a weighted sum of its neighbours"
 
@@ -104,10 +103,9 @@ class Where(Enum):
     """What holds of some nodes of an operator, and not of others."""
 
     WHOLE_CHANNELS = "it cuts no positions, but whole channels"
-    ROWS = "what it picks by indices stands in one stretch each"
+    ROWS = "what it moves stands in one stretch each"
     INTERPOLATING = "it does more than copy the nearest"
     AFAR = "it works along none of the last two axes"
-    COLUMNS = "it puts columns of images side by side, one of each in turn"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from onebyone.graph.ops.call import Call, Kernel
 from onebyone.graph.ops.flow import Axes, Flow, Link, channels_of, straight_flow
 from onebyone.graph.ops.merged import Rows, axis_of_rows, rows
 from onebyone.graph.ops.needs import Needs, of_first
-from onebyone.graph.ops.row import Effort, Manner, Operator, Role, Rounding, first_if
+from onebyone.graph.ops.row import Effort, Manner, Operator, Role, Rounding, Where, first_if
 from onebyone.graph.ops.sizes import Entries, entries_in, keeps_told_shape
 from onebyone.graph.ops.slides import of_blocks, of_gathered_blocks
 from onebyone.graph.picks import Asked, Picks, Size, sizes_left
@@ -276,7 +276,8 @@ ROWS = (
     Operator("Transpose", Role.VIEW, lambda call, x: np.transpose(x, call.get("perm")),
              Rounding.NEVER, magnitude="Transpose", on_sizes="whole",
              unchanged=first_if(_stays_in_order), flow=_flow, needs=_needs, effort=Effort.MOVES,
-             manner=Manner.SCATTER, relays=True, hands_on=True),
+             manner=Manner.SCATTER, manner_where=(Where.ROWS, Manner.STRETCH), relays=True,
+             hands_on=True),
     Operator("Identity", Role.IDENTITY, lambda call, x: x, Rounding.NEVER, magnitude="Identity",
              entries=same_entries, unchanged=lambda node: 0, flow=_identity_flow,
              elementwise=True, effort=Effort.FREE, relays=True, hands_on=True),

@@ -12,6 +12,7 @@ multiply-accumulates and the outputs are equal, and each way back is exact.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import cast
 
@@ -39,15 +40,16 @@ __all__ = [
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
-def linear_to_kernel(linear: nn.Linear, shape: tuple[int, int, int]) -> nn.Conv2d:
+def linear_to_kernel(linear: nn.Linear, shape: tuple[int, ...]) -> Convolution:
     """A fully connected layer on a flattened image as one convolution, a filter an output.
 
     `conv(x).flatten(1) == linear(x.flatten(1))` for x (N, C, H, W). On a larger image the
-    convolution gives the layer's answer at each place of an H×W window.
+    convolution gives the layer's answer at each place of an H×W window. So with signals (N, C, L)
+    and volumes (N, C, D, H, W).
 
     Args:
         linear: C·H·W → C_out.
-        shape: (C, H, W) of the image that the layer was made for.
+        shape: (C, H, W) of the image that the layer was made for, (C, L) or (C, D, H, W).
 
     Raises:
         UsageError: the layer takes another number of features.
@@ -62,15 +64,16 @@ def linear_to_kernel(linear: nn.Linear, shape: tuple[int, int, int]) -> nn.Conv2
     (torch.Size([2, 4, 1, 1]), torch.Size([2, 4, 2, 3]))
     """
     _check_linear(linear)
-    if len(shape) != 3 or min(shape) < 1 or prod(shape) != linear.in_features:
+    if len(shape) not in (2, 3, 4) or min(shape) < 1 or prod(shape) != linear.in_features:
         raise UsageError(
             f"got an image of shape {tuple(shape)} for a layer of {linear.in_features} features, "
-            "wanted (C, H, W) whose product that is"
+            "wanted (C, H, W), or with one or three sizes, whose product that is"
         )
     # One window, the whole image: at any larger one the kernel slides.
     channels, *size = shape
     bias = linear.bias is not None
-    conv = nn.Conv2d(channels, linear.out_features, (size[0], size[1]), bias=bias, device="meta")
+    of_rank: Callable[..., Convolution] = CONVOLUTIONS[len(size) - 1]
+    conv = of_rank(channels, linear.out_features, tuple(size), bias=bias, device="meta")
     return filled(conv, linear.weight.reshape(conv.weight.shape), linear.bias, linear)
 
 

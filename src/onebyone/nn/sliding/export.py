@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnx_ir as ir
 import torch
+from torch import fx
 
 from onebyone.errors import UsageError
 from onebyone.nn.to_onnx import to_onnx
@@ -21,7 +22,8 @@ __all__ = ["export", "metadata"]
 
 IMAGE, MAPS = "image", "maps"
 """The names of the input and the output."""
-FREE = {IMAGE: {0: "batch", 2: "height", 3: "width"}, MAPS: {0: "batch", 2: "rows", 3: "columns"}}
+_SIZES = ("depth", "height", "width")
+_POSITIONS = ("planes", "rows", "columns")
 
 
 def export(
@@ -31,11 +33,16 @@ def export(
     options: Mapping[str, Any] | None,
 ) -> None:
     """As `FullyConvolutional.export` says."""
+    _check_pools(sliding.network)
     numbers = next(sliding.network.parameters(), torch.empty(0))
     shape = (1, sliding.channels, *sliding.geometry.size)
     example = torch.zeros(shape, dtype=numbers.dtype, device=numbers.device)
+    many = range(len(sliding.geometries))
+    maps = [f"{MAPS}_{k}" if k else MAPS for k in many]
+    rank = len(sliding.geometry.size)
+    free = {IMAGE: _free(_SIZES[-rank:]), **dict.fromkeys(maps, _free(_POSITIONS[-rank:]))}
     asked = {
-        "dynamo": False, "input_names": [IMAGE], "output_names": [MAPS], "dynamic_axes": FREE,
+        "dynamo": False, "input_names": [IMAGE], "output_names": maps, "dynamic_axes": free,
         **(options or {}),
     }  # fmt: skip
     model = to_onnx(sliding.network, example, asked)
@@ -49,6 +56,24 @@ def export(
         raise UsageError(
             f"cannot write {os.fspath(path)}: {error.strerror}; choose another place"
         ) from error
+
+
+def _check_pools(network: fx.GraphModule) -> None:
+    """No pool divides by a number of its own: PyTorch writes it as the mean all the same."""
+    for node in network.graph.nodes:
+        layer = network.get_submodule(node.target) if node.op == "call_module" else None
+        given = (*node.args[6:7], node.kwargs.get("divisor_override"))
+        divisors = (getattr(layer, "divisor_override", None), *given * ("avg_pool" in node.name))
+        if any(divisor is not None for divisor in divisors):
+            raise UsageError(
+                f"got {node.name}, a pool with divisor_override, which PyTorch's export to ONNX "
+                "drops: scale the weights behind it instead"
+            )
+
+
+def _free(names: Sequence[str]) -> dict[int, str]:
+    """The axes of a value that any size fits, by their names."""
+    return {0: "batch", **{2 + k: name for k, name in enumerate(names)}}
 
 
 def _check(proto: onnx.ModelProto, classes: tuple[str, ...]) -> None:
@@ -67,10 +92,10 @@ def metadata(sliding: FullyConvolutional, classes: tuple[str, ...]) -> dict[str,
         "stride": g.stride,
         "window": g.receptive_field,
         "offset": g.offset,
-        "halo": (g.height.border, g.width.border),
+        "halo": [axis.border for axis in g.axes],
         "size": g.size,
         "crops": g.exact,
-        "tiles": not (g.height.whole or g.width.whole),
+        "tiles": not any(axis.whole for axis in g.axes),
         "reasons": sliding.reasons,
         **({"classes": classes} if classes else {}),
     }

@@ -24,7 +24,7 @@ from onebyone.errors import UsageError
 from onebyone.nn.sliding.export import export
 from onebyone.nn.sliding.inplace import written
 from onebyone.nn.sliding.trace import Traced, image, run_fake, trace
-from onebyone.nn.sliding.walk import Plan
+from onebyone.nn.sliding.walk import Plan, results
 from onebyone.nn.sliding.walk import plan as planned
 
 __all__ = ["FullyConvolutional", "fully_convolutional"]
@@ -33,12 +33,14 @@ __all__ = ["FullyConvolutional", "fully_convolutional"]
 class FullyConvolutional(nn.Module):
     """A classifier that slides: images (N, C, H, W) -> class maps (N, classes, H', W').
 
-    Made by `fully_convolutional`. The layers of `network` have the names that they had in the
-    classifier.
+    Made by `fully_convolutional`, also of classifiers of signals (N, C, L) and of volumes
+    (N, C, D, H, W). The layers of `network` have the names that they had in the classifier. Where
+    that gives several results, in a tuple, a list or a dictionary, this gives as many maps.
 
     Attributes:
         network: the converted graph.
-        geometry: stride, receptive field, offset and halo: which pixels a position belongs to.
+        geometries: one for each of the maps: stride, receptive field, offset and halo, which say
+            which pixels a position belongs to.
         reasons: what keeps it from being exact, a line each; empty if it is.
         channels: C.
     """
@@ -46,29 +48,33 @@ class FullyConvolutional(nn.Module):
     def __init__(
         self,
         network: fx.GraphModule,
-        geometry: Geometry,
+        geometries: tuple[Geometry, ...],
         reasons: tuple[str, ...] = (),
         channels: int = 3,
     ) -> None:
         super().__init__()
-        self.network, self.geometry, self.reasons = network, geometry, reasons
+        self.network, self.geometries, self.reasons = network, geometries, reasons
         self.channels = channels
+
+    @property
+    def geometry(self) -> Geometry:
+        """That of the maps; of several, of the first."""
+        return self.geometries[0]
 
     @property
     def exact(self) -> bool:
         """Whether each position of every image equals the classifier's answer on its crop."""
-        return self.geometry.exact
+        return all(geometry.exact for geometry in self.geometries)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Images of the original size or larger -> class maps."""
-        height, width = self.geometry.size
-        if x.shape[-2] < height or x.shape[-1] < width:
+    def forward(self, x: Tensor) -> Any:
+        """Images of the original size or larger -> class maps, or several, as the classifier."""
+        size, wanted = tuple(x.shape[2:]), self.geometry.size
+        if len(size) != len(wanted) or any(n < m for n, m in zip(size, wanted, strict=True)):
             raise UsageError(
-                f"got an image of {x.shape[-2]}×{x.shape[-1]}, wanted at least {height}×{width}, "
+                f"got an image of {_by(size)}, wanted at least {_by(wanted)}, "
                 "the size that the classifier was made for: pad or enlarge the image"
             )
-        maps: Tensor = self.network(x)
-        return maps
+        return self.network(x)
 
     def export(
         self,
@@ -77,14 +83,15 @@ class FullyConvolutional(nn.Module):
         classes: Sequence[str] = (),
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write it as an ONNX file of free batch, height and width, which says where it looks.
+        """Write it as an ONNX file of free batch and sizes, which says where it looks.
 
-        The file's `metadata_props` hold, as JSON, lists with one entry for the height and one for
-        the width: `onebyone.stride`, `onebyone.window` (the receptive field; null: the whole
-        image), `onebyone.offset`, `onebyone.halo` (how many positions at the start and at most at
-        the end see padding), `onebyone.size` (of the crop that a position belongs to); then
-        `onebyone.crops` and `onebyone.tiles` (is each position the answer on its crop; do tiles of
-        an image give what the image gives), `onebyone.reasons` and `onebyone.classes`.
+        The file's `metadata_props` hold, as JSON, lists with one entry for each axis of the image,
+        the height and the width say: `onebyone.stride`, `onebyone.window` (the receptive field;
+        null: the whole image), `onebyone.offset`, `onebyone.halo` (how many positions at the start
+        and at most at the end see padding), `onebyone.size` (of the crop that a position belongs
+        to); then `onebyone.crops` and `onebyone.tiles` (is each position the answer on its crop; do
+        tiles of an image give what the image gives), `onebyone.reasons` and `onebyone.classes`. Of
+        several maps these are of the first; all are called `maps`, `maps_1` and so on.
 
         Args:
             path: of the file.
@@ -119,22 +126,16 @@ class FullyConvolutional(nn.Module):
         return "\n".join(f"{name:16} {value}" for name, value in self._rows())
 
     def _rows(self) -> list[tuple[str, str]]:
-        g = self.geometry
-        rows = [
-            ("original size", _by(g.size)),
-            ("stride", _by(g.stride)),
-            ("receptive field", _field(g)),
-        ]
+        rows = [("original size", _by(self.geometry.size))]
+        # Several that look alike are said once.
+        for g in dict.fromkeys(self.geometries):
+            rows += [("stride", _by(g.stride)), ("receptive field", _field(g))]
+            rows += [("sees padding", _halo(g))] * (not self.exact)
         if self.exact:
-            return [
-                *rows,
-                (
-                    "exact",
-                    f"each position equals the classifier's answer on its {_by(g.size)} crop",
-                ),
-            ]
-        halo = ("sees padding", _halo(g))
-        return [*rows, halo, ("not exact", _why(self.reasons, g)), *[("", r) for r in self.reasons]]
+            crop = f"each position equals the classifier's answer on its {_by(g.size)} crop"
+            return [*rows, ("exact", crop)]
+        why = _why(self.geometries)
+        return [*rows, ("not exact", why), *[("", reason) for reason in self.reasons]]
 
     def extra_repr(self) -> str:
         g = self.geometry
@@ -156,11 +157,14 @@ def fully_convolutional(
     sums are the same up to their order.
 
     Args:
-        model: images (N, C, H, W) -> scores (N, classes). Its head flattens or pools over all
-            positions, and has linear layers, norms, activations and dropout after that. It is
-            traced by `torch.fx` and left as it is; what it decides by the size of the image is
-            decided as for one of the original size, as on a crop.
-        size: of the images that it was made for: a side, (H, W), (C, H, W), or a batch of them.
+        model: images (N, C, H, W) -> scores (N, classes), or several of them in a tuple, a list or
+            a dictionary; also of signals (N, C, L) and volumes (N, C, D, H, W). Its head flattens
+            or pools over positions, of all axes at once or axis by axis, and has linear layers,
+            norms, activations and dropout after that. It is traced by `torch.fx` and left as it is;
+            what it decides by the size of the image is decided as for one of the original size, as
+            on a crop. What pruning, `weight_norm` or a parametrization computes is stored.
+        size: of the images that it was made for: a side, (H, W), (C, H, W), or a batch of them;
+            with one size for signals, with three for volumes.
         accept_approx: convert a model with padding, `ceil_mode`, or a pool or norm over the whole
             image all the same: `.exact` is then False.
 
@@ -186,17 +190,18 @@ def fully_convolutional(
     example = image(model, size)
     traced = trace(model, example)
     plan = _plan(traced)
-    geometry = Geometry(plan.answer.height, plan.answer.width, _extent(example))
+    extent = tuple(example.shape[2:])
+    geometries = tuple(Geometry(answer.along, extent) for answer in plan.answers)
     remarks = tuple(plan.remarks)
-    if not geometry.exact and not accept_approx:
-        raise UsageError(_refusal(geometry, remarks))
+    if not plan.exact and not accept_approx:
+        raise UsageError(_refusal(geometries, remarks))
     for edit in plan.edits:
         edit()
     network = _cleaned(traced.network)
-    _check(network, geometry, example)
+    _check(network, geometries, example)
     # Of an exact network what was remarked on the way (padding that a crop took away) is no reason.
     sliding = FullyConvolutional(
-        network, geometry, () if geometry.exact else remarks, example.shape[1]
+        network, geometries, () if plan.exact else remarks, example.shape[1]
     )
     sliding.training = network.training = model.training  # its layers have modes of their own
     return sliding
@@ -208,8 +213,7 @@ def _plan(traced: Traced) -> Plan:
         rounded_down = planned(traced, keep_ceil=False)
     except UsageError:
         return planned(traced, keep_ceil=True)
-    answer = rounded_down.answer
-    if answer.height.exact and answer.width.exact:
+    if rounded_down.exact:
         return rounded_down
     return planned(traced, keep_ceil=True)
 
@@ -227,43 +231,44 @@ def _cleaned(network: fx.GraphModule) -> fx.GraphModule:
     return network
 
 
-def _check(network: fx.GraphModule, geometry: Geometry, example: Tensor) -> None:
+def _check(network: fx.GraphModule, geometries: tuple[Geometry, ...], example: Tensor) -> None:
     """The converted network gives maps of the sizes that the geometry says, on larger images too.
 
     Raises:
         UsageError: it does not; some layer has a size of its own written into it.
     """
-    # One axis grows by less than its stride, which adds no position, or by more, which does.
-    for down, right in ((0, 3 * geometry.stride[1] - 1), (2 * geometry.stride[0] + 1, 1)):
-        size = geometry.size[0] + down, geometry.size[1] + right
-        shape = (*example.shape[:2], *size)
-        output = next(iter(reversed(network.graph.nodes))).args[0]
-        maps = run_fake(network, example.new_empty(shape))[output]
-        if tuple(maps.shape[2:]) != geometry.maps(size):
-            raise UsageError(
-                f"got maps of {_by(tuple(maps.shape[2:]))} for an image of {_by(size)}, wanted "
-                f"{_by(geometry.maps(size))}: a size is written into the model as a number"
-            )
+    nodes = [node for node in results(next(iter(reversed(network.graph.nodes)))) if node]
+    original = geometries[0].size
+    steps = [max(each) for each in zip(*(g.stride for g in geometries), strict=True)]
+    for grown in range(len(original)):
+        # One axis grows so that positions are added, others by too little, or not at all.
+        more = [3 * s - 1 if k == grown else int(k < grown) for k, s in enumerate(steps)]
+        size = tuple(n + m for n, m in zip(original, more, strict=True))
+        found = run_fake(network, example.new_empty((*example.shape[:2], *size)))
+        for node, geometry in zip(nodes, geometries, strict=True):
+            maps = tuple(found[node].shape[2:])
+            if maps != geometry.maps(size):
+                raise UsageError(
+                    f"got maps of {_by(maps)} for an image of {_by(size)}, wanted "
+                    f"{_by(geometry.maps(size))}: a size is written into the model as a number"
+                )
 
 
-def _extent(example: Tensor) -> tuple[int, int]:
-    return example.shape[-2], example.shape[-1]
-
-
-def _refusal(geometry: Geometry, reasons: tuple[str, ...]) -> str:
+def _refusal(geometries: tuple[Geometry, ...], reasons: tuple[str, ...]) -> str:
     first, *rest = reasons
     more = f" and {len(rest)} more" if rest else ""
+    geometry = next(g for g in geometries if not g.exact)
     return (
-        f"got a classifier in which {first}{more}: {_why(reasons, geometry)}; "
+        f"got a classifier in which {first}{more}: {_why(geometries)}; "
         f"stride {_by(geometry.stride)}, receptive field {_field(geometry)}, "
         f"padding is seen by {_halo(geometry)}; remove the padding and train again, run the "
         "classifier on crops, or pass accept_approx=True"
     )
 
 
-def _why(reasons: tuple[str, ...], geometry: Geometry) -> str:
+def _why(geometries: tuple[Geometry, ...]) -> str:
     """The sentence that says what the maps of an inexact network are not."""
-    axes = geometry.height, geometry.width
+    axes = [axis for geometry in geometries for axis in geometry.axes]
     padded = any(axis.border != (0, 0) for axis in axes)
     causes = [
         "a crop sees padding at its borders where the maps see its neighbours" * padded,
@@ -276,21 +281,21 @@ def _why(reasons: tuple[str, ...], geometry: Geometry) -> str:
     )
 
 
+_NAMES = {1: ("positions",), 2: ("rows", "columns"), 3: ("planes", "rows", "columns")}
+
+
 def _halo(geometry: Geometry) -> str:
     """How many positions see padding on a large image, at most."""
-    height, width = geometry.height.border, geometry.width.border
-    return (
-        f"the first {height[0]} and last {height[1]} rows, "
-        f"the first {width[0]} and last {width[1]} columns"
-    )
+    each = zip(geometry.axes, _NAMES[len(geometry.axes)], strict=True)
+    return ", ".join(f"the first {a.border[0]} and last {a.border[1]} {name}" for a, name in each)
 
 
 def _field(geometry: Geometry) -> str:
     """The receptive field in words."""
-    height, width = geometry.receptive_field
-    if height is None or width is None:
+    known = tuple(n for n in geometry.receptive_field if n is not None)
+    if len(known) < len(geometry.axes):
         return "the whole image"
-    return _by((height, width))
+    return _by(known)
 
 
 def _by(sizes: tuple[int, ...]) -> str:

@@ -22,38 +22,84 @@ from onebyone.nn.sliding.trace import Traced
 
 __all__ = ["Maps", "Other", "Rule", "Site", "State"]
 
+LETTERS = ("D, H, W", "H, W", "L")
+"""The axes of positions of an image, for messages: of three, two and one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Maps:
     """A value with a position: it slides with the image.
 
+    Of a value that has lost an axis of positions, or was flattened, the converted network has the
+    map (N, C, *positions) with all of them; else a tensor of the same axes as the traced one.
+
     Args:
-        height, width: where its positions look.
-        axes: the spatial axes of the traced tensor; None where it has none left.
-        pending: (C, H, W) where these were flattened and no linear layer has taken them yet. The
-            traced tensor is then (N, CHW), or (N, C, HW) with axes (2, 2); the converted network
-            still has the map there.
+        along: where its positions look, along each axis of the image.
+        axes: of the traced tensor, those of the image; None where it has no such axis any more.
+        pending: (C, *sizes) where these were flattened and no linear layer has taken them yet. The
+            traced tensor is then (N, F), of axes None; or (N, C, P) or (N, P, C), of axes that are
+            all the one of P, which counts the positions.
+        order: of the axes of `pending`, in which they were flattened.
     """
 
-    height: Axis
-    width: Axis
-    axes: tuple[int, int] | None = (2, 3)
-    pending: tuple[int, int, int] | None = None
+    along: tuple[Axis, ...]
+    axes: tuple[int | None, ...]
+    pending: tuple[int, ...] = ()
+    order: tuple[int, ...] = ()
 
-    def then(self, height: Window, width: Window) -> Maps:
-        """After a layer of windows."""
-        after = self.height.then(Axis.of(height)), self.width.then(Axis.of(width))
-        return replace(self, height=after[0], width=after[1])
+    @staticmethod
+    def image(rank: int) -> Maps:
+        """The image itself: (N, C, *sizes), with so many axes of positions."""
+        return Maps((Axis(),) * rank, tuple(range(2, 2 + rank)))
 
-    def reduced(self, extent: tuple[int, int]) -> Maps:
-        """After a layer of the head, whose window is the whole feature map (h, w): (N, F)."""
-        height, width = extent
-        return replace(self.then(Window(height), Window(width)), axes=None, pending=None)
+    @property
+    def rank(self) -> int:
+        """How many axes of positions the image has."""
+        return len(self.along)
+
+    @property
+    def first(self) -> tuple[int, ...]:
+        """The axes of positions of a map (N, C, *positions)."""
+        return tuple(range(2, 2 + self.rank))
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The axes of positions that the traced tensor has left."""
+        return tuple(axis for axis in self.axes if axis is not None)
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether the traced tensor is (N, F), and F are the channels of a map."""
+        return not self.kept and not self.pending
+
+    @property
+    def is_lowered(self) -> bool:
+        """Whether the converted network has axes that the traced tensor has not."""
+        return bool(self.pending) or None in self.axes
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the traced tensor is (N, C, *positions), of all axes or of those left."""
+        return not self.pending and self.kept == tuple(range(2, 2 + len(self.kept)))
+
+    def then(self, *windows: Window) -> Maps:
+        """After a layer of windows, one for each axis of the image."""
+        pairs = zip(self.along, windows, strict=True)
+        return replace(self, along=tuple(axis.then(Axis.of(window)) for axis, window in pairs))
+
+    def reduced(self, extent: Sequence[int]) -> Maps:
+        """After a layer of the head, whose window is the whole feature map: (N, F)."""
+        seen = self.then(*(Window(n) for n in extent))
+        return replace(seen, axes=(None,) * self.rank, pending=(), order=())
 
     def seeing_all(self) -> Maps:
         """Where each position depends on the whole image besides."""
-        height, width = replace(self.height, whole=True), replace(self.width, whole=True)
-        return replace(self, height=height, width=width)
+        return replace(self, along=tuple(replace(axis, whole=True) for axis in self.along))
+
+    def spread(self, values: Sequence[Any], other: Any) -> tuple[Any, ...]:
+        """What is given for the axes that are left, for all: `other` for those that are gone."""
+        given = iter(values)
+        return tuple(other if axis is None else next(given) for axis in self.axes)
 
 
 class Other(Enum):
@@ -121,15 +167,17 @@ class Site:
         return f"node {self.node.name}"
 
     def images(self) -> Maps:
-        """The state of an operand (N, C, H, W); refused if it is of another layout."""
-        if self.x.axes != (2, 3) or self.x.pending or len(self.shape) != 4:
-            self.refuse(f"got {self.shape}, wanted (N, C, H, W) with the channels first")
-        return self.x
+        """The state of an operand (N, C, *positions); refused if it is of another layout."""
+        x = self.x
+        if not x.is_image or not x.kept or len(self.shape) != 2 + len(x.kept):
+            wanted = f"(N, C, {LETTERS[3 - x.rank]})"
+            self.refuse(f"got {self.shape}, wanted {wanted} with the channels first")
+        return x
 
-    def extent(self) -> tuple[int, int]:
-        """(H, W) of an operand (N, C, H, W) at the original size."""
-        self.images()
-        return self.shape[2], self.shape[3]
+    def extent(self) -> tuple[int, ...]:
+        """Its sizes at the original size of the image; 1 along an axis that it has lost."""
+        x = self.images()
+        return x.spread(self.shape[2:], 1)
 
     def raw(self, name: str) -> Any:
         """An argument as the graph has it; None where it is left out."""
@@ -229,6 +277,21 @@ class Site:
                 back = node.graph.call_method("permute", (node, *after))
             for user in users:
                 user.replace_input_with(node, back)
+
+        self.edits.append(edit)
+
+    def channels_first(self) -> None:
+        """Give the node its operand as (N, C, *positions)."""
+        x, node, rank = self.x, self.node, len(self.shape)
+        if x.is_lowered or x.is_image:
+            return
+        (channels,) = {*range(1, rank)} - {*x.kept}
+
+        def edit() -> None:
+            operand = _operand(node)
+            with node.graph.inserting_before(node):
+                turned = node.graph.call_method("permute", (operand, 0, channels, *x.kept))
+            node.replace_input_with(operand, turned)
 
         self.edits.append(edit)
 

@@ -99,7 +99,7 @@ def run_fake(network: fx.GraphModule, example: Tensor) -> dict[fx.Node, Any]:
     except Exception as error:  # whatever the network raises
         raise UsageError(
             f"got a network that does not run on images of {tuple(example.shape[1:])} "
-            f"({_first_line(error)}): give the (C, H, W) that it was made for"
+            f"({_first_line(error)}): give the channels and sizes that it was made for"
         ) from error
     return recorder.results
 
@@ -107,35 +107,57 @@ def run_fake(network: fx.GraphModule, example: Tensor) -> dict[fx.Node, Any]:
 def image(model: nn.Module, size: int | tuple[int, ...] | Tensor) -> Tensor:
     """A batch of images of the original size, on the model's device and of its dtype.
 
-    `size` is that of a square, (H, W), (C, H, W), or an example (N, C, H, W). Without C, it is what
-    the first convolution takes.
+    `size` is a side, that of all axes; the sizes of these; or the channels and these; or an example
+    (N, C, *sizes). Without channels, they are what the first convolution takes, which also says how
+    many axes there are.
     """
     if isinstance(size, Tensor):
-        shape, like = tuple(size.shape[-3:]), size
+        shape, like = tuple(size.shape[1:]), size
     else:
         # Sizes alone: the image is made on the device and of the type of the weights.
-        shape = (size, size) if isinstance(size, int) else tuple(size)
         like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    if len(shape) == 2:
-        shape = (_channels(model), *shape)
-    if len(shape) != 3 or min(shape) < 1:
+        shape = _shape(model, (size,) if isinstance(size, int) else tuple(size))
+    if not 2 <= len(shape) <= 4 or min(shape) < 1:
         raise UsageError(
-            f"got an image size of {shape}, wanted a side, (H, W), (C, H, W) or a batch of images"
+            f"got an image size of {shape}, wanted a side, (H, W), (C, H, W) or a batch of images, "
+            "with one or three sizes for signals and volumes"
         )
     return like.new_empty(BATCH, *shape)
 
 
-def _channels(model: nn.Module) -> int:
+def _shape(model: nn.Module, size: tuple[int, ...]) -> tuple[int, ...]:
+    """(C, *sizes)."""
+    found = _first_convolution(model)
+    if found is None and len(size) in (3, 4):
+        return size
+    if found is None:
+        raise UsageError("got (H, W) for a model without a convolution, wanted (C, H, W)")
+    channels, rank = found
+    sizes = size * rank if len(size) == 1 else size
+    if len(sizes) not in (rank, rank + 1):
+        raise UsageError(
+            f"got an image size of {size} for a model of {rank} axes, wanted a side, {rank} sizes, "
+            "the channels and these, or a batch of images"
+        )
+    return sizes if len(sizes) > rank else (channels, *sizes)
+
+
+def _first_convolution(model: nn.Module) -> tuple[int, int] | None:
+    """The channels that the image has, and its axes of positions.
+
+    Convolutions of fewer axes stand behind a mean over some.
+    """
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    found = list[tuple[int, int]]()
     for module in model.modules():
-        if isinstance(module, nn.Conv2d | Pointwise):
-            return module.in_channels
-    others = {nn.Conv1d: "one axis of positions is", nn.Conv3d: "three axes of positions are"}
-    for module in model.modules():
-        for kind, axes in others.items():
-            if isinstance(module, kind):
-                got = type(module).__name__
-                raise UsageError(f"got a {got}: {axes} not supported, wanted images")
-    raise UsageError("got (H, W) for a model without a convolution, wanted (C, H, W)")
+        if isinstance(module, kinds):
+            found.append((module.in_channels, len(module.kernel_size)))
+        elif isinstance(module, Pointwise):
+            found.append((module.in_channels, 0))
+    rank = max((n for _, n in found), default=0)
+    # A pointwise layer alone says nothing of axes: an image has two.
+    first = next((channels for channels, n in found if n in (0, rank)), None)
+    return None if first is None else (first, rank or 2)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """Views: what flattens, squeezes, permutes, slices or reads a size.
 
 A flattened feature map stays a map in the converted network, and so does a vector. Views of the
-axes before (H, W) are kept as they are.
+axes before those of the image are kept as they are.
 """
 
 from __future__ import annotations
@@ -24,44 +24,66 @@ def view(site: Site) -> State:
     old, new, x = site.shape, site.traced.shape(site.node), site.x
     if new[:1] != old[:1]:
         site.refuse(f"it reshapes {old} to {new}", "keep the batch")
+    if new == old:
+        site.bypass()
+        return x
     result = _seen_through(x, old, new)
     if result is not None:
+        site.channels_first()
         site.bypass()
         return result
-    # Axes before (H, W) may be regrouped at will: no position changes its place.
-    if x.pending or x.axes != (len(old) - 2, len(old) - 1) or new[-2:] != old[-2:]:
-        site.refuse(f"it reshapes {old} to {new}", "flatten all but the batch, from (N, C, H, W)")
-    return replace(x, axes=(len(new) - 2, len(new) - 1))
+    # Axes before those of the image may be regrouped at will: no position changes its place.
+    kept = tuple(range(len(old) - x.rank, len(old)))
+    if x.pending or x.axes != kept or new[-x.rank :] != old[-x.rank :]:
+        site.refuse(f"it reshapes {old} to {new}", "flatten all but the batch")
+    return replace(x, axes=tuple(range(len(new) - x.rank, len(new))))
 
 
 def _seen_through(x: Maps, old: tuple[int, ...], new: tuple[int, ...]) -> Maps | None:
     """The state after a view that the converted network does without: its map stays a map."""
-    if new == old:
-        return x
-    return _of_one_position(x, old, new) or _flattened(x, old, new)
+    return _of_one_position(x, old, new) or _squeezed(x, old, new) or _flattened(x, old, new)
 
 
 def _of_one_position(x: Maps, old: tuple[int, ...], new: tuple[int, ...]) -> Maps | None:
-    """A vector, or a map of 1×1, with other axes of size one behind its channels."""
-    vector = x.axes is None or (x.axes == (2, 3) and old[2:] == (1, 1))
-    if not vector or x.pending or old[:2] != new[:2] or set(new[2:]) > {1}:
+    """A vector, or a map of one position, with other axes of size one behind its channels."""
+    vector = x.is_vector or (x.is_image and set(old[2:]) == {1})
+    if not vector or old[:2] != new[:2] or set(new[2:]) > {1}:
         return None
-    if len(new) == 4:
-        return replace(x, axes=(2, 3))
-    return replace(x, axes=None)
+    if len(new) == 2 + x.rank:
+        return replace(x, axes=x.first)
+    return replace(x, axes=(None,) * x.rank)
+
+
+def _squeezed(x: Maps, old: tuple[int, ...], new: tuple[int, ...]) -> Maps | None:
+    """(N, C, 1, W) as (N, C, W): without all axes of positions that have one position."""
+    if not x.is_image or new != old[:2] + tuple(n for n in old[2:] if n > 1):
+        return None
+    left = iter(range(2, len(new)))
+    axes = tuple(None if a is None or old[a] == 1 else next(left) for a in x.axes)
+    return replace(x, axes=axes)
 
 
 def _flattened(x: Maps, old: tuple[int, ...], new: tuple[int, ...]) -> Maps | None:
-    """(N, C, H, W) as (N, CHW) or (N, C, HW), or the latter as the former."""
-    if x.pending and x.axes and new[1:] == (prod(x.pending),):
-        return replace(x, axes=None)
-    if x.pending or x.axes != (2, 3) or len(old) != 4:
+    """(N, C, H, W) as (N, CHW), (N, C, HW) or, channels last, (N, HW, C); these as (N, CHW)."""
+    none = (None,) * x.rank
+    if x.pending:
+        return replace(x, axes=none) if new[1:] == (prod(x.pending),) else None
+    if not x.kept or len(old) != 2 + len(x.kept):
         return None
-    _, c, h, w = old
-    if new[1:] == (c * h * w,):
-        return replace(x, axes=None, pending=(c, h, w))
-    if new[1:] == (c, h * w):
-        return replace(x, axes=(2, 2), pending=(c, h, w))
+    (channels,) = {*range(1, len(old))} - {*x.kept}
+    sizes = old[channels], *(1 if axis is None else old[axis] for axis in x.axes)
+    places = {channels: 0, **{a: 1 + k for k, a in enumerate(x.axes) if a is not None}}
+    left = tuple(places[axis] for axis in range(1, len(old)))
+    # Along an axis that is gone there is one position: it may stand anywhere.
+    order = (*left, *(1 + k for k, axis in enumerate(x.axes) if axis is None))
+    flat = replace(x, axes=none, pending=sizes, order=order)
+    positions = prod(sizes[1:])
+    if new[1:] == (sizes[0] * positions,):
+        return flat
+    if channels == 1 and new[1:] == (sizes[0], positions):
+        return replace(flat, axes=(2,) * x.rank)
+    if channels == len(old) - 1 and new[1:] == (positions, sizes[0]):
+        return replace(flat, axes=(1,) * x.rank)
     return None
 
 
@@ -83,10 +105,17 @@ def transpose(site: Site) -> State:
 
 def _permuted(site: Site, order: list[int]) -> State:
     x = site.x
-    if x.axes is None or x.pending or order[0] != 0:
+    # Of one more axis than there are channels and positions nobody keeps count.
+    extra = x.is_lowered and len(site.shape) != 2 + len(set(x.kept))
+    if not x.kept or extra or order[0] != 0:
         site.refuse(f"it permutes {site.shape}, of which not all axes are in place")
-    height, width = x.axes
-    return replace(x, axes=(order.index(height), order.index(width)))
+    axes = tuple(None if axis is None else order.index(axis) for axis in x.axes)
+    if not x.is_lowered:
+        return replace(x, axes=axes)
+    site.bypass()  # the map stays as it is
+    positions = tuple(k for k in x.order if k)
+    turned = ((*positions, 0) if 1 in axes else (0, *positions)) if x.pending else ()
+    return replace(x, axes=axes, order=turned)
 
 
 def index(site: Site) -> State:
@@ -118,24 +147,26 @@ def _spelled_out(keys: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
 def _sliced(site: Site, keys: list[Any]) -> State:
     """What slices and added or dropped axes make of the operand."""
     x, spatial, axes, old, new = site.x, list[Window](), list[int](), 0, 0
-    # `old` and `new` count axes: None adds one, a number drops one.
-    for key in keys:
-        if not isinstance(key, slice | int | None):
-            site.refuse("it picks positions one by one")
-        if key is not None and x.axes and old in x.axes:
-            spatial.append(_crop(site, key))
-            axes.append(new)
-        old += key is not None
-        new += not isinstance(key, int)
-    if x.axes is None:
+    if x.is_vector:
         unchanged = [key == slice(None) for key in (keys[0], *keys[2:])]
         if len(keys) != 2 or not all(unchanged) or isinstance(keys[1], int):
             site.refuse(f"it changes the axes of {site.shape}")
         return x
+    if x.is_lowered:
+        site.refuse("it takes a part of what has lost an axis of positions", "slice it before")
+    # `old` and `new` count axes: None adds one, a number drops one.
+    for key in keys:
+        if not isinstance(key, slice | int | None):
+            site.refuse("it picks positions one by one")
+        if key is not None and old in x.kept:
+            spatial.append(_crop(site, key))
+            axes.append(new)
+        old += key is not None
+        new += not isinstance(key, int)
     # The crops were collected in the order of the axes, first the height's.
-    if sorted(x.axes) != list(x.axes):
+    if sorted(x.kept) != list(x.kept):
         site.refuse("it slices what has its width before its height")
-    return replace(x.then(*spatial), axes=(axes[0], axes[1]))
+    return replace(x.then(*spatial), axes=tuple(axes))
 
 
 def _crop(site: Site, key: Any) -> Window:
@@ -192,9 +223,9 @@ def _written_out(key: object) -> bool:
 
 def _entry(x: Maps, which: int, rank: int) -> Other:
     """A size is constant where the converted network has the same axis, and it is not spatial."""
-    if x.axes is None or x.pending:
+    if x.is_lowered:
         # Of what was flattened axis 1 is no channel axis in the converted network.
-        fixed = which == 0 or (which == 1 and not x.pending)
+        fixed = which == 0 or (which == 1 and not x.pending and 1 not in x.kept)
     else:
-        fixed = which % rank not in x.axes
+        fixed = which % rank not in x.kept
     return Other.CONSTANT if fixed else Other.SIZE

@@ -1,10 +1,12 @@
 """Phases: a K×K behind a nearest upsampling, computed on the small map (`algebra.phases`).
 
-    K P U x       = D [K₀ P₀ x; K₁ P₁ x; …]           D: DepthToSpace, of blocks a phase, or
-                                                     two concats, by the profile
+    K P U x       = D [K₀ P₀ x; K₁ P₁ x; …]           D: phases interleave, with channels last
+                                                     or, of free sizes, by DepthToSpace
+    f(D x)        = D f(x)                            f: an activation
     K P [U x; z]  = K₁ P U x + K₂ P z                 the kernel is split; K₂ stays as large as K
 
-Where phases are no blocks of an image, one transposed convolution computes all of them.
+Where phases are no blocks of an image, one transposed convolution computes all of them. The
+activation goes with the kernels: engines compute it in the convolution that it stands behind.
 """
 
 from __future__ import annotations
@@ -25,13 +27,15 @@ from onebyone.algebra.weights import Array
 from onebyone.algebra.window import Window
 from onebyone.cost.estimate import elements_of, node_time
 from onebyone.cost.profile import Cost, pays
+from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable
+from onebyone.graph.ops import Role, role
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.symbolic import simplified
-from onebyone.graph.values import Size, input_at, size
+from onebyone.graph.values import Size, all_known, input_at, size
 from onebyone.optimize.maps.upsampled_kernels import Form, Site, form_of, site_of
 from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.optimize.sharing import is_kept
@@ -88,11 +92,13 @@ class _Placer:
 
     def place(self, site: Site, form: Form) -> Iterator[Rewrite]:
         """Replace a convolution, if what takes its place is cheaper."""
-        node, unread = site.node, self._unread(site.nodes)
+        node, last = site.node, _activated(site, form)
+        replaced = tuple(dict.fromkeys([last, *site.nodes]))
+        unread = self._unread(replaced)
         before = self._cost(unread)
         try:
             with self.edit.attempt() as made:
-                result = self._made(site, form)
+                result = self._made(site, form, last)
                 after = self._cost(made, self._beside(node, made))
                 if not pays(before, after, self.task.profile):
                     raise _DoesNotPay
@@ -100,8 +106,8 @@ class _Placer:
             self.edit.fresh()
             return
         self.gone |= unread
-        y = node.outputs[0]
-        names = tuple(name_of(other) for other in site.nodes)
+        y = last.outputs[0]
+        names = tuple(name_of(other) for other in replaced)
         self.edit.replace(y, result)
         saved = {"phases": before.macs - after.macs}
         yield Rewrite(
@@ -138,13 +144,13 @@ class _Placer:
 
     # What is made ------------------------------------------------------------------------------
 
-    def _made(self, site: Site, form: Form) -> ir.Value:
+    def _made(self, site: Site, form: Form, last: ir.Node) -> ir.Value:
         node, bias = site.node, input_at(site.node, 2)
         if site.rest is None:
-            return self._phases(site, form, bias)
+            return self._phases(site, form, bias, last)
         rest = self._rest(site, bias)
         y = node.outputs[0]
-        return self._node(node, "Add", [rest, self._phases(site, form, None)], {}, y.shape)
+        return self._node(node, "Add", [rest, self._phases(site, form, None, node)], {}, y.shape)
 
     def _rest(self, site: Site, bias: ir.Value | None) -> ir.Value:
         """The convolution of what is not upsampled, as it was."""
@@ -163,43 +169,50 @@ class _Placer:
         shape = node.outputs[0].shape
         return self._convolution(site, "Conv", x, site.rest, bias, node.attributes, shape)
 
-    def _phases(self, site: Site, form: Form, bias: ir.Value | None) -> ir.Value:
+    def _phases(self, site: Site, form: Form, bias: ir.Value | None, last: ir.Node) -> ir.Value:
         kernels, node = form.kernels, site.node
         if isinstance(kernels, TransposedKernel):
             return self._transposed(site, kernels, bias)
         parts = [self._phase(site, kernel, bias) for kernel in kernels]
         if len(parts) == 1:
             return parts[0]
-        profile = self.task.profile
-        height, width = size(node.outputs[0], 2), size(node.outputs[0], 3)
-        if profile.weave < profile.blocks and height is not None and width is not None:
-            return self._woven(node, parts, kernels[0].channels[1], height, width)
+        if last is not node:
+            of_each = partial(self._node, node, last.op_type, attributes=last.attributes)
+            others = last.inputs[1:]
+            parts = [of_each([part, *others], shape=part.shape) for part in parts]
         stacked = _with_channels(parts[0].shape, len(parts) * kernels[0].channels[1])
         joined = self._node(node, "Concat", parts, {"axis": 1}, stacked)
+        known = all_known(size(node.outputs[0], axis) for axis in (2, 3))
+        factor = round(len(parts) ** 0.5)
+        if known is not None:
+            return self._interleaved(node, joined, known, factor)
         # Phases stand row by row, as this mode has the places of a block.
-        blocks = {"blocksize": round(len(parts) ** 0.5), "mode": "DCR"}
+        blocks = {"blocksize": factor, "mode": "DCR"}
         return self._node(node, "DepthToSpace", [joined], blocks, node.outputs[0].shape)
 
-    def _woven(
-        self, node: ir.Node, parts: Sequence[ir.Value], channels: int, height: int, width: int
+    def _interleaved(
+        self, node: ir.Node, x: ir.Value, image: Sequence[int], factor: int
     ) -> ir.Value:
-        """What DepthToSpace does, as concats of columns and one of rows, which are copied whole."""
-        assert parts[0].shape is not None
-        factor, maps = round(len(parts) ** 0.5), [parts[0].shape[0], channels]
-        low, short = height // factor, width // factor
-        columns = [self._reshaped(node, part, [*maps, low, short, 1]) for part in parts]
-        rows = []
-        for k in range(0, len(parts), factor):
-            some, together = columns[k : k + factor], [*maps, low, short, factor]
-            row = self._node(node, "Concat", some, {"axis": 4}, together)
-            rows.append(self._reshaped(node, row, [*maps, low, width]))
-        # Each row is followed by the next: those of all phases stand in one of the small map's.
-        stacked = self._node(node, "Concat", rows, {"axis": 3}, [*maps, low, factor * width])
-        return self._reshaped(node, stacked, [*maps, height, width])
+        """What DepthToSpace does, by rows of all channels, which are copied whole.
+
+        Where channels come last, columns of phases in turn are what stands there already.
+        """
+        assert x.shape is not None
+        batch, (height, width) = x.shape[0], image
+        stacked, low, short = (n for n in x.shape[1:] if isinstance(n, int))
+        wide = stacked // factor
+        turn = partial(self._node, node, "Transpose")
+        rows = low * batch if isinstance(batch, int) else _times(batch, low)
+        y = turn([x], {"perm": [0, 2, 3, 1]}, [batch, low, short, stacked])
+        # Engines are slow at one more axis, so rows of the image are told as images.
+        y = self._reshaped(node, y, [rows, short, factor, wide])
+        y = turn([y], {"perm": [0, 2, 1, 3]}, [rows, factor, short, wide])
+        y = self._reshaped(node, y, [batch, height, width, wide // factor])
+        return turn([y], {"perm": [0, 3, 1, 2]}, node.outputs[0].shape)
 
     def _reshaped(self, node: ir.Node, x: ir.Value, shape: Sequence[Size]) -> ir.Value:
-        # The batch may be free: a zero keeps what it is.
-        to = self.edit.integers([0, *(n for n in shape[1:] if isinstance(n, int))])
+        # The batch may be free: what is left is its size.
+        to = self.edit.integers([-1, *(n for n in shape[1:] if isinstance(n, int))])
         return self._node(node, "Reshape", [x, to], {}, shape)
 
     def _phase(self, site: Site, kernel: Kernel, bias: ir.Value | None) -> ir.Value:
@@ -255,6 +268,27 @@ class _Placer:
         )
 
 
+def _activated(site: Site, form: Form) -> ir.Node:
+    """The activation that alone reads a convolution of several phases, or that convolution."""
+    y = site.node.outputs[0]
+    users = [use.node for use in y.uses()]
+    are_several = isinstance(form.kernels, tuple) and len(form.kernels) > 1
+    if not are_several or site.rest is not None or y.is_graph_output() or len(users) != 1:
+        return site.node
+    return users[0] if _is_of_each(users[0], y) else site.node
+
+
+def _is_of_each(node: ir.Node, x: ir.Value) -> bool:
+    """Whether a node does the same to each number of x, wherever it stands."""
+    if role(node) is not Role.ELEMENTWISE or node.inputs[0] is not x or node.graph is not x.graph:
+        return False
+    others = [value for value in node.inputs[1:] if value is not None]
+    # Initialisers are there wherever the node goes; views of them stand somewhere.
+    stored = all(value.producer() is None for value in others)
+    single = all(n is not None and n.size == 1 for n in map(constant, others))
+    return stored and single and is_float(node.outputs[0])
+
+
 def _listed(pads: Sequence[tuple[int, int]]) -> list[int]:
     """All that is padded before, then all behind, as operators have it."""
     return [*(before for before, _ in pads), *(after for _, after in pads)]
@@ -264,6 +298,10 @@ def _with_channels(shape: ir.Shape | None, channels: int) -> list[Size] | None:
     if shape is None:
         return None
     return [shape[0], channels, *shape[2:]]
+
+
+def _times(n: ir.SymbolicDim, times: int) -> Size:
+    return simplified(ir.SymbolicDim(f"{times}*({n.value})"))
 
 
 def _outputs(n: Size, window: Window) -> Size:

@@ -59,7 +59,7 @@ def cost_of(site: Site, form: Form, batch: int, profile: Profile) -> Cost:
     t = _Tiles(site, form)
     products, *ways = _loads(t, batch)
     dearer = 1 if form.columns is None else _DEARER
-    # Of a Gather, whole rows are copied.
+    # Of a Gather, and by transposes, whole rows are copied.
     priced = [time(manner(op, of_rows=True), load, profile) for op, load in (products, *ways)]
     taken = priced[0] + dearer * sum(priced[1:])
     taken += profile.reading(max(0, t.stored - site.weight.size))

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from onebyone.cost.profile import DEFAULT, ORIGIN
 from onebyone.counting.value import Count
 from onebyone.engines.timings import Bench
+from onebyone.graph.receptive import ModelGeometry
 from onebyone.optimize.report import Report
 from onebyone.show.html import ledger, proof, roofline, times, verdict
 from onebyone.show.html.changes import changes
 from onebyone.show.html.layers import Table, table
+from onebyone.show.html.looks import growth, looks
 from onebyone.show.html.regions import regions
 from onebyone.show.html.strip import strip
 from onebyone.verify.certificate import Certificate
@@ -42,12 +44,15 @@ class Block:
     value: object
 
 
-def blocks(result: Reported) -> tuple[Block, ...]:
-    """The blocks of a result; the layer table, where there is one, is the last."""
+def blocks(result: Reported, geometry: ModelGeometry | str | None = None) -> tuple[Block, ...]:
+    """The blocks of a result; the layer table, where there is one, is the last.
+
+    geometry: of the model of a `Report`, or why it has none; None leaves that block out.
+    """
     if isinstance(result, Count):
         return tuple(_count(result))
     if isinstance(result, Report):
-        return tuple(_report(result))
+        return tuple(_report(result, geometry))
     if isinstance(result, Certificate):
         return (Block("verdict", "", verdict.of_certificate(result)), *_proof(result))
     return tuple(_bench(result))
@@ -67,7 +72,7 @@ def _count(count: Count) -> Iterator[Block]:
     yield from _layers(table(None, count))
 
 
-def _report(report: Report) -> Iterator[Block]:
+def _report(report: Report, geometry: ModelGeometry | str | None) -> Iterator[Block]:
     yield Block("verdict", "", verdict.of_report(report))
     old, new, links = report.before.count, report.after.count, changes(report)
     if old.layers:
@@ -81,6 +86,9 @@ def _report(report: Report) -> Iterator[Block]:
     yield Block("ledger", "Laws, applied and refused", ledger.ledger(report))
     if report.certificate is not None:
         yield from _proof(report.certificate)
+    if geometry is not None:
+        grown = Sized(*(growth(geometry, width) for width in (WIDE, NARROW)))
+        yield Block("looks", "Where the network looks", (looks(geometry), grown))
     yield from _layers(table(old, new))
 
 

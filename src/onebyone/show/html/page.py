@@ -25,6 +25,7 @@ from onebyone.text import finite
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from onebyone.graph.receptive import ModelGeometry
     from onebyone.show.html.blocks import Reported
 
 __all__ = ["available", "page", "safe_json", "save"]
@@ -48,12 +49,15 @@ def available() -> None:
         )
 
 
-def page(result: Reported, title: str = "onebyone") -> str:
+def page(
+    result: Reported, title: str = "onebyone", geometry: ModelGeometry | str | None = None
+) -> str:
     """The whole file.
 
     Args:
         result: what the report is of.
         title: of the page, such as the name of the model.
+        geometry: of the model, or why it has none; without it that part is left out.
 
     Raises:
         UsageError: what it is made with is not installed.
@@ -61,7 +65,7 @@ def page(result: Reported, title: str = "onebyone") -> str:
     available()
     from onebyone.show.html.blocks import blocks
 
-    found = blocks(result)
+    found = blocks(result, geometry)
     style, script = _style(), _script()
     tables = [block.value.data for block in found if block.template == "layers"]  # type: ignore[attr-defined]
     return (

@@ -9,20 +9,27 @@ evaluated at its own.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import gcd
 
 import numpy as np
 import onnx_ir as ir
 
+from onebyone.algebra.layout import Reshape, Transpose, View, dim
 from onebyone.algebra.weights import Array
 from onebyone.graph.constants import is_float
+from onebyone.graph.ops import Role
 from onebyone.graph.shapes import Sizes
-from onebyone.verify.pieces.piece import Piece, Side, Small
+from onebyone.verify.pieces.piece import Asked, Piece, Side
 from onebyone.verify.pieces.snapshot import Record
+from onebyone.verify.pieces.views import viewed
 
 __all__ = ["Shapes", "drawn", "fits", "own_shapes", "small_shapes"]
+
+
+Small = Callable[[Sequence[int], int | None], tuple[int, ...]]
+"""Sizes, and the axis of them that is of channels, if that is known -> smaller ones."""
 
 
 @dataclass(frozen=True)
@@ -32,22 +39,22 @@ class Shapes:
     Args:
         given: by its number, of each value that is given to the piece.
         sizes: of the network.
-        small: what makes them smaller than they are in the network, also where a node asks for
-            them; None if nothing does.
+        small: what makes sizes smaller than they are in the network; None if nothing does.
+        asked: what nodes ask for in the place of the sizes in the network.
     """
 
     given: Mapping[int, tuple[int, ...]]
     sizes: Sizes
     small: Small | None = None
+    asked: Asked = field(default_factory=dict)
 
     def length(self, side: Side, value: ir.Value, axis: int) -> int:
         """How long an axis of a value is where the piece is evaluated; 1 where it is unknown."""
-        dims = [self.sizes.size(d) for d in side.graph.shape(value) or ()]
-        known = [n for n in dims if n is not None]
-        if len(known) < len(dims):
+        known = _known(side, value, self.sizes)
+        if known is None:
             return 1
         if self.small is not None:
-            known = list(self.small(known, _axis(side, value)))
+            known = self.small(known, _axis(side, value))
         return max(1, known[axis])
 
 
@@ -65,12 +72,20 @@ def own_shapes(piece: Piece, sizes: Sizes) -> Shapes | None:
     """The shapes that a piece has for the sizes that the network is optimised for."""
     shapes: dict[int, tuple[int, ...]] = {}
     for number, (side, value) in piece.border.items():
-        dims = side.graph.shape(value)
-        known = [n for d in dims or () if (n := sizes.size(d)) is not None]
-        if dims is None or len(known) < len(dims):
+        known = _known(side, value, sizes)
+        if known is None:
             return None
-        shapes[number] = tuple(known)
+        shapes[number] = known
     return Shapes(shapes, sizes)
+
+
+def _known(side: Side, value: ir.Value, sizes: Sizes) -> tuple[int, ...] | None:
+    """The shape of a value in the network, for the sizes that this is optimised for."""
+    dims = side.graph.shape(value)
+    known = [n for d in dims or () if (n := sizes.size(d)) is not None]
+    if dims is None or len(known) < len(dims):
+        return None
+    return tuple(known)
 
 
 def small_shapes(piece: Piece, own: Shapes) -> Shapes | None:
@@ -82,7 +97,8 @@ def small_shapes(piece: Piece, own: Shapes) -> Shapes | None:
     met = {n for _, record in records for n in _met(record)}
     stay = {-1, 0, 1, *(n for side, record in records for n in _placed(side, record))}
     shapes = [(own.given[k], _axis(side, v)) for k, (side, v) in piece.border.items()]
-    shapes += [(_target(r), side.graph.axes.get(r.outputs[0])) for side, r in records]
+    for side, record in records:
+        shapes += _named(side, record, own.sizes)
     free = {n for shape, axis in shapes for n in _positions(shape, axis, met)} - stay
     # Twice the reach, so that there are positions that padding does not touch.
     least = max([_FEWEST, *(2 * _reach(record) for _, record in records)])
@@ -100,7 +116,55 @@ def small_shapes(piece: Piece, own: Shapes) -> Shapes | None:
     given = {k: small(own.given[k], _axis(side, value)) for k, (side, value) in border}
     if given == own.given:
         return None
-    return Shapes(given, own.sizes, small)
+    views = _Views(own.sizes, small, fewer)
+    asked = {r: sizes for side in piece.sides for r, sizes in views.asked(side)}
+    return Shapes(given, own.sizes, small, asked)
+
+
+@dataclass(frozen=True)
+class _Views:
+    """What nodes ask for at few positions.
+
+    Args:
+        sizes: of the network.
+        small: what makes sizes smaller.
+        fewer: size -> a smaller one, where an axis of that size is of positions.
+    """
+
+    sizes: Sizes
+    small: Small
+    fewer: Mapping[int, int]
+
+    def asked(self, side: Side) -> Iterator[tuple[Record, tuple[int, ...]]]:
+        """Nodes, and the sizes that they ask for by a constant."""
+        shapes: dict[ir.Value, tuple[int, ...]] = {}
+        for record in side.records:
+            found = self._viewed(side, record, shapes)
+            if found is not None:
+                shapes[record.outputs[0]] = found
+            if target := _target(record):
+                sizes = found or self.small(target, side.graph.axes.get(record.outputs[0]))
+                # What a node copies, or leaves open, stays so.
+                pairs = zip(target, sizes, strict=True)
+                yield record, tuple(own if own < 1 else n for own, n in pairs)
+
+    def _viewed(
+        self, side: Side, record: Record, shapes: Mapping[ir.Value, tuple[int, ...]]
+    ) -> tuple[int, ...] | None:
+        """The shape of a view whose operand has the one among these, or else a small one."""
+        if record.operator.role is not Role.VIEW:
+            return None
+        x, y = record.inputs[0], record.outputs[0]
+        before = None if x is None else _known(side, x, self.sizes)
+        after = _known(side, y, self.sizes)
+        if x is None or before is None or after is None:
+            return None
+        given = shapes.get(x) or self.small(before, _axis(side, x))
+        move: View = Reshape(tuple(map(dim, after)))
+        if record.op_type == "Transpose":
+            said = {a.name: a.value for a in record.attributes}
+            move = Transpose(tuple(said.get("perm") or reversed(range(len(before)))))
+        return viewed(before, given, move, self.fewer)
 
 
 def _axis(side: Side, value: ir.Value) -> int | None:
@@ -188,6 +252,16 @@ def _target(record: Record) -> tuple[int, ...]:
     wanted = record.operator.target
     lists = (tensor.numpy() for at, tensor in _constants(record) if at == wanted)
     return tuple(int(n) for n in next(lists, ()))
+
+
+def _named(
+    side: Side, record: Record, sizes: Sizes
+) -> Iterator[tuple[tuple[int, ...], int | None]]:
+    """The shape that a node asks for, and of what it makes that; the channel axis of each."""
+    target, x = _target(record), record.inputs[0] if record.inputs else None
+    yield target, side.graph.axes.get(record.outputs[0])
+    if target and x is not None and (known := _known(side, x, sizes)):
+        yield known, _axis(side, x)
 
 
 def _reach(record: Record) -> int:

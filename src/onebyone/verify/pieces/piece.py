@@ -14,12 +14,12 @@ from onebyone.graph.ops.marking import marked_axis
 from onebyone.verify.pieces.claims import Claim, Meanings
 from onebyone.verify.pieces.snapshot import Record, Snapshot, is_constant
 
-Small = Callable[[Sequence[int], int | None], tuple[int, ...]]
-"""Sizes, and the axis of them that is of channels, if that is known -> smaller ones."""
+Asked = Mapping[Record, tuple[int, ...]]
+"""Node -> the sizes that it asks for where a piece is evaluated, if they are not its own."""
 
 Axis = tuple[ir.Value, int]
 
-__all__ = ["Axis", "Piece", "Side", "Small", "smallest_piece"]
+__all__ = ["Asked", "Axis", "Piece", "Side", "smallest_piece"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +43,11 @@ class Side:
     picked: Mapping[ir.Value, Collection[Axis]]
     marked: Mapping[ir.Value, Collection[Axis]]
 
-    def built(
-        self, order: Sequence[int], small: Small | None
-    ) -> tuple[ir.Graph, dict[int, ir.Value]]:
-        """A graph of its own, and its inputs by these numbers; nodes ask for `small` sizes."""
+    def built(self, order: Sequence[int], asked: Asked) -> tuple[ir.Graph, dict[int, ir.Value]]:
+        """A graph of its own, and its inputs by these numbers; nodes ask for these sizes."""
         inputs = {number: ir.Value(name=f"given_{number}") for number in order}
         values = {value: inputs[number] for value, number in self.border.items()}
-        nodes = [self._copied(record, values, small) for record in self.records]
+        nodes = [self._copied(record, values, asked) for record in self.records]
         output = self._read(self.target, values)
         assert output is not None
         graph = ir.Graph(
@@ -57,14 +55,12 @@ class Side:
         )
         return graph, inputs
 
-    def _copied(
-        self, record: Record, values: dict[ir.Value, ir.Value], small: Small | None
-    ) -> ir.Node:
+    def _copied(self, record: Record, values: dict[ir.Value, ir.Value], asked: Asked) -> ir.Node:
         operands = [self._read(value, values) for value in record.inputs]
         at = record.operator.target
-        if small is not None and at is not None and at < len(operands):
-            axis = self.graph.axes.get(record.outputs[0])
-            operands[at] = _smaller(operands[at], axis, small)
+        if record in asked and at is not None:
+            sizes = ir.tensor(np.array(asked[record], np.int64))
+            operands[at] = ir.Value(const_value=sizes)
         count = len(record.outputs)
         node = ir.Node(record.domain, record.op_type, operands, record.attributes,
                        num_outputs=count, name=record.name)  # fmt: skip
@@ -78,14 +74,6 @@ class Side:
         if value not in values:  # a constant
             values[value] = ir.Value(name=value.name, const_value=value.const_value)
         return values[value]
-
-
-def _smaller(target: ir.Value | None, axis: int | None, small: Small) -> ir.Value | None:
-    """A constant list of sizes, with other ones."""
-    if target is None or target.const_value is None:
-        return target
-    sizes = small([int(n) for n in target.const_value.numpy()], axis)
-    return ir.Value(name=target.name, const_value=ir.tensor(np.array(sizes, np.int64)))
 
 
 @dataclass(frozen=True, eq=False)

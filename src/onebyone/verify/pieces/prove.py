@@ -24,7 +24,7 @@ from onebyone.graph.shapes import Sizes
 from onebyone.verify.bound import UNITS
 from onebyone.verify.pieces.claims import Claim, Meanings, claims
 from onebyone.verify.pieces.draw import Shapes, drawn, fits, own_shapes, small_shapes
-from onebyone.verify.pieces.piece import Piece, Side, Small, smallest_piece
+from onebyone.verify.pieces.piece import Asked, Piece, Side, smallest_piece
 from onebyone.verify.pieces.snapshot import Snapshot
 
 __all__ = ["TOLERANCE", "Proof", "Proved", "prove"]
@@ -162,7 +162,7 @@ def _evaluated(piece: Piece, shapes: Shapes, terms: _Terms) -> Proof:
     for positive in (False, True):
         given = drawn(piece, shapes, np.random.default_rng(0), positive)
         try:
-            proof = _compared(piece, given, shapes.small, terms)
+            proof = _compared(piece, given, shapes.asked, terms)
         except (CannotEvaluate, MemoryError) as error:
             return Proof(None, reason=str(error) or "memory is short")
         if proof is not None:
@@ -170,15 +170,13 @@ def _evaluated(piece: Piece, shapes: Shapes, terms: _Terms) -> Proof:
     return Proof(None, reason=f"{piece.new.target.name!r} is nothing but NaN on what was drawn")
 
 
-def _compared(
-    piece: Piece, given: dict[int, Array], small: Small | None, terms: _Terms
-) -> Proof | None:
+def _compared(piece: Piece, given: dict[int, Array], asked: Asked, terms: _Terms) -> Proof | None:
     order = sorted(given)
-    result = _value(piece.new, given, small)
+    result = _value(piece.new, given, asked)
     # Most of what is simplified gives the very same numbers: then no magnitudes are needed.
-    if terms.rounds and _equal(_value(piece.old, given, small), result):
+    if terms.rounds and _equal(_value(piece.old, given, asked), result):
         return Proof(True)
-    before, inputs = piece.old.built(order, small)
+    before, inputs = piece.old.built(order, asked)
     (reference,) = magnitudes(before, {inputs[k]: given[k] for k in order})
     spread, share = 0.0, TOLERANCE
     if terms.left:
@@ -188,10 +186,10 @@ def _compared(
     return _verdict(piece, reference, result, share, spread)
 
 
-def _value(side: Side, given: dict[int, Array], small: Small | None) -> Any:
+def _value(side: Side, given: dict[int, Array], asked: Asked) -> Any:
     """What one side of a piece gives, in float64."""
     order = sorted(given)
-    graph, inputs = side.built(order, small)
+    graph, inputs = side.built(order, asked)
     run = Run(graph.opset_imports, np.dtype(np.float64), 600.0)
     run.known.update({inputs[k]: given[k] for k in order})
     (result,) = outputs_of(graph, run)
