@@ -97,6 +97,7 @@ class Manner(Enum):
     BLOCKS = "channels become places in a block of an image, or the reverse"
     WEAVE = "single columns are put side by side"
     LINES = "each line of numbers that stand far apart is taken by itself"
+    STAMP = "each number read is weighed into a block of those written"
     INTERPOLATION = "each number is a weighted sum of its neighbours"
 
 
