@@ -135,6 +135,16 @@ _PYRAMID_UPSAMPLED = 512 * 512 * sum(60 * 60 - g * g for g in (1, 2, 3, 6))
 # The two upsampled maps meet both 1×1s of a C3: 256→2·128 at 40×40 and 128→2·64 at 80×80.
 _NECK_UPSAMPLED = 256 * 256 * 40 * 40 + 128 * 128 * 80 * 80
 
+# In a YOLO of size n the C2f's 1×1s read 256 upsampled channels at 40×40 and 128 at 80×80; YOLO11's
+# last one of the two makes as many channels as YOLOv8's.
+_YOLO_UPSAMPLED = 256 * 128 * 40 * 40 + 128 * 64 * 80 * 80
+_YOLO = Claim(
+    "upsampled part's 1×1 at a quarter",
+    macs=_YOLO_UPSAMPLED * 3 // 4,
+    onnxruntime=1.05,
+    openvino=0.98,
+)
+
 # A shuffle is a Reshape, a Transpose and a Reshape; as one operator it would be a Gather.
 _NO_SHUFFLE = {"Transpose": 0, "Gather": 0}
 
@@ -166,6 +176,11 @@ CLAIMS = {
     "unet++-resnet50": Claim("23%", 0.23, onnxruntime=1.12, openvino=1.12),
     "vae-decoder": Claim("15%", 0.15, onnxruntime=1.1, openvino=1.1),
     "esrgan-tail": Claim("25%", 0.25, onnxruntime=1.1, openvino=1.1),
+    "yolov8n": _YOLO,
+    "yolo11n": _YOLO,
+    "rt-detr": replace(_FASTER, text="4%", share=0.04),
+    "d-fine": replace(_FASTER, text="4.5%", share=0.045),
+    "keras-resnet50": Claim("9%", 0.09, onnxruntime=1.25, openvino=0.98),
     # An unchanged file against itself measures 0.98 to 1.02.
     "googlenet": _NOTHING,
     "dgcnn": Claim("60%", 0.6, onnxruntime=1.6, openvino=1.2),

@@ -9,7 +9,7 @@ claimed for it.
 Weights are random (fixed seed); normalisations get statistics and affines that are not trivial, so
 that a rewrite which forgot one of them would be seen.
 
-The networks themselves are in `networks.py`, `branches.py`, `decoders.py` and `points.py`. Needs
+The networks themselves are in `networks.py` and the files beside it (`_SOURCES`). Needs
 `torch`, `transformers` and `pytorchcv`.
 """
 
@@ -31,6 +31,7 @@ from typing import Any
 
 import torch
 from branches import mobileone_s0, prune_filters, repvgg_a0
+from channels_last import keras_resnet50
 from claims import CLAIMS
 from decoders import (
     EsrganTail,
@@ -39,6 +40,7 @@ from decoders import (
     unet_resnet50,
     unetplusplus_resnet50,
 )
+from detectors import d_fine, rt_detr, yolo11, yolov8
 from networks import (
     HRNetConcat,
     YoloNeck,
@@ -67,7 +69,7 @@ DEFAULT_CACHE = Path(tempfile.gettempdir()) / "onebyone-benchmarks"
 
 @dataclass(frozen=True)
 class Architecture:
-    """One row: `inputs` are the names and NCHW shapes that its MACs and times are taken at.
+    """One row: `inputs` are the names and shapes of its images, whose MACs and times are told.
 
     `free` are the axes exported as dynamic; `limits` names, by exporter, the fewer axes that this
     exporter (not onebyone) can leave free. `note` says why, wherever not all three are. `finish` is
@@ -97,6 +99,7 @@ _POOL_NOTE = (
     "dynamo writes the windows of the exported size, so its file is the network only there"
 )
 _UNET_NOTE = "height and width have to be multiples of 32"
+_ENCODED_NOTE = "its encoder's positions are for one height and width"
 _B2_WIDTHS = (64, 128, 320, 512)
 
 _ROWS = (
@@ -170,6 +173,17 @@ _ROWS = (
     Architecture("unet++-resnet50", unetplusplus_resnet50, _image(256), note=_UNET_NOTE),
     Architecture("vae-decoder", VaeDecoder, {"latent": (1, 4, 32, 32)}),
     Architecture("esrgan-tail", EsrganTail, {"features": (1, 64, 64, 64)}),
+    Architecture("yolov8n", yolov8, _image(640), note=_UNET_NOTE),
+    Architecture("yolo11n", yolo11, _image(640), note=_UNET_NOTE),
+    Architecture("rt-detr", rt_detr, _image(640), free=("batch",), note=_ENCODED_NOTE),
+    Architecture("d-fine", d_fine, _image(640), free=("batch",), note=_ENCODED_NOTE),
+    Architecture(
+        "keras-resnet50",
+        keras_resnet50,
+        {"image": (1, 224, 224, 3)},
+        free=("batch",),
+        note="its channels are its last axis",
+    ),
 )
 ARCHITECTURES = {row.name: row for row in _ROWS}
 
@@ -200,7 +214,16 @@ def export(name: str, exporter: str, dynamic: bool, folder: str | os.PathLike[st
     return path
 
 
-_SOURCES = ("models.py", "networks.py", "branches.py", "decoders.py", "points.py", "repvit.py")
+_SOURCES = (
+    "models.py",
+    "networks.py",
+    "branches.py",
+    "channels_last.py",
+    "decoders.py",
+    "detectors.py",
+    "points.py",
+    "repvit.py",
+)
 
 
 @functools.cache

@@ -1,10 +1,15 @@
 """Where the tool's own time goes: processor seconds of `optimize`, stage by stage.
 
     OMP_NUM_THREADS=1 python benchmarks/own_time.py model.onnx [more.onnx ...]
+    OMP_NUM_THREADS=2 python benchmarks/own_time.py --least model.onnx          beside a lower bound
 
 Processor time of the whole process, all threads, so that other work on the machine counts little;
 the engine's threads count too. Each model is optimised three times without a proof, of which the
 fastest counts, and once with it.
+
+With `--least` a second table has what no implementation can do without, measured in the same
+run: A's multiply-accumulates in float64 at the rate of a large product of matrices, and the runs of
+A and B in ONNX Runtime. Beside it stand the wall time of `optimize` and what `onnxslim` takes.
 """
 
 from __future__ import annotations
@@ -20,9 +25,14 @@ from importlib import import_module
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
+
 import onebyone
 import onebyone.optimize.run
 import onebyone.verify.verify  # what is imported late is no part of the time
+from onebyone.engines.turns import best_of
+
+Clock = Callable[[], float]
 
 # Stage -> the functions whose time it is, where their callers find them.
 STAGES = {
@@ -40,11 +50,54 @@ STAGES = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="+", metavar="MODEL")
-    for model in parser.parse_args().models:
+    parser.add_argument("--least", action="store_true", help="the least that it can take instead")
+    options = parser.parse_args()
+    for model in options.models:
         print(model)
-        for stage, seconds in measured(model).items():
-            print(f"  {stage:<40} {seconds:8.2f} s")
+        found = least(model) if options.least else measured(model)
+        for stage, seconds in found.items():
+            print(f"  {stage:<56} {seconds:8.2f} s")
     return 0
+
+
+def least(model: str) -> dict[str, float]:
+    """Wall and processor seconds of one `optimize`, and of what it cannot do without.
+
+    A model of free sizes is calculated at several: of one the arithmetic is not told.
+    """
+    macs = onebyone.count(model).macs
+    rates = [_blas_rate() for _ in range(2)]
+    spent, counts = Counter[str](), Counter[str]()
+    with _watched(spent, counts, time.perf_counter):
+        start = time.perf_counter(), time.process_time()
+        onebyone.optimize(model)
+        wall, processor = time.perf_counter() - start[0], time.process_time() - start[1]
+    rates.append(_blas_rate())  # what else the machine does lowers them
+    runs = spent["A and B in ONNX Runtime"]
+    arithmetic = 2 * macs / max(rates)
+    times = sum(counts[name] for name in STAGES if name.startswith("A in float64"))
+    told = f"A's MACs in float64, {times} times, at {max(rates) / 1e9:.0f} GFLOP/s, wall"
+    return {
+        "optimize, wall": wall,
+        "optimize, processor": processor,
+        told: times * arithmetic,
+        "A and B in ONNX Runtime, wall": runs,
+        "these two, wall": times * arithmetic + runs,
+        "onnxslim, processor": min(_seconds(lambda: _slim(model)) for _ in range(2)),
+    }
+
+
+def _blas_rate(size: int = 1024) -> float:
+    """Operations a second in float64, in the best of five of NumPy's products of matrices."""
+    a = np.ones((size, size))
+    return 2 * size**3 / best_of(lambda: a @ a)
+
+
+def _slim(model: str) -> None:
+    import onnx
+    import onnxslim
+
+    onnxslim.slim(onnx.load(model))
 
 
 def measured(model: str) -> dict[str, float]:
@@ -64,7 +117,9 @@ def _seconds(act: Callable[[], object]) -> float:
 
 
 @contextmanager
-def _watched(spent: Counter[str], counts: Counter[str]) -> Iterator[None]:
+def _watched(
+    spent: Counter[str], counts: Counter[str], clock: Clock = time.process_time
+) -> Iterator[None]:
     """Add to `spent` what each stage takes while the context lasts, and count its calls."""
     started = []
     for stage, functions in STAGES.items():
@@ -74,7 +129,7 @@ def _watched(spent: Counter[str], counts: Counter[str]) -> Iterator[None]:
             owner: Any = import_module(module)
             for part in outer:
                 owner = getattr(owner, part)
-            timed = _timed(getattr(owner, name), stage, spent, counts)
+            timed = _timed(getattr(owner, name), stage, spent, counts, clock)
             started.append(patch.object(owner, name, timed))
             started[-1].start()
     try:
@@ -85,15 +140,19 @@ def _watched(spent: Counter[str], counts: Counter[str]) -> Iterator[None]:
 
 
 def _timed(
-    function: Callable[..., Any], stage: str, spent: Counter[str], counts: Counter[str]
+    function: Callable[..., Any],
+    stage: str,
+    spent: Counter[str],
+    counts: Counter[str],
+    clock: Clock,
 ) -> Callable[..., Any]:
     @wraps(function)
     def timed(*arguments: Any, **named: Any) -> Any:
-        start = time.process_time()
+        start = clock()
         try:
             return function(*arguments, **named)
         finally:
-            spent[stage] += time.process_time() - start
+            spent[stage] += clock() - start
             counts[stage] += 1
 
     return timed

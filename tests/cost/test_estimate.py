@@ -14,7 +14,14 @@ from ..graphs.text import model
 
 # A start, a MAC and an element a second.
 UNIT = Profile(
-    peak=1.0, bandwidth=4.0, overhead=1.0, transpose=3.0, split=2.0, resize=5.0, softmax=7.0
+    peak=1.0,
+    bandwidth=4.0,
+    overhead=1.0,
+    transpose=3.0,
+    split=2.0,
+    resize=5.0,
+    softmax=7.0,
+    stamp=1.5,
 )
 X = "float[2,3,5,4] x"  # 40 positions, 120 elements
 
@@ -32,6 +39,7 @@ def seconds(body: str, inputs: str = X, shapes: dict | None = None, **constants:
         ("y = Relu(x)", {}, 1 + 2 * 120),
         ("y = Conv(x, w)", {"w": (7, 3, 1, 1)}, 1 + 40 * 21),
         ("y = Conv<group = 3>(x, w)", {"w": (3, 1, 1, 1)}, 1 + 2 * 120 + 3),
+        ("y = ConvTranspose(x, w)", {"w": (3, 7, 1, 1)}, 1 + 40 * 21 * 1.5),
         ("y = Transpose(x)", {}, 1 + 2 * 120 * 3),
         ("y = Softmax<axis = 1>(x)", {}, 1 + 2 * 120 * 7),
         ("y = Softmax<axis = -3>(x)", {}, 1 + 2 * 120 * 7),

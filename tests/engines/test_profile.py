@@ -28,6 +28,7 @@ KNOWN = Profile(
     overhead=3e-6,
     transpose=4.0,
     resize=50.0,
+    stamp=1.7,
     split=2.0,
     softmax=8.0,
     blocks=3.0,
@@ -54,8 +55,10 @@ def seconds(data: bytes) -> float:
             elements = 2 * out * KNOWN.split
         if node.op_type == "Resize":
             elements, work = 0, out * KNOWN.resize
-        if node.op_type in ("Conv", "MatMul"):
+        if node.op_type in ("Conv", "ConvTranspose", "MatMul"):
             elements = 0
+        if node.op_type == "ConvTranspose":
+            work *= KNOWN.stamp
         if node.op_type == "Conv" and (sizes.shape(node.inputs[0]) or ())[1] % KNOWN.channels:
             work *= 1.3
         if node.op_type == "GlobalAveragePool":
@@ -87,6 +90,7 @@ def test_known_prices_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
         "bandwidth",
         "transpose",
         "resize",
+        "stamp",
         "split",
         "softmax",
         "blocks",

@@ -18,7 +18,7 @@ from ..graphs.text import feed, integers
 
 __all__ = ["ANY_WIDTH", "COUNTING", "Outcome", "killed", "optimized", "rewritten"]
 
-COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9, channels=1)
+COUNTING = Profile(peak=1.0, bandwidth=1e18, overhead=1e-9, resize=1e-9, stamp=1.0, channels=1)
 """A machine on which only multiply-accumulates cost anything to speak of."""
 
 ANY_WIDTH = Profile(channels=1)

@@ -10,6 +10,7 @@
     scatter         2·written · `transpose`        none
     blocks          2·written · `blocks`           none
     lines           2·written · `softmax`          none
+    stamp           read + written                 `stamp` for each of its MACs
     interpolation   read + written                 `resize` MACs for each number written
 
 The report adds the same prices up over a whole graph (`cost.estimate`), so what pays here cannot
@@ -84,6 +85,8 @@ def time(how: Manner, load: Load, profile: Profile) -> int:
     """
     if how in _COPIES:
         return profile.time(elements=2 * load.written * _COPIES[how](profile))
+    if how is Manner.STAMP:
+        return profile.time(load.macs * profile.stamp, load.read + load.written)
     if how is Manner.INTERPOLATION:
         return profile.time(load.written * profile.resize, load.read + load.written)
     return profile.time(load.macs, load.read + load.written)

@@ -6,6 +6,7 @@
     transpose  Δt · bandwidth / Δbytes              of moving elements to other places
     softmax    the same                             of softmaxes along the channels of images
     resize     Δt · peak / elements                 of bilinear interpolation between two maps
+    stamp      Δt / Δt of the same that is not transposed      chains of transposed 3×3s
     blocks     Δt · bandwidth / bytes              of phases that are interleaved less apart
     split      (Δt + overhead of the nodes saved) · bandwidth / bytes      stacked less apart
     rows       the least channels from which 3×3s are faster on tiles of rows      chains of both
@@ -62,6 +63,8 @@ _TWICE: tuple[tuple[Shape, Shape], ...] = (
     ((1, 128, 28, 28), (1, 128, 56, 56)),
     ((1, 256, 16, 16), (1, 256, 32, 32)),
 )
+# (C, side) of maps of decoders.
+_STAMPED = ((64, 28), (128, 14))
 # Of inception blocks: the input, the channels of each sibling, and how many there are.
 _SIBLINGS: tuple[tuple[Shape, int, int], ...] = (
     ((1, 192, 28, 28), 64, 3),
@@ -81,7 +84,7 @@ NEVER = 1 << 20
 _SMALL, _LARGE = (1, 64, 28, 28), (1, 64, 112, 112)
 
 
-_DIFFERENCES = 64
+_DIFFERENCES = 68
 """How many are measured for the whole profile."""
 
 
@@ -225,6 +228,7 @@ def _measured(stand: _Stand) -> tuple[Measured, ...]:
     found = [*_overhead(stand), *_peak(stand), *_bandwidth(stand)]
     base = _fitted(found)
     found += [*_places(stand, base), *_resize(stand, base), *_split(stand, base)]
+    found += _stamp(stand)
     found += _interleaving(stand, base)
     return (*found, *_channels(stand), *_tiled(stand))
 
@@ -291,6 +295,15 @@ def _resize(stand: _Stand, base: Profile) -> Iterator[Measured]:
         worth = max(1.0, seconds * base.peak / prod(large))
         name = f"bilinear, {_of(small)} to {_of(large)} between 1 × 1s"
         yield Measured("resize", name, worth)
+
+
+def _stamp(stand: _Stand) -> Iterator[Measured]:
+    for c, side in _STAMPED:
+        shape = (1, c, side, side)
+        chains = [operators.conv_transpose(shape, depth) for depth in (1, _DEEP)]
+        seconds = stand.step(*chains) / (_DEEP - 1)
+        name = f"ConvTranspose 3 × 3, {c} → {c} at {side} × {side}"
+        yield Measured("stamp", name, seconds / _conv_seconds(stand, shape, 3))
 
 
 def _split(stand: _Stand, base: Profile) -> Iterator[Measured]:

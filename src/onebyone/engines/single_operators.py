@@ -20,6 +20,7 @@ __all__ = [
     "between",
     "concat",
     "conv",
+    "conv_transpose",
     "matmul",
     "phases",
     "siblings",
@@ -54,6 +55,17 @@ def conv(shape: Shape, channels: int, kernel: int = 1, depth: int = 1) -> bytes:
     pads = [kernel // 2] * 4
     nodes = (
         helper.make_node("Conv", [f"h{k}", f"W{k}"], [f"h{k + 1}"], pads=pads) for k in range(depth)
+    )
+    return chain(nodes, [shape], weights, depth)
+
+
+def conv_transpose(shape: Shape, depth: int = 1) -> bytes:
+    """`depth` transposed 3×3s that keep channels and size, for as many MACs as convolutions'."""
+    random = np.random.default_rng(0)
+    weights = {f"W{k}": _small(random, (shape[1], shape[1], 3, 3)) for k in range(depth)}
+    nodes = (
+        helper.make_node("ConvTranspose", [f"h{k}", f"W{k}"], [f"h{k + 1}"], pads=[1] * 4)
+        for k in range(depth)
     )
     return chain(nodes, [shape], weights, depth)
 

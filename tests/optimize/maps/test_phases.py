@@ -355,6 +355,21 @@ def test_each_is_proved(body: str, inputs: str) -> None:
     assert alone.rewrites == alone.proved > 0
 
 
+# --- prices, by the profile --------------------------------------------------------------------
+
+STAMPED = {"peak": 1e3, "overhead": 1e-12, "transpose": 1e-6}
+"""A machine where only arithmetic counts."""
+
+
+# Three taps at fourteen places, or four at seven: 1.5 times as many multiply-accumulates.
+@pytest.mark.parametrize(("stamp", "ops"), [(1.4, ["ConvTranspose"]), (1.6, ["Resize", "Conv"])])
+def test_a_transposed_convolution_has_its_own_price(stamp: float, ops: list[str]) -> None:
+    scales = np.array([1, 1, 2], np.float32)
+    profile, x = Profile(**STAMPED, stamp=stamp), "float[2,3,7] x"
+    line = optimized("y = Conv<pads = [1, 1]>(u, k)", x, s=scales, k=(5, 3, 3), profile=profile)
+    assert line.ops == ops
+
+
 # --- How phases interleave ------------------------------------------------------------------------
 
 

@@ -31,7 +31,7 @@ from onebyone.graph.ops.call import Call, call_of
 from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of, not_constant
 from onebyone.graph.ops.flow import Axes, Flow, channels_of, mixed, straight_flow
 from onebyone.graph.ops.pooling import axis_windows, last_axes, padded
-from onebyone.graph.ops.row import NodeShapes, Operator, Product, Role, Rounding
+from onebyone.graph.ops.row import Manner, NodeShapes, Operator, Product, Role, Rounding
 from onebyone.graph.ops.slides import MIXED, Slides, laid
 from onebyone.graph.ops.windows import of_kernel, windowed
 from onebyone.graph.values import input_at, shape_of
@@ -326,6 +326,7 @@ ROWS = (
     Operator("ConvTranspose", Role.CONVOLUTION, _conv_transpose, Rounding.SMOOTHLY,
              magnitude="ConvTranspose", weight=lambda node: Weight(1, 1, 0), channel_axis=1,
              flow=_flow, slides=_transposed_slides, weighs=True, has_windows=True,
+             manner=Manner.STAMP,
              work=Product(_transposed_work, (0, 1), 2), kind="transposed convolution"),
     Operator("CausalConvWithState", work=Product(convolution_work, (0, 1), 2), kind="convolution"),
     # Its interpolated reads are arithmetic too, and not counted.

@@ -96,6 +96,7 @@ class Manner(Enum):
     SCATTER = "numbers go one by one to other places"
     BLOCKS = "channels become places in a block of an image, or the reverse"
     LINES = "each line of numbers that stand far apart is taken by itself"
+    STAMP = "each number read is weighed into a block of those written"
     INTERPOLATION = "each number is a weighted sum of its neighbours"
 
 

@@ -72,7 +72,8 @@ class Pricer:
         macs = kernel.positions * weights
         read = kernel.before.positions * channels[0] + weights
         load = Load(macs, read, kernel.after.positions * channels[1])
-        return Cost(time(Manner.PASS, load, self.profile), macs) + self.weight(weights, is_kept)
+        how = manner(kernel.node.op_type)
+        return Cost(time(how, load, self.profile), macs) + self.weight(weights, is_kept)
 
     def addition(
         self, layout: Layout, channels: int, operands: int, *, at_once: bool = False
