@@ -402,6 +402,8 @@ def test_what_is_quantised_is_left(body: str) -> None:
          "w = Conv(d, l) y = Conv(w, k)", 0),
         ("p = Conv(x, k) q = QuantizeLinear(p, s, z) d = DequantizeLinear(q, s, z) "
          "c = Conv(x, m) y = Add(c, d)", 1),
+        ("c = Conv(x, k) p = MaxPool<kernel_shape = [3, 3]>(x) a = Add(c, p) "
+         "q = QuantizeLinear(a, s, z) y = DequantizeLinear(q, s, z)", 0),
     ],
 )  # fmt: skip
 def test_integers_behind_a_product_or_a_sum_are_another_tensors(body: str, refused: int) -> None:
