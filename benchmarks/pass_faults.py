@@ -132,7 +132,7 @@ PASS_FAULTS: tuple[Mutant, ...] = (
            "optimize/maps/phases",
            "pays(before, after, self.task.profile)", "after.macs < before.macs"),
     Mutant("phases", "_Placer._made", "the bias is added by both parts", "optimize/maps/phases",
-           "self._phases(site, form, None)", "self._phases(site, form, bias)"),
+           "self._phases(site, form, None, node)", "self._phases(site, form, bias, node)"),
     Mutant("phases", "refolded", "sums of taps lose nothing",
            "algebra/digits optimize/maps/phases",
            "stencil(weight[rows & rounds], padded)", "0.0"),
