@@ -7,7 +7,7 @@
 Every place where there is something to decide (`sites.py`) becomes small models of its own, one for
 each form that it can take, and all forms are timed in turns. A choice is compared with every other
 form of its site. What counts is a pair whose times differ by more than 5%, told apart as in
-`onebyone bench`: right if the chosen form is the faster one. Exits with 1 if fewer than 90% are.
+`onebyone bench`: right if the chosen form is the faster one. Exits with 1 if fewer than 95% are.
 As a site with many slow forms makes many right decisions, sites with a faster form are counted too.
 """
 
@@ -44,7 +44,7 @@ NETWORKS = (
 )
 ENGINES = ("onnxruntime", "openvino")
 DIFFERENT = 1.05
-WANTED = 0.90
+WANTED = 0.95
 
 
 @dataclass(frozen=True)

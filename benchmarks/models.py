@@ -176,7 +176,13 @@ _ROWS = (
     Architecture("yolov8n", yolov8, _image(640), note=_UNET_NOTE),
     Architecture("yolo11n", yolo11, _image(640), note=_UNET_NOTE),
     Architecture("rt-detr", rt_detr, _image(640), free=("batch",), note=_ENCODED_NOTE),
-    Architecture("d-fine", d_fine, _image(640), free=("batch",), note=_ENCODED_NOTE),
+    Architecture(
+        "d-fine",
+        d_fine,
+        _image(640),
+        free=("batch",),
+        note=f"{_ENCODED_NOTE}; dynamo (torch 2.13) cannot export it",
+    ),
     Architecture(
         "keras-resnet50",
         keras_resnet50,

@@ -1,7 +1,7 @@
 """Where the tool's own time goes: processor seconds of `optimize`, stage by stage.
 
     OMP_NUM_THREADS=1 python benchmarks/own_time.py model.onnx [more.onnx ...]
-    OMP_NUM_THREADS=2 python benchmarks/own_time.py --least model.onnx          beside a lower bound
+    OMP_NUM_THREADS=1 python benchmarks/own_time.py --least model.onnx          beside a lower bound
 
 Processor time of the whole process, all threads, so that other work on the machine counts little;
 the engine's threads count too. Each model is optimised three times without a proof, of which the
@@ -32,8 +32,6 @@ import onebyone.optimize.run
 import onebyone.verify.verify  # what is imported late is no part of the time
 from onebyone.engines.turns import best_of
 
-Clock = Callable[[], float]
-
 # Stage -> the functions whose time it is, where their callers find them.
 STAGES = {
     "proofs of single rewrites": ["onebyone.optimize.rewrite:_settled"],
@@ -61,36 +59,34 @@ def main() -> int:
 
 
 def least(model: str) -> dict[str, float]:
-    """Wall and processor seconds of one `optimize`, and of what it cannot do without.
+    """Processor seconds of one `optimize`, and of what it cannot do without; wall seconds too.
 
     A model of free sizes is calculated at several: of one the arithmetic is not told.
     """
-    macs = onebyone.count(model).macs
-    rates = [_blas_rate() for _ in range(2)]
-    spent, counts = Counter[str](), Counter[str]()
-    with _watched(spent, counts, time.perf_counter):
-        start = time.perf_counter(), time.process_time()
-        onebyone.optimize(model)
-        wall, processor = time.perf_counter() - start[0], time.process_time() - start[1]
+    rates, spent, counts = [_blas_rate()], Counter[str](), Counter[str]()
+    with _watched(spent, counts):
+        start = time.perf_counter()
+        processor = _seconds(lambda: onebyone.optimize(model))
+        wall = time.perf_counter() - start
     rates.append(_blas_rate())  # what else the machine does lowers them
-    runs = spent["A and B in ONNX Runtime"]
-    arithmetic = 2 * macs / max(rates)
     times = sum(counts[name] for name in STAGES if name.startswith("A in float64"))
-    told = f"A's MACs in float64, {times} times, at {max(rates) / 1e9:.0f} GFLOP/s, wall"
+    arithmetic = times * 2 * onebyone.count(model).macs / max(rates)
+    runs = spent["A and B in ONNX Runtime"]
+    told = f"A's MACs in float64 ({times}), at {max(rates) / 1e9:.0f} GFLOP/s"
     return {
-        "optimize, wall": wall,
-        "optimize, processor": processor,
-        told: times * arithmetic,
-        "A and B in ONNX Runtime, wall": runs,
-        "these two, wall": times * arithmetic + runs,
-        "onnxslim, processor": min(_seconds(lambda: _slim(model)) for _ in range(2)),
+        "all, by the clock on the wall": wall,
+        "all": processor,
+        told: arithmetic,
+        f"A and B in ONNX Runtime ({counts['A and B in ONNX Runtime']})": runs,
+        "the least: these two": arithmetic + runs,
+        "onnxslim": min(_seconds(lambda: _slim(model)) for _ in range(2)),
     }
 
 
 def _blas_rate(size: int = 1024) -> float:
-    """Operations a second in float64, in the best of five of NumPy's products of matrices."""
+    """Float64 operations a processor second, in the best of five of NumPy's products."""
     a = np.ones((size, size))
-    return 2 * size**3 / best_of(lambda: a @ a)
+    return 2 * size**3 / best_of(lambda: a @ a, clock=time.process_time)
 
 
 def _slim(model: str) -> None:
@@ -117,9 +113,7 @@ def _seconds(act: Callable[[], object]) -> float:
 
 
 @contextmanager
-def _watched(
-    spent: Counter[str], counts: Counter[str], clock: Clock = time.process_time
-) -> Iterator[None]:
+def _watched(spent: Counter[str], counts: Counter[str]) -> Iterator[None]:
     """Add to `spent` what each stage takes while the context lasts, and count its calls."""
     started = []
     for stage, functions in STAGES.items():
@@ -129,7 +123,7 @@ def _watched(
             owner: Any = import_module(module)
             for part in outer:
                 owner = getattr(owner, part)
-            timed = _timed(getattr(owner, name), stage, spent, counts, clock)
+            timed = _timed(getattr(owner, name), stage, spent, counts)
             started.append(patch.object(owner, name, timed))
             started[-1].start()
     try:
@@ -144,15 +138,14 @@ def _timed(
     stage: str,
     spent: Counter[str],
     counts: Counter[str],
-    clock: Clock,
 ) -> Callable[..., Any]:
     @wraps(function)
     def timed(*arguments: Any, **named: Any) -> Any:
-        start = clock()
+        start = time.process_time()
         try:
             return function(*arguments, **named)
         finally:
-            spent[stage] += clock() - start
+            spent[stage] += time.process_time() - start
             counts[stage] += 1
 
     return timed

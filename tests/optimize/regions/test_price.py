@@ -13,7 +13,7 @@ from onebyone.graph.axes import Spatial
 from onebyone.optimize.regions.price import Pricer
 from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Striding
 
-PICO = Profile(peak=1e12, bandwidth=4e12, overhead=1e-9, transpose=3.0, resize=10.0)
+PICO = Profile(peak=1e12, bandwidth=4e12, overhead=1e-9, transpose=3.0, resize=10.0, stamp=2.0)
 PRICE = Pricer(PICO)
 BIG = Layout((2, 0, 4, 3), (2, 1, 4, 3), 1)  # 24 positions
 SMALL = Layout((2, 0, 2, 3), (2, 1, 2, 3), 1)  # 12 positions
@@ -39,12 +39,14 @@ def test_strides_read_everything_and_compute_where_they_land() -> None:
     assert PRICE.linear(BIG, SMALL, (4, 2), 2) == Cost(1000 + moved, 12 * 4, 4)
 
 
-@pytest.mark.parametrize(("op", "positions"), [("Conv", 12), ("ConvTranspose", 24)])
-def test_kernels_work_at_outputs_or_at_inputs_if_transposed(op: str, positions: int) -> None:
+@pytest.mark.parametrize(("op", "positions", "dearer"), [("Conv", 12, 1), ("ConvTranspose", 24, 2)])
+def test_kernels_work_at_outputs_or_at_inputs_if_transposed(
+    op: str, positions: int, dearer: int
+) -> None:
     node = KernelNode(ir.node(op, []), 3, 6, 9, 4, BIG, SMALL, padded=False, biased=False)
     weights = 6 * 9 // 3 * 4
     macs = positions * weights
-    assert PRICE.convolution(node, (6, 9)) == Cost(1000 + macs, macs, weights)
+    assert PRICE.convolution(node, (6, 9)) == Cost(1000 + dearer * macs, macs, weights)
 
 
 def test_sums_go_two_at_a_time_and_concats_copy() -> None:
