@@ -456,3 +456,13 @@ def test_a_free_size_may_be_one(body: str, size: str) -> None:
     proto.graph.input[1].type.tensor_type.shape.dim[2].dim_param = size
     after, _ = rewritten(proto)
     _assert_equal(proto, after, {"x": x, "z": z}, {"x": x, "z": np.repeat(z, 5, 2)})
+
+
+def test_maps_of_no_channels_stay() -> None:
+    body = (
+        "a = Mul(x, s) b = Neg(a) c = BatchNormalization(b, m, m, m, m) y = Concat<axis = 1>(c, z)"
+    )
+    proto = model(body, "float[2,0,5,4] x, float[2,3,5,4] z", constants={"s": (0, 1, 1), "m": (0,)})
+    after, told = rewritten(proto)
+    _assert_equal(proto, after)
+    assert told["laws"] == []
