@@ -466,3 +466,17 @@ def test_maps_of_no_channels_stay() -> None:
     after, told = rewritten(proto)
     _assert_equal(proto, after)
     assert told["laws"] == []
+
+
+def test_what_draws_numbers_reads_nothing_and_is_not_cropped() -> None:
+    tail = "h = Conv(r, w) g = Relu(h) s = Slice(g, i, j, k) z = Slice(x, i, j, k)"
+    proto = model(
+        f"r = RandomNormal<shape = [2,3,4,6]>() {tail} y = Add(s, z)",
+        "float[2,4,4,6] x",
+        constants={"w": (4, 3, 1, 1), "i": np.array([1]), "j": np.array([2]), "k": np.array([2])},
+    )
+    after, told = rewritten(proto)
+    # Numbers that were drawn are not compared; on the position that is read the 1×1 is computed.
+    assert run(after, feed(after))[0]["y"].shape == (2, 4, 1, 6)
+    assert told["after"]["macs"] * 4 == told["before"]["macs"]
+    assert _operators(after)["RandomNormal"] == 1
