@@ -480,3 +480,14 @@ def test_what_draws_numbers_reads_nothing_and_is_not_cropped() -> None:
     assert run(after, feed(after))[0]["y"].shape == (2, 4, 1, 6)
     assert told["after"]["macs"] * 4 == told["before"]["macs"]
     assert _operators(after)["RandomNormal"] == 1
+
+
+def test_scales_that_are_put_together_are_known_at_once() -> None:
+    body = 'c = Concat<axis = 0>(s, t) u = Resize<mode = "nearest">(x, , c) y = Conv(u, w)'
+    ones = np.ones(2, np.float32)
+    weights = {"w": (4, 3, 1, 1), "s": ones, "t": 2 * ones}
+    proto = model(body, "float[2,3,4,5] x", constants=weights)
+    after, told = rewritten(proto)
+    _assert_equal(proto, after)
+    assert told["after"]["macs"] * 4 == told["before"]["macs"]
+    assert rewritten(after)[1]["laws"] == []
