@@ -83,6 +83,8 @@ def test_a_map_is_what_the_engine_computes(
         ("y = Div(s, x)", X4, {"s": (3, 1, 1)}, 1),
         ("y = Div(x, s)", X4, {"s": np.zeros(1, np.float32)}, 1),
         ("y = Relu(x)", X4, {}, 1),
+        ("y = Mul(x, s)", "float[2,0,5,7] x", {"s": (0, 1, 1)}, 1),
+        ("y = Neg(x)", "float[2,0] x", {}, 1),
     ],
 )
 def test_what_is_no_channel_map_on_that_axis(

@@ -100,6 +100,19 @@ def test_dynamic_exports(dynamo, tmp_path):
         assert {value.name: sizes.shape(value) for value in values} == actual
 
 
+@pytest.mark.parametrize("wide", [3.0, 1.5])
+def test_scales_that_are_put_together_tell_sizes(wide):
+    """As TorchScript writes those of an interpolation."""
+    nodes = [
+        helper.make_node("Concat", ["same", "more"], ["scales"], axis=0),
+        helper.make_node("Resize", ["x", "", "scales"], ["y"], mode="nearest"),
+    ]
+    halves = [("same", np.ones(2, np.float32)), ("more", np.array([2, wide], np.float32))]
+    model = inferred(chain(nodes, ["n", 3, 4, 6], halves))
+    assert str(model.graph.outputs[0].shape) == f"[n,3,8,{int(6 * wide)}]"
+    assert all(v.const_value is None for node in model.graph for v in node.outputs)
+
+
 def test_nothing_but_shapes_stays_behind():
     nodes = [
         helper.make_node("Shape", ["x"], ["s"]),

@@ -456,3 +456,47 @@ def test_a_free_size_may_be_one(body: str, size: str) -> None:
     proto.graph.input[1].type.tensor_type.shape.dim[2].dim_param = size
     after, _ = rewritten(proto)
     _assert_equal(proto, after, {"x": x, "z": z}, {"x": x, "z": np.repeat(z, 5, 2)})
+
+
+def test_maps_of_no_channels_stay() -> None:
+    body = (
+        "a = Mul(x, s) b = Neg(a) c = BatchNormalization(b, m, m, m, m) y = Concat<axis = 1>(c, z)"
+    )
+    proto = model(body, "float[2,0,5,4] x, float[2,3,5,4] z", constants={"s": (0, 1, 1), "m": (0,)})
+    after, told = rewritten(proto)
+    _assert_equal(proto, after)
+    assert told["laws"] == []
+
+
+def test_what_draws_numbers_reads_nothing_and_is_not_cropped() -> None:
+    tail = "h = Conv(r, w) g = Relu(h) s = Slice(g, i, j, k) z = Slice(x, i, j, k)"
+    proto = model(
+        f"r = RandomNormal<shape = [2,3,4,6]>() {tail} y = Add(s, z)",
+        "float[2,4,4,6] x",
+        constants={"w": (4, 3, 1, 1), "i": np.array([1]), "j": np.array([2]), "k": np.array([2])},
+    )
+    after, told = rewritten(proto)
+    # Numbers that were drawn are not compared; on the position that is read the 1×1 is computed.
+    assert run(after, feed(after))[0]["y"].shape == (2, 4, 1, 6)
+    assert told["after"]["macs"] * 4 == told["before"]["macs"]
+    assert _operators(after)["RandomNormal"] == 1
+
+
+def test_scales_that_are_put_together_are_known_at_once() -> None:
+    body = 'c = Concat<axis = 0>(s, t) u = Resize<mode = "nearest">(x, , c) y = Conv(u, w)'
+    ones = np.ones(2, np.float32)
+    weights = {"w": (4, 3, 1, 1), "s": ones, "t": 2 * ones}
+    proto = model(body, "float[2,3,4,5] x", constants=weights)
+    after, told = rewritten(proto)
+    _assert_equal(proto, after)
+    assert told["after"]["macs"] * 4 == told["before"]["macs"]
+    assert rewritten(after)[1]["laws"] == []
+
+
+def test_what_is_added_to_its_own_transpose_is_not_turned_for_ever() -> None:
+    body = "r = Relu(x) c = Concat<axis = 3>(r, r) a = Add(c, c) n = Neg(c) "
+    body += "t = Transpose<perm = [0,3,2,1]>(a) y = Add(n, t)"
+    proto = model(body, "float[1,2,2,1] x")
+    result = optimize(proto, verify=False, only=["layout"])
+    assert result.report.unchanged
+    _assert_equal(proto, to_proto(result.model))

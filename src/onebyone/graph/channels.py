@@ -18,7 +18,7 @@ from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of
 from onebyone.graph.ops.convolution import is_pointwise_convolution
 from onebyone.graph.ops.flow import Flow, same, spaced, unknown
 from onebyone.graph.spatial import spatial
-from onebyone.graph.values import are_read
+from onebyone.graph.values import are_read, size
 
 __all__ = [
     "ChannelNode", "Weight", "bias_of", "channel_axis", "channel_map", "flow",
@@ -34,6 +34,8 @@ def channel_map(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
     reader = operator_of(node).channels
     if reader is None or not is_float(node.outputs[0]):
         return None
+    if any(size(value, axis) == 0 for value in (*node.inputs, *node.outputs)):
+        return None  # there is nothing to map, and no matrix of no channels
     return reader(node, axis)
 
 

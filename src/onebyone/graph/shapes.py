@@ -154,7 +154,8 @@ def _is_foreign_quantised(node: ir.Node) -> bool:
 def _evaluate(context: Context, node: ir.Node, numbers: dict[ir.Value, Array]) -> None:
     """Tell inference the sizes that a node computes, where all of them are known.
 
-    It follows vectors by itself, but not what goes through a matrix, as the pads of TorchScript do.
+    It follows vectors by itself, but not what goes through a matrix, as the pads of TorchScript do,
+    nor the scales of a Resize, which it reads where they are constant.
     """
     array = known_numbers(node, numbers, context.get_opset_version(""))
     if array is None:
@@ -164,6 +165,8 @@ def _evaluate(context: Context, node: ir.Node, numbers: dict[ir.Value, Array]) -
     value.shape = ir.Shape(array.shape)
     if array.ndim < 2 and array.dtype.kind in "iu":
         context.set_symbolic_value(value, array.reshape(-1).tolist())
+    elif array.ndim == 1:
+        value.const_value = ir.tensor(array)  # till the end of `infer`
 
 
 def _usable(context: Context, shape: ir.Shape | None) -> ir.Shape | None:

@@ -128,7 +128,7 @@ _SEQUENCES = """
 """
 
 ROWS = (
-    Operator("Concat", Role.CONCAT, _concat, Rounding.NEVER, magnitude="Concat", on_sizes="whole",
+    Operator("Concat", Role.CONCAT, _concat, Rounding.NEVER, magnitude="Concat", on_sizes="any",
              entries=_concat_entries, unchanged=first_if(has_one), flow=_concat_flow,
              needs=_concat_needs, turned=along_axis(0), effort=Effort.MOVES, relays=True),
     Operator("Split", value=_split, rounding=Rounding.NEVER, magnitude="Split",

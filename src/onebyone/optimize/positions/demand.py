@@ -30,7 +30,7 @@ from onebyone.graph.picks import (
 )
 from onebyone.graph.shape_reads import ShapeReads, entries_used
 from onebyone.graph.spatial import selector, windows_of
-from onebyone.graph.values import maker
+from onebyone.graph.values import input_at, maker
 from onebyone.optimize.positions.through import through
 
 __all__ = ["Demand"]
@@ -197,7 +197,8 @@ class Demand:
         1 where no more is there; None where no stride takes that.
         """
         # Positions are counted among those that will be there, no longer among all.
-        have, x = self.of(node.inputs[0]), node.inputs[0]
+        x = input_at(node, 0)  # what draws numbers reads nothing
+        have = self.of(x)
         asked, found = self.operands[node].get(0, {}), self.selectors.get(node)
         if x is None or x.shape is None or (found is not None and found.copies):
             return {}

@@ -46,6 +46,8 @@ def turn(task: Task) -> Iterator[Rewrite]:
     edit = Edit(graph)
     for nodes in _islands(graph, free):
         island = _Island(nodes, task, version)
+        if island.reads_itself:
+            continue  # x + Tx: in any order one of the two is transposed
         now = island.cost(tuple(range(island.rank)))
         orders = {order: island.cost(order) for order in island.orders}
         best = min(orders, key=lambda order: orders[order], default=None)
@@ -152,6 +154,12 @@ class _Island:
         """What the island reads and does not compute, constants apart."""
         read = dict.fromkeys(x for node in self.nodes for x in _operands(node))
         return [x for x in read if x.producer() not in self.inside]
+
+    @property
+    def reads_itself(self) -> bool:
+        """Whether what enters by a transpose is of the island, too."""
+        ends = {node.outputs[0] for nodes in self.leaving.values() for node in nodes}
+        return not ends.isdisjoint(self.entering)
 
     @cached_property
     def leaving(self) -> dict[ir.Value, list[ir.Node]]:
