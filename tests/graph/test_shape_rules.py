@@ -285,3 +285,23 @@ def test_what_is_odd_about_a_convolution_is_left_to_the_library(odd: str) -> Non
     x = ir.val("x", ir.DataType.FLOAT, ["n", 3, "h"])
     w = ir.val("w", ir.DataType.FLOAT, [5, 3] if odd == "a flat weight" else [5, 3, 1])
     assert not keeps_sizes(Context({"": 17}), ir.node("Conv", [x, w], numbers))
+
+
+COMPUTED = {
+    "axes of a cut": ("y = Slice(x, one, four, k)", "[_d0,_d1,_d2]"),
+    "steps of a cut": ("y = Slice(x, one, four, one, k)", "[_d0,_d1,_d2]"),
+    "axes that go": ("y = Squeeze(x, k)", "None"),
+    "axes that come": ("y = Unsqueeze(x, k)", "None"),
+    "axes of a sum": ("y = ReduceSum(x, k)", "None"),
+    "axes of padding": ("y = Pad(x, ends, , k)", "None"),
+}
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_axes_that_are_computed_are_none_in_particular(name: str) -> None:
+    body, wanted = COMPUTED[name]
+    known = "int64[1] one = {1}, int64[1] four = {4}, int64[2] ends = {1, 1}"
+    text = f"g (float[1,5,1] x, int64[1] k) => (float[a] z) <{known}> {{ {body} z = Neg(y) }}"
+    made = read(onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 18]> ' + text))
+    infer(made)
+    assert str(made.graph[0].outputs[0].shape) == wanted

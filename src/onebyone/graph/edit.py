@@ -240,6 +240,7 @@ class Edit:
             maker, stem = _maker(old), f"{old.name}.Identity"
             if not _may_be_renamed(new, maker):
                 new = self.node("Identity", [new], before=maker, stem=stem, dtype=old.dtype)
+            if new.shape is None:  # the file may declare more than is known of what it reads
                 new.shape = old.shape
             new.name = old.name
         old.replace_all_uses_with(new, replace_graph_outputs=True)

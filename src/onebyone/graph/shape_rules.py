@@ -184,10 +184,15 @@ def _crop(context: Context, node: ir.Node) -> None:
     """The shape of `x[a:b:c]` on an axis of free size, or where b is an expression.
 
     And on one of known size, where the library reads the least of all integers as the far end.
+    Axes or steps that are computed it takes for the default ones.
     """
     starts, ends = _elements(context, node, 1), _elements(context, node, 2)
     data, result = shape_of(node.inputs[0]), shape_of(node.outputs[0])
     if starts is None or ends is None or data is None or result is None:
+        return
+    if any(_is_computed(context, node, index) for index in (3, 4)):
+        free = [context.new_symbolic_dim() for _ in data]
+        context.set_shape(node.outputs[0], ir.Shape(free))
         return
     axes = _elements(context, node, 3) or list(range(len(starts)))
     steps = _elements(context, node, 4) or [1] * len(starts)
@@ -289,13 +294,24 @@ def _transposed(context: Context, node: ir.Node) -> None:
 def _pieces(context: Context, node: ir.Node) -> None:
     """Leave open where a Split cuts by sizes that are computed: not into equal parts."""
     x = shape_of(node.inputs[0])
-    if x is None or input_at(node, 1) is None or _elements(context, node, 1) is not None:
+    if x is None or not _is_computed(context, node, 1):
         return
     axis = node.attributes.get_int("axis", 0) % len(x)
     for value in node.outputs:
         dims = list(x)
         dims[axis] = context.new_symbolic_dim()
         context.set_shape(value, ir.Shape(dims))
+
+
+def _squeeze(context: Context, node: ir.Node) -> None:
+    """Nothing where the axes are computed; the library takes out all of size 1."""
+    if _is_computed(context, node, 1):
+        node.outputs[0].shape = None
+
+
+def _is_computed(context: Context, node: ir.Node, index: int) -> bool:
+    """Whether an input is there, of which the elements are not known."""
+    return input_at(node, index) is not None and _elements(context, node, index) is None
 
 
 def _leave_open(context: Context, node: ir.Node, which: list[bool]) -> None:
@@ -367,5 +383,6 @@ _RULES = {
     "Expand": _expand,
     CUT: _crop,
     "Split": _pieces,
+    "Squeeze": _squeeze,
     "Where": _where,
 }
