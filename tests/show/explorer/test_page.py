@@ -146,7 +146,7 @@ _DRAG = """async ([panel, selector, moves]) => {
 def test_a_panel_answers_a_drag_within_two_frames(
     panel: str, selector: str, opened: Opened
 ) -> None:
-    """Alone on a core of ours it is one, of 16 ms; a gate may run on a core that others use, too."""
+    """Alone it is one, of 16 ms; a gate may run on a core that others use, too."""
     page = opened(f"#at={panel}")
     if not page.locator(f"#{panel} {selector}").count():
         pytest.skip(f"{panel} has no {selector}")
