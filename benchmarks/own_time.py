@@ -7,9 +7,10 @@ Processor time of the whole process, all threads, so that other work on the mach
 the engine's threads count too. Each model is optimised three times without a proof, of which the
 fastest counts, and once with it.
 
-With `--least` a second table has what no implementation can do without, measured in the same
-run: A's multiply-accumulates in float64 at the rate of a large product of matrices, and the runs of
-A and B in ONNX Runtime. Beside it stand the wall time of `optimize` and what `onnxslim` takes.
+With `--least` a second table has what a proof as it is made today cannot do without, measured in
+the same run: A's multiply-accumulates in float64 at the rate of a large product of matrices, and
+the runs of A and B in ONNX Runtime. Beside it stand the wall time of `optimize` and what `onnxslim`
+takes.
 """
 
 from __future__ import annotations

@@ -178,6 +178,15 @@ def test_a_new_node_takes_on_the_name_of_a_result() -> None:
     assert [value.name for value in edit.graph.outputs] == ["y"]
 
 
+def test_a_result_keeps_the_shape_that_is_declared_of_it() -> None:
+    """Of what it copies nothing may be known, and a file without the shape is not valid."""
+    edit = edited("t = Relu(x) y = Identity(t)")
+    (y,), t = edit.graph.outputs, made_by(edit, "Relu").outputs[0]
+    t.shape = None
+    edit.replace(y, t)
+    assert [(v.name, str(v.shape)) for v in edit.graph.outputs] == [("y", "[2,6,5]")]
+
+
 def test_what_is_no_result_lends_nobody_its_name() -> None:
     edit = edited("r = Relu(x) y = Neg(r)")
     old = made_by(edit, "Relu")

@@ -333,17 +333,14 @@ def test_where_positions_get_fewer_what_can_be_halved_stays_so(
     assert sizes_of_the_proof(proto, given_shapes) == [(1, 3, 8, 16)]
 
 
-DOUBLED = (
-    'u = Resize<mode = "nearest">(x, , s) a = Conv<pads = [1, 1, 1, 1]>(u, k, b) r = Relu(a) '
-    'v = Resize<mode = "nearest">(r, , s) c = Conv<pads = [1, 1, 1, 1]>(v, l) y = Relu(c)'
-)
-
-
-def doubled_twice(x: tuple[int, ...], outs: int) -> Alone:
+def doubled_twice(x: tuple[int, ...], outs: int, between: str = "r = Relu(a)") -> Alone:
     """What is proved of phases behind two upsamplings."""
     constants = {"s": np.float32([1, 1, 2, 2]), "k": drawn("k", x[1], x[1], 3, 3),
                  "b": drawn("b", x[1], 1)[:, 0], "l": drawn("l", outs, x[1], 3, 3)}  # fmt: skip
-    proto = model(DOUBLED, f"float[{','.join(map(str, x))}] x", constants=constants)
+    first = 'u = Resize<mode = "nearest">(x, , s) a = Conv<pads = [1, 1, 1, 1]>(u, k, b)'
+    second = 'v = Resize<mode = "nearest">(r, , s) c = Conv<pads = [1, 1, 1, 1]>(v, l)'
+    body = f"{first} {between} {second} y = Relu(c)"
+    proto = model(body, f"float[{','.join(map(str, x))}] x", constants=constants)
     certificate = optimize(proto, profile=COUNTING, only=["phases"]).report.certificate
     assert certificate is not None
     assert certificate.alone is not None
@@ -369,6 +366,16 @@ def test_phases_are_proved_at_few_positions_whatever_sizes_are_equal(
     alone = doubled_twice(x, outs)
     assert (alone.rewrites, alone.proved, alone.unproved) == (2, 2, ())
     assert all(np.prod(shape) < np.prod(x) for shapes in given_shapes for shape in shapes)
+
+
+@pytest.mark.parametrize("x", [(1, 32, 16, 16), (1, 48, 24, 24)])
+@pytest.mark.parametrize("join", ["Mul", "Add"])
+def test_what_is_read_twice_between_has_its_channels_where_its_reader_says(
+    x: tuple[int, ...], join: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draw, "LARGEST", 0)
+    alone = doubled_twice(x, x[1], between=f"q = Sigmoid(a) r = {join}(a, q)")
+    assert (alone.rewrites, alone.proved, alone.unproved) == (2, 2, ())
 
 
 def test_phases_in_each_others_places_are_false_at_few_positions(

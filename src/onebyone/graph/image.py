@@ -59,9 +59,10 @@ def freed(graph: ir.Graph, image: ir.Value) -> tuple[int, ...]:
     assert image.shape is not None
     dims = list(image.shape)
     spatial = tuple(range(2, len(dims)))
+    edit = Edit(graph)
     for node in list(graph):
         if node.op_type == "Reshape" and node.domain == "":
-            _unwritten(Edit(graph), node, len(spatial))
+            _unwritten(edit, node, len(spatial))
     for axis in (0, *spatial):
         dims[axis] = ir.SymbolicDim(f"onebyone_{axis}")
     image.shape = ir.Shape(dims)

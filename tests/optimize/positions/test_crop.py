@@ -314,6 +314,17 @@ def test_the_first_position_alone_is_a_stride_in_every_spelling(hop: int) -> Non
     assert after.attribute("Conv", "strides") == [[1, 2]]
 
 
+@pytest.mark.parametrize(("hop", "left"), [(1, 4), (2, 11)])
+def test_a_single_tap_that_is_padded_is_cropped_and_gets_no_stride(hop: int, left: int) -> None:
+    """OpenVINO moves such a stride past the padding, and then cannot add what follows."""
+    body = "t = Conv<pads = [1,1]>(x, w) r = Relu(t) y = Slice(r, s, e, a, h)"
+    numbers = {"s": 0, "e": 99 if hop > 1 else 4, "a": 2, "h": hop}
+    known = {name: np.array([n]) for name, n in numbers.items()}
+    after = cut(model(body, "float[2,3,9] x", "y", {"w": (5, 3, 1), **known}))
+    assert after.saved == 2 * 15 * (11 - left)
+    assert after.attribute("Conv", "strides") in ([], [[1]])
+
+
 @pytest.mark.parametrize(
     "pool",
     [

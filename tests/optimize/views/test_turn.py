@@ -114,6 +114,13 @@ def test_others_who_read_it_get_one_transpose() -> None:
     )
 
 
+def test_what_is_added_to_its_own_transpose_is_not_turned_for_ever() -> None:
+    body = "r = Relu(x) q = Concat<axis = 3>(r, r) a = Add(q, q) n = Neg(q) "
+    body += "t = Transpose<perm = [0, 3, 2, 1]>(a) y = Add(n, t)"
+    after = turned(body, inputs="float[1,2,2,1] x")
+    assert after.laws == set()
+
+
 def test_what_has_axes_that_nobody_knows_stays() -> None:
     axes = "d = Sub(x, x) e = ReduceMax<keepdims = 0>(d) i = Cast<to = 7>(e) a = Add(i, from) "
     body = f"{axes} o = Unsqueeze(x, a) s = ReduceMax<axes = [-1]>(o) "

@@ -139,9 +139,14 @@ def narrowed(window: Window, picks: Picks, size: Size) -> tuple[Window, Picks | 
     """
     if window.is_single:  # one position for one; which of them a stride takes, its selector knows
         return (window, picks) if window.stride == 1 else None
+    found = _fewer(window, picks, size)
     # OpenVINO (2026.4) moves the stride of a single tap past its padding, and then fails.
-    if window.extent == 1:
+    if found is not None and window.extent == 1 and found[0].stride > 1:
         return None
+    return found
+
+
+def _fewer(window: Window, picks: Picks, size: Size) -> tuple[Window, Picks | None] | None:
     if isinstance(picks.taken, Slice):
         return _strided(window, picks.taken)
     if not isinstance(picks.taken, range) or not isinstance(size, int):

@@ -20,7 +20,7 @@ from onebyone.graph.ops import Role, operator_of, role
 from onebyone.graph.ops.row import Effort
 from onebyone.graph.ops.selection import cuts
 from onebyone.graph.ops.view import moves_no_number
-from onebyone.graph.simplify.sizes import reshape_target
+from onebyone.graph.simplify.sizes import reshape_target, settle
 from onebyone.graph.values import input_at, is_read, made_by, maker, rank_of
 
 __all__ = ["join_pairs"]
@@ -97,6 +97,7 @@ def _views(node: ir.Node, before: ir.Node, edit: Edit) -> bool:
     x = before.inputs[0]
     if not _is_view(before) or x is None or not _is_read_once(before):
         return False
+    settle(x, node.outputs[0])
     target = reshape_target(x, node.outputs[0])
     if target is None and node.op_type == "Reshape":
         # Sizes that shapes do not tell: the target stays, unless a 0 in it means "as before".

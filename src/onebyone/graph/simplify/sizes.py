@@ -8,7 +8,7 @@ compute the same sizes one is enough.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from math import prod
 
 import onnx_ir as ir
@@ -19,7 +19,7 @@ from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.sizes import LONGEST, Entries, named_sizes, of_shapes
 from onebyone.graph.values import fixed_shape, rank_of, shape_of
 
-__all__ = ["entries_of", "fix_targets", "merge_sizes", "reshape_target"]
+__all__ = ["entries_of", "fix_targets", "merge_sizes", "reshape_target", "settle"]
 
 
 def merge_sizes(graph: ir.Graph) -> Counter[str]:
@@ -81,14 +81,7 @@ def reshape_target(x: ir.Value | None, y: ir.Value) -> list[int] | None:
     >>> x, y = ir.val("x", None, ["n", "h", 6]), ir.val("y", None, ["n", "h", 2, 3])
     >>> reshape_target(x, y), reshape_target(y, ir.val("z", None, [6, "h*n"]))
     ([0, 0, 2, 3], [6, -1])
-
-    A free size to which x leaves no choice is noted in y:
-
-    >>> x, y = ir.val("x", None, [2, 9]), ir.val("y", None, ["n", 6])
-    >>> reshape_target(x, y), str(y.shape)
-    ([3, 6], '[3,6]')
     """
-    _settle(fixed_shape(x), y)
     before, after = named_sizes(shape_of(x)), named_sizes(shape_of(y))
     if after is None or 0 in after:
         return None
@@ -101,9 +94,14 @@ def reshape_target(x: ir.Value | None, y: ir.Value) -> list[int] | None:
     return target
 
 
-def _settle(before: Sequence[int] | None, y: ir.Value) -> None:
-    """Note the one free size of a value that holds as many numbers as something of fixed sizes."""
-    after = shape_of(y)
+def settle(x: ir.Value | None, y: ir.Value) -> None:
+    """Note the one free size of y, x reshaped, where the numbers of x leave it no choice.
+
+    >>> x, y = ir.val("x", None, [2, 9]), ir.val("y", None, ["n", 6])
+    >>> settle(x, y), str(y.shape)
+    (None, '[3,6]')
+    """
+    before, after = fixed_shape(x), shape_of(y)
     free = [k for k, size in enumerate(after or ()) if not isinstance(size, int)]
     if before is None or after is None or len(free) != 1:
         return

@@ -168,17 +168,16 @@ class _Views:
 
 
 def _axis(side: Side, value: ir.Value) -> int | None:
-    """The channel axis of a value; of one that no node makes, that on which it meets weights."""
+    """The channel axis of a value: by the word of what reads it, or else as it was followed."""
     if value in side.picked or value in side.marked:
         return _NONE
-    if value in side.graph.axes:
-        return side.graph.axes[value]
-    readers = (r for r in side.records if value in r.inputs and r.outputs[0] in side.graph.axes)
-    first = next(readers, None)
-    # Where channels have their axis by the operator's word, it reads them there too.
-    if first is None or not isinstance(first.operator.channel_axis, int):
-        return None
-    return side.graph.axes[first.outputs[0]]
+    shape = side.graph.shape(value)
+    # What follows channels through views may guess; a convolution reads them on axis 1.
+    told = (r.operator.channel_axis for r in side.records if r.inputs and r.inputs[0] is value)
+    word = next((axis for axis in told if isinstance(axis, int)), None)
+    if word is not None and shape is not None:
+        return word % shape.rank()
+    return side.graph.axes.get(value)
 
 
 def _positions(sizes: Sequence[int], axis: int | None, met: Collection[int]) -> list[int]:

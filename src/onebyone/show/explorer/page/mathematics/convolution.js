@@ -5,40 +5,35 @@ export function places(size, kernel, stride = 1, padding = 0) {
   return Math.floor((size + 2 * padding - kernel) / stride) + 1;
 }
 
-/** The sum of one filter over the window whose corner is (top, left); what is outside x is zero. */
-function windowSum(x, [channels, height, width], filter, rows, columns, top, left) {
-  let total = 0;
-  for (let c = 0; c < channels; c += 1) {
-    for (let r = Math.max(0, -top); r < Math.min(rows, height - top); r += 1) {
-      const from = (c * height + top + r) * width + left;
-      const weight = (c * rows + r) * columns;
-      const end = Math.min(columns, width - left);
-      for (let k = Math.max(0, -left); k < end; k += 1) total += filter[weight + k] * x[from + k];
-    }
-  }
-  return total;
+/** The places [first, end) at which tap `tap` of a window lies inside of an axis of `size`. */
+function inside(tap, size, count, stride, padding) {
+  const first = Math.max(0, Math.ceil((padding - tap) / stride));
+  return [first, Math.min(count, Math.floor((size - 1 + padding - tap) / stride) + 1)];
 }
 
 /**
  * y (O, H', W') of x (C, H, W) under `weight` (O, C, rows, columns), row by row; b (O) may be left out.
- * `shape` is [C, H, W], `kernel` [rows, columns].
+ * `shape` is [C, H, W], `kernel` [rows, columns]; what is outside x is zero. Tap by tap, over all places at once: the
+ * loop inside is as long as a row of y, and sums are added up in the order of the filter's numbers all the same.
  */
-export function convolve(x, shape, weight, kernel, { stride = 1, padding = 0, b } = {}) {
+export function convolve(x, [channels, height, width], weight, kernel, { stride = 1, padding = 0, b } = {}) {
   const [rows, columns] = kernel;
-  const high = places(shape[1], rows, stride, padding);
-  const wide = places(shape[2], columns, stride, padding);
-  const size = shape[0] * rows * columns;
-  const outputs = weight.length / size;
+  const [high, wide] = [places(height, rows, stride, padding), places(width, columns, stride, padding)];
+  const outputs = weight.length / (channels * rows * columns);
   const y = new Float64Array(outputs * high * wide);
-  for (let o = 0; o < outputs; o += 1) {
-    const filter = weight.subarray(o * size, (o + 1) * size);
-    for (let p = 0; p < high * wide; p += 1) {
-      const top = Math.floor(p / wide) * stride - padding;
-      const left = (p % wide) * stride - padding;
-      y[o * high * wide + p] = windowSum(x, shape, filter, rows, columns, top, left) + (b ? b[o] : 0);
+  weight.forEach((value, n) => {
+    const [column, row] = [n % columns, Math.floor(n / columns) % rows];
+    const plane = Math.floor(n / (rows * columns));
+    const [channel, output] = [plane % channels, Math.floor(plane / channels)];
+    const [top, bottom] = inside(row, height, high, stride, padding);
+    const [left, right] = inside(column, width, wide, stride, padding);
+    for (let i = top; i < bottom; i += 1) {
+      const from = (channel * height + i * stride + row - padding) * width + column - padding;
+      const to = (output * high + i) * wide;
+      for (let j = left; j < right; j += 1) y[to + j] += value * x[from + j * stride];
     }
-  }
-  return y;
+  });
+  return b ? y.map((value, n) => value + b[Math.floor(n / (high * wide))]) : y;
 }
 
 /** W x, a fully connected layer: W (units, inputs), x (inputs). */
