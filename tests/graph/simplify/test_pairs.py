@@ -118,3 +118,9 @@ def test_two_shapes_the_first_by_sizes_that_nobody_knows() -> None:
         "float[1,2,3,4] x", "float[1,2,3,4] y", {"j": _i(1, 2, -1), "z": _i(0, 2, 3, 4)},
     )  # fmt: skip
     assert operators(simplified(proto)) == ["Sin", "Abs"]
+
+
+def test_operands_that_each_concat_would_double_are_few() -> None:
+    body = "".join(f"t{k + 1} = Concat<axis = 1>(t{k}, t{k}) " for k in range(12))
+    proto = model(f"t0 = Sin(x) {body}y = Abs(t12)", X, "y")
+    assert max(len(node.input) for node in simplified(proto, {"n": 1}).graph.node) <= 256

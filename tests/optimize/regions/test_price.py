@@ -49,6 +49,13 @@ def test_kernels_work_at_outputs_or_at_inputs_if_transposed(
     assert PRICE.convolution(node, (6, 9)) == Cost(1000 + dearer * macs, macs, weights)
 
 
+def test_whatever_convolves_lines_pays_what_turns_them_into_images_and_back() -> None:
+    line = Layout((2, 0, 3), (2, 1, 3), 1)  # 6 positions
+    node = KernelNode(ir.node("Conv", []), 1, 4, 5, 1, line, line, padded=False, biased=False)
+    cost = Cost(2 * 1000 + 6 * 4 * 5, 6 * 4 * 5, 4 * 5)
+    assert PRICE.linear(line, line, (4, 5), 1) == PRICE.convolution(node, (4, 5)) == cost
+
+
 def test_sums_go_two_at_a_time_and_concats_copy() -> None:
     assert PRICE.addition(BIG, 5, 3) == Cost(2 * (1000 + 3 * 24 * 5))
     assert PRICE.addition(BIG, 5, 3, at_once=True) == Cost(1000 + 4 * 24 * 5)

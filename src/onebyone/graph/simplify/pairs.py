@@ -27,6 +27,9 @@ __all__ = ["join_pairs"]
 
 Row = Callable[[ir.Node, ir.Node, Edit], bool]
 
+_REPEATED = 256
+"""As many operands a Concat may get if they stay those of others, too: each may double them."""
+
 
 def join_pairs(graph: ir.Graph) -> Counter[str]:
     """Make one node of two that follow each other; how many pairs, by the second's operator.
@@ -185,15 +188,16 @@ def _pieces(node: ir.Node, edit: Edit) -> bool:
 
 def _joins(node: ir.Node) -> bool:
     """A concatenation of concatenations along one axis, where all that read those are such."""
-    axis, parts = _axis(node), list[ir.Value | None]()
+    axis, parts, repeats = _axis(node), list[ir.Value | None](), False
     for x in node.inputs:
         concat = made_by(x, "Concat")
         # A Concat outside a subgraph stays, whoever reads it in there.
         if concat is not None and concat.graph is node.graph and _only_joined(concat):
             parts += concat.inputs
+            repeats |= not _is_read_once(concat)
         else:
             parts.append(x)
-    if len(parts) == len(node.inputs) or axis is None:
+    if len(parts) == len(node.inputs) or axis is None or (repeats and len(parts) > _REPEATED):
         return False
     respell(node, "Concat", parts, {"axis": axis})
     return True

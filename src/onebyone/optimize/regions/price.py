@@ -72,8 +72,10 @@ class Pricer:
         macs = kernel.positions * weights
         read = kernel.before.positions * channels[0] + weights
         load = Load(macs, read, kernel.after.positions * channels[1])
-        how = manner(kernel.node.op_type)
-        return Cost(time(how, load, self.profile), macs) + self.weight(weights, is_kept)
+        op_type = kernel.node.op_type
+        picoseconds = time(manner(op_type), load, self.profile)
+        picoseconds += detour(op_type, kernel.before.rank, self.profile)
+        return Cost(picoseconds, macs) + self.weight(weights, is_kept)
 
     def addition(
         self, layout: Layout, channels: int, operands: int, *, at_once: bool = False
