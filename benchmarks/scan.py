@@ -8,7 +8,8 @@ equal      maps of tiles against the whole image, whole-number weights: position
 crops      a classifier without padding: each position against its crop, whole-number weights
 speed      the digits' classifier at its stride on 10⁸ pixels, one thread, and on 10⁶ pixels crops
            through the same engine and MONAI's sliding_window_inference: seconds for 10⁶ pixels
-padded     EfficientNet-Lite0 on 4096² pixels beside crops of 224, and how often the two agree
+padded     EfficientNet-Lite0 on 4096² pixels beside crops of 224, one thread, and how often the two
+           agree
 memory     the peak of a process with one worker on 10⁸ and 10⁹ pixels, and 10¹⁰ if `--pixels` says
            so, the image lazily made
 workers    two workers of one thread against one
@@ -161,13 +162,12 @@ def fastest(turns: Sequence[Took | None]) -> Took | None:
 def by_crops(model: bytes, image: Array) -> Took:
     """Each position's crop through the same engine, in batches of the number that is fastest."""
     run = engine(model, 1)
-    (name,) = (each.name for each in run.get_inputs())
     views = np.lib.stride_tricks.sliding_window_view(image, (SIDE, SIDE))[::STRIDE, ::STRIDE]
 
     def work(batch: int) -> None:
         for row in views:
             for part in range(0, len(row), batch):
-                run.run(None, {name: row[part : part + batch, None]})
+                run(row[part : part + batch, None])
 
     found = [took(partial(work, batch)) for batch in BATCHES]
     best = fastest(found)
@@ -206,7 +206,7 @@ def padded(folder: Path, _: int) -> Row:
     image = np.tile(tile, (1, 16, 4))
     # All at once, as the receptive field of 1043 pixels asks for; crops take less memory.
     options = Options(workers=1, scale=1, accept_approx=True, memory="8GiB")
-    prepared = prepare(folder / "lite0.onnx", image, folder / "lite0.zarr", options)
+    prepared = one_thread(prepare(folder / "lite0.onnx", image, folder / "lite0.zarr", options))
     cost = prepared.cost(timed=False)
     positions, one = prod(cost.positions), {"image": (1, 3, side, side)}
     done: list[Scanned] = []
@@ -219,8 +219,8 @@ def padded(folder: Path, _: int) -> Row:
     run = engine(prepared.model, 1)
     cuts = [np.ascontiguousarray(image[None, :, 32 * k :, 32 * k :][..., :side, :side])
             for k in range(SAMPLES)]  # fmt: skip
-    run.run(None, {"image": cuts[0]})
-    found = took(lambda: [run.run(None, {"image": cut}) for cut in cuts])
+    run(cuts[0])
+    found = took(lambda: [run(cut) for cut in cuts])
     theirs = Took(found.wall / SAMPLES * positions, found.cpu / SAMPLES * positions)
     macs = onebyone.count(folder / "lite0.onnx", one).macs * positions / cost.macs
     agreed = [each.to_dict() for each in done[0].agreements]
@@ -304,7 +304,12 @@ def prepared_on(model: Any, folder: Path, count: int, workers: int, name: str = 
     target = folder / f"maps-{count}-{workers}-{name}.zarr"
     # Three of the maps, so that the disk holds those of ten billion pixels.
     options = Options(workers=workers, scale=255, classes=[0, 1, 2])
-    return prepare(model, made(side), target, options)
+    return one_thread(prepare(model, made(side), target, options))
+
+
+def one_thread(prepared: Prepared) -> Prepared:
+    """A scan whose workers have one thread each, as peers have; one alone would take all cores."""
+    return replace(prepared, job=replace(prepared.job, threads=1))
 
 
 def made(side: int) -> dask.array.Array:

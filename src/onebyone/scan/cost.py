@@ -8,16 +8,19 @@ disk           of the maps before they are compressed
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
 import onnx
 
+from onebyone.counting.value import Count
 from onebyone.errors import UsageError
 from onebyone.graph.count import count
 from onebyone.scan.network import fed
+from onebyone.scan.stages import Stage, halves
 from onebyone.scan.tiles import Tiling
 from onebyone.shown import Shown
 
@@ -38,11 +41,13 @@ class Counts:
         model: with one input of free sizes.
         channels: of its input.
         item: bytes of a pixel's channel as it is stored.
+        stage: where it is cut in two, if it is.
     """
 
     model: onnx.ModelProto
     channels: int
     item: int
+    stage: Stage | None = None
 
     @property
     def pixel(self) -> int:
@@ -51,11 +56,14 @@ class Counts:
 
     def macs(self, sizes: Sequence[int]) -> int:
         """Multiply-accumulates on an image of these sizes."""
-        return count(self.model, self._shapes(sizes)).macs
+        if self.stage is None:
+            return self._of(sizes).macs
+        tiling = self.stage.tiling(sizes)
+        return tiling.total(lambda tile: self._first(tile).macs) + self._second(tiling).macs
 
     def activations(self, sizes: Sequence[int]) -> int | None:
         """Bytes that are alive at once inside the network; None where its sizes are not known."""
-        return count(self.model, self._shapes(sizes)).peak_activation_bytes
+        return _alive(self._at_once(sizes))
 
     def taken(self, sizes: Sequence[int]) -> int:
         """Bytes that a worker takes for a tile of these sizes, roughly.
@@ -63,15 +71,47 @@ class Counts:
         Raises:
             UsageError: sizes inside the network are not known.
         """
-        found = count(self.model, self._shapes(sizes))
-        if found.peak_activation_bytes is None:
+        found = self._at_once(sizes)
+        alive = _alive(found)
+        if alive is None:
             raise UsageError("cannot tell what memory a tile takes: say how large with --tile")
         # As stored, and as a float32 copy, which the network's input is.
         pixels = prod(sizes) * self.channels * (self.item + 4)
-        return int(_PROCESS + found.weight_bytes + pixels + _ENGINE * found.peak_activation_bytes)
+        weights = sum(each.weight_bytes for each in found)
+        return int(_PROCESS + weights + pixels + _ENGINE * alive)
 
-    def _shapes(self, sizes: Sequence[int]) -> Mapping[str, Sequence[int]]:
-        return fed(self.model, self.channels, sizes)
+    def _at_once(self, sizes: Sequence[int]) -> list[Count]:
+        """What is run at once on an image: all of it, or a tile of the first stage, and the second.
+
+        What is between the two is counted with the second; the engine keeps what either took.
+        """
+        if self.stage is None:
+            return [self._of(sizes)]
+        tiling = self.stage.tiling(sizes)
+        return [self._first(tiling.largest), self._second(tiling)]
+
+    def _of(self, sizes: Sequence[int]) -> Count:
+        return count(self.model, fed(self.model, self.channels, sizes))
+
+    @cached_property
+    def _halves(self) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+        found = None if self.stage is None else halves(self.model, self.stage.value)
+        assert found is not None  # else it would not have been cut there
+        return found
+
+    def _first(self, tile: Sequence[int]) -> Count:
+        first, _ = self._halves
+        return count(first, fed(first, self.channels, tile))
+
+    def _second(self, tiling: Tiling) -> Count:
+        _, second = self._halves
+        channels = second.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+        return count(second, fed(second, channels, tiling.outputs))
+
+
+def _alive(found: Sequence[Count]) -> int | None:
+    each = [known for count in found if (known := count.peak_activation_bytes) is not None]
+    return sum(each) if len(each) == len(found) else None
 
 
 @dataclass(frozen=True, repr=False)

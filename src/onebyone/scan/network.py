@@ -30,7 +30,7 @@ from onebyone.graph.values import size as fixed_size
 from onebyone.graph.write import to_proto
 from onebyone.scan.sliding import slide
 
-__all__ = ["Network", "fed", "load"]
+__all__ = ["Network", "fed", "is_laid", "load"]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def load(
     if found is None:
         raise UsageError(_no_maps(looks))
     output, located = found
-    if not _is_laid(located, looks, 1):
+    if not is_laid(located, looks, 1):
         output = _channels_first(model, output)
     axes = tuple(axis for k in looks.spatial if (axis := located.axis(k)) is not None)
     wholes = _reasons(looks, located, output)
@@ -159,12 +159,12 @@ def _maps(looks: Looks) -> tuple[ir.Value, Located] | None:
     assert graph is not None
     for value in graph.outputs:
         located = looks.values.get(value)
-        if located and (_is_laid(located, looks, 1) or _is_laid(located, looks, -1)):
+        if located and (is_laid(located, looks, 1) or is_laid(located, looks, -1)):
             return value, located
     return None
 
 
-def _is_laid(located: Located, looks: Looks, channels: int) -> bool:
+def is_laid(located: Located, looks: Looks, channels: int) -> bool:
     """Whether on all axes but that of the channels the image's stand, in their order."""
     places = list(located.places)
     if len(places) < 3:

@@ -31,10 +31,11 @@ from onebyone.scan.result import Scanned
 from onebyone.scan.schedule import on_cluster, on_threads
 from onebyone.scan.smaller import Smaller, smaller
 from onebyone.scan.sources import Image, opened
+from onebyone.scan.stages import Stage, cut, stage_at
 from onebyone.scan.targets import Target, check_model, check_same, create, found
 from onebyone.scan.task import Job, chunk, engine
 from onebyone.scan.tiff import check_tiff, is_tiff, working, write_tiff
-from onebyone.scan.tiles import Tiling, in_parts
+from onebyone.scan.tiles import MOST_ACTIVATIONS, Tiling, chosen, in_parts
 from onebyone.scan.values import values
 
 __all__ = ["Prepared", "finish", "prepare", "scan"]
@@ -144,7 +145,7 @@ class Prepared:
     def cost(self, timed: bool = True) -> Cost:
         """What it takes; one tile is read and run for the time, unless there is nothing to do."""
         tiling, job, left = self.job.tiling, self.job, self.left
-        counts = _counts(onnx.load_from_string(self.model), job.image)
+        counts = _counts(onnx.load_from_string(self.model), job.image, job.stage)
         maps = len(job.outputs) * prod(tiling.outputs) * np.dtype(job.dtype).itemsize
         chunks = replace(tiling, part=())
         return Cost(
@@ -158,7 +159,7 @@ class Prepared:
             tile=chunks.largest,
             read=chunks.overhead,
             macs=scan_macs(counts, tiling),
-            crop_macs=crop_macs(counts, tiling),
+            crop_macs=crop_macs(replace(counts, stage=None), tiling),
             seconds=self._expected(left) if timed else None,
             workers=self.workers,
             threads=job.threads,
@@ -173,7 +174,7 @@ class Prepared:
         """Seconds for all that is left, from one of the chunks in the middle of it."""
         if not left:
             return 0.0
-        loaded = engine(self.model, self.job.threads)
+        loaded = engine(self.model, self.job.threads, self.job.stage)
         start = time.perf_counter()
         chunk(self.job, left[len(left) // 2], loaded)
         return (time.perf_counter() - start) * len(left) / min(self.workers, len(left))
@@ -212,7 +213,12 @@ def prepare(
         std=options.std,
         metadata=_metadata(loaded.model),
     )
-    tiling = _tiling(loaded, image, options, there, workers)
+    single = _single(loaded, image)
+    ready = _smaller(loaded, there, progress)
+    running = onnx.load_from_string(ready.content)
+    stage = _stage(loaded, running, single, there)
+    counts = _counts(running, image, stage)
+    tiling = _tiling(loaded, single, counts, options, there, workers)
     said: dict[str, Any] = {
         "schema": 1,
         "model": loaded.digest,
@@ -222,13 +228,13 @@ def prepare(
         "classes": list(outputs),
         "tile": list(tiling.side),
         "part": list(tiling.part),
+        "stage": None if stage is None else {"value": stage.value, "side": list(stage.side)},
     }
     if there is not None:
         check_same(there, said)
-    ready = _smaller(loaded, there, progress)
     said["run"] = sha256(ready.content).hexdigest()
-    dtype = str(_result_type(ready.content))
-    job = Job(image, given, tiling, there or Target(path), outputs, dtype, threads, mask)
+    dtype = str(_result_type(running))
+    job = Job(image, given, tiling, there or Target(path), outputs, dtype, threads, mask, stage)
     notes = (*loaded.reasons, *_padded(loaded), *ready.notes)
     return Prepared(
         loaded, job, output, ready.content, ready.certificate, said, there is not None, names,
@@ -299,14 +305,12 @@ def _mask(mask: Any, image: Image) -> Image | None:
     return opened(mask, spatial=len(image.sizes), channels=None, what="the mask")
 
 
-def _counts(model: onnx.ModelProto, image: Image) -> Counts:
-    return Counts(model, image.channels, np.dtype(image.dtype).itemsize)
+def _counts(model: onnx.ModelProto, image: Image, stage: Stage | None) -> Counts:
+    return Counts(model, image.channels, np.dtype(image.dtype).itemsize, stage)
 
 
-def _tiling(
-    network: Network, image: Image, options: Options, there: Target | None, workers: int
-) -> Tiling:
-    """Of a target that is there its own, whatever fits now."""
+def _single(network: Network, image: Image) -> Tiling:
+    """A tiling of chunks of one output, of an image that the network can take."""
     single = Tiling(network.axes, image.sizes, (1,) * len(network.axes))
     smallest = tuple(axis.smallest_image for axis in network.axes)
     if any(n < least for n, least in zip(image.sizes, smallest, strict=True)):
@@ -315,12 +319,42 @@ def _tiling(
             f"{smallest} or more: pad or enlarge the image"
         )
     single.tile((0,) * len(network.axes))  # refuses sizes that the network cannot take
-    counts = _counts(network.model, image)
+    return single
+
+
+def _stage(
+    network: Network, running: onnx.ModelProto, single: Tiling, there: Target | None
+) -> Stage | None:
+    """Where to cut what cannot be computed in small parts; of a target that is there its own."""
+    if there is not None:
+        told = there.said.get("stage")
+        return None if told is None else stage_at(running, told["value"], told["side"])
+    # As if memory were no question: what it takes hangs on the stage.
+    tiling = chosen(single.axes, single.pixels, 0, lambda _: 0)
+    counts = Counts(running, network.channels, 0)
+    if network.tiles:
+        tiling = in_parts(tiling, counts.activations, counts.macs)
+    if (counts.activations(tiling.largest) or 0) <= MOST_ACTIVATIONS:
+        return None
+    return cut(running, network.channels, tiling.largest)
+
+
+def _tiling(
+    network: Network,
+    single: Tiling,
+    counts: Counts,
+    options: Options,
+    there: Target | None,
+    workers: int,
+) -> Tiling:
+    """Of a target that is there its own, whatever fits now."""
     if there is not None and options.tile is None:
         tiling = replace(single, side=tuple(there.said["tile"]))
     else:
         tiling = chosen_side(single, options, counts.taken, workers)
-    return in_parts(tiling, counts.activations, counts.macs) if network.tiles else tiling
+    if counts.stage is not None or not network.tiles:
+        return tiling
+    return in_parts(tiling, counts.activations, counts.macs)
 
 
 def _smaller(network: Network, there: Target | None, progress: Progress | None) -> Smaller:
@@ -329,9 +363,9 @@ def _smaller(network: Network, there: Target | None, progress: Progress | None) 
     return Smaller(check_model(there, there.said["run"]), {}, ())
 
 
-def _result_type(content: bytes) -> np.dtype[Any]:
+def _result_type(model: onnx.ModelProto) -> np.dtype[Any]:
     """Of the maps."""
-    output = onnx.load_from_string(content).graph.output[0].type.tensor_type
+    output = model.graph.output[0].type.tensor_type
     return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(output.elem_type))
 
 

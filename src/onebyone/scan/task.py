@@ -3,17 +3,19 @@
     read the tile and its halo ─▶ values ─▶ ONNX Runtime ─▶ cut ─▶ write one chunk ─▶ marker
 
 A task needs nothing of other tasks, and the same task gives the same bytes anywhere. Each thread
-that runs tasks has a session of its own, of as many threads as the job says.
+that runs tasks has sessions of its own, of as many threads as the job says.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+import onnx
 from onnxruntime import InferenceSession, SessionOptions
 
 from onebyone.algebra.weights import Array
@@ -22,15 +24,20 @@ from onebyone.errors import UnreadableModel
 from onebyone.graph.checks import one_line
 from onebyone.scan.place import middle
 from onebyone.scan.sources import Image
+from onebyone.scan.stages import Stage, halves, in_stages
+from onebyone.scan.stages import run as run_session
 from onebyone.scan.targets import Target
 from onebyone.scan.tiles import Index, Tiling
 from onebyone.scan.values import Values
 
-__all__ = ["Job", "answer", "chunk", "engine", "loaded", "run", "sample"]
+__all__ = ["Engine", "Job", "answer", "chunk", "engine", "loaded", "run", "sample"]
 
 # Of the preview, along each axis.
 _PREVIEW = 1024
 _mine = threading.local()
+
+Engine = Callable[[Array], Array]
+"""Maps N×K×… of images N×C×…."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class Job:
         dtype: of the maps.
         threads: of a session.
         mask: positions whose middle pixel is 0 in it are left out.
+        stage: where the network is cut in two, if it is.
     """
 
     image: Image
@@ -56,6 +64,7 @@ class Job:
     dtype: str
     threads: int
     mask: Image | None = None
+    stage: Stage | None = None
 
 
 def run(job: Job, index: Index) -> Index:
@@ -71,7 +80,7 @@ def run(job: Job, index: Index) -> Index:
     return index
 
 
-def chunk(job: Job, index: Index, engine: InferenceSession) -> tuple[Array, Array | None]:
+def chunk(job: Job, index: Index, engine: Engine) -> tuple[Array, Array | None]:
     """The maps (K, *sizes) of a chunk, and the pixels (C, *sizes) of its tile; None if masked."""
     outputs = job.tiling.chunk(index)
     shape = (len(job.outputs), *map(len, outputs))
@@ -96,7 +105,7 @@ def _part(
     outputs: Sequence[range],
     tile: Sequence[range],
     pixels: Array,
-    engine: InferenceSession,
+    engine: Engine,
 ) -> Array:
     """The maps of some outputs, from pixels (C, …) of a tile that holds theirs."""
     own = job.tiling.needed(outputs)
@@ -112,26 +121,36 @@ def _part(
     return kept
 
 
-def answer(job: Job, pixels: Array, engine: InferenceSession) -> Array:
+def answer(job: Job, pixels: Array, engine: Engine) -> Array:
     """The network's maps (K, …) of pixels (C, …), those that are kept.
 
     Raises:
         UnreadableModel: the engine fails.
     """
     try:
-        (name,) = (value.name for value in engine.get_inputs())
-        found: Array = engine.run(None, {name: job.values.of(pixels)[None]})[0][0]
+        found = engine(job.values.of(pixels)[None])[0]
     except NATIVE as error:
         raise UnreadableModel(f"ONNX Runtime cannot run the network: {one_line(error)}") from error
-    return found[list(job.outputs)]
+    kept: Array = found[list(job.outputs)]
+    return kept
 
 
-def engine(model: Any, threads: int) -> InferenceSession:
-    """A session, of a path or of bytes, whose threads are bounded.
+def engine(model: Any, threads: int, stage: Stage | None = None) -> Engine:
+    """What runs a model, a path or bytes, on so many threads: whole, or cut in two.
 
     Raises:
         UnreadableModel: ONNX Runtime cannot load it.
     """
+    if stage is None:
+        return partial(run_session, _session(model, threads))
+    whole = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+    parts = halves(whole, stage.value)
+    assert parts is not None  # else it would not have been cut there
+    first, second = (_session(part.SerializeToString(), threads) for part in parts)
+    return in_stages(first, second, stage)
+
+
+def _session(model: Any, threads: int) -> InferenceSession:
     options = SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -183,10 +202,10 @@ def _wanted(job: Job, mask: Image, outputs: Sequence[range]) -> Array:
     return found
 
 
-def loaded(job: Job) -> InferenceSession:
-    """The session of this thread; made anew for another target."""
+def loaded(job: Job) -> Engine:
+    """The engine of this thread; made anew for another target."""
     key = (job.target.path, job.threads, job.target.model.stat().st_mtime_ns)
     if getattr(_mine, "key", None) != key:
-        _mine.key, _mine.session = key, engine(job.target.model, job.threads)
-    found: InferenceSession = _mine.session
+        _mine.key, _mine.engine = key, engine(job.target.model, job.threads, job.stage)
+    found: Engine = _mine.engine
     return found

@@ -144,6 +144,7 @@ def in_parts(
     tiling: Tiling,
     activations: Callable[[tuple[int, ...]], int | None],
     macs: Callable[[tuple[int, ...]], int],
+    most: int | None = None,
 ) -> Tiling:
     """The same chunks, in parts whose activations stay in the processor's cache, if that pays.
 
@@ -151,8 +152,9 @@ def in_parts(
         tiling: of whole chunks.
         activations: bytes alive at once on a tile; None where that is not known.
         macs: of a tile.
+        most: MACs of all parts; without it a tenth more than those of whole chunks.
     """
-    most = MOST_MACS * tiling.total(macs)
+    most = int(MOST_MACS * tiling.total(macs)) if most is None else most
     while (activations(tiling.largest) or 0) > MOST_ACTIVATIONS:
         smaller = replace(tiling, part=tuple(-(-n // 2) for n in tiling.part or tiling.side))
         if smaller.largest == tiling.largest or smaller.total(macs) > most:
