@@ -270,6 +270,14 @@ def test_a_kernel_that_others_keep_is_priced() -> None:
     assert (alone.laws, shared.laws) == ({"phases"}, set())
 
 
+def test_without_arithmetic_saved_the_kernels_of_all_phases_are_not_stored() -> None:
+    """Of three columns, all copies of one, there are two outputs: the phases compute three."""
+    body, scales = "y = Conv<dilations = [2, 1], pads = [1, 0, 1, 0]>(u, k)", [1, 1, 2, 3]
+    after = optimized(body, "float[2,3,8,1] x", profile=DEFAULT, k=(5, 3, 2, 2),
+                      s=np.float32(scales))  # fmt: skip
+    assert (after.laws, after.ops) == (set(), ["Resize", "Conv"])
+
+
 def test_it_has_to_pay() -> None:
     body = f"y = Conv<{SAME}>(u, k)"
     small = optimized(body, profile=DEFAULT)

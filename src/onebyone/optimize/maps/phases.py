@@ -100,7 +100,8 @@ class _Placer:
             with self.edit.attempt() as made:
                 result = self._made(site, form, last)
                 after = self._cost(made, self._beside(node, made))
-                if not pays(before, after, self.task.profile):
+                # Kernels of all phases are stored: fewer operators alone are not worth that.
+                if after.macs >= before.macs or not pays(before, after, self.task.profile):
                     raise _DoesNotPay
         except (_DoesNotPay, Unrepresentable):
             self.edit.fresh()
