@@ -79,8 +79,20 @@ def halves(model: onnx.ModelProto, value: str) -> tuple[onnx.ModelProto, onnx.Mo
         except ValueError:
             return None
         half = ir.Model(part, ir_version=whole.ir_version, functions=[*whole.functions.values()])
+        _forget(part)
         found.append(to_proto(half))
     return found[0], found[1]
+
+
+def _forget(graph: ir.Graph) -> None:
+    """What is known of sizes by those of the whole image; what is between may have any."""
+    for node in graph:
+        for value in node.outputs:
+            value.shape = None
+    for value in graph.inputs:
+        dims = list(value.shape or ())
+        free = [ir.SymbolicDim(f"{value.name}_{axis}") for axis in range(len(dims))]
+        value.shape = ir.Shape([*free[:1], *dims[1:2], *free[2:]])
 
 
 def in_stages(
