@@ -61,6 +61,21 @@ def test_all_classes_in_tiles_that_do_not_fit(kind: str, tile: int, tmp_path: Pa
         assert (np.moveaxis(page.asarray(), -1, 0) == wanted).all()
 
 
+@pytest.mark.parametrize("size", [(1030, 530), (80, 70)])
+def test_overviews_are_of_every_second_position(size: tuple[int, int], tmp_path: Path) -> None:
+    model, image = network(), pixels(C_IN, *size)
+    wanted = np.moveaxis(whole(model, image), 0, -1)
+    scan(model, image, tmp_path / "maps.tif", tile=64, scale=1)
+    with tifffile.TiffFile(tmp_path / "maps.tif") as tiff:
+        pages = list(tiff.pages)
+        assert [page.subfiletype for page in pages] == [0] + [1] * (len(pages) - 1)
+        for level, page in enumerate(pages):
+            every = 2**level
+            assert (page.asarray() == wanted[::every, ::every]).all()
+            single = all(n <= 64 for n in page.shape[:2])
+            assert single == (page is pages[-1])
+
+
 @pytest.mark.parametrize("keys", [True, False])
 def test_the_place_is_that_of_the_positions(keys: bool, tmp_path: Path) -> None:
     source = geotiff(tmp_path / "image.tif", pixels(C_IN, 61, 47), keys)

@@ -2,6 +2,8 @@
 many tasks at once, and a half of it is nothing.
 
     maps.tif  ◀──renamed──  written tile by tile  ◀──  maps.tif.zarr, which stays
+
+Behind the maps stand overviews, each of every second position of the one before, as viewers want.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ _USUAL = 256
 _LARGE = 4_000_000_000
 _GEO_SCALE, _GEO_TIE, _GEO_KEYS = 33550, 33922, 34735
 _GDAL_NODATA = 42113
+# Of the tag NewSubfileType: another image of the same file, smaller.
+_REDUCED = 1
 _SHORT, _DOUBLE, _ASCII = 3, 12, 2
 
 
@@ -77,23 +81,29 @@ def write_tiff(
     for left in Path(output).parent.glob(f"{escape(Path(output).name)}.{'?' * 8}.tmp"):
         left.unlink()  # of a run that was killed here
     sides = tuple(n if n % _MULTIPLE == 0 else _USUAL for n in maps.chunks[1:])
+    whole: dict[str, Any] = {
+        "description": ", ".join(names) or None,
+        "extratags": [*_geo(place), *_none(maps.dtype) * masked],
+        **_resolution(place),
+    }
+    overview = {"subfiletype": _REDUCED, "extratags": _none(maps.dtype) * masked}
+    # What overviews take is a third more at most.
+    large = prod(maps.shape) * maps.dtype.itemsize * 4 // 3 > _LARGE
     try:
-        library("tifffile").imwrite(
-            beside,
-            _tiles(maps, sides),
-            shape=(*maps.shape[1:], maps.shape[0]),
-            dtype=maps.dtype,
-            tile=sides,
-            photometric="minisblack",
-            planarconfig="contig",
-            compression="zlib",
-            predictor=False,
-            bigtiff=prod(maps.shape) * maps.dtype.itemsize > _LARGE,
-            metadata=None,
-            description=", ".join(names) or None,
-            extratags=[*_geo(place), *_none(maps.dtype) * masked],
-            **_resolution(place),
-        )
+        with library("tifffile").TiffWriter(beside, bigtiff=large) as file:
+            for step in _steps(maps.shape[1:], sides):
+                file.write(
+                    _tiles(maps, sides, step),
+                    shape=(*_every(maps.shape[1:], step), maps.shape[0]),
+                    dtype=maps.dtype,
+                    tile=sides,
+                    photometric="minisblack",
+                    planarconfig="contig",
+                    compression="zlib",
+                    predictor=False,
+                    metadata=None,
+                    **(whole if step == 1 else overview),
+                )
         with open(beside, "rb") as file:
             os.fsync(file.fileno())
         os.replace(beside, output)
@@ -104,12 +114,32 @@ def write_tiff(
             os.unlink(beside)
 
 
-def _tiles(maps: Any, sides: Sequence[int]) -> Iterator[Array]:
-    """(h, w, K) of each tile, in order of rows; what lies beyond the map is 0."""
-    counts = (range(-(-n // side)) for n, side in zip(maps.shape[1:], sides, strict=True))
-    for i, j in product(*counts):
-        top, left = i * sides[0], j * sides[1]
-        part = maps[:, top : top + sides[0], left : left + sides[1]]
+def _steps(sizes: Sequence[int], sides: Sequence[int]) -> Iterator[int]:
+    """1, of the maps, and of overviews 2, 4, …, up to that which is a single tile.
+
+    >>> list(_steps((1000, 700), (256, 256))), list(_steps((200, 256), (256, 256)))
+    ([1, 2, 4], [1])
+    """
+    step = 1
+    yield step
+    while any(n > side for n, side in zip(_every(sizes, step), sides, strict=True)):
+        step *= 2
+        yield step
+
+
+def _every(sizes: Sequence[int], step: int) -> tuple[int, ...]:
+    return tuple(-(-n // step) for n in sizes)
+
+
+def _tiles(maps: Any, sides: Sequence[int], step: int) -> Iterator[Array]:
+    """(h, w, K) of each tile of every `step`-th position, in order of rows; beyond the map 0."""
+    sizes = _every(maps.shape[1:], step)
+    for i, j in product(*(range(-(-n // side)) for n, side in zip(sizes, sides, strict=True))):
+        down, right = (
+            slice(k * side * step, (k + 1) * side * step, step)
+            for k, side in zip((i, j), sides, strict=True)
+        )
+        part = maps[:, down, right]
         missing = [(0, side - n) for side, n in zip(sides, part.shape[1:], strict=True)]
         yield np.moveaxis(np.pad(part, [(0, 0), *missing]), 0, -1)
 
