@@ -44,6 +44,7 @@ __all__ = ["scan"]
 @click.option("--geojson", type=click.Path(path_type=Path), metavar="FILE", help="For the peaks.")
 @click.option("--no-resume", is_flag=True, help="Refuse to go on with a target that is there.")
 @click.option("--accept-approx", is_flag=True, help="Scan with a network whose tiles have seams.")
+@click.option("--result", metavar="NAME", help="Which output of MODEL, if it has several.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/json.md).")
 def scan(
     model: str,
@@ -65,6 +66,7 @@ def scan(
     geojson: Path | None,
     no_resume: bool,
     accept_approx: bool,
+    result: str | None,
     as_json: bool,
 ) -> None:
     """Slide MODEL over IMAGE, which may be larger than memory, and write its maps.
@@ -93,6 +95,7 @@ def scan(
         mask=mask,
         level=level,
         accept_approx=accept_approx,
+        result=result,
     )
     client = None if scheduler is None else _client(scheduler)
     with progress_bar() as progress:

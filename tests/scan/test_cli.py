@@ -159,3 +159,10 @@ def test_what_looks_at_the_whole_image_is_named_and_measured_if_accepted(
     assert (told["beside"], told["samples"]) == ("tiles", 64)
     assert 0 < told["difference"] < 1
     assert Target(str(folder / "maps.zarr")).said["agreements"] == [told]
+
+
+def test_an_output_may_be_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scanned("--scale", "1", "--result", "z") == 2
+    assert "got no output z, wanted one of y" in capsys.readouterr().err
+    assert scanned("--scale", "1", "--result", "y") == 0
+    assert Target(str(folder / "maps.zarr")).array().shape[0] == 4

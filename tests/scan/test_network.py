@@ -335,6 +335,19 @@ def test_of_several_outputs_the_first_with_positions_is_taken() -> None:
     assert network.outputs == 5
 
 
+def test_of_several_outputs_the_one_that_is_named_is_taken() -> None:
+    b = Build()
+    x = b.conv("x", 2, 5, (3, 3))
+    mean, other = b.op("ReduceMean", x, axes=[2, 3], keepdims=0), b.conv(x, 5, 4, (1, 1))
+    model = b.model(x, mean, other)
+    network = load(model, result=other)
+    assert [value.name for value in network.model.graph.output] == [other]
+    assert network.outputs == 4
+    assert network.digest != load(model).digest
+    with pytest.raises(UsageError, match=f"got no output z, wanted one of {x}, {mean}, {other}"):
+        load(model, result="z")
+
+
 def test_channels_that_come_last_are_put_first() -> None:
     """As converters write the models of TensorFlow: turned to begin with, and turned back."""
     b, plain = Build(), Build()

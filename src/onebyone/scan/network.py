@@ -21,6 +21,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.geometry import Axis
 from onebyone.errors import UsageError
+from onebyone.graph.checks import one_line
 from onebyone.graph.edit import Edit
 from onebyone.graph.geometry import Located, Looks, look
 from onebyone.graph.read import read
@@ -72,23 +73,25 @@ def load(
     source: str | os.PathLike[str] | onnx.ModelProto | ir.Model,
     *,
     size: Sequence[int] | None = None,
+    result: str | None = None,
     accept_approx: bool = False,
 ) -> Network:
     """The network of a model, fit to be scanned.
 
     Args:
         source: a fully convolutional model N×C×H×W -> N×K×H'×W', or a classifier, which becomes one
-            (`scan.sliding`). Of several outputs the first one that has positions is taken. Channels
-            that come last are put first, if the model turns its image first of all.
+            (`scan.sliding`). Channels that come last are put first, if the model turns its image
+            first of all.
+        result: the name of the output to take; without it the first one that has positions.
         size: for a classifier whose height and width are free, (H, W) of its images.
         accept_approx: also take a network whose tiles differ from the whole image, and a classifier
             whose positions differ from its answers on crops: `reasons` says why.
 
     Raises:
         UnreadableModel: the source is no usable ONNX model.
-        UsageError: it has no output with positions, and no head that could slide; several inputs,
-            or a number of channels that is left open; or it is not exact and `accept_approx` is not
-            set.
+        UsageError: it has no such output, or none with positions, and no head that could slide;
+            several inputs, or a number of channels that is left open; or it is not exact and
+            `accept_approx` is not set.
 
     >>> from onnx import parser
     >>> network = load(parser.parse_model('''<ir_version: 8, opset_import: ["": 17]>
@@ -100,10 +103,11 @@ def load(
     model = read(source)
     looks = look(model)
     _check_inputs(looks)
-    is_classifier = _maps(looks) is None
+    _check_result(looks, result)
+    is_classifier = _maps(looks, result) is None
     if is_classifier:
         looks = _slid(model, looks, size)
-    found = _maps(looks)
+    found = _maps(looks, result)
     if found is None:
         raise UsageError(_no_maps(looks))
     output, located = found
@@ -153,11 +157,26 @@ def _check_inputs(looks: Looks) -> None:
         )
 
 
-def _maps(looks: Looks) -> tuple[ir.Value, Located] | None:
-    """The first output whose positions are those of the image, as N×K×H×W or N×H×W×K has them."""
+def _check_result(looks: Looks, result: str | None) -> None:
+    graph = looks.image.graph
+    assert graph is not None
+    names = [str(value.name) for value in graph.outputs]
+    if result is not None and result not in names:
+        raise UsageError(
+            f"got no output {one_line(result)}, wanted one of {one_line(', '.join(names))}"
+        )
+
+
+def _maps(looks: Looks, result: str | None) -> tuple[ir.Value, Located] | None:
+    """The output of this name, or the first one, whose positions are those of the image.
+
+    As N×K×H×W or N×H×W×K has them; None where there is none.
+    """
     graph = looks.image.graph
     assert graph is not None
     for value in graph.outputs:
+        if result not in (None, value.name):
+            continue
         located = looks.values.get(value)
         if located and (is_laid(located, looks, 1) or is_laid(located, looks, -1)):
             return value, located

@@ -31,6 +31,7 @@ class Options:
     mask: Any = None
     level: int = 0
     accept_approx: bool = False
+    result: str | None = None
 
 
 def bytes_of(memory: str | int) -> int:

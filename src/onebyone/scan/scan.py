@@ -60,6 +60,7 @@ def scan(
     mask: Any = None,
     level: int = 0,
     accept_approx: bool = False,
+    result: str | None = None,
     progress: Progress | None = None,
 ) -> Scanned:
     """Slide a network over an image that may be larger than memory, and write its maps.
@@ -82,6 +83,7 @@ def scan(
         mask: an image of one channel; positions where it is 0 are left out, as NaN.
         level: of a pyramid; 0 is the largest.
         accept_approx: scan with a network whose maps on tiles differ from those of the whole.
+        result: the name of the network's output to write; without it the first with positions.
         progress: called with (stage, done, total).
 
     Raises:
@@ -101,7 +103,9 @@ def scan(
     >>> maps.shape, float(maps[0, 3, 5]), float(16 * image[7, 11])
     ((1, 17, 24), 5776.0, 5776.0)
     """
-    options = Options(tile, classes, memory, workers, scale, mean, std, mask, level, accept_approx)
+    options = Options(
+        tile, classes, memory, workers, scale, mean, std, mask, level, accept_approx, result
+    )
     prepared = prepare(
         network, source, target, options, client=client, resume=resume, progress=progress
     )
@@ -197,7 +201,7 @@ def prepare(
     output = os.path.abspath(target)  # workers of a cluster stand elsewhere
     path = working(output) if is_tiff(output) else output
     there = _there(path, resume)
-    loaded = _loaded(network, options.accept_approx)
+    loaded = _loaded(network, options)
     if is_tiff(output):
         check_tiff(output, len(loaded.axes))
     image = opened(source, spatial=len(loaded.axes), channels=loaded.channels, level=options.level)
@@ -277,9 +281,12 @@ def _there(path: str, resume: bool) -> Target | None:
     return there
 
 
-def _loaded(network: Any, accept_approx: bool) -> Network:
-    loaded = network if isinstance(network, Network) else load(network, accept_approx=accept_approx)
-    if not loaded.tiles and not accept_approx:
+def _loaded(network: Any, options: Options) -> Network:
+    if isinstance(network, Network):
+        loaded = network
+    else:
+        loaded = load(network, result=options.result, accept_approx=options.accept_approx)
+    if not loaded.tiles and not options.accept_approx:
         raise UsageError(
             f"the maps of tiles would differ from those of the whole image: "
             f"{'; '.join(loaded.reasons)}: --accept-approx scans all the same"
