@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from onebyone.graph.read import read
-
 from .noise import Model, excess
 from .run import run
 from .text import model
@@ -20,7 +18,7 @@ Arrays = Mapping[str, np.ndarray]
 
 def _excess(before: ModelProto, after: ModelProto, feed: Arrays) -> dict[str, float]:
     (a,), (b,) = run(before, feed), run(after, feed)
-    return excess(Model(read(before), "float32"), feed, a, b, np.random.default_rng(0))
+    return excess(Model.of(before, "float32"), feed, a, b, np.random.default_rng(0))
 
 
 def _f32(array: object) -> np.ndarray:
@@ -91,7 +89,7 @@ def test_one_wrong_weight_is_seen() -> None:
 
 def _noise(proto: ModelProto, x: np.ndarray) -> float:
     """The largest error of many samples, where the engine's own may be none by luck."""
-    played, rng = Model(read(proto), "float32"), np.random.default_rng(0)
+    played, rng = Model.of(proto, "float32"), np.random.default_rng(0)
     truth = played.truth({"x": x})["y"]
     return max(np.abs(played.sample({"x": x}, rng)["y"] - truth).max() for _ in range(48))
 
@@ -103,6 +101,19 @@ def test_another_order_of_the_same_sum(far: float, step: float, rounded: bool) -
     proto = model("y = MatMul(x, w)", "float[6,8] x", constants={"w": signs})
     noise = _noise(proto, _f32(far + step * RNG.integers(-1, 2, (6, 8))))
     assert step / 2 <= noise <= 8 * step if rounded else noise == 0
+
+
+def test_a_variance_that_may_be_negative_is_no_measure() -> None:
+    """The mean of squares less the square of the mean: far from zero nothing of it is left."""
+    body, x = "y = GroupNormalization<num_groups = 2>(x, g, h)", RNG.standard_normal((1, 2, 5, 7))
+    constants = {"g": _f32([1, 1]), "h": _f32([0, 0])}
+    proto = model(body, "float[1,2,5,7] x", "float[1,2,5,7] y", constants, opset=21)
+    played, rng = Model.of(proto, "float32"), np.random.default_rng(0)
+    for far, told in ((1e7, False), (0, True)):
+        feed = {"x": _f32(far + x)}
+        truth = {"y": _f32(played.truth(feed)["y"])}
+        nothing = {"y": np.full((1, 2, 5, 7), np.nan, np.float32)}
+        assert bool(excess(played, feed, truth, nothing, rng)) is told
 
 
 def test_the_mean_that_a_layer_normalisation_subtracts() -> None:

@@ -12,7 +12,6 @@ from onnx import ModelProto
 
 from onebyone.errors import OnebyoneError
 from onebyone.graph.evaluate import CannotEvaluate
-from onebyone.graph.read import read
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
 
@@ -209,7 +208,7 @@ def _compared(
                 return
             continue
         if model is None:
-            model = Model(read(subject.model), subject.dtype)
+            model = Model.of(subject.model, subject.dtype)
         try:
             found = excess(model, inputs, a, b, rng)
             if found:
@@ -248,5 +247,5 @@ def _judged_in_numpy(
 
 
 def _evaluated(model: ModelProto, subject: Subject) -> list[Arrays]:
-    played = Model(read(model), subject.dtype)
+    played = Model.of(model, subject.dtype)
     return [played.truth(inputs) for _, inputs in subject.feeds]

@@ -119,7 +119,8 @@ def _reduces_nothing(node: ir.Node) -> bool:
         return False
     if not axes and node.attributes.get_int("noop_with_empty_axes", 0) == 1:
         return True
-    ones = all(shape[axis] == 1 for axis in axes or range(len(shape)))
+    rank = len(shape)
+    ones = all(-rank <= axis < rank and shape[axis] == 1 for axis in axes or range(rank))
     return ones and node.attributes.get_int("keepdims", 1) == 1
 
 
