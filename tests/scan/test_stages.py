@@ -38,8 +38,9 @@ def deep(*, image: str = "float[1,3,H,W] x", body: str = DEEP) -> onnx.ModelProt
 @pytest.fixture
 def little_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if hardly anything stayed in it."""
-    for module in (scanning, stages, tiles):
-        monkeypatch.setattr(module, "MOST_ACTIVATIONS", 8192)
+    monkeypatch.setattr(tiles, "MOST_ACTIVATIONS", 8192)
+    for module in (scanning, stages):
+        monkeypatch.setattr(module, "MOST_ALIVE", 8192)
 
 
 @pytest.mark.usefixtures("little_cache")
@@ -61,7 +62,7 @@ def test_a_scan_goes_on_with_the_stages_that_it_began_with(
     done = scan(network, image, path, tile=5, scale=1, workers=1)
     for marker in sorted(path.glob("onebyone/done/*.npz"))[::2]:
         marker.unlink()
-    monkeypatch.setattr(scanning, "MOST_ACTIVATIONS", 1 << 40)
+    monkeypatch.setattr(scanning, "MOST_ALIVE", 1 << 40)
     again = prepare(network, image, path, Options(tile=5, scale=1, workers=1))
     assert again.job.stage == first.job.stage is not None
     assert again.left
@@ -72,7 +73,7 @@ def test_a_scan_goes_on_with_the_stages_that_it_began_with(
 def test_what_fits_the_cache_or_can_be_computed_in_parts_is_not_cut(tmp_path: Path) -> None:
     small = prepare(deep(), pixels(3, *SIZE), tmp_path / "a.zarr", Options(scale=1))
     assert small.job.stage is None
-    assert Counts(deep(), 3, 1).activations(small.job.tiling.largest) <= tiles.MOST_ACTIVATIONS
+    assert Counts(deep(), 3, 1).activations(small.job.tiling.largest) <= stages.MOST_ALIVE
     narrow = deep(body="a = Conv(x, k) b = Relu(a) c = Conv(b, l) y = Conv(c, m)")
     large = prepare(narrow, pixels(3, 1200, 1300), tmp_path / "b.zarr", Options(scale=1))
     assert large.job.stage is None

@@ -31,11 +31,11 @@ from onebyone.scan.result import Scanned
 from onebyone.scan.schedule import on_cluster, on_threads
 from onebyone.scan.smaller import Smaller, smaller
 from onebyone.scan.sources import Image, opened
-from onebyone.scan.stages import Stage, cut, stage_at
+from onebyone.scan.stages import MOST_ALIVE, Stage, cut, stage_at
 from onebyone.scan.targets import Target, check_model, check_same, create, found
 from onebyone.scan.task import Job, chunk, engine
 from onebyone.scan.tiff import check_tiff, is_tiff, working, write_tiff
-from onebyone.scan.tiles import MOST_ACTIVATIONS, Tiling, chosen, in_parts
+from onebyone.scan.tiles import Tiling, chosen, in_parts
 from onebyone.scan.values import values
 
 __all__ = ["Prepared", "finish", "prepare", "scan"]
@@ -341,7 +341,7 @@ def _stage(
     counts = Counts(running, network.channels, 0)
     if network.tiles:
         tiling = in_parts(tiling, counts.activations, counts.macs)
-    if (counts.activations(tiling.largest) or 0) <= MOST_ACTIVATIONS:
+    if (counts.activations(tiling.largest) or 0) <= MOST_ALIVE:
         return None
     return cut(running, network.channels, tiling.largest)
 

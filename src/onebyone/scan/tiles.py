@@ -144,6 +144,7 @@ def in_parts(
     tiling: Tiling,
     activations: Callable[[tuple[int, ...]], int | None],
     macs: Callable[[tuple[int, ...]], int],
+    limit: int | None = None,
     most: int | None = None,
 ) -> Tiling:
     """The same chunks, in parts whose activations stay in the processor's cache, if that pays.
@@ -152,10 +153,12 @@ def in_parts(
         tiling: of whole chunks.
         activations: bytes alive at once on a tile; None where that is not known.
         macs: of a tile.
+        limit: activations that parts may have, in place of those that stay in the cache.
         most: MACs of all parts; without it a tenth more than those of whole chunks.
     """
+    limit = MOST_ACTIVATIONS if limit is None else limit
     most = int(MOST_MACS * tiling.total(macs)) if most is None else most
-    while (activations(tiling.largest) or 0) > MOST_ACTIVATIONS:
+    while (activations(tiling.largest) or 0) > limit:
         smaller = replace(tiling, part=tuple(-(-n // 2) for n in tiling.part or tiling.side))
         if smaller.largest == tiling.largest or smaller.total(macs) > most:
             break
