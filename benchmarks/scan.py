@@ -42,6 +42,7 @@ import numpy as np
 import onnx
 import onnx.parser
 import torch
+from measure import peak_memory
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "examples"), str(ROOT)]
@@ -250,15 +251,13 @@ def memory(folder: Path, count: int) -> Row:
 
 def one(count: int) -> Row:
     """One scan in this process: its peak, which nothing else may raise."""
-    import resource
-
     few = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
         g (float[1, 1, H, W] image) => (float[1, 3, h, w] y) <float[3, 1, 1, 1] w = {1, 2, 3}> {
         a = MaxPool <kernel_shape = [8, 8], strides = [4, 4]> (image) y = Conv(a, w) }""")
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepared_on(few, Path(folder), count, workers=1)
         finish(prepared)
-    return {"peak_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"peak_MB": peak_memory() / 2**20}
 
 
 def workers(folder: Path, count: int) -> Row:
