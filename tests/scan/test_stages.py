@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from onebyone.graph.count import count
 from onebyone.scan import scan as scanning
 from onebyone.scan import stages, tiles
 from onebyone.scan.cost import Counts
-from onebyone.scan.network import fed
+from onebyone.scan.network import fed, load
 from onebyone.scan.scan import Options, prepare, scan
-from onebyone.scan.stages import Stage, cut, halves, stage_at
+from onebyone.scan.stages import Stage, cut, halves, places, stage_at
 from onebyone.scan.targets import Target
+from onebyone.scan.task import engine
 from tests.graphs.text import model as text_model
 from tests.scan.networks import pixels, whole
+from tests.scan.slid import Build
+from tests.scan.test_network import MADE
 
 # Padding, strides, a branch, and a window of some hundred pixels at the end.
 DEEP = (
@@ -119,6 +123,22 @@ def test_before_what_looks_at_all_of_the_image(tmp_path: Path) -> None:
     done = scan(network, image, tmp_path / "maps.zarr", scale=1, accept_approx=True)
     assert Target(done.folder).said["stage"] is not None
     np.testing.assert_allclose(done.array()[:], whole(network, image), rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", MADE)
+def test_cut_at_any_place_it_gives_the_same(make: Callable[[Build], str]) -> None:
+    b, rng = Build(), np.random.default_rng(0)
+    model = load(b.model(make(b))).model
+    content, at = model.SerializeToString(), places(model)
+    # The one that asks for the size of the image at its end is passed by that.
+    assert bool(at) == (make.__name__ != "resized_to_the_image")
+    for sizes in ((60, 48), (60 - MADE[make], 48 + MADE[make])):
+        x = rng.integers(-3, 4, (1, 2, *sizes)).astype(np.float32)
+        wanted = engine(content, 1)(x)
+        for value, axes in at:
+            for side in ((3, 5), (8, 16)):
+                found = engine(content, 1, Stage(value, axes, side))(x)
+                np.testing.assert_array_equal(found, wanted)
 
 
 def test_no_place_has_other_paths_beside_it() -> None:

@@ -32,7 +32,7 @@ from onebyone.graph.write import to_proto
 from onebyone.scan.network import fed, is_laid
 from onebyone.scan.tiles import MOST_MACS, Tiling, in_parts
 
-__all__ = ["MOST_ALIVE", "Stage", "cut", "halves", "in_stages", "run", "stage_at"]
+__all__ = ["MOST_ALIVE", "Stage", "cut", "halves", "in_stages", "places", "run", "stage_at"]
 
 # Activations alive at once for which a network is not cut, and of a tile of its first stage: pages
 # that are taken again from tile to tile. EfficientNet-Lite0 took 9.6 s for 4096² pixels at once,
@@ -139,22 +139,21 @@ def cut(model: onnx.ModelProto, channels: int, sizes: Sequence[int]) -> Stage | 
     grows with the windows, and ends it.
     """
     whole = count(model, fed(model, channels, sizes))
-    passed = _passed(model.graph)
-    places = [(name, axes) for name, axes in _places(model) if name in passed]
-    best, first, last = None, 0, len(places)
+    found = places(model)
+    best, first, last = None, 0, len(found)
     while first < last:  # the last place that pays: all before it do
         middle = (first + last) // 2
-        found = _stage(model, channels, sizes, whole, *places[middle])
-        if found is None:
+        stage = _stage(model, channels, sizes, whole, *found[middle])
+        if stage is None:
             last = middle
         else:
-            best, first = found, middle + 1
+            best, first = stage, middle + 1
     return best
 
 
 def stage_at(model: onnx.ModelProto, value: str, side: Sequence[int]) -> Stage | None:
     """The stage that was chosen before; None where the model has no such place."""
-    axes = dict(_places(model)).get(value)
+    axes = dict(places(model)).get(value)
     return None if axes is None else Stage(value, axes, tuple(side))
 
 
@@ -189,6 +188,24 @@ def _stage(
     return Stage(value, axes, tiling.part)
 
 
+def places(model: onnx.ModelProto) -> list[tuple[str, tuple[Axis, ...]]]:
+    """The values where a network may be cut, in their order, and where they look.
+
+    All paths pass them, and their tiles are those of the whole image.
+    """
+    looks, names = look(read(model)), _passed(model.graph)
+    found: list[tuple[str, tuple[Axis, ...]]] = []
+    for value, located in looks.values.items():
+        axes = tuple(axis for k in looks.spatial if (axis := located.axis(k)) is not None)
+        depends = located.whole & {0, *looks.spatial}
+        sizes = shape_of(value)
+        if depends or not is_laid(located, looks, 1) or not sizes or not isinstance(sizes[1], int):
+            continue
+        if value.name in names and all(axis.up == 1 for axis in axes):
+            found.append((str(value.name), axes))
+    return found
+
+
 def _passed(graph: onnx.GraphProto) -> set[str]:
     """The values that are computed from the image and that all paths to the maps pass."""
     weights = {tensor.name for tensor in graph.initializer}
@@ -199,21 +216,4 @@ def _passed(graph: onnx.GraphProto) -> set[str]:
         waiting = {name for name in waiting | {*node.output} if last.get(name, -1) > k}
         if len(waiting) == 1:
             found |= waiting
-    return found
-
-
-def _places(model: onnx.ModelProto) -> list[tuple[str, tuple[Axis, ...]]]:
-    """The values whose tiles are those of the whole image, and where they look."""
-    looks = look(read(model))
-    names = {name for node in model.graph.node for name in node.output}
-    names -= {output.name for output in model.graph.output}
-    found: list[tuple[str, tuple[Axis, ...]]] = []
-    for value, located in looks.values.items():
-        axes = tuple(axis for k in looks.spatial if (axis := located.axis(k)) is not None)
-        depends = located.whole & {0, *looks.spatial}
-        sizes = shape_of(value)
-        if depends or not is_laid(located, looks, 1) or not sizes or not isinstance(sizes[1], int):
-            continue
-        if value.name in names and all(axis.up == 1 for axis in axes):
-            found.append((str(value.name), axes))
     return found
