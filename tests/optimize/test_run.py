@@ -11,6 +11,7 @@ import onnx_ir as ir
 import pytest
 
 from onebyone.errors import UnreadableModel, UsageError
+from onebyone.graph.write import to_proto
 from onebyone.optimize import Optimized, optimize
 
 from ..graphs.text import integers, model
@@ -156,6 +157,19 @@ def test_an_output_of_another_type_than_declared() -> None:
     proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
     with pytest.raises(UnreadableModel, match="output 'y' is declared as INT64, and its node give"):
         optimize(proto)
+
+
+def test_a_rank_that_is_declared_and_not_there_takes_nothing_out() -> None:
+    """An engine only warns of it; the Expand is no identity for that."""
+    text = """<ir_version: 8, opset_import: ["": 17]>
+        g (float[3] x) => (float[3] y) <int64[2] s = {2, 1}> { z = Abs(x) y = Expand(z, s) }"""
+    model = onnx.parser.parse_model(text)
+    result = optimize(model)
+    assert result.report.certificate is not None
+    assert result.report.certificate.passed
+    made = to_proto(result.model).graph
+    assert [node.op_type for node in made.node] == ["Abs", "Expand"]
+    assert [dim.dim_value for dim in made.output[0].type.tensor_type.shape.dim] == [3]
 
 
 def test_an_output_of_another_rank_than_inferred() -> None:

@@ -21,8 +21,8 @@ from onebyone.errors import UnreadableModel
 from onebyone.graph.values import rank_of, size
 
 __all__ = [
-    "all_nodes", "check_attributes", "check_interface", "check_tensors", "keep_kinds", "kinds",
-    "one_line", "quiet", "refuse", "tensors",
+    "all_nodes", "check_attributes", "check_interface", "check_tensors", "declare", "keep_kinds",
+    "kinds", "one_line", "quiet", "refuse", "tensors",
 ]  # fmt: skip
 
 # 2**40 float32 are 4 TB: a declared shape beyond that is damage, not data.
@@ -122,8 +122,8 @@ def _fixed(value: ir.Value) -> list[int | None] | None:
 def keep_kinds(declared: Kinds, graph: ir.Graph) -> None:
     """Hold what shape inference found about outputs against what was `declared`.
 
-    Another type is `UnreadableModel`. Another rank gives way, in place: who runs the model finds
-    out which of the two is wrong.
+    Another type is `UnreadableModel`. Of another rank nothing is known, in place: who runs the
+    model finds out which of the two is wrong.
     """
     for value, (kind, sizes), (found, _) in zip(graph.outputs, declared, kinds(graph), strict=True):
         if kind != found and None not in (kind, found):
@@ -132,6 +132,13 @@ def keep_kinds(declared: Kinds, graph: ir.Graph) -> None:
                 f"{found}; export it again"
             )
         if value.shape is not None and sizes is not None and len(sizes) != value.shape.rank():
+            value.shape = None
+
+
+def declare(declared: Kinds, graph: ir.Graph) -> None:
+    """Of outputs of which nothing is known what was `declared`, in place: a file has to say it."""
+    for value, (_, sizes) in zip(graph.outputs, declared, strict=True):
+        if value.shape is None and sizes is not None:
             value.shape = ir.Shape(sizes)
 
 

@@ -18,7 +18,7 @@ from onebyone.algebra.weights import Array
 from onebyone.cost.estimate import estimate
 from onebyone.cost.profile import DEFAULT, ORIGIN, Profile, load_profile, origin_of
 from onebyone.errors import UnreadableModel, UsageError
-from onebyone.graph.checks import all_nodes, keep_kinds, kinds, one_line
+from onebyone.graph.checks import all_nodes, declare, keep_kinds, kinds, one_line
 from onebyone.graph.count import tally
 from onebyone.graph.evaluate import CannotEvaluate
 from onebyone.graph.form import unshared
@@ -142,6 +142,7 @@ def optimize(
         if isinstance(error, UsageError):
             raise UnreadableModel(f"cannot rewrite this model: {error}") from error
         raise
+    declare(declared, model.graph)
     if verify:
 
         def whole() -> Certificate:
