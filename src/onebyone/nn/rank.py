@@ -55,10 +55,10 @@ def rank(
             one tensor with that axis; the parameters hold no finite numbers, or a hook that is not
             PyTorch's own computes them at each call.
 
+    >>> _ = torch.manual_seed(0)
     >>> wide = Pointwise(4, 16)
     >>> rank(wide).rank
     5
-    >>> _ = torch.manual_seed(0)
     >>> rank(nn.Sequential(wide, nn.ReLU()), torch.randn(2, 4, 7, 5)).rank
     16
     """
