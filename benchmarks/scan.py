@@ -205,8 +205,7 @@ def padded(folder: Path, _: int) -> Row:
     photos = [example.photograph(name)[0].numpy() for name in example.PHOTOGRAPHS]
     tile = np.concatenate([photo[:, :256, :256] for photo in photos], 2)
     image = np.tile(tile, (1, 16, 4))
-    # All at once, as the receptive field of 1043 pixels asks for; crops take less memory.
-    options = Options(workers=1, scale=1, accept_approx=True, memory="8GiB")
+    options = Options(workers=1, scale=1, accept_approx=True)
     prepared = one_thread(prepare(folder / "lite0.onnx", image, folder / "lite0.zarr", options))
     cost = prepared.cost(timed=False)
     positions, one = prod(cost.positions), {"image": (1, 3, side, side)}

@@ -19,7 +19,11 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
 
 @dataclass(frozen=True)
 class Options:
-    """As `scan` has them."""
+    """As `scan` has them.
+
+    Raises:
+        UsageError: a number that cannot be, before anything is read.
+    """
 
     tile: int | None = None
     classes: Sequence[str | int] | None = None
@@ -32,6 +36,11 @@ class Options:
     level: int = 0
     accept_approx: bool = False
     result: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.tile is not None and self.tile < 1:
+            raise UsageError(f"got --tile {self.tile}, wanted 1 or more outputs along each axis")
+        bytes_of(self.memory)
 
 
 def bytes_of(memory: str | int) -> int:
@@ -109,6 +118,4 @@ def chosen_side(
     memory = bytes_of(options.memory)
     if options.tile is None:
         return chosen(single.axes, single.pixels, memory, taken, workers)
-    if options.tile < 1:
-        raise UsageError(f"got --tile {options.tile}, wanted 1 or more outputs along each axis")
     return replace(single, side=tuple(min(options.tile, n) for n in single.outputs))

@@ -32,11 +32,20 @@ from onebyone.graph.write import to_proto
 from onebyone.scan.network import fed, is_laid
 from onebyone.scan.tiles import MOST_MACS, Tiling, in_parts
 
-__all__ = ["MOST_ALIVE", "Stage", "cut", "halves", "in_stages", "places", "run", "stage_at"]
+__all__ = [
+    "MOST_ALIVE",
+    "Stage",
+    "cut",
+    "first_result",
+    "halves",
+    "in_stages",
+    "places",
+    "stage_at",
+]
 
 # Activations alive at once for which a network is not cut, and of a tile of its first stage: pages
-# that are taken again from tile to tile. EfficientNet-Lite0 took 9.6 s for 4096² pixels at once,
-# 7.3 s with first layers on tiles of 128 pixels in 8 MiB, 6.3 s with more of them on 512 in 64 MiB.
+# that are taken again from tile to tile. EfficientNet-Lite0 took 7.0 s for 4096² pixels at once,
+# 6.0 to 7.9 s with its first layers on tiles of 128 pixels (8 MiB), 5.7 to 6.2 s on tiles of 512.
 MOST_ALIVE = 64 << 20
 
 
@@ -109,13 +118,13 @@ def in_stages(
         tiling, between = stage.tiling(images.shape[2:]), None
         for index in tiling.chunks():
             outputs, tile = tiling.chunk(index), tiling.tile(index)
-            found = run(first, images[_at(tile)])
+            found = first_result(first, images[_at(tile)])
             if between is None:
                 between = np.empty((*found.shape[:2], *tiling.outputs), found.dtype)
             kept = tiling.kept(outputs, tile)
             between[_at(outputs)] = found[(slice(None), slice(None), *kept)]
         assert between is not None
-        return run(second, between)
+        return first_result(second, between)
 
     return maps
 
@@ -125,8 +134,8 @@ def _at(ranges: Sequence[range]) -> tuple[slice, ...]:
     return (slice(None), slice(None), *(slice(each.start, each.stop) for each in ranges))
 
 
-def run(session: InferenceSession, operand: Array) -> Array:
-    """The first result of a session of one input."""
+def first_result(session: InferenceSession, operand: Array) -> Array:
+    """Of a session of one input."""
     (name,) = (value.name for value in session.get_inputs())
     result: Array = session.run(None, {name: operand})[0]
     return result
@@ -165,12 +174,11 @@ def _stage(
     value: str,
     axes: tuple[Axis, ...],
 ) -> Stage | None:
-    """The stage at a value, if what is computed at once fits the cache, and halos are small."""
+    """The stage at a value, if what is alive at once is little, and halos are small."""
     parts = halves(model, value)
     if parts is None:
         return None
     first, _ = parts
-
     own = count(first, fed(first, channels, sizes))
     if own.peak_activation_bytes is None:
         return None

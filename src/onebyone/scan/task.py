@@ -24,8 +24,7 @@ from onebyone.errors import UnreadableModel
 from onebyone.graph.checks import one_line
 from onebyone.scan.place import middle
 from onebyone.scan.sources import Image
-from onebyone.scan.stages import Stage, halves, in_stages
-from onebyone.scan.stages import run as run_session
+from onebyone.scan.stages import Stage, first_result, halves, in_stages
 from onebyone.scan.targets import Target
 from onebyone.scan.tiles import Index, Tiling
 from onebyone.scan.values import Values
@@ -142,7 +141,7 @@ def engine(model: Any, threads: int, stage: Stage | None = None) -> Engine:
         UnreadableModel: ONNX Runtime cannot load it.
     """
     if stage is None:
-        return partial(run_session, _session(model, threads))
+        return partial(first_result, _session(model, threads))
     whole = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
     parts = halves(whole, stage.value)
     assert parts is not None  # else it would not have been cut there
