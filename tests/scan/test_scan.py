@@ -324,6 +324,7 @@ def test_bad_input_is_told_before_anything_is_written(tmp_path: Path) -> None:
         (image, {"scale": 1, "classes": ["cat"]}, UsageError, "wanted 0 to 3"),
         (image, {"scale": 1, "memory": "1kB"}, UsageError, "give more with --memory"),
         (image, {"scale": 1, "memory": "much"}, UsageError, "wanted bytes"),
+        (image, {"scale": 1, "tile": 0}, UsageError, "got --tile 0, wanted 1 or more outputs"),
         (image, {"scale": 1, "workers": 0}, UsageError, "wanted 1 or more"),
         (image[:, :4], {"scale": 1}, UsageError, r"smaller than .*wanted \(5, 6\) or more"),
         (tmp_path / "no.tif", {"scale": 1}, UnreadableModel, "no such file"),
