@@ -440,6 +440,44 @@ def test_codes_are_not_moved_about_either(body: str, code: type) -> None:
     _assert_equal(proto, after)
 
 
+@pytest.mark.parametrize("code", [np.int8, np.uint8])
+@pytest.mark.parametrize("gather", ["Gather<axis = 1>(q, i)", "GatherND<batch_dims = 1>(q, j)"])
+def test_codes_are_not_picked_from_later(gather: str, code: type) -> None:
+    """What picked them stood between them and a MatMul with an Add."""
+    proto = model(
+        f"""c = QuantizeLinear(x, s, z) q = DequantizeLinear(c, s, z) g = {gather}
+        t = MatMul(g, w) y = Add(t, b)""",
+        "float[2,3,5] x",
+        constants={"s": np.array(0.5, np.float32), "z": np.array(0, code), "w": (5, 4), "b": (4,),
+                   "i": np.array([2, 0, 2, 1, 1, 0]),
+                   "j": np.array([[[2], [0], [2], [1], [1]], [[0], [0], [1], [2], [1]]])},
+        opset=24,
+    )  # fmt: skip
+    after = to_proto(optimize(proto, verify=False).model)
+    assert refused(proto, after) == []
+    _assert_equal(proto, after)
+
+
+@pytest.mark.parametrize("between", ["", "m = Mul(p, v) "])
+@pytest.mark.parametrize("after", ["0, 0, 1, 1", "0, 0, 2, 1", "0, 0, 1, 3"])
+@pytest.mark.parametrize("pads", ["0, 0, 0, 0", "1, 0, 0, 0"])
+def test_no_pool_follows_zeros_that_it_cannot_hold(pads: str, after: str, between: str) -> None:
+    """ONNX Runtime makes a Pad the pool's own, and refuses pads that fill a window (1.31)."""
+    proto = model(
+        f"""p = Pad(x, k) {between}c = Conv({"m" if between else "p"}, w)
+        y = AveragePool<kernel_shape = [2, 2], strides = [2, 2], count_include_pad = 1,
+                        pads = [{pads}]>(c)""",
+        "float[2,4,5,8] x",
+        constants={"w": (3, 4, 1, 1), "v": (4, 1, 1),
+                   "k": np.array([0, 0, 0, 0, *map(int, after.split(","))])},
+    )  # fmt: skip
+    result, told = rewritten(proto)
+    assert refused(proto, result) == []
+    _assert_equal(proto, result)
+    fits = after == "0, 0, 1, 1"
+    assert (told["after"]["macs"] < told["before"]["macs"]) == fits
+
+
 @pytest.mark.parametrize("size", ["M", "mask.2"])
 @pytest.mark.parametrize(
     "body",

@@ -131,6 +131,8 @@ LAWS: dict[str, Law] = {
                 "cropped": "padding by copies that also crops the other end",
                 "filled": "padding with a value that is not zero",
                 "rank": "the rank of its {value} is unknown",
+                "padded past": "a pool behind as many zeros as its window is long, on which "
+                "{engine} stumbles",
             },
         ),
         Law(

@@ -7,12 +7,14 @@ caller to see.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
 from onebyone.algebra.laws import refused
+from onebyone.algebra.pool import AveragePool
 from onebyone.algebra.refusal import Refusal
+from onebyone.algebra.selection import Pad
 from onebyone.algebra.weights import Array
 from onebyone.algebra.window import Window
 from onebyone.graph.axes import Spatial, operand
@@ -22,9 +24,12 @@ from onebyone.graph.ops.gathering import picked_axes
 from onebyone.graph.ops.pooling import windows
 from onebyone.graph.ops.selector import Selector
 from onebyone.graph.ops.selector import picked as selected
-from onebyone.graph.values import input_at, rank_of
+from onebyone.graph.values import input_at, made_by, rank_of
 
-__all__ = ["Spatial", "picked", "picked_from", "selector", "spatial", "windows", "windows_of"]
+__all__ = [
+    "Spatial", "is_padded_past", "picked", "picked_from", "selector", "spatial", "windows",
+    "windows_of",
+]  # fmt: skip
 
 
 def spatial(node: ir.Node) -> Spatial | Refusal | None:
@@ -43,6 +48,24 @@ def spatial(node: ir.Node) -> Spatial | Refusal | None:
     if x.shape is None:
         return refused("commute", "rank", value="operand")
     return reader(node) if x.shape.rank() else None
+
+
+def is_padded_past(x: ir.Value, pools: Sequence[AveragePool]) -> bool:
+    """Whether a Pad made `x`, with zeros that fill whole windows of pools over its spatial axes.
+
+    ONNX Runtime (1.31) makes such zeros the pool's own, and refuses them where they are as many as
+    a window is long.
+    """
+    node = made_by(x, "Pad")
+    ends = None if node is None else spatial(node)
+    if not isinstance(ends, Spatial):
+        return False
+    return any(
+        isinstance(pad := ends.maps.get(axis), Pad)
+        and pad.mode == "constant"
+        and max(pool.before + pad.before, pool.after + pad.after) >= pool.kernel
+        for axis, pool in enumerate(pools, 2)
+    )
 
 
 def picked(node: ir.Node) -> tuple[int, Array] | None:

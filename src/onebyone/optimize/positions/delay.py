@@ -23,6 +23,7 @@ from onebyone.graph.constants import constant, is_float
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
 from onebyone.graph.ops import operator_of
+from onebyone.graph.ops.conversion import is_of_int8_codes
 from onebyone.graph.picks import Picks
 from onebyone.graph.spatial import spatial
 from onebyone.graph.values import Size, input_at, rank_of, shape_of
@@ -89,6 +90,8 @@ def _delayed(node: ir.Node, version: int) -> Delayed | None:
         return None
     found, before, after = spatial(node), shape_of(x), shape_of(y)
     if not isinstance(found, Spatial) or not found.is_selection or constant(x) is not None:
+        return None
+    if is_of_int8_codes(x, version):
         return None
     if before is None or after is None or len(before) != len(after):
         return None

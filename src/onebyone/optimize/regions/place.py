@@ -21,6 +21,7 @@ from onebyone.graph.ops.conversion import is_of_int8_codes
 from onebyone.graph.ops.gathering import indices_before
 from onebyone.graph.ops.marking import OneHot
 from onebyone.graph.shape_reads import ShapeReads
+from onebyone.graph.spatial import is_padded_past
 from onebyone.optimize.regions.operations import (
     Concatenate,
     Convolved,
@@ -325,6 +326,8 @@ class _Placer:
         if x is node.inputs[0] and node.outputs[0] is not self.root:
             return self.edit.current(node.outputs[0])
         self._check_codes(x)
+        if is_padded_past(x, step.pools or ()):
+            raise Unrepresentable(refused("commute", "padded past", engine="ONNX Runtime"))
         operands = [x, *self._shape_operands(step, m.channels)]
         return self._node(node.op_type, operands, step.after, m.channels, node.attributes)
 
