@@ -193,6 +193,7 @@ class Axis:
             UsageError: the layer wants a multiple of positions that there are for no image; or
                 the phases are more than can be told.
         """
+        # A block of both ends where a block of this axis and a step of the layer end together.
         together = lcm(self.up, layer.stride)
         if together // layer.stride * layer.up > MOST:
             raise UsageError(f"its outputs repeat after more than {MOST} only: use smaller strides")
@@ -267,6 +268,7 @@ class Axis:
         end = max(self._up(max(ends)), self._up(start + self.least))
         if end < pixels:
             return range(start, end)
+        # The image ends here: where that leaves too little for a tile, it starts earlier.
         return range(min(start, max(self._down(pixels - self.least), 0)), pixels)
 
     def kept(self, outputs: range, tile: range, pixels: int) -> slice:
@@ -333,6 +335,7 @@ class Axis:
         """What images have to be a multiple of, so that a layer gets a multiple that it takes."""
         if layer.multiple == 1:
             return self.multiple
+        # Remainders of sizes repeat after so many pixels: one such stretch shows all there are.
         every = lcm(self.multiple, self._pixels(layer.multiple))
         large = -(-self.large // every) * every
         for multiple in _divisors(every, self.multiple):
@@ -397,6 +400,7 @@ def join(axes: Sequence[Axis], *, multiples: bool = False) -> Axis | str:
         return f"branches with strides {steps[0]} and {steps[1]} meet"
     given = lcm(*(axis.multiple for axis in axes))
     stride = lcm(given, *(axis.stride for axis in axes))
+    # In blocks of one stride the phases of all branches stand side by side.
     fine = [axis.refined(stride) for axis in axes]
     multiple = _common(fine, given)
     if multiple is None or (multiple > given and not multiples):

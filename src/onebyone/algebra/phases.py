@@ -84,8 +84,10 @@ def _along(window: Window, factor: int) -> list[Phase] | Refusal:
         return refused("phases", "sizes", factor=factor)
     found = []
     for r in range(count):
+        # Output r reads position stride·r + first of U x, and U x holds each number `factor` times.
         offsets = [(window.stride * r + first) // factor for first in window.first]
         taps = offsets[-1] - offsets[0] + 1
+        # The pad behind is what makes as many outputs as the other phases have.
         small = Window(taps, step, -offsets[0], outputs // count + offsets[-1])
         found.append((small, [offset - offsets[0] for offset in offsets]))
     return found
@@ -130,8 +132,12 @@ def as_transposed(kernel: Kernel, factors: Sequence[int]) -> TransposedKernel | 
         crops.append((reach - window.before, reach - window.after))
         if min(crops[-1]) < 0:
             return refused("phases", "border", pads=(window.before, window.after))
+        # An input is written `factor` times, once for each copy of it; tap k shifts a copy by k
+        # dilations to the left. So tap k reaches the places of a run as long as `factor`.
         steps = np.add.outer(range(reach + factor), np.arange(window.kernel) * window.dilation)
         weight = _summed(weight, (steps >= reach) & (steps < reach + factor), axis)
+    # A convolution's weight starts with the outputs, a transposed one's with the inputs: group by
+    # group they change places.
     out, into, *taps = weight.shape
     blocks = weight.reshape(kernel.groups, out // kernel.groups, into, *taps)
     weight = np.swapaxes(blocks, 1, 2).reshape(-1, out // kernel.groups, *taps)

@@ -100,6 +100,7 @@ class TransposedKernel:
         x, weight = wide(x), wide(self.weight)
         y = np.zeros((len(x), self.channels[1], *self._stamped(x)), np.result_type(x, weight))
         for k in np.ndindex(*weight.shape[2:]):
+            # V_kᵀ mixes the channels of every position, T_kᵀ writes them a stride apart.
             stamp = blockwise(weight[(..., *k)], x, self.groups, transposed=True)
             y[self._written(k, x)] += stamp
         kept: list[Any] = [
@@ -135,6 +136,7 @@ class TransposedKernel:
         if M.ndim == 1:
             scale = through_groups(wide(M), weight.shape, self.groups)
             return replace(self, weight=weight * scale, bias=bias)
+        # Σ over the old outputs, axis 1, into whose place the new ones go.
         weight = np.moveaxis(np.tensordot(weight, wide(M), (1, 1)), -1, 1)
         return replace(self, weight=weight, bias=bias)
 

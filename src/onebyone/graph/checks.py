@@ -116,7 +116,9 @@ def _type(value: ir.Value) -> str | None:
 
 def _fixed(value: ir.Value) -> list[int | None] | None:
     rank = rank_of(value)
-    return None if rank is None else [size(value, axis) for axis in range(rank)]
+    if rank is None:
+        return None
+    return [size(value, axis) for axis in range(rank)]
 
 
 def keep_kinds(declared: Kinds, graph: ir.Graph) -> None:

@@ -95,7 +95,9 @@ def _array(value: ir.Value | None, known: dict[ir.Value, Array]) -> Array | None
 def _sizes(shape_node: ir.Node, axes: Iterable[int]) -> Array | None:
     """These of the sizes of a Shape node's operand, where they are fixed; others may be free."""
     sizes = all_known(size(shape_node.inputs[0], axis) for axis in axes)
-    return None if sizes is None else np.array(sizes, np.int64)
+    if sizes is None:
+        return None
+    return np.array(sizes, np.int64)
 
 
 def _axes(shape_node: ir.Node) -> range:
@@ -112,4 +114,6 @@ def _entry(node: ir.Node, known: dict[ir.Value, Array]) -> Array | None:
     if not all(-len(axes) <= k < len(axes) for k in index.reshape(-1)):
         return None  # the engine refuses it, if it ever comes to it
     sizes = _sizes(shape_node, [axes[int(k)] for k in index.reshape(-1)])
-    return None if sizes is None else sizes.reshape(index.shape)
+    if sizes is None:
+        return None
+    return sizes.reshape(index.shape)

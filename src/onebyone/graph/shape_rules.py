@@ -251,12 +251,16 @@ def _backwards(size: str, start: int) -> str:
     """How many positions there are from `start` down to the first."""
     if start == -1:
         return size
-    return f"Min({size}, {start + 1})" if start >= 0 else f"Max(1, {size} - {-start - 1})"
+    if start < 0:
+        return f"Max(1, {size} - {-start - 1})"
+    return f"Min({size}, {start + 1})"
 
 
 def _by(count: str, step: int) -> ir.SymbolicDim:
     """⌈count / step⌉: every `step`-th position of so many."""
-    return ir.SymbolicDim(count if step == 1 else f"floor(({count} + {step - 1})/{step})")
+    if step == 1:
+        return ir.SymbolicDim(count)
+    return ir.SymbolicDim(f"floor(({count} + {step - 1})/{step})")
 
 
 def _named(size: Size) -> str:
@@ -326,7 +330,9 @@ def _leave_open(context: Context, node: ir.Node, which: list[bool]) -> None:
 def _elements(context: Context, node: ir.Node, index: int) -> list[Size] | None:
     """What is known of the elements of an input of `node`."""
     value = input_at(node, index)
-    return None if value is None else context.get_symbolic_value(value)
+    if value is None:
+        return None
+    return context.get_symbolic_value(value)
 
 
 def _broadcast(context: Context, node: ir.Node) -> None:

@@ -47,7 +47,9 @@ def spatial(node: ir.Node) -> Spatial | Refusal | None:
         return None
     if x.shape is None:
         return refused("commute", "rank", value="operand")
-    return reader(node) if x.shape.rank() else None
+    if not x.shape.rank():
+        return None
+    return reader(node)
 
 
 def is_padded_past(x: ir.Value, pools: Sequence[AveragePool]) -> bool:
@@ -117,4 +119,6 @@ def selector(node: ir.Node) -> Selector | None:
 def windows_of(node: ir.Node) -> dict[int, Window]:
     """Axis -> the window there; empty where a node has none, or sizes are not rounded down."""
     windows = operator_of(node).windows
-    return {} if windows is None else windows(node)
+    if windows is None:
+        return {}
+    return windows(node)

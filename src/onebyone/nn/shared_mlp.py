@@ -79,12 +79,16 @@ class SharedMLP(Stack):
 
 def _rows(x: Tensor) -> Tensor:
     """Points (…, C) as the rows of one matrix."""
-    return x.flatten(0, -2) if x.ndim > 2 else x
+    if x.ndim <= 2:
+        return x
+    return x.flatten(0, -2)
 
 
 def _points(rows: Tensor, like: Tensor) -> Tensor:
     """Rows as the points that `_rows` made them of."""
-    return rows.reshape(like.shape[:-1] + rows.shape[-1:]) if like.ndim > 2 else rows
+    if like.ndim <= 2:
+        return rows
+    return rows.reshape(like.shape[:-1] + rows.shape[-1:])
 
 
 # Both look at how many axes there are, which a symbolic trace does not know.

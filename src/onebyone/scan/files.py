@@ -242,7 +242,9 @@ def _tiff_place(tiff: Any, names: str, shrunk: float) -> Place:
 
 
 def _plain(value: Any) -> tuple[float, ...] | str:
-    return value if isinstance(value, str) else tuple(value)
+    if isinstance(value, str):
+        return value
+    return tuple(value)
 
 
 def _ome_tiff(xml: str) -> tuple[float, float, str]:

@@ -216,11 +216,15 @@ def _no_maps(looks: Looks) -> str:
     assert graph is not None
     shapes = ", ".join(f"{value.name} {_shape(value)}" for value in graph.outputs)
     reasons = list(looks.reasons.values()) or ["none of them has the positions of the image"]
-    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
     return (
-        f"got a model whose outputs ({shapes}) are no maps N×K×H×W: {reasons[0]}{more}; "
+        f"got a model whose outputs ({shapes}) are no maps N×K×H×W: {reasons[0]}{_more(reasons)}; "
         "export it with free height and width, or take the part of it that gives maps"
     )
+
+
+def _more(reasons: Sequence[str]) -> str:
+    """That the first is not the only one."""
+    return f" (and {len(reasons) - 1} more)" * (len(reasons) > 1)
 
 
 def _slid(model: ir.Model, looks: Looks, size: Sequence[int] | None) -> Looks:
@@ -278,14 +282,13 @@ def _padding(nodes: Sequence[ir.Node]) -> str:
 
 def _refusal(wholes: Sequence[str], pads: Sequence[str]) -> str:
     reasons = [*wholes, *pads]
-    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
     if wholes:
         what, then = "looks at the whole image", "tiles of an image would differ from it"
     else:
         what = "pads its input"
         then = "positions would differ from the classifier's answers on their crops"
     return (
-        f"got a network that {what}{more}: {reasons[0]}; {then}: "
+        f"got a network that {what}{_more(reasons)}: {reasons[0]}; {then}: "
         "take it out and train again, or accept that (accept_approx)"
     )
 

@@ -419,7 +419,9 @@ def _sizes(value: ir.Value) -> tuple[int, ...] | None:
     if not shape:
         return None
     known = [n for n in shape[1:] if isinstance(n, int)]
-    return (1, *known) if len(known) + 1 == len(shape) else None
+    if len(known) + 1 < len(shape):
+        return None
+    return (1, *known)
 
 
 def _kernel(weight: Array, head: Head, spatial: int) -> Array:

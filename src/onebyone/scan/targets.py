@@ -309,7 +309,9 @@ def check_model(target: Target, digest: str) -> bytes:
 
 def _is_empty(chunk: Array) -> bool:
     """Whether nothing but the fill value is in it, NaN or 0."""
-    return bool(np.isnan(chunk).all()) if chunk.dtype.kind == "f" else not chunk.any()
+    if chunk.dtype.kind == "f":
+        return bool(np.isnan(chunk).all())
+    return not chunk.any()
 
 
 def _seal(content: bytes) -> Array:
@@ -326,7 +328,9 @@ def _short(value: object, other: object) -> str:
     if isinstance(value, dict) and isinstance(other, dict):
         value = {key: each for key, each in value.items() if other.get(key) != each}
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    if len(text) <= 60:
+        return text
+    return f"{text[:57]}…"
 
 
 @lru_cache(4)

@@ -127,7 +127,9 @@ def _chosen(node: ir.Node) -> int | None:
     if array is None or not array.size or array.all() != array.any():
         return None
     at = 2 - bool(array.all())
-    return at if keeps_shape(node, at) else None
+    if not keeps_shape(node, at):
+        return None
+    return at
 
 
 def _each(name: str, role: Role = Role.OPAQUE, value: Kernel | None = None,

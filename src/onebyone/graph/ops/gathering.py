@@ -162,7 +162,9 @@ def _picks(space: Callable[[ir.Node], Spatial | Refusal]) -> dict[str, Any]:
     """The fields of a row of what picks; to need less, it would need less of its indices."""
 
     def takes(node: ir.Node, shape: ir.Shape) -> Selector | None:
-        return by_indices(node, shape, space(node)) if is_float(node.inputs[0]) else None
+        if not is_float(node.inputs[0]):
+            return None
+        return by_indices(node, shape, space(node))
 
     return {"space": space, "takes": takes}
 

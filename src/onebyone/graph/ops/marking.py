@@ -100,7 +100,9 @@ class OneHot:
 
     def _from_the_end(self, index: int) -> int:
         """The row for an index that is negative or outside; that of the latter is the last one."""
-        return index + self.depth if -self.depth <= index < 0 else self.depth
+        if -self.depth <= index < 0:
+            return index + self.depth
+        return self.depth
 
     def steps(self, width: int) -> int:
         """How many operators make row numbers of indices: a Cast, a Clip, a Squeeze, a Gather."""
@@ -109,8 +111,10 @@ class OneHot:
 
     def rows(self, width: int) -> int:
         """How many rows `table` has."""
+        if self.numbers(width):
+            return self.depth + 1
         least, largest = self.bounds
-        return self.depth + 1 if self.numbers(width) else max(largest, -1) + 1 - min(least, 0)
+        return max(largest, -1) + 1 - min(least, 0)
 
     def table(self, weight: Array) -> Array:
         """What a linear map makes of the vectors, so that index i picks its row i.

@@ -101,7 +101,9 @@ def _least(size: Size) -> int:
     if isinstance(size, int):
         return size
     known = monomial(size)
-    return 1 if known is None else max(1, known[0])
+    if known is None:
+        return 1
+    return max(1, known[0])
 
 
 def padded(x: Array, pads: Sequence[tuple[int, int]], fill: float = 0) -> Array:

@@ -95,8 +95,9 @@ def _gemm_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
     if axis != 1 or x is None or node.attributes.get_int("transA", 0) != 0:
         return None
     if weight is None:
-        # A constant times what is computed: no map of channels, which stand in the rows.
-        return None if constant(x) is not None else not_constant("weight")
+        if constant(x) is None:
+            return not_constant("weight")
+        return None  # a constant times what is computed: its channels stand in the rows
     if isinstance(bias, Refusal):
         return bias
     if not node.attributes.get_int("transB", 0):
@@ -110,7 +111,9 @@ def _gemm_channels(node: ir.Node, axis: int) -> ChannelNode | Refusal | None:
 
 
 def _matmul_weight(node: ir.Node) -> Weight:
-    return Weight(0, 0, 1) if constant(node.inputs[1]) is None else Weight(1, 1, 0)
+    if constant(node.inputs[1]) is None:
+        return Weight(0, 0, 1)
+    return Weight(1, 1, 0)
 
 
 def _gemm_weight(node: ir.Node) -> Weight:

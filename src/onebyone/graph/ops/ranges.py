@@ -38,14 +38,13 @@ def integer_range(value: ir.Value | None, depth: int = 0) -> Range | None:
         return None
     whole = _of_type(value.dtype)
     listed = constant(value)
-    if listed is not None:
-        return (int(listed.min()), int(listed.max())) if listed.size else whole
+    if listed is not None and listed.size:
+        return int(listed.min()), int(listed.max())
     node = value.producer()
     if node is None or node.domain != "" or depth >= MAX_DEPTH or node.outputs[0] is not value:
         return whole
-    told = _MADE_BY.get(node.op_type)
-    found = None if told is None else told(node, depth + 1)
-    return whole if found is None else _both(whole, found)
+    told = _MADE_BY.get(node.op_type, _unknown)
+    return _both(whole, told(node, depth + 1) or whole)
 
 
 _TYPES = frozenset({
@@ -62,7 +61,13 @@ def _of_type(dtype: ir.DataType) -> Range:
 def _both(a: Range, b: Range) -> Range:
     """What lies in two ranges; the first, where nothing does."""
     low, high = max(a[0], b[0]), min(a[1], b[1])
-    return (low, high) if low <= high else a
+    if low > high:
+        return a
+    return low, high
+
+
+def _unknown(_node: ir.Node, _depth: int) -> None:
+    """Of other operators."""
 
 
 def _place(node: ir.Node, _depth: int) -> Range | None:
@@ -70,7 +75,9 @@ def _place(node: ir.Node, _depth: int) -> Range | None:
     if x is None or x.shape is None or x.shape.rank() == 0:
         return None
     length = size(x, node.attributes.get_int("axis", 0) % x.shape.rank())
-    return None if not length else (0, length - 1)
+    if not length:
+        return None
+    return 0, length - 1
 
 
 def _cast(node: ir.Node, depth: int) -> Range | None:
@@ -79,9 +86,9 @@ def _cast(node: ir.Node, depth: int) -> Range | None:
     if x is not None and x.dtype == ir.DataType.BOOL:
         return (0, 1)
     found = integer_range(x, depth)
-    if found is None or out.dtype not in _TYPES:
+    if found is None or out.dtype not in _TYPES or _both(_of_type(out.dtype), found) != found:
         return None
-    return found if _both(_of_type(out.dtype), found) == found else None
+    return found
 
 
 def _same(node: ir.Node, depth: int) -> Range | None:
@@ -97,7 +104,9 @@ def _clip(node: ir.Node, depth: int) -> Range | None:
         return None
     least = found[0] if low is None else low
     largest = found[1] if high is None else high
-    return (least, largest) if least <= largest else None
+    if least > largest:
+        return None
+    return least, largest
 
 
 def _remainder(node: ir.Node, _depth: int) -> Range | None:
@@ -111,7 +120,9 @@ def _remainder(node: ir.Node, _depth: int) -> Range | None:
 
 def _one(value: ir.Value | None) -> int | None:
     listed = constant(value)
-    return None if listed is None or listed.size != 1 else int(listed.reshape(-1)[0])
+    if listed is None or listed.size != 1:
+        return None
+    return int(listed.reshape(-1)[0])
 
 
 _MADE_BY: dict[str, Callable[[ir.Node, int], Range | None]] = {

@@ -83,7 +83,9 @@ def _place_needs(node: ir.Node, axis: int, picks: Picks, _version: int) -> Needs
     over = node.attributes.get_int("axis", 0) % rank(node)
     gone = node.attributes.get_int("keepdims", 1) == 0
     own = axis + (gone and axis >= over)
-    return None if own == over else of_first(node, own, axis, picks)
+    if own == over:
+        return None
+    return of_first(node, own, axis, picks)
 
 
 def _reduced_axes(node: ir.Node) -> list[int]:

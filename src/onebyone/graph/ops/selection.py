@@ -273,7 +273,9 @@ def _by_late_repeats(operands: Operands) -> bool:
 
 
 def _whole(n: float | None) -> int | None:
-    return None if n is None else int(n)
+    if n is None:
+        return None
+    return int(n)
 
 
 # --- Rows ----------------------------------------------------------------------------------------

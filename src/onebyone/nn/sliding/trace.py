@@ -139,7 +139,9 @@ def _shape(model: nn.Module, size: tuple[int, ...]) -> tuple[int, ...]:
             f"got an image size of {size} for a model of {rank} axes, wanted a side, {rank} sizes, "
             "the channels and these, or a batch of images"
         )
-    return sizes if len(sizes) > rank else (channels, *sizes)
+    if len(sizes) > rank:
+        return sizes
+    return (channels, *sizes)
 
 
 def _first_convolution(model: nn.Module) -> tuple[int, int] | None:
@@ -157,7 +159,9 @@ def _first_convolution(model: nn.Module) -> tuple[int, int] | None:
     rank = max((n for _, n in found), default=0)
     # A pointwise layer alone says nothing of axes: an image has two.
     first = next((channels for channels, n in found if n in (0, rank)), None)
-    return None if first is None else (first, rank or 2)
+    if first is None:
+        return None
+    return first, rank or 2
 
 
 def _first_line(error: Exception) -> str:

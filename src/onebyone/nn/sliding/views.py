@@ -67,7 +67,9 @@ def _flattened(x: Maps, old: tuple[int, ...], new: tuple[int, ...]) -> Maps | No
     """(N, C, H, W) as (N, CHW), (N, C, HW) or, channels last, (N, HW, C); these as (N, CHW)."""
     none = (None,) * x.rank
     if x.pending:
-        return replace(x, axes=none) if new[1:] == (prod(x.pending),) else None
+        if new[1:] != (prod(x.pending),):
+            return None
+        return replace(x, axes=none)
     if not x.kept or len(old) != 2 + len(x.kept):
         return None
     (channels,) = {*range(1, len(old))} - {*x.kept}
@@ -114,8 +116,11 @@ def _permuted(site: Site, order: list[int]) -> State:
         return replace(x, axes=axes)
     site.bypass()  # the map stays as it is
     positions = tuple(k for k in x.order if k)
-    turned = ((*positions, 0) if 1 in axes else (0, *positions)) if x.pending else ()
-    return replace(x, axes=axes, order=turned)
+    if not x.pending:
+        return replace(x, axes=axes, order=())
+    if 1 in axes:
+        return replace(x, axes=axes, order=(*positions, 0))
+    return replace(x, axes=axes, order=(0, *positions))
 
 
 def index(site: Site) -> State:
@@ -228,4 +233,6 @@ def _entry(x: Maps, which: int, rank: int) -> Other:
         fixed = which == 0 or (which == 1 and not x.pending and 1 not in x.kept)
     else:
         fixed = which % rank not in x.kept
-    return Other.CONSTANT if fixed else Other.SIZE
+    if fixed:
+        return Other.CONSTANT
+    return Other.SIZE

@@ -225,5 +225,6 @@ def _each(value: Any, axes: int) -> tuple[Any, ...]:
     """An option of a layer, along each axis."""
     if isinstance(value, int) or value is None:
         return (value,) * axes
-    # One number in a list stands for all axes, too.
-    return tuple(value) if len(value) == axes else (value[0],) * axes
+    if len(value) == axes:
+        return tuple(value)
+    return (value[0],) * axes  # one number in a list stands for all axes, too

@@ -71,7 +71,9 @@ class Form:
 
     def __str__(self) -> str:
         m = self.rows.outputs
-        return f"tiles of {m}×{m}" if self.columns else f"tiles of {m} rows"
+        if self.columns is None:
+            return f"tiles of {m} rows"
+        return f"tiles of {m}×{m}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -152,7 +152,9 @@ def _only_reader(value: ir.Value) -> ir.Node | None:
     if len(uses) != 1 or value.is_graph_output():
         return None
     (use,) = uses
-    return use.node if use.node.domain == "" and use.node.graph is value.graph else None
+    if use.node.domain != "" or use.node.graph is not value.graph:
+        return None
+    return use.node
 
 
 def _cut_by(node: ir.Node, axis: int, channels: int) -> int:
@@ -165,7 +167,9 @@ def _cut_by(node: ir.Node, axis: int, channels: int) -> int:
     count = after[axis]
     if before[:axis] != after[:axis] or not isinstance(count, int) or channels % count:
         return 0
-    return count if told[axis] in (-1, count) and not (told[axis:] == 0).any() else 0
+    if told[axis] not in (-1, count) or (told[axis:] == 0).any():
+        return 0
+    return count
 
 
 def _pieces(value: ir.Value, axis: int) -> Pieces | None:
@@ -199,7 +203,9 @@ def _cuts_out(node: ir.Node, axis: int) -> list[tuple[ir.Value, int, int]] | Non
         if bounds is None or axis not in bounds:
             return None
         start, stop, step = slice(*bounds[axis]).indices(length)
-        return [(node.outputs[0], start, stop)] if step == 1 and stop > start else None
+        if step != 1 or stop <= start:
+            return None
+        return [(node.outputs[0], start, stop)]
     if node.attributes.get_int("axis", 0) % rank != axis:
         return None
     if node.op_type == "Gather":

@@ -175,7 +175,9 @@ def _by_itself(region: Region, laws: Collection[str], price: Pricer) -> Change |
     if copied is None:
         return without
     instead = copied.now if without is None else without.best
-    return copied if copied.best.macs < instead.macs else without
+    if copied.best.macs >= instead.macs:
+        return without
+    return copied
 
 
 def saved_by_law(

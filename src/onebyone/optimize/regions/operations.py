@@ -329,4 +329,6 @@ def _composed(
 
 def as_factor(f: ChannelMap) -> Array:
     """What a kernel is multiplied by: (C_out, C_in), or (C,) of a diagonal map."""
-    return f.weight[:, 0] if f.is_diagonal else f.dense()
+    if f.is_diagonal:
+        return f.weight[:, 0]
+    return f.dense()

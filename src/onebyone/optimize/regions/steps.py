@@ -91,7 +91,9 @@ class Layout:
         """The dimensions for the algebra of views, the channel axis as one indivisible symbol."""
         # Whatever the number of channels is, it is one factor that no view may cut.
         others = monomials([*self.dims[: self.axis], *self.dims[self.axis + 1 :]])
-        return None if others is None else (*others[: self.axis], CHANNEL, *others[self.axis :])
+        if others is None:
+            return None
+        return (*others[: self.axis], CHANNEL, *others[self.axis :])
 
 
 @dataclass(frozen=True, eq=False)
