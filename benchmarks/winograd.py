@@ -5,7 +5,7 @@
     python benchmarks/winograd.py --networks           all of them
     python benchmarks/winograd.py --points             the points with the smallest error
     python benchmarks/winograd.py --losses             the digits that each basis loses
-    … --json FILE, --seconds S, --lost-bits 6, --verify, --others, --threads 2
+    … --json FILE, --seconds S, --lost-bits 6, --verify, --others, --threads 2, --tflite FOLDER
 
 Networks stand beside the original, and with `--others` what the other laws make of it does, too. In
 turns; on one thread by its processor time, so that other work on the machine shows little: ratios
@@ -57,13 +57,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Way:
-    """How networks are optimised and timed; `others` asks for what the other laws make alone."""
+    """How networks are optimised and timed.
+
+    `others` asks for what the other laws make alone, `tflite` is a folder of originals for LiteRT.
+    """
 
     seconds: float
     threads: int = 1
     lost_bits: float | None = None
     verify: bool = False
     others: bool = False
+    tflite: Path | None = None
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -96,8 +100,11 @@ def layers(way: Way) -> Iterator[Row]:
 def network(name: str, way: Way) -> Iterator[Row]:
     """One network as it was beside what the laws make of it, without winograd and with it."""
     import onebyone
+    from onebyone.nn.to_onnx import to_onnx
 
-    proto, feed = NETWORKS[name]()
+    module, x = built(name)
+    proto = to_onnx(module, x, {"dynamo": False})
+    feed = {proto.graph.input[0].name: x.numpy()}
     results = {}
     if way.others:
         results["other laws"] = onebyone.optimize(proto, verify=False)
@@ -108,11 +115,19 @@ def network(name: str, way: Way) -> Iterator[Row]:
     for kind in ENGINES:
         runs = [engine(kind).load(file, feed, way.threads) for file in files]
         wanted, *got = (run()[0] for run in runs)
+        tflite = way.tflite and way.tflite / f"{name}.tflite"
+        if tflite and tflite.exists() and kind == "onnxruntime":
+            runs.append(engine("litert").load(tflite, {}, way.threads))
         original, *others = take_turns(runs, way.seconds, clock=way.clock)
-        for (form, result), y, taken in zip(results.items(), got, others, strict=True):
+        ours, litert = others[: len(results)], others[len(results) :]
+        for (form, result), y, taken in zip(results.items(), got, ours, strict=True):
             difference = float(np.abs(wanted - y).max() / np.abs(wanted).max())
             ratio = median(a / b for a, b in zip(original, taken, strict=True))
             yield Row(name, form, kind, ratio, 1e3 * median(original), difference, told(result))
+        for taken in litert:
+            ratio = median(a / b for a, b in zip(original, taken, strict=True))
+            note = "the original, beside that in ONNX Runtime"
+            yield Row(name, "as it is", "litert", ratio, 1e3 * median(original), 0, note)
 
 
 def told(result: Any) -> str:
@@ -141,58 +156,56 @@ def onebyone_bytes(model: Any) -> bytes:
 
 # Networks -----------------------------------------------------------------------------------------
 
-Made = tuple[Any, dict[str, np.ndarray]]
+Made = tuple[Any, tuple[int, ...]]
+"""A PyTorch module, and the shape of what it is given."""
 
 
-def exported(module: Any, *shape: int) -> Made:
-    """A module in ONNX, with weights that keep the size of what they get, and an input for it."""
+def built(name: str) -> tuple[Any, Any]:
+    """A network, with weights that keep the size of what they get, and an input for it."""
     import torch
     from torch import nn
 
-    from onebyone.nn.to_onnx import to_onnx
-
     torch.manual_seed(0)
+    module, shape = NETWORKS[name]()
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight)
-    x = torch.randn(*shape)
-    proto = to_onnx(module.eval(), x, {"dynamo": False})
-    return proto, {proto.graph.input[0].name: x.numpy()}
+    return module.eval(), torch.randn(*shape)
 
 
 def vgg16() -> Made:
     """The convolutions of VGG16 @224."""
     from pytorchcv.models.vgg import vgg16 as build
 
-    return exported(build().features, 1, 3, 224, 224)
+    return build().features, (1, 3, 224, 224)
 
 
 def resnet34() -> Made:
     """ResNet-34 @224."""
     from pytorchcv.models.resnet import resnet34 as build
 
-    return exported(build(), 1, 3, 224, 224)
+    return build(), (1, 3, 224, 224)
 
 
 def resnet50() -> Made:
     """ResNet-50 @224, its strides in the 3×3s."""
     from pytorchcv.models.resnet import resnet50b as build
 
-    return exported(build(), 1, 3, 224, 224)
+    return build(), (1, 3, 224, 224)
 
 
 def mobilenetv2() -> Made:
     """MobileNetV2 @224: no 3×3 sums over channels but the first, which strides."""
     from pytorchcv.models.mobilenetv2 import mobilenetv2_w1 as build
 
-    return exported(build(), 1, 3, 224, 224)
+    return build(), (1, 3, 224, 224)
 
 
 def vit() -> Made:
     """A vision transformer, DeiT-S/16 @224."""
     from networks import deit_small
 
-    return exported(deit_small(), 1, 3, 224, 224)
+    return deit_small(), (1, 3, 224, 224)
 
 
 def rdb() -> Made:
@@ -213,21 +226,21 @@ def rdb() -> Made:
                 found.append(nn.functional.leaky_relu(y, 0.2) if k < 4 else y)
             return x + 0.2 * found[-1]
 
-    return exported(Dense(), 1, 64, 128, 128)
+    return Dense(), (1, 64, 128, 128)
 
 
 def unet() -> Made:
     """A U-Net with a ResNet-50 encoder @512, nearest upsampling."""
     from decoders import unet_resnet50
 
-    return exported(unet_resnet50(), 1, 3, 512, 512)
+    return unet_resnet50(), (1, 3, 512, 512)
 
 
 def vae() -> Made:
     """The decoder of Stable Diffusion's autoencoder, latent 32×32."""
     from decoders import VaeDecoder
 
-    return exported(VaeDecoder(), 1, 4, 32, 32)
+    return VaeDecoder(), (1, 4, 32, 32)
 
 
 def yolo() -> Made:
@@ -259,7 +272,7 @@ def yolo() -> Made:
     layers: list[nn.Module] = [unit(3, 48, 3, 2)]
     for a, b, n in zip(widths, widths[1:], counts, strict=False):
         layers += [unit(a, b, 3, 2), Block(b, n)]
-    return exported(nn.Sequential(*layers), 1, 3, 640, 640)
+    return nn.Sequential(*layers), (1, 3, 640, 640)
 
 
 NETWORKS: dict[str, Callable[[], Made]] = {
@@ -368,9 +381,13 @@ def main() -> None:
     parser.add_argument("--lost-bits", type=float)
     parser.add_argument("--verify", action="store_true")
     parser.add_argument("--others", action="store_true")
+    parser.add_argument("--tflite", type=Path, help="a folder that benchmarks/tflite.py filled")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    way = Way(options.seconds, options.threads, options.lost_bits, options.verify, options.others)
+    way = Way(
+        options.seconds, options.threads, options.lost_bits, options.verify, options.others,
+        options.tflite,
+    )  # fmt: skip
     for line in [*(points() if options.points else ()), *(losses() if options.losses else ())]:
         print(line, flush=True)
     rows: list[Row] = []

@@ -14,6 +14,7 @@ import pytest
 from onebyone.cli import run
 from tests.commands import C_IN, ONE_ENGINE, H, W, chain, program
 from tests.graphs.text import model as text_model
+from tests.quick import slow_but
 
 
 @pytest.fixture
@@ -77,9 +78,16 @@ def test_quantise_after_is_said_where_it_was_done_before(
     assert "optimise first, then quantise" in last(capsys.readouterr().out)[-1]
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
-@pytest.mark.parametrize("width", ["40", "80"])
-def test_any_terminal_can_show_it(encoding: str, width: str, model: Path) -> None:
+TERMINALS = {
+    f"{encoding} {width}": (encoding, width)
+    for encoding in ("ascii", "cp1252", "utf-8")
+    for width in ("40", "80")
+}
+
+
+@pytest.mark.parametrize("terminal", slow_but("ascii 40", "cp1252 80", of=TERMINALS))
+def test_any_terminal_can_show_it(terminal: tuple[str, str], model: Path) -> None:
+    encoding, width = terminal
     surroundings = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     environment = os.environ | surroundings | {"COLUMNS": width}
     shown = program(

@@ -113,6 +113,7 @@ def test_folder_that_cannot_be_is_one_line(
     assert captured.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_what_is_missing_for_a_picture_is_said_in_a_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import onebyone
+from tests.quick import slow_but
 
 ROOT = Path(onebyone.__file__).parent
 MODULES = sorted(
@@ -70,9 +71,10 @@ WAYS = (
     "from onebyone.optimize import optimize as f; assert callable(f)",
     "import onebyone; assert callable(onebyone.verify)",
 )
+PAIRS = {str(number): ways for number, ways in enumerate(permutations(WAYS, 2))}
 
 
-@pytest.mark.parametrize("ways", list(permutations(WAYS, 2)))
+@pytest.mark.parametrize("ways", slow_but("0", "7", "19", of=PAIRS))
 def test_packages_are_callable_in_any_order_of_import(ways: tuple[str, str]) -> None:
     last = (
         "import onebyone, onebyone.verify.verify, onebyone.optimize.run; "

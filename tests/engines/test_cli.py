@@ -52,6 +52,10 @@ def _quick_profile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profiling, "_IMAGES", ((16, 9, 7),))
     monkeypatch.setattr(profiling, "_SIBLINGS", (((1, 12, 9, 7), 4, 3),))
     monkeypatch.setattr(profiling, "_TWICE", (((1, 8, 9, 7), (1, 8, 18, 14)),))
+    monkeypatch.setattr(profiling, "_TILED_CHANNELS", (8, 12))
+    monkeypatch.setattr(profiling, "_TILED_SIDE", 8)
+    monkeypatch.setattr(profiling, "_STAMPED", ((8, 6),))
+    monkeypatch.setattr(profiling, "_WIDTH_CONVS", ((1, 6), (3, 6)))
     monkeypatch.setattr(profiling, "_SMALL", (1, 8, 4, 4))
     monkeypatch.setattr(profiling, "_LARGE", (1, 8, 20, 20))
     at_once = lambda runs, _, clock: take_turns(runs, 0.0, clock=clock)  # noqa: E731

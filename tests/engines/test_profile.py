@@ -76,6 +76,7 @@ def test_known_prices_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_IMAGES", ((32, 28, 20), (64, 20, 28)))
     # Copies of 43 µs each, beside which the 3 µs of a node saved show.
     monkeypatch.setattr(module, "_SIBLINGS", (((1, 64, 28, 20), 32, 3),))
+    monkeypatch.setattr(module, "_TILED_CHANNELS", (64, 96))
     found = profile(threads=1)
     # Some differences hold a little of something else: the 0.2 µs that 16³ MACs take beside an
     # overhead of 3 µs (7%); that overhead beside the 29 µs of 28·20·32² MACs (10%), of which the
@@ -204,6 +205,7 @@ def test_defaults_split_at_the_price_of_a_copy() -> None:
     assert DEFAULT.split == 1.0
 
 
+@pytest.mark.slow
 def test_the_number_of_differences_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the bar counts up to; the models are built, and nothing is run."""
     told: list[tuple[str, int, int]] = []

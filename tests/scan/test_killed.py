@@ -102,6 +102,7 @@ def test_killed_at_many_moments(undisturbed: Path, tmp_path: Path, seed: int) ->
     killed(undisturbed, tmp_path, 5, random.Random(seed + 1))
 
 
+@pytest.mark.slow
 def test_a_worker_of_a_cluster_is_killed(undisturbed: Path, tmp_path: Path) -> None:
     import distributed
 
@@ -127,6 +128,7 @@ def test_a_worker_of_a_cluster_is_killed(undisturbed: Path, tmp_path: Path) -> N
     assert content(tmp_path) == content(undisturbed / "whole")
 
 
+@pytest.mark.slow
 def test_the_scheduler_is_killed(undisturbed: Path, tmp_path: Path) -> None:
     dask = [sys.executable, "-m", "dask"]
     file = tmp_path / "scheduler.json"

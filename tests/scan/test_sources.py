@@ -20,6 +20,7 @@ from PIL import Image
 from onebyone.algebra.weights import Array
 from onebyone.scan.scan import scan
 from onebyone.scan.sources import opened
+from tests.quick import slow_but
 from tests.scan.networks import C_IN, network, pixels, whole
 from tests.scan.test_kinds import drawn, model
 
@@ -203,7 +204,7 @@ OTHERS: dict[str, Save] = {
 }
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", slow_but("npy", of=OTHERS.keys()))
 def test_signals_and_volumes(name: str, tmp_path: Path) -> None:
     for made, sizes in ((signals(), (401,)), (volumes(), (9, 22, 13))):
         folder = tmp_path / str(len(sizes))
@@ -231,7 +232,9 @@ def in_stack(folder: Path, image: Array) -> Path:
     return folder / "image.ome.tif"
 
 
-@pytest.mark.parametrize("save", [in_ome_volume, in_stack], ids=["OME-Zarr", "OME-TIFF"])
+@pytest.mark.parametrize(
+    "save", slow_but("OME-Zarr", of={"OME-Zarr": in_ome_volume, "OME-TIFF": in_stack})
+)
 def test_volumes_of_microscopes(save: Save, tmp_path: Path) -> None:
     image = pixels(2, 9, 22, 13, dtype=np.uint16)
     done = scan(volumes(), save(tmp_path, image), tmp_path / "maps.zarr", tile=5, scale=1)
