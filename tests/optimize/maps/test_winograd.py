@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import inf, lcm
 from typing import Any
@@ -26,8 +27,9 @@ from onebyone.graph.shapes import Sizes
 from onebyone.graph.unused import remove_unused
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
+from onebyone.optimize.maps import tiles
 from onebyone.optimize.maps.tiled_kernels import Form, Site, forms_of, site_of
-from onebyone.optimize.maps.tiles import cost_of, tile
+from onebyone.optimize.maps.tiles import cost_of, strips_of, tile
 from onebyone.optimize.verdict import cost
 
 from ...graphs.run import differences, run
@@ -54,14 +56,14 @@ def odd(basis: Basis) -> int:
     return lcm(*(entry.denominator for row in basis.exact[2] for entry in row))
 
 
-def tiled(proto: ModelProto, form: Form) -> ir.Model:
+def tiled(proto: ModelProto, form: Form, strips: Sequence[range] = ()) -> ir.Model:
     """The model with its one convolution in a form, whatever it costs."""
     result = read(proto)
     (node,) = (node for node in result.graph if node.op_type == "Conv")
     site = site_of(node)
     assert isinstance(site, Site)
     edit = Edit(result.graph)
-    edit.replace(node.outputs[0], tile(site, form, edit))
+    edit.replace(node.outputs[0], tile(site, form, edit, strips))
     remove_unused(result.graph)
     settle(result.graph)
     return result
@@ -106,6 +108,49 @@ def test_all_forms_of_all_kernels(taps: tuple[int, int], form: Form, pads: tuple
     assert same(evaluate(read(proto), given), evaluate(tiled(proto, form), given))
 
 
+@pytest.mark.parametrize(("taps", "form"), FORMS, ids=str)
+@pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 1, 1, 1), (1, 0, 0, 2)], ids=str)
+@pytest.mark.parametrize("first", [1, 2])
+def test_strip_by_strip(
+    taps: tuple[int, int], form: Form, pads: tuple[int, ...], first: int
+) -> None:
+    """Strips of unequal heights, as the last one is where rows of tiles do not come out even."""
+    times = odd(form.rows) * (odd(form.columns) if form.columns else 1)
+    weight = integers("k", (5, 3, *taps)) * np.float32(times)
+    proto = made(f"pads = {list(pads)}", "float[2,3,17,7] x", k=weight)
+    rows = -(-(17 + pads[0] + pads[2] - taps[0] + 1) // form.rows.outputs)
+    strips = [range(first), *(range(k, min(k + 2, rows)) for k in range(first, rows, 2))]
+    given = feed(proto)
+    result = tiled(proto, form, strips)
+    assert same(evaluate(read(proto), given), evaluate(result, given))
+    written = to_proto(result)
+    assert sum(node.op_type == "Concat" for node in written.graph.node) == 1
+    assert len(run(written, given)) == 1  # an engine takes it, too
+
+
+def test_as_many_rows_together_as_stay_in_a_cache() -> None:
+    """Equal strips, sixteen at most; a batch counts, and what each number of U is read for."""
+
+    def heights(inputs: str, form: str, batch: int = 1, c_out: int = 64) -> list[int]:
+        proto = made(inputs=inputs, k=integers("k", (c_out, 64, 3, 3)))
+        site = site_of(read(proto).graph[0])
+        assert isinstance(site, Site)
+        (found,) = (each for each in forms_of(site) if str(each) == form)
+        strips = strips_of(site, found, batch)
+        assert [row for rows in strips for row in rows] == [*range(strips[-1].stop)]
+        return [len(rows) for rows in strips]
+
+    assert heights("float[1,64,56,56] x", "tiles of 4 rows") == [14]
+    # 6 groups of 64 channels in rows of 112 numbers: 43,008 of 300,000; 7 rows and no less.
+    assert heights("float[1,64,112,112] x", "tiles of 4 rows") == [7, 7, 7, 7]
+    assert heights("float[1,64,112,112] x", "tiles of 4 rows", batch=2) == [5, 6, 5, 6, 6]
+    assert heights("float[1,64,112,112] x", "tiles of 4 rows", c_out=128) == [5, 6, 5, 6, 6]
+    assert heights("float[1,64,512,256] x", "tiles of 4 rows") == [8] * 16
+    # 36 groups in 28 columns are 64,512 numbers; in 14 columns five rows are 64 of them.
+    assert heights("float[1,64,112,112] x", "tiles of 4×4") == [5, 6, 5, 6, 6]
+    assert heights("float[1,64,56,56] x", "tiles of 4×4", c_out=256) == [7, 7]
+
+
 @pytest.mark.parametrize("form", [form for form in both((3, 3)) if form.rows.outputs == 2], ids=str)
 @pytest.mark.parametrize("inputs", [X, FREE, "float[1,3,1,1] x", "float[3,3,1,6] x"])
 def test_in_float32_with_a_bias(form: Form, inputs: str) -> None:
@@ -144,15 +189,25 @@ def test_padding_that_is_worked_out(pad: str) -> None:
 
 @pytest.mark.parametrize(("taps", "form"), FORMS, ids=str)
 @pytest.mark.parametrize("bias", [{}, {"b": (5,)}], ids=["plain", "biased"])
+@pytest.mark.parametrize("cached", [300_000, 100])
 def test_a_form_costs_what_its_operators_do(
-    taps: tuple[int, int], form: Form, bias: dict[str, Any]
+    taps: tuple[int, int],
+    form: Form,
+    bias: dict[str, Any],
+    cached: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """So that what pays cannot raise the modelled time of the whole."""
+    monkeypatch.setattr(tiles, "_CACHED", cached)
+    monkeypatch.setattr(tiles, "_READ_FOR", {False: 1, True: 1})
     plain = Profile(overhead=1e-9)
     proto = made(SAME, k=(5, 3, *taps), **bias)
-    before, result = read(proto), tiled(proto, form)
+    before = read(proto)
     site = site_of(before.graph[0])
     assert isinstance(site, Site)
+    strips = strips_of(site, form, 2)
+    assert (len(strips) > 1) == (cached == 100)
+    result = tiled(proto, form, strips)
     sizes, total = Sizes(result), Cost()
     for node in result.graph:
         work = macs(result.graph, sizes, [node])
@@ -179,7 +234,8 @@ def chosen(channels: int, side: int, **options: Any) -> list[str]:
 
 
 def test_rows_or_tiles_by_the_channels_and_the_digits() -> None:
-    assert chosen(64, 28) == []
+    assert chosen(40, 28) == []
+    assert chosen(48, 28) == ["tiles of 4 rows"]
     assert chosen(128, 28) == ["tiles of 4 rows"]
     assert chosen(128, 28, lost_bits=6) == ["tiles of 4 rows"]
     assert chosen(384, 28) == ["tiles of 4 rows"]

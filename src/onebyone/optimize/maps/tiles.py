@@ -16,15 +16,17 @@ Two forms, for an image x (N, C, H, W), T tiles along an axis, α positions that
              multiply by A      (N, m², D·T·T)
              blocks to image    (N, D, T·m, T·m)
 
-What the last tiles have too much is cut off. Which forms were tried, and what they took in two
-engines: docs/decisions/0035-winograd.md.
+What the last tiles have too much is cut off. A large image is done strip by strip of its rows, so
+that what a strip becomes stays in a cache, and is never there of the whole image at once. Which
+forms were tried, and what they took in two engines: docs/decisions/0035-winograd.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
@@ -41,7 +43,7 @@ from onebyone.graph.symbolic import simplified
 from onebyone.graph.values import Size, input_at
 from onebyone.optimize.maps.tiled_kernels import Form, Site
 
-__all__ = ["cost_of", "is_wide", "tile"]
+__all__ = ["cost_of", "is_wide", "strips_of", "tile"]
 
 # What it costs ------------------------------------------------------------------------------------
 
@@ -54,16 +56,42 @@ the convolution with tiles of 4×4, 1.3 and 1.2 with tiles of 2×2, 1.5 with til
 """
 
 
+_CACHED = 300_000
+"""As many numbers of what a strip becomes, by its basis or by the products, stay in a cache."""
+_READ_FOR = {False: 512, True: 64}
+"""For so many columns at least each number of U is read once, on rows and on tiles of both axes."""
+_MOST = 16
+"""Strips of one image: each is some ten nodes."""
+
+
+def strips_of(site: Site, form: Form, batch: int) -> list[range]:
+    """The rows of tiles that are done together: all, or as many as stay in a cache."""
+    t = _Tiles.all(site, form)
+    rows, *wide = t.tiles
+    numbers = batch * max(prod(t.seen), prod(t.made)) / rows
+    columns = (wide or t.site.outputs[1:])[0]
+    least = max(_CACHED / numbers, _READ_FOR[form.columns is not None] / columns)
+    count = min(_MOST, max(1, rows // ceil(least)))
+    ends = [k * rows // count for k in range(count + 1)]
+    return [range(a, b) for a, b in pairwise(ends)]
+
+
 def cost_of(site: Site, form: Form, batch: int, profile: Profile) -> Cost:
     """What a form takes: by the prices of its operators, and what it stores more is read."""
-    t = _Tiles(site, form)
-    products, *ways = _loads(t, batch)
+    whole, strips = _Tiles.all(site, form), strips_of(site, form, batch)
+    products = [_products(replace(whole, rows=rows), batch) for rows in strips]
+    ways = [*_around(whole, batch, len(strips) > 1)]
+    for rows in strips:
+        ways += _ways(replace(whole, rows=rows), batch)
     dearer = 1 if form.columns is None else _DEARER
+    taken = _priced(products, profile) + dearer * _priced(ways, profile)
+    taken += profile.reading(max(0, whole.stored - site.weight.size))
+    return Cost(taken, round(sum(load.macs for _, load in (*products, *ways))))
+
+
+def _priced(loads: Iterable[tuple[str, Load]], profile: Profile) -> int:
     # Of a Gather, and by transposes, whole rows are copied.
-    priced = [time(manner(op, of_rows=True), load, profile) for op, load in (products, *ways)]
-    taken = priced[0] + dearer * sum(priced[1:])
-    taken += profile.reading(max(0, t.stored - site.weight.size))
-    return Cost(taken, round(sum(load.macs for _, load in (products, *ways))))
+    return sum(time(manner(op, of_rows=True), load, profile) for op, load in loads)
 
 
 def is_wide(site: Site, form: Form, profile: Profile) -> bool:
@@ -72,33 +100,45 @@ def is_wide(site: Site, form: Form, profile: Profile) -> bool:
     The way to the tiles and back costs as much for each channel of the input and of the result, the
     products for each pair of them: so of both numbers it is the harmonic mean that counts.
     """
-    t = _Tiles(site, form)
+    t = _Tiles.all(site, form)
     least, columns = (profile.rows, 64) if form.columns is None else (profile.tiles, 16)
     # Each number of U is read once for so many columns: of fewer, that takes the most.
     return 2 * t.into * t.out >= least * (t.into + t.out) and prod(t.made[2:]) >= columns
 
 
-def _loads(t: _Tiles, batch: int) -> Iterator[tuple[str, Load]]:
-    """All operators, and what each does."""
+def _products(t: _Tiles, batch: int) -> tuple[str, Load]:
+    """The 1×1s of a strip."""
     seen, made = (batch * prod(shape) for shape in (t.seen, t.made))
     biases = t.groups * t.out * t.biased
-    products = Load(made * t.into * prod(t.taps), seen + t.stored + biases, made)
-    image = batch * t.out * prod(t.site.outputs)
+    return "Conv", Load(made * t.into * prod(t.taps), seen + t.stored + biases, made)
+
+
+def _ways(t: _Tiles, batch: int) -> Iterator[tuple[str, Load]]:
+    """The operators from an image to the tiles of a strip and back, and what each does."""
+    seen, made = (batch * prod(shape) for shape in (t.seen, t.made))
     whole = batch * t.out * prod(t.whole)
-    yield "Conv", products
     yield from [("Reshape", Load())] * 5
     yield "Transpose", Load(written=seen)
     yield _multiplied(t.groups, made, whole)
-    x = batch * t.into * prod(t.site.sizes)
     if t.form.columns is None:
-        tall = batch * t.into * t.height * t.site.sizes[1]
-        yield from [("Pad", Load(read=x, written=tall))] * any(t.pads)
         yield "Gather", Load(written=seen)
         yield _multiplied(t.groups, seen, seen)
         yield "Transpose", Load(written=whole)
     else:
+        x = batch * t.into * len(t.read) * t.site.sizes[1]
+        yield from [("Slice", Load(written=x))] * t.is_cut
         yield "Conv", Load(seen * t.groups, x + t.groups**2, seen)
         yield "DepthToSpace", Load(written=whole)
+
+
+def _around(t: _Tiles, batch: int, in_strips: bool) -> Iterator[tuple[str, Load]]:
+    """What is done once for all strips."""
+    image, whole = (batch * t.out * prod(sizes) for sizes in (t.site.outputs, t.whole))
+    if t.form.columns is None and any(t.pads):
+        x, tall = (batch * t.into * n * t.site.sizes[1] for n in (t.site.sizes[0], t.height))
+        yield "Pad", Load(read=x, written=tall)
+    if in_strips:
+        yield "Concat", Load(read=whole, written=whole)
     if whole > image:
         yield "Slice", Load(written=image)
 
@@ -111,21 +151,36 @@ def _multiplied(columns: int, read: int, written: int) -> tuple[str, Load]:
 # The nodes ----------------------------------------------------------------------------------------
 
 
-def tile(site: Site, form: Form, edit: Edit) -> ir.Value:
-    """The result of a convolution, computed in a form by new nodes.
+def tile(site: Site, form: Form, edit: Edit, strips: Sequence[range] = ()) -> ir.Value:
+    """The result of a convolution, computed in a form by new nodes, strip by strip.
 
     Raises:
         Unrepresentable: an entry of U is too large for the number type.
     """
-    return _Placer(_Tiles(site, form), edit).made()
+    whole = _Tiles.all(site, form)
+    start = _Placer(whole, edit)
+    x = start.padded()
+    parts = [_Placer(replace(whole, rows=rows), edit).made(x) for rows in strips or [whole.rows]]
+    return start.joined(parts)
 
 
 @dataclass(frozen=True, eq=False)
 class _Tiles:
-    """The sizes of a form: C and D channels, α groups, T tiles, m outputs of each."""
+    """The sizes of a form: C and D channels, α groups, T tiles, m outputs of each.
+
+    Args:
+        site, form: of a convolution.
+        rows: those of tiles that are meant.
+    """
 
     site: Site
     form: Form
+    rows: range
+
+    @classmethod
+    def all(cls, site: Site, form: Form) -> _Tiles:
+        """Of the whole image."""
+        return cls(site, form, range(-(-site.outputs[0] // form.rows.outputs)))
 
     @property
     def into(self) -> int:
@@ -150,20 +205,35 @@ class _Tiles:
     @property
     def tiles(self) -> tuple[int, ...]:
         """T, along each axis that is cut into tiles."""
-        axes = zip(self.site.outputs, self.form.bases, strict=True)
-        return tuple(-(-n // basis.outputs) for n, basis in axes if basis is not None)
+        if self.form.columns is None:
+            return (len(self.rows),)
+        return len(self.rows), -(-self.site.outputs[1] // self.form.columns.outputs)
 
     @property
     def height(self) -> int:
         """The rows that all tiles see together."""
         basis = self.form.rows
-        return self.tiles[0] * basis.outputs + basis.taps - 1
+        return len(self.rows) * basis.outputs + basis.taps - 1
+
+    @property
+    def first(self) -> int:
+        """The first of them; negative in the padding."""
+        return self.rows.start * self.form.rows.outputs - self.site.windows[0].before
+
+    @property
+    def read(self) -> range:
+        """Those of them that are the image's."""
+        return range(max(self.first, 0), min(self.first + self.height, self.site.sizes[0]))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether these are not all of the image."""
+        return len(self.read) < self.site.sizes[0]
 
     @property
     def pads(self) -> tuple[int, int]:
         """Rows of zeros before and behind."""
-        before = self.site.windows[0].before
-        return before, self.height - self.site.sizes[0] - before
+        return self.read.start - self.first, self.first + self.height - self.read.stop
 
     @property
     def left(self) -> Window:
@@ -206,29 +276,46 @@ class _Placer:
     tiles: _Tiles
     edit: Edit
 
-    def made(self) -> ir.Value:
-        """From the input to the result."""
+    def padded(self) -> ir.Value:
+        """The image; for rows with zeros around, among which they are gathered."""
+        t, x = self.tiles, self.tiles.site.node.inputs[0]
+        assert x is not None
+        if t.form.columns is not None or not any(t.pads):
+            return x
+        before, after = t.pads
+        ends = self.edit.integers([0, 0, before, 0, 0, 0, after, 0])
+        return self._node("Pad", [x, ends], {}, [t.into, t.height, t.site.sizes[1]])
+
+    def made(self, x: ir.Value) -> ir.Value:
+        """From the image to the result of a strip."""
         t = self.tiles
-        x = self._seen_tiles() if t.form.columns else self._seen_rows()
+        x = self._seen_tiles(x) if t.form.columns else self._seen_rows(x)
         groups, out, *places = t.made
         x = self._products(self._view(x, [groups * t.into, *t.seen[2:]]))
         x = self._multiplied(t.form.outputs, self._view(x, [groups, out * prod(places)]))
-        x = self._image_of_tiles(x) if t.form.columns else self._image_of_rows(x)
-        ends, sizes = t.site.outputs, t.whole
-        if ends == sizes:
-            return x
-        bounds = ([0, 0], ends, [2, 3])
-        return self._node("Slice", [x, *map(self.edit.integers, bounds)], {}, [t.out, *ends])
+        return self._image_of_tiles(x) if t.form.columns else self._image_of_rows(x)
 
-    def _seen_rows(self) -> ir.Value:
-        """(N, α, C, T·W)."""
-        t, x = self.tiles, self.tiles.site.node.inputs[0]
+    def joined(self, parts: Sequence[ir.Value]) -> ir.Value:
+        """The image of strips, without what its last tiles have too much."""
+        t, x = self.tiles, parts[0]
+        if len(parts) > 1:
+            x = self._node("Concat", parts, {"axis": 2}, [t.out, *t.whole])
+        if t.site.outputs == t.whole:
+            return x
+        return self._slice(x, [0, 0], t.site.outputs, [2, 3], [t.out, *t.site.outputs])
+
+    def _slice(
+        self, x: ir.Value, starts: Sequence[int], ends: Sequence[int], axes: Sequence[int],
+        sizes: Sequence[int],
+    ) -> ir.Value:  # fmt: skip
+        bounds = map(self.edit.integers, (starts, ends, axes))
+        return self._node("Slice", [x, *bounds], {}, sizes)
+
+    def _seen_rows(self, x: ir.Value) -> ir.Value:
+        """(N, α, C, T·W), of the image with zeros around."""
+        t = self.tiles
         groups, into, tiles, wide = t.seen
-        if any(t.pads):
-            before, after = t.pads
-            ends = self.edit.integers([0, 0, before, 0, 0, 0, after, 0])
-            x = self._node("Pad", [x, ends], {}, [into, t.height, wide])
-        rows = np.add.outer(np.arange(groups), np.arange(tiles) * t.form.rows.outputs)
+        rows = np.add.outer(np.arange(groups), np.array(t.rows) * t.form.rows.outputs)
         index = self.edit.constant(rows, "rows", ir.DataType.INT64)
         x = self._node("Gather", [x, index], {"axis": 2}, [into, groups, tiles, wide])
         sizes = [into, groups, tiles * wide]
@@ -236,21 +323,19 @@ class _Placer:
         x = self._node("MatMul", [B, self._view(x, sizes)], {}, sizes)
         return self._turned(x, sizes)
 
-    def _seen_tiles(self) -> ir.Value:
+    def _seen_tiles(self, x: ir.Value) -> ir.Value:
         """(N, α², C, T·T)."""
-        t = self.tiles
+        t, basis = self.tiles, self.tiles.form.columns
+        assert basis is not None
         groups, into, *tiles = t.seen
-        before = [window.before for window in t.site.windows]
-        after = [
-            tiles * basis.outputs + basis.taps - 1 - n - first
-            for tiles, basis, n, first in zip(
-                t.tiles, t.form.bases, t.site.sizes, before, strict=True
-            )
-            if basis is not None
-        ]
-        x = self._view(t.site.node.inputs[0], [1, *t.site.sizes], into)
+        high, wide = len(t.read), t.site.sizes[1]
+        if t.is_cut:
+            x = self._slice(x, [t.read.start], [t.read.stop], [2], [into, high, wide])
+        x = self._view(x, [1, high, wide], into)
         kernel = self._constant(t.form.kernel[:, None], "B")
-        attributes = {"pads": [*before, *after], "strides": [t.form.rows.outputs] * 2}
+        (top, bottom), left = t.pads, t.site.windows[1].before
+        right = tiles[1] * basis.outputs + basis.taps - 1 - wide - left
+        attributes = {"pads": [top, left, bottom, right], "strides": [basis.outputs] * 2}
         x = self._node("Conv", [x, kernel], attributes, [groups, *tiles], into)
         sizes = [into, groups, prod(tiles)]
         return self._turned(self._view(x, sizes), sizes)

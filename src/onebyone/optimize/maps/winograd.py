@@ -23,7 +23,7 @@ from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.maps.tiled_kernels import Form, Site, forms_of, reads_nothing, site_of
-from onebyone.optimize.maps.tiles import cost_of, is_wide, tile
+from onebyone.optimize.maps.tiles import cost_of, is_wide, strips_of, tile
 from onebyone.optimize.rewritten import Rewrite, Task
 
 __all__ = ["near_misses", "tile_maps"]
@@ -52,12 +52,14 @@ class _Placer:
         """Replace a convolution, if a form of it is cheaper."""
         node, y = site.node, site.node.outputs[0]
         before = self._cost(node)
-        form, after = _best(site, before, self.task.sizes, self.task.profile, self.task.lost_bits)
+        batch = self.task.sizes.size(site.batch) or 1
+        form, after = _best(site, before, batch, self.task.profile, self.task.lost_bits)
         if form is None:
             return
         try:
             with self.edit.attempt():
-                result = tile(site, form, self.edit)
+                strips = strips_of(site, form, batch)
+                result = tile(site, form, self.edit, strips)
         except Unrepresentable:
             self.edit.fresh()
             return
@@ -80,10 +82,9 @@ class _Placer:
 
 
 def _best(
-    site: Site, before: Cost, sizes: Sizes, profile: Profile, limit: float
+    site: Site, before: Cost, batch: int, profile: Profile, limit: float
 ) -> tuple[Form | None, Cost]:
     """The cheapest form that pays and loses no more than so many bits."""
-    batch = sizes.size(site.batch) or 1
     forms = [form for form in forms_of(site) if is_wide(site, form, profile)]
     found = [(cost_of(site, form, batch, profile), form) for form in forms]
     for after, form in sorted(found, key=lambda pair: pair[0]):
