@@ -109,6 +109,31 @@ def test_all_forms_of_all_kernels(taps: tuple[int, int], form: Form, pads: tuple
 
 
 @pytest.mark.parametrize(("taps", "form"), FORMS, ids=str)
+@pytest.mark.parametrize("strips", [(), (range(1), range(1, 3), range(3, 5))], ids=["", "strips"])
+def test_groups_stay_apart(taps: tuple[int, int], form: Form, strips: Sequence[range]) -> None:
+    """Three groups of 2 → 3 channels each."""
+    times = odd(form.rows) * (odd(form.columns) if form.columns else 1)
+    weight = integers("k", (9, 2, *taps)) * np.float32(times)
+    high = 5 * form.rows.outputs + taps[0] - 2
+    proto = made("pads = [0, 1, 0, 1], group = 3", f"float[2,6,{high},7] x", k=weight)
+    given = feed(proto)
+    assert same(evaluate(read(proto), given), evaluate(tiled(proto, form, strips), given))
+
+
+def test_of_groups_the_channels_of_one_count() -> None:
+    draw = np.random.default_rng(0).standard_normal
+    proto = made(f"{SAME}, group = 4", "float[1,192,28,28] x",
+                 k=draw((256, 48, 3, 3)).astype(np.float32))  # fmt: skip
+    for least, laws in ((27, 1), (28, 0)):  # 2·48·64/112 = 54.9, and of groups twice the least
+        machine = Profile(overhead=1e-9, bandwidth=1e15, rows=least)
+        report = optimize(proto, only=["winograd"], verify=False, profile=machine).report
+        assert len(report.laws) == laws
+    report = optimize(proto, only=["winograd"], profile=replace(machine, rows=27)).report
+    assert report.certificate is not None
+    assert report.certificate.passed
+
+
+@pytest.mark.parametrize(("taps", "form"), FORMS, ids=str)
 @pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 1, 1, 1), (1, 0, 0, 2)], ids=str)
 @pytest.mark.parametrize("first", [1, 2])
 def test_strip_by_strip(
@@ -360,7 +385,7 @@ def test_behind_all_other_laws_once_and_in_any_order() -> None:
 @pytest.mark.parametrize(
     ("attributes", "inputs", "constants", "reason"),
     [
-        (f"{SAME}, group = 3", X, {"k": (6, 1, 3, 3)}, "of 3 groups too little is summed"),
+        (f"{SAME}, group = 3", X, {"k": (6, 1, 3, 3)}, "it reads single channels"),
         (f"{SAME}, strides = [2, 1]", X, {}, "it strides or is dilated"),
         (f"{SAME}, dilations = [1, 2]", X, {}, "it strides or is dilated"),
         (SAME, X, {"k": (5, 3, 4, 3)}, "no basis is known for 4×3 taps"),

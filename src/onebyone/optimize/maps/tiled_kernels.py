@@ -82,7 +82,7 @@ class Site:
 
     Args:
         node: the convolution.
-        weight: (C_out, C_in, K, L).
+        weight: (C_out, C_in / groups, K, L).
         sizes: the height and the width of its input.
         windows: along each.
     """
@@ -91,6 +91,11 @@ class Site:
     weight: Array
     sizes: tuple[int, int]
     windows: tuple[Window, Window]
+
+    @property
+    def groups(self) -> int:
+        """Of its channels."""
+        return self.node.attributes.get_int("group", 1)
 
     @property
     def outputs(self) -> tuple[int, int]:
@@ -116,12 +121,11 @@ def site_of(node: ir.Node) -> Site | Refusal | None:
     bias = input_at(node, 2)
     if bias is not None and constant(bias) is None:
         return None
-    groups = node.attributes.get_int("group", 1)
     # One row is no K×K, and where one channel is read nothing is summed over channels.
-    if groups * weight.shape[1] == 1 or weight.shape[2] == 1:
+    if node.attributes.get_int("group", 1) * weight.shape[1] == 1 or weight.shape[2] == 1:
         return None
-    if groups > 1:
-        return refused("winograd", "groups", groups=groups)
+    if weight.shape[1] == 1:
+        return refused("winograd", "depthwise")
     if _is_quantised(node):
         return refused("winograd", "quantised")
     kind = node.outputs[0].dtype
