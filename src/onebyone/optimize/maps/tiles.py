@@ -39,7 +39,7 @@ from onebyone.algebra.winograd import in_basis
 from onebyone.cost.price import Load, manner, time
 from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.constants import constant
-from onebyone.graph.edit import Edit
+from onebyone.graph.edit import CUT, Edit
 from onebyone.graph.symbolic import simplified
 from onebyone.graph.values import Size, input_at
 from onebyone.optimize.maps.tiled_kernels import Form, Site
@@ -132,7 +132,7 @@ def _ways(t: _Tiles, batch: int) -> Iterator[tuple[str, Load]]:
         yield "Transpose", Load(written=whole)
     else:
         x = batch * t.into * len(t.read) * t.site.sizes[1]
-        yield from [("Slice", Load(written=x))] * t.is_cut
+        yield from [(CUT, Load(written=x))] * t.is_cut
         yield "Conv", Load(seen * t.groups, x + t.groups**2, seen)
         yield "DepthToSpace", Load(written=whole)
 
@@ -146,7 +146,7 @@ def _around(t: _Tiles, batch: int, in_strips: bool) -> Iterator[tuple[str, Load]
     if in_strips:
         yield "Concat", Load(read=whole, written=whole)
     if whole > image:
-        yield "Slice", Load(written=image)
+        yield CUT, Load(written=image)
 
 
 def _multiplied(columns: int, read: int, written: int) -> tuple[str, Load]:
@@ -320,7 +320,7 @@ class _Placer:
         sizes: Sequence[int],
     ) -> ir.Value:  # fmt: skip
         bounds = map(self.edit.integers, (starts, ends, axes))
-        return self._node("Slice", [x, *bounds], {}, sizes)
+        return self._node(CUT, [x, *bounds], {}, sizes)
 
     def _seen_rows(self, x: ir.Value) -> ir.Value:
         """(N, α, C, T·W), of the image with zeros around."""
