@@ -209,11 +209,10 @@ LAWS: dict[str, Law] = {
             "K x = A [U₀B₀x; U₁B₁x; …],  U = GK",
             "3×3s, 2×2s and 5×5s of many channels, as 1×1s of what tiles of the map become; only "
             "where it is asked for: it takes less time, and a larger file",
-            "stride and dilation of one, known sizes, float32; some digits are lost, no more than "
-            "the limit",
+            "stride of one, known sizes, float32; some digits are lost, no more than the limit",
             {
                 "depthwise": "it reads single channels: nothing is summed to pay for the tiles",
-                "stride": "it strides or is dilated: its tiles share too little",
+                "stride": "it strides: its tiles share too little",
                 "axes": "axes of positions: {axes}; the forms are for a height and a width",
                 "taps": "no basis is known for {taps} taps",
                 "padding": "somewhere a channel reads padding alone: tiles would round what is 0",

@@ -28,7 +28,7 @@ from onebyone.graph.unused import remove_unused
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
 from onebyone.optimize.maps import tiles
-from onebyone.optimize.maps.tiled_kernels import Form, Site, forms_of, site_of
+from onebyone.optimize.maps.tiled_kernels import Form, Site, forms_of, reads_nothing, site_of
 from onebyone.optimize.maps.tiles import cost_of, strips_of, tile
 from onebyone.optimize.verdict import cost
 
@@ -118,6 +118,39 @@ def test_groups_stay_apart(taps: tuple[int, int], form: Form, strips: Sequence[r
     proto = made("pads = [0, 1, 0, 1], group = 3", f"float[2,6,{high},7] x", k=weight)
     given = feed(proto)
     assert same(evaluate(read(proto), given), evaluate(tiled(proto, form, strips), given))
+
+
+@pytest.mark.parametrize(("taps", "form"), [(t, f) for t, f in FORMS if not f.columns], ids=str)
+@pytest.mark.parametrize("dilations", [(2, 1), (1, 2), (3, 2)], ids=str)
+@pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 2, 3, 0)], ids=str)
+@pytest.mark.parametrize("height", [17, 24, 31])
+def test_tiles_of_dilated_kernels_lie_in_one_another(
+    taps: tuple[int, int],
+    form: Form,
+    dilations: tuple[int, int],
+    pads: tuple[int, ...],
+    height: int,
+) -> None:
+    weight = integers("k", (5, 3, *taps)) * np.float32(odd(form.rows))
+    attributes = f"pads = {list(pads)}, dilations = {list(dilations)}"
+    proto = made(attributes, f"float[2,3,{height},15] x", k=weight)
+    given = feed(proto)
+    wanted = evaluate(read(proto), given)
+    assert same(wanted, evaluate(tiled(proto, form), given))
+    outputs = height + pads[0] + pads[2] - (taps[0] - 1) * dilations[0]
+    rows = -(-outputs // (form.rows.outputs * dilations[0]))
+    strips = [range(k, k + 1) for k in range(rows)]
+    assert same(wanted, evaluate(tiled(proto, form, strips), given))
+
+
+@pytest.mark.parametrize(("pads", "known"), [("2, 2, 2, 2", False), ("5, 2, 2, 2", True)])
+def test_a_dilated_kernel_that_reads_padding_alone(pads: str, known: bool) -> None:
+    """Three rows two apart see the image from a padding of four on; of five they do not."""
+    proto = made(f"pads = [{pads}], dilations = [2, 2]", "float[1,3,16,18] x")
+    site = site_of(read(proto).graph[0])
+    assert isinstance(site, Site)
+    assert [str(form) for form in forms_of(site)] == [f"tiles of {m} rows" for m in (2, 3, 4)]
+    assert reads_nothing(site) == known
 
 
 def test_of_groups_the_channels_of_one_count() -> None:
@@ -386,8 +419,7 @@ def test_behind_all_other_laws_once_and_in_any_order() -> None:
     ("attributes", "inputs", "constants", "reason"),
     [
         (f"{SAME}, group = 3", X, {"k": (6, 1, 3, 3)}, "it reads single channels"),
-        (f"{SAME}, strides = [2, 1]", X, {}, "it strides or is dilated"),
-        (f"{SAME}, dilations = [1, 2]", X, {}, "it strides or is dilated"),
+        (f"{SAME}, strides = [2, 1]", X, {}, "it strides"),
         (SAME, X, {"k": (5, 3, 4, 3)}, "no basis is known for 4×3 taps"),
         ("pads = [1, 1]", "float[1,3,9] x", {"k": (5, 3, 3)}, "axes of positions: 1; the forms"),
         ("pads = [0, 1, 0, 1, 0, 1]", "float[1,3,5,4,9] x", {"k": (5, 3, 3, 2, 3)},

@@ -136,9 +136,7 @@ def site_of(node: ir.Node) -> Site | Refusal | None:
 
 def _laid(node: ir.Node, weight: Array, shape: Sequence[Size]) -> Site | Refusal | None:
     """With its windows, where each position has one and the sizes are known."""
-    strides = node.attributes.get_ints("strides", ())
-    dilations = node.attributes.get_ints("dilations", ())
-    if max([1, *strides, *dilations]) > 1:
+    if max([1, *node.attributes.get_ints("strides", ())]) > 1:
         return refused("winograd", "stride")
     if weight.ndim != 4:
         return refused("winograd", "axes", axes=weight.ndim - 2)
@@ -165,8 +163,11 @@ def reads_nothing(site: Site) -> bool:
     for axis, (window, n) in enumerate(zip(site.windows, site.sizes, strict=True), start=2):
         first, last = _zeros(site.node.inputs[0], axis)
         before, pixels = window.before + first, n - first - last
-        starts = range(-before, window.out_size(n) - before)
-        inside = {(max(-i, 0), min(pixels - i, window.kernel)) for i in starts}
+        starts, apart = range(-before, window.out_size(n) - before), window.dilation
+        # From the first tap that is not in front of the image up to the first behind it.
+        inside = {
+            (max(-(i // apart), 0), min(-((i - pixels) // apart), window.kernel)) for i in starts
+        }
         seen.append([slice(low, max(low, high)) for low, high in inside])
     taps = np.asarray(site.weight.any(axis=1))
     taps = taps[taps.any(axis=(1, 2))]  # a channel without any weight is 0 in any basis
@@ -219,10 +220,11 @@ def _named(kind: ir.DataType | None) -> str:
 
 
 def forms_of(site: Site) -> Iterator[Form]:
-    """All forms of a convolution: along its rows, and along both axes."""
+    """All forms of a convolution: along its rows, and, if it is not dilated, along both axes."""
     tall, wide = site.weight.shape[2:]
+    is_dense = all(window.dilation == 1 for window in site.windows)
     for (outputs, taps), basis in BASES.items():
         if taps == tall:
             yield Form(basis)
-            if (outputs, wide) in BASES:
+            if is_dense and (outputs, wide) in BASES:
                 yield Form(basis, BASES[outputs, wide])

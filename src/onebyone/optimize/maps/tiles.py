@@ -68,10 +68,9 @@ _MOST = 16
 def strips_of(site: Site, form: Form, batch: int) -> list[range]:
     """The rows of tiles that are done together: all, or as many as stay in a cache."""
     t = _Tiles.all(site, form)
-    rows, *wide = t.tiles
-    numbers = batch * max(prod(t.seen), prod(t.made)) / rows
-    columns = (wide or t.site.outputs[1:])[0]
-    least = max(_CACHED / numbers, _READ_FOR[form.columns is not None] / columns)
+    rows = len(t.rows)
+    numbers, columns = batch * max(prod(t.seen), prod(t.made)), prod(t.made[2:])
+    least = rows * max(_CACHED / numbers, _READ_FOR[form.columns is not None] / columns)
     count = min(_MOST, max(1, rows // ceil(least)))
     ends = [k * rows // count for k in range(count + 1)]
     return [range(a, b) for a, b in pairwise(ends)]
@@ -186,7 +185,13 @@ class _Tiles:
     @classmethod
     def all(cls, site: Site, form: Form) -> _Tiles:
         """Of the whole image."""
-        return cls(site, form, range(-(-site.outputs[0] // form.rows.outputs)))
+        together = form.rows.outputs * site.windows[0].dilation
+        return cls(site, form, range(-(-site.outputs[0] // together)))
+
+    @property
+    def dilation(self) -> int:
+        """d: a tile has every d-th row, so that d of them lie in one another."""
+        return self.site.windows[0].dilation
 
     @property
     def summed(self) -> int:
@@ -217,19 +222,20 @@ class _Tiles:
     def tiles(self) -> tuple[int, ...]:
         """T, along each axis that is cut into tiles."""
         if self.form.columns is None:
-            return (len(self.rows),)
+            return (len(self.rows) * self.dilation,)
         return len(self.rows), -(-self.site.outputs[1] // self.form.columns.outputs)
 
     @property
     def height(self) -> int:
         """The rows that all tiles see together."""
         basis = self.form.rows
-        return len(self.rows) * basis.outputs + basis.taps - 1
+        return (len(self.rows) * basis.outputs + basis.taps - 1) * self.dilation
 
     @property
     def first(self) -> int:
         """The first of them; negative in the padding."""
-        return self.rows.start * self.form.rows.outputs - self.site.windows[0].before
+        start = self.rows.start * self.form.rows.outputs * self.dilation
+        return start - self.site.windows[0].before
 
     @property
     def read(self) -> range:
@@ -326,7 +332,10 @@ class _Placer:
         """(N, α, C, T·W), of the image with zeros around."""
         t = self.tiles
         groups, into, tiles, wide = t.seen
-        rows = np.add.outer(np.arange(groups), np.array(t.rows) * t.form.rows.outputs)
+        starts = np.add.outer(
+            np.array(t.rows) * t.form.rows.outputs * t.dilation, range(t.dilation)
+        )
+        rows = np.add.outer(np.arange(groups) * t.dilation, starts.reshape(-1))
         index = self.edit.constant(rows, "rows", ir.DataType.INT64)
         x = self._node("Gather", [x, index], {"axis": 2}, [into, groups, tiles, wide])
         sizes = [into, groups, tiles * wide]
@@ -364,15 +373,17 @@ class _Placer:
             operands.append(self._constant(each.reshape(-1), "bias"))
         pads = [0, t.left.before, 0, t.left.after]
         # The channels of a group stand side by side, and so they do in each product.
-        attributes = {"group": t.groups * site.groups, "pads": pads}
+        attributes: dict[str, Any] = {"group": t.groups * site.groups, "pads": pads}
+        if t.left.dilation > 1:
+            attributes["dilations"] = [1, t.left.dilation]
         return self._node("Conv", operands, attributes, [out, *t.made[2:]])
 
     def _image_of_rows(self, x: ir.Value) -> ir.Value:
-        """(N, m, D·T·W) → (N, D, T·m, W)."""
+        """(N, m, D·T·W) → (N, D, T·m, W), of the tiles that lie in one another row by row."""
         t, outputs = self.tiles, self.tiles.form.rows.outputs
-        _, out, tiles, wide = t.made
-        x = self._view(x, [outputs, out, tiles, wide])
-        shape = [out, tiles, outputs, wide]
+        _, out, _, wide = t.made
+        x = self._view(x, [outputs, out, len(t.rows), t.dilation * wide])
+        shape = [out, len(t.rows), outputs, t.dilation * wide]
         x = self._node("Transpose", [x], {"perm": [0, 2, 3, 1, 4]}, shape)
         return self._view(x, [out, *t.whole])
 
