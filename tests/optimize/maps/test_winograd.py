@@ -309,6 +309,27 @@ def test_small_maps_stay() -> None:
     assert chosen(384, 16) == ["tiles of 4 rows"]
 
 
+@pytest.mark.parametrize(
+    ("dilation", "share", "forms"),
+    [(1, (97 / 99) ** 2, ["tiles of 3 rows"]), (6, (29 / 33) ** 2, ["tiles of 3 rows"]),
+     (18, (21 / 33) ** 2, [])],
+)  # fmt: skip
+def test_engines_pass_over_taps_that_read_padding(
+    dilation: int, share: float, forms: list[str]
+) -> None:
+    draw = np.random.default_rng(0).standard_normal
+    proto = made(
+        f"pads = {[dilation] * 4}, dilations = {[dilation] * 2}",
+        "float[1,512,33,33] x",
+        k=draw((256, 512, 3, 3)).astype(np.float32),
+    )
+    site = site_of(read(proto).graph[0])
+    assert isinstance(site, Site)
+    assert site.in_the_image == pytest.approx(share, rel=1e-12)
+    report = optimize(proto, only=["winograd"], verify=False).report
+    assert [law.note for law in report.laws] == forms
+
+
 def test_the_profile_decides() -> None:
     assert chosen(128, 28, profile=Profile(rows=129)) == []
     assert chosen(128, 28, profile=Profile(rows=128)) == ["tiles of 4 rows"]
@@ -395,7 +416,7 @@ def test_behind_all_other_laws_once_and_in_any_order() -> None:
     body = f"c = Conv<{SAME}>(x, k) s = Mul(c, g) r = Relu(s) y = Conv<{SAME}>(r, w)"
     k, w = integers("k", (6, 3, 3, 3), 60), 4 * integers("w", (4, 6, 3, 3), 60)
     proto = model(
-        body, "float[N,3,24,7] x", "y", {"k": k, "g": np.full((6, 1, 1), 4, np.float32), "w": w}
+        body, "float[N,3,24,27] x", "y", {"k": k, "g": np.full((6, 1, 1), 4, np.float32), "w": w}
     )
     # No more bits than the points 0, 1, −1 lose: whole numbers stay whole.
     machine = replace(COUNTING, rows=1)

@@ -104,6 +104,19 @@ class Site:
         return tall.out_size(h), wide.out_size(w)
 
     @property
+    def in_the_image(self) -> float:
+        """The share of the taps that read the image; engines pass over those that read padding.
+
+        Of 33 × 33 numbers and a dilation of 18, where two fifths do, tiles of rows took 1.4 to 1.6
+        times as long as the convolution; of 6, where three quarters do, 0.85 times.
+        """
+        share = 1.0
+        for window, n in zip(self.windows, self.sizes, strict=True):
+            taps = window.taps(window.out_size(n))
+            share *= float(((taps >= 0) & (taps < n)).mean())
+        return share
+
+    @property
     def batch(self) -> Size:
         """How many maps there are; it may be free."""
         shape = shape_of(self.node.inputs[0])

@@ -7,7 +7,7 @@ allows the one that takes the least time by the machine's profile.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import onnx_ir as ir
@@ -53,7 +53,8 @@ class _Placer:
         node, y = site.node, site.node.outputs[0]
         before = self._cost(node)
         batch = self.task.sizes.size(site.batch) or 1
-        form, after = _best(site, before, batch, self.task.profile, self.task.lost_bits)
+        taken = replace(before, picoseconds=round(before.picoseconds * site.in_the_image))
+        form, after = _best(site, taken, batch, self.task.profile, self.task.lost_bits)
         if form is None:
             return
         try:
