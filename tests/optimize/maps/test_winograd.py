@@ -414,9 +414,9 @@ def test_it_is_proved_by_itself_and_as_a_whole(bits: float) -> None:
 def test_behind_all_other_laws_once_and_in_any_order() -> None:
     """A scale goes into the kernel first; what is tiled stays as it is, for all laws."""
     body = f"c = Conv<{SAME}>(x, k) s = Mul(c, g) r = Relu(s) y = Conv<{SAME}>(r, w)"
-    k, w = integers("k", (6, 3, 3, 3), 60), 4 * integers("w", (4, 6, 3, 3), 60)
+    k, w = integers("k", (12, 3, 3, 3), 60), 4 * integers("w", (8, 12, 3, 3), 60)
     proto = model(
-        body, "float[N,3,24,27] x", "y", {"k": k, "g": np.full((6, 1, 1), 4, np.float32), "w": w}
+        body, "float[N,3,24,27] x", "y", {"k": k, "g": np.full((12, 1, 1), 4, np.float32), "w": w}
     )
     # No more bits than the points 0, 1, −1 lose: whole numbers stay whole.
     machine = replace(COUNTING, rows=1)
