@@ -143,9 +143,9 @@ def test_tiles_of_dilated_kernels_lie_in_one_another(
     assert same(wanted, evaluate(tiled(proto, form, strips), given))
 
 
-@pytest.mark.parametrize(("pads", "known"), [("2, 2, 2, 2", False), ("5, 2, 2, 2", True)])
+@pytest.mark.parametrize(("pads", "known"), [("4, 2, 2, 2", False), ("5, 2, 2, 2", True)])
 def test_a_dilated_kernel_that_reads_padding_alone(pads: str, known: bool) -> None:
-    """Three rows two apart see the image from a padding of four on; of five they do not."""
+    """Three rows two apart: the last of them is in the image behind a padding of four, not five."""
     proto = made(f"pads = [{pads}], dilations = [2, 2]", "float[1,3,16,18] x")
     site = site_of(read(proto).graph[0])
     assert isinstance(site, Site)
