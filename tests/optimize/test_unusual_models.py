@@ -458,6 +458,29 @@ def test_codes_are_not_picked_from_later(gather: str, code: type) -> None:
     _assert_equal(proto, after)
 
 
+@pytest.mark.parametrize("code", [np.int8, np.uint8])
+@pytest.mark.parametrize(
+    ("nothing", "goes"),
+    [("ReduceMean<keepdims = 1>(q, o)", False), ("Dropout(q)", True), ("Identity(q)", True)],
+)
+def test_what_keeps_codes_from_what_engines_take_amiss_stays(
+    nothing: str, goes: bool, code: type
+) -> None:
+    """A mean of single numbers is nothing; behind it a Transpose would meet int8 codes."""
+    proto = model(
+        f"""c = QuantizeLinear(x, s, z) q = DequantizeLinear(c, s, z) m = {nothing}
+        p = Transpose<perm = [0, 3, 1, 2]>(m) y = Relu(p)""",
+        "float[2,1,1,5] x",
+        constants={"s": np.array(0.5, np.float32), "z": np.array(0, code), "o": np.array([1, 2])},
+        opset=23,
+    )  # fmt: skip
+    after = to_proto(optimize(proto, verify=False).model)
+    assert refused(proto, after) == []
+    _assert_equal(proto, after)
+    left = {node.op_type for node in after.graph.node}
+    assert left.isdisjoint(("ReduceMean", "Dropout", "Identity")) == (goes or code is np.uint8)
+
+
 @pytest.mark.parametrize("between", ["", "m = Mul(p, v) "])
 @pytest.mark.parametrize("after", ["0, 0, 1, 1", "0, 0, 2, 1", "0, 0, 1, 3"])
 @pytest.mark.parametrize("pads", ["0, 0, 0, 0", "1, 0, 0, 0"])

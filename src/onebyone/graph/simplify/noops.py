@@ -11,9 +11,14 @@ import onnx_ir as ir
 
 from onebyone.graph.edit import Edit
 from onebyone.graph.ops import operator_of
+from onebyone.graph.ops.conversion import is_of_int8_codes
 from onebyone.graph.values import input_at, is_read
 
 __all__ = ["drop_noops"]
+
+
+# Engines take these out themselves. Others keep what follows away from codes that they take amiss.
+_GO_ANYWAY = frozenset({"Identity", "Dropout"})
 
 
 def drop_noops(graph: ir.Graph) -> Counter[str]:
@@ -29,9 +34,12 @@ def drop_noops(graph: ir.Graph) -> Counter[str]:
     (Counter({'Cast': 1}), 'x')
     """
     edit, gone = Edit(graph), Counter[str]()
+    opset = graph.opset_imports.get("", 0)
     for node in graph:
         source = _source(node)
-        if source is not None and edit.bypass(node.outputs[0], source):
+        if source is None or (node.op_type not in _GO_ANYWAY and is_of_int8_codes(source, opset)):
+            continue
+        if edit.bypass(node.outputs[0], source):
             gone[node.op_type] += 1
     return gone
 
