@@ -1,6 +1,8 @@
 """How far a correct rewriting of a model may be from the truth: the model's own rounding, played.
 
-Independent of the certificate. Truth r is the model in float64. A sample of its noise is the same
+Independent of the certificate; never less than one rounding of the result.
+
+Truth r is the model in float64. A sample of its noise is the same
 evaluation, node by node, where each result is rounded to the working precision, up or down at
 random ("random rounding", D. S. Parker, *Monte Carlo Arithmetic*, 1997); what is exact stays so,
 so x - c of neighbours has no noise, as in the engine. In sums of products each weight whose
@@ -271,6 +273,7 @@ def excess(
     truth = model.truth(inputs)
     least = floor or {}
     noise = {n: np.fmax(_error(a[n], truth[n]), least.get(n, 0.0)) for n in truth}
+    noise = {n: np.fmax(noise[n], _once(a[n], truth[n], model.dtype)) for n in truth}
     for count, coarser in ((0, 0), (FEW, 0), (MANY, 0), (MANY, 4)):
         for _ in range(count):
             played = model.sample(inputs, rng, coarser)
@@ -285,6 +288,13 @@ def excess(
     if model.overflows(inputs):
         return {}
     return {name: value for name, value in found.items() if value > 1}
+
+
+def _once(x: np.ndarray, r: np.ndarray, dtype: str) -> np.ndarray:
+    """What a result is rounded by where it is stored, even if all before it is exact by luck."""
+    with np.errstate(all="ignore"):
+        size = 2.0 ** -BITS[dtype] * np.abs(np.asarray(r, np.float64))
+    return np.where(np.isfinite(size) & (x.dtype.kind not in "biu"), size, 0.0)
 
 
 def _error(x: np.ndarray, r: np.ndarray, ends: float = 0.0) -> np.ndarray:

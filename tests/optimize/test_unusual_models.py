@@ -458,6 +458,24 @@ def test_codes_are_not_picked_from_later(gather: str, code: type) -> None:
     _assert_equal(proto, after)
 
 
+def test_a_factor_that_is_one_once_it_is_rounded_goes() -> None:
+    """(s - 2000)/1000 + s is 1.001 s - 2, and bfloat16 has no 1.001."""
+    kind = ml_dtypes.bfloat16
+    thousand = np.full(2, 1000, kind)
+    proto = model(
+        """r = MatMul(x, w) t = MatMul(r, v) s = Add(r, t)
+        h = Sub(s, c) d = Div(h, k) y = Sum(d, s)""",
+        "bfloat16[2,3,5] x",
+        "bfloat16[2,3,2] y, bfloat16[2,3,2] s",
+        {"w": integers("w", (5, 2)).astype(kind), "v": integers("v", (2, 2)).astype(kind),
+         "c": 2 * thousand, "k": thousand},
+        opset=22,
+    )  # fmt: skip
+    after = to_proto(optimize(proto).model)
+    assert [node.op_type for node in after.graph.node] == ["MatMul", "MatMul", "Add", "Add"]
+    assert optimize(after).report.unchanged
+
+
 @pytest.mark.parametrize("code", [np.int8, np.uint8])
 @pytest.mark.parametrize(
     ("nothing", "goes"),

@@ -23,6 +23,7 @@ from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable, settle
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.simplify import simplify
+from onebyone.graph.simplify.noops import drop_noops
 from onebyone.graph.symbolic import simplify_shapes
 from onebyone.graph.unused import remove_unused
 from onebyone.optimize.outline import outlines
@@ -99,6 +100,9 @@ def rewrite(
     if ledger.proves:
         settled([])  # a pass that changed something and did not say so is found here
     settle(model.graph)
+    # In the type of the graph a factor may be one, and a shift nothing.
+    gone.update(drop_noops(model.graph))
+    remove_unused(model.graph)
     return done, [*refused.items(), *_kept_for_digits(model.graph, context, profile)]
 
 
