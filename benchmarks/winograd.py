@@ -1,6 +1,7 @@
 """3×3s on Winograd's tiles: what layers and networks gain in two engines, and what they lose.
 
     python benchmarks/winograd.py --layers             single layers, form by form
+    python benchmarks/winograd.py --law                single layers, as the law writes them
     python benchmarks/winograd.py --networks vgg16     whole networks, by `optimize --with winograd`
     python benchmarks/winograd.py --networks           all of them
     python benchmarks/winograd.py --points             the points with the smallest error
@@ -34,6 +35,10 @@ from onebyone.engines.tiled_convolutions import tiled
 from onebyone.engines.turns import take_turns
 
 ENGINES = ("onnxruntime", "openvino")
+# (channels in, out, side, groups, dilation)
+LAID = ((48, 48, 28, 1, 1), (48, 48, 160, 1, 1), (64, 64, 112, 1, 1), (64, 64, 256, 1, 1),
+        (128, 128, 112, 1, 1), (256, 256, 128, 1, 1), (448, 448, 28, 4, 1), (256, 256, 28, 4, 1),
+        (256, 256, 60, 1, 2), (2048, 256, 33, 1, 6), (2048, 256, 33, 1, 18))  # fmt: skip
 LAYERS = ((64, 56), (64, 112), (96, 28), (128, 28), (256, 28), (384, 28), (512, 28), (512, 16))
 FORMS = ((2, False), (3, False), (4, False), (2, True), (4, True))
 CANDIDATES = [Fraction(quarters, 4) for quarters in range(-8, 9) if quarters]
@@ -97,6 +102,49 @@ def layers(way: Way) -> Iterator[Row]:
                 )
 
 
+def laid(way: Way) -> Iterator[Row]:
+    """Single 3×3s as the law writes them, in strips, and the same with the whole map at once."""
+    import onebyone
+    from onebyone.optimize.maps import tiles
+
+    draw = np.random.default_rng(0).standard_normal
+    strips = tiles._MOST
+    for into, out, side, groups, apart in LAID:
+        weight = (draw((out, into // groups, 3, 3)) / (9 * into // groups) ** 0.5).astype(
+            np.float32
+        )
+        proto = _one(weight, side, groups, apart)
+        feed = {"x": draw((1, into, side, side)).astype(np.float32)}
+        results = {}
+        try:
+            for form, tiles._MOST in (("in strips", strips), ("at once", 1)):
+                results[form] = onebyone.optimize(
+                    proto, only=["winograd"], lost_bits=way.lost_bits, verify=False
+                )
+        finally:
+            tiles._MOST = strips
+        name = f"{into}→{out} @{side}" + f" g={groups}" * (groups > 1) + f" d={apart}" * (apart > 1)
+        yield from _beside(name, proto, results, feed, way)
+
+
+def _one(weight: np.ndarray, side: int, groups: int, apart: int) -> Any:
+    """A model of one 3×3 that keeps the size."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    out, into = weight.shape[0], weight.shape[1] * groups
+    node = helper.make_node(
+        "Conv", ["x", "w"], ["y"], pads=[apart] * 4, dilations=[apart] * 2, group=groups
+    )
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, side, side])
+        for name, channels in (("x", into), ("y", out))
+    ]
+    graph = helper.make_graph(
+        [node], "layer", ends[:1], ends[1:], [numpy_helper.from_array(weight, "w")]
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
 def network(name: str, way: Way) -> Iterator[Row]:
     """One network as it was beside what the laws make of it, without winograd and with it."""
     import onebyone
@@ -111,6 +159,13 @@ def network(name: str, way: Way) -> Iterator[Row]:
     results["winograd"] = onebyone.optimize(
         proto, also=["winograd"], lost_bits=way.lost_bits, verify=way.verify
     )
+    yield from _beside(name, proto, results, feed, way)
+
+
+def _beside(
+    name: str, proto: Any, results: dict[str, Any], feed: dict[str, np.ndarray], way: Way
+) -> Iterator[Row]:
+    """What was made of a model beside it, in turns."""
     files = [proto.SerializeToString(), *(onebyone_bytes(each.model) for each in results.values())]
     for kind in ENGINES:
         runs = [engine(kind).load(file, feed, way.threads) for file in files]
@@ -373,6 +428,7 @@ def main() -> None:
     """Print what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--layers", action="store_true")
+    parser.add_argument("--law", action="store_true")
     parser.add_argument("--networks", nargs="*", choices=list(NETWORKS))
     parser.add_argument("--points", action="store_true")
     parser.add_argument("--losses", action="store_true")
@@ -402,6 +458,8 @@ def main() -> None:
 
     if options.layers:
         shown(layers(way))
+    if options.law:
+        shown(laid(way))
     # Given without a name, all of them.
     for name in NETWORKS if options.networks == [] else options.networks or ():
         shown(network(name, way))

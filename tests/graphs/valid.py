@@ -14,15 +14,33 @@ def faults(model: ModelProto) -> list[str]:
     Attributes, element types and opsets as the operators' definitions have them, all inputs of one
     type variable of one type, declared types and shapes as they are inferred.
     """
-    # ONNX (1.23) follows sizes into the branches of an If without the constants around it: a Slice
-    # there that reads its bounds from outside gives all sizes, and a Resize has too many.
-    flat = not any(a.HasField("g") or a.graphs for node in model.graph.node for a in node.attribute)
     try:
         checker.check_model(model, full_check=True)
-        shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=flat)
+        shape_inference.infer_shapes(
+            model,
+            check_type=True,
+            strict_mode=True,
+            data_prop=not _branches_read_constants(model),
+        )
     except Exception as error:
         return [f"{type(error).__name__}: {' '.join(str(error).split())}"]
     return []
+
+
+def _branches_read_constants(model: ModelProto) -> bool:
+    """Whether a graph inside a node reads an initialiser that stands around it.
+
+    ONNX (1.23) follows sizes into the branches of an If without these: a Slice there that has its
+    bounds from outside gives all sizes, and a Resize too many.
+    """
+    around = {tensor.name for tensor in model.graph.initializer}
+    inner = [
+        graph
+        for node in model.graph.node
+        for each in node.attribute
+        for graph in ([each.g] if each.HasField("g") else each.graphs)
+    ]
+    return any(name in around for graph in inner for node in graph.node for name in node.input)
 
 
 def refusal(model: ModelProto, optimised: bool = False) -> str:

@@ -193,7 +193,8 @@ class Axis:
             UsageError: the layer wants a multiple of positions that there are for no image; or
                 the phases are more than can be told.
         """
-        # A block of both ends where a block of this axis and a step of the layer end together.
+        # A block of the whole is the first number of outputs of this axis that is whole blocks of
+        # it, and whole steps of the layer.
         together = lcm(self.up, layer.stride)
         if together // layer.stride * layer.up > MOST:
             raise UsageError(f"its outputs repeat after more than {MOST} only: use smaller strides")

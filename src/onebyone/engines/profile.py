@@ -77,14 +77,14 @@ _WIDTH_CONVS = ((1, 56), (3, 28), (3, 56))
 _GAIN = 1.05
 """What more channels have to gain, to be worth more multiply-accumulates; and tiles to be taken."""
 # Of 3×3s on tiles of four, which divides the side.
-_TILED_CHANNELS, _TILED_SIDE = (64, 96, 128, 256, 512), 28
+_TILED_CHANNELS, _TILED_SIDE = (48, 64, 96, 128, 256, 512), 28
 NEVER = 1 << 20
 """More channels than anybody has."""
 # From 200 KB to 3 MB: what a roofline's one bandwidth is for, caches and memory together.
 _SMALL, _LARGE = (1, 64, 28, 28), (1, 64, 112, 112)
 
 
-_DIFFERENCES = 68
+_DIFFERENCES = 71
 """How many are measured for the whole profile."""
 
 

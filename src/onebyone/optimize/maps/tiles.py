@@ -157,7 +157,12 @@ def _multiplied(columns: int, read: int, written: int) -> tuple[str, Load]:
 
 
 def tile(site: Site, form: Form, edit: Edit, strips: Sequence[range] = ()) -> ir.Value:
-    """The result of a convolution, computed in a form by new nodes, strip by strip.
+    """The result of a convolution, computed in a form by new nodes.
+
+    Args:
+        site, form: the convolution, and how it is computed.
+        edit: of its graph.
+        strips: rows of tiles that are done together (`strips_of`); none: all at once.
 
     Raises:
         Unrepresentable: an entry of U is too large for the number type.
