@@ -327,3 +327,34 @@ def test_pieces_of_computed_sizes_are_of_no_known_size():
         pieces = next(iter(inferred(made).graph)).outputs
         shapes[len(told)] = [[type(n) is int for n in value.shape] for value in pieces]
     assert shapes == {2: [[True, False]] * 2, 1: [[True, True]] * 2}
+
+
+def test_halvings_of_halvings_stay_short():
+    # A detector's anchors: the positions of a map at stride 32, twice and four times as fine.
+    halved = [conv("x", "a0"), *(conv(f"a{k}", f"a{k + 1}") for k in range(4))]
+    finer = [helper.make_node("Resize", ["a4", "", f"by{k}"], [f"b{k}"]) for k in (1, 2, 4)]
+    flat = [helper.make_node("Reshape", [f"b{k}", "flat"], [f"f{k}"]) for k in (1, 2, 4)]
+    joined = helper.make_node("Concat", ["f1", "f2", "f4"], ["y"], axis=2)
+    weights = [("w", np.zeros((3, 3, 3, 3), np.float32)), ("flat", np.int64([0, 3, -1]))]
+    weights += [(f"by{k}", np.float32([1, 1, k, k])) for k in (1, 2, 4)]
+    model = inferred(
+        chain([*halved, *finer, *flat, joined], ["n", 3, "image_height", "image_width"], weights)
+    )
+    assert [str(d) for d in model.graph.outputs[0].shape][:2] == ["n", "3"]
+    for height, width in ((224, 320), (97, 33), (1, 1)):
+        sizes = Sizes(model, {"x": (2, 3, height, width)})
+        actual = actual_shapes(model, sizes)
+        assert sizes.shape(model.graph.outputs[0]) == actual["y"]
+
+
+def conv(x, y):
+    pads, strides = [1, 1, 1, 1], [2, 2]
+    return helper.make_node("Conv", [x, "w"], [y], pads=pads, strides=strides)
+
+
+def test_what_a_file_says_of_a_size_is_read_in_its_simplest_form():
+    odd = helper.make_node("Odd", ["x"], ["y"], domain="my")
+    told = chain([odd], [2, "h"])
+    told.graph.output[0].type.tensor_type.shape.dim.add().dim_value = 2
+    told.graph.output[0].type.tensor_type.shape.dim.add().dim_param = "floor(4*h/4)"
+    assert str(inferred(told).graph.outputs[0].shape) == "[2,h]"

@@ -72,12 +72,12 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 @_once
 def parsed(text: str) -> Any:
-    """The text as a SymPy expression of whole numbers from 1 on; None where it is none.
+    """The text as a SymPy expression of whole numbers from 0 on; None where it is none.
 
     >>> parsed("h + 2*w//2"), parsed("two words")
     (h + w, None)
     """
-    return _read(text, lambda name: sympy.Symbol(name, integer=True, positive=True))
+    return _read(text, lambda name: sympy.Symbol(name, integer=True, nonnegative=True))
 
 
 @_once

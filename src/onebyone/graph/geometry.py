@@ -36,7 +36,6 @@ from onebyone.graph.opset import modernise
 from onebyone.graph.picks import Picks
 from onebyone.graph.shapes import infer
 from onebyone.graph.simplify import simplify
-from onebyone.graph.symbolic import simplify_shapes
 from onebyone.graph.values import all_known, has_subgraphs, rank_of, shape_of, size
 from onebyone.graph.views import dims_of, view, view_axis
 
@@ -96,8 +95,6 @@ def look(model: ir.Model, image: str | None = None) -> Looks:
     stopped = modernise(model)
     if stopped is not None:
         raise UsageError(f"{stopped[0]}: {stopped[1]}; export the model at opset 11 or newer")
-    # What is computed from the number of channels, say, is a number.
-    simplify_shapes(graph)
     if "" in model.opset_imports:
         simplify(graph, model.opset_imports[""])
     places = tuple((Part(axis, Axis()),) for axis in range(rank_of(found) or 0))

@@ -16,6 +16,7 @@ from onebyone.graph.dimensions import evaluated, names
 from onebyone.graph.edit import CUT
 from onebyone.graph.ops import operator_of
 from onebyone.graph.spatial import windows
+from onebyone.graph.symbolic import simplified
 from onebyone.graph.values import Size, all_known, input_at, shape_of
 
 __all__ = ["LONGEST", "Context", "complete", "keeps_sizes"]
@@ -47,7 +48,10 @@ class Context(ShapeInferenceContext):  # type: ignore[misc]  # the library is un
         return dim
 
     def set_symbolic_value(self, value: ir.Value, data: list[Size]) -> None:
-        if len(data) <= _MOST_ELEMENTS and all(map(_is_short, data)):
+        if len(data) > _MOST_ELEMENTS:
+            return
+        data = list(map(simplified, data))
+        if all(map(_is_short, data)):
             super().set_symbolic_value(value, data)
 
     def get_symbolic_value(self, value: ir.Value) -> list[Size] | None:

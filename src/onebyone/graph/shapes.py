@@ -25,6 +25,7 @@ from onebyone.graph.checks import one_line, quiet
 from onebyone.graph.dimensions import evaluated, names, plain, safe
 from onebyone.graph.fold import known_numbers
 from onebyone.graph.shape_rules import LONGEST, Context, complete, keeps_sizes
+from onebyone.graph.symbolic import simplified
 from onebyone.graph.usual import usual_sizes
 from onebyone.graph.values import Size, has_subgraphs, rank_of
 
@@ -134,10 +135,19 @@ def _infer_node(context: Context, node: ir.Node, known: frozenset[str]) -> None:
     for value, old in zip(node.outputs, declared, strict=True):
         if has_subgraphs(node):  # of which inference repeats what they declare
             value.shape = _usable(context, value.shape)
-        value.shape = _merged(context, value.shape, _usable(context, old), known)
+        value.shape = _merged(
+            context, _simplest(value.shape), _simplest(_usable(context, old)), known
+        )
     if _is_foreign_quantised(node):
         for value, kind in zip(node.outputs, types, strict=True):
             value.type = kind
+
+
+def _simplest(shape: ir.Shape | None) -> ir.Shape | None:
+    """With each dimension in its simplest form: the next node's is made of its text."""
+    if shape is None:
+        return None
+    return ir.Shape([simplified(size) for size in shape])
 
 
 def _is_foreign_quantised(node: ir.Node) -> bool:

@@ -17,16 +17,7 @@ from onebyone.algebra.layout import Dim, dim
 from onebyone.graph.dimensions import parsed
 from onebyone.graph.values import Size, all_known
 
-__all__ = ["monomial", "monomials", "simplified", "simplify_shapes"]
-
-
-def simplify_shapes(graph: ir.Graph) -> None:
-    """Rewrite the shape of every value that a node of the graph makes, in place."""
-    for node in graph:
-        for value in node.outputs:
-            shape = value.shape
-            if shape is not None and any(not isinstance(d, int) for d in shape):
-                value.shape = ir.Shape([simplified(d) for d in shape])
+__all__ = ["monomial", "monomials", "simplified"]
 
 
 def simplified(size: int | ir.SymbolicDim) -> int | ir.SymbolicDim:

@@ -24,7 +24,6 @@ from onebyone.graph.exact import Unrepresentable, settle
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.simplify import simplify
 from onebyone.graph.simplify.noops import drop_noops
-from onebyone.graph.symbolic import simplify_shapes
 from onebyone.graph.unused import remove_unused
 from onebyone.optimize.outline import outlines
 from onebyone.optimize.passes import FIRST, PASSES
@@ -64,7 +63,6 @@ def rewrite(
     refused: dict[str, Refusal] = {}
     if "" not in model.opset_imports:  # no operator that any law knows
         return [], []
-    simplify_shapes(model.graph)
     gone = Counter() if gone is None else gone
     _simplified(model, gone)
     ledger = Ledger(model.graph, sizes, proves=False) if ledger is None else ledger

@@ -8,7 +8,6 @@ from onnx import ModelProto
 from onebyone.graph.read import read
 from onebyone.graph.shapes import infer
 from onebyone.graph.simplify import simplify
-from onebyone.graph.symbolic import simplify_shapes
 from onebyone.graph.write import to_proto
 
 from ...graphs.run import differences, run
@@ -27,7 +26,6 @@ def simplified(proto: ModelProto, *sizes: dict[str, int], exact: bool = True) ->
     made = read(proto)
     version = made.opset_imports[""]
     infer(made)
-    simplify_shapes(made.graph)
     simplify(made.graph, version)
     assert not simplify(made.graph, version)
     after = to_proto(made)

@@ -22,7 +22,6 @@ from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.evaluate import evaluate
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
-from onebyone.graph.symbolic import simplify_shapes
 from onebyone.optimize.regions.lift import (
     MAX_DEPTH,
     MAX_LOOKS_THROUGH,
@@ -43,7 +42,6 @@ W43, W34, W33 = {"w": (4, 3, 1, 1)}, {"v": (3, 4, 1, 1)}, {"w": (3, 3, 1, 1)}
 def prepared(proto: ModelProto) -> ir.Model:
     found = read(proto)
     infer(found)
-    simplify_shapes(found.graph)
     return found
 
 
