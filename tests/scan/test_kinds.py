@@ -51,6 +51,22 @@ def test_a_segmenter_of_stride_one_and_period_four(tmp_path: Path) -> None:
     assert (done.array()[:] == whole(made, image)).all()
 
 
+def test_a_network_that_wants_thirds(tmp_path: Path) -> None:
+    # What is proved of it is proved of an image that it takes, and 64 is none.
+    made = model(
+        """g (float[N, 2, H, W] x) => (float[N, 5, h, w] y) {
+        p = MaxPool <kernel_shape = [3, 3], strides = [3, 3]> (x)
+        a = Conv <pads = [2, 2, 2, 2]> (p, A)
+        u = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric",
+                    nearest_mode = "floor"> (a, , scales)
+        y = Concat <axis = 1> (x, u) }""",
+        A=drawn(3, 2, 5, 5), scales=np.array([1, 1, 3, 3], np.float32),
+    )  # fmt: skip
+    image = pixels(2, 66, 48)
+    done = scan(made, image, tmp_path / "maps.zarr", tile=9, scale=1)
+    assert (done.array()[:] == whole(made, image)).all()
+
+
 def test_a_signal(tmp_path: Path) -> None:
     made = model(
         """g (float[N, 2, L] x) => (float[N, 3, l] y) {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
+from onebyone.algebra.geometry import Axis
 from onebyone.errors import UnreadableModel
 from onebyone.graph.write import to_proto
 from onebyone.optimize.run import optimize
@@ -14,9 +16,10 @@ from onebyone.text import finite
 
 __all__ = ["Smaller", "smaller"]
 
-# Pixels along each axis beyond one window, for which the optimizer decides and compares.
+# Pixels along each axis beyond one window, for which the optimizer decides and compares, ...
 _ROOM = 32
-_USUAL = 64
+_PIXELS = 64 * 64
+"""... and pixels of an image, at least, whether it is a signal, an image or a volume."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,7 @@ class Smaller:
 
 def smaller(network: Network, progress: Callable[[str, int, int], None] | None = None) -> Smaller:
     """The network, optimised; itself, with the reason, where the proof fails."""
-    sizes = [max(_USUAL, (axis.receptive_field or 0) + _ROOM) for axis in network.axes]
-    shapes = fed(network.model, network.channels, sizes)
+    shapes = fed(network.model, network.channels, _sizes(network.axes))
     given = network.model.SerializeToString(deterministic=True)
     try:
         found = optimize(network.model, shapes=shapes, progress=progress)
@@ -50,3 +52,10 @@ def smaller(network: Network, progress: Callable[[str, int, int], None] | None =
     if found.report.unchanged:
         return Smaller(given, said, ())
     return Smaller(to_proto(found.model).SerializeToString(deterministic=True), said, ())
+
+
+def _sizes(axes: Sequence[Axis]) -> list[int]:
+    """Of an image that the network takes: a window fits, and it is not large for its rank."""
+    usual = round(_PIXELS ** (1 / len(axes)))
+    sizes = [max(usual, (axis.receptive_field or 0) + _ROOM) for axis in axes]
+    return [ceil(n / axis.multiple) * axis.multiple for n, axis in zip(sizes, axes, strict=True)]
