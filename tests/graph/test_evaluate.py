@@ -78,6 +78,7 @@ def close(got: np.ndarray, want: np.ndarray) -> bool:
     return bool(near.all()) and np.array_equal(got[~finite], want[~finite], equal_nan=True)
 
 
+@pytest.mark.xdist_group("node tests")  # to make them takes ten seconds
 @pytest.mark.parametrize("operator", sorted(KERNELS))
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_each_kernel_does_what_the_reference_does(operator: str) -> None:
