@@ -41,7 +41,7 @@ demo: $(VENV)/.stamp-run
 	OMP_NUM_THREADS=2 $(BIN)/python -m onebyone.demo
 
 test: check lowest browser
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow"
 
 slow: $(VENV)/.stamp-test browser
 	$(BIN)/pytest -n 2 -m slow
