@@ -152,6 +152,13 @@ def count(
     "4 if not given.",
 )
 @click.option(
+    "--winograd-memory",
+    type=float,
+    metavar="FACTOR",
+    help="Of --with winograd: leave a layer where the peak memory of activations would be more "
+    "than FACTOR times the original's. No limit if not given.",
+)
+@click.option(
     "--profile",
     type=click.Path(path_type=Path),
     metavar="FILE.json",
@@ -172,6 +179,7 @@ def optimize(
     shapes: Mapping[str, Sequence[int]],
     data: Path | None,
     lost_bits: float | None,
+    winograd_memory: float | None,
     profile: Path | None,
     no_verify: bool,
     page: Path | None,
@@ -201,6 +209,7 @@ def optimize(
             data=arrays,
             profile=profile,
             lost_bits=lost_bits,
+            winograd_memory=winograd_memory,
             verify=not no_verify,
             progress=progress,
         )

@@ -259,7 +259,7 @@ def test_a_form_costs_what_its_operators_do(
         # The way to tiles of both axes is dearer: all but the products.
         products = node.op_type == "Conv" and node.attributes.get_int("group", 1) > 1
         total += Cost(time * (1 if products or form.columns is None else 3), work)
-    found = cost_of(site, form, 2, plain)
+    found = cost_of(site, form, strips, 2, plain)
     more = in_basis(site.weight, form.bases).size - site.weight.size
     assert found.macs == total.macs
     assert found.picoseconds == total.picoseconds + plain.reading(max(0, more))

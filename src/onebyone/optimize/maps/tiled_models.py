@@ -1,26 +1,30 @@
-"""Whole models with their K×Ks on tiles, in a form that is given, whatever it costs.
+"""Whole models with K×Ks on tiles, in a form that is given, whatever it costs.
 
-For what compares forms: a profile times them, and so do benchmarks (`winograd.py` chooses).
+For what compares forms: a profile times them, and so do benchmarks; `winograd.py` chooses, and asks
+for the memory that one of them takes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import onnx
 import onnx_ir as ir
 
 from onebyone.algebra.winograd import BASES
+from onebyone.graph.count import peak_memory
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import settle
 from onebyone.graph.read import read
-from onebyone.graph.shapes import infer
+from onebyone.graph.shapes import Sizes, infer
+from onebyone.graph.simplify import simplify
 from onebyone.graph.unused import remove_unused
 from onebyone.graph.write import to_proto
 from onebyone.optimize.maps.tiled_kernels import Form, Site, site_of
 from onebyone.optimize.maps.tiles import strips_of, tile
 
-__all__ = ["four_by_four", "on_tiles"]
+__all__ = ["four_by_four", "on_tiles", "peak_with"]
 
 
 def on_tiles(
@@ -50,6 +54,22 @@ def _batch(site: Site) -> int:
     if isinstance(site.batch, int):
         return site.batch
     return 1
+
+
+def peak_with(
+    model: ir.Model, sizes: Sizes, site: Site, form: Form, strips: Sequence[range]
+) -> int | None:
+    """The peak memory of activations of a model with one K×K more on tiles, which stays as it is.
+
+    In bytes, None if unknown. What stands there twice by then is merged, and lives longer: two
+    layers may read the same tiles.
+    """
+    copy = model.clone()  # of the weights only the names are copied
+    node, edit = copy.graph[list(model.graph).index(site.node)], Edit(copy.graph)
+    edit.replace(node.outputs[0], tile(replace(site, node=node), form, edit, strips))
+    remove_unused(copy.graph)
+    simplify(copy.graph, copy.opset_imports[""])
+    return peak_memory(copy.graph, sizes)
 
 
 def four_by_four(model: bytes, is_square: bool) -> bytes:
