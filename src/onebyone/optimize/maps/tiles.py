@@ -75,7 +75,8 @@ def strips_of(site: Site, form: Form, batch: int) -> list[range]:
 def cuts_of(site: Site, form: Form, batch: int) -> Iterator[list[range]]:
     """An image cut into strips, rows of tiles each: as `strips_of`, then finer and finer.
 
-    Finer strips take less memory, and no less time: U is read for each.
+    Finer strips take less memory, and by their prices more time, for U is read for each. As long as
+    each has columns enough they were as fast as fewer ones: docs/decisions/0035-winograd.md.
     """
     t, is_square = _Tiles.all(site, form), form.columns is not None
     rows, columns = len(t.rows), prod(t.made[2:])
