@@ -117,8 +117,6 @@ PASS_FAULTS: tuple[Mutant, ...] = (
            "optimize/maps/winograd_memory", "_FEWEST[is_square] / columns", "1 / columns"),
     Mutant("winograd", "peak_with", "what two layers share is counted as if each had its own",
            "optimize/maps/winograd_memory", 'simplify(copy.graph, copy.opset_imports[""])', "pass"),
-    Mutant("winograd", "peak_with", "the convolution is still there",
-           "optimize/maps/winograd_memory", "remove_unused(copy.graph)", "pass"),
     Mutant("winograd", "_beyond", "the most is told for the least",
            "optimize/maps/winograd_memory", "min(known)", "max(known)"),
     Mutant("winograd", "Memory.allows", "what is as much as allowed is too much",

@@ -67,7 +67,6 @@ def peak_with(
     copy = model.clone()  # of the weights only the names are copied
     node, edit = copy.graph[list(model.graph).index(site.node)], Edit(copy.graph)
     edit.replace(node.outputs[0], tile(replace(site, node=node), form, edit, strips))
-    remove_unused(copy.graph)
     simplify(copy.graph, copy.opset_imports[""])
     return peak_memory(copy.graph, sizes)
 
