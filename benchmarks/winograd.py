@@ -27,12 +27,14 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import onnx
 
 from onebyone.algebra.winograd import BASES, Basis, lost_bits
 from onebyone.engines.engine import engine
 from onebyone.engines.single_operators import conv
-from onebyone.engines.tiled_convolutions import tiled
 from onebyone.engines.turns import take_turns
+from onebyone.optimize.maps.tiled_kernels import Form
+from onebyone.optimize.maps.tiled_models import on_tiles
 
 ENGINES = ("onnxruntime", "openvino")
 # (channels in, out, side, groups, dilation)
@@ -84,22 +86,20 @@ def layers(way: Way) -> Iterator[Row]:
     """Chains of two equal 3×3s, all forms in turns with the convolution."""
     for channels, side in LAYERS:
         shape = (1, channels, side, side)
-        forms = [(m, both) for m, both in FORMS if side % m == 0]
-        sources = [
-            conv(shape, channels, 3, 2),
-            *(tiled(shape, BASES[m, 3], b, 2) for m, b in forms),
-        ]
+        plain = conv(shape, channels, 3, 2)
+        forms = [Form(BASES[m, 3], BASES[m, 3] if both else None) for m, both in FORMS]
+        proto = onnx.load_model_from_string(plain)
+        sources = [plain, *(onebyone_bytes(on_tiles(proto, form)) for form in forms)]
         x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
         for name in ENGINES:
             runs = [engine(name).load(source, {"h0": x}, way.threads) for source in sources]
-            plain, *others = take_turns(runs, way.seconds, clock=way.clock)
-            for (m, both), taken in zip(forms, others, strict=True):
-                form = f"tiles of {m}×{m}" if both else f"tiles of {m} rows"
-                ratio = median(a / b for a, b in zip(plain, taken, strict=True))
-                # Weights are drawn in another order: what is lost is measured on networks.
-                yield Row(
-                    f"{channels} → {channels} @{side}", form, name, ratio, 1e3 * median(plain), 0
-                )
+            wanted, *got = (run()[0] for run in runs)
+            original, *others = take_turns(runs, way.seconds, clock=way.clock)
+            for form, y, taken in zip(forms, got, others, strict=True):
+                ratio = median(a / b for a, b in zip(original, taken, strict=True))
+                difference = float(np.abs(wanted - y).max() / np.abs(wanted).max())
+                what = f"{channels} → {channels} @{side}"
+                yield Row(what, str(form), name, ratio, 1e3 * median(original), difference)
 
 
 def laid(way: Way) -> Iterator[Row]:

@@ -101,6 +101,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["optimize", "m", "-o", "."], "not a file"),
         (["optimize", "m", "-o", os.devnull], "not a file"),
         (["optimize", "m", "-o", "no/such/folder/out.onnx"], "create it first"),
+        (["optimize", "m", "--dry-run", "--winograd-memory", "much"], "not a valid float"),
+        (["optimize", "m", "--dry-run", "--winograd-memory", "2"], "wanted --with winograd"),
+        (
+            ["optimize", "m", "--dry-run", "--with", "winograd", "--winograd-memory", "0"],
+            "wanted a factor above 0",
+        ),
         (["verify", "a", "b", "--seed", "x"], "not a valid integer"),
         (["bench"], "Missing argument 'A [B ...]'"),
         (["bench", "m", "--engine", "magic"], "wanted one of onnxruntime, openvino, litert"),

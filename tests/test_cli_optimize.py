@@ -138,5 +138,13 @@ def test_a_law_that_has_to_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFi
     assert "take the original, not this" in shown
     assert "bits of what is computed on tiles" in shown
     assert "tiles of 4 rows" in shown
+    limit = ["--with", "winograd", "--winograd-memory"]
+    assert run(["optimize", str(source), "-o", str(out), *limit, "1.4"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "; peak memory of activations 602 kB → 731 kB" in shown
+    assert run(["optimize", str(source), "--dry-run", *limit, "1.2"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "nothing to gain" in shown
+    assert "would take 731,136 bytes at once, more than" in shown
     assert run(["optimize", str(source), "--dry-run", "--with", "magic"]) == 2
     assert "got law 'magic'" in capsys.readouterr().err

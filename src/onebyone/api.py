@@ -39,6 +39,7 @@ def optimize(
     data: Mapping[str, np.ndarray] | None = None,
     profile: Profile | str | os.PathLike[str] | None = None,
     lost_bits: float | None = None,
+    winograd_memory: float | None = None,
     verify: bool = True,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Optimized:
@@ -61,6 +62,8 @@ def optimize(
         profile: the machine to decide for, or the path of its JSON.
         lost_bits: the digits, in bits, that a rewrite may lose where the original cancels exactly
             (docs/numerics.md); what would lose more is refused. 4 if not given.
+        winograd_memory: the law winograd leaves a layer where the peak memory of activations would
+            be more than so many times the original's; other laws do not ask. No limit if not given.
         verify: whether to run both models and compare; without it there is no certificate.
         progress: called with (stage, done, total).
 
@@ -71,7 +74,7 @@ def optimize(
     Raises:
         UnreadableModel: the source is no usable ONNX model, or contradicts itself.
         UsageError: a module without an example, or that PyTorch cannot export; an unknown law, a
-            shape or data that do not fit, an unusable profile.
+            shape or data that do not fit, an unusable profile, a limit that is none or has no use.
     """
     from onebyone.optimize.run import optimize as optimize_onnx
 
@@ -93,6 +96,7 @@ def optimize(
         data=data,
         profile=profile,
         lost_bits=lost_bits,
+        winograd_memory=winograd_memory,
         verify=verify,
         progress=progress,
     )

@@ -152,6 +152,13 @@ def count(
     "4 if not given.",
 )
 @click.option(
+    "--winograd-memory",
+    type=float,
+    metavar="FACTOR",
+    help="Of --with winograd: leave a layer where the peak memory of activations would be more "
+    "than FACTOR times the original's. No limit if not given.",
+)
+@click.option(
     "--profile",
     type=click.Path(path_type=Path),
     metavar="FILE.json",
@@ -172,6 +179,7 @@ def optimize(
     shapes: Mapping[str, Sequence[int]],
     data: Path | None,
     lost_bits: float | None,
+    winograd_memory: float | None,
     profile: Path | None,
     no_verify: bool,
     page: Path | None,
@@ -201,6 +209,7 @@ def optimize(
             data=arrays,
             profile=profile,
             lost_bits=lost_bits,
+            winograd_memory=winograd_memory,
             verify=not no_verify,
             progress=progress,
         )
@@ -338,9 +347,12 @@ def profile(name: str, threads: int | None, clock: str, output: Path | None, as_
     target = writable(output, "profile.json")
     from onebyone.engines.profile import profile as measure
     from onebyone.engines.profile import save
+    from onebyone.optimize.maps.tiled_models import four_by_four
 
     with progress_bar(timed=True) as progress:
-        found = measure(name, threads=threads, clock=clock, progress=progress)
+        found = measure(
+            name, on_tiles=four_by_four, threads=threads, clock=clock, progress=progress
+        )
     with unbroken():
         save(found, target)
     emit(found, as_json)

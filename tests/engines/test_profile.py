@@ -20,6 +20,7 @@ from onebyone.errors import UsageError
 from onebyone.graph.count import tally
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
+from onebyone.optimize.maps.tiled_models import four_by_four
 
 SHAPE = (1, 12, 9, 7)
 KNOWN = Profile(
@@ -77,7 +78,7 @@ def test_known_prices_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
     # Copies of 43 µs each, beside which the 3 µs of a node saved show.
     monkeypatch.setattr(module, "_SIBLINGS", (((1, 64, 28, 20), 32, 3),))
     monkeypatch.setattr(module, "_TILED_CHANNELS", (64, 96))
-    found = profile(threads=1)
+    found = profile(on_tiles=four_by_four, threads=1)
     # Some differences hold a little of something else: the 0.2 µs that 16³ MACs take beside an
     # overhead of 3 µs (7%); that overhead beside the 29 µs of 28·20·32² MACs (10%), of which the
     # median over all maps has 3%; and what of these two goes into the prices measured in them.
@@ -132,9 +133,10 @@ def test_tiles_are_taken_from_where_they_gain(
 ) -> None:
     """Beside a convolution of one second; those of both axes beside the faster of the other two."""
     monkeypatch.setattr(module, "_conv_seconds", lambda _, shape, kernel: float(kernel == 3))
-    seconds = lambda _, shape, is_square: (tiles if is_square else rows)[shape[1]]  # noqa: E731
+    seconds = lambda _, shape, __, is_square: (tiles if is_square else rows)[shape[1]]  # noqa: E731
     monkeypatch.setattr(module, "_tiled_seconds", seconds)
-    found = list(module._tiled(module._Stand("onnxruntime", 1, 0.0, lambda: 0.0)))
+    stand = module._Stand("onnxruntime", 1, 0.0, lambda: 0.0)
+    found = list(module._tiled(stand, four_by_four))
     assert [(each.field, each.value) for each in found] == [("rows", least[0]), ("tiles", least[1])]
 
 
@@ -155,13 +157,13 @@ def test_every_operator_runs_in_the_engine(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(module, "_LARGE", (1, 8, 20, 20))
     monkeypatch.setattr(module, "_TILED_CHANNELS", (8, 12))
     monkeypatch.setattr(module, "_TILED_SIDE", 8)
-    found = profile(threads=1, seconds=0.0)
+    found = profile(on_tiles=four_by_four, threads=1, seconds=0.0)
     assert all(0 < value < float("inf") for value in asdict(found.profile).values())
 
 
 def test_an_engine_must_run_onnx() -> None:
     with pytest.raises(UsageError, match="'nothing', wanted one of"):
-        profile("nothing")
+        profile("nothing", on_tiles=four_by_four)
 
 
 # --- the file ---------------------------------------------------------------------------------
@@ -216,6 +218,7 @@ def test_the_number_of_differences_is_known(monkeypatch: pytest.MonkeyPatch) -> 
         return 1e-3
 
     monkeypatch.setattr(module._Stand, "difference", at_once)
-    module._measured(module._Stand("onnxruntime", 1, 0.0, time.perf_counter, counted))
+    stand = module._Stand("onnxruntime", 1, 0.0, time.perf_counter, counted)
+    module._measured(stand, four_by_four)
     assert told[0] == ("profile", 0, module._DIFFERENCES)
     assert len(told) == module._DIFFERENCES

@@ -222,6 +222,10 @@ LAWS: dict[str, Law] = {
                 "quantised": "a basis would round codes: quantise the original, not this",
                 "price": "no basis within the limit of digits pays: its tiles would cost more than "
                 "they save",
+                "memory": "on tiles the activations of the network would take {peak:,} bytes at "
+                "once, more than {factor:g} times the {original:,} of the original",
+                "unknown": "how many bytes the activations of the network take at once is not "
+                "known, and they were limited",
             },
             realised="maps.winograd:tile_maps",
             near_misses="maps.winograd:near_misses",

@@ -36,21 +36,26 @@ import numpy as np
 import onnx
 
 from onebyone.algebra.weights import Array
-from onebyone.algebra.winograd import BASES
 from onebyone.cost.profile import DEFAULT, WHOLE, Profile
 from onebyone.engines import single_operators as operators
 from onebyone.engines.bench import Progress, chosen_clock
 from onebyone.engines.engine import engine
 from onebyone.engines.machine import processor, usable_cores
-from onebyone.engines.tiled_convolutions import tiled
 from onebyone.engines.turns import take_turns
 from onebyone.errors import UsageError
 from onebyone.graph.files import replace
 from onebyone.shown import Shown
 
-__all__ = ["Measured", "Profiled", "profile", "save"]
+__all__ = ["Measured", "OnTiles", "Profiled", "profile", "save"]
 
 Shape = tuple[int, int, int, int]
+
+OnTiles = Callable[[bytes, bool], bytes]
+"""A model of 3×3s -> the same on tiles of four rows or, if it is told True, of 4×4.
+
+Who asks for a profile brings it (`optimize.maps.tiled_models`): what is timed is what the law
+winograd writes, and engines know no law.
+"""
 
 _DEEP = 5
 """Operators in a chain of large ones, and of tiny ones, that is compared with a chain of one."""
@@ -76,7 +81,7 @@ _WIDTHS = (45, 46, 44, 48)
 _WIDTH_CONVS = ((1, 56), (3, 28), (3, 56))
 _GAIN = 1.05
 """What more channels have to gain, to be worth more multiply-accumulates; and tiles to be taken."""
-# Of 3×3s on tiles of four, which divides the side.
+# Of 3×3s on tiles of four, which divides the side; as small a map is done in one strip.
 _TILED_CHANNELS, _TILED_SIDE = (48, 64, 96, 128, 256, 512), 28
 NEVER = 1 << 20
 """More channels than anybody has."""
@@ -141,6 +146,7 @@ class Profiled(Shown):
 def profile(
     name: str = "onnxruntime",
     *,
+    on_tiles: OnTiles,
     threads: int | None = None,
     seconds: float = 0.5,
     clock: str = "wall",
@@ -150,6 +156,7 @@ def profile(
 
     Args:
         name: "onnxruntime" or "openvino".
+        on_tiles: puts the 3×3s of a model on tiles.
         threads: of the engine; otherwise every core that this process may use.
         seconds: for each difference.
         clock: "wall" or "cpu" (`bench`).
@@ -163,7 +170,7 @@ def profile(
         raise UsageError(f"got engine {name!r}, wanted one that runs ONNX: onnxruntime or openvino")
     count = usable_cores() if threads is None else threads
     stand = _Stand(name, count, seconds, chosen_clock(clock, count), _counted(progress))
-    measured = _measured(stand)
+    measured = _measured(stand, on_tiles)
     found = _fitted(measured)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return Profiled(found, measured, name, row.version, processor(), count, clock, now)
@@ -223,14 +230,14 @@ def _inputs(model: bytes) -> dict[str, Array]:
     return {n: random.standard_normal(shape).astype(np.float32) for n, shape in shapes.items()}
 
 
-def _measured(stand: _Stand) -> tuple[Measured, ...]:
+def _measured(stand: _Stand, on_tiles: OnTiles) -> tuple[Measured, ...]:
     """All fields, those first that others are measured in."""
     found = [*_overhead(stand), *_peak(stand), *_bandwidth(stand)]
     base = _fitted(found)
     found += [*_places(stand, base), *_resize(stand, base), *_split(stand, base)]
     found += _stamp(stand)
     found += _interleaving(stand, base)
-    return (*found, *_channels(stand), *_tiled(stand))
+    return (*found, *_channels(stand), *_tiled(stand, on_tiles))
 
 
 def _fitted(measured: Sequence[Measured]) -> Profile:
@@ -337,21 +344,21 @@ def _channels(stand: _Stand) -> Iterator[Measured]:
         yield Measured("channels", f"Conv {kernel} × {kernel}, {widths}", min(least, 8))
 
 
-def _tiled(stand: _Stand) -> Iterator[Measured]:
+def _tiled(stand: _Stand, on_tiles: OnTiles) -> Iterator[Measured]:
     rows, tiles = {}, {}
     for channels in _TILED_CHANNELS:
         shape = (1, channels, _TILED_SIDE, _TILED_SIDE)
         plain = _conv_seconds(stand, shape, 3)
-        on_rows, on_both = (_tiled_seconds(stand, shape, is_square) for is_square in (False, True))
+        on_rows, on_both = (_tiled_seconds(stand, shape, on_tiles, both) for both in (False, True))
         rows[channels], tiles[channels] = plain / on_rows, min(plain, on_rows) / on_both
     name = f"Conv 3 × 3 on tiles of 4, {min(rows)} to {max(rows)} channels"
     yield Measured("rows", name, _least(rows))
     yield Measured("tiles", name, _least(tiles))
 
 
-def _tiled_seconds(stand: _Stand, shape: Shape, is_square: bool) -> float:
-    chains = [tiled(shape, BASES[4, 3], is_square, depth) for depth in (1, _DEEP)]
-    return stand.step(*chains) / (_DEEP - 1)
+def _tiled_seconds(stand: _Stand, shape: Shape, on_tiles: OnTiles, is_square: bool) -> float:
+    chains = [operators.conv(shape, shape[1], 3, depth) for depth in (1, _DEEP)]
+    return stand.step(*(on_tiles(chain, is_square) for chain in chains)) / (_DEEP - 1)
 
 
 def _least(gains: Mapping[int, float]) -> int:

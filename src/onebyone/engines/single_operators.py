@@ -42,7 +42,7 @@ def matmul(weight: Array, shape: Shape = (), depth: int = 1) -> bytes:
     b'\\x08\\x08'
     """
     nodes = (helper.make_node("MatMul", [f"h{k}", "W"], [f"h{k + 1}"]) for k in range(depth))
-    return chain(nodes, [shape or weight.shape], {"W": weight}, depth)
+    return _chain(nodes, [shape or weight.shape], {"W": weight}, depth)
 
 
 def conv(shape: Shape, channels: int, kernel: int = 1, depth: int = 1) -> bytes:
@@ -56,7 +56,7 @@ def conv(shape: Shape, channels: int, kernel: int = 1, depth: int = 1) -> bytes:
     nodes = (
         helper.make_node("Conv", [f"h{k}", f"W{k}"], [f"h{k + 1}"], pads=pads) for k in range(depth)
     )
-    return chain(nodes, [shape], weights, depth)
+    return _chain(nodes, [shape], weights, depth)
 
 
 def conv_transpose(shape: Shape, depth: int = 1) -> bytes:
@@ -67,34 +67,34 @@ def conv_transpose(shape: Shape, depth: int = 1) -> bytes:
         helper.make_node("ConvTranspose", [f"h{k}", f"W{k}"], [f"h{k + 1}"], pads=[1] * 4)
         for k in range(depth)
     )
-    return chain(nodes, [shape], weights, depth)
+    return _chain(nodes, [shape], weights, depth)
 
 
 def add(shape: Shape) -> bytes:
     """The sum of two tensors."""
-    return chain([helper.make_node("Add", ["h0", "x1"], ["h1"])], [shape, shape])
+    return _chain([helper.make_node("Add", ["h0", "x1"], ["h1"])], [shape, shape])
 
 
 def concat(shape: Shape) -> bytes:
     """Two tensors side by side along the channels."""
-    return chain([helper.make_node("Concat", ["h0", "x1"], ["h1"], axis=1)], [shape, shape])
+    return _chain([helper.make_node("Concat", ["h0", "x1"], ["h1"], axis=1)], [shape, shape])
 
 
 def transpose(shape: Shape) -> bytes:
     """Channels last."""
-    return chain([helper.make_node("Transpose", ["h0"], ["h1"], perm=[0, 2, 3, 1])], [shape])
+    return _chain([helper.make_node("Transpose", ["h0"], ["h1"], perm=[0, 2, 3, 1])], [shape])
 
 
 def softmax(shape: Shape) -> bytes:
     """Along the channels, which come before two other axes."""
-    return chain([helper.make_node("Softmax", ["h0"], ["h1"], axis=1)], [shape])
+    return _chain([helper.make_node("Softmax", ["h0"], ["h1"], axis=1)], [shape])
 
 
 def subsample(shape: Shape) -> bytes:
     """Every second row and column."""
     bounds = {"from": [0, 0], "to": [shape[2], shape[3]], "axes": [2, 3], "by": [2, 2]}
     node = helper.make_node(CUT, ["h0", *bounds], ["h1"])
-    return chain([node], [shape], {n: np.array(v, np.int64) for n, v in bounds.items()})
+    return _chain([node], [shape], {n: np.array(v, np.int64) for n, v in bounds.items()})
 
 
 def between(shape: Shape, is_resized: bool) -> bytes:
@@ -185,7 +185,7 @@ def _small(random: np.random.Generator, shape: Shape) -> Array:
     return scaled.astype(np.float32)
 
 
-def chain(
+def _chain(
     nodes: Iterator[NodeProto] | Sequence[NodeProto],
     shapes: Sequence[Shape],
     constants: dict[str, Array] | None = None,

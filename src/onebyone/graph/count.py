@@ -48,7 +48,7 @@ from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.values import all_known, has_subgraphs, input_at, maker
 
-__all__ = ["count", "macs", "tally", "work_of"]
+__all__ = ["count", "macs", "peak_memory", "tally", "work_of"]
 
 
 def count(
@@ -97,7 +97,7 @@ def tally(model: ir.Model, sizes: Sizes) -> Count:
         activation_bytes=sum(operation.bytes or 0 for operation in operations),
         weight_bytes=weight_bytes,
         nodes=len(walk.graph),
-        peak_activation_bytes=peak(list(touched(walk)), walk.graph.outputs),
+        peak_activation_bytes=_peak(walk),
         operators=_operators(others, walk, work),
         inputs=tuple(sizes.inputs.items()),
         assumed=sizes.assumed,
@@ -112,6 +112,15 @@ def macs(graph: ir.Graph, sizes: Sizes, nodes: Iterable[ir.Node] | None = None) 
         nodes = graph
     works = (work_of(node, walk) for node in nodes)
     return sum(work.macs for work in works if work is not None)
+
+
+def peak_memory(graph: ir.Graph, sizes: Sizes) -> int | None:
+    """The most bytes that activations take at once, as `tally` counts them, and nothing else."""
+    return _peak(Walk(graph, sizes, trace(graph)))
+
+
+def _peak(walk: Walk) -> int | None:
+    return peak(list(touched(walk)), walk.graph.outputs)
 
 
 def work_of(node: ir.Node, walk: Walk) -> Work | None:

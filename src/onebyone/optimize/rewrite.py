@@ -33,7 +33,7 @@ from onebyone.optimize.regions.place import place
 from onebyone.optimize.regions.price import Pricer
 from onebyone.optimize.regions.region import Context
 from onebyone.optimize.regions.together import together
-from onebyone.optimize.rewritten import Rewrite, Task
+from onebyone.optimize.rewritten import UNBOUNDED, Memory, Rewrite, Task
 from onebyone.verify.pieces.ledger import Ledger
 
 __all__ = ["rewrite"]
@@ -51,13 +51,14 @@ def rewrite(
     lost_bits: float = LOST_BITS,
     ledger: Ledger | None = None,
     gone: Counter[str] | None = None,
+    memory: Memory = UNBOUNDED,
 ) -> tuple[list[Rewrite], list[tuple[str, Refusal]]]:
     """Rewrite a model in place; returns what was replaced, and what for its numbers was not.
 
-    Weights that the number type cannot hold, and folds that would lose digits: no rewrite loses
-    more than `lost_bits` of what its original computes (`algebra.digits`). What each does is proved
-    in a `ledger` of the graph, if there is one. `gone` counts what was simplified
-    (`graph.simplify`).
+    Weights that the number type cannot hold, folds that would lose digits, tiles that would take
+    more than their `memory`: no rewrite loses more than `lost_bits` of what its original computes
+    (`algebra.digits`). What each does is proved in a `ledger` of the graph, if there is one. `gone`
+    counts what was simplified (`graph.simplify`).
     """
     done: list[Rewrite] = []
     refused: dict[str, Refusal] = {}
@@ -66,7 +67,8 @@ def rewrite(
     gone = Counter() if gone is None else gone
     _simplified(model, gone)
     ledger = Ledger(model.graph, sizes, proves=False) if ledger is None else ledger
-    settled, task = partial(_settled, model.graph, ledger), Task(model, sizes, profile, lost_bits)
+    settled = partial(_settled, model.graph, ledger)
+    task = Task(model, sizes, profile, lost_bits, memory)
     settled([])
     idle = set[str]()  # the laws that find nothing in the graph as it stands
     for law, run in FIRST:
@@ -101,7 +103,8 @@ def rewrite(
     # In the type of the graph a factor may be one, and a shift nothing.
     gone.update(drop_noops(model.graph))
     remove_unused(model.graph)
-    return done, [*refused.items(), *_kept_for_digits(model.graph, context, profile)]
+    kept = _kept_for_digits(model.graph, context, profile)
+    return done, [*refused.items(), *task.refused.items(), *kept]
 
 
 def _kept_for_digits(

@@ -7,21 +7,59 @@ found, and how both sides look, the driver adds (`optimize.rewrite`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 
 import onnx_ir as ir
 
 from onebyone.algebra.digits import LOST_BITS
+from onebyone.algebra.refusal import Refusal
 from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.channel_axes import channel_axes
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.outline import NOTHING, Outline
 from onebyone.verify.pieces.prove import Proof
 
-__all__ = ["Rewrite", "Task"]
+__all__ = ["UNBOUNDED", "Memory", "Rewrite", "Task"]
 
 _NOTHING = Cost()
+
+
+@dataclass(frozen=True)
+class Memory:
+    """How much memory activations may take at once in a network that is put on tiles.
+
+    Args:
+        original: what they take in the original, in bytes (`graph.count.peak_memory`); None if
+            that is unknown.
+        factor: how many times as much is the most.
+    """
+
+    original: int | None = None
+    factor: float = inf
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there is a most."""
+        return self.factor < inf
+
+    def allows(self, peak: int | None) -> bool:
+        """Whether so many bytes are no more than that; of a number that is unknown nobody knows.
+
+        >>> Memory(100, 1.15).allows(115), Memory(100, 1.15).allows(116), Memory(None, 2).allows(1)
+        (True, False, False)
+        """
+        if not self.is_bounded:
+            return True
+        if peak is None or not self.original:
+            return False
+        # The quotient: 1.15 · 100 is rounded to less than 115, and 115 / 100 to 1.15 itself.
+        return peak / self.original <= self.factor
+
+
+UNBOUNDED = Memory()
+"""Whatever it takes."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +71,17 @@ class Task:
         sizes: that costs are computed for.
         profile: of the machine.
         lost_bits: the digits that a rewrite may lose (`algebra.digits`).
+        memory: that tiles may take.
+        refused: what a pass left for a reason that hangs on the task, by the name of the node;
+            what the graph alone tells is for its near misses.
     """
 
     model: ir.Model
     sizes: Sizes
     profile: Profile
     lost_bits: float = LOST_BITS
+    memory: Memory = UNBOUNDED
+    refused: dict[str, Refusal] = field(default_factory=dict, init=False)
 
     @cached_property
     def axes(self) -> Mapping[ir.Value, int]:

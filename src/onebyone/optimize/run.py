@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TYPE_CHECKING
 
 import onnx
@@ -30,7 +31,7 @@ from onebyone.graph.time_limit import TakesTooLong
 from onebyone.optimize.refusals import refusals
 from onebyone.optimize.report import AppliedLaw, RefusedLaw, Region, Report, Side
 from onebyone.optimize.rewrite import rewrite
-from onebyone.optimize.rewritten import Rewrite
+from onebyone.optimize.rewritten import Memory, Rewrite
 from onebyone.shown import Shown
 from onebyone.verify.certificate import Alone, Certificate
 from onebyone.verify.pieces.ledger import Ledger
@@ -70,6 +71,7 @@ def optimize(
     data: Mapping[str, Array] | None = None,
     profile: Profile | str | os.PathLike[str] | None = None,
     lost_bits: float | None = None,
+    winograd_memory: float | None = None,
     verify: bool = True,
     progress: Progress | None = None,
 ) -> Optimized:
@@ -86,6 +88,8 @@ def optimize(
         profile: the machine to decide for, or the path of its JSON.
         lost_bits: the digits, in bits, that a rewrite may lose where the original cancels exactly
             (docs/numerics.md); what would lose more is refused. 4 if not given.
+        winograd_memory: the law winograd leaves a layer where the peak memory of activations would
+            be more than so many times the original's; other laws do not ask. No limit if not given.
         verify: whether to run both models and compare; without it there is no certificate.
         progress: called with (stage, done, total).
 
@@ -95,7 +99,7 @@ def optimize(
     Raises:
         UnreadableModel: the source is no usable ONNX model, or contradicts itself.
         UsageError: an unknown law, a shape or data that do not fit, an unusable profile, bits
-            below zero.
+            below zero, a limit of memory that is none or has no use.
 
     >>> from onnx import TensorProto, helper, numpy_helper
     >>> import numpy as np
@@ -115,6 +119,7 @@ def optimize(
     True
     """
     laws, limit = _laws(only, without, also), _limit(lost_bits)
+    factor = _factor(winograd_memory, laws)
     machine, origin = _profile(profile)
     model = read(source)
     original = unshared(model.clone())  # of the weights only the names are copied
@@ -131,7 +136,7 @@ def optimize(
         return Optimized(original, replace(report, origin=origin))
     ledger = Ledger(model.graph, sizes, proves=verify)
     try:
-        report, alone = _rewritten(model, sizes, laws, machine, limit, progress, ledger)
+        report, alone = _rewritten(model, sizes, laws, machine, limit, factor, progress, ledger)
     except (UnreadableModel, MemoryError):
         raise
     except Exception as error:
@@ -227,16 +232,21 @@ def _rewritten(
     laws: tuple[str, ...],
     machine: Profile,
     lost_bits: float,
+    factor: float,
     progress: Progress | None,
     ledger: Ledger,
 ) -> tuple[Report, Alone]:
     """Rewrite a model with known shapes in place; the report has no certificate yet."""
     before = _side(model, sizes, machine)
     gone: Counter[str] = Counter()
-    done, refused = rewrite(model, sizes, laws, machine, progress, lost_bits, ledger, gone)
+    memory = Memory(before.count.peak_activation_bytes, factor)
+    done, refused = rewrite(model, sizes, laws, machine, progress, lost_bits, ledger, gone, memory)
     after = _side(model, sizes, machine)
     told = [_refused(*each) for each in refused]
-    told += refusals(model.graph, sizes, laws)
+    # What a law said of a node when it left it is the reason; the graph alone tells a likely one.
+    said = {(each.law, each.node) for each in told}
+    near = refusals(model.graph, sizes, laws)
+    told += [each for each in near if (each.law, each.node) not in said]
     alone = _alone(done, ledger) if ledger.proves else Alone(len(done), 0)
     report = Report(
         before,
@@ -267,6 +277,19 @@ def _limit(lost_bits: float | None) -> float:
     if not lost_bits >= 0:
         raise UsageError(f"got lost_bits = {lost_bits}, wanted 0 or more")
     return lost_bits
+
+
+def _factor(winograd_memory: float | None, laws: tuple[str, ...]) -> float:
+    if winograd_memory is None:
+        return inf
+    if not winograd_memory > 0:
+        raise UsageError(f"got winograd_memory = {winograd_memory}, wanted a factor above 0")
+    if "winograd" not in laws:
+        raise UsageError(
+            f"got winograd_memory = {winograd_memory} and not the law that it is for, wanted "
+            "--with winograd (from Python also=['winograd'])"
+        )
+    return winograd_memory
 
 
 def _profile(profile: Profile | str | os.PathLike[str] | None) -> tuple[Profile, str]:

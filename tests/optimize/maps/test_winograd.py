@@ -16,20 +16,17 @@ from onnx import ModelProto
 from onebyone.algebra.winograd import Basis, in_basis
 from onebyone.cost.estimate import elements_of, node_time
 from onebyone.cost.profile import Cost, Profile
-from onebyone.engines.tiled_convolutions import tiled as timed_tiles
 from onebyone.errors import UsageError
 from onebyone.graph.count import macs
-from onebyone.graph.edit import Edit
 from onebyone.graph.evaluate import evaluate
-from onebyone.graph.exact import settle
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes
-from onebyone.graph.unused import remove_unused
 from onebyone.graph.write import to_proto
 from onebyone.optimize import optimize
 from onebyone.optimize.maps import tiles
 from onebyone.optimize.maps.tiled_kernels import Form, Site, forms_of, reads_nothing, site_of
-from onebyone.optimize.maps.tiles import cost_of, strips_of, tile
+from onebyone.optimize.maps.tiled_models import four_by_four, on_tiles
+from onebyone.optimize.maps.tiles import cost_of, strips_of
 from onebyone.optimize.verdict import cost
 
 from ...graphs.run import differences, run
@@ -52,16 +49,10 @@ def odd(basis: Basis) -> int:
 
 
 def tiled(proto: ModelProto, form: Form, strips: Sequence[range] = ()) -> ir.Model:
-    """The model with its one convolution in a form, whatever it costs."""
-    result = read(proto)
-    (node,) = (node for node in result.graph if node.op_type == "Conv")
-    site = site_of(node)
-    assert isinstance(site, Site)
-    edit = Edit(result.graph)
-    edit.replace(node.outputs[0], tile(site, form, edit, strips))
-    remove_unused(result.graph)
-    settle(result.graph)
-    return result
+    """The model with its one convolution in a form, whatever it costs, at once or in strips."""
+    (node,) = (node for node in read(proto).graph if node.op_type == "Conv")
+    assert isinstance(site_of(node), Site)
+    return on_tiles(proto, form, strips)
 
 
 def both(taps: tuple[int, int]) -> list[Form]:
@@ -268,7 +259,7 @@ def test_a_form_costs_what_its_operators_do(
         # The way to tiles of both axes is dearer: all but the products.
         products = node.op_type == "Conv" and node.attributes.get_int("group", 1) > 1
         total += Cost(time * (1 if products or form.columns is None else 3), work)
-    found = cost_of(site, form, 2, plain)
+    found = cost_of(site, form, strips, 2, plain)
     more = in_basis(site.weight, form.bases).size - site.weight.size
     assert found.macs == total.macs
     assert found.picoseconds == total.picoseconds + plain.reading(max(0, more))
@@ -343,28 +334,31 @@ def test_of_different_numbers_of_channels_the_harmonic_mean_counts() -> None:
         assert len(report.laws) == laws
 
 
-@pytest.mark.parametrize("is_square", [False, True])
-def test_what_a_profile_times_is_what_the_law_writes(is_square: bool) -> None:
-    (form,) = (
-        f for f in both((3, 3)) if str(f) == ("tiles of 4×4" if is_square else "tiles of 4 rows")
-    )
-    timed = onnx.load_model_from_string(timed_tiles((2, 3, 8, 12), form.rows, is_square))
-    written = to_proto(tiled(made(inputs="float[2,3,8,12] x", k=(3, 3, 3, 3)), form))
+@pytest.mark.parametrize(
+    ("channels", "sizes", "note"),
+    [(64, "96,112", "tiles of 4 rows"), (256, "48,50", "tiles of 4×4")],
+)
+def test_what_a_profile_times_is_what_the_law_writes(channels: int, sizes: str, note: str) -> None:
+    """Two layers of several strips each, node by node, with the same numbers."""
+    draw = np.random.default_rng(0).standard_normal
+    kernels = {name: draw((channels, channels, 3, 3)).astype(np.float32) for name in ("k", "l")}
+    body = f"h = Conv<{SAME}>(x, k) y = Conv<{SAME}>(h, l)"
+    proto = model(body, f"float[1,{channels},{sizes}] x", "y", kernels)
+    machine = Profile(bandwidth=1e15, overhead=1e-9)
+    law = optimize(proto, only=["winograd"], lost_bits=6, verify=False, profile=machine)
+    assert {each.note for each in law.report.laws} == {note}
+    is_square = note == "tiles of 4×4"
+    timed = onnx.load_model_from_string(four_by_four(proto.SerializeToString(), is_square))
 
     def told(proto: ModelProto) -> list[tuple[Any, ...]]:
-        stored = {t.name: onnx.numpy_helper.to_array(t) for t in proto.graph.initializer}
-        shapes = {name: array.shape for name, array in stored.items()}
+        stored = {t.name: t.raw_data for t in proto.graph.initializer}
         return [
-            (
-                node.op_type,
-                sorted((a.name, onnx.helper.get_attribute_value(a)) for a in node.attribute
-                       if a.name not in ("mode", "group") or a.i > 1),
-                [shapes.get(name) for name in node.input],
-            )
+            (node.op_type, sorted(map(str, node.attribute)), [stored.get(n) for n in node.input])
             for node in proto.graph.node
-        ]  # fmt: skip
+        ]
 
-    assert told(timed) == told(written)
+    assert sum(node.op_type == "Concat" for node in timed.graph.node) == 2
+    assert told(timed) == told(to_proto(law.model))
 
 
 # What is asked for --------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ from onebyone.graph.symbolic import simplified
 from onebyone.graph.values import Size, input_at
 from onebyone.optimize.maps.tiled_kernels import Form, Site
 
-__all__ = ["cost_of", "is_wide", "strips_of", "tile"]
+__all__ = ["cost_of", "cuts_of", "is_wide", "strips_of", "tile"]
 
 # What it costs ------------------------------------------------------------------------------------
 
@@ -61,24 +61,47 @@ _CACHED = 300_000
 """As many numbers of what a strip becomes, by its basis or by the products, stay in a cache."""
 _READ_FOR = {False: 512, True: 64}
 """For so many columns at least each number of U is read once, on rows and on tiles of both axes."""
+_FEWEST = {False: 64, True: 16}
+"""Of fewer columns than so many reading U takes the most time."""
 _MOST = 16
 """Strips of one image: each is some ten nodes."""
 
 
 def strips_of(site: Site, form: Form, batch: int) -> list[range]:
     """The rows of tiles that are done together: all, or as many as stay in a cache."""
-    t = _Tiles.all(site, form)
-    rows = len(t.rows)
-    numbers, columns = batch * max(prod(t.seen), prod(t.made)), prod(t.made[2:])
-    least = rows * max(_CACHED / numbers, _READ_FOR[form.columns is not None] / columns)
-    count = min(_MOST, max(1, rows // ceil(least)))
+    return next(cuts_of(site, form, batch))
+
+
+def cuts_of(site: Site, form: Form, batch: int) -> Iterator[list[range]]:
+    """An image cut into strips, rows of tiles each: as `strips_of`, then finer and finer.
+
+    Finer strips take less memory, and by their prices more time, for U is read for each. As long as
+    each has columns enough they were as fast as fewer ones: docs/decisions/0035-winograd.md.
+    """
+    t, is_square = _Tiles.all(site, form), form.columns is not None
+    rows, columns = len(t.rows), prod(t.made[2:])
+    numbers = batch * max(prod(t.seen), prod(t.made))
+    least = max(_CACHED / numbers, _READ_FOR[is_square] / columns), _FEWEST[is_square] / columns
+    count, most = (min(_MOST, max(1, rows // ceil(rows * share))) for share in least)
+    yield _cut(rows, count)
+    while count < most:
+        count = min(2 * count, most)
+        yield _cut(rows, count)
+
+
+def _cut(rows: int, count: int) -> list[range]:
+    """So many strips, as equal as can be.
+
+    >>> _cut(7, 3)
+    [range(0, 2), range(2, 4), range(4, 7)]
+    """
     ends = [k * rows // count for k in range(count + 1)]
     return [range(a, b) for a, b in pairwise(ends)]
 
 
-def cost_of(site: Site, form: Form, batch: int, profile: Profile) -> Cost:
+def cost_of(site: Site, form: Form, strips: Sequence[range], batch: int, profile: Profile) -> Cost:
     """What a form takes: by the prices of its operators, and what it stores more is read."""
-    whole, strips = _Tiles.all(site, form), strips_of(site, form, batch)
+    whole = _Tiles.all(site, form)
     products = [_products(replace(whole, rows=rows), batch) for rows in strips]
     ways = [*_around(whole, batch, len(strips) > 1)]
     for rows in strips:
@@ -101,14 +124,14 @@ def is_wide(site: Site, form: Form, profile: Profile) -> bool:
     products for each pair of them: so of both numbers it is the harmonic mean that counts.
     """
     t = _Tiles.all(site, form)
-    least, columns = (profile.rows, 64) if form.columns is None else (profile.tiles, 16)
+    least = profile.rows if form.columns is None else profile.tiles
     # Of several groups all channels are on their way together, and no cache holds them. One AVX-512
     # core, 28 × 28, both engines: 4 of 48 channels 0.98 and 1.14, of 64 1.12 and 1.19, of 112 1.23
     # and 1.33; 8 of 64 at 56 × 56 1.00 and 1.03.
     least *= 1 + (site.groups > 1)
     into, out = t.summed, t.out // site.groups
-    # Each number of U is read once for so many columns: of fewer, that takes the most.
-    return 2 * into * out >= least * (into + out) and prod(t.made[2:]) >= columns
+    columns = prod(t.made[2:])
+    return 2 * into * out >= least * (into + out) and columns >= _FEWEST[form.columns is not None]
 
 
 def _products(t: _Tiles, batch: int) -> tuple[str, Load]:

@@ -1,14 +1,16 @@
 """Winograd: a K×K on tiles, as 1×1s in another basis (`algebra.winograd`), where that pays.
 
 The basis is chosen convolution by convolution: of those that lose no more digits than the task
-allows the one that takes the least time by the machine's profile.
+allows the one that takes the least time by the machine's profile. Where memory is limited, it is
+the first by time, finer strips among them, with which the whole network keeps within the limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
+from itertools import islice
 
 import onnx_ir as ir
 
@@ -16,15 +18,16 @@ from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.winograd import lost_bits
 from onebyone.cost.estimate import elements_of, node_time
-from onebyone.cost.profile import Cost, Profile, pays
+from onebyone.cost.profile import Cost, pays
 from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.maps.tiled_kernels import Form, Site, forms_of, reads_nothing, site_of
-from onebyone.optimize.maps.tiles import cost_of, is_wide, strips_of, tile
-from onebyone.optimize.rewritten import Rewrite, Task
+from onebyone.optimize.maps.tiled_models import peak_with
+from onebyone.optimize.maps.tiles import cost_of, cuts_of, is_wide, tile
+from onebyone.optimize.rewritten import Memory, Rewrite, Task
 
 __all__ = ["near_misses", "tile_maps"]
 
@@ -32,7 +35,8 @@ __all__ = ["near_misses", "tile_maps"]
 def tile_maps(task: Task) -> Iterator[Rewrite]:
     """Compute, in place, each K×K on tiles, in the form that takes the least time, where one pays.
 
-    A basis that could lose more than the task's `lost_bits` is none of these.
+    A basis that could lose more than the task's `lost_bits` is none of these, nor is a form by
+    which the network would take more than the task's `memory`.
     """
     placer = _Placer(Edit(task.model.graph), task)
     for node in list(task.model.graph):
@@ -54,16 +58,16 @@ class _Placer:
         before = self._cost(node)
         batch = self.task.sizes.size(site.batch) or 1
         taken = replace(before, picoseconds=round(before.picoseconds * site.in_the_image))
-        form, after = _best(site, taken, batch, self.task.profile, self.task.lost_bits)
-        if form is None:
-            return
         try:
+            choice = self._within(site, _choices(site, taken, batch, self.task))
+            if choice is None:
+                return
             with self.edit.attempt():
-                strips = strips_of(site, form, batch)
-                result = tile(site, form, self.edit, strips)
+                result = tile(site, choice.form, self.edit, choice.strips)
         except Unrepresentable:
             self.edit.fresh()
             return
+        after = choice.cost
         self.edit.replace(y, result)
         yield Rewrite(
             y.name or "",
@@ -71,10 +75,24 @@ class _Placer:
             {"winograd": before.macs - after.macs},
             before,
             after,
-            note=str(form),
-            lost_bits=lost_bits(site.weight, form.bases),
+            note=str(choice.form),
+            lost_bits=lost_bits(site.weight, choice.form.bases),
             made=self.edit.fresh(),
         )
+
+    def _within(self, site: Site, choices: Iterator[_Choice]) -> _Choice | None:
+        """The first that keeps within the limit of memory; if none does, that is told."""
+        task, peaks = self.task, list[int | None]()
+        for choice in choices:
+            if not task.memory.is_bounded:
+                return choice
+            peak = peak_with(task.model, task.sizes, site, choice.form, choice.strips)
+            if task.memory.allows(peak):
+                return choice
+            peaks.append(peak)
+        if peaks:
+            task.refused[name_of(site.node)] = _beyond(peaks, task.memory)
+        return None
 
     def _cost(self, node: ir.Node) -> Cost:
         work = macs(self.task.model.graph, self.task.sizes, [node])
@@ -82,16 +100,40 @@ class _Placer:
         return Cost(node_time(node, work, self.task.profile, elements), work)
 
 
-def _best(
-    site: Site, before: Cost, batch: int, profile: Profile, limit: float
-) -> tuple[Form | None, Cost]:
-    """The cheapest form that pays and loses no more than so many bits."""
-    forms = [form for form in forms_of(site) if is_wide(site, form, profile)]
-    found = [(cost_of(site, form, batch, profile), form) for form in forms]
-    for after, form in sorted(found, key=lambda pair: pair[0]):
-        if pays(before, after, profile) and lost_bits(site.weight, form.bases) <= limit:
-            return form, after
-    return None, before
+@dataclass(frozen=True)
+class _Choice:
+    """A form, the strips that it is done in, and what that takes."""
+
+    form: Form
+    strips: Sequence[range]
+    cost: Cost
+
+
+def _choices(site: Site, before: Cost, batch: int, task: Task) -> Iterator[_Choice]:
+    """What pays and loses no more bits than the task allows, the cheapest first.
+
+    Strips that are finer than those that stay in a cache are for who limits memory.
+    """
+    profile, lost = task.profile, cache(partial(lost_bits, site.weight))
+    cuts = None if task.memory.is_bounded else 1
+    found = [
+        _Choice(form, strips, cost_of(site, form, strips, batch, profile))
+        for form in forms_of(site)
+        if is_wide(site, form, profile)
+        for strips in islice(cuts_of(site, form, batch), cuts)
+    ]
+    for choice in sorted(found, key=lambda choice: choice.cost):
+        if pays(before, choice.cost, profile) and lost(choice.form.bases) <= task.lost_bits:
+            yield choice
+
+
+def _beyond(peaks: Sequence[int | None], memory: Memory) -> Refusal:
+    """That the least of these peaks is more than the limit of memory."""
+    known = [peak for peak in peaks if peak is not None]
+    if memory.original is None or not known:
+        return refused("winograd", "unknown")
+    words = {"factor": memory.factor, "original": memory.original}
+    return refused("winograd", "memory", peak=min(known), **words)
 
 
 def near_misses(
