@@ -7,7 +7,7 @@ allows the one that takes the least time by the machine's profile.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import onnx_ir as ir
@@ -53,7 +53,7 @@ class _Placer:
         node, y = site.node, site.node.outputs[0]
         before = self._cost(node)
         batch = self.task.sizes.size(site.batch) or 1
-        taken = replace(before, picoseconds=round(before.picoseconds * site.in_the_image))
+        taken = Cost(round(before.picoseconds * site.in_the_image), before.macs, before.parameters)
         form, after = _best(site, taken, batch, self.task.profile, self.task.lost_bits)
         if form is None:
             return

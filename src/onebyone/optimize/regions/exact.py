@@ -29,7 +29,7 @@ from onebyone.graph.values import maker
 from onebyone.optimize.regions.rescaled import is_rescaled
 from onebyone.optimize.regions.steps import KernelNode, Step, steps
 
-__all__ = ["Digits", "exact"]
+__all__ = ["Digits"]
 
 
 @dataclass
@@ -42,6 +42,7 @@ class Digits:
         absorbed: bits that a shift may take from what it is added to, be that rounded or not.
         lost: the most of what was let pass.
         behind: what the value that is lifted now meets on its way to the root.
+        known: of what the region is made of, which channels may be exact.
     """
 
     root: ir.Value
@@ -49,6 +50,7 @@ class Digits:
     absorbed: float = inf
     lost: float = 0.0
     behind: Behind = field(default_factory=Behind)
+    known: dict[Node, Array] = field(default_factory=dict)
 
     @classmethod
     def of(cls, limit: float, root: ir.Value) -> Digits:
@@ -103,9 +105,9 @@ class Digits:
         A `shared` value is lifted once, for the first that reads it; the others may scale it up.
         """
         if f.is_diagonal:
-            return self._of_shift(f.bias, exact(operand), shared) or self._absorbs(f.bias)
+            return self._of_shift(f.bias, self.exact(operand), shared) or self._absorbs(f.bias)
         rows = f.exact_rows
-        if rows.any() and exact(operand).any():
+        if rows.any() and self.exact(operand).any():
             stays = None if _picks_one(operand) else self._exceeds(stencil(f.weight), _STENCIL)
             return stays or self._of_shift(f.bias, rows, shared) or self._absorbs(f.bias)
         return self._absorbs(f.bias)
@@ -129,7 +131,7 @@ class Digits:
     def of_kernel(self, kernel: KernelNode, operand: Term) -> Refusal | None:
         """Why a K×K must stay apart from what is behind it."""
         rows, bias = kernel.exact_rows, kernel.kernel().bias
-        if rows.any() and exact(operand).any():
+        if rows.any() and self.exact(operand).any():
             stays = self._exceeds(stencil(kernel.by_output(), kernel.padded), _STENCIL)
             return stays or self._of_shift(bias, rows, shared=False) or self._absorbs(bias)
         return self._absorbs(bias)
@@ -139,11 +141,13 @@ class Digits:
 
         A summand that is constant has numbers that can be looked at: it is a shift.
         """
-        scaled = [t for t in terms if all(f.is_diagonal for f in t.word.maps) and exact(t).any()]
+        scaled = [
+            t for t in terms if all(f.is_diagonal for f in t.word.maps) and self.exact(t).any()
+        ]
         constants = [c for c in map(_constant, scaled) if c is not None]
         if len(scaled) < 2:
             return next(filter(None, map(self._absorbs, constants)), None)
-        if _differ([_sign(t) * exact(t) for t in scaled if _constant(t) is None]):
+        if _differ([_sign(t) * self.exact(t) for t in scaled if _constant(t) is None]):
             return self._exceeds(inf, _DIFFERENCE)
         if constants and shared:
             return self._exceeds(inf, _SHIFT)
@@ -163,6 +167,28 @@ class Digits:
         how_many = f"{lost:.1f} bits could be lost" if np.isfinite(lost) else "all could be lost"
         return refused(*told, lost=how_many, limit=self.limit)
 
+    def exact(self, term: Term) -> Array:
+        """(C,): which channels of a term may hold values without noise of their own size."""
+        node = term.node
+        if node not in self.known:
+            self.known[node] = self._of_node(node)
+        return reduce(_after, term.word.maps, self.known[node])
+
+    def _of_node(self, node: Node) -> Array:
+        if isinstance(node, Leaf):
+            rows = _product_rows(node.value[0])
+            if rows is None or len(rows) != node.channels:
+                return np.ones(node.channels, bool)
+            return rows
+        if isinstance(node, Convolution):
+            return np.asarray(node.kernel.exact_rows & self.exact(node.term).any())
+        if isinstance(node, Concat):
+            return np.concatenate([self.exact(term) for term in node.terms])
+        # Of a shared value the last term says how it is made, the first only that it is there.
+        is_shared = isinstance(node, Choice) and not node.law
+        offered = node.terms[-1 if is_shared else 0 :]
+        return np.asarray(np.any([self.exact(term) for term in offered], axis=0))
+
 
 _MANTISSA = {
     ir.DataType.FLOAT: 24,
@@ -178,31 +204,10 @@ _STENCIL = "compose", "stencil"
 _DIFFERENCE = "sum", "difference"
 
 
-def exact(term: Term) -> Array:
-    """(C,): which channels of a term may hold values without rounding noise of their own size."""
-    return reduce(_after, term.word.maps, _of_node(term.node))
-
-
 def _after(channels: Array, f: ChannelMap) -> Array:
     if f.is_diagonal:
         return channels
     return f.exact_rows & channels.any()
-
-
-def _of_node(node: Node) -> Array:
-    if isinstance(node, Leaf):
-        rows = _product_rows(node.value[0])
-        if rows is None or len(rows) != node.channels:
-            return np.ones(node.channels, bool)
-        return rows
-    if isinstance(node, Convolution):
-        return np.asarray(node.kernel.exact_rows & exact(node.term).any())
-    if isinstance(node, Concat):
-        return np.concatenate([exact(term) for term in node.terms])
-    # Of a shared value the last term says how it is made, the first one only that it is there.
-    is_shared = isinstance(node, Choice) and not node.law
-    offered = node.terms[-1 if is_shared else 0 :]
-    return np.asarray(np.any([exact(term) for term in offered], axis=0))
 
 
 def _product_rows(value: ir.Value) -> Array | None:

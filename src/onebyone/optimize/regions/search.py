@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from math import inf
 
 import onnx_ir as ir
 
@@ -60,11 +61,13 @@ class Planner:
     """Search under a set of laws; with none of them the plan is the graph as it stands.
 
     What is computed from a value `without` which it shall do is computed from what is behind it.
+    What takes longer than the `limit`, in picoseconds, is not looked for.
     """
 
     price: Pricer
     laws: frozenset[str]
     without: frozenset[ir.Value] = frozenset()
+    limit: float = inf
 
     def best(self, term: Term) -> Plan | None:
         """The cheapest plan for a term; None where no operator applies one of its factors."""
@@ -119,16 +122,23 @@ class Planner:
             yield from self._convolution(node, word)
 
     def _choice(self, node: Choice, word: Word) -> Table:
-        table: Table = {}
-        for k, term in enumerate(self._offered(node)):
-            inner = self._table(term.node, term.word.then(word))
-            spaces, maps = len(term.word.spaces), len(term.word.maps)
-            for (i, j), plan in ((state, p) for state in inner for p in inner[state].values()):
-                if i >= spaces and j >= maps:
-                    if k and node.law:
-                        plan = replace(plan, laws=_laws([plan], node.law))
-                    self._keep(table, (i - spaces, j - maps), plan)
+        first, *others = self._offered(node)
+        table = self._term(first, word)
+        for term in others:
+            for state, plans in self._term(term, word).items():
+                for plan in plans.values():
+                    self._keep(table, state, _by(node.law, plan))
         return table
+
+    def _term(self, term: Term, word: Word) -> Table:
+        """The table of a term, in the states of the word above it."""
+        spaces, maps = len(term.word.spaces), len(term.word.maps)
+        table = self._table(term.node, term.word.then(word))
+        return {
+            (i - spaces, j - maps): plans
+            for (i, j), plans in table.items()
+            if i >= spaces and j >= maps
+        }
 
     def _offered(self, node: Choice) -> tuple[Term, ...]:
         """The terms to choose from under the laws in force; the first one is the graph's."""
@@ -183,9 +193,7 @@ class Planner:
 
     def _operands(self, terms: tuple[Term, ...], words: list[Word]) -> list[Table]:
         """The operands' tables, in the states of the word above them."""
-        return [
-            self._choice(Choice((term,)), word) for term, word in zip(terms, words, strict=True)
-        ]
+        return [self._term(term, word) for term, word in zip(terms, words, strict=True)]
 
     def _added(
         self, tables: list[Table], state: State, law: str, *, at_once: bool = False
@@ -303,10 +311,14 @@ class Planner:
         """Fill a table: every edge leads to a larger i or j, so one pass in order suffices."""
         for i in range(len(word.spaces) + 1):
             for j in range(len(word.maps) + 1):
+                plans = table.get((i, j), {})
                 # Pending first: with its bias added, a plan is another one at this state.
-                for standing in ("pending", "plain", "carrier"):
-                    plan = table.get((i, j), {}).get(standing)
+                for standing in ("pending", "plain", "carrier") if plans else ():
+                    plan = plans.get(standing)
                     if plan is None or not may_go_on(plan, word, i):
+                        continue
+                    # Whatever is done to it, it does not take less time.
+                    if plan.cost.picoseconds > self.limit:
                         continue
                     if plan.pending:
                         self._keep(table, (i, j), self._flushed(plan))
@@ -443,6 +455,13 @@ def _at(table: Table, i: int, j: int) -> list[Plan]:
 
 def _cheapest(table: Table, i: int, j: int) -> Plan | None:
     return min(_at(table, i, j), key=lambda plan: plan.cost, default=None)
+
+
+def _by(law: str, plan: Plan) -> Plan:
+    """A plan that is reached by a law; by none, where there is none to tell."""
+    if not law:
+        return plan
+    return replace(plan, laws=plan.laws | {law})
 
 
 def _laws(plans: Iterable[Plan], *more: str) -> frozenset[str]:
