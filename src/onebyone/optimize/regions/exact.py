@@ -17,15 +17,13 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap
-from onebyone.algebra.digits import LOST_BITS, Behind, bits, exact_rows, stencil
+from onebyone.algebra.digits import LOST_BITS, Behind, bits, stencil
 from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Node, Term
 from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
-from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
 from onebyone.graph.constants import constant
-from onebyone.graph.ops import Role, role
-from onebyone.graph.values import maker
+from onebyone.optimize.regions.readings import Readings
 from onebyone.optimize.regions.rescaled import is_rescaled
 from onebyone.optimize.regions.steps import KernelNode, Step, steps
 
@@ -38,6 +36,7 @@ class Digits:
 
     Args:
         root: of the region.
+        readings: of the graph.
         limit: bits that it may lose.
         absorbed: bits that a shift may take from what it is added to, be that rounded or not.
         lost: the most of what was let pass.
@@ -46,6 +45,7 @@ class Digits:
     """
 
     root: ir.Value
+    readings: Readings
     limit: float = LOST_BITS
     absorbed: float = inf
     lost: float = 0.0
@@ -53,12 +53,12 @@ class Digits:
     known: dict[Node, Array] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, limit: float, root: ir.Value) -> Digits:
+    def of(cls, limit: float, root: ir.Value, readings: Readings) -> Digits:
         """For a region: half of the bits of its number type are the most that a shift may take."""
         absorbed = inf
         if root.dtype in _MANTISSA and limit < inf:
             absorbed = _MANTISSA[root.dtype] / 2
-        return cls(root, limit, absorbed)
+        return cls(root, readings, limit, absorbed)
 
     @property
     def _resets(self) -> bool:
@@ -176,7 +176,7 @@ class Digits:
 
     def _of_node(self, node: Node) -> Array:
         if isinstance(node, Leaf):
-            rows = _product_rows(node.value[0])
+            rows = self.readings.product_rows(node.value[0])
             if rows is None or len(rows) != node.channels:
                 return np.ones(node.channels, bool)
             return rows
@@ -208,31 +208,6 @@ def _after(channels: Array, f: ChannelMap) -> Array:
     if f.is_diagonal:
         return channels
     return f.exact_rows & channels.any()
-
-
-def _product_rows(value: ir.Value) -> Array | None:
-    """The exact rows of the convolution or linear layer that makes a value; None of any other.
-
-    Moves of positions behind it change nothing.
-    """
-    node = value.producer()
-    while node is not None and role(node) in _MOVES:
-        node = maker(node.inputs[0])
-    if node is None:
-        return None
-    if node.op_type == "Conv" and role(node) is Role.CONVOLUTION:
-        weight = constant(node.inputs[1])
-        if weight is not None:
-            return exact_rows(weight)
-    axis = channel_axis(node)
-    if axis is not None:
-        found = channel_map(node, axis)
-        if isinstance(found, ChannelNode) and not found.map.is_diagonal:
-            return found.map.exact_rows
-    return None
-
-
-_MOVES = (Role.SPACE_MAP, Role.IDENTITY)
 
 
 def _picks_one(term: Term) -> bool:
