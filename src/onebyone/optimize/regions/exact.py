@@ -73,7 +73,9 @@ class Digits:
         """While the operand of a map or of a K×K is lifted."""
         biased = reader.biased if isinstance(reader, KernelNode) else reader.bias is not None
         # What a bias is added to has a size from then on.
-        behind = replace(self.behind, bare=self.behind.bare and not biased)
+        behind = self.behind
+        if biased and behind.bare:
+            behind = replace(behind, bare=False)
         if isinstance(reader, KernelNode):
             return self._meeting(behind.mixed(reader.by_output(), reader.groups))
         if reader.is_diagonal:
@@ -86,8 +88,9 @@ class Digits:
 
     def moved(self, step: Step) -> AbstractContextManager[None]:
         """While the operand of a space map is lifted."""
-        averaged = self.behind.averaged or bool(step.pools)
-        return self._meeting(replace(self.behind, averaged=averaged))
+        if self.behind.averaged or not step.pools:
+            return self._meeting(self.behind)
+        return self._meeting(replace(self.behind, averaged=True))
 
     def stacked(self, start: int, stop: int) -> AbstractContextManager[None]:
         """While the operand of a concat is lifted that gives these channels."""

@@ -323,8 +323,7 @@ class Planner:
                     if plan.pending:
                         self._keep(table, (i, j), self._flushed(plan))
                     for state, further in self._onward(plan, word, i, j):
-                        if self._allows(word, state[0], state[1]):
-                            self._keep(table, state, further)
+                        self._keep(table, state, further)
 
     def _allows(self, word: Word, i: int, j: int) -> bool:
         if not word.allows(i, j):
@@ -339,14 +338,16 @@ class Planner:
             yield "linear" if steps(word)[k].is_view else "commute"
 
     def _onward(self, plan: Plan, word: Word, i: int, j: int) -> Iterator[tuple[State, Plan]]:
-        yield from self._applied(plan, word, i, j, None)
+        if j < len(word.maps):
+            yield from self._applied(plan, word, i, j, None)
         # All positions are as they shall be: only maps are left.
         if i == len(word.spaces):
             return
-        step = steps(word)[i]
-        if step.window is not None and plan.layout.channels_first and self._allows(word, i + 1, j):
+        step, allowed = steps(word)[i], self._allows(word, i + 1, j)
+        if allowed and step.window is not None and plan.layout.channels_first:
             yield from self._applied(self._before(step, plan), word, i, j, step)
-        if step.window is None or ("commute" in self.laws and not any(step.window.pads)):
+        moves = step.window is None or ("commute" in self.laws and not any(step.window.pads))
+        if allowed and moves:
             yield self._moved(plan, word, i, j, step)
         if step.is_view and "linear" in self.laws:
             yield from self._cancelled(plan, word, i, j)
@@ -374,7 +375,7 @@ class Planner:
             if not step.is_view:
                 return
             run.append(step)
-            if cancels(run):
+            if cancels(run) and self._allows(word, k + 1, j):
                 how, laws = Cancel(plan, tuple(run)), _laws([plan], "linear")
                 cancelled = replace(plan, how=how, layout=step.after, laws=laws)
                 yield (k + 1, j), cancelled
@@ -390,25 +391,29 @@ class Planner:
         for run in runs(word, j, plan.channels):
             if not run.laws <= self.laws:
                 return
+            state = i + (window is not None), run.to
+            if not self._allows(word, *state):
+                continue
             done = self._apply(plan, Apply(plan, word, i, j, run.to, window), run, passes)
             if done is not None:
-                yield (i + (window is not None), run.to), done
+                yield state, done
 
     def _apply(self, plan: Plan, how: Apply, run: Run, passes: bool) -> Plan | None:
         """One product applied; None where no operator applies it in this layout."""
         window = how.window
+        # As many groups as channels: a diagonal, which is no product of matrices.
+        scales = window is None and run.groups == plan.channels == run.channels
+        if not scales and not plan.layout.takes_product(run.groups):
+            return None
         i = how.i + (window is not None)
         # Zeros that are padded are not what a bias was added to.
         same = window is None or window.preserves_constants
         pending = (same and plan.pending) or how.word.biased(i, how.j if same else 0, how.to)
         crossed = [*self._crossed(how.word, i, how.to), *["commute"] * passes]
         laws = _laws([plan], *run.laws, *crossed, *self._taken(plan))
-        # As many groups as channels: a diagonal, which is no product of matrices.
-        if window is None and run.groups == plan.channels == run.channels:
+        if scales:
             cost, carrier, more = self._scaled(plan, run)
             return Plan(cost, plan.layout, plan.channels, how, carrier, pending, laws | more)
-        if not plan.layout.takes_product(run.groups):
-            return None
         # A convolution strides on its own.
         after = plan.layout
         if window is not None:

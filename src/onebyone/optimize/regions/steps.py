@@ -175,12 +175,12 @@ class Step:
             return None
         return Reshape(shape)
 
-    @property
+    @cached_property
     def stays(self) -> bool:
         """Whether it is an operator that does nothing: a Pad by zero, a Slice of everything."""
         return self.meaning == Spatial({})
 
-    @property
+    @cached_property
     def is_view(self) -> bool:
         return isinstance(self.meaning, Transpose | Reshape) or self.stays
 
