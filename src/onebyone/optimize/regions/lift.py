@@ -22,7 +22,7 @@ from onebyone.algebra.word import Word
 from onebyone.graph.channels import ChannelNode, is_pointwise_convolution
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.ops import Role, role
-from onebyone.graph.ops.marking import OneHot, one_hot
+from onebyone.graph.ops.marking import OneHot
 from onebyone.graph.spatial import Spatial, spatial
 from onebyone.graph.values import all_known, are_read, input_at, rank_of, size
 from onebyone.graph.views import view, view_axis
@@ -161,7 +161,7 @@ class _Lifter:
 
     def _marks(self, value: ir.Value, axis: int) -> OneHot | None:
         """What says where a value is one, if it is one-hot along the channels."""
-        found = one_hot(value) if "onehot" in self.context.laws else None
+        found = self.readings.one_hot(value) if "onehot" in self.context.laws else None
         if not isinstance(found, OneHot) or found.axis != axis:
             return None
         self.nodes += 1  # with it there is something to optimise behind it

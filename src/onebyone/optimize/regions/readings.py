@@ -19,6 +19,7 @@ from onebyone.graph.axes import pads
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map, weight_of
 from onebyone.graph.constants import constant
 from onebyone.graph.ops import Role, role
+from onebyone.graph.ops.marking import OneHot, one_hot
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.values import maker
 from onebyone.optimize.regions.steps import KernelNode, Layout, Stored
@@ -36,7 +37,7 @@ class Readings:
 
     Args:
         sizes: what its dimensions are taken to be.
-        layouts, maps, kernels, rows: what was found, or not, where it was asked for.
+        layouts, maps, kernels, rows, marks: what was found, or not, where it was asked for.
     """
 
     sizes: Sizes
@@ -44,6 +45,7 @@ class Readings:
     maps: dict[Place, ChannelNode | Refusal | None] = field(default_factory=dict)
     kernels: dict[ir.Node, KernelNode | None] = field(default_factory=dict)
     rows: dict[ir.Value, Array | None] = field(default_factory=dict)
+    marks: dict[ir.Value, OneHot | Refusal | None] = field(default_factory=dict)
 
     def layout(self, value: ir.Value, axis: int) -> Layout | None:
         """The layout of a value with channels on `axis`; None if its rank or sizes are unknown."""
@@ -76,6 +78,12 @@ class Readings:
         if value not in self.rows:
             self.rows[value] = self._product_rows(value)
         return self.rows[value]
+
+    def one_hot(self, value: ir.Value) -> OneHot | Refusal | None:
+        """What says where a value is one (`graph.ops.marking`)."""
+        if value not in self.marks:
+            self.marks[value] = one_hot(value)
+        return self.marks[value]
 
     def _layout(self, value: ir.Value, axis: int) -> Layout | None:
         sizes = self.sizes.shape(value)
