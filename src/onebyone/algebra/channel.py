@@ -110,9 +110,11 @@ class ChannelMap:
         """(C_out,): which rows may compute without rounding (`digits.exact_rows`)."""
         return exact_rows(self.weight)
 
-    @property
+    @cached_property
     def linear(self) -> ChannelMap:
         """x ↦ Wx, without the bias; still known by where W is stored."""
+        if self.bias is None:
+            return self
         return ChannelMap(self.weight, None, self.groups, self.stored)
 
     @property

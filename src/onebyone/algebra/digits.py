@@ -37,7 +37,7 @@ LOST_BITS = 4.0
 """A rewrite may lose so many bits. The certificate allows sixteen times the noise of the original,
 log₂ 16 bits: a fold below that cannot make a model that the certificate would have to refuse."""
 
-_SEEN = 8
+_SEEN = 3
 """Weights of a row after which most turn out to have more bits."""
 
 _FEW = 3

@@ -110,7 +110,11 @@ def _folded(kernel: Kernel, phase: Sequence[Phase]) -> Kernel:
 
 def _summed(weight: Array, chosen: Array, axis: int) -> Array:
     """Along an axis: at each place the sum of the taps that are `chosen` (places, taps) there."""
-    return np.moveaxis(np.tensordot(chosen.astype(weight.dtype), weight, (1, axis)), 0, axis)
+    taps = np.moveaxis(weight, axis, 0)
+    summed = np.zeros((len(chosen), *taps.shape[1:]), weight.dtype)
+    for place, tap in np.argwhere(chosen):
+        summed[place] += taps[tap]
+    return np.moveaxis(summed, 0, axis)
 
 
 def as_transposed(kernel: Kernel, factors: Sequence[int]) -> TransposedKernel | Refusal | None:

@@ -85,6 +85,8 @@ class Word:
     @property
     def linear(self) -> Word:
         """The word of the linear parts: no map has a bias."""
+        if not self._entries:
+            return self
         return Word(self.spaces, tuple(f.linear for f in self.maps), self.slots)
 
     @property

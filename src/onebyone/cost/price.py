@@ -20,7 +20,7 @@ raise the time that it tells.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from onebyone.cost.profile import Profile
 from onebyone.graph.ops import OPERATORS, Operator
@@ -29,8 +29,7 @@ from onebyone.graph.ops.row import Effort, Manner, Where
 __all__ = ["Load", "Manner", "detour", "manner", "time"]
 
 
-@dataclass(frozen=True)
-class Load:
+class Load(NamedTuple):
     """What an operator does: multiply-accumulates, numbers read (weights too), numbers written."""
 
     macs: float = 0

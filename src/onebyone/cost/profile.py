@@ -13,6 +13,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 from onebyone.errors import UsageError
 
@@ -102,8 +103,7 @@ WHOLE = frozenset({"channels", "rows", "tiles"})
 """The fields that are whole numbers."""
 
 
-@dataclass(frozen=True, order=True)
-class Cost:
+class Cost(NamedTuple):
     """Time, then MACs, then stored parameters: compared in this order.
 
     >>> Cost(10, 5, 2) + Cost(5, 1, 1)
@@ -114,7 +114,7 @@ class Cost:
     macs: int = 0
     parameters: int = 0
 
-    def __add__(self, other: Cost) -> Cost:
+    def __add__(self, other: Cost) -> Cost:  # type: ignore[override]  # tuples are joined
         return Cost(
             self.picoseconds + other.picoseconds,
             self.macs + other.macs,

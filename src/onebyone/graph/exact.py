@@ -93,7 +93,7 @@ def tensor_of(array: Array, dtype: ir.DataType, name: str) -> ir.TensorProtocol:
     if array.dtype == dtype.numpy():
         return ir.Tensor(array, dtype=dtype, name=name)
     # Numbers that the type holds need no second copy.
-    exact = Exact(array.astype(np.float64), dtype, name)
+    exact = Exact(array.astype(np.float64, copy=False), dtype, name)
     if np.array_equal(exact.numpy().astype(np.float64), exact.exact):
         return _stored(exact)
     return exact

@@ -98,7 +98,7 @@ def monomial(size: Size) -> Dim | None:
     ((6, ()), (1, ('h', 'w')), (2, ('h + 1',)))
     """
     if isinstance(size, int):
-        return dim(size)
+        return size, ()
     return None if size.value is None else _parse(size.value)
 
 

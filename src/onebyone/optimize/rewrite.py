@@ -31,6 +31,7 @@ from onebyone.optimize.regions.change import Change, change_of, changes
 from onebyone.optimize.regions.lift import regions
 from onebyone.optimize.regions.place import place
 from onebyone.optimize.regions.price import Pricer
+from onebyone.optimize.regions.readings import Readings
 from onebyone.optimize.regions.region import Context
 from onebyone.optimize.regions.together import together
 from onebyone.optimize.rewritten import UNBOUNDED, Memory, Rewrite, Task
@@ -116,7 +117,9 @@ def _kept_for_digits(
     """
     if not context.cancelling:
         return
-    folding = replace(context, lost_bits=inf, cancelling={})
+    # By now the weights are rounded.
+    read = Readings(context.sizes)
+    folding = replace(context, readings=read, lost_bits=inf, cancelling={})
     for region in regions(graph, folding):
         makers = {value.producer() for value in region.inside | region.beneath}
         met = [node for node in context.cancelling if node in makers]

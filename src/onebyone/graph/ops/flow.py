@@ -91,7 +91,11 @@ class Mix:
     @property
     def used(self) -> Array:
         """(C_out, C_in) where some tap is not zero."""
-        return block_diagonal((self.kernel != 0).any(axis=2), self.groups)
+        used = np.zeros(self.kernel.shape[:2], bool)
+        # Tap by tap: NumPy is slow along a last axis that is short.
+        for tap in np.moveaxis(self.kernel != 0, 2, 0):
+            used |= tap
+        return block_diagonal(used, self.groups)
 
     @property
     def shift(self) -> Array:

@@ -278,13 +278,37 @@ def _whole(n: float | None) -> int | None:
     return int(n)
 
 
-# --- Rows ----------------------------------------------------------------------------------------
+# --- Scatter -------------------------------------------------------------------------------------
+
+_REDUCTIONS: dict[str, np.ufunc] = {
+    "add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum,
+}  # fmt: skip
+
+
+def _scatter_nd(call: Call, x: Array, indices: Array, updates: Array) -> Array | None:
+    """All updates at once; where indices meet, in their order, as the reference has it."""
+    axes = indices.shape[-1]
+    if not axes or updates.shape != (*indices.shape[:-1], *x.shape[axes:]):
+        return None
+    result = x.copy()
+    # One list of indices, in order in memory: NumPy goes through it from its first to its last.
+    places = tuple(np.ascontiguousarray(indices.reshape(-1, axes).T))
+    rows = updates.reshape(places[0].size, *x.shape[axes:])
+    reduction = _REDUCTIONS.get(call.get("reduction", "none"))
+    if reduction is None:
+        result[places] = rows
+    else:
+        reduction.at(result, places, rows)
+    return result
 
 
 def _scatter_effort(node: ir.Node) -> Effort:
     if node.attributes.get_string("reduction", "none") == "none":
         return Effort.MOVES
     return Effort.COMPUTES
+
+
+# --- Rows ----------------------------------------------------------------------------------------
 
 
 def moving(name: str, **special: Any) -> Operator:
@@ -313,7 +337,7 @@ ROWS = (
            unchanged=first_if(keeps_told_shape), space=_tile_space, relays=True, hands_on=True,
            names_positions=_by_late_repeats),
     moving("ScatterElements", effort=_scatter_effort, names_positions=True),
-    moving("ScatterND", effort=_scatter_effort, names_positions=True),
+    moving("ScatterND", value=_scatter_nd, effort=_scatter_effort, names_positions=True),
     Operator("TopK", names_positions=True),
     *(moving(name) for name in ("Compress", "ReverseSequence", "Trilu")),
     *(moving(name, rounding=None) for name in ("CenterCropPad", "TensorScatter")),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -153,26 +153,27 @@ class _Walk:
 
     def refuse(self) -> None:
         """Let nodes stay whose results would make the file larger."""
+        left: list[ir.Node] = [*self.nodes]
         for wave in range(_WAVES):
-            last = wave == _WAVES - 1
-            grown = [node for part in self._parts() for node in part.growing(last)]
-            if not grown:
-                return
-            for node in grown:
+            grown = [(part, part.growing(wave == _WAVES - 1)) for part in self._parts(left)]
+            for node in (node for _, nodes in grown for node in nodes):
                 self.nodes.pop(node, None)
                 for value in node.outputs:
                     self.known.pop(value, None)
+            # Parts share nothing, so that no other has to be looked at again.
+            left = [node for part, nodes in grown if nodes for node in part.nodes]
+            left = [node for node in left if node in self.nodes]
 
-    def _parts(self) -> Iterator[_Part]:
-        """What is stored, in parts that share no initialiser worth counting."""
+    def _parts(self, nodes: Sequence[ir.Node]) -> Iterator[_Part]:
+        """What is stored of these nodes, in parts that share no initialiser worth counting."""
         labels = _Labels()
-        for node in self.nodes:
+        for node in nodes:
             for value in (*node.inputs, *node.outputs):
                 if value is not None and (value in self.known or _bytes_of(value) > _ALWAYS):
                     labels.join(node, value)
         parts: dict[object, _Part] = {}
-        seen = dict.fromkeys(v for node in self.nodes for v in node.inputs if v is not None)
-        for node in self.nodes:
+        seen = dict.fromkeys(v for node in nodes for v in node.inputs if v is not None)
+        for node in nodes:
             part = parts.setdefault(labels.of(node), _Part())
             part.nodes.append(node)
             asked = (value for value in node.outputs if self._is_asked(value))

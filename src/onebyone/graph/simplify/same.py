@@ -16,8 +16,11 @@ from onebyone.graph.values import has_subgraphs, is_read
 __all__ = ["merge_constants", "merge_nodes"]
 
 _LARGE = 1 << 20
-_FIRST = 16
-"""Numbers by which most weights differ, so that their bytes need not be gone through."""
+_SOME = 16
+"""Numbers by which most weights differ, so that their bytes need not be gone through.
+
+Not the first ones: where channels were pruned, these are zeros.
+"""
 
 
 def merge_constants(graph: ir.Graph) -> int:
@@ -46,15 +49,16 @@ def merge_constants(graph: ir.Graph) -> int:
 
 
 def _alike(graph: ir.Graph) -> dict[Hashable, list[ir.Value]]:
-    """The initialisers that are nobody else's, by type, shape and first numbers."""
+    """The initialisers that are nobody else's, by type, shape and some of their numbers."""
     alike: dict[Hashable, list[ir.Value]] = {}
     for value in graph.initializers.values():
         tensor = value.const_value
         if tensor is None or tensor.dtype == ir.DataType.STRING:
             continue
         if not (value.is_graph_input() or value.is_graph_output()):
-            shape, start = tuple(tensor.shape.numpy()), numbers(tensor).reshape(-1)[:_FIRST]
-            alike.setdefault((tensor.dtype, shape, start.tobytes()), []).append(value)
+            shape, flat = tuple(tensor.shape.numpy()), numbers(tensor).reshape(-1)
+            some = flat[:: len(flat) // _SOME + 1]
+            alike.setdefault((tensor.dtype, shape, some.tobytes()), []).append(value)
     return alike
 
 

@@ -162,8 +162,10 @@ def _of_mix(mix: Mix, a: _Analysis) -> Array:
         return np.where(mix.lines[0], np.nan, mix.shift)
     # Beside zeros that pad, only a channel of zeros is constant.
     unknown = np.isnan(k) | ((k != 0) & mix.zeros_only)
-    row = (mix.used & unknown).any(axis=1)
-    return np.where(row, np.nan, mix.weight @ np.where(unknown, 0, k) + mix.shift)
+    row, constants = (mix.used & unknown).any(axis=1), np.where(unknown, 0, k)
+    # Zeros are usual, and save the product too.
+    moved = mix.weight @ constants if constants.any() else np.zeros(len(row))
+    return np.where(row, np.nan, moved + mix.shift)
 
 
 def _of_links(node: ir.Node, found: Flow, out: ir.Value, a: _Analysis) -> Array:

@@ -194,8 +194,10 @@ def _may_be_low(weight: Array) -> bool:
     # 2(p + 1)ε‖P‖_F² of this one (Higham 2002, theorem 10.3); twice that is left out.
     norm = _at_least_the_norm(weight)
     slack = threshold(weight, np.array([norm])) ** 2 + 4 * (size + 1) * 2.0**-52 * norm**2
+    gram = part @ part.T
+    gram.flat[:: size + 1] -= slack  # along the diagonal
     try:
-        np.linalg.cholesky(part @ part.T - slack * np.eye(size))
+        np.linalg.cholesky(gram)
     except np.linalg.LinAlgError:
         return True
     return False

@@ -8,7 +8,7 @@ the first by time, finer strips among them, with which the whole network keeps w
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
 
@@ -57,7 +57,7 @@ class _Placer:
         node, y = site.node, site.node.outputs[0]
         before = self._cost(node)
         batch = self.task.sizes.size(site.batch) or 1
-        taken = replace(before, picoseconds=round(before.picoseconds * site.in_the_image))
+        taken = Cost(round(before.picoseconds * site.in_the_image), before.macs, before.parameters)
         try:
             choice = self._within(site, _choices(site, taken, batch, self.task))
             if choice is None:

@@ -155,8 +155,10 @@ def _sharing(found: Sequence[Region]) -> list[list[Region]]:
 def change_of(region: Region, laws: Collection[str], price: Pricer) -> Change | None:
     """What to do with a region; None if nothing is cheaper than what stands."""
     now = Planner(price, frozenset()).best(region.term)
-    best = Planner(price, frozenset(laws)).best(region.term)
-    if now is None or best is None or not pays(now.cost, best.cost, price.profile):
+    if now is None:
+        return None
+    best = Planner(price, frozenset(laws), limit=now.cost.picoseconds).best(region.term)
+    if best is None or not pays(now.cost, best.cost, price.profile):
         return None
 
     def least(used: frozenset[str]) -> Cost | None:

@@ -17,19 +17,17 @@ import numpy as np
 import onnx_ir as ir
 
 from onebyone.algebra.channel import ChannelMap
-from onebyone.algebra.digits import LOST_BITS, Behind, bits, exact_rows, stencil
+from onebyone.algebra.digits import LOST_BITS, Behind, bits, stencil
 from onebyone.algebra.expression import Choice, Concat, Convolution, Leaf, Node, Term
 from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.weights import Array
-from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
 from onebyone.graph.constants import constant
-from onebyone.graph.ops import Role, role
-from onebyone.graph.values import maker
+from onebyone.optimize.regions.readings import Readings
 from onebyone.optimize.regions.rescaled import is_rescaled
 from onebyone.optimize.regions.steps import KernelNode, Step, steps
 
-__all__ = ["Digits", "exact"]
+__all__ = ["Digits"]
 
 
 @dataclass
@@ -38,25 +36,29 @@ class Digits:
 
     Args:
         root: of the region.
+        readings: of the graph.
         limit: bits that it may lose.
         absorbed: bits that a shift may take from what it is added to, be that rounded or not.
         lost: the most of what was let pass.
         behind: what the value that is lifted now meets on its way to the root.
+        known: of what the region is made of, which channels may be exact.
     """
 
     root: ir.Value
+    readings: Readings
     limit: float = LOST_BITS
     absorbed: float = inf
     lost: float = 0.0
     behind: Behind = field(default_factory=Behind)
+    known: dict[Node, Array] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, limit: float, root: ir.Value) -> Digits:
+    def of(cls, limit: float, root: ir.Value, readings: Readings) -> Digits:
         """For a region: half of the bits of its number type are the most that a shift may take."""
         absorbed = inf
         if root.dtype in _MANTISSA and limit < inf:
             absorbed = _MANTISSA[root.dtype] / 2
-        return cls(root, limit, absorbed)
+        return cls(root, readings, limit, absorbed)
 
     @property
     def _resets(self) -> bool:
@@ -71,7 +73,9 @@ class Digits:
         """While the operand of a map or of a K×K is lifted."""
         biased = reader.biased if isinstance(reader, KernelNode) else reader.bias is not None
         # What a bias is added to has a size from then on.
-        behind = replace(self.behind, bare=self.behind.bare and not biased)
+        behind = self.behind
+        if biased and behind.bare:
+            behind = replace(behind, bare=False)
         if isinstance(reader, KernelNode):
             return self._meeting(behind.mixed(reader.by_output(), reader.groups))
         if reader.is_diagonal:
@@ -84,8 +88,9 @@ class Digits:
 
     def moved(self, step: Step) -> AbstractContextManager[None]:
         """While the operand of a space map is lifted."""
-        averaged = self.behind.averaged or bool(step.pools)
-        return self._meeting(replace(self.behind, averaged=averaged))
+        if self.behind.averaged or not step.pools:
+            return self._meeting(self.behind)
+        return self._meeting(replace(self.behind, averaged=True))
 
     def stacked(self, start: int, stop: int) -> AbstractContextManager[None]:
         """While the operand of a concat is lifted that gives these channels."""
@@ -103,9 +108,9 @@ class Digits:
         A `shared` value is lifted once, for the first that reads it; the others may scale it up.
         """
         if f.is_diagonal:
-            return self._of_shift(f.bias, exact(operand), shared) or self._absorbs(f.bias)
+            return self._of_shift(f.bias, self.exact(operand), shared) or self._absorbs(f.bias)
         rows = f.exact_rows
-        if rows.any() and exact(operand).any():
+        if rows.any() and self.exact(operand).any():
             stays = None if _picks_one(operand) else self._exceeds(stencil(f.weight), _STENCIL)
             return stays or self._of_shift(f.bias, rows, shared) or self._absorbs(f.bias)
         return self._absorbs(f.bias)
@@ -129,7 +134,7 @@ class Digits:
     def of_kernel(self, kernel: KernelNode, operand: Term) -> Refusal | None:
         """Why a K×K must stay apart from what is behind it."""
         rows, bias = kernel.exact_rows, kernel.kernel().bias
-        if rows.any() and exact(operand).any():
+        if rows.any() and self.exact(operand).any():
             stays = self._exceeds(stencil(kernel.by_output(), kernel.padded), _STENCIL)
             return stays or self._of_shift(bias, rows, shared=False) or self._absorbs(bias)
         return self._absorbs(bias)
@@ -139,11 +144,13 @@ class Digits:
 
         A summand that is constant has numbers that can be looked at: it is a shift.
         """
-        scaled = [t for t in terms if all(f.is_diagonal for f in t.word.maps) and exact(t).any()]
+        scaled = [
+            t for t in terms if all(f.is_diagonal for f in t.word.maps) and self.exact(t).any()
+        ]
         constants = [c for c in map(_constant, scaled) if c is not None]
         if len(scaled) < 2:
             return next(filter(None, map(self._absorbs, constants)), None)
-        if _differ([_sign(t) * exact(t) for t in scaled if _constant(t) is None]):
+        if _differ([_sign(t) * self.exact(t) for t in scaled if _constant(t) is None]):
             return self._exceeds(inf, _DIFFERENCE)
         if constants and shared:
             return self._exceeds(inf, _SHIFT)
@@ -163,6 +170,28 @@ class Digits:
         how_many = f"{lost:.1f} bits could be lost" if np.isfinite(lost) else "all could be lost"
         return refused(*told, lost=how_many, limit=self.limit)
 
+    def exact(self, term: Term) -> Array:
+        """(C,): which channels of a term may hold values without noise of their own size."""
+        node = term.node
+        if node not in self.known:
+            self.known[node] = self._of_node(node)
+        return reduce(_after, term.word.maps, self.known[node])
+
+    def _of_node(self, node: Node) -> Array:
+        if isinstance(node, Leaf):
+            rows = self.readings.product_rows(node.value[0])
+            if rows is None or len(rows) != node.channels:
+                return np.ones(node.channels, bool)
+            return rows
+        if isinstance(node, Convolution):
+            return np.asarray(node.kernel.exact_rows & self.exact(node.term).any())
+        if isinstance(node, Concat):
+            return np.concatenate([self.exact(term) for term in node.terms])
+        # Of a shared value the last term says how it is made, the first only that it is there.
+        is_shared = isinstance(node, Choice) and not node.law
+        offered = node.terms[-1 if is_shared else 0 :]
+        return np.asarray(np.any([self.exact(term) for term in offered], axis=0))
+
 
 _MANTISSA = {
     ir.DataType.FLOAT: 24,
@@ -178,56 +207,10 @@ _STENCIL = "compose", "stencil"
 _DIFFERENCE = "sum", "difference"
 
 
-def exact(term: Term) -> Array:
-    """(C,): which channels of a term may hold values without rounding noise of their own size."""
-    return reduce(_after, term.word.maps, _of_node(term.node))
-
-
 def _after(channels: Array, f: ChannelMap) -> Array:
     if f.is_diagonal:
         return channels
     return f.exact_rows & channels.any()
-
-
-def _of_node(node: Node) -> Array:
-    if isinstance(node, Leaf):
-        rows = _product_rows(node.value[0])
-        if rows is None or len(rows) != node.channels:
-            return np.ones(node.channels, bool)
-        return rows
-    if isinstance(node, Convolution):
-        return np.asarray(node.kernel.exact_rows & exact(node.term).any())
-    if isinstance(node, Concat):
-        return np.concatenate([exact(term) for term in node.terms])
-    # Of a shared value the last term says how it is made, the first one only that it is there.
-    is_shared = isinstance(node, Choice) and not node.law
-    offered = node.terms[-1 if is_shared else 0 :]
-    return np.asarray(np.any([exact(term) for term in offered], axis=0))
-
-
-def _product_rows(value: ir.Value) -> Array | None:
-    """The exact rows of the convolution or linear layer that makes a value; None of any other.
-
-    Moves of positions behind it change nothing.
-    """
-    node = value.producer()
-    while node is not None and role(node) in _MOVES:
-        node = maker(node.inputs[0])
-    if node is None:
-        return None
-    if node.op_type == "Conv" and role(node) is Role.CONVOLUTION:
-        weight = constant(node.inputs[1])
-        if weight is not None:
-            return exact_rows(weight)
-    axis = channel_axis(node)
-    if axis is not None:
-        found = channel_map(node, axis)
-        if isinstance(found, ChannelNode) and not found.map.is_diagonal:
-            return found.map.exact_rows
-    return None
-
-
-_MOVES = (Role.SPACE_MAP, Role.IDENTITY)
 
 
 def _picks_one(term: Term) -> bool:

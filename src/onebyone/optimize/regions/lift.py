@@ -10,7 +10,6 @@ long as others read it: below a shared value every value is a `Choice`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
@@ -20,11 +19,10 @@ from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.expression import Choice, Concat, Convolution, Joined, Leaf, Term
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.word import Word
-from onebyone.graph.axes import pads
-from onebyone.graph.channels import ChannelNode, channel_map, is_pointwise_convolution, weight_of
+from onebyone.graph.channels import ChannelNode, is_pointwise_convolution
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.ops import Role, role
-from onebyone.graph.ops.marking import OneHot, one_hot
+from onebyone.graph.ops.marking import OneHot
 from onebyone.graph.spatial import Spatial, spatial
 from onebyone.graph.values import all_known, are_read, input_at, rank_of, size
 from onebyone.graph.views import view, view_axis
@@ -33,8 +31,8 @@ from onebyone.optimize.regions.differences import Differences
 from onebyone.optimize.regions.exact import Digits
 from onebyone.optimize.regions.offers import concat_of, sum_of
 from onebyone.optimize.regions.region import Context, Region, is_shared
-from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Stored, Striding
-from onebyone.optimize.sharing import is_kept, origin
+from onebyone.optimize.regions.steps import Layout, Meaning, Step, Striding
+from onebyone.optimize.sharing import origin
 
 __all__ = ["region_of", "regions"]
 
@@ -94,7 +92,8 @@ class _Lifter:
         self.beneath: dict[ir.Value, None] = {}
         self.weights: set[ir.Value] = set()
         self.shared: dict[tuple[ir.Value, int], Term | None] = {}
-        self.root, self.digits = root, Digits.of(context.lost_bits, root)
+        self.readings, self.layout = context.readings, context.readings.layout
+        self.root, self.digits = root, Digits.of(context.lost_bits, root, context.readings)
         self.differences = Differences(self.digits, context.cancelling)
 
     def region(self) -> Region | None:
@@ -118,17 +117,6 @@ class _Lifter:
         for (value, _), term in self.shared.items():
             if term is not None and isinstance(term.node, Choice):
                 yield value
-
-    def layout(self, value: ir.Value, axis: int) -> Layout | None:
-        """The layout of a value with channels on `axis`; None if its rank or sizes are unknown."""
-        sizes = self.context.sizes.shape(value)
-        if sizes is None or value.shape is None or not 0 <= axis < len(sizes):
-            return None
-        if not isinstance(value.shape[axis], int) or 0 in sizes:
-            return None
-        # Priced by the sizes that were asked for, placed by those that are in the graph.
-        shown = tuple(1 if k == axis else n for k, n in enumerate(sizes))
-        return Layout(tuple(value.shape), shown, axis)
 
     def term(self, value: ir.Value, axis: int) -> Term | None:
         """`value` as a term: expanded where it is linear, else a leaf; None if it has no layout."""
@@ -173,7 +161,7 @@ class _Lifter:
 
     def _marks(self, value: ir.Value, axis: int) -> OneHot | None:
         """What says where a value is one, if it is one-hot along the channels."""
-        found = one_hot(value) if "onehot" in self.context.laws else None
+        found = self.readings.one_hot(value) if "onehot" in self.context.laws else None
         if not isinstance(found, OneHot) or found.axis != axis:
             return None
         self.nodes += 1  # with it there is something to optimise behind it
@@ -208,7 +196,7 @@ class _Lifter:
 
     def channel_map(self, node: ir.Node, axis: int) -> Term | None:
         """A channel map, after the stride and padding of the convolution that it may come from."""
-        found = channel_map(node, axis)
+        found = self.readings.channel_map(node, axis)
         if not isinstance(found, ChannelNode):
             return None
         if node.op_type in ("MatMul", "Gemm") and "linear" not in self.context.laws:
@@ -220,28 +208,15 @@ class _Lifter:
             node, self.digits.of_map(found.map, operand, shared=self.looked_through > 0)
         ):
             return None
-        word = Word.of([self._stored(node, found.map)])
+        if found.map.stored is not None and found.map.stored.shared:
+            self.weights.add(origin(found.map.stored.value))
+        word = Word.of([found.map])
         if not found.moves_positions:
             return operand.then(word)
         step = self._window(node, found)
         if step is None:
             return None
         return operand.then(Word((step,), word.maps, (1,)))
-
-    def _stored(self, node: ir.Node, f: ChannelMap) -> ChannelMap:
-        """A map that remembers how its weight is stored; a diagonal is too small to matter."""
-        weight = weight_of(node)
-        if weight is None or f.is_diagonal or (value := node.inputs[weight.slot]) is None:
-            return f
-        turned = weight.rows == 1 if weight.factor == 1 else None
-        stored = Stored(value, turned, self._is_shared(value, node))
-        return replace(f, stored=stored)
-
-    def _is_shared(self, weight: ir.Value, node: ir.Node) -> bool:
-        kept = is_kept(weight, [node])
-        if kept:
-            self.weights.add(origin(weight))
-        return kept
 
     def _window(self, node: ir.Node, found: ChannelNode) -> Step | None:
         before, after = self.layout(found.operand, 1), self.layout(node.outputs[0], 1)
@@ -255,9 +230,11 @@ class _Lifter:
         pointwise = self.channel_map(node, axis)
         if pointwise is not None or axis != 1 or node.inputs[0] is None:
             return pointwise
-        kernel = self._kernel(node)
-        if kernel is None:
+        kernel, weight = self.readings.kernel(node), node.inputs[1]
+        if kernel is None or weight is None:
             return None
+        if kernel.shared:
+            self.weights.add(origin(weight))
         with self.digits.read_by(kernel):
             operand = self.term(node.inputs[0], 1)
         if operand is None or operand.channels != kernel.in_channels:
@@ -265,23 +242,6 @@ class _Lifter:
         if self._cancels(node, self.digits.of_kernel(kernel, operand)):
             return None
         return Term(Word(), Convolution(kernel, kernel.out_channels, operand))
-
-    def _kernel(self, node: ir.Node) -> KernelNode | None:
-        weight = constant(node.inputs[1])
-        biased = len(node.inputs) > 2 and node.inputs[2] is not None
-        x, after = node.inputs[0], self.layout(node.outputs[0], 1)
-        if x is None or weight is None or after is None or (before := self.layout(x, 1)) is None:
-            return None
-        if biased and constant(node.inputs[2]) is None:
-            return None
-        groups, transposed = node.attributes.get_int("group", 1), node.op_type == "ConvTranspose"
-        channels = (weight.shape[0], weight.shape[1] * groups)
-        if not transposed:  # it stores (C_out, C_in / groups)
-            channels = channels[::-1]
-        padded = transposed or pads(node)
-        taps = int(np.prod(weight.shape[2:]))
-        shared = node.inputs[1] is not None and self._is_shared(node.inputs[1], node)
-        return KernelNode(node, groups, *channels, taps, before, after, padded, biased, shared)
 
     def addition(self, node: ir.Node, axis: int) -> Term | None:
         """Add, Sub, Sum: of a per-channel constant (a shift), or of several tensors."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from onebyone.algebra.channel import ChannelMap, join_structure
 from onebyone.algebra.expression import Leaf
@@ -177,8 +178,7 @@ def absorbing(maps: Iterable[ChannelMap]) -> Iterator[str]:
             yield "compose"
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """maps[j:to] of a word as one product: what can be said of it without multiplying.
 
     Args:

@@ -16,6 +16,7 @@ from onebyone.graph.count_walk import name_of
 from onebyone.graph.fused import fused_by_engines
 from onebyone.graph.shape_reads import ShapeReads, consumers
 from onebyone.graph.shapes import Sizes
+from onebyone.optimize.regions.readings import Readings
 
 __all__ = ["Context", "Region", "is_shared"]
 
@@ -74,6 +75,7 @@ class Context:
         axes: the channel axis of each value that has one.
         reads: where shapes can be read, so that reading one does not make a value shared.
         fused: nodes that engines fuse, so that they are left alone.
+        readings: what is read off its nodes and values.
         lost_bits: the digits that folding a region may lose.
         cancelling: the nodes that were left apart because folding them would lose more, and why.
     """
@@ -83,6 +85,7 @@ class Context:
     axes: Mapping[ir.Value, int]
     reads: ShapeReads
     fused: frozenset[ir.Node]
+    readings: Readings
     lost_bits: float = LOST_BITS
     cancelling: dict[ir.Node, Refusal] = field(default_factory=dict)
 
@@ -98,4 +101,4 @@ class Context:
         """The context of a graph as it stands."""
         fused = fused_by_engines(graph)
         axes = channel_axes(graph) if axes is None else axes
-        return cls(sizes, laws, axes, ShapeReads.of(graph), fused, lost_bits)
+        return cls(sizes, laws, axes, ShapeReads.of(graph), fused, Readings(sizes), lost_bits)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from math import inf
 
 import onnx_ir as ir
 
@@ -60,11 +61,13 @@ class Planner:
     """Search under a set of laws; with none of them the plan is the graph as it stands.
 
     What is computed from a value `without` which it shall do is computed from what is behind it.
+    What takes longer than the `limit`, in picoseconds, is not looked for.
     """
 
     price: Pricer
     laws: frozenset[str]
     without: frozenset[ir.Value] = frozenset()
+    limit: float = inf
 
     def best(self, term: Term) -> Plan | None:
         """The cheapest plan for a term; None where no operator applies one of its factors."""
@@ -119,16 +122,23 @@ class Planner:
             yield from self._convolution(node, word)
 
     def _choice(self, node: Choice, word: Word) -> Table:
-        table: Table = {}
-        for k, term in enumerate(self._offered(node)):
-            inner = self._table(term.node, term.word.then(word))
-            spaces, maps = len(term.word.spaces), len(term.word.maps)
-            for (i, j), plan in ((state, p) for state in inner for p in inner[state].values()):
-                if i >= spaces and j >= maps:
-                    if k and node.law:
-                        plan = replace(plan, laws=_laws([plan], node.law))
-                    self._keep(table, (i - spaces, j - maps), plan)
+        first, *others = self._offered(node)
+        table = self._term(first, word)
+        for term in others:
+            for state, plans in self._term(term, word).items():
+                for plan in plans.values():
+                    self._keep(table, state, _by(node.law, plan))
         return table
+
+    def _term(self, term: Term, word: Word) -> Table:
+        """The table of a term, in the states of the word above it."""
+        spaces, maps = len(term.word.spaces), len(term.word.maps)
+        table = self._table(term.node, term.word.then(word))
+        return {
+            (i - spaces, j - maps): plans
+            for (i, j), plans in table.items()
+            if i >= spaces and j >= maps
+        }
 
     def _offered(self, node: Choice) -> tuple[Term, ...]:
         """The terms to choose from under the laws in force; the first one is the graph's."""
@@ -183,9 +193,7 @@ class Planner:
 
     def _operands(self, terms: tuple[Term, ...], words: list[Word]) -> list[Table]:
         """The operands' tables, in the states of the word above them."""
-        return [
-            self._choice(Choice((term,)), word) for term, word in zip(terms, words, strict=True)
-        ]
+        return [self._term(term, word) for term, word in zip(terms, words, strict=True)]
 
     def _added(
         self, tables: list[Table], state: State, law: str, *, at_once: bool = False
@@ -303,16 +311,19 @@ class Planner:
         """Fill a table: every edge leads to a larger i or j, so one pass in order suffices."""
         for i in range(len(word.spaces) + 1):
             for j in range(len(word.maps) + 1):
+                plans = table.get((i, j), {})
                 # Pending first: with its bias added, a plan is another one at this state.
-                for standing in ("pending", "plain", "carrier"):
-                    plan = table.get((i, j), {}).get(standing)
+                for standing in ("pending", "plain", "carrier") if plans else ():
+                    plan = plans.get(standing)
                     if plan is None or not may_go_on(plan, word, i):
+                        continue
+                    # Whatever is done to it, it does not take less time.
+                    if plan.cost.picoseconds > self.limit:
                         continue
                     if plan.pending:
                         self._keep(table, (i, j), self._flushed(plan))
                     for state, further in self._onward(plan, word, i, j):
-                        if self._allows(word, state[0], state[1]):
-                            self._keep(table, state, further)
+                        self._keep(table, state, further)
 
     def _allows(self, word: Word, i: int, j: int) -> bool:
         if not word.allows(i, j):
@@ -327,14 +338,16 @@ class Planner:
             yield "linear" if steps(word)[k].is_view else "commute"
 
     def _onward(self, plan: Plan, word: Word, i: int, j: int) -> Iterator[tuple[State, Plan]]:
-        yield from self._applied(plan, word, i, j, None)
+        if j < len(word.maps):
+            yield from self._applied(plan, word, i, j, None)
         # All positions are as they shall be: only maps are left.
         if i == len(word.spaces):
             return
-        step = steps(word)[i]
-        if step.window is not None and plan.layout.channels_first and self._allows(word, i + 1, j):
+        step, allowed = steps(word)[i], self._allows(word, i + 1, j)
+        if allowed and step.window is not None and plan.layout.channels_first:
             yield from self._applied(self._before(step, plan), word, i, j, step)
-        if step.window is None or ("commute" in self.laws and not any(step.window.pads)):
+        moves = step.window is None or ("commute" in self.laws and not any(step.window.pads))
+        if allowed and moves:
             yield self._moved(plan, word, i, j, step)
         if step.is_view and "linear" in self.laws:
             yield from self._cancelled(plan, word, i, j)
@@ -362,7 +375,7 @@ class Planner:
             if not step.is_view:
                 return
             run.append(step)
-            if cancels(run):
+            if cancels(run) and self._allows(word, k + 1, j):
                 how, laws = Cancel(plan, tuple(run)), _laws([plan], "linear")
                 cancelled = replace(plan, how=how, layout=step.after, laws=laws)
                 yield (k + 1, j), cancelled
@@ -378,25 +391,29 @@ class Planner:
         for run in runs(word, j, plan.channels):
             if not run.laws <= self.laws:
                 return
+            state = i + (window is not None), run.to
+            if not self._allows(word, *state):
+                continue
             done = self._apply(plan, Apply(plan, word, i, j, run.to, window), run, passes)
             if done is not None:
-                yield (i + (window is not None), run.to), done
+                yield state, done
 
     def _apply(self, plan: Plan, how: Apply, run: Run, passes: bool) -> Plan | None:
         """One product applied; None where no operator applies it in this layout."""
         window = how.window
+        # As many groups as channels: a diagonal, which is no product of matrices.
+        scales = window is None and run.groups == plan.channels == run.channels
+        if not scales and not plan.layout.takes_product(run.groups):
+            return None
         i = how.i + (window is not None)
         # Zeros that are padded are not what a bias was added to.
         same = window is None or window.preserves_constants
         pending = (same and plan.pending) or how.word.biased(i, how.j if same else 0, how.to)
         crossed = [*self._crossed(how.word, i, how.to), *["commute"] * passes]
         laws = _laws([plan], *run.laws, *crossed, *self._taken(plan))
-        # As many groups as channels: a diagonal, which is no product of matrices.
-        if window is None and run.groups == plan.channels == run.channels:
+        if scales:
             cost, carrier, more = self._scaled(plan, run)
             return Plan(cost, plan.layout, plan.channels, how, carrier, pending, laws | more)
-        if not plan.layout.takes_product(run.groups):
-            return None
         # A convolution strides on its own.
         after = plan.layout
         if window is not None:
@@ -443,6 +460,13 @@ def _at(table: Table, i: int, j: int) -> list[Plan]:
 
 def _cheapest(table: Table, i: int, j: int) -> Plan | None:
     return min(_at(table, i, j), key=lambda plan: plan.cost, default=None)
+
+
+def _by(law: str, plan: Plan) -> Plan:
+    """A plan that is reached by a law; by none, where there is none to tell."""
+    if not law:
+        return plan
+    return replace(plan, laws=plan.laws | {law})
 
 
 def _laws(plans: Iterable[Plan], *more: str) -> frozenset[str]:

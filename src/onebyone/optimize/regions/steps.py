@@ -175,12 +175,12 @@ class Step:
             return None
         return Reshape(shape)
 
-    @property
+    @cached_property
     def stays(self) -> bool:
         """Whether it is an operator that does nothing: a Pad by zero, a Slice of everything."""
         return self.meaning == Spatial({})
 
-    @property
+    @cached_property
     def is_view(self) -> bool:
         return isinstance(self.meaning, Transpose | Reshape) or self.stays
 
@@ -320,11 +320,12 @@ class KernelNode:
     def kernel(self) -> Kernel | TransposedKernel:
         """The weights as a kernel of the algebra, for composing."""
         if self.is_own:
-            return self._stored()
+            return self._stored
         placed = self.placed()
         assert placed is not None
         return placed
 
+    @cached_property
     def _stored(self) -> Kernel | TransposedKernel:
         """What the node stores: strides and pads left out."""
         weight = constant(self.node.inputs[1])
@@ -351,7 +352,7 @@ class KernelNode:
         return averaged
 
     def _with_pads(self) -> Kernel | None:
-        plain, sizes = self._stored(), self.before.dims[2:]
+        plain, sizes = self._stored, self.before.dims[2:]
         if not isinstance(plain, Kernel):
             return None
         windows = laid_windows(self.node, plain.weight.shape[2:], sizes)

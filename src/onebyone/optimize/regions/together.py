@@ -16,7 +16,8 @@ the others are asked again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 
 import onnx_ir as ir
 
@@ -67,12 +68,10 @@ class _Shared:
             return None
         return _sum(plans)
 
-    def without(
-        self, laws: frozenset[str], limit: Cost | None = None
-    ) -> tuple[Cost, list[Plan]] | None:
+    def without(self, laws: frozenset[str], limit: float = inf) -> tuple[Cost, list[Plan]] | None:
         """The readers' plans without it, and what they and the values that they keep cost.
 
-        None where that is not possible, or takes longer than the limit.
+        None where that is not possible, or takes more picoseconds than the limit.
         """
         whole = self.region.inside | {self.region.root}
         # What is inside of its region stays for the readers, or each computes it anew.
@@ -122,7 +121,7 @@ def _shared(found: Sequence[Region], context: Context, price: Pricer) -> Iterato
 def _change(shared: _Shared, laws: frozenset[str]) -> Change | None:
     """The readers of a value without it; None where it is cheaper to have it."""
     now = shared.stands(frozenset())
-    found = None if now is None else shared.without(laws, now)
+    found = None if now is None else shared.without(laws, now.picoseconds)
     if now is None or found is None or not pays(now, found[0], shared.price.profile):
         return None
     best, plans = found
@@ -136,19 +135,15 @@ def _change(shared: _Shared, laws: frozenset[str]) -> Change | None:
     return Change(dict(zip(shared.readers, plans, strict=True)), now, best, saved, (shared.region,))
 
 
-def _plans(
-    planner: Planner, regions: Iterable[Region], limit: Cost | None = None
-) -> list[Plan] | None:
+def _plans(planner: Planner, regions: Iterable[Region], limit: float = inf) -> list[Plan] | None:
     """The best plan of each; None if one has none, or the first of them take longer already."""
-    plans, total = [], 0
+    plans, left = [], limit
     for region in regions:
-        plan = planner.best(region.term)
-        if plan is None:
+        plan = replace(planner, limit=left).best(region.term)
+        if plan is None or plan.cost.picoseconds > left:
             return None
         plans.append(plan)
-        total += plan.cost.picoseconds
-        if limit is not None and total > limit.picoseconds:
-            return None
+        left -= plan.cost.picoseconds
     return plans
 
 
