@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import accumulate
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -20,6 +21,7 @@ from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.expression import Choice, Concat, Convolution, Joined, Leaf, Term
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.word import Word
+from onebyone.graph.averages import Average, average
 from onebyone.graph.axes import pads
 from onebyone.graph.channels import ChannelNode, channel_map, is_pointwise_convolution, weight_of
 from onebyone.graph.constants import constant, is_float
@@ -33,7 +35,15 @@ from onebyone.optimize.regions.differences import Differences
 from onebyone.optimize.regions.exact import Digits
 from onebyone.optimize.regions.offers import concat_of, sum_of
 from onebyone.optimize.regions.region import Context, Region, is_shared
-from onebyone.optimize.regions.steps import KernelNode, Layout, Meaning, Step, Stored, Striding
+from onebyone.optimize.regions.steps import (
+    Averaging,
+    KernelNode,
+    Layout,
+    Meaning,
+    Step,
+    Stored,
+    Striding,
+)
 from onebyone.optimize.sharing import is_kept, origin
 
 __all__ = ["region_of", "regions"]
@@ -210,7 +220,7 @@ class _Lifter:
         """A channel map, after the stride and padding of the convolution that it may come from."""
         found = channel_map(node, axis)
         if not isinstance(found, ChannelNode):
-            return None
+            return self._averaged(node, axis)
         if node.op_type in ("MatMul", "Gemm") and "linear" not in self.context.laws:
             return None
         # Backwards, so what is behind is known: it says how large a loss here becomes.
@@ -386,7 +396,7 @@ class _Lifter:
         source = view_axis(node, axis)
         if source is None or "linear" not in self.context.laws:
             return None
-        return self._space(node, source, axis, view(node))
+        return self._space(node, (node.inputs[0], source), axis, view(node))
 
     def space(self, node: ir.Node, axis: int) -> Term | None:
         """A space map that leaves the channel axis alone."""
@@ -400,7 +410,20 @@ class _Lifter:
         source = found.reads(axis)
         if source in found.maps:
             return self._repeated(node, found, axis)
-        return self._space(node, source, axis, found, found.preserves_constants)
+        operand = node.inputs[0], source
+        return self._space(node, operand, axis, found, found.preserves_constants)
+
+    def _averaged(self, node: ir.Node, axis: int) -> Term | None:
+        """What attention does to positions; the weights are not looked into, and stay."""
+        found = average(node, axis)
+        if not isinstance(found, Average):
+            return None
+        weights, sizes = found.weights, self.context.sizes
+        numbers, read = sizes.shape(weights), sizes.shape(found.operand)
+        if numbers is None or read is None:
+            return None
+        meaning = Averaging(weights, prod(numbers), read[found.along], found.slot)
+        return self._space(node, (found.operand, found.axis), axis, meaning)
 
     def _repeated(self, node: ir.Node, found: Spatial, axis: int) -> Term | None:
         """Channels that a node repeats, or pads; what it does it to begins a region of its own."""
@@ -420,9 +443,15 @@ class _Lifter:
         return self._or_copied(whole, alone.then(Word.of([copies])))
 
     def _space(
-        self, node: ir.Node, source: int, axis: int, meaning: Meaning, preserves: bool = True
+        self,
+        node: ir.Node,
+        read: tuple[ir.Value | None, int],
+        axis: int,
+        meaning: Meaning,
+        preserves: bool = True,
     ) -> Term | None:
-        operand = node.inputs[0]
+        """A space map of what it reads, an operand and the axis of its channels."""
+        operand, source = read
         if operand is None:
             return None
         before, after = self.layout(operand, source), self.layout(node.outputs[0], axis)

@@ -9,7 +9,7 @@ from onebyone.cost.price import Load, Manner, detour, manner, time
 from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.axes import Spatial
 from onebyone.graph.ops.marking import OneHot
-from onebyone.optimize.regions.steps import KernelNode, Layout, Step
+from onebyone.optimize.regions.steps import Averaging, KernelNode, Layout, Step
 
 __all__ = ["Pricer"]
 
@@ -117,9 +117,19 @@ class Pricer:
         return self._step(step, channels)
 
     def _step(self, step: Step, channels: int) -> Cost:
+        if step.averaging is not None:
+            return self._average(step, step.averaging, channels)
         load = Load(0, step.before.positions * channels, step.after.positions * channels)
         picoseconds = time(_manner(step), load, self.profile)
         return Cost(picoseconds)
+
+    def _average(self, step: Step, average: Averaging, channels: int) -> Cost:
+        """A product with weights that are computed, too: as many terms for each channel."""
+        written = step.after.positions * channels
+        load = Load(
+            written * average.terms, step.before.positions * channels + average.numbers, written
+        )
+        return Cost(time(Manner.PASS, load, self.profile), written * average.terms)
 
     def _pass(self, layout: Layout, channels: int) -> int:
         numbers = layout.positions * channels
