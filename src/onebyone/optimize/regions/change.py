@@ -48,6 +48,9 @@ __all__ = ["Change", "apart", "change_of", "changes", "saved_by_law"]
 _NO_MORE = 10**12
 """Picoseconds for a number that is stored, where none shall be stored beyond what is: a second."""
 
+_DEAR = 10**12
+"""Picoseconds for a multiply-accumulate, where as few shall be made as can be: a second."""
+
 
 @dataclass(frozen=True, eq=False)
 class Change:
@@ -156,15 +159,21 @@ def change_of(region: Region, laws: Collection[str], price: Pricer) -> Change | 
     """What to do with a region; None if nothing is cheaper than what stands."""
     now = Planner(price, frozenset()).best(region.term)
     best = Planner(price, frozenset(laws)).best(region.term)
-    if now is None or best is None or not pays(now.cost, best.cost, price.profile):
+    if now is None or best is None:
+        return None
+    if best.cost.macs > now.cost.macs and not price.arithmetic:
+        # What is fastest takes more arithmetic; what takes the least may still be faster than now.
+        return change_of(region, laws, replace(price, arithmetic=_DEAR))
+    before, after = price.plain(now.cost), price.plain(best.cost)
+    if not pays(before, after, price.profile):
         return None
 
     def least(used: frozenset[str]) -> Cost | None:
         plan = Planner(price, used).best(region.term)
         return None if plan is None else plan.cost
 
-    saved = saved_by_law(now.cost, best.cost, best.laws, least)
-    return Change({region: best}, now.cost, best.cost, saved)
+    saved = saved_by_law(before, after, best.laws, least)
+    return Change({region: best}, before, after, saved)
 
 
 def _by_itself(region: Region, laws: Collection[str], price: Pricer) -> Change | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onebyone.algebra.layout import Transpose
 from onebyone.cost.price import Load, Manner, detour, manner, time
@@ -25,10 +25,20 @@ class Pricer:
         profile: the engine and machine.
         stored: picoseconds for each number of a weight that is stored for its operator alone; what
             others keep anyway is free. None takes every weight for its operator's own.
+        arithmetic: picoseconds for each multiply-accumulate beside the roofline: with many of them
+            what takes the least arithmetic is cheapest.
     """
 
     profile: Profile
     stored: int | None = None
+    arithmetic: int = 0
+
+    def plain(self, cost: Cost) -> Cost:
+        """A cost of these prices without what they add for arithmetic."""
+        return replace(cost, picoseconds=cost.picoseconds - self.arithmetic * cost.macs)
+
+    def _product(self, picoseconds: int, macs: int) -> Cost:
+        return Cost(picoseconds + self.arithmetic * macs, macs)
 
     def weight(self, numbers: int, is_kept: bool) -> Cost:
         """What it takes to store a weight, or to read one that others keep."""
@@ -61,8 +71,7 @@ class Pricer:
         # A MatMul takes any rank as it is; only a convolution over other than images is turned.
         if before.channels_first:
             picoseconds += detour("Conv", before.rank, self.profile)
-        cost = Cost(picoseconds, macs)
-        return cost + self.weight(weights, is_kept)
+        return self._product(picoseconds, macs) + self.weight(weights, is_kept)
 
     def convolution(
         self, kernel: KernelNode, channels: tuple[int, int], is_kept: bool = False
@@ -75,7 +84,7 @@ class Pricer:
         op_type = kernel.node.op_type
         picoseconds = time(manner(op_type), load, self.profile)
         picoseconds += detour(op_type, kernel.before.rank, self.profile)
-        return Cost(picoseconds, macs) + self.weight(weights, is_kept)
+        return self._product(picoseconds, macs) + self.weight(weights, is_kept)
 
     def addition(
         self, layout: Layout, channels: int, operands: int, *, at_once: bool = False
@@ -126,10 +135,8 @@ class Pricer:
     def _average(self, step: Step, average: Averaging, channels: int) -> Cost:
         """A product with weights that are computed, too: as many terms for each channel."""
         written = step.after.positions * channels
-        load = Load(
-            written * average.terms, step.before.positions * channels + average.numbers, written
-        )
-        return Cost(time(Manner.PASS, load, self.profile), written * average.terms)
+        macs, read = written * average.terms, step.before.positions * channels + average.numbers
+        return self._product(time(Manner.PASS, Load(macs, read, written), self.profile), macs)
 
     def _pass(self, layout: Layout, channels: int) -> int:
         numbers = layout.positions * channels
