@@ -21,6 +21,8 @@ def one_head(g: Sketch, x: Value) -> Value | None:
     if value is None or not value.exact():
         return None
     along = 3 - x.axis
+    if value.sizes(along) != x.sizes(along):  # it strides
+        x = value
     found = _equal(g, x, along) if g.dynamic or g.chance(3) else _picking(g, x, along)
     if found is None or not (made := _averaged(g, value, *found, along)).small():
         return None
