@@ -221,6 +221,29 @@ def test_what_is_no_average_lets_nothing_pass(case: tuple[str, int]) -> None:
     assert refused("commute", "weighed", operator="MatMul").reason in told
 
 
+@pytest.mark.parametrize(("opset", "saves"), [(11, False), (13, True)])
+def test_a_softmax_of_all_that_follows_is_one_along_an_axis_from_opset_13_on(
+    opset: int, saves: bool
+) -> None:
+    body = "a = Softmax<axis = 1>(z) u = Conv(x, wv, bv) t = MatMul(u, a) y = Conv(t, wo, bo)"
+    inputs = "float[2,13,2] z, float[2,3,13] x"
+    proto = model(body, inputs, constants=POINTWISE, opset=opset)
+    report = optimize(proto, only=LAWS, profile=COUNTING, lost_bits=99).report
+    assert (report.after.macs < report.before.macs) == saves
+    assert report.certificate.passed
+
+
+def test_fewer_rows_of_more_channels_may_be_more_products() -> None:
+    """24 → 2 channels at 13 positions, and 2 of them averaged; or 24 averaged, and at 2."""
+    proto = model(
+        "z = Add(c, p) a = Softmax<axis = -1>(z) v = MatMul(x, w) t = MatMul(a, v) y = Relu(t)",
+        "float[2,2,1] c, float[2,13,24] x",
+        constants={**FEW, "w": (24, 2)},
+    )
+    after = optimized(proto, "commute", only=LAWS, profile=COUNTING)
+    assert (after.saved, after.told["after"]["macs"]) == (0, 2 * (13 * 48 + 26 * 2))
+
+
 def test_where_it_does_not_pay() -> None:
     body = f"r = Relu(x) z = Add(c, p) a = Softmax<axis = -1>(z) t = MatMul(a, r) {OUT}"
     proto = model(body, "float[2,2,1] c, float[2,13,5] x", constants={**LINEAR, **FEW})
