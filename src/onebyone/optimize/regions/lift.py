@@ -103,6 +103,7 @@ class _Lifter:
         self.inside: dict[ir.Value, None] = {}
         self.beneath: dict[ir.Value, None] = {}
         self.weights: set[ir.Value] = set()
+        self.averaging: set[ir.Value] = set()
         self.shared: dict[tuple[ir.Value, int], Term | None] = {}
         self.root, self.digits = root, Digits.of(context.lost_bits, root)
         self.differences = Differences(self.digits, context.cancelling)
@@ -124,9 +125,9 @@ class _Lifter:
         )
 
     def _passed(self) -> Iterator[ir.Value]:
-        """The shared values that may be looked through."""
+        """The shared values that may be looked through, and that no average is weighed by."""
         for (value, _), term in self.shared.items():
-            if term is not None and isinstance(term.node, Choice):
+            if value not in self.averaging and term is not None and isinstance(term.node, Choice):
                 yield value
 
     def layout(self, value: ir.Value, axis: int) -> Layout | None:
@@ -422,6 +423,7 @@ class _Lifter:
         numbers, read = sizes.shape(weights), sizes.shape(found.operand)
         if numbers is None or read is None:
             return None
+        self.averaging.add(weights)
         meaning = Averaging(weights, prod(numbers), read[found.along], found.slot)
         return self._space(node, (found.operand, found.axis), axis, meaning)
 
