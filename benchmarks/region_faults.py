@@ -192,7 +192,7 @@ REGION_FAULTS: tuple[Mutant, ...] = (
            "optimize/regions/attention", "written * average.terms", "0"),
     Mutant("commute", "change_of", "what takes more arithmetic is let go at once",
            "optimize/regions/attention",
-           "best.cost.macs > now.cost.macs and not price.arithmetic", "False"),
+           "best.cost.macs > now.cost.macs and region.averages and not price.arithmetic", "False"),
     Mutant("commute", "_Lifter._window", "the padding of a 1×1 is taken for none",
            "optimize/regions/lift optimize/laws_on_graphs",
            "not any(found.pads)", "True"),

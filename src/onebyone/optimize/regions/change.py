@@ -161,8 +161,9 @@ def change_of(region: Region, laws: Collection[str], price: Pricer) -> Change | 
     best = Planner(price, frozenset(laws)).best(region.term)
     if now is None or best is None:
         return None
-    if best.cost.macs > now.cost.macs and not price.arithmetic:
-        # What is fastest takes more arithmetic; what takes the least may still be faster than now.
+    if best.cost.macs > now.cost.macs and region.averages and not price.arithmetic:
+        # Fewer channels to average may be worth more arithmetic in time. Of what takes the least
+        # arithmetic some may still be faster than now.
         return change_of(region, laws, replace(price, arithmetic=_DEAR))
     before, after = price.plain(now.cost), price.plain(best.cost)
     if not pays(before, after, price.profile):

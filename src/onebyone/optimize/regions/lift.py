@@ -122,6 +122,7 @@ class _Lifter:
             frozenset(self._passed()),
             frozenset(self.weights),
             self.digits.lost,
+            bool(self.averaging),
         )
 
     def _passed(self) -> Iterator[ir.Value]:
