@@ -16,6 +16,7 @@ from onebyone.algebra.pool import AveragePool, Sum
 from onebyone.algebra.resize import Resize
 from onebyone.algebra.selection import Expand, Pad, Select, Slice, Tile, subsample
 from onebyone.algebra.space import AxisMap, apply
+from onebyone.algebra.weights import summed
 from onebyone.algebra.word import Pending, Word, product
 
 from .test_channel import WIDTHS, channel_maps
@@ -27,10 +28,11 @@ HEIGHT, WIDTH = 3, 1
 
 @dataclass(frozen=True)
 class OnAxis:
-    """An axis map on one axis of (N, C, H, W)."""
+    """An axis map on one axis of (N, C, H, W); `rounds`: as if its weights were computed."""
 
     axis: int
     map: AxisMap
+    rounds_constants: bool = False
 
     @property
     def preserves_constants(self) -> bool:
@@ -76,7 +78,7 @@ def factors(draw: st.DrawFn, c_in: int, *, most: int = 6) -> list[Factor]:
             axis = draw(st.sampled_from([2, 3]))
             here = [Expand(3)] if sizes[axis] == 1 else []
             axis_map = draw(st.sampled_from([*KEEPING, *BREAKING, *here]))
-            drawn.append(OnAxis(axis, axis_map))
+            drawn.append(OnAxis(axis, axis_map, draw(st.integers(0, 3)) == 0))
             sizes[axis] = axis_map.out_size(sizes[axis]) or 0
             assume(0 < sizes[axis] < 20)
     return drawn
@@ -103,14 +105,15 @@ def walks(word: Word, i: int = 0, j: int = 0) -> Iterator[list[tuple[int, int]]]
 def walked(word: Word, walk: list[tuple[int, int]], x: np.ndarray) -> np.ndarray:
     """The word along a walk; a pending bias is added where it has to be, and no sooner."""
     pending: Pending = None
-    for (i, j), (k, to) in pairwise(walk):
+    for (i, j), (_, to) in pairwise(walk):
         assert (pending is not None) == word.biased(i, 0, j)
         if to > j:
             x, pending = word.maps[j].linear.apply(x), word.advance(pending, i, j, to)
-        elif word.spaces[i].preserves_constants:
-            x = word.spaces[i](x)
         else:
-            x, pending = word.spaces[i](added(x, pending)), word.advance(None, k, 0, j)
+            if not word.spaces[i].preserves_constants:
+                x, pending = added(x, pending), None
+            assert word.arrives(i, j) == (word.arriving(i, j) is not None)
+            x, pending = word.spaces[i](x), summed(pending, word.arriving(i, j))
     return added(x, pending)
 
 
@@ -178,6 +181,26 @@ def test_a_bias_may_be_passed_by_a_map_that_comes_later() -> None:
     allowed = {(i, j) for i, j in np.ndindex(3, 2) if word.allows(i, j)}
     assert allowed == {(0, 0), (0, 1), (1, 0), (1, 1), (2, 1)}
     assert [word.biased(i, 0, 1) for i in range(3)] == [False, True, False]
+
+
+def test_a_bias_comes_out_of_attention_and_does_not_go_in() -> None:
+    f, attention = ChannelMap(np.array([[1, 2]]), np.array([5])), OnAxis(2, Slice(step=-1), True)
+    before, behind = Word.of([f, attention]), Word.of([attention, f])
+    assert [before.enters(0, i) for i in range(2)] == [True, True]
+    assert [behind.enters(0, i) for i in range(2)] == [False, True]
+    # Its map may go in all the same: the bias is added when it arrives behind.
+    assert behind.allows(0, 1)
+    assert behind.advance(None, 0, 0, 1) is None
+    assert behind.arriving(0, 1) == [5]
+    assert before.arriving(0, 1) is None
+    assert behind.inner.maps[0].bias is None
+
+
+def test_what_arrives_is_mapped_by_what_is_applied_already() -> None:
+    f, g = ChannelMap(np.array([[1, 2]]), np.array([5])), ChannelMap(np.array([[3]]), np.array([1]))
+    word = Word.of([OnAxis(2, Slice(step=-1), True), f, g])
+    assert word.arriving(0, 2) == [3 * 5 + 1]
+    assert not word.arrives(0, 0)
 
 
 @given(WIDTHS, st.data())

@@ -10,7 +10,19 @@ import numpy as np
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, printer
 
-from . import channel, joins, layout, moved, opaque, pruned, resize, space, taken, upsampled
+from . import (
+    averaged,
+    channel,
+    joins,
+    layout,
+    moved,
+    opaque,
+    pruned,
+    resize,
+    space,
+    taken,
+    upsampled,
+)
 from .sketch import CHANNEL_AXIS, Sketch, Value
 from .versions import Unwritable
 
@@ -85,6 +97,7 @@ MOVES: tuple[tuple[Move, int, str], ...] = (
     (taken.taken, 4, "image tokens nhwc sequence"),
     (taken.attended, 6, "tokens"),
     (taken.gathered, 3, "tokens"),
+    (averaged.one_head, 3, "tokens sequence"),
     (layout.passes, 1, "image tokens vector"),
     (space.pooled_kernel, 3, "image sequence"),
     (opaque.elementwise, 2, "image tokens nhwc vector sequence"),

@@ -15,6 +15,7 @@ __all__ = [
     "expand",
     "global_pool",
     "max_pool",
+    "mean_bits",
     "pad",
     "pooled_kernel",
     "reduce",
@@ -96,7 +97,7 @@ def _positions(x: Value, axes: list[int]) -> Sizes:
     return tuple(int(np.prod([shape[a] for a in axes])) for shape in x.shapes)
 
 
-def _mean_bits(counts: Sizes) -> int | None:
+def mean_bits(counts: Sizes) -> int | None:
     """log2 of the largest count; None unless all are powers of two."""
     if any(n & (n - 1) for n in counts):
         return None
@@ -106,7 +107,7 @@ def _mean_bits(counts: Sizes) -> int | None:
 def global_pool(g: Sketch, x: Value) -> Value | None:
     """GlobalAveragePool over a power of two of positions (or the maximum: opaque)."""
     axes = list(range(2, x.rank))
-    bits = _mean_bits(_positions(x, axes))
+    bits = mean_bits(_positions(x, axes))
     if bits is None:
         return None
     op = "GlobalMaxPool" if g.chance(6) else "GlobalAveragePool"
@@ -138,7 +139,7 @@ def reduce(g: Sketch, x: Value) -> Value | None:
     """ReduceMean or ReduceSum over one or all positions' axes, mostly keeping them."""
     axes = [a for a in range(1, x.rank) if a != x.axis]
     axes = [g.pick(axes)] if g.chance(3) else axes
-    bits = _mean_bits(_positions(x, axes))
+    bits = mean_bits(_positions(x, axes))
     keep = len(axes) < x.rank - 2 or not g.chance(3)
     if bits is None or g.chance(3):
         return sum_positions(g, x, axes, keep)

@@ -42,6 +42,7 @@ AT_LEAST = {
     **dict.fromkeys(["taken after a nonlinearity"], 3.0),
     **dict.fromkeys(["attention", "pick gather", "pick one", "pick pad", "pick piece"], 0.5),
     "gather by a table": 1.0,
+    **dict.fromkeys(["one head picks", "one head of equal scores"], 0.5),
     **dict.fromkeys(["gather named", "gather elements"], 0.2),
     **dict.fromkeys(["fully connected view", "matmul on space", "constant along space"], 0.5),
 }

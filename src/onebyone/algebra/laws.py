@@ -110,10 +110,10 @@ LAWS: dict[str, Law] = {
         Law(
             "commute",
             "W S x = S W x,  W[x₁ ∥ x₂] = [Wx₁ ∥ Wx₂]",
-            "a 1×1 around averages, resizes, strides, crops, flips, gathers, padding, "
-            "repeats and concats of positions",
+            "a 1×1 around averages, also those of attention of one head, resizes, strides, crops, "
+            "flips, gathers, padding, repeats and concats of positions",
             "a bias passes S only where S 1 = 1: not zero padding, not counted padding, not "
-            "extrapolation",
+            "extrapolation; out of attention, and not into it",
             {
                 "constants": "{operator} does not keep constants, so no bias passes it",
                 "maximum": "{operator} is not linear: the largest of sums is no sum of largest",
@@ -127,6 +127,7 @@ LAWS: dict[str, Law] = {
                 "window": "its window is larger than the padded input",
                 "lists": "the lists of the {operator} do not fit each other",
                 "differ": "the indices of the {operator} are not known to be equal in all channels",
+                "weighed": "the {operator} weighs positions by what no Softmax along them made",
                 "axes": "it adds axes",
                 "cropped": "padding by copies that also crops the other end",
                 "filled": "padding with a value that is not zero",

@@ -52,6 +52,11 @@ class AxisMap(ABC):
         """Each row of the matrix is one-hot for every input size (conservative)."""
 
     @property
+    def rounds_constants(self) -> bool:
+        """As a space of a word: the weights of an axis map are known, and not computed."""
+        return False
+
+    @property
     def broadcasts(self) -> bool:
         """As a space of a word: an axis map needs no sum beside it."""
         return False

@@ -12,6 +12,10 @@ The spaces that do not keep constants cut the word into *segments*; b_j must ent
 its slot, after W_j. A walk that would carry W_j out of that segment unapplied is refused; one that
 applies W_j earlier adds b_j later. While its segment lasts a bias need not be added at once: it is
 *pending*, the value is T + pending, and W(T + pending) = WT + W·pending.
+
+Spaces whose weights are computed (attention) keep constants up to rounding only. A bias comes out
+of them, S(z + b) → S z + b, and is then rounded once; into them it does not go, for S(z + b) rounds
+to the size of b as often as it has terms.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from itertools import accumulate
 from typing import Protocol
 
 from onebyone.algebra.channel import ChannelMap, compose, split
@@ -36,6 +41,10 @@ class Space(Protocol):
     @property
     def preserves_constants(self) -> bool:
         """Whether S 1 = 1, for every size."""
+
+    @property
+    def rounds_constants(self) -> bool:
+        """Whether S 1 = 1 up to rounding only: a bias comes out of it, and none goes in."""
 
     @property
     def broadcasts(self) -> bool:
@@ -85,14 +94,14 @@ class Word:
     @property
     def linear(self) -> Word:
         """The word of the linear parts: no map has a bias."""
-        if not self._entries:
+        if not self._biased:
             return self
         return Word(self.spaces, tuple(f.linear for f in self.maps), self.slots)
 
     @property
     def inner(self) -> Word:
         """The maps alone, before all spaces, each with the bias that may enter there."""
-        maps = (f if self.segment_of(k) == 0 else f.linear for k, f in enumerate(self.maps))
+        maps = (f if self.enters(k, 0) else f.linear for k, f in enumerate(self.maps))
         return Word((), tuple(maps), (0,) * len(self.maps))
 
     def with_map(self, f: ChannelMap, at: int) -> Word:
@@ -115,31 +124,51 @@ class Word:
     def segments(self) -> tuple[int, ...]:
         """segments[i]: how many of the first i spaces do not keep constants."""
         # A bias may not move past such a space, so that these cut the word.
-        counts = [0]
-        for space in self.spaces:
-            counts.append(counts[-1] + (not space.preserves_constants))
-        return tuple(counts)
+        return _counts(not space.preserves_constants for space in self.spaces)
 
     @cached_property
-    def _entries(self) -> tuple[tuple[int, int], ...]:
-        """(j, segment) of each map with a bias: where it must enter."""
-        biased = (k for k, f in enumerate(self.maps) if f.bias is not None)
-        return tuple((k, self.segment_of(k)) for k in biased)
+    def _inward(self) -> tuple[int, ...]:
+        """_inward[i]: how many of the first i spaces no bias goes into."""
+        return _counts(s.rounds_constants or not s.preserves_constants for s in self.spaces)
+
+    @cached_property
+    def _biased(self) -> tuple[int, ...]:
+        """The maps that have a bias."""
+        return tuple(k for k, f in enumerate(self.maps) if f.bias is not None)
 
     def segment_of(self, j: int) -> int:
         """The segment in which the bias of maps[j] must enter."""
         return self.segments[self.slots[j]]
 
+    def enters(self, j: int, i: int) -> bool:
+        """Whether the bias of maps[j] may be added where S₁ … S_i are applied."""
+        slot = self.slots[j]
+        walls = self.segments if i >= slot else self._inward
+        return walls[i] == walls[slot]
+
     def allows(self, i: int, j: int) -> bool:
         """Whether state (i, j) leaves every bias that is still to come its segment."""
         here = self.segments[i]
         # A bias whose segment is behind can never enter any more: its map had to come before.
-        return all(k < j or segment >= here for k, segment in self._entries)
+        return all(k < j or self.segment_of(k) >= here for k in self._biased)
 
     def biased(self, i: int, start: int, stop: int) -> bool:
-        """Whether one of maps[start:stop] has a bias that enters in i's segment."""
-        here = self.segments[i]
-        return any(start <= k < stop and segment == here for k, segment in self._entries)
+        """Whether one of maps[start:stop] has a bias that may be added after S₁ … S_i."""
+        return any(start <= k < stop and self.enters(k, i) for k in self._biased)
+
+    def arrives(self, i: int, j: int) -> bool:
+        """Whether a bias of maps[:j] may be added behind spaces[i], and not before it."""
+        return any(k < j and self._comes(k, i) for k in self._biased)
+
+    def arriving(self, i: int, j: int) -> Pending:
+        """The biases of maps[:j] that may be added behind spaces[i], and not before it."""
+        pending: Pending = None
+        for k, f in enumerate(self.maps[:j]):
+            pending = _pushed(f, pending, enters=self._comes(k, i))
+        return pending
+
+    def _comes(self, k: int, i: int) -> bool:
+        return self.enters(k, i + 1) and not self.enters(k, i)
 
     def out_of_order(self, i: int, j: int) -> list[int]:
         """The spaces that state (i, j) has out of their original order with some map."""
@@ -150,10 +179,19 @@ class Word:
     def advance(self, pending: Pending, i: int, j: int, to: int) -> Pending:
         """The pending bias after maps j … to − 1 are applied in state (i, j)."""
         for k in range(j, to):
-            f = self.maps[k]
-            # W(T + pending) = WT + W·pending: what is still to be added passes the map too.
-            if pending is not None:
-                pending = f.push(pending)
-            if f.bias is not None and self.segment_of(k) == self.segments[i]:
-                pending = summed(pending, f.bias)
+            pending = _pushed(self.maps[k], pending, enters=self.enters(k, i))
         return pending
+
+
+def _pushed(f: ChannelMap, pending: Pending, *, enters: bool) -> Pending:
+    """What is pending behind a map: W(T + pending) = WT + W·pending, and its bias if it enters."""
+    if pending is not None:
+        pending = f.push(pending)
+    if f.bias is not None and enters:
+        pending = summed(pending, f.bias)
+    return pending
+
+
+def _counts(flags: Iterable[bool]) -> tuple[int, ...]:
+    """How many of the first 0, 1, 2, … are true."""
+    return tuple(accumulate(flags, initial=0))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 
+from onebyone.graph.averages import average_axis
 from onebyone.graph.channels import channel_axis
 from onebyone.graph.ops import Role, role
 from onebyone.graph.ops.reduction import axis_left
@@ -58,6 +59,8 @@ def _of_first(node: ir.Node, before: int | None, axes: Mapping[ir.Value, int]) -
     if isinstance(positions, Spatial) and before is not None:
         return positions.after(before)
     left = None if before is None else axis_left(node, before)
+    if left is None:
+        left = average_axis(node, axes)
     if left is not None:
         return left
     # Of operands that broadcast, one that has all axes of the result has its channels too.

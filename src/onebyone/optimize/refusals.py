@@ -18,6 +18,7 @@ from onebyone.algebra.channel import ChannelMap, join_structure
 from onebyone.algebra.laws import refused
 from onebyone.algebra.pool import AveragePool
 from onebyone.algebra.refusal import Refusal
+from onebyone.graph.averages import average
 from onebyone.graph.axes import Spatial, pads
 from onebyone.graph.channels import ChannelNode, channel_axis, channel_map
 from onebyone.graph.constants import constant, is_float
@@ -208,6 +209,7 @@ class _Pair:
         pointwise = self.outer is not None
         if self.inner is not None or kind in _MIXES:
             yield from self._product()
+            yield from self._weighed(axis)
         elif not pointwise:
             return
         elif kind in (Role.ELEMENTWISE, Role.NORMALIZATION):
@@ -245,6 +247,16 @@ class _Pair:
     @property
     def _enlarges(self) -> bool:
         return _growth(self.before, self.context) > 0
+
+    def _weighed(self, axis: int) -> Iterator[Refusal]:
+        """Why a map that mixes channels did not pass a product of two values that are computed."""
+        found = average(self.before, axis)
+        if found is None or self.outer is None or self.outer.map.is_diagonal:
+            return
+        if isinstance(found, Refusal):
+            yield found
+        else:
+            yield refused("commute", "price", operator=self.before.op_type)
 
     def _product(self) -> Iterator[Refusal]:
         """Two maps, or a map and a K×K: one of them may be a diagonal."""

@@ -29,7 +29,7 @@ from onebyone.optimize.regions.lift import (
     regions,
 )
 from onebyone.optimize.regions.region import Context, Region, is_shared
-from onebyone.optimize.regions.steps import Step, Striding
+from onebyone.optimize.regions.steps import Averaging, Step, Striding
 from onebyone.verify.ties import exposed
 
 from ...graphs.drawn import Drawn, sample
@@ -88,10 +88,10 @@ def value(term: Term, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
     done = 0
     for f, slot in zip(term.word.maps, term.word.slots, strict=True):
         for step in term.word.spaces[done:slot]:
-            x, axis = stepped(step, x), step.after.axis
+            x, axis = stepped(step, x, values), step.after.axis
         x, done = f.apply(x, axis), slot
     for step in term.word.spaces[done:]:
-        x = stepped(step, x)
+        x = stepped(step, x, values)
     return x
 
 
@@ -126,11 +126,15 @@ def axis_of(term: Term) -> int:
     return term.node.value[1].axis if isinstance(term.node, Leaf) else axis_of(term.node.terms[0])
 
 
-def stepped(step: Step, x: np.ndarray) -> np.ndarray:
+def stepped(step: Step, x: np.ndarray, values: Mapping[str, np.ndarray]) -> np.ndarray:
     meaning, channels = step.meaning, x.shape[step.before.axis]
     after = [channels if k == step.after.axis else n for k, n in enumerate(step.after.sizes)]
     if isinstance(meaning, Transpose):
         return x.transpose(meaning.permutation)
+    if isinstance(meaning, Averaging):
+        operands = [values[meaning.weights.name]]
+        operands.insert(meaning.slot, x)
+        return np.matmul(*operands)
     if isinstance(meaning, Striding):
         half = len(meaning.strides)
         pads = zip(meaning.pads[:half], meaning.pads[half:], strict=True)
@@ -354,3 +358,11 @@ def test_weights_are_read_as_maps() -> None:
     assert (f.groups, f.bias, g.groups) == (3, None, 1)
     assert isinstance(g, ChannelMap)
     assert g.bias is not None
+
+
+def test_weights_of_an_average_that_are_averaged_too_are_not_done_without() -> None:
+    weights = "f = Softmax<axis = 1>(s) a = Transpose<perm = [0,2,1]>(f) v = MatMul(a, w) "
+    for behind, done_without in (("u = MatMul(a, v)", set()), ("b = Abs(a) u = Add(b, v)", {"a"})):
+        body = f"{weights} {behind} y = MatMul(u, w)"
+        proto = model(body, "float[2,5,5] s", constants={"w": (5, 5)})
+        assert {value.name for value in lifted(proto)["y"].looked_through} == done_without

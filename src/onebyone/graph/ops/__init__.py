@@ -19,7 +19,7 @@
     layers         LSTM, GRU, RNN, Attention
 
 and what rows of several families say alike: of channels (`flow`), of positions (`needs`,
-`selector`, `windows`, `merged`), of axes in another order (`turned`).
+`selector`, `windows`, `merged`, `weighed`), of axes in another order (`turned`).
 
 Readers of nodes ask the row: `operator_of(node).space`, say.
 """

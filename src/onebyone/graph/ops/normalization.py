@@ -231,7 +231,8 @@ ROWS = (
     _normalises("MeanVarianceNormalization", _mean_variance, _SMOOTHLY),
     _normalises("LpNormalization", rounding=_SMOOTHLY),
     _normalises("LRN", _lrn, mixes=lambda node, version: {1}),
-    _normalises("Softmax", _over_axis(_softmax), _SMOOTHLY, kind="softmax", **_VECTORS),
+    _normalises("Softmax", _over_axis(_softmax), _SMOOTHLY, kind="softmax", shares=True,
+                **_VECTORS),
     _normalises("LogSoftmax", _over_axis(_log_softmax), _SMOOTHLY, kind="softmax", **_VECTORS),
     _normalises("Hardmax", _over_axis(_hardmax), **_VECTORS),
 )  # fmt: skip

@@ -19,6 +19,7 @@ from onebyone.graph.ops.channel_node import ChannelNode, Weight, bias_of, not_co
 from onebyone.graph.ops.flow import Axes, Flow, mixed, same
 from onebyone.graph.ops.needs import Needs, aligned
 from onebyone.graph.ops.row import Effort, NodeShapes, Operator, Product, Role, Rounding
+from onebyone.graph.ops.weighed import Weighed
 from onebyone.graph.picks import Picks
 from onebyone.graph.values import rank_of
 
@@ -137,6 +138,19 @@ def _matmul_axis(node: ir.Node) -> int | None:
     return None
 
 
+def _matmul_weighed(node: ir.Node, axis: int) -> Weighed | None:
+    """A v, with the channels last, or v A, with the channels last but one."""
+    left, right = (rank_of(value) or 0 for value in node.inputs)
+    if min(left, right) < 2 or any(constant(value) is not None for value in node.inputs):
+        return None
+    last = max(left, right) - 1
+    if axis == last:
+        return Weighed(1, right - 1, right - 2, 0, left - 1)
+    if axis == last - 1:
+        return Weighed(0, left - 2, left - 1, 1, right - 2)
+    return None
+
+
 def _matmul_flow(node: ir.Node, axis: int, _axes: Axes) -> Flow | None:
     found = _matmul_channels(node, axis)
     if isinstance(found, ChannelNode):
@@ -184,7 +198,7 @@ ROWS = (
     Operator("MatMul", Role.CHANNEL_MAP, _matmul, Rounding.SMOOTHLY, is_sure_of_integers=True,
              magnitude="MatMul", channels=_matmul_channels, weight=_matmul_weight,
              channel_axis=_matmul_axis, flow=_matmul_flow, needs=_matmul_needs, weighs=True,
-             work=Product(matmul_work, (0, 1)), kind="product"),
+             weighed=_matmul_weighed, work=Product(matmul_work, (0, 1)), kind="product"),
     Operator("Gemm", Role.CHANNEL_MAP, _gemm, Rounding.SMOOTHLY, magnitude="Gemm",
              channels=_gemm_channels, weight=_gemm_weight, channel_axis=1, flow=_gemm_flow,
              needs=_gemm_needs, weighs=True, work=Product(_gemm_work, (0, 1), 2), kind="product"),

@@ -27,6 +27,7 @@ from onebyone.graph.ops.needs import Reader
 from onebyone.graph.ops.selector import Selector
 from onebyone.graph.ops.sizes import Entries
 from onebyone.graph.ops.turned import Turned
+from onebyone.graph.ops.weighed import Reader as WeighedReader
 from onebyone.graph.picks import Asked
 
 __all__ = [
@@ -201,6 +202,10 @@ class Operator:
     names_positions: bool | Callable[[Operands], bool] = False
     # The node as a map of the positions of its first input.
     space: Callable[[ir.Node], Spatial | Refusal | None] | None = None
+    # The node as a sum of positions that are weighed by another operand, on an axis of channels.
+    weighed: WeighedReader | None = None
+    # Whether along the axes that it mixes its result is positive, and sums to one.
+    shares: bool = False
 
     # How it is told its axes, once those of its first operand (of all, for a concat) stand in
     # another order. What is elementwise need not be told; None: the axes are not free.

@@ -48,6 +48,9 @@ __all__ = ["Change", "apart", "change_of", "changes", "saved_by_law"]
 _NO_MORE = 10**12
 """Picoseconds for a number that is stored, where none shall be stored beyond what is: a second."""
 
+_DEAR = 10**12
+"""Picoseconds for a multiply-accumulate, where as few shall be made as can be: a second."""
+
 
 @dataclass(frozen=True, eq=False)
 class Change:
@@ -158,15 +161,22 @@ def change_of(region: Region, laws: Collection[str], price: Pricer) -> Change | 
     if now is None:
         return None
     best = Planner(price, frozenset(laws), limit=now.cost.picoseconds).best(region.term)
-    if best is None or not pays(now.cost, best.cost, price.profile):
+    if best is None:
+        return None
+    if best.cost.macs > now.cost.macs and region.averages and not price.arithmetic:
+        # Fewer channels to average may be worth more arithmetic in time. Of what takes the least
+        # arithmetic some may still be faster than now.
+        return change_of(region, laws, replace(price, arithmetic=_DEAR))
+    before, after = price.plain(now.cost), price.plain(best.cost)
+    if not pays(before, after, price.profile):
         return None
 
     def least(used: frozenset[str]) -> Cost | None:
         plan = Planner(price, used).best(region.term)
         return None if plan is None else plan.cost
 
-    saved = saved_by_law(now.cost, best.cost, best.laws, least)
-    return Change({region: best}, now.cost, best.cost, saved)
+    saved = saved_by_law(before, after, best.laws, least)
+    return Change({region: best}, before, after, saved)
 
 
 def _by_itself(region: Region, laws: Collection[str], price: Pricer) -> Change | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import accumulate
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -19,6 +20,7 @@ from onebyone.algebra.channel import ChannelMap
 from onebyone.algebra.expression import Choice, Concat, Convolution, Joined, Leaf, Term
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.word import Word
+from onebyone.graph.averages import Average, average
 from onebyone.graph.channels import ChannelNode, is_pointwise_convolution
 from onebyone.graph.constants import constant, is_float
 from onebyone.graph.ops import Role, role
@@ -31,7 +33,7 @@ from onebyone.optimize.regions.differences import Differences
 from onebyone.optimize.regions.exact import Digits
 from onebyone.optimize.regions.offers import concat_of, sum_of
 from onebyone.optimize.regions.region import Context, Region, is_shared
-from onebyone.optimize.regions.steps import Layout, Meaning, Step, Striding
+from onebyone.optimize.regions.steps import Averaging, Layout, Meaning, Step, Striding
 from onebyone.optimize.sharing import origin
 
 __all__ = ["region_of", "regions"]
@@ -91,6 +93,7 @@ class _Lifter:
         self.inside: dict[ir.Value, None] = {}
         self.beneath: dict[ir.Value, None] = {}
         self.weights: set[ir.Value] = set()
+        self.averaging: set[ir.Value] = set()
         self.shared: dict[tuple[ir.Value, int], Term | None] = {}
         self.readings, self.layout = context.readings, context.readings.layout
         self.root, self.digits = root, Digits.of(context.lost_bits, root, context.readings)
@@ -110,12 +113,13 @@ class _Lifter:
             frozenset(self._passed()),
             frozenset(self.weights),
             self.digits.lost,
+            bool(self.averaging),
         )
 
     def _passed(self) -> Iterator[ir.Value]:
-        """The shared values that may be looked through."""
+        """The shared values that may be looked through, and that no average is weighed by."""
         for (value, _), term in self.shared.items():
-            if term is not None and isinstance(term.node, Choice):
+            if value not in self.averaging and term is not None and isinstance(term.node, Choice):
                 yield value
 
     def term(self, value: ir.Value, axis: int) -> Term | None:
@@ -198,7 +202,7 @@ class _Lifter:
         """A channel map, after the stride and padding of the convolution that it may come from."""
         found = self.readings.channel_map(node, axis)
         if not isinstance(found, ChannelNode):
-            return None
+            return self._averaged(node, axis)
         if node.op_type in ("MatMul", "Gemm") and "linear" not in self.context.laws:
             return None
         # Backwards, so what is behind is known: it says how large a loss here becomes.
@@ -346,7 +350,7 @@ class _Lifter:
         source = view_axis(node, axis)
         if source is None or "linear" not in self.context.laws:
             return None
-        return self._space(node, source, axis, view(node))
+        return self._space(node, (node.inputs[0], source), axis, view(node))
 
     def space(self, node: ir.Node, axis: int) -> Term | None:
         """A space map that leaves the channel axis alone."""
@@ -360,7 +364,21 @@ class _Lifter:
         source = found.reads(axis)
         if source in found.maps:
             return self._repeated(node, found, axis)
-        return self._space(node, source, axis, found, found.preserves_constants)
+        operand = node.inputs[0], source
+        return self._space(node, operand, axis, found, found.preserves_constants)
+
+    def _averaged(self, node: ir.Node, axis: int) -> Term | None:
+        """What attention does to positions; the weights are not looked into, and stay."""
+        found = average(node, axis)
+        if not isinstance(found, Average):
+            return None
+        weights, sizes = found.weights, self.context.sizes
+        numbers, read = sizes.shape(weights), sizes.shape(found.operand)
+        if numbers is None or read is None:
+            return None
+        self.averaging.add(weights)
+        meaning = Averaging(weights, prod(numbers), read[found.along], found.slot)
+        return self._space(node, (found.operand, found.axis), axis, meaning)
 
     def _repeated(self, node: ir.Node, found: Spatial, axis: int) -> Term | None:
         """Channels that a node repeats, or pads; what it does it to begins a region of its own."""
@@ -380,9 +398,15 @@ class _Lifter:
         return self._or_copied(whole, alone.then(Word.of([copies])))
 
     def _space(
-        self, node: ir.Node, source: int, axis: int, meaning: Meaning, preserves: bool = True
+        self,
+        node: ir.Node,
+        read: tuple[ir.Value | None, int],
+        axis: int,
+        meaning: Meaning,
+        preserves: bool = True,
     ) -> Term | None:
-        operand = node.inputs[0]
+        """A space map of what it reads, an operand and the axis of its channels."""
+        operand, source = read
         if operand is None:
             return None
         before, after = self.layout(operand, source), self.layout(node.outputs[0], axis)

@@ -199,8 +199,10 @@ def _moved(how: Move, plan: Plan) -> Built:
     built, step = _build(how.before), steps(how.word)[how.i]
     if not step.preserves_constants:
         _flush(built, how.before)
+    if not step.preserves_constants or step.rounds_constants:
         # What was before the step cannot take a bias from behind it.
-        built.pending, built.carrier = how.word.advance(None, how.i + 1, 0, how.j), None
+        built.pending = summed(built.pending, how.word.arriving(how.i, how.j))
+        built.carrier = None
     if not step.broadcasts:
         built.operation = Moved(built.operation, step, plan.channels)
     return built

@@ -323,12 +323,13 @@ class _Placer:
         if step.window is not None:
             return self._sliced(x, m, step.window.strides)
         # The graph has this very value: nothing new to be made.
-        if x is node.inputs[0] and node.outputs[0] is not self.root:
+        if x is node.inputs[step.slot] and node.outputs[0] is not self.root:
             return self.edit.current(node.outputs[0])
         self._check_codes(x)
         if is_padded_past(x, step.pools or ()):
             raise Unrepresentable(refused("commute", "padded past", engine="ONNX Runtime"))
-        operands = [x, *self._shape_operands(step, m.channels)]
+        operands = self._shape_operands(step, m.channels)
+        operands.insert(step.slot, x)
         return self._node(node.op_type, operands, step.after, m.channels, node.attributes)
 
     def _sliced(self, x: ir.Value, m: Moved, strides: Sequence[int]) -> ir.Value:
@@ -341,7 +342,7 @@ class _Placer:
     def _shape_operands(self, step: Step, channels: int) -> list[ir.Value | None]:
         """The other operands of a space map, where the number of channels is written into them."""
         assert step.node is not None
-        operands = list(step.node.inputs[1:])
+        operands = [value for k, value in enumerate(step.node.inputs) if k != step.slot]
         if step.is_spread(channels):
             return [self._spread(step.node, step.before.axis, channels)]
         if step.sized is None or step.keeps_sizes(channels):

@@ -9,7 +9,7 @@ from onebyone.cost.price import Load, Manner, detour, manner, time
 from onebyone.cost.profile import Cost, Profile
 from onebyone.graph.axes import Spatial
 from onebyone.graph.ops.marking import OneHot
-from onebyone.optimize.regions.steps import KernelNode, Layout, Step
+from onebyone.optimize.regions.steps import Averaging, KernelNode, Layout, Step
 
 __all__ = ["Pricer"]
 
@@ -25,10 +25,21 @@ class Pricer:
         profile: the engine and machine.
         stored: picoseconds for each number of a weight that is stored for its operator alone; what
             others keep anyway is free. None takes every weight for its operator's own.
+        arithmetic: picoseconds for each multiply-accumulate beside the roofline: with many of them
+            what takes the least arithmetic is cheapest.
     """
 
     profile: Profile
     stored: int | None = None
+    arithmetic: int = 0
+
+    def plain(self, cost: Cost) -> Cost:
+        """A cost of these prices without what they add for arithmetic."""
+        own = cost.picoseconds - self.arithmetic * cost.macs
+        return Cost(own, cost.macs, cost.parameters)
+
+    def _product(self, picoseconds: int, macs: int) -> Cost:
+        return Cost(picoseconds + self.arithmetic * macs, macs)
 
     def weight(self, numbers: int, is_kept: bool) -> Cost:
         """What it takes to store a weight, or to read one that others keep."""
@@ -61,8 +72,7 @@ class Pricer:
         # A MatMul takes any rank as it is; only a convolution over other than images is turned.
         if before.channels_first:
             picoseconds += detour("Conv", before.rank, self.profile)
-        cost = Cost(picoseconds, macs)
-        return cost + self.weight(weights, is_kept)
+        return self._product(picoseconds, macs) + self.weight(weights, is_kept)
 
     def convolution(
         self, kernel: KernelNode, channels: tuple[int, int], is_kept: bool = False
@@ -75,7 +85,7 @@ class Pricer:
         op_type = kernel.node.op_type
         picoseconds = time(manner(op_type), load, self.profile)
         picoseconds += detour(op_type, kernel.before.rank, self.profile)
-        return Cost(picoseconds, macs) + self.weight(weights, is_kept)
+        return self._product(picoseconds, macs) + self.weight(weights, is_kept)
 
     def addition(
         self, layout: Layout, channels: int, operands: int, *, at_once: bool = False
@@ -117,9 +127,17 @@ class Pricer:
         return self._step(step, channels)
 
     def _step(self, step: Step, channels: int) -> Cost:
+        if step.averaging is not None:
+            return self._average(step, step.averaging, channels)
         load = Load(0, step.before.positions * channels, step.after.positions * channels)
         picoseconds = time(_manner(step), load, self.profile)
         return Cost(picoseconds)
+
+    def _average(self, step: Step, average: Averaging, channels: int) -> Cost:
+        """A product with weights that are computed, too: as many terms for each channel."""
+        written = step.after.positions * channels
+        macs, read = written * average.terms, step.before.positions * channels + average.numbers
+        return self._product(time(Manner.PASS, Load(macs, read, written), self.profile), macs)
 
     def _pass(self, layout: Layout, channels: int) -> int:
         numbers = layout.positions * channels

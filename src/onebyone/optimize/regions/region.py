@@ -33,6 +33,7 @@ class Region:
         looked_through: the shared values that the term can do without.
         weights: the initialisers among its weights that others read too.
         lost_bits: the digits that folding it can lose (`algebra.digits`), at most.
+        averages: whether it holds an average by computed weights, which takes arithmetic too.
     """
 
     root: ir.Value
@@ -42,6 +43,7 @@ class Region:
     looked_through: frozenset[ir.Value] = frozenset()
     weights: frozenset[ir.Value] = frozenset()
     lost_bits: float = 0.0
+    averages: bool = False
 
     @property
     def makers(self) -> frozenset[ir.Node]:

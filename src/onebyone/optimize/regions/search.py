@@ -355,10 +355,9 @@ class Planner:
     def _moved(self, plan: Plan, word: Word, i: int, j: int, step: Step) -> tuple[State, Plan]:
         preserves, plan = step.preserves_constants, self._before(step, plan)
         cost = plan.cost + self.price.step(step, plan.channels)
-        carrier = plan.carrier and preserves
-        pending = plan.pending
-        if not preserves:
-            pending = word.biased(i + 1, 0, j)
+        # What is in front takes no bias that may be added behind only.
+        carrier = plan.carrier and preserves and not step.rounds_constants
+        pending = plan.pending or word.arrives(i, j)
         how, laws = Move(plan, word, i, j), _laws([plan], *self._crossed(word, i + 1, j))
         after = Plan(cost, step.after, plan.channels, how, carrier, pending, laws)
         return (i + 1, j), after

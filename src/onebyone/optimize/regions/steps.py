@@ -31,6 +31,7 @@ from onebyone.graph.symbolic import monomials
 from onebyone.graph.values import input_at, rank_of, size
 
 __all__ = [
+    "Averaging",
     "KernelNode",
     "Layout",
     "Meaning",
@@ -128,8 +129,26 @@ class Striding:
     pads: tuple[int, ...]
 
 
-Meaning = Spatial | View | Striding | None
-"""What a step does: map positions, regroup axes, stride and pad; None: be broadcast by an Add."""
+@dataclass(frozen=True)
+class Averaging:
+    """An average by weights that are computed when the model runs, which are kept as they are.
+
+    Args:
+        weights: the value that holds them.
+        numbers: how many they are.
+        terms: how many positions are averaged.
+        slot: the input of the node that is averaged.
+    """
+
+    weights: ir.Value
+    numbers: int
+    terms: int
+    slot: int
+
+
+Meaning = Spatial | View | Striding | Averaging | None
+"""What a step does: map positions, regroup axes, stride and pad, average; None: be broadcast by an
+Add."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +202,22 @@ class Step:
     @cached_property
     def is_view(self) -> bool:
         return isinstance(self.meaning, Transpose | Reshape) or self.stays
+
+    @property
+    def averaging(self) -> Averaging | None:
+        if isinstance(self.meaning, Averaging):
+            return self.meaning
+        return None
+
+    @property
+    def slot(self) -> int:
+        """The input of its node that it maps."""
+        return 0 if self.averaging is None else self.averaging.slot
+
+    @property
+    def rounds_constants(self) -> bool:
+        """Whether its weights sum to one up to rounding only."""
+        return self.averaging is not None
 
     @property
     def window(self) -> Striding | None:
