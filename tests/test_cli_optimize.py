@@ -127,9 +127,11 @@ def test_a_law_that_has_to_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFi
     weight = np.random.default_rng(0).standard_normal((128, 96, 3, 3)).astype(np.float32) / 30
     body = "y = Conv<pads = [1, 1, 1, 1]>(x, k)"
     onnx.save(text_model(body, "float[1,96,24,28] x", constants={"k": weight}), source)
+    (machine := tmp_path / "machine.json").write_text('{"rows": 96}', "utf-8")
     assert run(["optimize", str(source), "--dry-run"]) == 0
     assert "nothing to gain" in capsys.readouterr().out
-    assert run(["optimize", str(source), "-o", str(out), "--with", "winograd"]) == 0
+    asked = ["--profile", str(machine), "--with", "winograd"]
+    assert run(["optimize", str(source), "-o", str(out), *asked]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "cost nodes 1 → " in shown
     assert "; weights 442 kB → 885 kB" in shown
@@ -138,7 +140,7 @@ def test_a_law_that_has_to_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFi
     assert "take the original, not this" in shown
     assert "bits of what is computed on tiles" in shown
     assert "tiles of 4 rows" in shown
-    limit = ["--with", "winograd", "--winograd-memory"]
+    limit = [*asked, "--winograd-memory"]
     assert run(["optimize", str(source), "-o", str(out), *limit, "1.4"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "; peak memory of activations 602 kB → 731 kB" in shown

@@ -59,8 +59,8 @@ class Profile:
     split: float = 1.0
     blocks: float = 10.0
     channels: int = 4
-    rows: int = 48
-    tiles: int = 256
+    rows: int = 128
+    tiles: int = 384
 
     def time(self, macs: float = 0, elements: float = 0) -> int:
         """Picoseconds of one operator that does `macs` and moves `elements` numbers of 4 bytes.

@@ -22,7 +22,6 @@ from onebyone.graph.evaluate import evaluate
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes
 from onebyone.graph.write import to_proto
-from onebyone.optimize import optimize
 from onebyone.optimize.maps import tiles
 from onebyone.optimize.maps.tiled_kernels import Form, Site, forms_of, reads_nothing, site_of
 from onebyone.optimize.maps.tiled_models import four_by_four, on_tiles
@@ -32,6 +31,7 @@ from onebyone.optimize.verdict import cost
 from ...graphs.run import differences, run
 from ...graphs.text import feed, integers, model
 from ..exact import COUNTING
+from .few_channels import FEW, optimize
 
 SAME = "pads = [1, 1, 1, 1]"
 X = "float[2,3,9,7] x"
@@ -344,7 +344,7 @@ def test_what_a_profile_times_is_what_the_law_writes(channels: int, sizes: str, 
     kernels = {name: draw((channels, channels, 3, 3)).astype(np.float32) for name in ("k", "l")}
     body = f"h = Conv<{SAME}>(x, k) y = Conv<{SAME}>(h, l)"
     proto = model(body, f"float[1,{channels},{sizes}] x", "y", kernels)
-    machine = Profile(bandwidth=1e15, overhead=1e-9)
+    machine = replace(FEW, bandwidth=1e15, overhead=1e-9)
     law = optimize(proto, only=["winograd"], lost_bits=6, verify=False, profile=machine)
     assert {each.note for each in law.report.laws} == {note}
     is_square = note == "tiles of 4×4"

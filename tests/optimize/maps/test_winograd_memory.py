@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, nan
 from typing import Any
 
@@ -9,17 +10,16 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from onebyone.cost.profile import Profile
 from onebyone.errors import UsageError
 from onebyone.graph.count import count
 from onebyone.graph.read import read
 from onebyone.graph.write import to_proto
-from onebyone.optimize import optimize
 from onebyone.optimize.maps.tiled_kernels import Site, forms_of, site_of
 from onebyone.optimize.maps.tiles import cuts_of
 from onebyone.optimize.report import Report
 
 from ...graphs.text import model
+from .few_channels import FEW, optimize
 
 SAME = "pads = [1, 1, 1, 1]"
 ONE = f"y = Conv<{SAME}>(x, k)"
@@ -151,7 +151,7 @@ def test_a_free_batch_is_as_large_as_for_the_verdict() -> None:
 
 
 def test_tiles_of_both_axes_keep_within_it_too() -> None:
-    machine = Profile(bandwidth=1e15, overhead=1e-9)
+    machine = replace(FEW, bandwidth=1e15, overhead=1e-9)
     proto = drawn(ONE, 256, 48)
     notes = {}
     for factor in (None, 1.3, 1.2):

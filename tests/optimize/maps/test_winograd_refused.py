@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from onebyone.cost.profile import Profile
-from onebyone.optimize import optimize
 
 from ...graphs.text import integers, model
 from ..exact import COUNTING, killed
+from .few_channels import optimize
 from .test_winograd import SAME, X, made
 
 OPEN = "its tiles hang on a height or a width that the model leaves open: fix it in the file"
