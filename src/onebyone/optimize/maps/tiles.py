@@ -50,10 +50,11 @@ __all__ = ["cost_of", "cuts_of", "is_wide", "strips_of", "tile"]
 
 
 _DEARER = 3
-"""How many times the price of its operators the way to tiles of both axes and back takes.
+"""How many times the price of its operators the way to tiles and back takes.
 
-512 → 512 at 28 × 28 in ONNX Runtime and OpenVINO, one AVX-512 core: 2.1 and 1.8 times as fast as
-the convolution with tiles of 4×4, 1.3 and 1.2 with tiles of 2×2, 1.5 with tiles of 4 rows.
+On rows and on tiles of both axes, two threads of a Xeon, ONNX Runtime and OpenVINO: 512 → 512 at
+28 × 28 is 1.5 and 2.0, 1.5 and 1.8 times as fast as the convolution, 256 → 256 1.3 and 1.4, 1.2 and
+1.1, 128 → 128 1.0 on rows. On some machines the way of rows takes a third of that.
 """
 
 
@@ -106,8 +107,7 @@ def cost_of(site: Site, form: Form, strips: Sequence[range], batch: int, profile
     ways = [*_around(whole, batch, len(strips) > 1)]
     for rows in strips:
         ways += _ways(replace(whole, rows=rows), batch)
-    dearer = 1 if form.columns is None else _DEARER
-    taken = _priced(products, profile) + dearer * _priced(ways, profile)
+    taken = _priced(products, profile) + _DEARER * _priced(ways, profile)
     taken += profile.reading(max(0, whole.stored - site.weight.size))
     return Cost(taken, round(sum(load.macs for _, load in (*products, *ways))))
 
