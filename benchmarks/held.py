@@ -1,6 +1,6 @@
 """Networks that no number of the law winograd was chosen on: none may be slower on tiles.
 
-    OMP_NUM_THREADS=2 python benchmarks/held.py                     README's rows, and the zoo below
+    OMP_NUM_THREADS=2 python benchmarks/held.py                     all of them
     OMP_NUM_THREADS=2 python benchmarks/held.py resnet18 vgg11 --json held.json --lost-bits 6
 
 Each is optimised by the other laws, and by all with winograd. Where winograd finds nothing to do
@@ -119,14 +119,17 @@ def main() -> int:
     from models import ARCHITECTURES
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="*", help="of README's rows or pytorchcv; default: all")
+    known = [*ARCHITECTURES, *WHERE]
+    parser.add_argument("networks", nargs="*", help=f"default: all of {', '.join(known)}")
     parser.add_argument("--lost-bits", type=float)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if unknown := set(options.networks) - set(known):
+        parser.error(f"got {', '.join(sorted(unknown))}, wanted some of {', '.join(known)}")
     found: list[Held] = []
-    for name in options.networks or [*ARCHITECTURES, *WHERE]:
+    for name in options.networks or known:
         rows = list(held(name, options.lost_bits, options.seconds, options.threads))
         if not rows:
             print(f"{name:36} nothing on tiles", flush=True)

@@ -92,9 +92,9 @@ Measured there: 1×1 convolutions 43–57 GMAC/s, additions 35 GB/s, transposes 
 channels 5–40 ns an element and along rows 0.2–3 ns, bilinear resizing 1.8 ns, nearest 0.1 ns.
 OpenVINO: 80–150 GMAC/s, bilinear 1.1 ns. 3×3s of 45 channels took 17% longer than of 48, depthwise
 ones of 58 70% longer than of 60. `blocks` is a mean of 16 to 19 in ONNX Runtime and 1.3 in
-OpenVINO, on one AVX-512 core. `rows` and `tiles` are such that what is written without a profile is
-no slower in either engine on the machines of docs/decisions/0035-winograd.md: on some, 48 and 256
-channels are enough. On another AVX-512 core, transposed 3×3s of 32 to 256 channels took 1.18 to
+OpenVINO, on one AVX-512 core. `rows` and `tiles` are such that at 28 × 28 what is written without a
+profile is no slower in either engine on the machines of docs/decisions/0035-winograd.md: on some,
+48 and 256 channels are enough. On another AVX-512 core, transposed 3×3s of 32 to 256 channels took 1.18 to
 1.51 times as long as 3×3s, in OpenVINO 1.01 to 1.08.
 """
 
