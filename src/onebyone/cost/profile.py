@@ -94,8 +94,8 @@ OpenVINO: 80–150 GMAC/s, bilinear 1.1 ns. 3×3s of 45 channels took 17% longer
 ones of 58 70% longer than of 60. `blocks` is a mean of 16 to 19 in ONNX Runtime and 1.3 in
 OpenVINO, on one AVX-512 core. `rows` and `tiles` are such that at 28 × 28 what is written without a
 profile is no slower in either engine on the machines of docs/decisions/0035-winograd.md: on some,
-48 and 256 channels are enough. On another AVX-512 core, transposed 3×3s of 32 to 256 channels took 1.18 to
-1.51 times as long as 3×3s, in OpenVINO 1.01 to 1.08.
+48 and 256 channels are enough. On another AVX-512 core, transposed 3×3s of 32 to 256 channels took
+1.18 to 1.51 times as long as 3×3s, in OpenVINO 1.01 to 1.08.
 """
 
 
