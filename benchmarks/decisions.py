@@ -33,7 +33,7 @@ from onebyone.engines.machine import usable_cores
 from onebyone.engines.profile import profile
 from onebyone.engines.spread import ratio, told
 from onebyone.engines.turns import take_turns
-from onebyone.optimize.maps.tiled_models import four_by_four
+from onebyone.optimize.maps.tiled_models import TIMED
 
 NETWORKS = (
     "segformer-b0",
@@ -213,9 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _machine(name: str, options: argparse.Namespace) -> Profile:
     if options.profile is not None:
         return load_profile(options.profile)
-    return profile(
-        name, on_tiles=four_by_four, threads=options.threads, clock=options.clock
-    ).profile
+    return profile(name, on_tiles=TIMED, threads=options.threads, clock=options.clock).profile
 
 
 if __name__ == "__main__":

@@ -347,12 +347,10 @@ def profile(name: str, threads: int | None, clock: str, output: Path | None, as_
     target = writable(output, "profile.json")
     from onebyone.engines.profile import profile as measure
     from onebyone.engines.profile import save
-    from onebyone.optimize.maps.tiled_models import four_by_four
+    from onebyone.optimize.maps.tiled_models import TIMED
 
     with progress_bar(timed=True) as progress:
-        found = measure(
-            name, on_tiles=four_by_four, threads=threads, clock=clock, progress=progress
-        )
+        found = measure(name, on_tiles=TIMED, threads=threads, clock=clock, progress=progress)
     with unbroken():
         save(found, target)
     emit(found, as_json)

@@ -42,8 +42,8 @@ class Profile:
             (DepthToSpace, and the way back).
         channels: convolutions that read a multiple of so many channels are fast (engines keep
             them in blocks; others they compute in a slower way). A whole number.
-        rows, tiles: 3×3s of so many channels or more are faster on tiles of rows, and on tiles of
-            both axes (the law winograd). Whole numbers.
+        rows, tiles: how many times dearer than its operators by themselves the way of a 3×3 to
+            tiles and back is: to tiles of rows, and of both axes (the law winograd).
 
     >>> Profile(peak=1e9, bandwidth=1e9, overhead=0.0).time(macs=2_000_000, elements=1000)
     2000000000
@@ -59,8 +59,8 @@ class Profile:
     split: float = 1.0
     blocks: float = 10.0
     channels: int = 4
-    rows: int = 128
-    tiles: int = 384
+    rows: float = 4.5
+    tiles: float = 4.5
 
     def time(self, macs: float = 0, elements: float = 0) -> int:
         """Picoseconds of one operator that does `macs` and moves `elements` numbers of 4 bytes.
@@ -92,14 +92,14 @@ Measured there: 1×1 convolutions 43–57 GMAC/s, additions 35 GB/s, transposes 
 channels 5–40 ns an element and along rows 0.2–3 ns, bilinear resizing 1.8 ns, nearest 0.1 ns.
 OpenVINO: 80–150 GMAC/s, bilinear 1.1 ns. 3×3s of 45 channels took 17% longer than of 48, depthwise
 ones of 58 70% longer than of 60. `blocks` is a mean of 16 to 19 in ONNX Runtime and 1.3 in
-OpenVINO, on one AVX-512 core. `rows` and `tiles` are such that at 28 × 28 what is written without a
-profile is no slower in either engine on the machines of docs/decisions/0035-winograd.md: on some,
-48 and 256 channels are enough. On another AVX-512 core, transposed 3×3s of 32 to 256 channels took
-1.18 to 1.51 times as long as 3×3s, in OpenVINO 1.01 to 1.08.
+OpenVINO, on one AVX-512 core. With `rows` and `tiles` of 4.5 the numbers above say what 3×3s gain
+on two threads of a Xeon, which computes twice as fast and copies not quite: with its own numbers 3
+do (docs/decisions/0035-winograd.md). On another AVX-512 core, transposed 3×3s of 32 to 256 channels
+took 1.18 to 1.51 times as long as 3×3s, in OpenVINO 1.01 to 1.08.
 """
 
 
-WHOLE = frozenset({"channels", "rows", "tiles"})
+WHOLE = frozenset({"channels"})
 """The fields that are whole numbers."""
 
 

@@ -9,8 +9,8 @@
     stamp      Δt / Δt of the same that is not transposed      chains of transposed 3×3s
     blocks     Δt · bandwidth / bytes              of phases that are interleaved less apart
     split      (Δt + overhead of the nodes saved) · bandwidth / bytes      stacked less apart
-    rows       the least channels from which 3×3s are faster on tiles of rows      chains of both
-    tiles      the same of tiles of both axes, beside the faster of these two
+    rows       what the way to tiles of rows and back takes / its price      chains of both
+    tiles      the same of tiles of both axes
     channels   the least multiple at which more channels gain no more      convolutions of 45 … 48
 
 Differences, so that what a call costs, and what an engine does at the borders of a model, falls
@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from math import prod
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -50,12 +50,20 @@ __all__ = ["Measured", "OnTiles", "Profiled", "profile", "save"]
 
 Shape = tuple[int, int, int, int]
 
-OnTiles = Callable[[bytes, bool], bytes]
-"""A model of 3×3s -> the same on tiles of four rows or, if it is told True, of 4×4.
 
-Who asks for a profile brings it (`optimize.maps.tiled_models`): what is timed is what the law
-winograd writes, and engines know no law.
-"""
+class OnTiles(Protocol):
+    """A form of 3×3s on tiles.
+
+    Who asks for a profile brings it (`optimize.maps.tiled_models`): what is timed is what the law
+    winograd writes, and engines know no law.
+    """
+
+    def written(self, model: bytes) -> bytes:
+        """A model with all its 3×3s in this form."""
+
+    def dearer(self, model: bytes, gain: float, profile: Profile) -> float:
+        """By how much the way to tiles and back is, if one 3×3 is `gain` times as fast on them."""
+
 
 _DEEP = 5
 """Operators in a chain of large ones, and of tiny ones, that is compared with a chain of one."""
@@ -80,16 +88,15 @@ _SIBLINGS: tuple[tuple[Shape, int, int], ...] = (
 _WIDTHS = (45, 46, 44, 48)
 _WIDTH_CONVS = ((1, 56), (3, 28), (3, 56))
 _GAIN = 1.05
-"""What more channels have to gain, to be worth more multiply-accumulates; and tiles to be taken."""
-# Of 3×3s on tiles of four, which divides the side; as small a map is done in one strip.
-_TILED_CHANNELS, _TILED_SIDE = (48, 64, 96, 128, 256, 512), 28
-NEVER = 1 << 20
-"""More channels than anybody has."""
+"""What more channels have to gain, to be worth more multiply-accumulates."""
+# Of 3×3s on tiles of four, which divides the side. Of more channels the products take nearly all,
+# and what the way takes would be told by a small difference.
+_TILED_CHANNELS, _TILED_SIDE = (64, 96, 128, 192, 256), 28
 # From 200 KB to 3 MB: what a roofline's one bandwidth is for, caches and memory together.
 _SMALL, _LARGE = (1, 64, 28, 28), (1, 64, 112, 112)
 
 
-_DIFFERENCES = 71
+_DIFFERENCES = 68
 """How many are measured for the whole profile."""
 
 
@@ -146,7 +153,7 @@ class Profiled(Shown):
 def profile(
     name: str = "onnxruntime",
     *,
-    on_tiles: OnTiles,
+    on_tiles: Mapping[str, OnTiles],
     threads: int | None = None,
     seconds: float = 0.5,
     clock: str = "wall",
@@ -156,7 +163,7 @@ def profile(
 
     Args:
         name: "onnxruntime" or "openvino".
-        on_tiles: puts the 3×3s of a model on tiles.
+        on_tiles: the forms of 3×3s on tiles that are timed, by the field of the profile.
         threads: of the engine; otherwise every core that this process may use.
         seconds: for each difference.
         clock: "wall" or "cpu" (`bench`).
@@ -230,14 +237,15 @@ def _inputs(model: bytes) -> dict[str, Array]:
     return {n: random.standard_normal(shape).astype(np.float32) for n, shape in shapes.items()}
 
 
-def _measured(stand: _Stand, on_tiles: OnTiles) -> tuple[Measured, ...]:
+def _measured(stand: _Stand, on_tiles: Mapping[str, OnTiles]) -> tuple[Measured, ...]:
     """All fields, those first that others are measured in."""
     found = [*_overhead(stand), *_peak(stand), *_bandwidth(stand)]
     base = _fitted(found)
     found += [*_places(stand, base), *_resize(stand, base), *_split(stand, base)]
     found += _stamp(stand)
     found += _interleaving(stand, base)
-    return (*found, *_channels(stand), *_tiled(stand, on_tiles))
+    found += _channels(stand)
+    return (*found, *_tiled(stand, on_tiles, _fitted(found)))
 
 
 def _fitted(measured: Sequence[Measured]) -> Profile:
@@ -344,35 +352,17 @@ def _channels(stand: _Stand) -> Iterator[Measured]:
         yield Measured("channels", f"Conv {kernel} × {kernel}, {widths}", min(least, 8))
 
 
-def _tiled(stand: _Stand, on_tiles: OnTiles) -> Iterator[Measured]:
-    rows, tiles = {}, {}
+def _tiled(stand: _Stand, on_tiles: Mapping[str, OnTiles], base: Profile) -> Iterator[Measured]:
     for channels in _TILED_CHANNELS:
         shape = (1, channels, _TILED_SIDE, _TILED_SIDE)
-        plain = _conv_seconds(stand, shape, 3)
-        on_rows, on_both = (_tiled_seconds(stand, shape, on_tiles, both) for both in (False, True))
-        rows[channels], tiles[channels] = plain / on_rows, min(plain, on_rows) / on_both
-    name = f"Conv 3 × 3 on tiles of 4, {min(rows)} to {max(rows)} channels"
-    yield Measured("rows", name, _least(rows))
-    yield Measured("tiles", name, _least(tiles))
-
-
-def _tiled_seconds(stand: _Stand, shape: Shape, on_tiles: OnTiles, is_square: bool) -> float:
-    chains = [operators.conv(shape, shape[1], 3, depth) for depth in (1, _DEEP)]
-    return stand.step(*(on_tiles(chain, is_square) for chain in chains)) / (_DEEP - 1)
-
-
-def _least(gains: Mapping[int, float]) -> int:
-    """From how many channels on all gain enough.
-
-    >>> _least({64: 1.2, 128: 1.0, 256: 1.1, 512: 1.3}), _least({64: 1.0}) == NEVER
-    (256, True)
-    """
-    least = NEVER
-    for channels in sorted(gains, reverse=True):
-        if gains[channels] < _GAIN:
-            break
-        least = channels
-    return least
+        one, chain = (operators.conv(shape, channels, 3, depth) for depth in (1, _DEEP))
+        plain = stand.step(one, chain)
+        for field, form in on_tiles.items():
+            gain = plain / stand.step(form.written(one), form.written(chain))
+            # Half of its price at least: of a small difference nothing may be left.
+            dearer = max(0.5, form.dearer(one, gain, base))
+            name = f"Conv 3 × 3, {channels} → {channels} at {_TILED_SIDE} × {_TILED_SIDE}"
+            yield Measured(field, f"{name}, on tiles", dearer)
 
 
 def _weight(channels: int) -> Array:

@@ -9,6 +9,6 @@ from onebyone.cost.profile import Profile
 
 __all__ = ["FEW", "optimize"]
 
-FEW = Profile(bandwidth=90e9, overhead=1.3e-6, rows=48, tiles=256)
+FEW = Profile(bandwidth=90e9, overhead=1.3e-6, rows=2.5, tiles=4)
 
 optimize = partial(onebyone.optimize.optimize, profile=FEW)

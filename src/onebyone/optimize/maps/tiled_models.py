@@ -7,13 +7,16 @@ for the memory that one of them takes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import onnx
 import onnx_ir as ir
 
 from onebyone.algebra.winograd import BASES
-from onebyone.graph.count import peak_memory
+from onebyone.cost.estimate import elements_of, node_time
+from onebyone.cost.profile import Profile
+from onebyone.graph.count import macs, peak_memory
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import settle
 from onebyone.graph.read import read
@@ -22,9 +25,9 @@ from onebyone.graph.simplify import simplify
 from onebyone.graph.unused import remove_unused
 from onebyone.graph.write import to_proto
 from onebyone.optimize.maps.tiled_kernels import Form, Site, site_of
-from onebyone.optimize.maps.tiles import strips_of, tile
+from onebyone.optimize.maps.tiles import dearer, strips_of, tile
 
-__all__ = ["four_by_four", "on_tiles", "peak_with"]
+__all__ = ["TIMED", "Tiled", "on_tiles", "peak_with"]
 
 
 def on_tiles(
@@ -71,14 +74,37 @@ def peak_with(
     return peak_memory(copy.graph, sizes)
 
 
-def four_by_four(model: bytes, is_square: bool) -> bytes:
-    """A model of 3×3s, all on tiles of four rows, or of 4×4, as bytes both: what a profile times.
+@dataclass(frozen=True)
+class Tiled:
+    """Models of 3×3s on tiles in one form: what a profile times."""
 
-    >>> from onebyone.engines.single_operators import conv
-    >>> graph = onnx.load_model_from_string(four_by_four(conv((1, 3, 8, 8), 3, 3), True)).graph
-    >>> [node.op_type for node in graph.node if node.op_type != "Reshape"]
-    ['Conv', 'Transpose', 'Conv', 'MatMul', 'DepthToSpace']
-    """
-    basis = BASES[4, 3]
-    form = Form(basis, basis if is_square else None)
-    return bytes(to_proto(on_tiles(onnx.load_model_from_string(model), form)).SerializeToString())
+    form: Form
+
+    def written(self, model: bytes) -> bytes:
+        """A model with all its 3×3s on tiles.
+
+        >>> from onebyone.engines.single_operators import conv
+        >>> tiled = onnx.load_model_from_string(TIMED["tiles"].written(conv((1, 3, 8, 8), 3, 3)))
+        >>> [node.op_type for node in tiled.graph.node if node.op_type != "Reshape"]
+        ['Conv', 'Transpose', 'Conv', 'MatMul', 'DepthToSpace']
+        """
+        tiled = on_tiles(onnx.load_model_from_string(model), self.form)
+        return bytes(to_proto(tiled).SerializeToString())
+
+    def dearer(self, model: bytes, gain: float, profile: Profile) -> float:
+        """By how much the way to tiles and back is, if one 3×3 is `gain` times as fast on them.
+
+        What the 3×3 itself takes is told by the profile.
+        """
+        plain = read(onnx.load_model_from_string(model))
+        infer(plain)
+        (site,) = (found for node in plain.graph if isinstance(found := site_of(node), Site))
+        sizes = Sizes(plain)
+        work = macs(plain.graph, sizes, [site.node])
+        taken = node_time(site.node, work, profile, partial(elements_of, sizes=sizes))
+        return dearer(site, self.form, _batch(site), round(taken / gain), profile)
+
+
+_FOUR = BASES[4, 3]
+TIMED = {"rows": Tiled(Form(_FOUR)), "tiles": Tiled(Form(_FOUR, _FOUR))}
+"""For each price of a profile the form that it is taken from."""

@@ -44,18 +44,9 @@ from onebyone.graph.symbolic import simplified
 from onebyone.graph.values import Size, input_at
 from onebyone.optimize.maps.tiled_kernels import Form, Site
 
-__all__ = ["cost_of", "cuts_of", "is_wide", "strips_of", "tile"]
+__all__ = ["cost_of", "cuts_of", "dearer", "is_large", "strips_of", "tile"]
 
 # What it costs ------------------------------------------------------------------------------------
-
-
-_DEARER = 3
-"""How many times the price of its operators the way to tiles and back takes.
-
-On rows and on tiles of both axes, two threads of a Xeon, ONNX Runtime and OpenVINO: 512 → 512 at
-28 × 28 is 1.5 and 2.0, 1.5 and 1.8 times as fast as the convolution, 256 → 256 1.3 and 1.4, 1.2 and
-1.1, 128 → 128 1.0 on rows. On some machines the way of rows takes a third of that.
-"""
 
 
 _CACHED = 300_000
@@ -101,15 +92,44 @@ def _cut(rows: int, count: int) -> list[range]:
 
 
 def cost_of(site: Site, form: Form, strips: Sequence[range], batch: int, profile: Profile) -> Cost:
-    """What a form takes: by the prices of its operators, and what it stores more is read."""
+    """What a form takes: by the prices of its operators, the way to tiles and back by its own.
+
+    What it stores more is read. An activation or a sum behind a convolution is computed with it,
+    and behind tiles it is an operator of its own.
+    """
+    products, way = _loads(site, form, strips, batch)
+    dearer = profile.rows if form.columns is None else profile.tiles
+    taken = _priced(products, profile) + round(dearer * _way(site, way, profile))
+    result = batch * site.weight.shape[0] * prod(site.outputs)
+    taken += profile.time(elements=2 * result) + _reading(site, form, profile)
+    return Cost(taken, round(sum(load.macs for _, load in (*products, *way))))
+
+
+def dearer(site: Site, form: Form, batch: int, picoseconds: int, profile: Profile) -> float:
+    """How many times dearer than its operators the way is, if a form takes so many picoseconds."""
+    products, way = _loads(site, form, strips_of(site, form, batch), batch)
+    rest = _priced(products, profile) + _reading(site, form, profile)
+    return (picoseconds - rest) / _way(site, way, profile)
+
+
+_Loads = list[tuple[str, Load]]
+
+
+def _loads(site: Site, form: Form, strips: Sequence[range], batch: int) -> tuple[_Loads, _Loads]:
+    """The products, and the operators from the image to the tiles and back."""
     whole = _Tiles.all(site, form)
     products = [_products(replace(whole, rows=rows), batch) for rows in strips]
-    ways = [*_around(whole, batch, len(strips) > 1)]
+    way = [*_around(whole, batch, len(strips) > 1)]
     for rows in strips:
-        ways += _ways(replace(whole, rows=rows), batch)
-    taken = _priced(products, profile) + _DEARER * _priced(ways, profile)
-    taken += profile.reading(max(0, whole.stored - site.weight.size))
-    return Cost(taken, round(sum(load.macs for _, load in (*products, *ways))))
+        way += _ways(replace(whole, rows=rows), batch)
+    return products, way
+
+
+def _way(site: Site, loads: _Loads, profile: Profile) -> int:
+    # Of several groups all channels are on their way together, and no cache holds them. One AVX-512
+    # core, 28 × 28, both engines: 4 of 48 channels 0.98 and 1.14, of 64 1.12 and 1.19, of 112 1.23
+    # and 1.33; 8 of 64 at 56 × 56 1.00 and 1.03.
+    return _priced(loads, profile) * (1 + (site.groups > 1))
 
 
 def _priced(loads: Iterable[tuple[str, Load]], profile: Profile) -> int:
@@ -117,21 +137,15 @@ def _priced(loads: Iterable[tuple[str, Load]], profile: Profile) -> int:
     return sum(time(manner(op, of_rows=True), load, profile) for op, load in loads)
 
 
-def is_wide(site: Site, form: Form, profile: Profile) -> bool:
-    """Whether there are enough channels for a form to be faster, and enough positions.
+def _reading(site: Site, form: Form, profile: Profile) -> int:
+    # What U has more than the weight.
+    return profile.reading(max(0, _Tiles.all(site, form).stored - site.weight.size))
 
-    The way to the tiles and back costs as much for each channel of the input and of the result, the
-    products for each pair of them: so of both numbers it is the harmonic mean that counts.
-    """
-    t = _Tiles.all(site, form)
-    least = profile.rows if form.columns is None else profile.tiles
-    # Of several groups all channels are on their way together, and no cache holds them. One AVX-512
-    # core, 28 × 28, both engines: 4 of 48 channels 0.98 and 1.14, of 64 1.12 and 1.19, of 112 1.23
-    # and 1.33; 8 of 64 at 56 × 56 1.00 and 1.03.
-    least *= 1 + (site.groups > 1)
-    into, out = t.summed, t.out // site.groups
-    columns = prod(t.made[2:])
-    return 2 * into * out >= least * (into + out) and columns >= _FEWEST[form.columns is not None]
+
+def is_large(site: Site, form: Form) -> bool:
+    """Whether there are enough positions for U to be read."""
+    columns = prod(_Tiles.all(site, form).made[2:])
+    return columns >= _FEWEST[form.columns is not None]
 
 
 def _products(t: _Tiles, batch: int) -> tuple[str, Load]:

@@ -26,7 +26,7 @@ from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.shapes import Sizes
 from onebyone.optimize.maps.tiled_kernels import Form, Site, forms_of, reads_nothing, site_of
 from onebyone.optimize.maps.tiled_models import peak_with
-from onebyone.optimize.maps.tiles import cost_of, cuts_of, is_wide, tile
+from onebyone.optimize.maps.tiles import cost_of, cuts_of, is_large, tile
 from onebyone.optimize.rewritten import Memory, Rewrite, Task
 
 __all__ = ["near_misses", "tile_maps"]
@@ -100,6 +100,10 @@ class _Placer:
         return Cost(node_time(node, work, self.task.profile, elements), work)
 
 
+_GAIN = 1.05
+"""How many times as fast as the convolution tiles have to be, for what they store is more."""
+
+
 @dataclass(frozen=True)
 class _Choice:
     """A form, the strips that it is done in, and what that takes."""
@@ -119,11 +123,13 @@ def _choices(site: Site, before: Cost, batch: int, task: Task) -> Iterator[_Choi
     found = [
         _Choice(form, strips, cost_of(site, form, strips, batch, profile))
         for form in forms_of(site)
-        if is_wide(site, form, profile)
+        if is_large(site, form)
         for strips in islice(cuts_of(site, form, batch), cuts)
     ]
     for choice in sorted(found, key=lambda choice: choice.cost):
-        if pays(before, choice.cost, profile) and lost(choice.form.bases) <= task.lost_bits:
+        gains = before.picoseconds >= _GAIN * choice.cost.picoseconds
+        keeps = lost(choice.form.bases) <= task.lost_bits
+        if gains and keeps and pays(before, choice.cost, profile):
             yield choice
 
 
