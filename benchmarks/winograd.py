@@ -2,13 +2,18 @@
 
     python benchmarks/winograd.py --layers             single layers, form by form
     python benchmarks/winograd.py --law                single layers, as the law writes them
+    python benchmarks/winograd.py --decisions          how often the faster form is chosen
     python benchmarks/winograd.py --networks vgg16     whole networks, by `optimize --with winograd`
     python benchmarks/winograd.py --networks           all of them
     python benchmarks/winograd.py --points             the points with the smallest error
     python benchmarks/winograd.py --losses             the digits that each basis loses
-    … --json FILE, --seconds S, --lost-bits 6, --verify, --others, --threads 2, --tflite FOLDER
+    … --json FILE, --seconds S, --lost-bits 6, --verify, --others, --measured, --threads 2,
+      --tflite FOLDER
 
-Networks stand beside the original, and with `--others` what the other laws make of it does, too. In
+Networks stand beside the original, and with `--others` what the other laws make of it does, too.
+With `--measured` a profile of each engine is taken first, and each gets a file of its own.
+Decisions are of two 3×3s with activations, by such a profile: what it chooses beside every other
+form, as far as the two differ by more than 5%; fewer than 95% right, and it exits with 1. In
 turns; on one thread by its processor time, so that other work on the machine shows little: ratios
 only. On more threads by the clock on the wall, on a machine with nothing else to do.
 """
@@ -17,9 +22,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from itertools import combinations
 from pathlib import Path
@@ -28,13 +34,16 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from onebyone.algebra.winograd import BASES, Basis, lost_bits
+from onebyone.cost.profile import Profile
 from onebyone.engines.engine import engine
+from onebyone.engines.profile import profile
 from onebyone.engines.single_operators import conv
 from onebyone.engines.turns import take_turns
 from onebyone.optimize.maps.tiled_kernels import Form
-from onebyone.optimize.maps.tiled_models import on_tiles
+from onebyone.optimize.maps.tiled_models import TIMED, on_tiles
 
 ENGINES = ("onnxruntime", "openvino")
 # (channels in, out, side, groups, dilation)
@@ -67,6 +76,7 @@ class Way:
     """How networks are optimised and timed.
 
     `others` asks for what the other laws make alone, `tflite` is a folder of originals for LiteRT.
+    `profiles` are of single engines; without, one file by the default profile is for both.
     """
 
     seconds: float
@@ -75,6 +85,7 @@ class Way:
     verify: bool = False
     others: bool = False
     tflite: Path | None = None
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -129,8 +140,6 @@ def laid(way: Way) -> Iterator[Row]:
 
 def _one(weight: np.ndarray, side: int, groups: int, apart: int) -> Any:
     """A model of one 3×3 that keeps the size."""
-    from onnx import TensorProto, helper, numpy_helper
-
     out, into = weight.shape[0], weight.shape[1] * groups
     node = helper.make_node(
         "Conv", ["x", "w"], ["y"], pads=[apart] * 4, dilations=[apart] * 2, group=groups
@@ -153,21 +162,35 @@ def network(name: str, way: Way) -> Iterator[Row]:
     module, x = built(name)
     proto = to_onnx(module, x, {"dynamo": False})
     feed = {proto.graph.input[0].name: x.numpy()}
-    results = {}
-    if way.others:
-        results["other laws"] = onebyone.optimize(proto, verify=False)
-    results["winograd"] = onebyone.optimize(
-        proto, also=["winograd"], lost_bits=way.lost_bits, verify=way.verify
-    )
-    yield from _beside(name, proto, results, feed, way)
+    for machine, kinds in _machines(way):
+        results = {}
+        if way.others:
+            results["other laws"] = onebyone.optimize(proto, profile=machine, verify=False)
+        results["winograd"] = onebyone.optimize(
+            proto, also=["winograd"], lost_bits=way.lost_bits, profile=machine, verify=way.verify
+        )
+        yield from _beside(name, proto, results, feed, way, kinds)
+
+
+def _machines(way: Way) -> Iterator[tuple[Profile | None, Sequence[str]]]:
+    """The profiles that models are optimised by, and the engines that run what comes out."""
+    if not way.profiles:
+        yield None, ENGINES
+    for kind, machine in way.profiles.items():
+        yield machine, [kind]
 
 
 def _beside(
-    name: str, proto: Any, results: dict[str, Any], feed: dict[str, np.ndarray], way: Way
+    name: str,
+    proto: Any,
+    results: dict[str, Any],
+    feed: dict[str, np.ndarray],
+    way: Way,
+    kinds: Sequence[str] = ENGINES,
 ) -> Iterator[Row]:
     """What was made of a model beside it, in turns."""
     files = [proto.SerializeToString(), *(onebyone_bytes(each.model) for each in results.values())]
-    for kind in ENGINES:
+    for kind in kinds:
         runs = [engine(kind).load(file, feed, way.threads) for file in files]
         wanted, *got = (run()[0] for run in runs)
         tflite = way.tflite and way.tflite / f"{name}.tflite"
@@ -183,6 +206,71 @@ def _beside(
             ratio = median(a / b for a, b in zip(original, taken, strict=True))
             note = "the original, beside that in ONNX Runtime"
             yield Row(name, "as it is", "litert", ratio, 1e3 * median(original), 0, note)
+
+
+# Decisions ----------------------------------------------------------------------------------------
+
+# (channels, side): of the middle of networks, of detectors, of decoders.
+DECIDED = [(c, side) for c in (48, 64, 96, 128, 192, 256, 384, 512) for side in (14, 20, 28, 56)
+           if c * side <= 512 * 28]  # fmt: skip
+DIFFERENT, RIGHT = 1.05, 0.95
+
+
+def decisions(way: Way) -> int:
+    """Print what is chosen, and what else would be as fast or faster; 1 if too little is right."""
+    import onebyone
+
+    lost = False
+    forms = [Form(BASES[m, 3], BASES[m, 3] if both else None) for m, both in FORMS]
+    for kind, machine in way.profiles.items():
+        right, wrong = 0, 0
+        for channels, side in DECIDED:
+            proto = _active(channels, side)
+            laws = onebyone.optimize(
+                proto, only=["winograd"], lost_bits=6, profile=machine, verify=False
+            ).report.laws
+            files = {"as it is": proto.SerializeToString()}
+            files |= {str(form): onebyone_bytes(on_tiles(proto, form)) for form in forms}
+            chosen = laws[0].note if laws else "as it is"
+            x = np.random.default_rng(1).standard_normal((1, channels, side, side))
+            feed = {"x": x.astype(np.float32)}
+            runs = [engine(kind).load(file, feed, way.threads) for file in files.values()]
+            taken = dict(zip(files, take_turns(runs, way.seconds, clock=way.clock), strict=True))
+            gains = {
+                form: median(a / b for a, b in zip(taken[form], taken[chosen], strict=True))
+                for form in files
+                if form != chosen
+            }
+            counted = {f: gain for f, gain in gains.items() if max(gain, 1 / gain) > DIFFERENT}
+            slower = {form: gain for form, gain in counted.items() if gain < 1}
+            right, wrong = right + len(counted) - len(slower), wrong + len(slower)
+            better = ", ".join(f"{form} {1 / gain:.2f}×" for form, gain in slower.items())
+            print(f"{channels:4} @{side:<4}{kind:12} {chosen:16} {better}", flush=True)
+        share = right / max(1, right + wrong)
+        lost |= share < RIGHT
+        print(f"{kind}: {right + wrong} differ by more than 5%, {right} right ({share:.0%})")
+    return int(lost)
+
+
+def _active(channels: int, side: int) -> Any:
+    """A model of two 3×3s with an activation behind each, which engines compute with them."""
+    draw = np.random.default_rng(0).standard_normal
+    shape = channels, channels, 3, 3
+    names = "x", "h", "y"
+    nodes = []
+    for k in range(2):
+        nodes.append(helper.make_node("Conv", [names[k], f"w{k}"], [f"c{k}"], pads=[1] * 4))
+        nodes.append(helper.make_node("Relu", [f"c{k}"], [names[k + 1]]))
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, side, side])
+        for name in ("x", "y")
+    ]
+    weights = [
+        numpy_helper.from_array((draw(shape) / (9 * channels) ** 0.5).astype(np.float32), f"w{k}")
+        for k in range(2)
+    ]
+    graph = helper.make_graph(nodes, "layers", ends[:1], ends[1:], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def told(result: Any) -> str:
@@ -424,11 +512,12 @@ def seen(basis: Basis, is_square: bool) -> tuple[float, float]:
     return float(rms), float(off.max() / usual.max())
 
 
-def main() -> None:
-    """Print what is asked for."""
+def main() -> int:
+    """Print what is asked for; 1 if too few decisions are right."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--layers", action="store_true")
     parser.add_argument("--law", action="store_true")
+    parser.add_argument("--decisions", action="store_true")
     parser.add_argument("--networks", nargs="*", choices=list(NETWORKS))
     parser.add_argument("--points", action="store_true")
     parser.add_argument("--losses", action="store_true")
@@ -437,12 +526,20 @@ def main() -> None:
     parser.add_argument("--lost-bits", type=float)
     parser.add_argument("--verify", action="store_true")
     parser.add_argument("--others", action="store_true")
+    parser.add_argument("--measured", action="store_true")
     parser.add_argument("--tflite", type=Path, help="a folder that benchmarks/tflite.py filled")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    profiles = {}
+    if options.measured or options.decisions:
+        clock = "cpu" if options.threads == 1 else "wall"
+        for kind in ENGINES:
+            taken = profile(kind, on_tiles=TIMED, threads=options.threads, clock=clock)
+            print(taken.summary, flush=True)
+            profiles[kind] = taken.profile
     way = Way(
         options.seconds, options.threads, options.lost_bits, options.verify, options.others,
-        options.tflite,
+        options.tflite, profiles,
     )  # fmt: skip
     for line in [*(points() if options.points else ()), *(losses() if options.losses else ())]:
         print(line, flush=True)
@@ -463,7 +560,8 @@ def main() -> None:
     # Given without a name, all of them.
     for name in NETWORKS if options.networks == [] else options.networks or ():
         shown(network(name, way))
+    return decisions(way) if options.decisions else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

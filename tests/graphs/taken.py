@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .channel import convolution, linear, pointwise
+from .marked import indices
 from .moved import joined
 from .opaque import clip, elementwise
 from .sketch import Sketch, Value
@@ -59,8 +62,18 @@ def _piece(g: Sketch, x: Value, axis: int) -> Value | None:
 
 def gathered(g: Sketch, x: Value) -> Value | None:
     """Tokens by any indices: a table of them, or for each of the batch its own, maybe expanded."""
-    least, count = min(x.sizes(1)), g.integer(1, 6)
-    kind = g.pick(["table"] if g.dynamic or g.opset < 12 else ["table", "named", "elements"])
+    y = _gathered(g, x)
+    return y if y is None or g.chance(3) else linear(g, y)
+
+
+def _gathered(g: Sketch, x: Value) -> Value | None:
+    least, count = min(x.sizes(1)), g.integer(1, 12)
+    fixed = [] if g.dynamic or g.opset < 12 else ["named", "elements"]
+    kind = g.pick(["table", *fixed, *["computed"] * (not g.rough and x.exact())])
+    if max(x.sizes(1)) < count:
+        g.mark("gather of more")
+    if kind == "computed":
+        return _computed(g, x, least)
     if kind == "table":
         shape: tuple[int, ...] = (2, count)
         index = g.constant(g.rng.integers(-least, least, shape))
@@ -72,10 +85,20 @@ def gathered(g: Sketch, x: Value) -> Value | None:
     if kind == "named":
         name = g.node("GatherND", [x.name, g.constant(picks)], batch_dims=1)
     else:
-        spread = g.node("Expand", [g.constant(picks), g.integers([1, 1, x.channels])])
+        op = g.pick(["Expand", "Tile"])
+        spread = g.node(op, [g.constant(picks), g.integers([1, 1, x.channels])])
         name = g.node("GatherElements", [x.name, spread], axis=1)
     g.mark(f"gather {kind}")
     return x.sized(1, [count]).becomes(name, grid=None)
+
+
+def _computed(g: Sketch, x: Value, least: int) -> Value:
+    """By as many integers as there are tokens, each from the end or the beginning."""
+    low, high = (g.constant(np.array(n, np.float32)) for n in (-least, least - 1))
+    inside = g.node("Clip", [x.name, low, high])
+    g.mark("gather by what is computed")
+    named = indices(g, x.becomes(inside), [0, 2])
+    return x.becomes(g.node("Gather", [x.name, named], axis=1), grid=None)
 
 
 def taken(g: Sketch, x: Value) -> Value | None:

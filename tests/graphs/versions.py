@@ -12,10 +12,11 @@ __all__ = ["Unwritable", "as_written"]
 Attributes = dict[str, Any]
 Written = tuple[str, list[str], Attributes]
 
+# Of OneHot negative indices were others before.
 SINCE = {
     "ConstantOfShape": 9, "DequantizeLinear": 10, "Einsum": 12, "Erf": 9, "Expand": 8, "Gelu": 20,
-    "HardSwish": 14, "LayerNormalization": 17, "QLinearConv": 10, "QLinearMatMul": 10,
-    "QuantizeLinear": 10, "Sign": 9, "Where": 9,
+    "HardSwish": 14, "LayerNormalization": 17, "OneHot": 11, "QLinearConv": 10,
+    "QLinearMatMul": 10, "QuantizeLinear": 10, "Sign": 9, "Where": 9,
 }  # fmt: skip
 
 

@@ -104,7 +104,7 @@ def test_every_result_is_certified(drawn: Drawn) -> None:
 
 def test_every_law_is_met_by_chance() -> None:
     # Those need more than chance; what is used only where it is asked for, many channels.
-    wanted = {name for name, law in LAWS.items() if not law.asked} - {"rank", "onehot"}
+    wanted = {name for name, law in LAWS.items() if not law.asked} - {"rank"}
     for drawn in sample(600, number=1):
         _, told = _optimized(drawn.model, profile=COUNTING)
         wanted -= {row["law"] for row in told["laws"]}
