@@ -109,4 +109,9 @@ def _top_k(opset: int, attributes: dict[str, Any], operands: list[Any]) -> _Said
     return "TopK", [], {**attributes, "k": int(operands[0][0])}
 
 
-_WORDS = {"Clip": _clip, "Pad": _pad, "Resize": _resize, "Slice": _slice, "TopK": _top_k}
+def _one_hot(*_: Any) -> _Said:
+    return None  # its negative indices were others
+
+
+_WORDS = {"Clip": _clip, "OneHot": _one_hot, "Pad": _pad, "Resize": _resize, "Slice": _slice,
+          "TopK": _top_k}  # fmt: skip
