@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from onebyone.algebra.laws import LAWS
+from onebyone.cost.profile import DEFAULT
 from onebyone.graph.read import read
 from onebyone.graph.shapes import Sizes, infer
 from onebyone.optimize.refusals import refusals
+from onebyone.optimize.rewritten import Task
 
 from ..graphs.text import model
 from .exact import killed
@@ -31,7 +33,7 @@ def told(
     found = read(proto)
     infer(found)
     usual = tuple(law.name for law in LAWS.values() if not law.asked)
-    found_refusals = refusals(found.graph, Sizes(found), laws or usual)
+    found_refusals = refusals(Task(found, Sizes(found), DEFAULT), laws or usual)
     return [(refusal.law, refusal.node, refusal.reason) for refusal in found_refusals]
 
 

@@ -7,14 +7,13 @@ are, and where, says the row of each law (`algebra/laws.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pkgutil import resolve_name
 
 import onnx_ir as ir
 
 from onebyone.algebra.laws import LAWS
 from onebyone.algebra.refusal import Refusal
-from onebyone.graph.shapes import Sizes
 from onebyone.optimize.rewritten import Rewrite, Task
 
 __all__ = ["FIRST", "NEAR_MISSES", "PASSES", "Pass"]
@@ -33,8 +32,8 @@ PASSES: tuple[Pass, ...] = tuple(
 FIRST: tuple[Pass, ...] = tuple(row for row in PASSES if LAWS[row[0]].first)
 """Run once, before the regions."""
 
-NearMisses = Callable[[ir.Graph, Sizes, Mapping[ir.Value, int]], Iterator[tuple[ir.Node, Refusal]]]
-"""Of a graph, the sizes of its dimensions and the channel axes of its values."""
+NearMisses = Callable[[Task], Iterator[tuple[ir.Node, Refusal]]]
+"""Of a graph as it is in the end."""
 
 NEAR_MISSES: tuple[tuple[str, NearMisses], ...] = tuple(
     (law.name, resolve_name(f"{__package__}.{law.near_misses}")) for law in _ROWS if law.near_misses

@@ -26,12 +26,12 @@ from onebyone.graph.count_walk import name_of
 from onebyone.graph.ops import Role, role
 from onebyone.graph.ops.marking import one_hot
 from onebyone.graph.ops.pooling import always_fit, laid_windows
-from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import spatial
 from onebyone.graph.values import input_at, maker, rank_of, shape_of
 from onebyone.optimize.passes import NEAR_MISSES
 from onebyone.optimize.regions.region import Context, is_shared
 from onebyone.optimize.report import RefusedLaw
+from onebyone.optimize.rewritten import Task
 from onebyone.optimize.sharing import is_kept
 
 __all__ = ["refusals"]
@@ -39,12 +39,13 @@ __all__ = ["refusals"]
 _MIXES = (Role.CHANNEL_MAP, Role.CONVOLUTION)
 
 
-def refusals(graph: ir.Graph, sizes: Sizes, laws: Collection[str]) -> list[RefusedLaw]:
+def refusals(task: Task, laws: Collection[str]) -> list[RefusedLaw]:
     """Each near miss of a graph, in the order of its nodes."""
-    context = Context.of(graph, sizes, laws)
+    graph = task.model.graph
+    context = Context.of(graph, task.sizes, laws, task.lost_bits, task.axes)
     passes: dict[ir.Node, list[Refusal]] = defaultdict(list)
     for law, look in NEAR_MISSES:
-        for node, refusal in look(graph, sizes, context.axes) if law in laws else ():
+        for node, refusal in look(task) if law in laws else ():
             passes[node].append(refusal)
     told: list[RefusedLaw] = []
     for node in graph:

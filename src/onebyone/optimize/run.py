@@ -31,7 +31,7 @@ from onebyone.graph.time_limit import TakesTooLong
 from onebyone.optimize.refusals import refusals
 from onebyone.optimize.report import AppliedLaw, RefusedLaw, Region, Report, Side
 from onebyone.optimize.rewrite import rewrite
-from onebyone.optimize.rewritten import Memory, Rewrite
+from onebyone.optimize.rewritten import Memory, Rewrite, Task
 from onebyone.shown import Shown
 from onebyone.verify.certificate import Alone, Certificate
 from onebyone.verify.pieces.ledger import Ledger
@@ -245,7 +245,7 @@ def _rewritten(
     told = [_refused(*each) for each in refused]
     # What a law said of a node when it left it is the reason; the graph alone tells a likely one.
     said = {(each.law, each.node) for each in told}
-    near = refusals(model.graph, sizes, laws)
+    near = refusals(Task(model, sizes, machine, lost_bits), laws)
     told += [each for each in near if (each.law, each.node) not in said]
     alone = _alone(done, ledger) if ledger.proves else Alone(len(done), 0)
     report = Report(

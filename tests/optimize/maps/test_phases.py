@@ -336,6 +336,10 @@ def test_sums_that_would_round_where_taps_cancel() -> None:
     assert stays["laws"] == []
     assert "taps cancel exactly" in stays["refusals"][0]["reason"]
     assert optimize(proto, **limits, lost_bits=inf).report.laws[0].law == "phases"
+    limits["profile"] = Profile(peak=1e18, bandwidth=1.0, overhead=1e-9)
+    (dear,) = optimize(proto, **limits, lost_bits=inf).report.refusals
+    assert "cancel" not in dear.reason  # digits are allowed: it is the price
+    limits["profile"] = COUNTING
     trained = made("y = Conv<pads = [1, 2, 1, 1]>(u, k)", k=kernel * np.float32(0.1))
     assert optimize(trained, **limits).report.laws[0].law == "phases"
 

@@ -20,9 +20,9 @@ from onebyone.graph.channels import flow
 from onebyone.graph.constants import is_float
 from onebyone.graph.ops import Role, operator_of, role
 from onebyone.graph.ops.flow import Link
-from onebyone.graph.shapes import Sizes
 from onebyone.graph.spatial import picked
 from onebyone.graph.values import maker
+from onebyone.optimize.rewritten import Task
 
 __all__ = ["Move", "moves", "near_misses"]
 
@@ -72,11 +72,9 @@ def moves(node: ir.Node, axes: Mapping[ir.Value, int]) -> Iterator[Move]:
             yield Move(own, (node,), scatters=node.op_type == "Gather")
 
 
-def near_misses(
-    graph: ir.Graph, _sizes: Sizes, _axes: Mapping[ir.Value, int]
-) -> Iterator[tuple[ir.Node, Refusal]]:
+def near_misses(task: Task) -> Iterator[tuple[ir.Node, Refusal]]:
     """The nodes that still move channels about at run time, and why."""
-    for node in graph:
+    for node in task.model.graph:
         if any(move.scatters for move in moves(node, {})):
             yield node, refused("permute", "order")
 

@@ -6,7 +6,7 @@ W[x; z] = W₁x                 z where W₂ = 0: nobody reads it, nobody comput
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import onnx_ir as ir
@@ -23,7 +23,6 @@ from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable, rounded
 from onebyone.graph.ops import Role, role
 from onebyone.graph.ops.flow import Mix
-from onebyone.graph.shapes import Sizes
 from onebyone.graph.unused import remove_unused
 from onebyone.optimize.channels.copies import copies
 from onebyone.optimize.channels.dead import Dead, find
@@ -94,11 +93,9 @@ def _without(task: Task, frozen: list[tuple[ir.Node, ir.Node]], before: int) -> 
     )
 
 
-def near_misses(
-    graph: ir.Graph, _sizes: Sizes, _axes: Mapping[ir.Value, int]
-) -> Iterator[tuple[ir.Node, Refusal]]:
+def near_misses(task: Task) -> Iterator[tuple[ir.Node, Refusal]]:
     """The weights in which rows or columns of zeros are left, and why."""
-    for node in graph:
+    for node in task.model.graph:
         reads = role(node) is Role.CONVOLUTION or node.op_type == "Gemm"
         found = flow(node, 1) if reads and is_float(node.outputs[0]) else None
         if found is None or found.mix is None:

@@ -18,7 +18,6 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onebyone.algebra.digits import LOST_BITS
 from onebyone.algebra.kernel import Kernel
 from onebyone.algebra.laws import refused
 from onebyone.algebra.refusal import Refusal
@@ -33,7 +32,6 @@ from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable
 from onebyone.graph.ops import Role, role
-from onebyone.graph.shapes import Sizes
 from onebyone.graph.symbolic import simplified
 from onebyone.graph.values import Size, all_known, input_at, size
 from onebyone.optimize.maps.upsampled_kernels import Form, Site, form_of, site_of
@@ -60,17 +58,15 @@ def split_phases(task: Task) -> Iterator[Rewrite]:
             yield from placer.place(site, form)
 
 
-def near_misses(
-    graph: ir.Graph, sizes: Sizes, axes: Mapping[ir.Value, int]
-) -> Iterator[tuple[ir.Node, Refusal]]:
+def near_misses(task: Task) -> Iterator[tuple[ir.Node, Refusal]]:
     """The K×Ks behind a nearest upsampling that stay where they are, and why."""
-    for node in graph:
+    for node in task.model.graph:
         found: Site | Form | Refusal | None = site_of(node)
         if isinstance(found, Site):
             found = form_of(found)
         if isinstance(found, Refusal):
             yield node, found
-        elif isinstance(found, Form) and found.lost > LOST_BITS:
+        elif isinstance(found, Form) and found.lost > task.lost_bits:
             yield node, refused("phases", "digits", lost=found.lost)
         elif isinstance(found, Form):
             yield node, refused("phases", "price")

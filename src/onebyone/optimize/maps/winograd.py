@@ -7,7 +7,7 @@ the first by time, finer strips among them, with which the whole network keeps w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
@@ -23,7 +23,6 @@ from onebyone.graph.count import macs
 from onebyone.graph.count_walk import name_of
 from onebyone.graph.edit import Edit
 from onebyone.graph.exact import Unrepresentable
-from onebyone.graph.shapes import Sizes
 from onebyone.optimize.maps.tiled_kernels import Form, Site, forms_of, reads_nothing, site_of
 from onebyone.optimize.maps.tiled_models import peak_with
 from onebyone.optimize.maps.tiles import cost_of, cuts_of, is_large, tile
@@ -142,11 +141,9 @@ def _beyond(peaks: Sequence[int | None], memory: Memory) -> Refusal:
     return refused("winograd", "memory", peak=min(known), **words)
 
 
-def near_misses(
-    graph: ir.Graph, sizes: Sizes, axes: Mapping[ir.Value, int]
-) -> Iterator[tuple[ir.Node, Refusal]]:
+def near_misses(task: Task) -> Iterator[tuple[ir.Node, Refusal]]:
     """The K×Ks that stay as they are, and why."""
-    for node in graph:
+    for node in task.model.graph:
         found = site_of(node)
         if isinstance(found, Refusal):
             yield node, found

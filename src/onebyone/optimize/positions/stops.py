@@ -21,6 +21,7 @@ from onebyone.graph.views import dims_of, view_axis
 from onebyone.optimize.positions.demand import Demand
 from onebyone.optimize.positions.prices import works
 from onebyone.optimize.positions.through import through
+from onebyone.optimize.rewritten import Task
 
 __all__ = ["Stops", "near_misses"]
 
@@ -28,12 +29,10 @@ MAX_PASSED = 64
 """Nodes that one selection is followed back through."""
 
 
-def near_misses(
-    graph: ir.Graph, sizes: Sizes, axes: Mapping[ir.Value, int]
-) -> Iterator[tuple[ir.Node, Refusal]]:
+def near_misses(task: Task) -> Iterator[tuple[ir.Node, Refusal]]:
     """The selections that stay where they are, and why."""
-    stops = Stops.of(graph, sizes, axes)
-    for node in graph:
+    stops = Stops.of(task.model.graph, task.sizes, task.axes)
+    for node in task.model.graph:
         stop = stops.at(node)
         if stop is not None:
             yield node, stop
