@@ -233,11 +233,13 @@ def _named(kind: ir.DataType | None) -> str:
 
 
 def forms_of(site: Site) -> Iterator[Form]:
-    """All forms of a convolution: along its rows, and, if it is not dilated, along both axes."""
+    """All forms of a convolution: along its rows, and, if it is not dilated, along both axes.
+
+    Of those along both axes it is that of the most outputs: smaller tiles were slower than rows at
+    every size (docs/decisions/0035-winograd.md), and lose as many digits.
+    """
     tall, wide = site.weight.shape[2:]
-    is_dense = all(window.dilation == 1 for window in site.windows)
-    for (outputs, taps), basis in BASES.items():
-        if taps == tall:
-            yield Form(basis)
-            if is_dense and (outputs, wide) in BASES:
-                yield Form(basis, BASES[outputs, wide])
+    yield from (Form(basis) for (_, taps), basis in BASES.items() if taps == tall)
+    both = [m for m, taps in BASES if taps == tall and (m, wide) in BASES]
+    if both and all(window.dilation == 1 for window in site.windows):
+        yield Form(BASES[max(both), tall], BASES[max(both), wide])

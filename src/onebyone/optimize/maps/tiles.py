@@ -54,7 +54,7 @@ _CACHED = 300_000
 _READ_FOR = {False: 512, True: 64}
 """For so many columns at least each number of U is read once, on rows and on tiles of both axes."""
 _FEWEST = {False: 64, True: 16}
-"""Of fewer columns than so many reading U takes the most time."""
+"""Of fewer columns than so many products are slow, and reading U takes the most time."""
 _MOST = 16
 """Strips of one image: each is some ten nodes."""
 
