@@ -27,6 +27,11 @@ TORCH := $(if $(CONSTRAINTS),torch==2.13.0,torch)
 
 # One thread a process: two workers on two cores, and no noise from oversubscription.
 export OMP_NUM_THREADS ?= 1
+# What is imported is compiled once, not by each of the hundreds of processes that tests start.
+export PYTHONDONTWRITEBYTECODE :=
+# Tests that stand together run in one worker, which makes what they share once; who has nothing
+# left to do takes some of the other's.
+WORKERS := -n 2 --dist worksteal
 
 # A virtual environment of its own, and the tests that are about the package's use: those of the
 # algebra ask no library, and older parsers do not read the graphs that other tests spell as text.
@@ -35,16 +40,16 @@ LOWEST_BIN := $(LOWEST)/$(SCRIPTS)
 LOWEST_TESTS := tests/test_demo.py tests/test_cli.py tests/optimize/test_cli.py tests/engines \
     tests/graph/test_read.py tests/graph/test_write.py tests/graph/test_shapes.py
 
-.PHONY: demo test slow test-all check lowest format dist bench figures examples docs pictures browser clean
+.PHONY: demo test slow test-all check lowest lowest-slow format dist bench figures examples docs pictures browser clean
 
 demo: $(VENV)/.stamp-run
 	OMP_NUM_THREADS=2 $(BIN)/python -m onebyone.demo
 
 test: check lowest browser
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest $(WORKERS) -m "not slow"
 
-slow: $(VENV)/.stamp-test browser
-	$(BIN)/pytest -n 2 -m slow
+slow: $(VENV)/.stamp-test lowest-slow browser
+	$(BIN)/pytest $(WORKERS) -m slow
 
 test-all: test slow
 
@@ -57,9 +62,12 @@ check: $(VENV)/.stamp-test
 # The oldest of the wheels are for Python 3.11 at most, and not for Windows.
 ifeq ($(shell $(PYTHON) -c "import sys; print(sys.version_info < (3, 12) and sys.platform != 'win32')"),True)
 lowest: $(VENV)/.stamp-lowest
-	$(LOWEST_BIN)/pytest -n 2 $(LOWEST_TESTS)
+	$(LOWEST_BIN)/pytest $(WORKERS) -m "not slow" $(LOWEST_TESTS)
+
+lowest-slow: $(VENV)/.stamp-lowest
+	$(LOWEST_BIN)/pytest $(WORKERS) -m slow $(LOWEST_TESTS)
 else
-lowest:
+lowest lowest-slow:
 	@echo "the lowest versions have no wheels for this Python or system: not tested"
 endif
 

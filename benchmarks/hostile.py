@@ -68,7 +68,8 @@ def _trials(given: argparse.Namespace) -> Iterator[Trial]:
     kinds = [kind for kind in KINDS if kind.startswith(tuple(given.kinds))]
     load()
     for source in SOURCES:
-        source.models()
+        if source.name in (given.sources or (source.name,)):
+            source.models()
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(given.workers, mp_context=context) as pool:
         waiting = [

@@ -37,7 +37,7 @@ def _case(suite: ModuleType, text: str, answer: np.ndarray = 2 * X, kind: str = 
     [
         (("simple", "pytorch-converted", "pytorch-operator"), 2, 65),
         pytest.param(("node",), 30, 60, marks=pytest.mark.slow),
-        (("between",), 13, 60),
+        pytest.param(("between",), 13, 60, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.filterwarnings("ignore")  # NumPy's, about infinities that the suite asks for

@@ -17,6 +17,8 @@ import pytest
 import torch
 from torch import nn
 
+from tests.quick import slow_but
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 Example = Callable[[str], ModuleType]
@@ -93,7 +95,10 @@ def _falls(losses: list[float]) -> bool:
     return max(losses[-third:]) < min(losses[:third])
 
 
-@pytest.mark.parametrize("name", ["network in network, bottlenecks", "depthwise separable"])
+@pytest.mark.parametrize(
+    "name",
+    slow_but("depthwise separable", of=("network in network, bottlenecks", "depthwise separable")),
+)
 def test_digit_networks_learn(name: str, example: Example, halves: tuple) -> None:
     training, held_out = halves
     digits = example("digits")

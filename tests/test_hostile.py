@@ -30,6 +30,7 @@ from onebyone.graph.write import write
 from onebyone.process import memory
 from tests.commands import chain
 from tests.hostile.deep import DEEP
+from tests.quick import slow_but
 
 ROOT = Path(__file__).parents[1]
 PAIR, SINGLE = 1000, 10**9  # the largest message: with external data, and without
@@ -241,7 +242,7 @@ def test_an_input_that_takes_itself_as_output_is_left_alone_by_failures(
 # --- long and deep ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", DEEP)
+@pytest.mark.parametrize("name", slow_but(*DEEP.keys() - {"10,000 convolutions"}, of=list(DEEP)))
 def test_long_and_deep_models(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

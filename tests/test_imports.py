@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -91,21 +91,29 @@ def part(path: Path) -> str:
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
-def imported(path: Path) -> Iterator[str]:
+@cache
+def imported(path: Path) -> list[str]:
     """Absolute names of all that a file imports, at the top or inside a function."""
+    found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}:{node.lineno}: relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += (f"{node.module}.{alias.name}" for alias in node.names)
+    return found
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_parts_import_only_what_lies_below_them(path: Path) -> None:
+    """And algebra needs only NumPy, and only nn needs torch."""
     inside = {name.split(".")[1] for name in imported(path) if name.startswith("onebyone.")}
     alone = str(path.relative_to(ROOT).with_suffix(""))
     assert inside <= MAY.get(alone, MAY[part(path)]) | {part(path)} | ALL
+    outside = {name.split(".")[0] for name in imported(path)} - sys.stdlib_module_names
+    if part(path) == "algebra":
+        assert outside <= {"numpy", "onebyone"}
+    assert "torch" not in outside or part(path) == "nn"
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -116,14 +124,6 @@ def test_laws_know_neither_each_other_nor_their_proof(stage: str) -> None:
     assert not any(name[:2] in (["onebyone", "verify"], ["onebyone", "engines"]) for name in names)
     inside = {name[2] for name in names if name[:2] == ["onebyone", "optimize"]}
     assert inside <= STAGES[stage] | SHARED | {stage}
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_algebra_needs_only_numpy_and_only_nn_needs_torch(path: Path) -> None:
-    outside = {name.split(".")[0] for name in imported(path)} - sys.stdlib_module_names
-    if part(path) == "algebra":
-        assert outside <= {"numpy", "onebyone"}
-    assert "torch" not in outside or part(path) == "nn"
 
 
 def test_graphs_are_changed_by_the_editor_alone() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from onebyone.cost.profile import Profile
 from onebyone.optimize import optimize
+from tests.quick import slow_but
 
 ANY_WIDTH = Profile(channels=1)
 torch = pytest.importorskip("torch")
@@ -37,7 +38,7 @@ def test_every_count_is_compared(pruned: ModuleType) -> None:
     assert counted == {*COUNTED, "vgg16"}
 
 
-@pytest.mark.parametrize("name", COUNTED)
+@pytest.mark.parametrize("name", slow_but("mobilenetv2", "c2f", "unet", "vit", of=list(COUNTED)))
 def test_what_is_left_is_what_the_zeros_allow(
     name: str, pruned: ModuleType, tmp_path: Path
 ) -> None:
@@ -49,7 +50,7 @@ def test_what_is_left_is_what_the_zeros_allow(
     assert report.after.macs < 0.8 * report.before.macs
 
 
-@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+@pytest.mark.parametrize("exporter", slow_but("torchscript", of=("torchscript", "dynamo")))
 def test_a_narrow_vgg_shrinks_through_its_flatten(
     exporter: str, pruned: ModuleType, tmp_path: Path
 ) -> None:

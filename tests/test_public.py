@@ -46,14 +46,10 @@ def test_unknown_name_is_an_attribute_error() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_module_says_what_is_public(module: str) -> None:
+def test_every_module_says_what_is_public_and_documents_and_types_it(module: str) -> None:
     home = import_module(module)
     assert inspect.getdoc(home), "a module opens with what it does"
     assert all(hasattr(home, name) for name in home.__all__)
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_public_functions_are_documented_and_typed(module: str) -> None:
     for name, value in functions(module):
         assert inspect.getdoc(value), f"{module}.{name} has no docstring"
         if inspect.isfunction(value):

@@ -53,7 +53,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     "name",
     [
         pytest.param("text", marks=[no_reader, pytest.mark.slow]),
-        *slow_but("objects", of=("lines", "faces", "objects", "digits")),
+        *slow_but(of=("lines", "faces", "objects", "digits")),
         pytest.param("edges", marks=[no_edges, pytest.mark.slow]),
     ],
 )

@@ -13,6 +13,7 @@ from onebyone.algebra.phases import as_transposed, phases
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.transposed import TransposedKernel
 from onebyone.algebra.window import Window
+from tests.quick import slow_but_pairs
 
 RNG = np.random.default_rng(5)
 
@@ -59,10 +60,10 @@ def assert_same(k: Kernel, factors: Sequence[int], sizes: Sequence[int]) -> None
     assert not isinstance(found, Refusal) or isinstance(whole, TransposedKernel)
 
 
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("factor", [2, 3, 4])
-@pytest.mark.parametrize("taps", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("dilation", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("taps", "factor", "dilation", "groups"),
+    slow_but_pairs([1, 2, 3, 4, 5], [2, 3, 4], [1, 2, 3], [1, 2]),
+)
 def test_one_axis(taps: int, factor: int, dilation: int, groups: int) -> None:
     reach = (taps - 1) * dilation
     for before in {0, reach // 2, reach}:

@@ -182,10 +182,11 @@ NETWORKS = {
 }
 
 
+@pytest.mark.parametrize("most", [32, pytest.param(40, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_tiles_of_all_sizes_give_what_the_image_gives(name: str) -> None:
+def test_tiles_of_all_sizes_give_what_the_image_gives(name: str, most: int) -> None:
     network, cut, sizes = NETWORKS[name], 0, 0
-    for n in range(1, 41):
+    for n in range(1, most + 1):
         if n % network.axis.multiple or not network.axis.size(n):
             continue
         if name == "mirrors" and n < 8:  # so little cannot be reflected

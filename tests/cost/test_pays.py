@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from math import inf
 
 import numpy as np
 import pytest
 from onnx import ModelProto
+from tests.quick import slow_but_pairs
 
 from onebyone.algebra.laws import LAWS
 from onebyone.cost.profile import DEFAULT, Profile
@@ -27,10 +29,14 @@ def _rises(proto: ModelProto, profile: Profile, laws: list[str] | None) -> bool:
     return report.after.seconds > report.before.seconds
 
 
+@cache
+def _drawn() -> list[ModelProto]:
+    return [drawn.model for drawn in sample(max(FOUND) + 1, 11)]
+
+
 @pytest.mark.parametrize("profile", [DEFAULT, COUNTING, Profile(split=3.0)])
 def test_random_graphs(profile: Profile) -> None:
-    drawn = sample(max(FOUND) + 1, 11)
-    models = [drawn[k].model for k in (*range(30), *FOUND)] + [
+    models = [_drawn()[k] for k in (*range(30), *FOUND)] + [
         wide_model(seed).model for seed in range(10)
     ]
     assert [k for k, proto in enumerate(models) if _rises(proto, profile, None)] == []
@@ -38,8 +44,7 @@ def test_random_graphs(profile: Profile) -> None:
 
 @pytest.mark.parametrize("law", ["demand", "permute", "prune", "rank"])
 def test_one_law_alone(law: str) -> None:
-    drawn = sample(max(FOUND) + 1, 11)
-    models = [drawn[k].model for k in FOUND] + [wide_model(seed).model for seed in range(8)]
+    models = [_drawn()[k] for k in FOUND] + [wide_model(seed).model for seed in range(8)]
     assert [k for k, proto in enumerate(models) if _rises(proto, DEFAULT, [law])] == []
 
 
@@ -62,8 +67,8 @@ def _head(size: int, mode: str) -> ModelProto:
     return model(f"{body} y = Conv(e, last)".replace("'", '"'), ", ".join(inputs), "y", constants)
 
 
-@pytest.mark.parametrize("mode", ["nearest", "linear"])
-@pytest.mark.parametrize("size", [8, 64])
-@pytest.mark.parametrize("law", [None, *LAWS])
+@pytest.mark.parametrize(
+    ("law", "size", "mode"), slow_but_pairs([None, *LAWS], [8, 64], ["nearest", "linear"])
+)
 def test_a_head_over_four_resolutions(law: str | None, size: int, mode: str) -> None:
     assert not _rises(_head(size, mode), DEFAULT, None if law is None else [law])

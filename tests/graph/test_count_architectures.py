@@ -78,11 +78,12 @@ def segformer_b0(_name: str) -> torch.nn.Module:
     )
 
 
-def vit_tiny(_name: str) -> torch.nn.Module:
+def vit_tiny(name: str) -> torch.nn.Module:
     from transformers import ViTConfig, ViTForImageClassification
 
     config = ViTConfig(
         hidden_size=192,
+        num_hidden_layers=2 if name.endswith("two layers") else 12,
         num_attention_heads=3,
         intermediate_size=768,
         image_size=(64, 96),
@@ -110,6 +111,7 @@ ROWS = [
     Row("segformer-b0", segformer_b0),
     Row("segformer-b0", segformer_b0, dynamo=True),
     Row("vit-tiny", vit_tiny, dynamo=True),
+    Row("vit-tiny, two layers", vit_tiny, dynamo=True),
     Row("convnext-tiny", convnext_tiny, (1, 3, 64, 32)),
 ]
 
@@ -182,7 +184,7 @@ NAMED = {str(row): row for row in ROWS}
 
 
 @pytest.mark.parametrize(
-    "row", slow_but("mobilenetv2_w1-torchscript", "segformer-b0-dynamo", of=NAMED)
+    "row", slow_but("mobilenetv2_w1-torchscript", "vit-tiny, two layers-dynamo", of=NAMED)
 )
 def test_agrees_with_pytorch(row: Row, tmp_path: Path) -> None:
     with quiet():

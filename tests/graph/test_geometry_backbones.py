@@ -133,10 +133,21 @@ def check(network: nn.Module, image: Tensor, axis: Axis, along: int, positions: 
             assert depends(network, image, range(last, last + 1), along)[i]
 
 
-@pytest.mark.parametrize("dynamo", [False, True], ids=["old exporter", "new exporter"])
-@pytest.mark.parametrize("name", slow_but("ResNet", "DAC", "U-Net of signals", of=list(BACKBONES)))
+@pytest.mark.parametrize(
+    "case",
+    slow_but(
+        *(f"{name}, old exporter" for name in ("ResNet", "DAC", "U-Net of signals")),
+        "ResNet, new exporter",
+        of={
+            f"{name}, {exporter}": (name, exporter == "new exporter")
+            for name in BACKBONES
+            for exporter in ("old exporter", "new exporter")
+        },
+    ),
+)
 @pytest.mark.filterwarnings("ignore")
-def test_what_the_outputs_depend_on(name: str, dynamo: bool) -> None:
+def test_what_the_outputs_depend_on(case: tuple[str, bool]) -> None:
+    name, dynamo = case
     make, shape, strides, fields = BACKBONES[name]
     torch.manual_seed(0)
     network = make().double().eval()

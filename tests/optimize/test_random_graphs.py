@@ -54,10 +54,12 @@ def _assert_equal(drawn: Drawn, after: ModelProto) -> None:
 @_examples(400)
 @given(drawn_models(), profiles)
 def test_before_equals_after(drawn: Drawn, profile: Profile) -> None:
+    """And multiply-accumulates never grow where only they cost."""
     after, told = _optimized(drawn.model, profile=profile)
     for row in told["laws"]:
         event(row["law"])
     _assert_equal(drawn, after)
+    assert profile != COUNTING or told["after"]["macs"] <= told["before"]["macs"]
 
 
 @_examples(60)
@@ -69,29 +71,14 @@ def test_any_choice_of_laws_keeps_the_answers(drawn: Drawn, laws: set[str]) -> N
 
 
 @_examples(100)
-@given(drawn_models(), profiles)
-def test_optimizing_again_changes_nothing(drawn: Drawn, profile: Profile) -> None:
+@given(drawn_models(), profiles, st.integers(0, 2**16))
+def test_once_is_enough_in_any_order_of_nodes(drawn: Drawn, profile: Profile, order: int) -> None:
     note(drawn)
     once, told = _optimized(drawn.model, profile=profile)
     _, again = _optimized(once, profile=profile)
     assert again["after"] == told["after"]
-
-
-@_examples(100)
-@given(drawn_models(), profiles, st.integers(0, 2**16))
-def test_the_order_of_nodes_does_not_matter(drawn: Drawn, profile: Profile, order: int) -> None:
-    note(drawn)
-    _, told = _optimized(drawn.model, profile=profile)
     _, other = _optimized(reordered(drawn.model, order), profile=profile)
     assert of_any_order(other["after"]) == of_any_order(told["after"])
-
-
-@_examples(60)
-@given(drawn_models())
-def test_multiply_accumulates_never_grow_where_only_they_cost(drawn: Drawn) -> None:
-    note(drawn)
-    _, told = _optimized(drawn.model, profile=COUNTING)
-    assert told["after"]["macs"] <= told["before"]["macs"]
 
 
 @_examples(15)
@@ -131,9 +118,10 @@ def test_other_numbers_run_where_the_original_does(kind: int) -> None:
     assert min(taken, rewritten) >= 10
 
 
-def test_older_opsets_keep_their_answers() -> None:
+@pytest.mark.parametrize("number", [21, pytest.param(22, marks=pytest.mark.slow)])
+def test_older_opsets_keep_their_answers(number: int) -> None:
     met: set[str] = set()
-    for drawn in sample(400, number=21):
+    for drawn in sample(200, number):
         for opset in (7, 8, 9, 10) if drawn.model.opset_import[0].version == 11 else ():
             proto = older(drawn.model, opset)
             if proto is None:

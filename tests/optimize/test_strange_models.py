@@ -44,8 +44,14 @@ def _assert_same(now: np.ndarray, before: np.ndarray, exact: bool) -> None:
         np.testing.assert_allclose(now, before, rtol=0, atol=128 * 2.0**-24 * largest)
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("profile", [COUNTING, DEFAULT], ids=["counting", "default"])
+@pytest.mark.parametrize(
+    ("name", "profile"),
+    [
+        pytest.param(name, profile, marks=[] if k % 2 == turn else [pytest.mark.slow])
+        for k, name in enumerate(MODELS)
+        for turn, profile in enumerate([COUNTING, DEFAULT])
+    ],
+)
 def test_it_is_not_broken(name: str, profile: Profile) -> None:
     proto = MODELS[name]()
     assert refusal(proto) == "", "the original has to run, or nothing is tested"

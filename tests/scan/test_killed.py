@@ -98,7 +98,7 @@ def killed(folder: Path, target: Path, moments: int, rng: random.Random) -> None
 
 
 def test_killed_at_a_few_moments(undisturbed: Path, tmp_path: Path) -> None:
-    killed(undisturbed, tmp_path, 3, random.Random(0))
+    killed(undisturbed, tmp_path, 2, random.Random(0))
 
 
 @pytest.mark.slow

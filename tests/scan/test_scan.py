@@ -26,14 +26,15 @@ from onebyone.scan import schedule, tiles
 from onebyone.scan.scan import scan
 from onebyone.scan.targets import Target
 from tests.graphs.text import model as text_model
+from tests.quick import slow_but_pairs
 from tests.scan.networks import C_IN, network, pixels, whole
 
 PADS = [(0, 0, 0, 0), (1, 2, 1, 2), (2, 0, 0, 3)]
 
 
-@pytest.mark.parametrize("pads", PADS)
-@pytest.mark.parametrize("size", [(61, 47), (40, 40), (7, 90)])
-@pytest.mark.parametrize("tile", [1, 4, 7, 100])
+@pytest.mark.parametrize(
+    ("tile", "size", "pads"), slow_but_pairs([1, 4, 7, 100], [(61, 47), (40, 40), (7, 90)], PADS)
+)
 def test_tiles_give_what_the_whole_image_gives(
     pads: tuple[int, int, int, int], size: tuple[int, int], tile: int, tmp_path: Path
 ) -> None:
@@ -130,8 +131,14 @@ SOURCES: dict[str, Callable[[Path, Array], Any]] = {
 }
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("pads", PADS[:2])
+@pytest.mark.parametrize(
+    ("source", "pads"),
+    [
+        pytest.param(source, pads, marks=[] if k % 2 == turn else [pytest.mark.slow])
+        for k, source in enumerate(SOURCES)
+        for turn, pads in enumerate(PADS[:2])
+    ],
+)
 def test_every_source(source: str, pads: tuple[int, int, int, int], tmp_path: Path) -> None:
     model, image = network(pads), pixels(C_IN, 61, 47)
     given = SOURCES[source](tmp_path, image)

@@ -172,7 +172,7 @@ def test_every_source_is_scanned(name: str, tmp_path: Path) -> None:
     save, types, level = SOURCES[name]
     image = pixels(C_IN, 61, 47, dtype=types[len(types) // 2]) + 1
     given = save(tmp_path, image)
-    done = scan(NETWORK, given, tmp_path / "maps.zarr", tile=9, scale=1, level=level, workers=1)
+    done = scan(NETWORK, given, tmp_path / "maps.zarr", tile=17, scale=1, level=level, workers=1)
     assert (done.array()[:] == whole(NETWORK, image)).all()
 
 

@@ -10,6 +10,7 @@ import ast
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ class Row:
     panels: tuple[tuple[str, str], ...]
 
 
+@cache
 def rows() -> list[Row]:
     found = []
     for anchor, line in re.findall(r'^\| <a id="([^"]*)"></a>(\d.*) \|$', PAGE, re.MULTILINE):
@@ -51,6 +53,7 @@ def rows() -> list[Row]:
     return found
 
 
+@cache
 def sources() -> dict[tuple[str, str], str]:
     """The code of each test here, by file and name."""
     found = {}

@@ -12,6 +12,7 @@ from onnx import helper
 from onebyone.algebra.refusal import Refusal
 from onebyone.algebra.resize import COORDINATES, ROUNDINGS, Resize
 from onebyone.graph.spatial import Spatial, spatial
+from tests.quick import slow_but_pairs
 
 from ..one_node import engine, mapped, model, node, read, reference
 
@@ -79,9 +80,9 @@ def test_nearest(coordinates: str, rounding: str, by_size: bool) -> None:
         assert also is None or (also == own).all(), (n, scale)
 
 
-@pytest.mark.parametrize("coordinates", list(COORDINATES))
-@pytest.mark.parametrize("mode", MODES, ids=str)
-@pytest.mark.parametrize("by_size", [False, True])
+@pytest.mark.parametrize(
+    ("coordinates", "mode", "by_size"), slow_but_pairs(COORDINATES, MODES, [False, True]), ids=str
+)
 def test_weighted(coordinates: str, mode: dict, by_size: bool) -> None:
     opset = 11 if "tf_half" in coordinates else 19
     # Opset 11, the last but one with tf_half_pixel_for_nn, had no antialias.

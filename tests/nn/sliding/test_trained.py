@@ -21,6 +21,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     return import_module
 
 
+@pytest.mark.slow
 def test_without_padding_a_canvas_is_read_as_its_digits(
     example: Callable[[str], ModuleType],
 ) -> None:
@@ -43,6 +44,7 @@ def test_with_padding_neighbours_spoil_the_answers(example: Callable[[str], Modu
     assert result.same_class < 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the package's, about itself
 def test_efficientnet_agrees_with_its_crops_in_some_positions(
     example: Callable[[str], ModuleType],

@@ -12,6 +12,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx import ModelProto
+from tests.quick import slow_but_pairs
 
 from onebyone.algebra.winograd import BASES, Basis, in_basis
 from onebyone.cost.estimate import elements_of, node_time
@@ -65,6 +66,7 @@ def both(taps: tuple[int, int]) -> list[Form]:
 
 # Equal --------------------------------------------------------------------------------------------
 
+Kind = tuple[tuple[int, int], Form]
 KERNELS = [(3, 3), (2, 2), (5, 5), (3, 1), (2, 3), (5, 2), (3, 7)]
 FORMS = [(taps, form) for taps in KERNELS for form in both(taps)]
 
@@ -105,17 +107,20 @@ def test_groups_stay_apart(taps: tuple[int, int], form: Form, strips: Sequence[r
     assert same(evaluate(read(proto), given), evaluate(tiled(proto, form, strips), given))
 
 
-@pytest.mark.parametrize(("taps", "form"), [(t, f) for t, f in FORMS if not f.columns], ids=str)
-@pytest.mark.parametrize("dilations", [(2, 1), (1, 2), (3, 2)], ids=str)
-@pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 2, 3, 0)], ids=str)
-@pytest.mark.parametrize("height", [17, 24, 31])
+@pytest.mark.parametrize(
+    ("kind", "dilations", "pads", "height"),
+    slow_but_pairs(
+        [(taps, form) for taps, form in FORMS if not form.columns],
+        [(2, 1), (1, 2), (3, 2)],
+        [(0, 0, 0, 0), (1, 2, 3, 0)],
+        [17, 24, 31],
+    ),
+    ids=str,
+)
 def test_tiles_of_dilated_kernels_lie_in_one_another(
-    taps: tuple[int, int],
-    form: Form,
-    dilations: tuple[int, int],
-    pads: tuple[int, ...],
-    height: int,
+    kind: Kind, dilations: tuple[int, int], pads: tuple[int, ...], height: int
 ) -> None:
+    taps, form = kind
     weight = integers("k", (5, 3, *taps)) * np.float32(odd(form.rows))
     attributes = f"pads = {list(pads)}, dilations = {list(dilations)}"
     proto = made(attributes, f"float[2,3,{height},15] x", k=weight)
@@ -163,13 +168,14 @@ def test_groups_are_tiled_for_twice_the_way() -> None:
     assert report.certificate.passed
 
 
-@pytest.mark.parametrize(("taps", "form"), FORMS, ids=str)
-@pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 1, 1, 1), (1, 0, 0, 2)], ids=str)
-@pytest.mark.parametrize("first", [1, 2])
-def test_strip_by_strip(
-    taps: tuple[int, int], form: Form, pads: tuple[int, ...], first: int
-) -> None:
+@pytest.mark.parametrize(
+    ("kind", "pads", "first"),
+    slow_but_pairs(FORMS, [(0, 0, 0, 0), (1, 1, 1, 1), (1, 0, 0, 2)], [1, 2]),
+    ids=str,
+)
+def test_strip_by_strip(kind: Kind, pads: tuple[int, ...], first: int) -> None:
     """Strips of unequal heights, as the last one is where rows of tiles do not come out even."""
+    taps, form = kind
     times = odd(form.rows) * (odd(form.columns) if form.columns else 1)
     weight = integers("k", (5, 3, *taps)) * np.float32(times)
     proto = made(f"pads = {list(pads)}", "float[2,3,17,7] x", k=weight)
@@ -245,17 +251,14 @@ def test_padding_that_is_worked_out(pad: str) -> None:
 # What it costs ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("taps", "form"), FORMS, ids=str)
-@pytest.mark.parametrize("bias", [{}, {"b": (5,)}], ids=["plain", "biased"])
-@pytest.mark.parametrize("cached", [300_000, 100])
+@pytest.mark.parametrize(
+    ("kind", "bias", "cached"), slow_but_pairs(FORMS, [{}, {"b": (5,)}], [300_000, 100]), ids=str
+)
 def test_a_form_costs_what_its_operators_do(
-    taps: tuple[int, int],
-    form: Form,
-    bias: dict[str, Any],
-    cached: int,
-    monkeypatch: pytest.MonkeyPatch,
+    kind: Kind, bias: dict[str, Any], cached: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that what pays cannot raise the modelled time of the whole."""
+    taps, form = kind
     monkeypatch.setattr(tiles, "_CACHED", cached)
     monkeypatch.setattr(tiles, "_READ_FOR", {False: 1, True: 1})
     plain = Profile(overhead=1e-9, rows=3, tiles=5)

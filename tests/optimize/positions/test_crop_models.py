@@ -115,7 +115,7 @@ def saved(tokens: int) -> int:
     ("name", "exporter", "attention", "free"),
     [
         pytest.param("ViT", "dynamo", "eager", False, marks=pytest.mark.slow),
-        ("ViT", "dynamo", "sdpa", True),
+        pytest.param("ViT", "dynamo", "sdpa", True, marks=pytest.mark.slow),
         ("ViT", "torchscript", "eager", True),
         ("DeiT", "torchscript", "sdpa", False),
         pytest.param("BERT", "dynamo", "eager", True, marks=pytest.mark.slow),

@@ -11,7 +11,7 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onebyone.algebra.channel import ChannelMap
@@ -278,10 +278,24 @@ def planned(term: Term, laws: frozenset[str], profile: Profile = COUNTING) -> Pl
 # The tests ---------------------------------------------------------------------------------------
 
 
+@settings(max_examples=25)
 @given(regions(), st.permutations(list(LAWS)), st.sampled_from(PROFILES))
 def test_plans_compute_the_term_and_laws_never_cost(
     region: tuple[Term, Values], order: list[str], profile: Profile
 ) -> None:
+    _no_law_costs(region, order, profile)
+
+
+@pytest.mark.slow
+@given(regions(), st.permutations(list(LAWS)), st.sampled_from(PROFILES))
+def test_many_plans_compute_the_term_and_laws_never_cost(
+    region: tuple[Term, Values], order: list[str], profile: Profile
+) -> None:
+    """As many again and more: of large terms a plan takes a tenth of a second."""
+    _no_law_costs(region, order, profile)
+
+
+def _no_law_costs(region: tuple[Term, Values], order: list[str], profile: Profile) -> None:
     term, values = region
     expected = value(term, values)
     plans = [planned(term, frozenset(order[:k]), profile) for k in range(len(order) + 1)]
