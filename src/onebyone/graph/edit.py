@@ -24,7 +24,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.exact import tensor_of
-from onebyone.graph.values import Size
+from onebyone.graph.values import Size, graphs_within
 
 __all__ = ["CUT", "Edit", "Spelling", "content", "respell"]
 
@@ -74,7 +74,7 @@ class Edit:
     def taken(self) -> set[str]:
         """All names of values and nodes. They are looked up when the first new one is asked for."""
         names: set[str | None] = set()
-        for graph in (self.graph, *self.graph.subgraphs()):
+        for graph in graphs_within(self.graph):
             names.update(value.name for value in graph.inputs)
             names.update(graph.initializers)
             for node in graph:

@@ -27,7 +27,7 @@ from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.sizes import Entries, same_shape
 from onebyone.graph.simplify.known import Known, computed, stored
 from onebyone.graph.simplify.sizes import entries_of
-from onebyone.graph.values import fixed_shape, is_read, made_by, rank_of, subgraphs
+from onebyone.graph.values import fixed_shape, is_read, made_by, nodes_within, rank_of, subgraphs
 
 __all__ = ["fold_constants"]
 
@@ -155,6 +155,8 @@ class _Walk:
         """Let nodes stay whose results would make the file larger."""
         left: list[ir.Node] = [*self.nodes]
         for wave in range(_WAVES):
+            if not left:
+                return
             grown = [(part, part.growing(wave == _WAVES - 1)) for part in self._parts(left)]
             for node in (node for _, nodes in grown for node in nodes):
                 self.nodes.pop(node, None)
@@ -308,7 +310,7 @@ def _affordable(node: ir.Node, operands: Iterable[Known | None]) -> bool:
 def _candidates(graph: ir.Graph) -> set[ir.Node]:
     """Nodes whose operands could all be known: what reads anything else is read by nobody here."""
     candidates: set[ir.Node] = set()
-    for node in graph.all_nodes():
+    for node in nodes_within(graph):
         if operator_of(node).rounding is None:
             continue
         operands = (value for value in node.inputs if value is not None)

@@ -174,8 +174,10 @@ class Planner:
 
     def _joined(self, node: Joined, word: Word) -> Iterator[tuple[State, Plan]]:
         """Maps go to every operand; a bias goes with them, or is added to the whole."""
-        commutes, inner = "commute" in self.laws, word.inner
-        offers = [(True, inner), (False, inner.linear)] if commutes else [(True, Word())]
+        inner = word.inner if "commute" in self.laws else Word()
+        offers = [(True, inner)]
+        if inner.biased(0, 0, len(inner.maps)):
+            offers.append((False, inner.linear))
         for flushed, each in offers:
             tables = self._operands(node.terms, [each] * len(node.terms))
             for j in range(len(each.maps) + 1):
