@@ -181,10 +181,11 @@ class _Walk:
             asked = (value for value in node.outputs if self._is_asked(value))
             part.asked |= {value: self._stored(value).array.nbytes for value in asked}
         for value in seen:
+            if value in self.known or value.is_graph_output():
+                continue
             # An initialiser goes where only nodes that are replaced have read it.
-            gone = all(use.node in self.nodes for use in value.uses())
             freed = _bytes_of(value)
-            if value not in self.known and gone and not value.is_graph_output() and freed > _ALWAYS:
+            if freed > _ALWAYS and all(use.node in self.nodes for use in value.uses()):
                 parts[labels.of(value)].freed += freed
         yield from parts.values()
 

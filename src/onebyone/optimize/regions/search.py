@@ -101,7 +101,8 @@ class Planner:
         table: Table = {}
         for state, plan in self._sources(node, word):
             self._keep(table, state, plan)
-        self._walk(table, word)
+        if word.spaces or word.maps or not isinstance(node, Leaf):
+            self._walk(table, word)
         return table
 
     def _sources(self, node: Node, word: Word) -> Iterator[tuple[State, Plan]]:
@@ -243,8 +244,9 @@ class Planner:
             carrier = flushed and all(plan.carrier for plan in plans)
             pending = not flushed and any(plan.pending for plan in plans)
             how, laws = Stack(tuple(plans), flushed), _laws(plans)
-            plan = Plan(cost, layout, channels, how, carrier, pending, laws)
-            yield (i, j), plan
+            yield (i, j), Plan(cost, layout, channels, how, carrier, pending, laws)
+            if not any("pending" in table[i, j] for table in tables):
+                return  # nothing to pass on
 
     def _operand(self, table: Table, i: int, j: int, flushed: bool) -> Plan | None:
         # Without owing a bias, or as it is: a concat has to know which.
