@@ -258,7 +258,8 @@ class Planner:
     def _convolution(self, node: Convolution, word: Word) -> Iterator[tuple[State, Plan]]:
         kernel: KernelNode = node.kernel
         below = node.term.word
-        if self._cheapest(kernel, below, word).picoseconds > self.limit:
+        # Whatever is multiplied into it.
+        if self.limit < inf and self._cheapest(kernel, below, word).picoseconds > self.limit:
             return
         table = self._table(node.term.node, below)
         for inner in range(len(below.maps) + 1):
