@@ -98,12 +98,16 @@ class ChannelMap:
     @cached_property
     def is_shift(self) -> bool:
         """Whether it adds a constant, or nothing, and scales by one."""
-        return self.is_diagonal and bool((self.weight == 1).all())
+        return self.is_diagonal and self._scales_by(1)
 
     @cached_property
     def is_negation(self) -> bool:
         """Whether it changes the sign, and nothing else."""
-        return self.is_diagonal and self.bias is None and bool((self.weight == -1).all())
+        return self.is_diagonal and self.bias is None and self._scales_by(-1)
+
+    def _scales_by(self, factor: int) -> bool:
+        # The first channel says no for most, and takes a tenth of the time.
+        return bool(self.weight[0, 0] == factor and (self.weight == factor).all())
 
     @cached_property
     def exact_rows(self) -> Array:

@@ -77,6 +77,8 @@ def exact_rows(weight: Array) -> Array:
     # Trained weights have all their bits, so that the first few numbers tell of most rows.
     start = rows[:, :_SEEN]
     found = np.asarray(few_bits(start).all(axis=1) | (np.count_nonzero(start, axis=1) < 2))
+    if not found.any():
+        return found
     rest = rows[found]
     used = np.count_nonzero(rest, axis=1)
     found[found] = (used > 0) & ((used == 1) | few_bits(rest).all(axis=1))

@@ -65,15 +65,16 @@ def manner(
         return Manner.PASS
     if row.effort is Effort.FREE:
         return Manner.VIEW
+    if row.manner_where is None:
+        return row.manner
     holds = {
         Where.WHOLE_CHANNELS: not of_positions,
         Where.ROWS: of_rows,
         Where.INTERPOLATING: interpolates,
         Where.AFAR: afar,
     }
-    if row.manner_where and holds[row.manner_where[0]]:
-        return row.manner_where[1]
-    return row.manner
+    where, there = row.manner_where
+    return there if holds[where] else row.manner
 
 
 def time(how: Manner, load: Load, profile: Profile) -> int:
@@ -82,13 +83,14 @@ def time(how: Manner, load: Load, profile: Profile) -> int:
     >>> time(Manner.SCATTER, Load(written=100), Profile(bandwidth=4.0, overhead=1.0, transpose=3))
     601000000000000
     """
+    if how is Manner.PASS:
+        return profile.time(load.macs, load.read + load.written)
     if how in _COPIES:
         return profile.time(elements=2 * load.written * _COPIES[how](profile))
     if how is Manner.STAMP:
         return profile.time(load.macs * profile.stamp, load.read + load.written)
-    if how is Manner.INTERPOLATION:
-        return profile.time(load.written * profile.resize, load.read + load.written)
-    return profile.time(load.macs, load.read + load.written)
+    assert how is Manner.INTERPOLATION, how
+    return profile.time(load.written * profile.resize, load.read + load.written)
 
 
 # How many times dearer than a copy of the result it is, of what does nothing but copy.

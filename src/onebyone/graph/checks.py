@@ -18,7 +18,7 @@ from typing import NoReturn
 import onnx_ir as ir
 
 from onebyone.errors import UnreadableModel
-from onebyone.graph.values import rank_of, size
+from onebyone.graph.values import graphs_within, nodes_within, rank_of, size
 
 __all__ = [
     "all_nodes", "check_attributes", "check_interface", "check_tensors", "declare", "keep_kinds",
@@ -146,14 +146,14 @@ def declare(declared: Kinds, graph: ir.Graph) -> None:
 
 def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
     """Every node of the model: of its graph, of the graphs inside nodes, and of its functions."""
-    yield from ir.traversal.RecursiveGraphIterator(model.graph)
+    yield from nodes_within(model.graph)
     for function in model.functions.values():
-        yield from function.all_nodes()
+        yield from nodes_within(function)
 
 
 def tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     """Every tensor of the model: initialisers of all graphs, and attributes of all nodes."""
-    for graph in model.graphs():
+    for graph in graphs_within(model.graph):
         for value in graph.initializers.values():
             if value.const_value is None:
                 refuse(f"initialiser {one_line(value.name, 100)} has no data")

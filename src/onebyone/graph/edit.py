@@ -24,7 +24,7 @@ import onnx_ir as ir
 
 from onebyone.algebra.weights import Array
 from onebyone.graph.exact import tensor_of
-from onebyone.graph.values import Size
+from onebyone.graph.values import Size, graphs_within
 
 __all__ = ["CUT", "Edit", "Spelling", "content", "respell"]
 
@@ -74,7 +74,7 @@ class Edit:
     def taken(self) -> set[str]:
         """All names of values and nodes. They are looked up when the first new one is asked for."""
         names: set[str | None] = set()
-        for graph in (self.graph, *self.graph.subgraphs()):
+        for graph in graphs_within(self.graph):
             names.update(value.name for value in graph.inputs)
             names.update(graph.initializers)
             for node in graph:
@@ -156,7 +156,7 @@ class Edit:
             stem: what the node and its result are named after.
             dtype, shape: of the result, where they are known.
         """
-        node = ir.node(op, operands, attributes, name=self.mint(stem))
+        node = ir.node(op, operands, _converted(attributes), name=self.mint(stem))
         value = node.outputs[0]
         value.name = node.name
         _describe(value, dtype, shape)
@@ -300,7 +300,7 @@ def respell(
     >>> node.op_type, node.inputs[0].name, len(node.inputs), node.attributes["perm"].value
     ('Transpose', 'z', 1, (1, 0))
     """
-    held = ir.node(op, [], attributes).attributes
+    held = ir.node(op, [], _converted(attributes)).attributes
     node.op_type = op
     node.attributes.clear()
     node.attributes.update(held)
@@ -317,6 +317,21 @@ def content(array: Array) -> tuple[object, ...]:
     """
     data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     return array.dtype.str, array.dtype.name, array.shape, sha256(data).digest()
+
+
+def _converted(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Attributes of which lists of integers are converted, as `ir.node` converts them.
+
+    It asks first whether each is a tensor or a type, by all methods that one would have.
+    """
+    return {
+        name: ir.AttrInt64s(name, told) if _are_integers(told) else told
+        for name, told in (attributes or {}).items()
+    }
+
+
+def _are_integers(told: object) -> bool:
+    return isinstance(told, list | tuple) and bool(told) and all(isinstance(n, int) for n in told)
 
 
 def _describe(value: ir.Value, dtype: ir.DataType | None, shape: Iterable[Size] | None) -> None:

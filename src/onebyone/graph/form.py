@@ -16,6 +16,7 @@ from onnx_ir.passes.common import InlinePass
 from onebyone.errors import UnreadableModel
 from onebyone.graph.checks import all_nodes, check_interface, one_line, refuse
 from onebyone.graph.edit import Edit
+from onebyone.graph.values import graphs_within
 from onebyone.graph.write import DESCRIBED, INTERFACE, shell
 
 __all__ = ["constant_tensor", "normalised", "unshared"]
@@ -100,7 +101,7 @@ def _sort(model: ir.Model) -> None:
 
 def unshared(model: ir.Model) -> ir.Model:
     """`model` with tensors of its own, their bytes still the source's: names can change freely."""
-    for graph in model.graphs():
+    for graph in graphs_within(model.graph):
         for value in graph.initializers.values():
             if value.const_value is not None:
                 value.const_value = _borrowed(value.const_value)
@@ -153,7 +154,7 @@ def _name_results(model: ir.Model) -> None:
     Calls that stay need one as well: the last ones would not be written, and engines count them.
     """
     taken = {value.name for node in all_nodes(model) for value in node.outputs}
-    for graph in model.graphs():
+    for graph in graphs_within(model.graph):
         taken |= {value.name for value in (*graph.inputs, *graph.initializers.values())}
     for node in all_nodes(model):
         for k, value in enumerate(node.outputs):
@@ -228,7 +229,7 @@ def constant_tensor(node: ir.Node) -> ir.TensorProtocol | None:
 
 def _load_inner_external(model: ir.Model) -> None:
     """External tensors inside nodes come into memory: `write` moves only the main graph's."""
-    for graph in model.graphs():
+    for graph in graphs_within(model.graph):
         if graph is not model.graph:
             for value in graph.initializers.values():
                 if isinstance(value.const_value, ir.ExternalTensor):

@@ -31,6 +31,7 @@ from onebyone.graph.checks import (
 )
 from onebyone.graph.form import normalised, unshared
 from onebyone.graph.formats import foreign
+from onebyone.graph.values import graphs_within
 from onebyone.graph.write import SOURCE
 from onebyone.graph.write import Source as Files
 
@@ -184,7 +185,7 @@ def _unpacked(model: ir.Model) -> ir.Model:
 
     A message gives a new copy of a tensor's bytes each time that it is asked.
     """
-    for graph in model.graphs():
+    for graph in graphs_within(model.graph):
         for value in graph.initializers.values():
             if isinstance(value.const_value, ir.serde.TensorProtoTensor):
                 value.const_value = _array(value.const_value)

@@ -145,8 +145,8 @@ def _infer_node(context: Context, node: ir.Node, known: frozenset[str]) -> None:
 
 def _simplest(shape: ir.Shape | None) -> ir.Shape | None:
     """With each dimension in its simplest form: the next node's is made of its text."""
-    if shape is None:
-        return None
+    if shape is None or shape.is_static():
+        return shape
     return ir.Shape([simplified(size) for size in shape])
 
 

@@ -12,8 +12,8 @@ from typing import TypeVar
 import onnx_ir as ir
 
 __all__ = [
-    "Size", "all_known", "are_read", "fixed_shape", "has_subgraphs", "input_at", "is_read",
-    "made_by", "maker", "rank_of", "shape_of", "size", "subgraphs",
+    "Size", "all_known", "are_read", "fixed_shape", "graphs_within", "has_subgraphs", "input_at",
+    "is_read", "made_by", "maker", "nodes_within", "rank_of", "shape_of", "size", "subgraphs",
 ]  # fmt: skip
 
 Size = int | ir.SymbolicDim
@@ -102,13 +102,31 @@ def are_read(values: Iterable[ir.Value]) -> bool:
 def has_subgraphs(node: ir.Node) -> bool:
     """Whether a node runs graphs of its own: If, Loop, Scan."""
     kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-    return any(attribute.type in kinds for attribute in node.attributes.values())
+    return any(attribute.type in kinds for attribute in node.attributes.data.values())
 
 
 def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
     """The graphs in a node's attributes: branches of an If, bodies of a Loop or a Scan."""
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
+    # The plain dictionary: every node of a graph is asked, often, and hardly one has any.
+    for attribute in node.attributes.data.values():
+        kind = attribute.type
+        if kind == ir.AttributeType.GRAPH:
             yield attribute.as_graph()
-        elif attribute.type == ir.AttributeType.GRAPHS:
+        elif kind == ir.AttributeType.GRAPHS:
             yield from attribute.as_graphs()
+
+
+def graphs_within(graph: ir.Graph) -> Iterator[ir.Graph]:
+    """A graph, and all graphs inside its nodes."""
+    yield graph
+    for node in graph:
+        for inner in subgraphs(node):
+            yield from graphs_within(inner)
+
+
+def nodes_within(graph: ir.Graph | ir.Function) -> Iterator[ir.Node]:
+    """Every node of a graph, each followed by those of the graphs inside it."""
+    for node in graph:
+        yield node
+        for inner in subgraphs(node):
+            yield from nodes_within(inner)

@@ -25,6 +25,7 @@ from onebyone.graph.shapes import Sizes
 from onebyone.graph.simplify import simplify
 from onebyone.graph.simplify.noops import drop_noops
 from onebyone.graph.unused import remove_unused
+from onebyone.graph.values import maker
 from onebyone.optimize.outline import outlines
 from onebyone.optimize.passes import FIRST, PASSES
 from onebyone.optimize.regions.change import Change, change_of, changes
@@ -120,7 +121,12 @@ def _kept_for_digits(
     # By now the weights are rounded.
     read = Readings(context.sizes)
     folding = replace(context, readings=read, lost_bits=inf, cancelling={})
-    for region in regions(graph, folding):
+    # What is computed from none of them has none of them in its region.
+    behind = set(context.cancelling)
+    for node in graph:
+        if any(maker(value) in behind for value in node.inputs):
+            behind.add(node)
+    for region in regions([node for node in graph if node in behind], folding):
         makers = {value.producer() for value in region.inside | region.beneath}
         met = [node for node in context.cancelling if node in makers]
         if met and change_of(region, context.laws, Pricer(profile)) is not None:

@@ -122,7 +122,8 @@ def optimize(
     factor = _factor(winograd_memory, laws)
     machine, origin = _profile(profile)
     model = read(source)
-    original = unshared(model.clone())  # of the weights only the names are copied
+    # Of the weights only the names are copied. Without a proof it is seldom asked for.
+    kept = unshared(model.clone()) if verify else None
     declared = kinds(model.graph)
     old = modernise(model)
     keep_kinds(declared, model.graph)
@@ -131,6 +132,7 @@ def optimize(
     if old is not None:
         side = _side(model, sizes, machine)
         report = Report(side, side, (), (_refused(*old),), profile=machine)
+        original = read(source) if kept is None else kept
         if verify:
             report = replace(report, certificate=_unchanged(original, shapes, data, progress))
         return Optimized(original, replace(report, origin=origin))
@@ -143,19 +145,21 @@ def optimize(
         # A model that contradicts itself is met anywhere, in the algebra as a request that cannot
         # be. What it is that cannot be, the engine says best; only where the model runs is it our
         # fault.
+        original = read(source) if kept is None else kept
         _certified(original, original, shapes, data, progress)
         if isinstance(error, UsageError):
             raise UnreadableModel(f"cannot rewrite this model: {error}") from error
         raise
     declare(declared, model.graph)
-    if verify:
+    if kept is not None:
+        before = kept
 
         def whole() -> Certificate:
             if narrow is not None:
                 raise narrow
-            return _certified(original, model, shapes, data, progress)
+            return _certified(before, model, shapes, data, progress)
 
-        report = replace(report, certificate=_with_pieces(original, alone, whole))
+        report = replace(report, certificate=_with_pieces(before, alone, whole))
     return Optimized(model, replace(report, origin=origin))
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,7 +27,7 @@ from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.sizes import Entries, same_shape
 from onebyone.graph.simplify.known import Known, computed, stored
 from onebyone.graph.simplify.sizes import entries_of
-from onebyone.graph.values import fixed_shape, is_read, made_by, rank_of, subgraphs
+from onebyone.graph.values import fixed_shape, is_read, made_by, nodes_within, rank_of, subgraphs
 
 __all__ = ["fold_constants"]
 
@@ -154,8 +154,13 @@ class _Walk:
     def refuse(self) -> None:
         """Let nodes stay whose results would make the file larger."""
         left: list[ir.Node] = [*self.nodes]
+        read = dict.fromkeys(v for node in left for v in node.inputs if v is not None)
+        counted = {v: size for v in read if (size := _bytes_of(v)) > _ALWAYS}
         for wave in range(_WAVES):
-            grown = [(part, part.growing(wave == _WAVES - 1)) for part in self._parts(left)]
+            if not left:
+                return
+            last, parts = wave == _WAVES - 1, self._parts(left, counted)
+            grown = [(part, part.growing(last)) for part in parts]
             for node in (node for _, nodes in grown for node in nodes):
                 self.nodes.pop(node, None)
                 for value in node.outputs:
@@ -164,15 +169,21 @@ class _Walk:
             left = [node for part, nodes in grown if nodes for node in part.nodes]
             left = [node for node in left if node in self.nodes]
 
-    def _parts(self, nodes: Sequence[ir.Node]) -> Iterator[_Part]:
-        """What is stored of these nodes, in parts that share no initialiser worth counting."""
+    def _parts(self, nodes: Sequence[ir.Node], counted: Mapping[ir.Value, int]) -> Iterator[_Part]:
+        """What is stored of these nodes, in parts that share no initialiser worth counting.
+
+        Args:
+            nodes: some of those that are known.
+            counted: the initialisers that they read which are, and their bytes.
+        """
         labels = _Labels()
         for node in nodes:
             for value in (*node.inputs, *node.outputs):
-                if value is not None and (value in self.known or _bytes_of(value) > _ALWAYS):
+                if value is not None and (value in self.known or value in counted):
                     labels.join(node, value)
         parts: dict[object, _Part] = {}
-        seen = dict.fromkeys(v for node in nodes for v in node.inputs if v is not None)
+        operands = (v for node in nodes for v in node.inputs if v is not None)
+        seen = dict.fromkeys(v for v in operands if v in counted)
         for node in nodes:
             part = parts.setdefault(labels.of(node), _Part())
             part.nodes.append(node)
@@ -181,9 +192,8 @@ class _Walk:
         for value in seen:
             # An initialiser goes where only nodes that are replaced have read it.
             gone = all(use.node in self.nodes for use in value.uses())
-            freed = _bytes_of(value)
-            if value not in self.known and gone and not value.is_graph_output() and freed > _ALWAYS:
-                parts[labels.of(value)].freed += freed
+            if value not in self.known and gone and not value.is_graph_output():
+                parts[labels.of(value)].freed += counted[value]
         yield from parts.values()
 
     def _is_asked(self, value: ir.Value) -> bool:
@@ -308,7 +318,7 @@ def _affordable(node: ir.Node, operands: Iterable[Known | None]) -> bool:
 def _candidates(graph: ir.Graph) -> set[ir.Node]:
     """Nodes whose operands could all be known: what reads anything else is read by nobody here."""
     candidates: set[ir.Node] = set()
-    for node in graph.all_nodes():
+    for node in nodes_within(graph):
         if operator_of(node).rounding is None:
             continue
         operands = (value for value in node.inputs if value is not None)

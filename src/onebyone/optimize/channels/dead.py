@@ -22,7 +22,7 @@ from onebyone.graph.ops import operator_of
 from onebyone.graph.ops.call import call_of
 from onebyone.graph.ops.flow import Flow, Mix, channels_of
 from onebyone.graph.shape_reads import entries_used
-from onebyone.graph.values import input_at
+from onebyone.graph.values import input_at, nodes_within
 from onebyone.optimize.channels.kept_channels import kept_channels
 
 __all__ = ["Dead", "find"]
@@ -235,7 +235,7 @@ def _lock(graph: ir.Graph, a: _Analysis) -> None:
     a.locked |= {v for v in (*graph.inputs, *graph.outputs) if v in a.axes}
     # Nobody here can store weights for other channels of these.
     a.locked |= {v for v in a.axes if v.producer() is None or v.producer() not in a.flows}
-    for node in graph.all_nodes():
+    for node in nodes_within(graph):
         free = set(a.flows[node].operands) if node in a.flows else _sized(node, a)
         a.locked |= {v for v in node.inputs if v is not None and v in a.axes and v not in free}
     for value, axis in a.axes.items():

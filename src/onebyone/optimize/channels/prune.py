@@ -27,7 +27,7 @@ from onebyone.graph.unused import remove_unused
 from onebyone.optimize.channels.copies import copies
 from onebyone.optimize.channels.dead import Dead, find
 from onebyone.optimize.channels.reindex import narrow, reindex
-from onebyone.optimize.channels.whole import freeze_wholes
+from onebyone.optimize.channels.whole import freeze_wholes, has_wholes
 from onebyone.optimize.rewritten import Rewrite, Task
 from onebyone.optimize.sharing import readers
 
@@ -44,6 +44,8 @@ def prune(task: Task) -> Iterator[Rewrite]:
     graph, multiple = task.model.graph, task.profile.channels
     # Before anything is changed: a bias that cannot be stored shows only when rounded.
     dead = _fitting(task)
+    if not _orders(dead) and not has_wholes(dead):
+        return
     before = macs(graph, task.sizes)
     if frozen := list(freeze_wholes(graph, dead)):
         yield _without(task, frozen, before)

@@ -27,6 +27,7 @@ from onebyone.graph.edit import Edit
 from onebyone.graph.ops.conversion import is_of_int8_codes
 from onebyone.graph.ops.flow import channels_of
 from onebyone.graph.shapes import Sizes
+from onebyone.graph.values import nodes_within
 from onebyone.optimize.channels.assemble import Assembly, Piece
 from onebyone.optimize.channels.copies import copies
 from onebyone.optimize.channels.labels import Labels, labels_of, with_flows
@@ -172,7 +173,7 @@ def _fixed(graph: ir.Graph, labels: Labels) -> set[ir.Value]:
     # A constant that moves read is nobody's weight: no node would store its channels anew.
     given = (*graph.inputs, *graph.initializers.values())
     fixed = {labels.of(v) for v in (*given, *graph.outputs)}
-    for node in graph.all_nodes():
+    for node in nodes_within(graph):
         if node in labels.inner:
             continue
         free: Collection[ir.Value] = ()

@@ -21,7 +21,12 @@ from onebyone.graph.ops.sizes import same_shape
 from onebyone.graph.values import rank_of
 from onebyone.optimize.channels.dead import Dead
 
-__all__ = ["freeze_wholes"]
+__all__ = ["freeze_wholes", "has_wholes"]
+
+
+def has_wholes(dead: Dead) -> bool:
+    """Whether any value is constant in all of its channels."""
+    return any(len(known) and not np.isnan(known).any() for known in dead.known.values())
 
 
 def freeze_wholes(graph: ir.Graph, dead: Dead) -> Iterator[tuple[ir.Node, ir.Node]]:

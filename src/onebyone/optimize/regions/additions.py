@@ -7,7 +7,6 @@ a + Expand(b)   = a + b      where a is as long: the sum broadcasts b
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import cast
 
 from onebyone.algebra.word import Word
@@ -26,7 +25,7 @@ def subtracted(plans: Sequence[Plan], *, takes_biases: bool) -> list[Plan]:
     kept = list(plans)
     for k in list(negated)[len(negated) == len(plans) :]:
         carrier = plans[k].carrier and takes_biases
-        kept[k] = replace(plans[k], cost=negated[k].cost, carrier=carrier)
+        kept[k] = plans[k]._replace(cost=negated[k].cost, carrier=carrier)
     return kept
 
 
@@ -34,7 +33,7 @@ def broadcast(plans: Sequence[Plan]) -> list[Plan]:
     """Operands of a sum: single positions that are repeated beside something as long are not."""
     kept = list(plans)
     for k in unrepeated(plans):
-        kept[k] = replace(plans[k], cost=cast(Move, plans[k].how).before.cost)
+        kept[k] = plans[k]._replace(cost=cast(Move, plans[k].how).before.cost)
     return kept
 
 

@@ -9,7 +9,7 @@ long as others read it: below a shared value every value is a `Choice`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from math import prod
 
@@ -48,16 +48,16 @@ MAX_LOOKS_THROUGH = 3
 """Shared values between the root and a leaf that a region looks through."""
 
 
-def regions(graph: ir.Graph, context: Context) -> Iterator[Region]:
+def regions(nodes: Iterable[ir.Node], context: Context) -> Iterator[Region]:
     """The regions of a graph that hold something to optimise, last root first.
 
     Args:
-        graph: with shapes inferred.
+        nodes: of the graph, in its order, whose values may be roots; shapes are inferred.
         context: of the graph as it is now.
     """
     inside: set[ir.Value] = set()
     # From the end: a root further down would cut off what a larger region could take in.
-    for node in reversed(list(graph)):
+    for node in reversed(list(nodes)):
         value = node.outputs[0]
         if value in inside:
             continue

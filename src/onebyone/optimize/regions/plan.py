@@ -8,7 +8,6 @@ been applied since the bias may be added."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from onebyone.algebra.channel import ChannelMap, join_structure
@@ -36,15 +35,13 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, eq=False)
-class Input:
+class Input(NamedTuple):
     """A leaf as it is."""
 
     leaf: Leaf
 
 
-@dataclass(frozen=True, eq=False)
-class Apply:
+class Apply(NamedTuple):
     """maps[j:to] of the word as one map; `window`: strided and padded first."""
 
     before: Plan
@@ -55,8 +52,7 @@ class Apply:
     window: Step | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class LookUp:
+class LookUp(NamedTuple):
     """maps[:to] of the word as a table, of which the indices of a one-hot leaf pick rows."""
 
     leaf: Leaf
@@ -64,8 +60,7 @@ class LookUp:
     to: int
 
 
-@dataclass(frozen=True, eq=False)
-class Move:
+class Move(NamedTuple):
     """spaces[i] of the word applied after j of its maps."""
 
     before: Plan
@@ -74,16 +69,14 @@ class Move:
     j: int
 
 
-@dataclass(frozen=True, eq=False)
-class Cancel:
+class Cancel(NamedTuple):
     """A run of views that ends where it began, left out."""
 
     before: Plan
     steps: tuple[Step, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Add:
+class Add(NamedTuple):
     """The sum of plans, two at a time if not at once; `split`: of a concat's pieces."""
 
     terms: tuple[Plan, ...]
@@ -91,16 +84,14 @@ class Add:
     at_once: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Stack:
+class Stack(NamedTuple):
     """The concat of plans along the channels; `flushed`: with their pending biases added before."""
 
     terms: tuple[Plan, ...]
     flushed: bool
 
 
-@dataclass(frozen=True, eq=False)
-class Join:
+class Join(NamedTuple):
     """The plans' values one behind the other along an axis of positions.
 
     maps[:to] of the word were applied to each; `flushed`: with the biases that enter there.
@@ -113,8 +104,7 @@ class Join:
     flushed: bool
 
 
-@dataclass(frozen=True, eq=False)
-class Convolve:
+class Convolve(NamedTuple):
     """A kernel with channel maps multiplied into it: `inner` before it, maps[:to] after it.
 
     With an average pool, which is spaces[:i] of the word.
@@ -128,8 +118,7 @@ class Convolve:
     to: int
 
 
-@dataclass(frozen=True, eq=False)
-class Flush:
+class Flush(NamedTuple):
     """The pending bias added now."""
 
     before: Plan
@@ -138,8 +127,7 @@ class Flush:
 How = Input | Apply | LookUp | Move | Cancel | Add | Stack | Join | Convolve | Flush
 
 
-@dataclass(frozen=True, eq=False)
-class Plan:
+class Plan(NamedTuple):
     """A way to compute a value, its total cost, and the form the value comes out in.
 
     Args:

@@ -20,7 +20,7 @@ comes out in matrix-chain order and stays factored where r(a + b) < ab."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 
 import onnx_ir as ir
@@ -86,7 +86,7 @@ class Planner:
         """Enter a plan if it is the cheapest; what a carrier can take is given to it at once."""
         if plan.pending and plan.carrier:
             cost = plan.cost + self.price.bias(plan.channels)
-            plan = replace(plan, cost=cost, how=Flush(plan), pending=False)
+            plan = plan._replace(cost=cost, how=Flush(plan), pending=False)
         plans, standing = table.setdefault(state, {}), _standing(plan)
         if standing not in plans or plan.cost < plans[standing].cost:
             plans[standing] = plan
@@ -101,7 +101,8 @@ class Planner:
         table: Table = {}
         for state, plan in self._sources(node, word):
             self._keep(table, state, plan)
-        self._walk(table, word)
+        if word.spaces or word.maps or not isinstance(node, Leaf):
+            self._walk(table, word)
         return table
 
     def _sources(self, node: Node, word: Word) -> Iterator[tuple[State, Plan]]:
@@ -134,6 +135,8 @@ class Planner:
         """The table of a term, in the states of the word above it."""
         spaces, maps = len(term.word.spaces), len(term.word.maps)
         table = self._table(term.node, term.word.then(word))
+        if not (spaces or maps):
+            return table
         return {
             (i - spaces, j - maps): plans
             for (i, j), plans in table.items()
@@ -172,8 +175,10 @@ class Planner:
 
     def _joined(self, node: Joined, word: Word) -> Iterator[tuple[State, Plan]]:
         """Maps go to every operand; a bias goes with them, or is added to the whole."""
-        commutes, inner = "commute" in self.laws, word.inner
-        offers = [(True, inner), (False, inner.linear)] if commutes else [(True, Word())]
+        inner = word.inner if "commute" in self.laws else Word()
+        offers = [(True, inner)]
+        if inner.biased(0, 0, len(inner.maps)):
+            offers.append((False, inner.linear))
         for flushed, each in offers:
             tables = self._operands(node.terms, [each] * len(node.terms))
             for j in range(len(each.maps) + 1):
@@ -239,8 +244,9 @@ class Planner:
             carrier = flushed and all(plan.carrier for plan in plans)
             pending = not flushed and any(plan.pending for plan in plans)
             how, laws = Stack(tuple(plans), flushed), _laws(plans)
-            plan = Plan(cost, layout, channels, how, carrier, pending, laws)
-            yield (i, j), plan
+            yield (i, j), Plan(cost, layout, channels, how, carrier, pending, laws)
+            if not any("pending" in table[i, j] for table in tables):
+                return  # nothing to pass on
 
     def _operand(self, table: Table, i: int, j: int, flushed: bool) -> Plan | None:
         # Without owing a bias, or as it is: a concat has to know which.
@@ -252,6 +258,9 @@ class Planner:
     def _convolution(self, node: Convolution, word: Word) -> Iterator[tuple[State, Plan]]:
         kernel: KernelNode = node.kernel
         below = node.term.word
+        # Whatever is multiplied into it.
+        if self.limit < inf and self._cheapest(kernel, below, word).picoseconds > self.limit:
+            return
         table = self._table(node.term.node, below)
         for inner in range(len(below.maps) + 1):
             kept = len(below.maps) - inner
@@ -267,6 +276,15 @@ class Planner:
                     if self._multiplies(kernel, word.maps[:to]) and self._allows(word, i, to):
                         how = Convolve(plan, whole, below.maps[kept:], word, i, to)
                         yield (i, to), self._convolved(how)
+
+    def _cheapest(self, kernel: KernelNode, below: Word, word: Word) -> Cost:
+        """What a kernel takes at least, with the least channels that it can have on either side."""
+        least = (
+            min([kernel.in_channels, *(f.in_channels for f in below.maps)]),
+            min([kernel.out_channels, *(f.out_channels for f in word.maps)]),
+        )
+        kernels = self._averaged(kernel, word)
+        return min(self.price.convolution(each, least, is_kept=True) for each in kernels)
 
     def _averaged(self, kernel: KernelNode, word: Word) -> Iterator[KernelNode]:
         """The kernel, and what it is with an average pool that comes first behind it."""
@@ -311,14 +329,15 @@ class Planner:
         """Fill a table: every edge leads to a larger i or j, so one pass in order suffices."""
         for i in range(len(word.spaces) + 1):
             for j in range(len(word.maps) + 1):
-                plans = table.get((i, j), {})
+                if (plans := table.get((i, j))) is None:
+                    continue
                 # Pending first: with its bias added, a plan is another one at this state.
-                for standing in ("pending", "plain", "carrier") if plans else ():
+                for standing in ("pending", "plain", "carrier"):
                     plan = plans.get(standing)
-                    if plan is None or not may_go_on(plan, word, i):
-                        continue
                     # Whatever is done to it, it does not take less time.
-                    if plan.cost.picoseconds > self.limit:
+                    if plan is None or plan.cost.picoseconds > self.limit:
+                        continue
+                    if not may_go_on(plan, word, i):
                         continue
                     if plan.pending:
                         self._keep(table, (i, j), self._flushed(plan))
@@ -326,6 +345,8 @@ class Planner:
                         self._keep(table, state, further)
 
     def _allows(self, word: Word, i: int, j: int) -> bool:
+        if not word.spaces:  # nothing to be in another order with
+            return True
         if not word.allows(i, j):
             return False
         if "commute" in self.laws and "linear" in self.laws:
@@ -376,7 +397,7 @@ class Planner:
             run.append(step)
             if cancels(run) and self._allows(word, k + 1, j):
                 how, laws = Cancel(plan, tuple(run)), _laws([plan], "linear")
-                cancelled = replace(plan, how=how, layout=step.after, laws=laws)
+                cancelled = plan._replace(how=how, layout=step.after, laws=laws)
                 yield (k + 1, j), cancelled
 
     def _applied(
@@ -465,7 +486,7 @@ def _by(law: str, plan: Plan) -> Plan:
     """A plan that is reached by a law; by none, where there is none to tell."""
     if not law:
         return plan
-    return replace(plan, laws=plan.laws | {law})
+    return plan._replace(laws=plan.laws | {law})
 
 
 def _laws(plans: Iterable[Plan], *more: str) -> frozenset[str]:
