@@ -127,7 +127,7 @@ def test_a_law_that_has_to_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFi
     weight = np.random.default_rng(0).standard_normal((128, 96, 3, 3)).astype(np.float32) / 30
     body = "y = Conv<pads = [1, 1, 1, 1]>(x, k)"
     onnx.save(text_model(body, "float[1,96,24,28] x", constants={"k": weight}), source)
-    (machine := tmp_path / "machine.json").write_text('{"rows": 96, "bandwidth": 9e10}', "utf-8")
+    (machine := tmp_path / "machine.json").write_text('{"rows": 2.5, "bandwidth": 9e10}', "utf-8")
     assert run(["optimize", str(source), "--dry-run"]) == 0
     assert "nothing to gain" in capsys.readouterr().out
     asked = ["--profile", str(machine), "--with", "winograd"]

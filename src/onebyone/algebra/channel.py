@@ -107,7 +107,7 @@ class ChannelMap:
 
     def _scales_by(self, factor: int) -> bool:
         # The first channel says no for most, and takes a tenth of the time.
-        return bool(self.weight[0, 0] == factor and (self.weight == factor).all())
+        return bool((self.weight[:1] == factor).all() and (self.weight == factor).all())
 
     @cached_property
     def exact_rows(self) -> Array:
